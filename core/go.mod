@@ -1,0 +1,3 @@
+module github.com/teleport-go/teleport/core
+
+go 1.25
