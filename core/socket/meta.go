@@ -1,0 +1,493 @@
+package socket
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Reserved metadata keys.
+const (
+	// MetaRealIP is the address of the first sender, as a proxy puts it. Anybody
+	// can write it: trust it only from a proxy of your own.
+	MetaRealIP = "X-Real-IP"
+	// MetaAcceptBodyCodec asks for a reply in this body codec: a decimal codec id.
+	MetaAcceptBodyCodec = "X-Accept-Body-Codec"
+	// MetaReplyError is the error of a reply: the JSON of a [Rerror].
+	MetaReplyError = "X-Reply-Error"
+	// MetaTimeout is the time that is left for a call when it is sent.
+	MetaTimeout = "X-Timeout"
+)
+
+// ErrNoMeta is wrapped by the getters of numbers when the key is absent.
+var ErrNoMeta = errors.New("no such key")
+
+// A Meta is the metadata of a message: key=value pairs in the order in which
+// they were added; a key may occur many times. Keys are case-sensitive; keys and
+// values are any bytes, and may be empty.
+//
+// On the wire it is a query string: A-Z a-z 0-9 * - . _ as they are, any other
+// byte as %XX, and no "=" where the value is empty (but "=" alone for an empty
+// key with an empty value).
+//
+// The zero value is empty and ready. A Meta copies what it is given, and lends
+// what it returns: a []byte from it is valid until the next change, must not be
+// written, and may be handed back to its methods. A Meta must not be copied (see
+// [Meta.CopyTo]), nor used concurrently; once it no longer changes, all that only
+// reads may run concurrently, save QueryString and WriteTo.
+type Meta struct {
+	// All bytes in order, key0 value0 key1 value1 …, without a gap: one block to
+	// reuse, and a pair costs no memory of its own.
+	buf   []byte
+	pairs []metaPair
+	out   []byte // scratch of QueryString and WriteTo
+}
+
+// metaPair is where a key and its value end in the block. The key begins where
+// the pair before ends.
+type metaPair struct{ mid, end int }
+
+// metaKeep is how much memory Reset keeps, in bytes, for each of a Meta's blocks:
+// one large message must not cost its size for as long as the Meta lives.
+const metaKeep = 64 << 10
+
+// metaText is what a key, a value or a query string may come as.
+type metaText interface{ string | []byte }
+
+var metaPool = sync.Pool{New: func() any { return new(Meta) }}
+
+// AcquireMeta returns an empty Meta from a pool. It may be called concurrently.
+func AcquireMeta() *Meta { return metaPool.Get().(*Meta) }
+
+// ReleaseMeta gives m back to the pool: neither m nor anything it lent may be
+// used afterwards. Nil is ignored. It may be called concurrently.
+func ReleaseMeta(m *Meta) {
+	if m == nil {
+		return
+	}
+	m.Reset()
+	metaPool.Put(m)
+}
+
+// Add appends a pair, also when the key is present already.
+func (m *Meta) Add(k, v string) { metaAdd(m, k, v) }
+
+// AddBytesK is [Meta.Add].
+func (m *Meta) AddBytesK(k []byte, v string) { metaAdd(m, k, v) }
+
+// AddBytesV is [Meta.Add].
+func (m *Meta) AddBytesV(k string, v []byte) { metaAdd(m, k, v) }
+
+// AddBytesKV is [Meta.Add].
+func (m *Meta) AddBytesKV(k, v []byte) { metaAdd(m, k, v) }
+
+// Set gives the first pair of this key a new value, where it stands; further
+// pairs of the key stay as they are. An absent key is added at the end.
+func (m *Meta) Set(k, v string) { metaSet(m, k, v) }
+
+// SetBytesK is [Meta.Set].
+func (m *Meta) SetBytesK(k []byte, v string) { metaSet(m, k, v) }
+
+// SetBytesV is [Meta.Set].
+func (m *Meta) SetBytesV(k string, v []byte) { metaSet(m, k, v) }
+
+// SetBytesKV is [Meta.Set].
+func (m *Meta) SetBytesKV(k, v []byte) { metaSet(m, k, v) }
+
+// SetUint is [Meta.Set] with v as decimal text. A negative v is written with its
+// sign, and GetUint refuses it.
+func (m *Meta) SetUint(k string, v int) {
+	var text [20]byte
+	metaSet(m, k, strconv.AppendInt(text[:0], int64(v), 10))
+}
+
+// Del removes all pairs of this key.
+func (m *Meta) Del(k string) { metaDel(m, k) }
+
+// DelBytes is [Meta.Del].
+func (m *Meta) DelBytes(k []byte) { metaDel(m, k) }
+
+// Peek returns the first value of this key: nil if the key is absent, not nil but
+// empty if the value is.
+func (m *Meta) Peek(k string) []byte { return metaPeek(m, k) }
+
+// PeekBytes is [Meta.Peek].
+func (m *Meta) PeekBytes(k []byte) []byte { return metaPeek(m, k) }
+
+// PeekMulti returns all values of this key in order, nil if it is absent.
+func (m *Meta) PeekMulti(k string) [][]byte { return metaPeekMulti(m, k) }
+
+// PeekMultiBytes is [Meta.PeekMulti].
+func (m *Meta) PeekMultiBytes(k []byte) [][]byte { return metaPeekMulti(m, k) }
+
+// Has tells whether the key is present.
+func (m *Meta) Has(k string) bool { return metaFind(m, k) >= 0 }
+
+// HasBytes is [Meta.Has].
+func (m *Meta) HasBytes(k []byte) bool { return metaFind(m, k) >= 0 }
+
+// GetUint returns the first value of this key as a number: decimal digits alone,
+// within int. The error wraps [ErrNoMeta], strconv.ErrSyntax or strconv.ErrRange.
+func (m *Meta) GetUint(k string) (int, error) {
+	v := m.Peek(k)
+	if v == nil {
+		return 0, fmt.Errorf("socket: meta %q: %w", k, ErrNoMeta)
+	}
+	n, err := strconv.ParseUint(string(v), 10, strconv.IntSize-1)
+	if err != nil {
+		return 0, metaNumError(k, err)
+	}
+	return int(n), nil
+}
+
+// GetUintOrZero is [Meta.GetUint], with 0 for an error.
+func (m *Meta) GetUintOrZero(k string) int {
+	n, err := m.GetUint(k)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// GetUfloat returns the first value of this key as a finite number in decimal
+// notation, without a sign. The errors are those of GetUint.
+func (m *Meta) GetUfloat(k string) (float64, error) {
+	v := m.Peek(k)
+	if v == nil {
+		return 0, fmt.Errorf("socket: meta %q: %w", k, ErrNoMeta)
+	}
+	// A sign, a word such as "inf", a hexadecimal number: no decimal one.
+	if len(v) == 0 || v[0] != '.' && (v[0] < '0' || v[0] > '9') || bytes.ContainsAny(v, "xX_") {
+		return 0, metaNumError(k, strconv.ErrSyntax)
+	}
+	f, err := strconv.ParseFloat(string(v), 64)
+	if err != nil {
+		return 0, metaNumError(k, err)
+	}
+	return f, nil
+}
+
+// GetUfloatOrZero is [Meta.GetUfloat], with 0 for an error.
+func (m *Meta) GetUfloatOrZero(k string) float64 {
+	f, err := m.GetUfloat(k)
+	if err != nil {
+		return 0
+	}
+	return f
+}
+
+// metaNumError leaves out the text that is no number: it came from outside and
+// may be long.
+func metaNumError(k string, err error) error {
+	if ne, ok := err.(*strconv.NumError); ok {
+		err = ne.Err
+	}
+	return fmt.Errorf("socket: meta %q: %w", k, err)
+}
+
+// GetBool tells whether the first value of this key is 1, t, true, y, yes or on,
+// in any letter case. All else, and an absent key, is false.
+func (m *Meta) GetBool(k string) bool {
+	v := m.Peek(k)
+	if len(v) > len("true") {
+		return false
+	}
+	switch strings.ToLower(string(v)) {
+	case "1", "t", "true", "y", "yes", "on":
+		return true
+	}
+	return false
+}
+
+// VisitAll calls f for each pair in order. f must not change m.
+func (m *Meta) VisitAll(f func(k, v []byte)) {
+	for i := range m.pairs {
+		f(m.key(i), m.value(i))
+	}
+}
+
+// All returns the pairs in order. The loop must not change m.
+func (m *Meta) All() iter.Seq2[[]byte, []byte] {
+	return func(yield func(k, v []byte) bool) {
+		for i := range m.pairs {
+			if !yield(m.key(i), m.value(i)) {
+				return
+			}
+		}
+	}
+}
+
+// Len returns the number of pairs.
+func (m *Meta) Len() int { return len(m.pairs) }
+
+// Reset removes all pairs. It keeps the memory for the next ones, up to 64 KiB
+// each for bytes and pairs.
+func (m *Meta) Reset() {
+	const pairSize = 2 * strconv.IntSize / 8
+	m.buf, m.pairs, m.out = m.buf[:0], m.pairs[:0], m.out[:0]
+	if cap(m.buf) > metaKeep {
+		m.buf = nil
+	}
+	if cap(m.pairs) > metaKeep/pairSize {
+		m.pairs = nil
+	}
+	if cap(m.out) > metaKeep {
+		m.out = nil
+	}
+}
+
+// CopyTo makes dst equal to m; what dst held is gone.
+func (m *Meta) CopyTo(dst *Meta) {
+	dst.buf = append(dst.buf[:0], m.buf...)
+	dst.pairs = append(dst.pairs[:0], m.pairs...)
+}
+
+// Parse replaces all pairs by those of a query string. Any string is one: "+" is
+// a space, a "%" that no two hexadecimal digits follow is itself, the first "="
+// ends the key, nothing between two "&" is no pair.
+func (m *Meta) Parse(s string) { metaParse(m, s) }
+
+// ParseBytes is [Meta.Parse]. It copies: m keeps nothing of b.
+func (m *Meta) ParseBytes(b []byte) { metaParse(m, b) }
+
+// QueryString returns the wire form, in memory of m: it is valid until the next
+// change, QueryString or WriteTo. See AppendBytes for memory of your own.
+func (m *Meta) QueryString() []byte {
+	m.out = m.AppendBytes(m.out[:0])
+	return m.out
+}
+
+// String returns the wire form.
+func (m *Meta) String() string {
+	var short [256]byte
+	return string(m.AppendBytes(short[:0]))
+}
+
+// WriteTo writes the wire form to w in one Write. The error is the writer's.
+func (m *Meta) WriteTo(w io.Writer) (int64, error) {
+	n, err := w.Write(m.QueryString())
+	return int64(n), err
+}
+
+// EncodedLen returns the length of the wire form, in bytes.
+func (m *Meta) EncodedLen() int {
+	n := max(len(m.pairs)-1, 0)
+	for i, p := range m.pairs {
+		if p.mid < p.end || p.end == m.start(i) {
+			n++ // "="
+		}
+	}
+	for _, c := range m.buf {
+		n += int(metaCost[c])
+	}
+	return n
+}
+
+// AppendBytes appends the wire form to dst, which must not be memory of m.
+func (m *Meta) AppendBytes(dst []byte) []byte {
+	dst = slices.Grow(dst, m.EncodedLen())
+	for i, p := range m.pairs {
+		if i > 0 {
+			dst = append(dst, '&')
+		}
+		start := m.start(i)
+		dst = metaEscape(dst, m.buf[start:p.mid])
+		// An empty pair is "=", or it would be lost.
+		if p.mid < p.end || p.end == start {
+			dst = append(dst, '=')
+			dst = metaEscape(dst, m.buf[p.mid:p.end])
+		}
+	}
+	return dst
+}
+
+// start is where pair i begins in the block.
+func (m *Meta) start(i int) int {
+	if i == 0 {
+		return 0
+	}
+	return m.pairs[i-1].end
+}
+
+func (m *Meta) key(i int) []byte   { return m.lend(m.start(i), m.pairs[i].mid) }
+func (m *Meta) value(i int) []byte { return m.lend(m.pairs[i].mid, m.pairs[i].end) }
+
+// lend returns a part of the block to which nobody can append in place.
+func (m *Meta) lend(from, to int) []byte {
+	if from == to {
+		return []byte{} // not nil, also while there is no block
+	}
+	return m.buf[from:to:to]
+}
+
+// metaFind returns the index of the first pair of this key, or -1.
+func metaFind[K metaText](m *Meta, k K) int {
+	start := 0
+	for i, p := range m.pairs {
+		if string(m.buf[start:p.mid]) == string(k) {
+			return i
+		}
+		start = p.end
+	}
+	return -1
+}
+
+func metaPeek[K metaText](m *Meta, k K) []byte {
+	i := metaFind(m, k)
+	if i < 0 {
+		return nil
+	}
+	return m.value(i)
+}
+
+func metaPeekMulti[K metaText](m *Meta, k K) (values [][]byte) {
+	for i := range m.pairs {
+		if string(m.key(i)) == string(k) {
+			values = append(values, m.value(i))
+		}
+	}
+	return values
+}
+
+func metaAdd[K, V metaText](m *Meta, k K, v V) {
+	m.buf = append(m.buf, k...)
+	mid := len(m.buf)
+	m.buf = append(m.buf, v...)
+	m.pairs = append(m.pairs, metaPair{mid, len(m.buf)})
+}
+
+func metaSet[K, V metaText](m *Meta, k K, v V) {
+	i := metaFind(m, k)
+	if i < 0 {
+		metaAdd(m, k, v)
+		return
+	}
+	p, size := m.pairs[i], len(m.buf)
+	longer := len(v) - (p.end - p.mid)
+
+	// v may be a part of the block, which is about to move: first save it behind
+	// the place that the block will need.
+	saved := size + max(longer, 0)
+	m.buf = slices.Grow(m.buf, saved+len(v)-size)[:saved+len(v)]
+	copy(m.buf[saved:], v)
+	copy(m.buf[p.end+longer:], m.buf[p.end:size])
+	copy(m.buf[p.mid:], m.buf[saved:])
+	m.buf = m.buf[:size+longer]
+	for j := i; j < len(m.pairs); j++ {
+		m.pairs[j].end += longer
+		if j > i {
+			m.pairs[j].mid += longer
+		}
+	}
+}
+
+func metaDel[K metaText](m *Meta, k K) {
+	// k may be a part of the block, so all comparing comes before all moving.
+	const doomed = -1
+	start, found := 0, false
+	for i, p := range m.pairs {
+		if string(m.buf[start:p.mid]) == string(k) {
+			m.pairs[i].mid, found = doomed, true
+		}
+		start = p.end
+	}
+	if !found {
+		return
+	}
+	pairs, size := m.pairs[:0], 0
+	start = 0
+	for _, p := range m.pairs {
+		if p.mid != doomed {
+			n := copy(m.buf[size:], m.buf[start:p.end])
+			pairs = append(pairs, metaPair{size + p.mid - start, size + n})
+			size += n
+		}
+		start = p.end
+	}
+	m.pairs, m.buf = pairs, m.buf[:size]
+}
+
+// metaParse writes no faster than it reads, so src may be a part of the block.
+func metaParse[S metaText](m *Meta, src S) {
+	m.Reset()
+	m.buf = slices.Grow(m.buf, len(src)) // decoded is never longer
+	for i := 0; i < len(src); i++ {
+		first, literal, mid := i, i, -1
+	pair:
+		for ; i < len(src); i++ {
+			switch src[i] {
+			case '&':
+				break pair
+			case '=':
+				if mid < 0 {
+					m.buf = append(m.buf, src[literal:i]...)
+					mid, literal = len(m.buf), i+1
+				}
+			case '+':
+				m.buf = append(m.buf, src[literal:i]...)
+				m.buf = append(m.buf, ' ')
+				literal = i + 1
+			case '%':
+				if i+2 >= len(src) || metaHex[src[i+1]] == 0 || metaHex[src[i+2]] == 0 {
+					continue
+				}
+				c := (metaHex[src[i+1]]-1)<<4 | (metaHex[src[i+2]] - 1)
+				m.buf = append(m.buf, src[literal:i]...)
+				m.buf = append(m.buf, c)
+				i += 2
+				literal = i + 1
+			}
+		}
+		if i == first {
+			continue
+		}
+		m.buf = append(m.buf, src[literal:i]...)
+		if mid < 0 {
+			mid = len(m.buf)
+		}
+		m.pairs = append(m.pairs, metaPair{mid, len(m.buf)})
+	}
+}
+
+// metaEscape appends src in its wire form.
+func metaEscape(dst, src []byte) []byte {
+	const hex = "0123456789ABCDEF"
+	literal := 0
+	for i, c := range src {
+		if metaCost[c] == 1 {
+			continue
+		}
+		dst = append(dst, src[literal:i]...)
+		dst = append(dst, '%', hex[c>>4], hex[c&15])
+		literal = i + 1
+	}
+	return append(dst, src[literal:]...)
+}
+
+// metaCost is the length of each byte's wire form: 1 or 3.
+var metaCost = func() (cost [256]byte) {
+	for c := range cost {
+		cost[c] = 3
+	}
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789*-._") {
+		cost[c] = 1
+	}
+	return cost
+}()
+
+// metaHex is one more than the value of each hexadecimal digit, 0 for all else.
+var metaHex = func() (digits [256]byte) {
+	for i, c := range []byte("0123456789abcdef") {
+		digits[c] = byte(i) + 1
+	}
+	for i, c := range []byte("ABCDEF") {
+		digits[c] = byte(i) + 11
+	}
+	return digits
+}()
