@@ -1,0 +1,155 @@
+// Package codec says what encodes the body of a message, and knows the codecs
+// that are there, by id and by name.
+//
+// A codec is a module of its own that registers itself when it is imported:
+//
+//	import _ "github.com/teleport-go/teleport/codecs/jsoncodec"
+//
+// All functions of the package may be called concurrently.
+package codec
+
+import (
+	"errors"
+
+	"github.com/teleport-go/teleport/core/internal/registry"
+)
+
+// Codec encodes and decodes bodies. Its methods are called concurrently.
+type Codec interface {
+	// ID returns the codec's id on the wire; it is not 0 and never changes.
+	ID() byte
+	// Name returns the codec's name; it is not empty and never changes.
+	Name() string
+	// Marshal returns the encoding of v, which may be nil. The result belongs to
+	// the caller.
+	Marshal(v any) ([]byte, error)
+	// Unmarshal decodes data into the value v points to. It neither changes data
+	// nor keeps any part of it.
+	Unmarshal(data []byte, v any) error
+}
+
+// Appender is a Codec that can write into a buffer it is given.
+type Appender interface {
+	Codec
+	// Append appends the encoding of v to dst and returns the extended buffer. If
+	// it fails it returns dst, unchanged in length. It does not keep dst.
+	Append(dst []byte, v any) ([]byte, error)
+	// Pure reports whether Append never runs code of the user (MarshalJSON and
+	// its like), whatever v is: then it may be called while a lock is held.
+	Pure() bool
+}
+
+// Ids of the project's codecs, so that a protocol can name one without
+// importing it.
+const (
+	JSON     byte = 'j'
+	Protobuf byte = 'p'
+	Thrift   byte = 't'
+	Form     byte = 'f'
+	Plain    byte = 's'
+	XML      byte = 'x'
+	CBOR     byte = 'c'
+)
+
+// Names of the project's codecs.
+const (
+	NameJSON     = "json"
+	NameProtobuf = "protobuf"
+	NameThrift   = "thrift"
+	NameForm     = "form"
+	NamePlain    = "plain"
+	NameXML      = "xml"
+	NameCBOR     = "cbor"
+)
+
+// The id and the name that stand for no codec.
+const (
+	NilCodecID   byte = 0
+	NilCodecName      = ""
+)
+
+// ErrUnsupported is in every error of a look-up that found nothing.
+var ErrUnsupported = errors.New("unsupported codec")
+
+const home = "github.com/teleport-go/teleport/codecs/"
+
+var codecs = registry.New[Codec]("codec", ErrUnsupported,
+	registry.Known{ID: JSON, Name: NameJSON, Import: home + "jsoncodec"},
+	registry.Known{ID: Protobuf, Name: NameProtobuf, Import: home + "pbcodec"},
+	registry.Known{ID: Thrift, Name: NameThrift, Import: home + "thriftcodec"},
+	registry.Known{ID: Form, Name: NameForm, Import: home + "formcodec"},
+	registry.Known{ID: Plain, Name: NamePlain, Import: home + "plaincodec"},
+	registry.Known{ID: XML, Name: NameXML, Import: home + "xmlcodec"},
+	registry.Known{ID: CBOR, Name: NameCBOR, Import: home + "cborcodec"},
+)
+
+// Register makes a codec known. It panics if its id or its name is taken, or if
+// the id is 0 or the name empty. It is meant for init.
+func Register(c Codec) { codecs.Register(c) }
+
+// Replace makes a codec known and takes its id and its name from whoever had
+// them: so main chooses a faster codec than the usual one. It panics if the id is
+// 0 or the name empty.
+func Replace(c Codec) { codecs.Replace(c) }
+
+// Get returns the codec with that id. The error wraps ErrUnsupported and names
+// the import that may be forgotten.
+func Get(id byte) (Codec, error) { return codecs.Get(id) }
+
+// GetByName returns the codec with that name. The error is as of Get.
+func GetByName(name string) (Codec, error) { return codecs.GetByName(name) }
+
+// All returns the registered codecs in the order of their ids.
+func All() []Codec { return codecs.All() }
+
+// Marshal encodes v with the codec of that id.
+func Marshal(id byte, v any) ([]byte, error) {
+	c, err := Get(id)
+	if err != nil {
+		return nil, err
+	}
+	return c.Marshal(v)
+}
+
+// Unmarshal decodes data into v with the codec of that id.
+func Unmarshal(id byte, data []byte, v any) error {
+	c, err := Get(id)
+	if err != nil {
+		return err
+	}
+	return c.Unmarshal(data, v)
+}
+
+// MarshalByName encodes v with the codec of that name.
+func MarshalByName(name string, v any) ([]byte, error) {
+	c, err := GetByName(name)
+	if err != nil {
+		return nil, err
+	}
+	return c.Marshal(v)
+}
+
+// UnmarshalByName decodes data into v with the codec of that name.
+func UnmarshalByName(name string, data []byte, v any) error {
+	c, err := GetByName(name)
+	if err != nil {
+		return err
+	}
+	return c.Unmarshal(data, v)
+}
+
+// AppendBody appends the encoding of v to dst, in place if c is an Appender. If
+// it fails it returns dst, unchanged in length.
+func AppendBody(dst []byte, c Codec, v any) ([]byte, error) {
+	var err error
+	var out []byte
+	if a, ok := c.(Appender); ok {
+		out, err = a.Append(dst, v)
+	} else if out, err = c.Marshal(v); err == nil {
+		out = append(dst, out...)
+	}
+	if err != nil {
+		return dst, err
+	}
+	return out, nil
+}

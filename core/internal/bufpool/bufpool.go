@@ -1,0 +1,60 @@
+// Package bufpool lends byte buffers by size class: powers of two from 512
+// bytes to 1 MiB. Larger ones are made and forgotten, so that one large message
+// does not stay in memory. Get and Put allocate nothing at steady state and may
+// be called concurrently.
+package bufpool
+
+import (
+	"math/bits"
+	"sync"
+)
+
+const (
+	// MinSize is the capacity of the smallest class, in bytes.
+	MinSize = 1 << minBits
+	// MaxSize is the capacity of the largest class, in bytes.
+	MaxSize = 1 << maxBits
+
+	minBits = 9
+	maxBits = 20
+)
+
+// classes[i] holds buffers of at least MinSize<<i bytes, each in a *[]byte: a
+// slice header put into an interface would be an allocation.
+var classes [maxBits - minBits + 1]sync.Pool
+
+// headers holds the *[]byte of buffers that are lent out.
+var headers = sync.Pool{New: func() any { return new([]byte) }}
+
+// Get returns an empty buffer with a capacity of at least n bytes. What it held
+// before is still in it. Who has it may keep it; Put is an offer.
+func Get(n int) []byte {
+	if n > MaxSize {
+		return make([]byte, 0, n)
+	}
+	i := 0
+	if n > MinSize {
+		i = bits.Len(uint(n-1)) - minBits
+	}
+	h, ok := classes[i].Get().(*[]byte)
+	if !ok {
+		return make([]byte, 0, MinSize<<i)
+	}
+	b := *h
+	*h = nil
+	headers.Put(h)
+	return b[:0]
+}
+
+// Put takes a buffer back, from Get or not, grown or not; nobody may use it
+// or a part of it any more. Those smaller than MinSize or larger than MaxSize are
+// dropped.
+func Put(b []byte) {
+	c := cap(b)
+	if c < MinSize || c > MaxSize {
+		return
+	}
+	h := headers.Get().(*[]byte)
+	*h = b
+	classes[bits.Len(uint(c))-1-minBits].Put(h)
+}
