@@ -1,0 +1,242 @@
+// Package pending keeps the calls that wait for their reply.
+//
+// A call gets a sequence number when it is added; whoever takes that number
+// first (the reply, the caller's context, the sweep or the end of the session)
+// owns the call, and nobody else does.
+package pending
+
+import (
+	"errors"
+	"math"
+	"sync"
+	"weak"
+)
+
+const (
+	minSize    = 16      // slots of the first ring
+	keepSize   = 256     // an empty ring of up to as many slots is kept
+	maxPending = 1 << 20 // calls in one table
+)
+
+var (
+	// ErrFull says that 2^20 calls are pending already.
+	ErrFull = errors.New("pending: too many calls wait for their reply")
+	// ErrClosed says that the table takes no more calls.
+	ErrClosed = errors.New("pending: closed")
+)
+
+// Table holds pending calls of type T by sequence number.
+//
+// Numbers count from 1 to 2^31-1 and start again at 1; the number of a call
+// that is still pending is never given a second time. The zero value is an
+// empty table. All methods may be called concurrently.
+type Table[T any] struct {
+	mu      sync.Mutex // guards what follows
+	slots   []slot[T]  // ring->slots; nil while there is no ring
+	n       int        // busy slots
+	last    int32      // the number given last
+	nearest int64      // no deadline lies before it; 0: there is none
+	closed  bool
+
+	ring  *ring[T]              // keeps what spare points to
+	spare weak.Pointer[ring[T]] // a large ring while it is empty: the collector may have it
+}
+
+// slot is a place for the numbers that are equal in their low bits.
+type slot[T any] struct {
+	v        T
+	deadline int64
+	seq      int32 // 0: free
+}
+
+// ring is a power of two of slots. It is an allocation of its own, so that a
+// weak pointer can stand for the slots.
+type ring[T any] struct{ slots []slot[T] }
+
+// Add stores v and returns its number. deadline is the time from which on
+// Expire takes it, in nanoseconds of the clock that Expire is called with; 0
+// means never. The error is ErrFull or ErrClosed.
+func (t *Table[T]) Add(v T, deadline int64) (seq int32, err error) {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return 0, ErrClosed
+	}
+	if t.n == maxPending {
+		t.mu.Unlock()
+		return 0, ErrFull
+	}
+	if t.n >= len(t.slots)/2 {
+		t.grow()
+	}
+	seq = t.advance()
+	t.slots[int(seq)&(len(t.slots)-1)] = slot[T]{v, deadline, seq}
+	t.n++
+	if deadline != 0 && (t.nearest == 0 || deadline < t.nearest) {
+		t.nearest = deadline
+	}
+	t.mu.Unlock()
+	return seq, nil
+}
+
+// Next returns the next number, for a message that awaits no reply. It works
+// on a closed table too.
+func (t *Table[T]) Next() int32 {
+	t.mu.Lock()
+	seq := t.advance()
+	t.mu.Unlock()
+	return seq
+}
+
+// Take removes the call with number seq and returns it. ok is false when there
+// is no such call: it never was, or somebody else has taken it.
+func (t *Table[T]) Take(seq int32) (v T, ok bool) {
+	t.mu.Lock()
+	if seq > 0 && t.n > 0 {
+		if s := &t.slots[int(seq)&(len(t.slots)-1)]; s.seq == seq {
+			v, ok = s.v, true
+			t.free(s)
+			t.rest()
+		}
+	}
+	t.mu.Unlock()
+	return v, ok
+}
+
+// Len returns the number of pending calls.
+func (t *Table[T]) Len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.n
+}
+
+// Expire takes the calls whose deadline is not after now and hands them to f,
+// outside the lock. It returns the time before which it need not be called
+// again: the nearest remaining deadline (it may be a bit earlier when that
+// call has been taken meanwhile), or 0 if there is none. f may use the table;
+// what it adds does not count for next.
+func (t *Table[T]) Expire(now int64, f func(T)) (next int64) {
+	due, next := t.expired(now)
+	for _, v := range due {
+		f(v)
+	}
+	return next
+}
+
+func (t *Table[T]) expired(now int64) (due []T, next int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.nearest == 0 || t.nearest > now {
+		return nil, t.nearest
+	}
+	t.nearest = 0
+	for i := range t.slots {
+		s := &t.slots[i]
+		switch {
+		case s.seq == 0 || s.deadline == 0:
+		case s.deadline <= now:
+			due = append(due, s.v)
+			t.free(s)
+		case t.nearest == 0 || s.deadline < t.nearest:
+			t.nearest = s.deadline
+		}
+	}
+	t.rest()
+	return due, t.nearest
+}
+
+// Drain takes all calls. The table goes on working.
+func (t *Table[T]) Drain() []T {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.drain()
+}
+
+// Close takes all calls; Add fails from then on.
+func (t *Table[T]) Close() []T {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	return t.drain()
+}
+
+// SetNext makes seq the next number, if it is between 1 and 2^31-1. It is
+// there for tests that do not want to count to the end of the numbers first.
+func (t *Table[T]) SetNext(seq int32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if seq > 0 {
+		t.last = seq - 1
+	}
+}
+
+// advance returns the next number whose slot is free. There always is one, as
+// at most half of the slots are busy. It needs the lock, as do those below.
+func (t *Table[T]) advance() int32 {
+	for {
+		if t.last == math.MaxInt32 {
+			t.last = 0
+		}
+		t.last++
+		if t.n == 0 || t.slots[int(t.last)&(len(t.slots)-1)].seq == 0 {
+			return t.last
+		}
+	}
+}
+
+// grow gets the first ring, or doubles it. Numbers that differ in their low
+// bits still do with one bit more, so each finds its new slot free.
+func (t *Table[T]) grow() {
+	if t.slots == nil {
+		if r := t.spare.Value(); r != nil {
+			t.ring, t.slots = r, r.slots
+			return
+		}
+	}
+	old := t.slots
+	t.slots = make([]slot[T], max(minSize, 2*len(old)))
+	t.ring, t.spare = nil, weak.Pointer[ring[T]]{}
+	if len(t.slots) > keepSize {
+		t.ring = &ring[T]{t.slots}
+		t.spare = weak.Make(t.ring)
+	}
+	for i := range old {
+		if s := &old[i]; s.seq != 0 {
+			t.slots[int(s.seq)&(len(t.slots)-1)] = *s
+		}
+	}
+}
+
+// free empties a slot.
+func (t *Table[T]) free(s *slot[T]) {
+	*s = slot[T]{}
+	t.n--
+}
+
+// rest lets go of what an empty table does not need: its deadlines and a large
+// ring. The ring comes back if the collector has not met it until the next
+// Add, so a table that is empty for a moment pays next to nothing.
+func (t *Table[T]) rest() {
+	if t.n > 0 {
+		return
+	}
+	t.nearest = 0
+	if len(t.slots) > keepSize {
+		t.ring, t.slots = nil, nil
+	}
+}
+
+func (t *Table[T]) drain() []T {
+	if t.n == 0 {
+		return nil
+	}
+	all := make([]T, 0, t.n)
+	for i := range t.slots {
+		if s := &t.slots[i]; s.seq != 0 {
+			all = append(all, s.v)
+			t.free(s)
+		}
+	}
+	t.rest()
+	return all
+}
