@@ -1,0 +1,124 @@
+package outbox
+
+import "github.com/teleport-go/teleport/core/internal/bufpool"
+
+// A segment is a buffer that nothing is appended to any more: a large frame, or
+// small ones that fill it.
+type segment struct {
+	b    []byte
+	msgs int
+}
+
+// A batch is frames in order: the segments, then the tail. While it is filled
+// it is under the Writer's lock, while it is written it is the flusher's alone.
+type batch struct {
+	segs     []segment
+	tail     []byte // small frames one after the other; its own buffer
+	tailMsgs int
+	msgs     int // of segs and tail together
+
+	// While it is written.
+	pos  int // segments written
+	off  int // bytes written of segs[pos], or of the tail
+	done int // messages written and not yet counted
+}
+
+func (b *batch) empty() bool { return len(b.segs) == 0 && len(b.tail) == 0 }
+
+// grow returns the tail with room for n bytes more. A new buffer is of at least
+// hint bytes.
+func (b *batch) grow(n, hint int) []byte {
+	if cap(b.tail)-len(b.tail) >= n {
+		return b.tail
+	}
+	size := max(2*cap(b.tail), len(b.tail)+n, 2*minFree, min(hint, maxHint))
+	tail := append(bufpool.Get(size)[:0], b.tail...)
+	recycle(b.tail)
+	b.tail = tail
+	return tail
+}
+
+// commit takes over t, the tail with one message appended.
+func (b *batch) commit(t []byte) {
+	if &t[0] != &b.tail[:1][0] {
+		recycle(b.tail) // the appender needed a larger buffer
+	}
+	b.tail = t
+	b.tailMsgs++
+	b.msgs++
+	if len(t) >= sealAt {
+		b.seal()
+	}
+}
+
+// segment puts a frame behind the rest without copying it.
+func (b *batch) segment(frame []byte) {
+	b.seal()
+	b.segs = append(b.segs, segment{frame, 1})
+	b.msgs++
+}
+
+func (b *batch) seal() {
+	if len(b.tail) == 0 {
+		return
+	}
+	b.segs = append(b.segs, segment{b.tail, b.tailMsgs})
+	b.tail, b.tailMsgs = nil, 0
+}
+
+// next returns the bytes to write next, none when all are written.
+func (b *batch) next() []byte {
+	if b.pos < len(b.segs) {
+		return b.segs[b.pos].b[b.off:]
+	}
+	return b.tail[b.off:]
+}
+
+// advance notes that the first n bytes of next have been written.
+func (b *batch) advance(n int) {
+	b.off += n
+	if len(b.next()) > 0 {
+		return
+	}
+	b.off = 0
+	if b.pos < len(b.segs) {
+		s := &b.segs[b.pos]
+		recycle(s.b)
+		b.done += s.msgs
+		*s = segment{}
+		b.pos++
+		return
+	}
+	b.done += b.tailMsgs
+	b.tailMsgs = 0
+	b.tail = b.tail[:0]
+}
+
+// reset makes a batch that is all written ready to be filled again; it keeps
+// the tail's buffer unless that is too large.
+func (b *batch) reset() {
+	segs, tail := b.segs[:0], b.tail[:0]
+	if cap(segs) > 8 {
+		segs = nil
+	}
+	if cap(tail) > maxKept {
+		tail = nil
+	}
+	*b = batch{segs: segs, tail: tail}
+}
+
+// discard drops what has not been written, and the buffers.
+func (b *batch) discard() {
+	for _, s := range b.segs {
+		recycle(s.b)
+	}
+	clear(b.segs)
+	b.reset()
+	b.giveBack()
+}
+
+// giveBack returns the buffer of an empty tail to the pool.
+func (b *batch) giveBack() {
+	recycle(b.tail)
+	b.tail = nil
+}

@@ -1,0 +1,280 @@
+package outbox
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+const (
+	maxPacket = 32 << 10 // one write to a unixpacket connection
+
+	// A plain write is cut into chunks, so that its progress is seen. They grow
+	// while the network is quick and shrink when it is slow: a TLS connection is
+	// lost by a write that times out, whatever part of it went out.
+	minChunk   = 4 << 10
+	firstChunk = 64 << 10
+	maxChunk   = 256 << 10
+)
+
+// errAgain says that the rest has to wait for the network.
+var errAgain = errors.New("outbox: write would block")
+
+// Flush writes what has been accepted, or leaves it to who is writing already.
+// A caller writes at most what there is when it comes; the rest, and whatever
+// the network does not take at once, is left to a goroutine of the Writer's own
+// that ends when nothing is left. On a connection that has no raw access (TLS, a
+// pipe) a caller without NoBlock waits for the network, at most as long as it
+// makes progress within Config.WriteTimeout.
+//
+// What becomes of it is told by Config.Fail alone.
+func (w *Writer) Flush(mode Mode) {
+	// A commit before this look is seen by the flusher before it clears the flag.
+	if w.flushing.Load() {
+		if mode&Yield != 0 && !w.yield.Load() {
+			w.yield.Store(true)
+		}
+		return
+	}
+	w.mu.Lock()
+	if w.flushing.Load() || w.err != nil || w.in.empty() {
+		w.mu.Unlock()
+		return
+	}
+	if w.raw == nil && mode&NoBlock != 0 {
+		w.yield.Store(mode&Yield != 0)
+		w.start()
+		w.mu.Unlock()
+		return
+	}
+	w.flushing.Store(true)
+	if mode&Yield != 0 {
+		w.mu.Unlock()
+		runtime.Gosched()
+		w.mu.Lock()
+	}
+	w.swap()
+	w.mu.Unlock()
+
+	n, err := w.write(w.raw == nil)
+	if err == errAgain {
+		w.mu.Lock()
+		w.account(n)
+		w.mu.Unlock()
+		go w.flushAll()
+		return
+	}
+	if !w.finish(n, err) {
+		go w.flushAll()
+	}
+}
+
+// start starts the goroutine that flushes if there is something to flush and
+// nobody does. Called with the lock.
+func (w *Writer) start() {
+	if w.flushing.Load() || w.err != nil || w.in.empty() {
+		return
+	}
+	w.flushing.Store(true)
+	go w.flushAll()
+}
+
+// flushAll writes until nothing is left. It runs on the Writer's own goroutine,
+// which inherits the flushing from who started it.
+func (w *Writer) flushAll() {
+	for {
+		n, err := w.write(true)
+		if w.finish(n, err) {
+			return
+		}
+		if w.yield.Load() {
+			w.yield.Store(false)
+			runtime.Gosched()
+		}
+		w.mu.Lock()
+		w.swap()
+		w.mu.Unlock()
+	}
+}
+
+// swap takes what has been filled and leaves the written batch, with its
+// buffer, to be filled next. Called with the lock, by the flusher.
+func (w *Writer) swap() {
+	w.out.reset()
+	w.in, w.out = w.out, w.in
+	w.hint = len(w.out.tail)
+	w.outMsgs = w.out.msgs
+}
+
+// finish counts the last n written bytes and reports whether the flushing has
+// ended: there is nothing left, or no way to write it. If it has, the caller
+// owns nothing any more.
+func (w *Writer) finish(n int, err error) (ended bool) {
+	w.mu.Lock()
+	w.account(n)
+	if err == nil && w.err == nil && !w.in.empty() {
+		w.mu.Unlock()
+		return false
+	}
+	failed := err != nil && w.err == nil
+	if failed {
+		if isTimeout(err) {
+			err = w.stalled()
+		}
+		w.refuse(err)
+	}
+	w.out.discard()
+	if w.in.empty() {
+		w.in.giveBack()
+	}
+	w.yield.Store(false)
+	w.flushing.Store(false)
+	if w.ended != nil {
+		close(w.ended)
+		w.ended = nil
+	}
+	w.mu.Unlock()
+	if failed && w.cfg.Fail != nil {
+		w.cfg.Fail(err)
+	}
+	return true
+}
+
+// account counts n written bytes and wakes who waited for that. Called with the
+// lock, by the flusher.
+func (w *Writer) account(n int) {
+	done := w.out.done
+	w.out.done = 0
+	if w.err != nil {
+		return // counted as lost already
+	}
+	w.outMsgs -= done
+	w.used -= n
+	w.written += uint64(n)
+	for t := w.drained.first; t != nil && t.mark <= w.written; t = t.next {
+		t.signal()
+	}
+	w.wake()
+}
+
+// write writes out until all is written, until an error, or, unless it may
+// wait, until the network takes no more (errAgain). It returns how many bytes
+// have been written that are not accounted for.
+func (w *Writer) write(wait bool) (n int, err error) {
+	for b := w.out.next(); len(b) > 0; b = w.out.next() {
+		if n > 0 {
+			w.mu.Lock()
+			w.account(n)
+			w.mu.Unlock()
+			n = 0
+		}
+		whole := len(b)
+		if w.largest > 0 {
+			b = b[:min(whole, w.largest)]
+		}
+		switch {
+		case w.raw == nil:
+			n, err = w.writePlain(b)
+		case wait:
+			n, err = w.writeWait(b)
+		default:
+			n, err = w.raw.write(b, false)
+			if err == nil && n < len(b) {
+				err = errAgain
+			}
+		}
+		w.out.advance(n)
+		if err != nil {
+			break
+		}
+	}
+	if w.armed {
+		// A forgotten deadline would end what others write once it is over: a
+		// key update of TLS, say, and our own raw writes.
+		w.armed = false
+		w.conn.SetWriteDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// writeWait writes a part of b, waiting for the network if it has to.
+func (w *Writer) writeWait(b []byte) (int, error) {
+	n, err := w.raw.write(b, false)
+	if err != errAgain {
+		return n, err
+	}
+	if err := w.conn.SetWriteDeadline(time.Now().Add(w.cfg.WriteTimeout)); err != nil {
+		return 0, err
+	}
+	n, err = w.raw.write(b, true)
+	w.conn.SetWriteDeadline(time.Time{}) // the next raw write would find it expired
+	return n, err
+}
+
+// writePlain writes a part of b through the connection's own Write.
+func (w *Writer) writePlain(b []byte) (int, error) {
+	b = b[:min(len(b), w.chunk)]
+	begin := time.Now()
+	if w.conn.SetWriteDeadline(begin.Add(w.cfg.WriteTimeout)) == nil {
+		w.armed = true
+	} else {
+		// Closed, which Write will tell, or without deadlines: then only who
+		// closes the connection can end the write.
+		timer := time.AfterFunc(w.cfg.WriteTimeout, w.failStalled)
+		defer timer.Stop()
+	}
+	n, err := w.conn.Write(b)
+	switch {
+	case n < 0 || n > len(b):
+		return 0, fmt.Errorf("outbox: %T wrote %d of %d bytes", w.conn, n, len(b))
+	case n > 0 && isTimeout(err):
+		err = nil // there was progress
+	case n == 0 && err == nil:
+		err = io.ErrShortWrite
+	}
+	if len(b) == w.chunk {
+		switch took := time.Since(begin); {
+		case took > w.cfg.WriteTimeout/4:
+			w.chunk = max(w.chunk/2, minChunk)
+		case took < w.cfg.WriteTimeout/16:
+			w.chunk = min(w.chunk*2, maxChunk)
+		}
+	}
+	return n, err
+}
+
+// failStalled ends the Writer while a write that nothing else can end is under
+// way.
+func (w *Writer) failStalled() {
+	w.mu.Lock()
+	if w.err != nil {
+		w.mu.Unlock()
+		return
+	}
+	err := w.stalled()
+	w.refuse(err)
+	w.mu.Unlock()
+	if w.cfg.Fail != nil {
+		w.cfg.Fail(err)
+	}
+}
+
+// stalled returns the error of a flush that timed out. Called with the lock.
+func (w *Writer) stalled() error {
+	return fmt.Errorf("%w: no progress for %v, %d bytes waiting", ErrStalled, w.cfg.WriteTimeout, w.used)
+}
+
+// isTimeout reports whether err is a deadline's doing. A time-out of TCP itself
+// is not: there the connection is gone.
+func isTimeout(err error) bool {
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		return err != nil
+	}
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout() && !errors.Is(err, syscall.ETIMEDOUT)
+}

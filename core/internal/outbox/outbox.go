@@ -1,0 +1,291 @@
+// Package outbox is the outgoing half of one connection: a batch to which many
+// goroutines append whole frames, and which one of them at a time writes.
+//
+// Appending and writing are two acts. Begin and Commit (or Send) accept a frame;
+// Flush gets what has been accepted onto the network. Who calls Flush while
+// somebody else is writing returns at once: its frame is taken along. So a
+// hundred frames cost one system call, and no goroutine waits for it.
+//
+//	b, err := w.Begin(ctx)
+//	if err != nil {
+//		return err
+//	}
+//	done := false
+//	defer func() {
+//		if !done {
+//			w.Abort() // the appender failed or panicked
+//		}
+//	}()
+//	b = appendFrame(b)
+//	done = true
+//	w.Commit(b)
+//	w.Flush(outbox.Yield)
+//
+// Frames leave in the order of Commit and Send. A frame is never cut short by
+// a context: contexts limit the wait for room, not the write.
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/bufpool"
+)
+
+const (
+	defaultBound   = 4 << 20
+	defaultTimeout = 30 * time.Second
+
+	minFree   = 4 << 10   // free capacity of what Begin returns
+	copyBelow = 32 << 10  // smaller frames are copied, larger ones become a segment
+	sealAt    = 256 << 10 // a buffer this full is not grown any more
+	maxHint   = 64 << 10  // a fresh buffer is at most this large
+	maxKept   = 1 << 20   // larger buffers do not go back to the pool
+)
+
+var (
+	// ErrStalled says that the peer took no byte for Config.WriteTimeout.
+	ErrStalled = errors.New("outbox: stalled")
+	// ErrSlowReader says that twice Config.Bound waits to be written, so that
+	// not even the reader's own messages are accepted.
+	ErrSlowReader = errors.New("outbox: slow reader")
+)
+
+// Config holds the limits of a Writer. The zero value is usable.
+type Config struct {
+	// Bound is how many bytes may wait to be written, those being written
+	// included. A frame begun below it may end above it, and a frame that is
+	// larger is accepted when nothing else waits. Default 4 MiB.
+	Bound int
+	// WriteTimeout is the longest time a flush may go without progress; how
+	// long it takes in total does not matter. Default 30 s.
+	WriteTimeout time.Duration
+	// Fail is called when the connection can no longer be written, at most
+	// once and not after Close. It runs without a lock on the goroutine that
+	// wrote, a caller of Flush or one of the Writer's own, after that has
+	// stopped writing: Fail may call Close and Join. May be nil.
+	Fail func(err error)
+}
+
+// Mode says what a caller of Flush knows and cannot do. Modes are combined by |.
+type Mode uint8
+
+const (
+	// Yield says that others are about to append, so it is worth letting them
+	// run once before the write.
+	Yield Mode = 1 << iota
+	// NoBlock says that the caller must not wait for the network.
+	NoBlock
+)
+
+// Writer collects frames and writes them to one connection. All methods may be
+// called concurrently, but between Begin and Commit or Abort the goroutine
+// that began must call no other method: it holds the lock.
+type Writer struct {
+	conn    net.Conn
+	cfg     Config
+	raw     *rawWriter // nil when the connection has to be written through its Write
+	largest int        // bytes of one write at most, 0 = any
+
+	flushing atomic.Bool // somebody owns out; set and cleared under mu
+	yield    atomic.Bool // Yield was asked for while somebody else was flushing
+
+	mu      sync.Mutex // guards what follows; held from Begin to Commit
+	in      batch      // being filled
+	hint    int        // size of the last batch: what a fresh buffer should hold
+	used    int        // bytes accepted and not yet written
+	written uint64     // bytes written since New
+	outMsgs int        // messages in out not yet wholly written
+	room    waitList   // who waits for room, in order of arrival
+	drained waitList   // who waits in Wait, in order of the mark waited for
+	err     error      // why nothing is accepted any more; nil while open
+	closed  bool       // Close has been called
+	lost    int        // messages discarded
+	ended   chan struct{}
+
+	// The flusher's own, no lock needed.
+	out   batch
+	chunk int  // bytes of one plain write
+	armed bool // the connection has a write deadline
+}
+
+// New returns a Writer to conn. Nobody else may write to conn while it is in
+// use; its write deadline belongs to the Writer.
+func New(conn net.Conn, cfg Config) *Writer {
+	if cfg.Bound <= 0 {
+		cfg.Bound = defaultBound
+	}
+	if cfg.WriteTimeout <= 0 {
+		cfg.WriteTimeout = defaultTimeout
+	}
+	w := &Writer{conn: conn, cfg: cfg, raw: newRaw(conn), chunk: firstChunk}
+	if a := conn.LocalAddr(); a != nil && a.Network() == "unixpacket" {
+		w.largest = maxPacket
+	}
+	return w
+}
+
+// Begin waits until there is room, behind those who came earlier, then locks
+// the batch and returns the slice to append one frame to; it has at least
+// 4 KiB of free capacity and its present content must be left alone. Every
+// Begin that returns no error is followed by exactly one Commit or Abort, soon:
+// everybody else waits meanwhile. Code that may panic needs a deferred Abort.
+//
+// The wait ends with an error when ctx ends (ctx.Err()), by Close (its error)
+// or when the connection fails. A nil ctx has no end.
+func (w *Writer) Begin(ctx context.Context) ([]byte, error) {
+	if err := w.admit(ctx, 0); err != nil {
+		return nil, err
+	}
+	return w.in.grow(minFree, w.hint), nil
+}
+
+// BeginNow is Begin for the goroutine that reads the connection, which must
+// not wait for room or it and the peer's might wait for each other. It goes up
+// to twice the bound; beyond, the error is ErrSlowReader.
+func (w *Writer) BeginNow() ([]byte, error) {
+	if err := w.admitNow(0); err != nil {
+		return nil, err
+	}
+	return w.in.grow(minFree, w.hint), nil
+}
+
+// Commit accepts b, which is what Begin returned with one frame appended, as
+// one message, and unlocks the batch. It does not write; see Flush. If nothing
+// was appended it is an Abort.
+func (w *Writer) Commit(b []byte) {
+	n := len(b) - len(w.in.tail)
+	if n <= 0 {
+		w.Abort()
+		return
+	}
+	w.in.commit(b)
+	w.used += n
+	w.wake()
+	w.mu.Unlock()
+}
+
+// Abort unlocks the batch and leaves it as it was before Begin.
+func (w *Writer) Abort() {
+	if len(w.in.tail) == 0 && !w.flushing.Load() {
+		w.in.giveBack()
+	}
+	w.wake()
+	w.mu.Unlock()
+}
+
+// Send accepts one whole frame, waiting for room as Begin does. The frame came
+// from bufpool and belongs to the Writer from now on, also when Send fails.
+// From 32 KiB on it is written from where it is, without a copy. An empty frame
+// is no message.
+func (w *Writer) Send(ctx context.Context, frame []byte) error {
+	if err := w.admit(ctx, len(frame)); err != nil {
+		recycle(frame)
+		return err
+	}
+	w.accept(frame)
+	return nil
+}
+
+// SendNow is to Send as BeginNow is to Begin.
+func (w *Writer) SendNow(frame []byte) error {
+	if err := w.admitNow(len(frame)); err != nil {
+		recycle(frame)
+		return err
+	}
+	w.accept(frame)
+	return nil
+}
+
+// accept puts frame behind what is there. It is called with the lock, which it
+// gives back.
+func (w *Writer) accept(frame []byte) {
+	n := len(frame)
+	switch {
+	case n == 0:
+		recycle(frame)
+	case n < copyBelow:
+		w.in.commit(append(w.in.grow(n, w.hint), frame...))
+		recycle(frame)
+	default:
+		w.in.segment(frame)
+	}
+	w.used += n
+	w.wake()
+	w.mu.Unlock()
+}
+
+// Queued returns how much has been accepted and not yet been written. A message
+// counts until the whole buffer it is in has been written; bytes are exact.
+func (w *Writer) Queued() (messages, bytes int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.in.msgs + w.outMsgs, w.used
+}
+
+// Close lets nothing more in: those who wait and those who come get err (or
+// net.ErrClosed if it is nil), and what has not been written is discarded. It
+// returns the number of messages lost that way, or by the connection's failure
+// before; one of which only a part was written counts. It does not close the
+// connection: the owner has done so, which ends a write under way. Only the
+// first call counts; later ones return the same number.
+func (w *Writer) Close(err error) (lost int) {
+	if err == nil {
+		err = net.ErrClosed
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return w.lost
+	}
+	w.closed = true
+	w.refuse(err)
+	w.err = err
+	return w.lost
+}
+
+// Join waits, after Close, until nobody writes to the connection any more.
+func (w *Writer) Join() {
+	w.mu.Lock()
+	if !w.flushing.Load() {
+		w.mu.Unlock()
+		return
+	}
+	if w.ended == nil {
+		w.ended = make(chan struct{})
+	}
+	ended := w.ended
+	w.mu.Unlock()
+	<-ended
+}
+
+// refuse ends the acceptance with err, unless it has ended before, discards
+// what is not in the flusher's hands and wakes everybody. It is called with
+// the lock.
+func (w *Writer) refuse(err error) {
+	if w.err != nil {
+		return
+	}
+	w.err = err
+	w.lost = w.in.msgs + w.outMsgs
+	w.in.discard()
+	w.used, w.outMsgs = 0, 0
+	w.room.signalAll()
+	w.drained.signalAll()
+}
+
+func slowReader(used, bound int) error {
+	return fmt.Errorf("%w: %d bytes waiting, bound is %d", ErrSlowReader, used, bound)
+}
+
+// recycle gives a buffer back to the pool, unless it is too large to be kept.
+func recycle(b []byte) {
+	if c := cap(b); c > 0 && c <= maxKept {
+		bufpool.Put(b)
+	}
+}

@@ -1,0 +1,12 @@
+//go:build !(linux || darwin)
+
+package outbox
+
+import "net"
+
+// A rawWriter does not exist here: every connection is written by its Write.
+type rawWriter struct{}
+
+func newRaw(net.Conn) *rawWriter { return nil }
+
+func (*rawWriter) write([]byte, bool) (int, error) { return 0, errAgain }

@@ -1,0 +1,85 @@
+//go:build linux || darwin
+
+package outbox
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// A rawWriter writes to a socket without waiting for it unless told to, and
+// without allocation: the function given to RawConn is made once.
+type rawWriter struct {
+	conn net.Conn
+	rc   syscall.RawConn
+	fn   func(fd uintptr) bool
+
+	// In and out of fn; the flusher's.
+	b    []byte
+	wait bool
+	n    int
+	err  error
+}
+
+// newRaw returns nil unless conn is exactly a TCP or Unix socket. A type that
+// embeds one has its SyscallConn too, but also a Write of its own, which must
+// not be bypassed.
+func newRaw(conn net.Conn) *rawWriter {
+	var rc syscall.RawConn
+	var err error
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		rc, err = c.SyscallConn()
+	case *net.UnixConn:
+		rc, err = c.SyscallConn()
+	default:
+		return nil
+	}
+	if err != nil {
+		return nil
+	}
+	r := &rawWriter{conn: conn, rc: rc}
+	r.fn = r.once
+	return r
+}
+
+// once tries one write; false asks to be called again when the socket is ready.
+func (r *rawWriter) once(fd uintptr) bool {
+	for {
+		r.n, r.err = syscall.Write(int(fd), r.b)
+		switch r.err {
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return !r.wait
+		default:
+			return true
+		}
+	}
+}
+
+// write writes a part of b, at least one byte unless it fails. If the socket
+// takes none it waits for it, up to the write deadline, or returns errAgain.
+func (r *rawWriter) write(b []byte, wait bool) (int, error) {
+	r.b, r.wait = b, wait
+	r.n, r.err = 0, nil
+	err := r.rc.Write(r.fn)
+	r.b = nil
+	switch {
+	case err != nil:
+		if !wait && errors.Is(err, os.ErrDeadlineExceeded) {
+			return 0, errAgain // a deadline of somebody else's; who waits sets a new one
+		}
+		return 0, err
+	case r.err == syscall.EAGAIN:
+		return 0, errAgain
+	case r.err != nil:
+		return 0, &net.OpError{Op: "write", Net: r.conn.LocalAddr().Network(), Source: r.conn.LocalAddr(),
+			Addr: r.conn.RemoteAddr(), Err: os.NewSyscallError("write", r.err)}
+	case r.n <= 0:
+		return 0, io.ErrShortWrite
+	}
+	return r.n, nil
+}
