@@ -144,11 +144,14 @@ func (x *XferPipe) AppendPack(dst, src []byte) ([]byte, error) {
 // AppendUnpack undoes AppendPack: it unpacks src through the filters from the
 // first one to the last one, and appends the result to dst. If one stage makes
 // more than max bytes, or all stages together more than 4×max, the error wraps
-// ErrTooLarge. If it fails it returns dst, unchanged in length. src and dst do not
-// overlap; src is neither changed nor kept.
+// ErrTooLarge; a negative max counts as 0. If it fails it returns dst, unchanged
+// in length. src and dst do not overlap; src is neither changed nor kept.
 func (x *XferPipe) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
 	if len(x.filters) > maxLen {
 		return dst, ErrXferPipeTooLong
+	}
+	if max < 0 {
+		max = 0
 	}
 	left := total(max)
 	s := stages{cur: src}

@@ -32,7 +32,7 @@ func (n *Names[E]) Register(name string, e E) { n.put(name, e, false) }
 func (n *Names[E]) Replace(name string, e E) { n.put(name, e, true) }
 
 func (n *Names[E]) put(name string, e E, replace bool) {
-	if any(e) == nil {
+	if isNil(e) {
 		panic(n.words.kind + " can not be nil")
 	}
 	if name == "" {

@@ -110,7 +110,7 @@ func (r *Registry[E]) All() []E {
 }
 
 func (r *Registry[E]) identity(e E) (byte, string) {
-	if any(e) == nil {
+	if isNil(e) {
 		panic(r.words.kind + " can not be nil")
 	}
 	id, name := e.ID(), e.Name()

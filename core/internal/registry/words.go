@@ -79,10 +79,21 @@ func nameText(name string) string {
 	return name
 }
 
+func isNil(e any) bool {
+	switch v := reflect.ValueOf(e); v.Kind() {
+	case reflect.Invalid:
+		return true
+	case reflect.Func, reflect.Pointer:
+		return v.IsNil()
+	default:
+		return false
+	}
+}
+
 // describe tells two values of one kind apart: functions by their names, as
 // their types are all the same.
 func describe(e any) string {
-	if v := reflect.ValueOf(e); v.Kind() == reflect.Func && !v.IsNil() {
+	if v := reflect.ValueOf(e); v.Kind() == reflect.Func {
 		if f := runtime.FuncForPC(v.Pointer()); f != nil {
 			return f.Name()
 		}

@@ -1,0 +1,88 @@
+package bufpool
+
+import (
+	"bytes"
+	"fmt"
+	"math/bits"
+	"sync"
+	"testing"
+)
+
+func TestGet(t *testing.T) {
+	for _, n := range []int{-1, 0, 1, 511, 512, 513, 1024, 1025, 1<<20 - 1, 1 << 20, 1<<20 + 1, 5 << 20} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			for range 2 { // made, then perhaps from the pool
+				b := Get(n)
+				if len(b) != 0 || cap(b) < max(n, MinSize) {
+					t.Errorf("Get(%d) has len %d, cap %d", n, len(b), cap(b))
+				}
+				if n <= MaxSize && bits.OnesCount(uint(cap(b))) != 1 {
+					t.Errorf("Get(%d) has cap %d; want a power of two", n, cap(b))
+				}
+				Put(b[:cap(b)])
+			}
+		})
+	}
+}
+
+// What is put back must never come out of a class that promises more.
+func TestPutOdd(t *testing.T) {
+	for _, c := range []int{0, 1, 511, 513, 1023, 1025, 1<<20 - 1, 1<<20 + 1, 2 << 20} {
+		Put(make([]byte, 3, max(c, 3)))
+		Put(make([]byte, 0, c))
+	}
+	Put(nil)
+	for size := 1; size <= MaxSize; size *= 2 {
+		for range 8 {
+			if b := Get(size); cap(b) < size || cap(b) > MaxSize {
+				t.Errorf("Get(%d) has cap %d", size, cap(b))
+			}
+		}
+	}
+}
+
+func TestConcurrent(t *testing.T) {
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			mine := bytes.Repeat([]byte{byte(g)}, 700)
+			for i := range 500 {
+				b := append(Get(i), mine...)
+				if !bytes.Equal(b, mine) {
+					t.Errorf("goroutine %d: the buffer is somebody else's too", g)
+				}
+				Put(b)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestAllocs(t *testing.T) {
+	got := testing.AllocsPerRun(1000, func() {
+		Put(Get(600))
+		Put(Get(70_000))
+	})
+	if got > allocsAllowed {
+		t.Errorf("Get and Put make %v allocations; want at most %v", got, allocsAllowed)
+	}
+}
+
+func BenchmarkGetPut(b *testing.B) {
+	for _, n := range []int{100, 4096, 1 << 20} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				Put(Get(n))
+			}
+		})
+	}
+	b.Run("parallel", func(b *testing.B) {
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				Put(Get(4096))
+			}
+		})
+	})
+}
