@@ -1,0 +1,323 @@
+package tp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// LoggerLevel says how much is logged: a level and all levels before it.
+type LoggerLevel int32
+
+// The levels. The one in force at the start is DEBUG.
+const (
+	OFF      LoggerLevel = iota // nothing at all
+	PRINT                       // what a program says to its user; logged unless OFF
+	CRITICAL                    // the process or a part of it cannot go on
+	ERROR
+	WARNING
+	NOTICE
+	INFO
+	DEBUG
+	TRACE
+)
+
+var levelNames = [...]string{"OFF", "PRINT", "CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG", "TRACE"}
+
+// String returns the level's name, such as "INFO".
+func (l LoggerLevel) String() string {
+	if l < OFF || l > TRACE {
+		return fmt.Sprintf("LoggerLevel(%d)", int32(l))
+	}
+	return levelNames[l]
+}
+
+// slogLevels are the levels of slog that stand for ours.
+var slogLevels = [...]slog.Level{PRINT: 16, CRITICAL: 12, ERROR: slog.LevelError, WARNING: slog.LevelWarn,
+	NOTICE: 2, INFO: slog.LevelInfo, DEBUG: slog.LevelDebug, TRACE: -8}
+
+func (l LoggerLevel) slogLevel() slog.Level { return slogLevels[min(max(l, PRINT), TRACE)] }
+
+// levelOf returns the level of ours that a level of slog belongs to.
+func levelOf(level slog.Level) LoggerLevel {
+	for l := PRINT; l < TRACE; l++ {
+		if level >= slogLevels[l] {
+			return l
+		}
+	}
+	return TRACE
+}
+
+// Logger writes a line if its level is in force. A session, a context and a
+// CallCmd are Loggers. All methods may be called concurrently.
+type Logger interface {
+	// Printf logs at PRINT.
+	Printf(format string, args ...any)
+	// Fatalf logs at CRITICAL, flushes, and ends the process with exit code 1.
+	Fatalf(format string, args ...any)
+	// Panicf logs at CRITICAL and panics with the message.
+	Panicf(format string, args ...any)
+	// Criticalf logs at CRITICAL.
+	Criticalf(format string, args ...any)
+	// Errorf logs at ERROR.
+	Errorf(format string, args ...any)
+	// Warnf logs at WARNING.
+	Warnf(format string, args ...any)
+	// Noticef logs at NOTICE.
+	Noticef(format string, args ...any)
+	// Infof logs at INFO.
+	Infof(format string, args ...any)
+	// Debugf logs at DEBUG.
+	Debugf(format string, args ...any)
+	// Tracef logs at TRACE.
+	Tracef(format string, args ...any)
+}
+
+var (
+	loggerLevel   atomic.Int32                // a LoggerLevel
+	processLogger atomic.Pointer[slog.Logger] // never nil once the package is initialised
+	stderr        = &logOutput{w: os.Stderr, colour: wantsColour(os.Stderr)}
+	defaultSlog   = slog.New(&textHandler{out: stderr})
+	exit          = os.Exit // tests replace it
+)
+
+func init() {
+	loggerLevel.Store(int32(DEBUG))
+	processLogger.Store(defaultSlog)
+}
+
+// SetLoggerLevel sets the level by its name, in any case; WARN is WARNING. It
+// takes effect at once, for living peers too. An unknown name leaves the level
+// as it is and logs an ERROR that lists the names. The result is FlushLogger.
+func SetLoggerLevel(level string) (flush func() error) {
+	name := strings.ToUpper(strings.TrimSpace(level))
+	if name == "WARN" {
+		name = "WARNING"
+	}
+	for l, n := range levelNames {
+		if n == name {
+			return SetLoggerLevel2(LoggerLevel(l))
+		}
+	}
+	std.log(ERROR, 1, "tp: unknown logger level %q: use one of %s; the level stays %v",
+		level, strings.Join(levelNames[:], ", "), GetLoggerLevel())
+	return FlushLogger
+}
+
+// SetLoggerLevel2 sets the level; what lies outside OFF to TRACE becomes the
+// nearer of the two. The result is FlushLogger.
+func SetLoggerLevel2(level LoggerLevel) (flush func() error) {
+	loggerLevel.Store(int32(min(max(level, OFF), TRACE)))
+	return FlushLogger
+}
+
+// GetLoggerLevel returns the level in force.
+func GetLoggerLevel() LoggerLevel { return LoggerLevel(loggerLevel.Load()) }
+
+// EnableLoggerLevel reports whether lines of this level are logged; OFF never
+// is. It costs one atomic load: ask before making something only for the log.
+func EnableLoggerLevel(level LoggerLevel) bool {
+	return level > OFF && level <= LoggerLevel(loggerLevel.Load())
+}
+
+// GetLogger returns the process-wide logger, which follows SetLogger.
+func GetLogger() Logger { return std }
+
+// SetLogger sends the lines of the process to l; nil restores the default, a
+// text line to stderr. The levels are slog's own; PRINT is 16, CRITICAL 12,
+// NOTICE 2, TRACE -8. A line must pass both the level of SetLoggerLevel and l's
+// handler; with the level TRACE the handler alone decides. It takes effect at
+// once, except for peers that have a logger of their own.
+func SetLogger(l *slog.Logger) {
+	if l == nil {
+		l = defaultSlog
+	}
+	processLogger.Store(l)
+}
+
+// LoggerOutputter takes the lines of the default logger in place of stderr.
+// Its methods may be called concurrently.
+type LoggerOutputter interface {
+	// Output writes one line. msg is the message with its attributes, without
+	// time, level, caller and newline, lent until Output returns. The caller is
+	// runtime.Caller(calldepth), called in Output itself; calldepth is negative
+	// for the framework's own lines, whose caller says nothing.
+	Output(calldepth int, msg []byte, level LoggerLevel)
+	// Flush returns when all lines so far are where they belong.
+	Flush() error
+}
+
+// SetLoggerOutputter sets where the default logger writes; nil restores stderr.
+// It has no effect on a logger set by SetLogger. It takes effect at once.
+func SetLoggerOutputter(o LoggerOutputter) {
+	if o == nil {
+		stderr.outputter.Store(nil)
+		return
+	}
+	stderr.outputter.Store(&o)
+}
+
+// FlushLogger flushes the outputter, and the handler given to SetLogger if it
+// has a method Flush() error. Lines to stderr need no flush.
+func FlushLogger() error {
+	var errs []error
+	if f, ok := processLogger.Load().Handler().(interface{ Flush() error }); ok {
+		errs = append(errs, f.Flush())
+	}
+	if o := stderr.outputter.Load(); o != nil {
+		errs = append(errs, (*o).Flush())
+	}
+	return errors.Join(errs...)
+}
+
+// logger is the Logger of the process, a peer, a session, a context. The zero
+// value follows SetLogger. It is a copyable word: embed it.
+type logger struct {
+	l *slog.Logger // nil: the process-wide one
+}
+
+var (
+	_   Logger = logger{}
+	std logger
+)
+
+func newLogger(l *slog.Logger) logger { return logger{l} }
+
+func (l logger) slog() *slog.Logger {
+	if l.l != nil {
+		return l.l
+	}
+	return processLogger.Load()
+}
+
+// enabled reports whether a line of this level would be written.
+func (l logger) enabled(level LoggerLevel) bool {
+	return EnableLoggerLevel(level) && l.slog().Enabled(context.Background(), level.slogLevel())
+}
+
+// log writes a line whose caller is depth frames above the caller of log.
+func (l logger) log(level LoggerLevel, depth int, format string, args ...any) {
+	if !l.enabled(level) {
+		return
+	}
+	var pc [1]uintptr
+	runtime.Callers(2+depth, pc[:])
+	l.write(level, pc[0], fmt.Sprintf(format, args...))
+}
+
+// lazy is log for a message that is made only if it is written.
+func (l logger) lazy(level LoggerLevel, depth int, message func() string) {
+	if !l.enabled(level) {
+		return
+	}
+	var pc [1]uintptr
+	runtime.Callers(2+depth, pc[:])
+	l.write(level, pc[0], message())
+}
+
+// attrs writes a structured line of the framework itself. It has no caller: a
+// place inside the framework tells its user nothing, and finding it costs time.
+func (l logger) attrs(level LoggerLevel, message string, attrs ...slog.Attr) {
+	if l.enabled(level) {
+		l.write(level, 0, message, attrs...)
+	}
+}
+
+func (l logger) write(level LoggerLevel, pc uintptr, message string, attrs ...slog.Attr) {
+	r := slog.NewRecord(time.Now(), level.slogLevel(), message, pc)
+	r.AddAttrs(attrs...)
+	// As in slog itself there is nobody to tell that a line could not be written.
+	_ = l.slog().Handler().Handle(context.Background(), r)
+}
+
+func (l logger) fatal() {
+	_ = FlushLogger() // the process ends either way
+	exit(1)
+}
+
+func (l logger) Printf(format string, args ...any) { l.log(PRINT, 1, format, args...) }
+func (l logger) Fatalf(format string, args ...any) { l.log(CRITICAL, 1, format, args...); l.fatal() }
+func (l logger) Panicf(format string, args ...any) {
+	l.log(CRITICAL, 1, format, args...)
+	panic(fmt.Sprintf(format, args...))
+}
+func (l logger) Criticalf(format string, args ...any) { l.log(CRITICAL, 1, format, args...) }
+func (l logger) Errorf(format string, args ...any)    { l.log(ERROR, 1, format, args...) }
+func (l logger) Warnf(format string, args ...any)     { l.log(WARNING, 1, format, args...) }
+func (l logger) Noticef(format string, args ...any)   { l.log(NOTICE, 1, format, args...) }
+func (l logger) Infof(format string, args ...any)     { l.log(INFO, 1, format, args...) }
+func (l logger) Debugf(format string, args ...any)    { l.log(DEBUG, 1, format, args...) }
+func (l logger) Tracef(format string, args ...any)    { l.log(TRACE, 1, format, args...) }
+
+// Printf logs at PRINT by the process-wide logger.
+func Printf(format string, args ...any) { std.log(PRINT, 1, format, args...) }
+
+// Fatalf logs at CRITICAL, flushes, and ends the process with exit code 1.
+func Fatalf(format string, args ...any) { std.log(CRITICAL, 1, format, args...); std.fatal() }
+
+// Panicf logs at CRITICAL and panics with the message.
+func Panicf(format string, args ...any) {
+	std.log(CRITICAL, 1, format, args...)
+	panic(fmt.Sprintf(format, args...))
+}
+
+// Criticalf logs at CRITICAL.
+func Criticalf(format string, args ...any) { std.log(CRITICAL, 1, format, args...) }
+
+// Errorf logs at ERROR.
+func Errorf(format string, args ...any) { std.log(ERROR, 1, format, args...) }
+
+// Warnf logs at WARNING.
+func Warnf(format string, args ...any) { std.log(WARNING, 1, format, args...) }
+
+// Noticef logs at NOTICE.
+func Noticef(format string, args ...any) { std.log(NOTICE, 1, format, args...) }
+
+// Infof logs at INFO.
+func Infof(format string, args ...any) { std.log(INFO, 1, format, args...) }
+
+// Debugf logs at DEBUG.
+func Debugf(format string, args ...any) { std.log(DEBUG, 1, format, args...) }
+
+// Tracef logs at TRACE.
+func Tracef(format string, args ...any) { std.log(TRACE, 1, format, args...) }
+
+// LazyPrintf is Printf with a message that is made only if it is logged.
+func LazyPrintf(message func() string) { std.lazy(PRINT, 1, message) }
+
+// LazyFatalf is Fatalf with a message that is made only if it is logged.
+func LazyFatalf(message func() string) { std.lazy(CRITICAL, 1, message); std.fatal() }
+
+// LazyPanicf is Panicf; the message is made in any case, for the panic.
+func LazyPanicf(message func() string) {
+	text := message()
+	std.log(CRITICAL, 1, "%s", text)
+	panic(text)
+}
+
+// LazyCriticalf is Criticalf with a message that is made only if it is logged.
+func LazyCriticalf(message func() string) { std.lazy(CRITICAL, 1, message) }
+
+// LazyErrorf is Errorf with a message that is made only if it is logged.
+func LazyErrorf(message func() string) { std.lazy(ERROR, 1, message) }
+
+// LazyWarnf is Warnf with a message that is made only if it is logged.
+func LazyWarnf(message func() string) { std.lazy(WARNING, 1, message) }
+
+// LazyNoticef is Noticef with a message that is made only if it is logged.
+func LazyNoticef(message func() string) { std.lazy(NOTICE, 1, message) }
+
+// LazyInfof is Infof with a message that is made only if it is logged.
+func LazyInfof(message func() string) { std.lazy(INFO, 1, message) }
+
+// LazyDebugf is Debugf with a message that is made only if it is logged.
+func LazyDebugf(message func() string) { std.lazy(DEBUG, 1, message) }
+
+// LazyTracef is Tracef with a message that is made only if it is logged.
+func LazyTracef(message func() string) { std.lazy(TRACE, 1, message) }
