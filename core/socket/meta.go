@@ -21,7 +21,8 @@ const (
 	MetaAcceptBodyCodec = "X-Accept-Body-Codec"
 	// MetaReplyError is the error of a reply: the JSON of a [Rerror].
 	MetaReplyError = "X-Reply-Error"
-	// MetaTimeout is the time that is left for a call when it is sent.
+	// MetaTimeout is the time left for a call when it is sent: whole milliseconds,
+	// rounded up. Only a call whose context has a deadline carries it.
 	MetaTimeout = "X-Timeout"
 )
 

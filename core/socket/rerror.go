@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -329,7 +330,7 @@ func (t *looseText) UnmarshalJSON(b []byte) error {
 	case len(b) > 0 && b[0] == '"':
 		return json.Unmarshal(b, (*string)(t))
 	case string(b) != "null":
-		*t = looseText(b)
+		*t = looseText(bytes.ToValidUTF8(b, []byte("\ufffd")))
 	}
 	return nil
 }
