@@ -83,10 +83,7 @@ func (x *XferPipe) Range(callback func(idx int, filter XferFilter) bool) {
 }
 
 // Reset empties the pipe.
-func (x *XferPipe) Reset() {
-	clear(x.filters)
-	x.filters = x.filters[:0]
-}
+func (x *XferPipe) Reset() { x.filters = x.filters[:0] }
 
 // OnPack packs data through the filters from the last one to the first one. An
 // empty pipe returns data itself, any other a new slice.

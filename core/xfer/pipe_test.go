@@ -34,20 +34,32 @@ func (b bracket) OnUnpack(data []byte) ([]byte, error) {
 	return data[1:n], nil
 }
 
-// appending is bracket as an Appender.
+// appending is bracket as an Appender. It writes before it reads, as one may
+// whose dst and src do not overlap.
 type appending struct{ bracket }
 
 func (a appending) AppendPack(dst, src []byte) ([]byte, error) {
-	out, err := a.OnPack(src)
-	return append(dst, out...), err
+	scribble(dst, len(src))
+	if bytes.Contains(src, []byte("refuse"+string(rune(a.id)))) {
+		return append(dst, "junk"...), errBracket
+	}
+	return append(append(append(dst, a.id), src...), a.id), nil
 }
 
 func (a appending) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
+	scribble(dst, len(src))
 	out, err := a.OnUnpack(src)
 	if err == nil && len(out) > max {
 		return append(dst, "junk"...), fmt.Errorf("bracket: over %d bytes: %w", max, ErrTooLarge)
 	}
 	return append(dst, out...), err
+}
+
+func scribble(dst []byte, n int) {
+	free := dst[len(dst):cap(dst)]
+	for i := range min(n, len(free)) {
+		free[i] = '#'
+	}
 }
 
 // bomb unpacks to as many bytes as the text of its input says, whatever the
@@ -124,6 +136,24 @@ func TestPackUnpack(t *testing.T) {
 				t.Errorf("AppendUnpack = %q, %v; want %q", got, err, want)
 			}
 		})
+	}
+}
+
+// The buffers between the stages are lent, not made.
+func TestAllocs(t *testing.T) {
+	x := pipe(t, "ABABA")
+	src, dst := make([]byte, 4096), make([]byte, 0, 8192)
+	got := testing.AllocsPerRun(500, func() {
+		packed, err := x.AppendPack(dst, src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = x.AppendUnpack(packed[len(packed):], packed, 8000); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got > allocsAllowed {
+		t.Errorf("packing and unpacking make %v allocations; want at most %v", got, allocsAllowed)
 	}
 }
 
