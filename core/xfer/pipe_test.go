@@ -142,7 +142,7 @@ func TestPackUnpack(t *testing.T) {
 // The buffers between the stages are lent, not made.
 func TestAllocs(t *testing.T) {
 	x := pipe(t, "ABABA")
-	src, dst := make([]byte, 4096), make([]byte, 0, 8192)
+	src, dst := make([]byte, 4096), make([]byte, 0, 16384)
 	got := testing.AllocsPerRun(500, func() {
 		packed, err := x.AppendPack(dst, src)
 		if err != nil {
