@@ -1,0 +1,260 @@
+package memnet
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+// parcelSize is how many bytes arrive together when Bandwidth limits them.
+const parcelSize = 1460
+
+// link is a connection: two ends and two directions, under one lock. Whoever
+// waits, waits for a change of one direction.
+type link struct {
+	net  *Network // nil: a Pipe
+	id   uint64
+	a, b *Conn // the dialer's end and the listener's
+
+	mu     sync.Mutex // guards what follows, both halves, and the state of both ends
+	frozen bool       // by Freeze
+	parted bool       // by Partition
+}
+
+func newLink(cfg *config, n *Network, id uint64, a, b Addr) *link {
+	l := &link{net: n, id: id}
+	ab := &half{cfg: cfg, rng: cfg.rng(2 * id), cutAt: -1}
+	ba := &half{cfg: cfg, rng: cfg.rng(2*id + 1), cutAt: -1}
+	l.a = &Conn{link: l, local: a, remote: b, in: ba, out: ab}
+	l.b = &Conn{link: l, local: b, remote: a, in: ab, out: ba}
+	l.a.peer, l.b.peer = l.b, l.a
+	return l
+}
+
+// still tells whether nothing moves. The caller holds l.mu.
+func (l *link) still() bool { return l.frozen || l.parted }
+
+func (l *link) part(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.parted = on
+	l.signal()
+}
+
+func (l *link) freeze(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.frozen = on
+	l.signal()
+}
+
+// cut breaks both directions, without a word to the ends but the error.
+func (l *link) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range []*Conn{l.a, l.b} {
+		c.broken = ErrReset
+		c.in.drop()
+	}
+	l.signal()
+}
+
+// signal wakes all who wait. The caller holds l.mu.
+func (l *link) signal() {
+	l.a.in.signal()
+	l.b.in.signal()
+}
+
+// wait returns when h has changed or the time until has come; zero is never.
+// The caller holds l.mu, which is given back meanwhile.
+func (l *link) wait(h *half, until time.Time) {
+	if h.wake == nil {
+		h.wake = make(chan struct{})
+	}
+	wake := h.wake
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	if until.IsZero() {
+		<-wake
+		return
+	}
+	t := time.NewTimer(time.Until(until))
+	defer t.Stop()
+	select {
+	case <-wake:
+	case <-t.C:
+	}
+}
+
+// half is one direction of a link: the writer's buffer, the wire and the
+// reader's buffer in one. All of it is guarded by the link's lock.
+type half struct {
+	cfg *config
+	rng *rand.Rand // nil: every Read gets what it can
+
+	buf     bytes.Buffer // written and not read
+	arrived int          // how many bytes of buf the reader may have
+	wire    []parcel     // what becomes of the rest, in order of arrival
+	free    time.Time    // when the wire has sent all it was given (Bandwidth)
+
+	fin  notice // what the reader gets after the last byte
+	gone notice // what the writer gets since the reader has gone
+
+	written int64   // bytes taken from the writer
+	cutAt   int64   // break when written gets there; negative: never
+	corrupt []int64 // bytes to flip
+
+	readBy, writeBy time.Time // deadlines; zero: none
+
+	writers []uint64 // Writes in progress; the first one's turn it is
+	tickets uint64
+
+	wake chan struct{} // made by who waits, closed by who changes something
+}
+
+// parcel is a number of bytes that arrive at a time.
+type parcel struct {
+	n  int
+	at time.Time
+}
+
+// notice is an error that arrives at a time; the zero value never does.
+type notice struct {
+	err error
+	at  time.Time
+}
+
+// set decides on err, unless it is decided already.
+func (n *notice) set(err error, at time.Time) {
+	if n.err == nil {
+		*n = notice{err, at}
+	}
+}
+
+func (n *notice) here() bool { return n.err != nil && past(n.at) }
+
+// past tells whether t has come. The zero time always has.
+func past(t time.Time) bool { return t.IsZero() || !time.Now().Before(t) }
+
+// expired is past for deadlines, of which zero means none.
+func expired(t time.Time) bool { return !t.IsZero() && past(t) }
+
+// earlier returns the earlier time, where zero means never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func (h *half) signal() {
+	if h.wake != nil {
+		close(h.wake)
+		h.wake = nil
+	}
+}
+
+func (h *half) room() int { return h.cfg.buffer - h.buf.Len() }
+
+// send puts n bytes on the wire and tells when they arrive; with 0 bytes, when
+// something behind all the others does. Zero means at once.
+func (h *half) send(n int) time.Time {
+	if !h.cfg.timed() {
+		return time.Time{}
+	}
+	at := time.Now()
+	if h.free.After(at) {
+		at = h.free
+	}
+	if h.cfg.bandwidth > 0 {
+		at = at.Add(time.Duration(n) * time.Second / time.Duration(h.cfg.bandwidth))
+	}
+	h.free = at
+	return at.Add(h.cfg.latency)
+}
+
+// put takes bytes from the writer, for whom there is room.
+func (h *half) put(p []byte) {
+	start := h.buf.Len()
+	h.buf.Write(p)
+	h.flip(h.buf.Bytes()[start:])
+	h.written += int64(len(p))
+	if !h.cfg.timed() {
+		h.arrived += len(p)
+		return
+	}
+	for left := len(p); left > 0; {
+		n := left
+		if h.cfg.bandwidth > 0 {
+			n = min(n, parcelSize)
+		}
+		h.wire = append(h.wire, parcel{n, h.send(n)})
+		left -= n
+	}
+}
+
+// flip damages the bytes of p, the next to be written, that Corrupt has named.
+func (h *half) flip(p []byte) {
+	h.corrupt = slices.DeleteFunc(h.corrupt, func(nth int64) bool {
+		i := nth - h.written
+		if i >= int64(len(p)) {
+			return false
+		}
+		p[i] ^= 0xff
+		return true
+	})
+}
+
+// take gives the reader what has arrived.
+func (h *half) take(p []byte) int {
+	for len(h.wire) > 0 && past(h.wire[0].at) {
+		h.arrived += h.wire[0].n
+		h.wire = h.wire[1:]
+	}
+	n := min(len(p), h.arrived)
+	if n > 0 && h.cfg.chunk > 0 {
+		n = min(n, h.portion())
+	}
+	copy(p, h.buf.Next(n))
+	h.arrived -= n
+	return n
+}
+
+func (h *half) portion() int {
+	if h.rng == nil {
+		return h.cfg.chunk
+	}
+	return 1 + h.rng.IntN(h.cfg.chunk)
+}
+
+// next is when something arrives at the reader that has not yet; zero: nothing
+// is under way.
+func (h *half) next() time.Time {
+	if len(h.wire) > 0 {
+		return h.wire[0].at
+	}
+	return h.fin.at
+}
+
+// drop loses what is not read.
+func (h *half) drop() {
+	h.buf.Reset()
+	h.arrived, h.wire = 0, nil
+}
+
+// join puts a Write into the queue.
+func (h *half) join() (ticket uint64) {
+	h.tickets++
+	h.writers = append(h.writers, h.tickets)
+	return h.tickets
+}
+
+// leave takes it out and lets the next one go on.
+func (h *half) leave(ticket uint64) {
+	h.writers = slices.DeleteFunc(h.writers, func(t uint64) bool { return t == ticket })
+	if len(h.writers) > 0 {
+		h.signal()
+	}
+}
