@@ -188,6 +188,12 @@ func TestRerrorMeta(t *testing.T) {
 			t.Errorf("%v leaves %q, want no error there", none, m)
 		}
 	}
+	for _, none := range []string{"", "null", "{}", `{"code":0,"message":"fine"}`} {
+		m.Set(MetaReplyError, none)
+		if got := NewRerrorFromMeta(m); got != nil {
+			t.Errorf("from %q: %v, want nil", none, got)
+		}
+	}
 	m.Set(MetaReplyError, `{"code":`)
 	r := NewRerrorFromMeta(m)
 	if r == nil || r.Code != CodeUnknownError || r.Reason == "" || r.Cause() == nil {
