@@ -1,0 +1,122 @@
+package inbox
+
+import "github.com/teleport-go/teleport/core/internal/bufpool"
+
+// peekBig is Peek by means of the frame's own buffer.
+func (r *Reader) peekBig(n int) ([]byte, error) {
+	if err := r.collect(n); err != nil {
+		have := len(r.big) - r.off
+		if r.big == nil {
+			return r.buf[r.r:r.w], cut(err, r.w-r.r)
+		}
+		return r.big[r.off:len(r.big):len(r.big)], cut(err, have)
+	}
+	r.owned = n > bigFrame
+	end := r.off + n
+	if end == len(r.big) {
+		return r.big[r.off:], nil // with its capacity: the buffer is the caller's after the Discard
+	}
+	return r.big[r.off:end:end], nil
+}
+
+// collect reads until n bytes are in big, and never beyond them, so that
+// nothing of the next frame gets into the buffer that is given away.
+func (r *Reader) collect(n int) error {
+	if r.big == nil {
+		if err := r.startBig(n); err != nil {
+			return err
+		}
+	}
+	for len(r.big)-r.off < n {
+		if r.w > r.r { // a packet holds more than this frame
+			if err := r.moveToBig(n); err != nil {
+				return err
+			}
+			continue
+		}
+		if r.packets {
+			if err := r.fill(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := r.growBig(n); err != nil {
+			return err
+		}
+		end := min(cap(r.big), r.off+n)
+		got, err := r.read(r.big[len(r.big):end])
+		r.big = r.big[:len(r.big)+got]
+		if err != nil {
+			return err
+		}
+	}
+	return r.account.condemned()
+}
+
+// startBig makes the frame's own buffer and moves into it what is there.
+func (r *Reader) startBig(n int) error {
+	have := r.w - r.r
+	size := capacity(min(n, floor(max(r.size, 2*have))))
+	if r.packets { // what arrives passes through the usual buffer
+		size = capacity(min(n, max(have, bigFrame)))
+	}
+	if err := r.account.set(size); err != nil {
+		return err
+	}
+	b := take(size)
+	r.big = append(b, r.buf[r.r:r.w]...)
+	r.off, r.given = 0, false
+	r.release()
+	return nil
+}
+
+// growBig makes room for another byte at least.
+func (r *Reader) growBig(n int) error {
+	if len(r.big) < cap(r.big) {
+		return nil
+	}
+	have := r.big[r.off:]
+	size := capacity(min(n, floor(2*len(have))))
+	if err := r.account.set(size); err != nil {
+		return err
+	}
+	b := append(take(size), have...)
+	if !r.given {
+		bufpool.Put(r.big)
+	}
+	r.big, r.off, r.given = b, 0, false
+	return nil
+}
+
+// moveToBig moves bytes of the usual buffer to the frame that they belong to.
+func (r *Reader) moveToBig(n int) error {
+	if err := r.growBig(n); err != nil {
+		return err
+	}
+	end := min(cap(r.big), r.off+n)
+	got := copy(r.big[len(r.big):end], r.buf[r.r:r.w])
+	r.big = r.big[:len(r.big)+got]
+	r.r += got
+	return nil
+}
+
+// unify moves the small rest of big to the front of the usual buffer.
+func (r *Reader) unify() {
+	rest := len(r.big) - r.off
+	b := whole(take(max(r.size, rest+r.w-r.r)))
+	n := copy(b, r.big[r.off:])
+	n += copy(b[n:], r.buf[r.r:r.w])
+	r.release()
+	r.buf, r.w = b, n
+	r.dropBig()
+}
+
+// dropBig forgets the frame's own buffer: it is the caller's by now. Only its
+// bytes in the account are given back.
+func (r *Reader) dropBig() {
+	if r.big == nil {
+		return
+	}
+	r.big, r.off, r.given = nil, 0, false
+	r.account.set(0)
+}

@@ -1,0 +1,330 @@
+// Package inbox is the incoming half of one connection.
+//
+// A Reader lends frames in place: what has arrived lies in one pooled buffer,
+// which an idle TCP or unix connection gives back. A frame over 64 KiB is
+// collected in a buffer of its own, which the caller may keep. Memory grows
+// with what has arrived, never with what is announced.
+package inbox
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+	"net"
+	"syscall"
+
+	"github.com/teleport-go/teleport/core/internal/bufpool"
+)
+
+const (
+	defaultBuffer = 32 << 10
+	bigFrame      = 64 << 10  // a frame over it gets a buffer of its own
+	packetRoom    = 256 << 10 // room for one packet: the largest message of older peers
+	maxEmptyReads = 100
+	maxRead       = 1 << 30 // for one system call; some systems refuse more than 2^31-1
+)
+
+// ErrPacketTooLarge says that a packet of a unixpacket connection did not fit:
+// what was cut off is lost, so the connection is of no use any more.
+var ErrPacketTooLarge = errors.New("inbox: packet is too large")
+
+// Config says how a Reader works. The zero value is ready.
+type Config struct {
+	// Buffer is the size of the usual buffer in bytes, rounded up to a power of
+	// two of 512 to 1 MiB. Default 32 KiB; a unixpacket connection has at least
+	// 512 KiB.
+	Buffer int
+	// Memory bounds the half-arrived frames over 64 KiB of all Readers that
+	// share it. nil: no bound.
+	Memory *Memory
+	// Offend is called once when Memory is used up and this Reader has the
+	// most of it; the error is ErrMemory with figures. It runs on the goroutine
+	// of any Reader that shares the Memory: it closes the connection and must
+	// neither block nor use a Reader. The Reader fails with the same error.
+	Offend func(error)
+}
+
+// Reader reads from one connection. One goroutine uses it.
+//
+// Errors are those of the connection. One that comes from a read deadline
+// loses nothing: the next call goes on where the last one stopped.
+type Reader struct {
+	conn    net.Conn
+	raw     syscall.RawConn       // nil: conn.Read
+	try     func(fd uintptr) bool // made once: a closure a read would be an allocation each
+	size    int                   // of the usual buffer, a power of two
+	packets bool
+
+	// The stream goes on in big[off:], then in buf[r:w].
+	buf  []byte // with len == cap; nil while it is in the pool
+	r, w int
+	big  []byte // a frame over 64 KiB on its way; nil if none
+	off  int
+
+	owned   bool  // the last Peek's bytes are in big
+	given   bool  // a part of big has been discarded, somebody may keep it
+	pending error // came with bytes, to be reported by the next read
+	fatal   error // nothing is read any more
+
+	dst    []byte // where try reads to; nil: the usual buffer
+	got    int    // what try read
+	gotErr error
+
+	account account
+}
+
+// New returns a Reader of conn. It does not close conn.
+//
+// It reads through conn.Read, unless conn is a *net.TCPConn or *net.UnixConn
+// itself (not a type that embeds one, whose Read must be heard): then it waits
+// without a buffer.
+func New(conn net.Conn, cfg Config) *Reader {
+	r := &Reader{conn: conn, size: defaultBuffer}
+	if cfg.Buffer > 0 {
+		r.size = capacity(min(cfg.Buffer, bufpool.MaxSize))
+	}
+	if a := conn.LocalAddr(); a != nil && a.Network() == "unixpacket" {
+		r.packets = true
+		r.size = max(r.size, 2*packetRoom) // room behind a frame that is not whole yet
+	}
+	r.account.memory, r.account.offend = cfg.Memory, cfg.Offend
+	r.useRaw()
+	return r
+}
+
+// Buffered returns the number of bytes that can be read without waiting.
+func (r *Reader) Buffered() int { return len(r.big) - r.off + r.w - r.r }
+
+// Wait returns when at least one byte is buffered. While it waits, the buffer
+// of a TCP or unix connection is in the pool. The error is io.EOF at the end.
+func (r *Reader) Wait() error {
+	for r.Buffered() == 0 {
+		if err := r.fill(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Peek returns the next n bytes without consuming them. They lie in the buffer
+// and are valid until the next Peek, Read, Wait, Rest or Close; a Discard of no
+// more than what is buffered does not touch them. Fewer than n bytes come with an
+// error: io.EOF if there is none at the end of the stream, io.ErrUnexpectedEOF
+// if there are some.
+//
+// n may be larger than the buffer: it grows, but never beyond twice what has
+// arrived (or its usual size). The caller bounds n by its limit for frames.
+func (r *Reader) Peek(n int) ([]byte, error) {
+	r.owned = false
+	if n < 0 {
+		return nil, bufio.ErrNegativeCount
+	}
+	if r.big != nil && len(r.big)-r.off < n && n <= bigFrame {
+		r.unify()
+	}
+	if r.big != nil || n > bigFrame && n > r.w-r.r {
+		return r.peekBig(n)
+	}
+	for r.w-r.r < n {
+		if err := r.fill(); err != nil {
+			return r.buf[r.r:r.w], cut(err, r.w-r.r)
+		}
+	}
+	return r.buf[r.r : r.r+n], nil
+}
+
+// Owned says whether the bytes of the last Peek lie in a buffer of their own,
+// as those of a frame over 64 KiB do that was not in the usual buffer as a
+// whole. The caller may keep them, their capacity included, once it has discarded
+// all of them: the Reader does not touch them any more.
+func (r *Reader) Owned() bool { return r.owned }
+
+// Discard skips n bytes and returns how many it has skipped; fewer come with an
+// error, as in Peek.
+func (r *Reader) Discard(n int) (int, error) {
+	if n < 0 {
+		return 0, bufio.ErrNegativeCount
+	}
+	for left := n; ; {
+		left -= r.consume(left)
+		if left == 0 {
+			return n, nil
+		}
+		if err := r.fill(); err != nil {
+			return n - left, cut(err, n-left)
+		}
+	}
+}
+
+// Read reads up to len(p) bytes; it waits only if nothing is buffered.
+func (r *Reader) Read(p []byte) (int, error) {
+	r.owned = false
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for r.Buffered() == 0 {
+		if len(p) >= r.size && !r.packets {
+			return r.read(p)
+		}
+		if err := r.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, r.big[r.off:])
+	n += copy(p[n:], r.buf[r.r:r.w])
+	r.consume(n)
+	return n, nil
+}
+
+// Rest takes what is buffered, to hand it to another connection. It returns
+// nil if there is nothing. The bytes are the caller's.
+func (r *Reader) Rest() []byte {
+	r.owned = false
+	n := r.Buffered()
+	if n == 0 {
+		return nil
+	}
+	rest := make([]byte, 0, n)
+	rest = append(rest, r.big[r.off:]...)
+	rest = append(rest, r.buf[r.r:r.w]...)
+	r.consume(n)
+	return rest
+}
+
+// Close gives the buffers back. It is the owner's last call but for repetitions
+// of it, and comes after the last use of bytes that are not owned.
+func (r *Reader) Close() {
+	r.fatal = net.ErrClosed
+	r.owned = false
+	r.dropBig()
+	r.release()
+}
+
+// consume skips up to n buffered bytes, without touching them.
+func (r *Reader) consume(n int) int {
+	done := min(n, len(r.big)-r.off)
+	if done > 0 {
+		r.off += done
+		r.given = true
+		if r.off == len(r.big) {
+			r.dropBig()
+		}
+	}
+	rest := min(n-done, r.w-r.r)
+	r.r += rest
+	return done + rest
+}
+
+// fill reads once, behind what is in the usual buffer.
+func (r *Reader) fill() error {
+	n, err := r.read(nil)
+	r.w += n
+	return err
+}
+
+// read reads once into dst, or into the usual buffer if dst is nil. It returns
+// either bytes or an error.
+func (r *Reader) read(dst []byte) (n int, err error) {
+	switch {
+	case r.account.condemned() != nil:
+		return 0, r.account.condemned()
+	case r.fatal != nil:
+		return 0, r.fatal
+	case r.pending != nil:
+		err, r.pending = r.pending, nil
+		return 0, err
+	case r.raw != nil:
+		n, err = r.readRaw(dst)
+	default:
+		n, err = r.readConn(dst)
+	}
+	if n > 0 {
+		r.pending, err = err, nil
+	}
+	if r.packets && n >= packetRoom {
+		r.fatal = fmt.Errorf("%w: at least %d bytes", ErrPacketTooLarge, n)
+		return 0, r.fatal
+	}
+	if err != nil {
+		if c := r.account.condemned(); c != nil {
+			return 0, c // rather than the closing that it has led to
+		}
+	}
+	return n, err
+}
+
+// readConn reads by the connection's own method.
+func (r *Reader) readConn(dst []byte) (int, error) {
+	if dst == nil {
+		dst = r.room()
+	}
+	for range maxEmptyReads {
+		if n, err := r.conn.Read(dst); n > 0 || err != nil {
+			return n, err
+		}
+	}
+	return 0, io.ErrNoProgress
+}
+
+// room returns the free end of the usual buffer. What is in it moves to the
+// front: at most once a frame, and then the whole of the buffer is free for
+// the read. A buffer that is full doubles.
+func (r *Reader) room() []byte {
+	have := r.w - r.r
+	switch {
+	case have == 0:
+		if cap(r.buf) != r.size {
+			r.release()
+			r.buf = whole(take(r.size))
+		}
+	case have == len(r.buf):
+		b := whole(take(2 * have))
+		copy(b, r.buf)
+		bufpool.Put(r.buf)
+		r.buf = b
+	case r.r > 0:
+		copy(r.buf, r.buf[r.r:r.w])
+	}
+	r.r, r.w = 0, have
+	if r.packets {
+		return r.buf[have : have+packetRoom]
+	}
+	return r.buf[have:]
+}
+
+// release gives the usual buffer back. It is empty.
+func (r *Reader) release() {
+	if r.buf != nil {
+		bufpool.Put(r.buf)
+	}
+	r.buf, r.r, r.w = nil, 0, 0
+}
+
+// cut is err of a call that wanted more than the n bytes it got.
+func cut(err error, n int) error {
+	if err == io.EOF && n > 0 {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func whole(b []byte) []byte { return b[:cap(b)] }
+
+// take gets a buffer of exactly capacity(n) bytes.
+func take(n int) []byte { return bufpool.Get(n)[:0:capacity(n)] }
+
+// capacity is what a buffer of n bytes takes: the pool has powers of two up to
+// its largest. The growth limit counts on it: where n is no more than a certain
+// power of two, neither is the capacity.
+func capacity(n int) int {
+	if n > bufpool.MaxSize {
+		return n
+	}
+	return ceil(max(n, bufpool.MinSize))
+}
+
+// ceil and floor round to a power of two.
+func ceil(n int) int  { return 1 << bits.Len(uint(n-1)) }
+func floor(n int) int { return 1 << (bits.Len(uint(n)) - 1) }

@@ -1,0 +1,63 @@
+//go:build unix
+
+package inbox
+
+import (
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// useRaw prepares reading past conn.Read, where that changes nothing but the
+// time at which a buffer is needed.
+func (r *Reader) useRaw() {
+	var err error
+	switch c := r.conn.(type) {
+	case *net.TCPConn:
+		r.raw, err = c.SyscallConn()
+	case *net.UnixConn:
+		r.raw, err = c.SyscallConn()
+	}
+	if err != nil {
+		r.raw = nil
+	}
+	r.try = r.tryRead
+}
+
+func (r *Reader) readRaw(dst []byte) (int, error) {
+	r.dst, r.got, r.gotErr = dst[:min(len(dst), maxRead)], 0, nil
+	err := r.raw.Read(r.try)
+	r.dst = nil
+	switch {
+	case err != nil:
+		return 0, err
+	case r.gotErr != nil:
+		return 0, &net.OpError{Op: "read", Net: r.conn.LocalAddr().Network(), Source: r.conn.LocalAddr(),
+			Addr: r.conn.RemoteAddr(), Err: os.NewSyscallError("read", r.gotErr)}
+	case r.got == 0:
+		return 0, io.EOF
+	}
+	return r.got, nil
+}
+
+// tryRead is called by the runtime: at first, and each time the descriptor has
+// become readable. The buffer is there only from here to the next wait.
+func (r *Reader) tryRead(fd uintptr) (done bool) {
+	dst := r.dst
+	if dst == nil {
+		dst = r.room()
+	}
+	n, err := syscall.Read(int(fd), dst)
+	for err == syscall.EINTR {
+		n, err = syscall.Read(int(fd), dst)
+	}
+	if err == syscall.EAGAIN {
+		if r.dst == nil && r.w == r.r {
+			r.release()
+		}
+		return false
+	}
+	r.got, r.gotErr = max(n, 0), err
+	return true
+}
