@@ -46,7 +46,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 				h.signal() // there is room
 				return n, nil
 			}
-			if len(h.wire) == 0 && h.fin.here() {
+			if len(h.wire) == 0 && h.fin.here() { // the clock may have gone on since take
 				return 0, c.opError("read", h.fin.err)
 			}
 			until = earlier(until, h.next())

@@ -262,6 +262,39 @@ func TestClose(t *testing.T) {
 	})
 }
 
+func TestCloseWriteWakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := pair(t, New(Buffer(1)))
+		r := read(b)
+		wantStuck(t, r)
+		if err := a.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		wantDone(t, r, 0, io.EOF)
+
+		w := write(b, 2)
+		wantStuck(t, w)
+		if err := b.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		wantDone(t, w, 1, ErrBrokenPipe)
+		wantRead(t, a, "\x00")
+		wantReadErr(t, a, io.EOF)
+	})
+}
+
+func TestCloseReachesWriter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := pair(t, New(Buffer(1), Latency(time.Second)))
+		w := write(a, 2)
+		b.Close()
+		after(time.Second - 1)
+		wantStuck(t, w)
+		after(1)
+		wantDone(t, w, 1, ErrBrokenPipe)
+	})
+}
+
 func TestDeadline(t *testing.T) {
 	for _, test := range []struct {
 		name string

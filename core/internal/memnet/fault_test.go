@@ -310,6 +310,26 @@ func TestAcceptWaits(t *testing.T) {
 	})
 }
 
+func TestBacklogMovesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := New(Backlog(1))
+		lis, err := n.Listen("mem:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		one, two, three := dial(t.Context(), n, "mem:1"), dial(t.Context(), n, "mem:1"), dial(t.Context(), n, "mem:1")
+		wantDone(t, one, 0, nil)
+		wantStuck(t, two)
+		if _, err := lis.Accept(); err != nil {
+			t.Fatal(err)
+		}
+		wantDone(t, two, 0, nil)
+		wantStuck(t, three)
+		lis.Close()
+		wantDone(t, three, 0, ErrRefused)
+	})
+}
+
 func TestBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := New(Backlog(0))

@@ -64,6 +64,9 @@ func wantConns(t *testing.T, n *Network, want int) {
 	if got := n.Conns(); got != want {
 		t.Errorf("Conns = %d; want %d", got, want)
 	}
+	if want == 0 && len(n.links) > 0 {
+		t.Errorf("%d links are still remembered", len(n.links))
+	}
 }
 
 // wantTook checks the bubble's time since start.

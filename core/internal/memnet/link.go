@@ -251,10 +251,8 @@ func (h *half) join() (ticket uint64) {
 	return h.tickets
 }
 
-// leave takes it out and lets the next one go on.
+// leave takes it out. The next one need not be woken: whatever ends a Write,
+// its last byte or an error, has woken or ends them all.
 func (h *half) leave(ticket uint64) {
 	h.writers = slices.DeleteFunc(h.writers, func(t uint64) bool { return t == ticket })
-	if len(h.writers) > 0 {
-		h.signal()
-	}
 }

@@ -232,7 +232,9 @@ func (n *Network) knock(ctx context.Context, addr Addr) (*pending, error) {
 	}
 	defer n.mu.Unlock()
 	if left := n.refuse[addr]; left != 0 {
-		n.refuse[addr] = max(left-1, -1)
+		if left > 0 {
+			n.refuse[addr]--
+		}
 		return nil, ErrRefused
 	}
 	lis := n.listeners[addr]
@@ -274,7 +276,7 @@ func (n *Network) roundTrip(ctx context.Context) error {
 func (n *Network) Refuse(addr string, times int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.refuse[Addr(addr)] = max(times, -1)
+	n.refuse[Addr(addr)] = times
 }
 
 // Partition parts everybody from everybody: what is connected stands still as
