@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Checks the format of all Go files: ci/fmt.sh. Writes it: ci/fmt.sh -w.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+mapfile -t modules < <(dirs all)
+if [[ ${1-} == -w ]]; then
+	gofmt -w "${modules[@]}"
+	exit
+fi
+bad=$(gofmt -l "${modules[@]}")
+if [[ -n $bad ]]; then
+	printf 'not formatted (ci/fmt.sh -w does it):\n%s\n' "$bad"
+	exit 1
+fi

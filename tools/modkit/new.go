@@ -1,0 +1,3 @@
+package main
+type newCmd struct {}
+func (c *newCmd) Run(s *shop) error { return nil }
