@@ -1,0 +1,196 @@
+package rawproto
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// Unpack reads one frame. The body it hands over is valid until the next call,
+// if the message does not own it.
+func (p *rawProto) Unpack(m socket.Message) error {
+	m.XferPipe().Reset()
+	if p.peek != nil {
+		return p.unpackInPlace(m)
+	}
+	return p.unpackCopy(m)
+}
+
+func (p *rawProto) unpackInPlace(m socket.Message) error {
+	head, err := p.peek.Peek(4)
+	if err != nil {
+		return cutShort("size", len(head), 4, err)
+	}
+	size, err := frameSize(head, m)
+	if err != nil {
+		return err
+	}
+	frame, err := p.peek.Peek(size)
+	if err != nil {
+		return cutShort("frame", len(frame), size, err)
+	}
+	err = p.decode(frame, m)
+	// The bytes stay where they are until the next Peek.
+	if _, derr := p.peek.Discard(size); derr != nil {
+		return fmt.Errorf("raw: frame of %d bytes: %w", size, derr)
+	}
+	return err
+}
+
+func (p *rawProto) unpackCopy(m socket.Message) error {
+	if p.frame == nil {
+		p.frame = make([]byte, 0, 4<<10)
+	}
+	head := p.frame[:4]
+	if n, err := io.ReadFull(p.rw, head); err != nil {
+		return cutShort("size", n, 4, err)
+	}
+	size, err := frameSize(head, m)
+	if err != nil {
+		return err
+	}
+	frame, err := readTo(p.rw, head, size)
+	if err != nil {
+		return err
+	}
+	p.frame = frame
+	if len(frame) > ownFrom {
+		p.frame = nil
+	}
+	if err = p.decode(frame, m); err == nil && p.frame == nil {
+		own(m)
+	}
+	return err
+}
+
+// readTo reads until b has size bytes. Its memory is at most twice what has
+// arrived, or what b has.
+func readTo(r io.Reader, b []byte, size int) ([]byte, error) {
+	for len(b) < size {
+		if len(b) == cap(b) {
+			grown := make([]byte, len(b), min(2*len(b), size))
+			copy(grown, b)
+			b = grown
+		}
+		n, err := io.ReadFull(r, b[len(b):min(cap(b), size)])
+		if b = b[:len(b)+n]; err != nil {
+			return b, cutShort("frame", len(b), size, err)
+		}
+	}
+	return b, nil
+}
+
+// cutShort is the error of a connection that ended, or failed, after n of size
+// bytes: io.EOF only where no frame had begun.
+func cutShort(field string, n, size int, err error) error {
+	if errors.Is(err, io.EOF) {
+		if n == 0 && field == "size" {
+			return io.EOF
+		}
+		err = io.ErrUnexpectedEOF
+	}
+	if n == 0 && field == "size" {
+		return err
+	}
+	return fmt.Errorf("raw: %s ended after %d of %d bytes: %w", field, n, size, err)
+}
+
+// frameSize returns the length of the frame, and tells it to the message before
+// any memory is taken.
+func frameSize(head []byte, m socket.Message) (int, error) {
+	size := binary.BigEndian.Uint32(head)
+	if least := V5.header(); size < uint32(least) {
+		return 0, &FieldError{Field: "size", Fault: fmt.Sprintf("of %d bytes is below the header's %d", size, least)}
+	}
+	if uint64(size) > math.MaxInt {
+		return 0, fmt.Errorf("raw: message of %d bytes: %w", size, socket.ErrSizeLimit)
+	}
+	return int(size), m.SetSize(size)
+}
+
+// decode makes the message of a whole frame.
+func (p *rawProto) decode(frame []byte, m socket.Message) error {
+	d, err := p.layout(frame)
+	if err != nil {
+		return err
+	}
+	pipe, payload := m.XferPipe(), frame[d.header():]
+	n := int(frame[d.header()-1])
+	if n > maxPipe {
+		return bad("pipe", fmt.Sprintf("of %d filters is longer than %d", n, maxPipe), nil)
+	}
+	if n > len(payload) {
+		return overEnd("pipe", n)
+	}
+	passOn := false
+	if n > 0 {
+		if err := pipe.Append(payload[:n]...); err != nil {
+			return bad("pipe", "", err)
+		}
+		limit := int(min(uint64(m.Limit()), math.MaxInt))
+		plain, err := pipe.AppendUnpack(p.plain[:0], payload[n:], limit)
+		if err != nil {
+			return bad("pipe", "", err)
+		}
+		payload, p.plain = plain, plain
+		// A large frame may belong to the message already, which then takes
+		// the body for its own wherever it lies.
+		if passOn = max(cap(plain), len(frame)) > ownFrom; passOn {
+			p.plain = nil
+		}
+	}
+	var f fields
+	if p.reads == 0 && d != Seed {
+		d, err = older(payload, &f)
+	} else {
+		err = f.parse(payload, d)
+	}
+	if err != nil {
+		return err
+	}
+	if p.reads == 0 {
+		p.reads = d
+		p.speaks.Store(uint32(d))
+	}
+	if err := f.fill(m, d); err != nil {
+		return err
+	}
+	if passOn {
+		own(m)
+	}
+	return nil
+}
+
+// layout returns the dialect by which the frame's header is read; V5 stands for
+// both older ones while it is not settled.
+func (p *rawProto) layout(frame []byte) (Dialect, error) {
+	d := p.reads
+	if d == 0 {
+		d = V5
+		if len(frame) > 4 && frame[4] == version {
+			d = Seed
+		}
+	}
+	if !d.valid() {
+		return d, fmt.Errorf("raw: no such dialect: %d", d)
+	}
+	// An older age would mean 114 filters by it: more than anybody has.
+	if seed := frame[4] == version; seed != (d == Seed) {
+		return d, &FieldError{Field: "version", Fault: fmt.Sprintf("byte %#02x is not of the dialect %v", frame[4], d)}
+	}
+	if len(frame) < d.header() {
+		return d, &FieldError{Field: "size", Fault: fmt.Sprintf("of %d bytes is below the header's %d", len(frame), d.header())}
+	}
+	return d, nil
+}
+
+// own tells the message that the bytes of its body are nobody else's.
+func own(m socket.Message) {
+	if o, ok := m.(interface{ OwnBody() }); ok {
+		o.OwnBody()
+	}
+}
