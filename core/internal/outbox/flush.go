@@ -132,6 +132,7 @@ func (w *Writer) finish(n int, err error) (ended bool) {
 	if w.in.empty() {
 		w.in.giveBack()
 	}
+	w.room.free, w.drained.free = nil, nil
 	w.yield.Store(false)
 	w.flushing.Store(false)
 	if w.ended != nil {

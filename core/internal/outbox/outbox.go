@@ -220,8 +220,9 @@ func (w *Writer) accept(frame []byte) {
 	w.mu.Unlock()
 }
 
-// Queued returns how much has been accepted and not yet been written. A message
-// counts until the whole buffer it is in has been written; bytes are exact.
+// Queued returns how much has been accepted and not yet been written. Bytes are
+// exact but for a write that has not returned; a message counts until the whole
+// buffer it is in has been written.
 func (w *Writer) Queued() (messages, bytes int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -11,19 +11,31 @@ type waiter struct {
 	prev, next *waiter
 }
 
-// A waitList holds waiters in order of arrival.
-type waitList struct{ first, last *waiter }
+// A waitList holds waiters in order of arrival. Its methods are called with
+// the Writer's lock.
+type waitList struct {
+	first, last *waiter
+	free        *waiter // used ones, while there is a crowd
+}
 
-func (l *waitList) push(t *waiter) {
-	t.wake = make(chan struct{}, 1)
+// push adds a waiter at the end.
+func (l *waitList) push(n int, mark uint64) *waiter {
+	t := l.free
+	if t == nil {
+		t = &waiter{wake: make(chan struct{}, 1)}
+	}
+	l.free = t.next
+	t.n, t.mark, t.next = n, mark, nil
 	if t.prev = l.last; t.prev == nil {
 		l.first = t
 	} else {
 		t.prev.next = t
 	}
 	l.last = t
+	return t
 }
 
+// remove takes t out; nobody may use it any more.
 func (l *waitList) remove(t *waiter) {
 	if t.prev == nil {
 		l.first = t.next
@@ -35,7 +47,12 @@ func (l *waitList) remove(t *waiter) {
 	} else {
 		t.next.prev = t.prev
 	}
-	t.prev, t.next = nil, nil
+	select {
+	case <-t.wake: // signalled once more, and nobody signals it from here on
+	default:
+	}
+	t.prev, t.next = nil, l.free
+	l.free = t
 }
 
 func (l *waitList) signalAll() {
@@ -67,8 +84,7 @@ func (w *Writer) admit(ctx context.Context, n int) error {
 	if w.room.first == nil && w.fits(n) {
 		return nil
 	}
-	t := &waiter{n: n}
-	w.room.push(t)
+	t := w.room.push(n, 0)
 	w.wake()
 	w.mu.Unlock()
 
@@ -132,8 +148,7 @@ func (w *Writer) Wait(ctx context.Context) error {
 		defer w.mu.Unlock()
 		return w.err
 	}
-	t := &waiter{mark: w.written + uint64(w.used)}
-	w.drained.push(t)
+	t := w.drained.push(0, w.written+uint64(w.used))
 	w.start()
 	w.mu.Unlock()
 

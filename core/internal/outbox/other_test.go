@@ -1,0 +1,8 @@
+//go:build !(linux || darwin)
+
+package outbox
+
+import "syscall"
+
+// errTimedOut is what TCP itself says of a peer that is gone.
+const errTimedOut = syscall.ETIMEDOUT
