@@ -1,0 +1,422 @@
+package xfertest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/teleport-go/teleport/core/xfer"
+)
+
+var checks = []check{
+	{"registered", registered},
+	{"round trip", roundTrip},
+	{"input neither changed nor kept", inputLeft},
+	{"result belongs to the caller", resultOwned},
+	{"append", appends},
+	{"failed append", failedAppend},
+	{"cut short", cutShort},
+	{"limit", limit},
+	{"bomb", bomb},
+	{"pipe of two", pipeOfTwo},
+	{"concurrent use", concurrent},
+}
+
+// sample is bytes to be filtered.
+type sample struct {
+	name string
+	data []byte
+}
+
+// small samples are for checks that run many times.
+func small() []sample {
+	return []sample{
+		{"nothing", nil},
+		{"one byte", []byte{0}},
+		{"text", []byte(strings.Repeat("a call, a reply, a push; ", 9))},
+		{"300 random bytes", random(300)},
+	}
+}
+
+func samples() []sample {
+	return append(small(),
+		sample{"64 KiB and a byte", random(64<<10 + 1)},
+		sample{"1 MiB of zeros", make([]byte, 1<<20)},
+		sample{"1 MiB of text", bytes.Repeat([]byte("sixteen letters "), 1<<16)},
+		sample{"1 MiB random", random(1 << 20)})
+}
+
+// random returns the same bytes each time.
+func random(n int) []byte {
+	var seed [32]byte
+	b := make([]byte, n)
+	rand.NewChaCha8(seed).Read(b)
+	return b
+}
+
+// same compares without flooding the log.
+func same(what string, got, want []byte) error {
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("%s: got %d bytes %.40q; want %d bytes %.40q", what, len(got), got, len(want), want)
+	}
+	return nil
+}
+
+// pack returns a packing of data that nobody else has.
+func (s subject) pack(data []byte) ([]byte, error) {
+	packed, err := s.OnPack(data)
+	if err != nil {
+		return nil, fmt.Errorf("OnPack of %d bytes: %w", len(data), err)
+	}
+	return slices.Clone(packed), nil
+}
+
+// unpacks reports whether packed unpacks to want.
+func (s subject) unpacks(packed, want []byte) error {
+	got, err := s.OnUnpack(packed)
+	if err != nil {
+		return fmt.Errorf("OnUnpack of %d bytes: %w", len(packed), err)
+	}
+	return same("OnUnpack", got, want)
+}
+
+// registered: id and name are valid and lead to this filter.
+func registered(s subject) error {
+	id, name := s.ID(), s.Name()
+	if id == 0 || name == "" {
+		return fmt.Errorf("id %d, name %q: neither may be nil", id, name)
+	}
+	byID, err := xfer.Get(id)
+	if err != nil {
+		return err
+	}
+	byName, err := xfer.GetByName(name)
+	if err != nil {
+		return err
+	}
+	for _, f := range []xfer.XferFilter{byID, byName} {
+		if f.ID() != id || f.Name() != name || reflect.TypeOf(f) != reflect.TypeOf(s.XferFilter) {
+			return fmt.Errorf("id %d and name %q lead to %T with id %d and name %q; want %T", id, name, f, f.ID(), f.Name(), s.XferFilter)
+		}
+	}
+	return nil
+}
+
+// roundTrip: what is packed unpacks to what it was.
+func roundTrip(s subject) error {
+	for _, sample := range samples() {
+		packed, err := s.pack(sample.data)
+		if err == nil {
+			err = s.unpacks(packed, sample.data)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", sample.name, err)
+		}
+	}
+	return nil
+}
+
+// inputLeft: input is left as it is, and nothing depends on it afterwards
+// but the result of OnPack and OnUnpack, which may share its memory.
+func inputLeft(s subject) error {
+	for _, sample := range small() {
+		data := slices.Clone(sample.data)
+		packed, err := s.pack(data)
+		if err != nil {
+			return fmt.Errorf("%s: %w", sample.name, err)
+		}
+		if err := same(sample.name+": the input of OnPack", data, sample.data); err != nil {
+			return err
+		}
+		scribble(data)
+		before := slices.Clone(packed)
+		if err := s.unpacks(packed, sample.data); err != nil {
+			return fmt.Errorf("%s: %w", sample.name, err)
+		}
+		if err := same(sample.name+": the input of OnUnpack", packed, before); err != nil {
+			return err
+		}
+		if s.appender == nil {
+			continue
+		}
+		data = slices.Clone(sample.data)
+		packed, err = s.appender.AppendPack(nil, data)
+		if err != nil {
+			return fmt.Errorf("%s: AppendPack: %w", sample.name, err)
+		}
+		if err := same(sample.name+": the input of AppendPack", data, sample.data); err != nil {
+			return err
+		}
+		scribble(data)
+		before = slices.Clone(packed)
+		got, err := s.appender.AppendUnpack(nil, packed, len(sample.data))
+		if err != nil {
+			return fmt.Errorf("%s: AppendUnpack: %w", sample.name, err)
+		}
+		if err := same(sample.name+": the input of AppendUnpack", packed, before); err != nil {
+			return err
+		}
+		scribble(packed)
+		if err := same(sample.name+": the result after its input was written over", got, sample.data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resultOwned: a result stays as it is when the filter is used again.
+func resultOwned(s subject) error {
+	for _, sample := range small() {
+		first, err := s.OnPack(sample.data)
+		if err != nil {
+			return fmt.Errorf("%s: OnPack: %w", sample.name, err)
+		}
+		got, err := s.OnUnpack(first)
+		if err != nil {
+			return fmt.Errorf("%s: OnUnpack: %w", sample.name, err)
+		}
+		other, err := s.pack(random(len(sample.data)))
+		if err == nil {
+			_, err = s.OnUnpack(other)
+		}
+		if err != nil {
+			return err
+		}
+		if err := same(sample.name+": an earlier result of OnUnpack", got, sample.data); err != nil {
+			return err
+		}
+		if err := s.unpacks(first, sample.data); err != nil {
+			return fmt.Errorf("%s: an earlier result of OnPack: %w", sample.name, err)
+		}
+	}
+	return nil
+}
+
+// buffers are the buffers to append to: without room, with some, with enough.
+func buffers() [][]byte {
+	const head = "what was there"
+	return [][]byte{
+		nil,
+		slices.Clip([]byte(head)),
+		append(make([]byte, 0, len(head)+1), head...),
+		append(make([]byte, 0, 4<<10), head...),
+	}
+}
+
+// appends: the Appender writes behind what is there, and both ways of packing
+// understand each other.
+func appends(s subject) error {
+	if s.appender == nil {
+		return nil
+	}
+	for _, sample := range small() {
+		for _, dst := range buffers() {
+			head := string(dst)
+			packed, err := s.appender.AppendPack(dst, sample.data)
+			if err != nil {
+				return fmt.Errorf("%s: AppendPack: %w", sample.name, err)
+			}
+			if !bytes.HasPrefix(packed, []byte(head)) {
+				return fmt.Errorf("%s: AppendPack to %q made %.40q", sample.name, head, packed)
+			}
+			packed = slices.Clone(packed[len(head):])
+			if err := s.unpacks(packed, sample.data); err != nil {
+				return fmt.Errorf("%s: after AppendPack: %w", sample.name, err)
+			}
+			got, err := s.appender.AppendUnpack(dst, packed, len(sample.data))
+			if err != nil {
+				return fmt.Errorf("%s: AppendUnpack: %w", sample.name, err)
+			}
+			if err := same(sample.name+": AppendUnpack", got, append([]byte(head), sample.data...)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// failedAppend: what can not be unpacked leaves the buffer as it was.
+func failedAppend(s subject) error {
+	if s.appender == nil {
+		return nil
+	}
+	data := random(3000)
+	packed, err := s.pack(data)
+	if err != nil {
+		return err
+	}
+	bent := slices.Clone(packed)
+	bent[len(bent)/2] ^= 1
+	for _, bad := range []sample{
+		{"garbage", random(100)},
+		{"cut short", packed[:len(packed)-1]},
+		{"damaged", bent},
+		{"too large", packed},
+	} {
+		for _, dst := range buffers() {
+			head := string(dst)
+			max := len(data)
+			if bad.name == "too large" {
+				max--
+			}
+			got, err := s.appender.AppendUnpack(dst, bad.data, max)
+			if err != nil && string(got) != head {
+				return fmt.Errorf("%s: a failed AppendUnpack to %q made %.40q", bad.name, head, got)
+			}
+		}
+	}
+	return nil
+}
+
+// cutShort: input that lacks its end is an error. Without any of it, it may be
+// nothing.
+func cutShort(s subject) error {
+	for _, sample := range small() {
+		packed, err := s.pack(sample.data)
+		if err != nil {
+			return fmt.Errorf("%s: %w", sample.name, err)
+		}
+		for n := range packed {
+			what := fmt.Sprintf("%s: OnUnpack of %d bytes of %d", sample.name, n, len(packed))
+			err := safely(what, func() error {
+				got, err := s.OnUnpack(slices.Clip(packed[:n]))
+				if err == nil && !s.is(CutUnseen) && len(got)+n > 0 {
+					return fmt.Errorf("%s: %.40q and no error", what, got)
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// limit: an output of max bytes is fine, of one more is ErrTooLarge.
+func limit(s subject) error {
+	pipe, err := s.pipe(1)
+	if err != nil {
+		return err
+	}
+	for _, sample := range samples() {
+		packed, err := s.pack(sample.data)
+		if err != nil {
+			return fmt.Errorf("%s: %w", sample.name, err)
+		}
+		unpack := map[string]func(dst, src []byte, max int) ([]byte, error){"pipe": pipe.AppendUnpack}
+		if s.appender != nil {
+			unpack["filter"] = s.appender.AppendUnpack
+		}
+		for name, unpack := range unpack {
+			n := len(sample.data)
+			for _, max := range []int{0, n - 1, n, n + 1, math.MaxInt} {
+				if max < 0 {
+					continue
+				}
+				what := fmt.Sprintf("%s: AppendUnpack of the %s with max %d", sample.name, name, max)
+				got, err := unpack([]byte("head"), packed, max)
+				if max < n && (!errors.Is(err, xfer.ErrTooLarge) || string(got) != "head") {
+					return fmt.Errorf("%s: got %.40q, error %v; want error %w", what, got, err, xfer.ErrTooLarge)
+				}
+				if max >= n && err != nil {
+					return fmt.Errorf("%s: %w", what, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// bomb: few bytes that unpack to many stop at the limit, and take no more
+// memory than that.
+func bomb(s subject) error {
+	if !s.is(Compresses) {
+		return nil
+	}
+	if s.appender == nil {
+		return fmt.Errorf("%T compresses, so it has to be an xfer.Appender: only that stops at a limit", s.XferFilter)
+	}
+	const size, max = 16 << 20, 256 << 10
+	packed, err := s.pack(make([]byte, size))
+	if err != nil {
+		return err
+	}
+	if len(packed) > size/50 {
+		return fmt.Errorf("%d zeros are packed into %d bytes: that is no compression", size, len(packed))
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err = s.appender.AppendUnpack(nil, packed, max)
+	runtime.ReadMemStats(&after)
+	if !errors.Is(err, xfer.ErrTooLarge) {
+		return fmt.Errorf("AppendUnpack of a bomb of %d bytes with max %d: error %v; want %w", size, max, err, xfer.ErrTooLarge)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > size/2 {
+		return fmt.Errorf("AppendUnpack of a bomb of %d bytes with max %d took %d bytes of memory", size, max, took)
+	}
+	return nil
+}
+
+// pipe returns a pipe that has the filter n times.
+func (s subject) pipe(n int) (*xfer.XferPipe, error) {
+	p := xfer.NewXferPipe()
+	return p, p.Append(slices.Repeat([]byte{s.ID()}, n)...)
+}
+
+// pipeOfTwo: the filter works on its own output.
+func pipeOfTwo(s subject) error {
+	pipe, err := s.pipe(2)
+	if err != nil {
+		return err
+	}
+	for _, sample := range samples() {
+		packed, err := pipe.AppendPack([]byte("head"), sample.data)
+		if err != nil {
+			return fmt.Errorf("%s: AppendPack: %w", sample.name, err)
+		}
+		got, err := pipe.AppendUnpack([]byte("head"), packed[len("head"):], len(sample.data)+len(packed))
+		if err != nil {
+			return fmt.Errorf("%s: AppendUnpack: %w", sample.name, err)
+		}
+		if err := same(sample.name, got, append([]byte("head"), sample.data...)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// concurrent: several goroutines use the filter, as all sessions do.
+func concurrent(s subject) error {
+	const goroutines = 8
+	errs := make([]error, goroutines)
+	var wg sync.WaitGroup
+	for g := range goroutines {
+		wg.Go(func() {
+			errs[g] = safely("concurrent use", func() error {
+				for range 10 {
+					if err := errors.Join(resultOwned(s), appends(s)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func scribble(b []byte) {
+	b = b[:cap(b)]
+	for i := range b {
+		b[i] ^= 0x55
+	}
+}
