@@ -166,6 +166,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 	}
 	for r.Buffered() == 0 {
 		if len(p) >= r.size && !r.packets {
+			r.release()
 			return r.read(p)
 		}
 		if err := r.fill(); err != nil {

@@ -1,0 +1,273 @@
+package inbox
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+)
+
+// loopback returns the two ends of a TCP connection.
+func loopback(tb testing.TB) (near, far net.Conn) {
+	tb.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer lis.Close()
+	if far, err = net.Dial("tcp", lis.Addr().String()); err != nil {
+		tb.Fatal(err)
+	}
+	if near, err = lis.Accept(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { near.Close(); far.Close() })
+	return near, far
+}
+
+// xored is a connection whose bytes are not those of the socket.
+type xored struct{ *net.TCPConn }
+
+func (x xored) Read(p []byte) (int, error) {
+	n, err := x.TCPConn.Read(p)
+	for i := range p[:n] {
+		p[i] ^= 0xff
+	}
+	return n, err
+}
+
+// secured returns the two ends of a TLS connection.
+func secured(t *testing.T) (near, far net.Conn) {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far = loopback(t)
+	return tls.Server(near, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: private}}}),
+		tls.Client(far, &tls.Config{InsecureSkipVerify: true})
+}
+
+// Every kind of connection is read by its own Read, if it has one.
+func TestConnections(t *testing.T) {
+	sizes := []int{600, 600, 100_000, 5, 40_000, 0, 600}
+	total := 0
+	for _, n := range sizes {
+		total += n
+	}
+	stream := pattern(total, 20)
+	for _, test := range []struct {
+		name string
+		open func(t *testing.T) (near, far net.Conn)
+		xor  byte
+	}{
+		{"tcp", func(t *testing.T) (net.Conn, net.Conn) { return loopback(t) }, 0},
+		{"pipe", func(*testing.T) (net.Conn, net.Conn) { return net.Pipe() }, 0},
+		{"tls", secured, 0},
+		{"embeds a TCPConn", func(t *testing.T) (net.Conn, net.Conn) {
+			near, far := loopback(t)
+			return xored{near.(*net.TCPConn)}, far
+		}, 0xff},
+		{"points to what embeds a TCPConn", func(t *testing.T) (net.Conn, net.Conn) {
+			near, far := loopback(t)
+			return &xored{near.(*net.TCPConn)}, far
+		}, 0xff},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			near, far := test.open(t)
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			defer near.Close()
+			wg.Go(func() {
+				defer far.Close()
+				sent := bytes.Clone(stream)
+				for i := range sent {
+					sent[i] ^= test.xor
+				}
+				if _, err := far.Write(sent); err != nil {
+					t.Errorf("Write: %v", err)
+				}
+			})
+			r := New(near, Config{})
+			defer r.Close()
+			readFrames(t, r, stream, sizes...)
+		})
+	}
+}
+
+// A deadline that is set on the connection ends a wait, and nothing is lost.
+func TestDeadline(t *testing.T) {
+	for _, name := range []string{"tcp", "pipe"} {
+		t.Run(name, func(t *testing.T) {
+			near, far := net.Pipe()
+			if name == "tcp" {
+				near, far = loopback(t)
+			}
+			defer near.Close()
+			defer far.Close()
+			stream := pattern(500, 21)
+			r := New(near, Config{})
+			defer r.Close()
+			wait := func(what string, f func() error) {
+				t.Helper()
+				near.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
+				if err := f(); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("%s = %v, want %v", what, err, os.ErrDeadlineExceeded)
+				}
+				near.SetReadDeadline(time.Time{})
+			}
+			wait("Wait", r.Wait)
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			wg.Go(func() { far.Write(stream[:100]) })
+			if _, err := r.Peek(100); err != nil {
+				t.Fatal(err)
+			}
+			wait("Peek of a half frame", func() error { _, err := r.Peek(500); return err })
+			wg.Go(func() { far.Write(stream[100:]) })
+			if b, err := r.Peek(500); err != nil || !bytes.Equal(b, stream) {
+				t.Errorf("Peek after the deadline = %d bytes, %v", len(b), err)
+			}
+			r.Discard(500)
+			wait("Wait", r.Wait)
+		})
+	}
+}
+
+func TestClosedConnection(t *testing.T) {
+	near, far := loopback(t)
+	r := New(near, Config{})
+	defer r.Close()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { near.Close() })
+	if err := r.Wait(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Wait on a closed connection = %v, want %v", err, net.ErrClosed)
+	}
+	far.Close()
+}
+
+// The offender's Peek, blocked in a read, ends with the reason and not with
+// the closing that it has led to.
+func TestOffenderWakesUp(t *testing.T) {
+	near, far := loopback(t)
+	m := NewMemory(1 << 20)
+	r := New(near, Config{Memory: m, Offend: func(error) { near.Close() }})
+	result := make(chan error)
+	go func() {
+		_, err := r.Peek(64 << 20)
+		result <- err
+	}()
+	if _, err := far.Write(make([]byte, 500_000)); err != nil {
+		t.Fatal(err)
+	}
+	for m.Used() < 512<<10 { // until it has arrived
+		select {
+		case err := <-result:
+			t.Fatalf("Peek = %v", err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	for range 4 {
+		half(t, m, 250_000, nil)
+	}
+	if err := <-result; !errors.Is(err, ErrMemory) {
+		t.Errorf("Peek = %v, want %v", err, ErrMemory)
+	}
+	if n, err := far.Read(make([]byte, 1)); err == nil {
+		t.Errorf("the offender's connection is open: read %d", n)
+	}
+	r.Close()
+}
+
+func TestEOF(t *testing.T) {
+	near, far := loopback(t)
+	far.Write([]byte("abc"))
+	far.Close()
+	r := New(near, Config{})
+	defer r.Close()
+	if b, err := r.Peek(4); string(b) != "abc" || err != io.ErrUnexpectedEOF {
+		t.Errorf("Peek(4) = %q, %v; want abc, %v", b, err, io.ErrUnexpectedEOF)
+	}
+	r.Discard(3)
+	if err := r.Wait(); err != io.EOF {
+		t.Errorf("Wait() = %v, want EOF", err)
+	}
+}
+
+// A round of 600 bytes over TCP allocates nothing.
+func TestAllocs(t *testing.T) {
+	near, far := loopback(t)
+	r := New(near, Config{})
+	defer r.Close()
+	frame := pattern(600, 22)
+	got := testing.AllocsPerRun(200, func() {
+		far.Write(frame)
+		r.Wait()
+		if b, err := r.Peek(600); err != nil || len(b) != 600 {
+			t.Errorf("Peek = %d bytes, %v", len(b), err)
+		}
+		r.Discard(600)
+	})
+	if got != 0 {
+		t.Errorf("%v allocations a frame, want 0", got)
+	}
+}
+
+func BenchmarkFrames(b *testing.B) {
+	for _, test := range []struct {
+		name        string
+		size, batch int
+	}{
+		{"600 bytes one by one", 600, 1},
+		{"600 bytes by 100", 600, 100},
+		{"1 MiB", 1 << 20, 1},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			near, far := loopback(b)
+			r := New(near, Config{Memory: NewMemory(1 << 30)})
+			defer r.Close()
+			frames := make([]byte, test.size*test.batch)
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			n := b.N / test.batch
+			b.SetBytes(int64(test.size))
+			b.ReportAllocs()
+			b.ResetTimer()
+			wg.Go(func() {
+				for range n {
+					if _, err := far.Write(frames); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			for range n * test.batch {
+				if err := r.Wait(); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := r.Peek(4); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := r.Peek(test.size); err != nil {
+					b.Fatal(err)
+				}
+				r.Discard(test.size)
+			}
+		})
+	}
+}
