@@ -1,0 +1,96 @@
+package tp
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"math/big"
+	"net"
+	"sync"
+	"time"
+)
+
+// baseTLSConfig leaves curves and cipher suites to crypto/tls, whose lists are
+// kept up to date. No protocol is negotiated (ALPN): a peer that names one
+// would be refused by those that name another.
+func baseTLSConfig() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12} }
+
+// NewTLSConfigFromFile makes a configuration for both sides, TLS 1.2 or later,
+// with the certificate in a PEM file and its private key in another. A client
+// checks the server's certificate and name unless the third argument is true;
+// an error names the files.
+func NewTLSConfigFromFile(certFile, keyFile string, insecureSkipVerifyForClient ...bool) (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("tp: load certificate %q with key %q: %w", certFile, keyFile, err)
+	}
+	c := baseTLSConfig()
+	c.Certificates = []tls.Certificate{cert}
+	c.InsecureSkipVerify = len(insecureSkipVerifyForClient) > 0 && insecureSkipVerifyForClient[0]
+	return c, nil
+}
+
+// GenerateTLSConfigForClient makes a configuration that encrypts but **believes
+// any server**: whoever sits between the two sides can read and change all. It
+// is for trials, and for servers that use GenerateTLSConfigForServer.
+func GenerateTLSConfigForClient() *tls.Config {
+	c := baseTLSConfig()
+	c.InsecureSkipVerify = true
+	return c
+}
+
+// GenerateTLSConfigForServer makes a configuration with a self-signed
+// certificate (ECDSA P-256, names localhost, 127.0.0.1 and ::1, ten years). The
+// process has one such certificate, made at the first call and kept in memory
+// only, so clients cannot know it: it is for trials.
+func GenerateTLSConfigForServer() *tls.Config {
+	c := baseTLSConfig()
+	cert, err := selfSigned()
+	if err != nil {
+		// There is no error to return: let each handshake say it.
+		c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, err }
+		return c
+	}
+	c.Certificates = []tls.Certificate{cert}
+	return c
+}
+
+var selfSigned = sync.OnceValues(func() (tls.Certificate, error) {
+	cert, err := newSelfSigned(time.Now())
+	if err != nil {
+		err = fmt.Errorf("tp: make a self-signed certificate: %w", err)
+	}
+	return cert, err
+})
+
+func newSelfSigned(now time.Time) (cert tls.Certificate, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return cert, err
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return cert, err
+	}
+	template := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{CommonName: "teleport self-signed"},
+		NotBefore:             now.Add(-time.Hour), // clocks differ
+		NotAfter:              now.AddDate(10, 0, 0),
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+		DNSNames:              []string{"localhost"},
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return cert, err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, err
+}
