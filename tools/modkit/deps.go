@@ -99,7 +99,8 @@ func (l *lot) judge(m *module, imports []imported) []error {
 	}
 	for _, i := range imports {
 		reason := l.forbids(m, i)
-		if reason == "" && i.test() && foreign(i.path) && bareTests(m) && !used[m.requiring(i.path)] {
+		ours := within(i.path, strings.TrimSuffix(prefix, "/"))
+		if reason == "" && i.test() && foreign(i.path) && !ours && bareTests(m) && !used[m.requiring(i.path)] {
 			reason = "a test of " + m.family() + " draws nothing that the module does not need itself: it would stand in every user's module graph"
 		}
 		if reason != "" {

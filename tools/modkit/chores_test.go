@@ -1,0 +1,256 @@
+package main
+
+import (
+	"bytes"
+	"go/format"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/modfile"
+	xmod "golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/dirhash"
+	"golang.org/x/mod/zip"
+)
+
+func TestGoFlags(t *testing.T) {
+	in := []string{"work", "-check", "--root", "-root=/a", "-h", "-", "--", "./a-b", "-2"}
+	want := []string{"work", "--check", "--root", "--root=/a", "-h", "-", "--", "./a-b", "-2"}
+	if got := goFlags(in); !slices.Equal(got, want) {
+		t.Errorf("goFlags(%q) = %q; want %q", in, got, want)
+	}
+}
+
+func TestDrawn(t *testing.T) {
+	const graph = `example.com/consumer go@1.25
+example.com/consumer github.com/teleport-go/teleport/xfers/zstd@v0.1.0
+example.com/consumer github.com/teleport-go/teleport/core@v0.1.0
+github.com/teleport-go/teleport/xfers/zstd@v0.1.0 example.com/zip@v1.9.0
+github.com/teleport-go/teleport/xfers/zstd@v0.1.0 toolchain@go1.26.1
+example.com/other@v1.0.0 example.com/zip@v1.10.0
+example.com/other@v1.0.0 example.com/zip@v1.2.0
+go@1.25 toolchain@go1.25
+`
+	want := []string{"core", "example.com/zip v1.10.0", "xfers/zstd"}
+	if got := drawn(graph); !slices.Equal(got, want) {
+		t.Errorf("drawn = %q; want %q", got, want)
+	}
+}
+
+func TestGolden(t *testing.T) {
+	l := load(t, small())
+	g := golden{"go1.26 linux/amd64", map[string]cost{
+		"core":       {"1.25", "3.1 MB", []string{"core"}},
+		"xfers/gzip": {"1.26", "3.2 MB", []string{"core", "example.com/zip v1.2.0", "xfers/gzip"}},
+	}}
+	read, err := parseGolden(bytes.NewReader(g.format(l)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := string(read.format(l)), string(g.format(l)); got != want {
+		t.Errorf("read again it is another: -want +got\n%s", diff(want, got))
+	}
+	core := g.costs["core"]
+	for _, test := range []struct {
+		name, want string
+		got        cost
+		toolchain  string
+	}{
+		{"same", "", core, g.toolchain},
+		{"one module more", "+ draws example.com/a v1.0.0", cost{core.goLine, core.size, []string{"core", "example.com/a v1.0.0"}}, g.toolchain},
+		{"higher go line", "- go 1.25\n+ go 1.26", cost{"1.26", core.size, core.draws}, g.toolchain},
+		{"larger", "- size 3.1 MB\n+ size 3.2 MB", cost{core.goLine, "3.2 MB", core.draws}, g.toolchain},
+		{"larger with another compiler", "", cost{core.goLine, "3.2 MB", core.draws}, "go1.27 linux/amd64"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := golden{test.toolchain, map[string]cost{"core": test.got}}
+			wantErr(t, compareGolden(l, l.released(), read, got), test.want)
+		})
+	}
+	t.Run("new module", func(t *testing.T) {
+		got := golden{g.toolchain, map[string]cost{"protos/rawproto": core}}
+		wantErr(t, compareGolden(l, l.released(), read, got), "+ module protos/rawproto")
+	})
+	t.Run("module that is gone", func(t *testing.T) {
+		read.costs["codecs/lost"] = core
+		wantErr(t, compareGolden(l, nil, read, golden{}), "codecs/lost, which is not released")
+	})
+	for _, bad := range []string{"go 1.25", "module", "module core\nweighs 3", "size 1"} {
+		if _, err := parseGolden(strings.NewReader(bad)); err == nil {
+			t.Errorf("parseGolden(%q) took it", bad)
+		}
+	}
+}
+
+func TestHelloWorldIsGo(t *testing.T) {
+	l := load(t, small())
+	for _, m := range l.released() {
+		if _, err := format.Source([]byte(helloWorld(m))); err != nil {
+			t.Errorf("%s: %v", m.Dir, err)
+		}
+	}
+}
+
+func TestReadme(t *testing.T) {
+	s := &shop{root: tree(t, small()), out: io.Discard}
+	check := &readmeCmd{Check: true}
+	wantErr(t, check.Run(s), "") // there is no README
+
+	readme := filepath.Join(s.root, readmeFile)
+	write := func(text string) {
+		if err := os.WriteFile(readme, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("# Teleport\n")
+	wantErr(t, check.Run(s), "has no "+tableBegin)
+	write("# Teleport\n\n" + tableBegin + "\nold\n" + tableEnd + "\n\nmore\n")
+	wantErr(t, check.Run(s), "- old")
+	wantErr(t, (&readmeCmd{}).Run(s), "")
+	wantErr(t, check.Run(s), "")
+	text, err := os.ReadFile(readme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"# Teleport\n\n" + tableBegin, tableEnd + "\n\nmore\n", "| [core](core) | talks both ways |"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("README.md lacks %q:\n%s", want, text)
+		}
+	}
+}
+
+func TestFormatTable(t *testing.T) {
+	got := formatTable([]row{
+		{"core", "talks", cost{"1.25", "3.1 MB", []string{"core"}}},
+		{"xfers/zstd", "a | b", cost{"1.25", "4.0 MB", []string{"core", "example.com/zip v1.2.0", "xfers/zstd"}}},
+		{"xfers/new", "", cost{}},
+	})
+	for _, want := range []string{
+		"| [core](core) | talks | nothing | 1.25 | 3.1 MB |\n",
+		`| [xfers/zstd](xfers/zstd) | a \| b | core, example.com/zip | 1.25 | 4.0 MB |` + "\n",
+		"| [xfers/new](xfers/new) |  | not yet measured |  |  |\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("table lacks %q:\n%s", want, got)
+		}
+	}
+}
+
+func TestSums(t *testing.T) {
+	const file = `example.com/a v1.10.0 h1:3
+example.com/a v1.9.0/go.mod h1:2
+github.com/teleport-go/teleport/core v0.1.0/go.mod h1:5
+example.com/a v1.9.0 h1:1
+github.com/teleport-go/teleport/core v0.1.0 h1:4
+example.com/a v1.9.0 h1:1
+`
+	const want = `example.com/a v1.9.0 h1:1
+example.com/a v1.9.0/go.mod h1:2
+example.com/a v1.10.0 h1:3
+github.com/teleport-go/teleport/core v0.1.0 h1:4
+github.com/teleport-go/teleport/core v0.1.0/go.mod h1:5
+`
+	s := splitSums([]byte(file))
+	if len(s.siblings) != 2 || len(s.foreign) != 4 {
+		t.Errorf("split into %d of siblings, %d foreign; want 2, 4", len(s.siblings), len(s.foreign))
+	}
+	if got := string(joinSums(append(s.siblings, s.foreign...))); got != want {
+		t.Errorf("joined: -want +got\n%s", diff(want, got))
+	}
+	if got := joinSums(nil); got != nil {
+		t.Errorf("joinSums(nil) = %q; want nil", got)
+	}
+}
+
+func TestCheckVersion(t *testing.T) {
+	for _, test := range []struct{ in, want string }{
+		{"v0.2.0", ""}, {"v1.0.0", ""}, {"v0.2.0-rc.1", ""},
+		{"0.2.0", "no version"}, {"v0.2", "no version"}, {"", "no version"}, {"latest", "no version"},
+		{"v2.0.0", "/v2"},
+	} {
+		t.Run(test.in, func(t *testing.T) { wantErr(t, checkVersion(test.in), test.want) })
+	}
+}
+
+func TestUpgraded(t *testing.T) {
+	l := load(t, small())
+	for _, test := range []struct{ name, dir, want string }{
+		{"requires it", "tools/modkit", "example.com/kong v1.2.0"},
+		{"has a workspace of its own", "tools/interop", "example.com/kong v0.9.0"},
+		{"does not require it", "xfers/gzip", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			data, err := l.get(test.dir).upgraded("example.com/kong", "v1.2.0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Contains(string(data), "example.com/kong"); got != (test.want != "") || !strings.Contains(string(data), test.want) {
+				t.Errorf("go.mod is\n%s; want %q in it", data, test.want)
+			}
+		})
+	}
+}
+
+// What the proxy serves has the hash that the go command would find, knows no
+// file that git ignores, and requires the siblings at the version asked for.
+func TestPublish(t *testing.T) {
+	files := small()
+	files["LICENSE"] = "free\n"
+	files[".gitignore"] = "*.prof\n"
+	files["xfers/gzip/cpu.prof"] = "ignored"
+	files["xfers/gzip/gzip.go"] = "package gzip\n"
+	root := tree(t, files)
+	if out, err := exec.Command("git", "-C", root, "init", "-q").CombinedOutput(); err != nil {
+		t.Logf("without git (%v: %s), all files of a module count", err, out)
+		if err := os.Remove(filepath.Join(root, "xfers/gzip/cpu.prof")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := loadLot(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	got, err := l.publish(l.get("xfers/gzip"), dir, "v0.3.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := filepath.Join(dir, "github.com/teleport-go/teleport/xfers/gzip/@v")
+	for _, name := range []string{"list", "v0.3.0.info", "v0.3.0.mod", "v0.3.0.zip"} {
+		if _, err := os.Stat(filepath.Join(at, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	mod, err := os.ReadFile(filepath.Join(at, "v0.3.0.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := modfile.Parse("go.mod", mod, nil)
+	if err != nil || len(f.Require) != 1 || f.Require[0].Mod.Version != "v0.3.0" {
+		t.Errorf("v0.3.0.mod is\n%s%v; want it to require core v0.3.0", mod, err)
+	}
+	unpacked := filepath.Join(t.TempDir(), "m")
+	version := xmod.Version{Path: prefix + "xfers/gzip", Version: "v0.3.0"}
+	if err := zip.Unzip(unpacked, version, filepath.Join(at, "v0.3.0.zip")); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	entries, err := os.ReadDir(unpacked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if want := []string{"LICENSE", "go.mod", "gzip.go"}; !slices.Equal(names, want) {
+		t.Errorf("the zip has %q; want %q", names, want)
+	}
+	sum, err := dirhash.HashDir(unpacked, version.String(), dirhash.Hash1)
+	if err != nil || sum != got.zip {
+		t.Errorf("hash %s, %v; want %s", got.zip, err, sum)
+	}
+}
