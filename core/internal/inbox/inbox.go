@@ -124,6 +124,11 @@ func (r *Reader) Peek(n int) ([]byte, error) {
 	if r.big != nil && len(r.big)-r.off < n && n <= bigFrame {
 		r.unify()
 	}
+	if n > bigFrame && r.Buffered() == 0 {
+		if err := r.fill(); err != nil { // no buffer of its own for a frame of which nothing is there
+			return nil, err
+		}
+	}
 	if r.big != nil || n > bigFrame && n > r.w-r.r {
 		return r.peekBig(n)
 	}
@@ -271,19 +276,18 @@ func (r *Reader) readConn(dst []byte) (int, error) {
 
 // room returns the free end of the usual buffer. What is in it moves to the
 // front: at most once a frame, and then the whole of the buffer is free for
-// the read. A buffer that is full doubles.
+// the read. A buffer that is full doubles, one that has become too large for
+// what is left in it goes.
 func (r *Reader) room() []byte {
-	have := r.w - r.r
+	have, size := r.w-r.r, r.size
+	if have > 0 {
+		size = max(size, floor(2*have))
+	}
 	switch {
-	case have == 0:
-		if cap(r.buf) != r.size {
-			r.release()
-			r.buf = whole(take(r.size))
-		}
-	case have == len(r.buf):
-		b := whole(take(2 * have))
-		copy(b, r.buf)
-		bufpool.Put(r.buf)
+	case have == len(r.buf) || len(r.buf) > size:
+		b := whole(take(size))
+		copy(b, r.buf[r.r:r.w])
+		r.release()
 		r.buf = b
 	case r.r > 0:
 		copy(r.buf, r.buf[r.r:r.w])

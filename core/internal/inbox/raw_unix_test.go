@@ -71,6 +71,7 @@ func TestIdleHoldsNoBuffer(t *testing.T) {
 				}
 				r.Discard(frame)
 				idle(1)
+				idle(100_000)
 				if held := r.buf != nil; held == test.lazy {
 					t.Errorf("after a frame of %d bytes: buffer held %v, want %v", frame, held, !test.lazy)
 				}
