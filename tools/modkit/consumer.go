@@ -127,6 +127,7 @@ func consumeOne(m *module, version, dir string, env []string) (cost, error) {
 		{"get", m.path() + "@" + version},
 		{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", "hello", "."},
 		{"vet", "."},
+		{"build", m.path() + "/..."}, // what the program does not import, too
 		{"mod", "graph"},
 	} {
 		if graph, err = run(dir, env, "go", args...); err != nil {

@@ -142,7 +142,7 @@ func (l *lot) setSums(version string) error {
 	if err != nil {
 		return err
 	}
-	return withOutside(func(ours, _ string, _ []string) error {
+	return withOutside(func(ours, _ string, env []string) error {
 		known := map[*module]sums{}
 		for _, m := range order {
 			name := filepath.Join(l.dir(m), "go.sum")
@@ -166,7 +166,12 @@ func (l *lot) setSums(version string) error {
 				return err
 			}
 		}
-		return nil
+		// The go command must find in go.sum all it needs, and agree.
+		env = append(env, "GOFLAGS=-mod=readonly -modcacherw")
+		return atOnce(l.workspace(), func(m *module) error {
+			_, err := run(l.dir(m), env, "go", "vet", "./...")
+			return err
+		})
 	})
 }
 
