@@ -209,24 +209,6 @@ func TestOthersReturn(t *testing.T) {
 	})
 }
 
-// Yield lets those append that are ready to run.
-func TestYield(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newGate()
-		c.open()
-		w := New(c, Config{})
-		put(w, nil, 0, 1, 100)
-		w.Flush(NoBlock | Yield)
-		put(w, nil, 0, 2, 200)
-		w.Flush(NoBlock | Yield)
-		synctest.Wait()
-		if got, _ := c.got(); len(got) != 300 {
-			t.Errorf("%d bytes written, want 300", len(got))
-		}
-		idle(t, w)
-	})
-}
-
 func TestFlushNothing(t *testing.T) {
 	c := newGate()
 	w := New(c, Config{})
@@ -247,11 +229,11 @@ func TestLargeBuffersAreNotKept(t *testing.T) {
 	c := newGate()
 	c.open()
 	w := New(c, Config{})
-	b, _ := w.Begin(nil)
-	w.Commit(appendFrame(b, 0, 0, 3<<20))
 	for range 20 {
 		w.SendNow(appendFrame(nil, 0, 0, copyBelow))
 	}
+	b, _ := w.Begin(nil)
+	w.Commit(appendFrame(append(make([]byte, 0, 2<<20), b...), 0, 0, 600))
 	w.mu.Lock()
 	w.swap()
 	for b := w.out.next(); len(b) > 0; b = w.out.next() {

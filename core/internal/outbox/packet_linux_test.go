@@ -23,8 +23,11 @@ func TestPackets(t *testing.T) {
 				frame := appendFrame(nil, 1, i, size)
 				want = append(want, frame...)
 				w.SendNow(frame)
-				b, _ := w.Begin(nil)
-				w.Commit(b) // nothing
+				if b, err := w.Begin(nil); err != nil {
+					t.Fatal(err)
+				} else {
+					w.Commit(b) // nothing
+				}
 				if i%3 == 2 {
 					w.Flush(test.mode)
 				}

@@ -137,6 +137,9 @@ func TestRawSlowButSteady(t *testing.T) {
 	}
 	put(w, nil, 1, 2, 600)
 	w.Flush(0)
+	if _, n := w.Queued(); n != 0 {
+		t.Errorf("%d bytes were left to another goroutine", n)
+	}
 	if s, n, err := readFrame(far); s != 1 || n != 2 || err != nil {
 		t.Errorf("frame %d of %d, %v", n, s, err)
 	}
