@@ -138,7 +138,7 @@ func TestWriteError(t *testing.T) {
 	}{
 		{"error", broken, broken},
 		{"deadline", os.ErrDeadlineExceeded, ErrStalled},
-		{"connection timed out", &net.OpError{Op: "write", Err: os.NewSyscallError("write", errTimedOut)}, errTimedOut},
+		{"connection timed out", &net.OpError{Op: "write", Err: &os.SyscallError{Syscall: "write", Err: errTimedOut}}, errTimedOut},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var fails atomic.Int32

@@ -5,4 +5,4 @@ package outbox
 import "syscall"
 
 // errTimedOut is what TCP itself says of a peer that is gone.
-const errTimedOut = syscall.ETIMEDOUT
+var errTimedOut error = syscall.ETIMEDOUT

@@ -14,7 +14,7 @@ import (
 )
 
 // errTimedOut is what TCP itself says of a peer that is gone.
-const errTimedOut = syscall.ETIMEDOUT
+var errTimedOut error = syscall.ETIMEDOUT
 
 func smallBuffers(t *testing.T, near, far net.Conn) {
 	t.Helper()
