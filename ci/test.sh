@@ -38,8 +38,9 @@ mapfile -t released < <(patterns released)
 race=$(race)
 [[ -n $race ]] || notes+=("no C compiler: the tests ran without the race detector")
 
-tests() { go test ${race:+"$race"} "${packages[@]}"; }
-benchmarks() { go test -run '^$' -bench . -benchtime 1x "${packages[@]}"; }
+# The step before has vetted already.
+tests() { go test -vet=off ${race:+"$race"} "${packages[@]}"; }
+benchmarks() { go test -vet=off -run '^$' -bench . -benchtime 1x "${packages[@]}"; }
 
 # separate tests a module with a workspace of its own.
 separate() { go -C "$1" vet ./... && go -C "$1" test ./...; }
