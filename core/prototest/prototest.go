@@ -1,0 +1,184 @@
+// Package prototest is the conformance suite for protocols:
+//
+//	func TestConformance(t *testing.T) { prototest.Run(t, NewXProtoFunc()) }
+//
+// Every check runs over the engine's connection, which lends its buffers to the
+// protocol, by AppendFrame where the protocol has it and by Pack, and over a plain
+// io.ReadWriter, as custom connections are.
+//
+// What a protocol cannot carry it has to refuse: a Pack that fails and writes
+// nothing passes wherever a field is at its edge; a Pack that succeeds and a
+// message that arrives changed never does.
+package prototest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/testwire"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// Feature is something that not every protocol can carry.
+type Feature string
+
+const (
+	// Pipe: filters. Without it, Pack of a message that has some must fail.
+	Pipe Feature = "pipe"
+	// Push: messages of type PUSH. Without it, Pack of one must fail.
+	Push Feature = "push"
+	// Auth: messages of types AUTH_CALL and AUTH_REPLY. Without it, Pack of one
+	// must fail.
+	Auth Feature = "auth"
+	// ReplyMethod: the service method of a reply. Without it, it may be lost.
+	ReplyMethod Feature = "reply method"
+	// AnyMethod: service methods that are no paths.
+	AnyMethod Feature = "any method"
+	// AnyMeta: metadata of any bytes, in its order and with keys that repeat.
+	// Without it, a few plain pairs must arrive, among others.
+	AnyMeta Feature = "any meta"
+	// AnyCodec: every body codec id. Without it, that of Base is used.
+	AnyCodec Feature = "any codec"
+)
+
+// Option says what is special about a protocol.
+type Option func(*suite)
+
+// Without says that the protocol cannot carry the features.
+func Without(features ...Feature) Option {
+	return func(s *suite) {
+		for _, f := range features {
+			s.without[f] = true
+		}
+	}
+}
+
+// Base sets what all messages of the suite have, where a check does not say
+// otherwise: for protocols that are not content with any codec or method.
+func Base(settings ...socket.MessageSetting) Option {
+	return func(s *suite) { s.base = append(s.base, settings...) }
+}
+
+// BadFrame adds a frame of which no message can be made, but of which the end is
+// known: Unpack must fail with socket.ErrBadMessage, and read the next message.
+func BadFrame(name string, frame []byte) Option {
+	return func(s *suite) { s.bad = append(s.bad, rawFrame{name, frame}) }
+}
+
+// LostFrame adds bytes after which it is not known where the next frame begins:
+// Unpack must fail, and not with socket.ErrBadMessage.
+func LostFrame(name string, frame []byte) Option {
+	return func(s *suite) { s.lost = append(s.lost, rawFrame{name, frame}) }
+}
+
+type rawFrame struct {
+	name  string
+	bytes []byte
+}
+
+// suite is one run: a protocol and what is special about it.
+type suite struct {
+	pf      socket.ProtoFunc
+	without map[Feature]bool
+	base    []socket.MessageSetting
+	bad     []rawFrame
+	lost    []rawFrame
+	patient time.Duration // how long a check may take
+}
+
+func newSuite(pf socket.ProtoFunc, opts []Option) *suite {
+	testwire.Register()
+	s := &suite{pf: pf, without: map[Feature]bool{}, patient: time.Minute}
+	for _, set := range opts {
+		set(s)
+	}
+	return s
+}
+
+// Run checks the protocol that pf makes.
+func Run(t *testing.T, pf socket.ProtoFunc, opts ...Option) {
+	s := newSuite(pf, opts)
+	for _, w := range ways {
+		t.Run(w.name, func(t *testing.T) {
+			for _, c := range checks {
+				t.Run(c.name, func(t *testing.T) {
+					if err := s.try(c, w); err != nil {
+						t.Errorf("%v\nThe check: %s", err, c.asks)
+					}
+				})
+			}
+		})
+	}
+}
+
+// check is one demand. It returns what is wrong.
+type check struct {
+	name string
+	asks string
+	run  func(*suite, way) error
+}
+
+var checks = []check{
+	{"version", "Version has a name, and is the same on all connections", checkVersion},
+	{"header", "every field of the header arrives as it was, or Pack fails", checkHeader},
+	{"body", "bodies are bytes: whatever is in them arrives", checkBody},
+	{"rerror", "the error of a reply arrives, and no other message brings one", checkRerror},
+	{"size", "Size is the length of the frame, for who packs and who unpacks", checkSize},
+	{"pipe", "filters are named in their order, and applied", checkPipe},
+	{"dribble", "a frame may arrive byte by byte", checkDribble},
+	{"row", "frames lie one behind the other; at the end Unpack returns io.EOF", checkRow},
+	{"cut", "a frame cut at any byte is an error, neither io.EOF nor ErrBadMessage", checkCut},
+	{"memory", "memory grows with what has arrived, not with what is announced", checkMemory},
+	{"limit", "a frame over the size limit is refused: written not at all, read before memory is taken", checkLimit},
+	{"keep", "a whole frame that makes no message is ErrBadMessage, and the next one arrives", checkKeep},
+	{"fail", "a Pack that fails leaves nothing behind, and the next one succeeds", checkFail},
+	{"write", "a frame is written with one Write", checkWrite},
+	{"lent", "a body is valid until the next Unpack, and for ever once it is kept", checkLent},
+	{"beside", "Pack runs beside Unpack", checkBeside},
+	{"together", "many goroutines send at once, and frames stay whole", checkTogether},
+}
+
+// try runs a check, and ends it when it takes too long.
+func (s *suite) try(c check, w way) error {
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				done <- fmt.Errorf("panic: %v", p)
+			}
+		}()
+		done <- c.run(s, w)
+	}()
+	timer := time.NewTimer(s.patient)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("hangs: no end after %v", s.patient)
+	}
+}
+
+// message makes a message of the suite.
+func (s *suite) message(settings ...socket.MessageSetting) *socket.Envelope {
+	m := new(socket.Envelope)
+	m.Reset(append([]socket.MessageSetting{
+		socket.WithSeq(7),
+		socket.WithMtype(socket.TypeCall),
+		socket.WithServiceMethod("/prototest/echo"),
+		socket.WithBodyCodec(testwire.Text),
+		socket.WithBody([]byte("body")),
+	}, append(s.base, settings...)...)...)
+	return m
+}
+
+func asBytes(b []byte) socket.MessageSetting { return socket.WithBody(b) }
+
+// piped adds filters, unless the protocol has no pipe.
+func (s *suite) piped(ids ...byte) socket.MessageSetting {
+	if s.without[Pipe] {
+		return nil
+	}
+	return socket.WithXferPipe(ids...)
+}

@@ -1,0 +1,225 @@
+package prototest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// way is how the protocol is run.
+type way struct {
+	name   string
+	engine bool
+	pack   bool // hide that the protocol is a socket.FrameAppender
+}
+
+var ways = []way{{"engine", true, false}, {"pack", true, true}, {"plain", false, true}}
+
+// link is a connection in one direction, with both its ends.
+type link struct {
+	wire *stream
+	send func(m *socket.Envelope) error
+	recv func(m *socket.Envelope) error
+	// close gives back what the ends hold.
+	close func()
+
+	sendLimit, recvLimit func(limit uint32)
+}
+
+// open connects two ends. Bytes that are put into wire are read as well.
+func (s *suite) open(w way) *link {
+	g := &guard{pack: w.pack}
+	if w.engine {
+		return s.openEngine(g)
+	}
+	return s.openPlain(g)
+}
+
+func (s *suite) openEngine(g *guard) *link {
+	wire := new(stream)
+	from := socket.NewConn(&conn{r: new(stream), w: wire}, g.wrap(s.pf), socket.Options{Dialed: true})
+	to := socket.NewConn(&conn{r: wire, w: new(stream)}, g.wrap(s.pf), socket.Options{})
+	return &link{
+		wire: wire,
+		send: func(m *socket.Envelope) error {
+			if err := from.Enqueue(context.Background(), m); err != nil {
+				return g.panicked(err)
+			}
+			from.Flush(0)
+			return g.panicked(from.WaitFlushed(context.Background()))
+		},
+		recv:      func(m *socket.Envelope) error { return g.panicked(to.ReadInto(m)) },
+		sendLimit: from.SetLimit,
+		recvLimit: to.SetLimit,
+		close: func() {
+			from.Stop(nil)
+			to.Stop(nil)
+			from.Join()
+			to.Join()
+			from.Release()
+			to.Release()
+		},
+	}
+}
+
+func (s *suite) openPlain(g *guard) *link {
+	wire := new(stream)
+	from := g.wrap(s.pf)(readWriter{new(stream), wire})
+	to := g.wrap(s.pf)(readWriter{wire, new(stream)})
+	var sendLimit, recvLimit uint32
+	return &link{
+		wire: wire,
+		send: func(m *socket.Envelope) error {
+			m.SetLimit(sendLimit)
+			return g.panicked(from.Pack(m))
+		},
+		recv: func(m *socket.Envelope) error {
+			m.SetLimit(recvLimit)
+			return g.panicked(to.Unpack(m))
+		},
+		sendLimit: func(n uint32) { sendLimit = n },
+		recvLimit: func(n uint32) { recvLimit = n },
+		close:     func() {},
+	}
+}
+
+// readWriter hides what else its halves can do.
+type readWriter struct {
+	io.Reader
+	io.Writer
+}
+
+// stream is bytes on their way. Read returns io.EOF when there are none, so
+// that nobody waits for ever.
+type stream struct {
+	mu     sync.Mutex // guards what follows
+	buf    bytes.Buffer
+	most   int // bytes of one Read; 0: any
+	writes int
+}
+
+func (s *stream) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.most > 0 && len(p) > s.most {
+		p = p[:s.most]
+	}
+	return s.buf.Read(p)
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writes++
+	return s.buf.Write(p)
+}
+
+func (s *stream) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.Len()
+}
+
+// take returns what is on its way, and takes it off.
+func (s *stream) take() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := bytes.Clone(s.buf.Bytes())
+	s.buf.Reset()
+	return b
+}
+
+// conn is a net.Conn over two streams.
+type conn struct{ r, w *stream }
+
+func (c *conn) Read(p []byte) (int, error)       { return c.r.Read(p) }
+func (c *conn) Write(p []byte) (int, error)      { return c.w.Write(p) }
+func (c *conn) Close() error                     { return nil }
+func (c *conn) LocalAddr() net.Addr              { return addr{} }
+func (c *conn) RemoteAddr() net.Addr             { return addr{} }
+func (c *conn) SetDeadline(time.Time) error      { return nil }
+func (c *conn) SetReadDeadline(time.Time) error  { return nil }
+func (c *conn) SetWriteDeadline(time.Time) error { return nil }
+
+type addr struct{}
+
+func (addr) Network() string { return "mem" }
+func (addr) String() string  { return "prototest" }
+
+// guard remembers the panics of protocols: the engine makes errors of them, and
+// an error would pass where one is asked for.
+type guard struct {
+	pack bool // hide that the protocol is a socket.FrameAppender
+
+	mu  sync.Mutex
+	err error // guarded by mu
+}
+
+func (g *guard) panicked(err error) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.err != nil {
+		return g.err
+	}
+	return err
+}
+
+// panicError is a protocol that panicked.
+type panicError struct{ text string }
+
+func (e *panicError) Error() string { return "the protocol panicked: " + e.text }
+
+func isPanic(err error) bool {
+	var p *panicError
+	return errors.As(err, &p)
+}
+
+func (g *guard) catch() {
+	if p := recover(); p != nil {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.err = &panicError{fmt.Sprint(p)}
+	}
+}
+
+func (g *guard) wrap(pf socket.ProtoFunc) socket.ProtoFunc {
+	return func(rw io.ReadWriter) socket.Proto {
+		p := pf(rw)
+		if a, ok := p.(socket.FrameAppender); ok && !g.pack {
+			return &guardedAppender{guarded{p, g}, a}
+		}
+		return &guarded{p, g}
+	}
+}
+
+type guarded struct {
+	socket.Proto
+	g *guard
+}
+
+func (p *guarded) Pack(m socket.Message) error {
+	defer p.g.catch()
+	return p.Proto.Pack(m)
+}
+
+func (p *guarded) Unpack(m socket.Message) error {
+	defer p.g.catch()
+	return p.Proto.Unpack(m)
+}
+
+type guardedAppender struct {
+	guarded
+	a socket.FrameAppender
+}
+
+func (p *guardedAppender) AppendFrame(dst []byte, m socket.Message) ([]byte, error) {
+	defer p.g.catch()
+	return p.a.AppendFrame(dst, m)
+}
