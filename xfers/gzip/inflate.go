@@ -1,0 +1,220 @@
+package gzip
+
+import (
+	"bytes"
+	"compress/flate"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/teleport-go/teleport/core/xfer"
+)
+
+// compress/gzip can not be the reader: it tells a stream that Teleport v5 left
+// unfinished from one that was cut short no more than any other error. So the
+// frame of a gzip stream (RFC 1952) is read here, and compress/flate does the rest.
+
+var (
+	errHeader   = errors.New("invalid header")
+	errChecksum = errors.New("invalid checksum")
+	errBehind   = errors.New("bytes behind the end of the stream")
+)
+
+// Bits of the header's flags.
+const (
+	flagHeaderCRC = 1 << 1
+	flagExtra     = 1 << 2
+	flagName      = 1 << 3
+	flagComment   = 1 << 4
+	flagReserved  = 7 << 5
+)
+
+const (
+	headerSize  = 10
+	trailerSize = 8
+)
+
+var (
+	// syncMarker is how a deflate stream that was flushed ends: with the lengths
+	// of an empty stored block.
+	syncMarker = []byte{0x00, 0x00, 0xff, 0xff}
+	// finalBlock is an empty block that says it is the last one.
+	finalBlock = []byte{0x03, 0x00}
+)
+
+// AppendUnpack appends to dst what the gzip stream src inflates to. No bytes
+// inflate to no bytes. A stream of Teleport v5 has no end and no check sum: src then
+// ends on the marker of a flush, and is taken as it is.
+func (f *Filter) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
+	if len(src) == 0 {
+		return dst, nil
+	}
+	n, err := header(src)
+	if err != nil {
+		return dst, fmt.Errorf("gzip: unpack %d bytes: %w", len(src), err)
+	}
+	u := unpackers.Get().(*unpacker)
+	out, err := u.unpack(dst, src[n:], max)
+	u.data, u.tail = nil, nil
+	unpackers.Put(u)
+	if err != nil {
+		return dst, fmt.Errorf("gzip: unpack %d bytes: %w", len(src), err)
+	}
+	return out, nil
+}
+
+// header returns the length of the header of a gzip stream.
+func header(src []byte) (int, error) {
+	if len(src) < headerSize {
+		return 0, io.ErrUnexpectedEOF
+	}
+	flags := src[3]
+	if src[0] != 0x1f || src[1] != 0x8b || src[2] != 8 || flags&flagReserved != 0 {
+		return 0, errHeader
+	}
+	n := headerSize
+	if flags&flagExtra != 0 {
+		if len(src)-n < 2 {
+			return 0, io.ErrUnexpectedEOF
+		}
+		n += 2 + int(binary.LittleEndian.Uint16(src[n:]))
+	}
+	for _, flag := range []byte{flagName, flagComment} {
+		if flags&flag == 0 {
+			continue
+		}
+		end := bytes.IndexByte(src[min(n, len(src)):], 0)
+		if end < 0 {
+			return 0, io.ErrUnexpectedEOF
+		}
+		n += end + 1
+	}
+	if flags&flagHeaderCRC != 0 {
+		if len(src)-n < 2 {
+			return 0, io.ErrUnexpectedEOF
+		}
+		if binary.LittleEndian.Uint16(src[n:]) != uint16(crc32.ChecksumIEEE(src[:n])) {
+			return 0, errHeader
+		}
+		n += 2
+	}
+	if n > len(src) {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return n, nil
+}
+
+var unpackers = sync.Pool{New: func() any {
+	u := new(unpacker)
+	u.inflater = flate.NewReader(u)
+	return u
+}}
+
+// unpacker is an inflater and its input: data, then tail. Its methods are for
+// one goroutine.
+type unpacker struct {
+	inflater io.ReadCloser
+	data     []byte
+	tail     []byte
+	pos      int     // how much of both has been read
+	probe    [1]byte // for a look beyond the limit
+}
+
+// unpack inflates data, which is a gzip stream behind its header.
+func (u *unpacker) unpack(dst, data []byte, max int) ([]byte, error) {
+	u.data, u.tail, u.pos = data, nil, 0
+	if bytes.HasSuffix(data, syncMarker) {
+		u.tail = finalBlock // read only if data is not finished
+	}
+	if err := u.inflater.(flate.Resetter).Reset(u, nil); err != nil {
+		return dst, err
+	}
+	out, err := u.inflate(dst, max)
+	if err != nil {
+		return dst, err
+	}
+	if u.pos == len(u.data)+len(finalBlock) {
+		return out, nil // the tail was the block that followed, so data ended where a block ended
+	}
+	if u.pos > len(u.data) {
+		return dst, io.ErrUnexpectedEOF // the tail's start ended a block that was cut
+	}
+	trailer := u.data[u.pos:]
+	if len(trailer) < trailerSize {
+		return dst, io.ErrUnexpectedEOF
+	}
+	if len(trailer) > trailerSize {
+		return dst, fmt.Errorf("%d %w", len(trailer)-trailerSize, errBehind)
+	}
+	inflated := out[len(dst):]
+	if binary.LittleEndian.Uint32(trailer) != crc32.ChecksumIEEE(inflated) ||
+		binary.LittleEndian.Uint32(trailer[4:]) != uint32(len(inflated)) {
+		return dst, errChecksum
+	}
+	return out, nil
+}
+
+// inflate appends at most max bytes to dst. The buffer grows with what arrives;
+// the length that the stream claims is not looked at before its end.
+func (u *unpacker) inflate(dst []byte, max int) ([]byte, error) {
+	out := dst
+	for {
+		n := len(out) - len(dst)
+		left := max - n
+		if left <= 0 {
+			k, err := u.inflater.Read(u.probe[:])
+			switch {
+			case k > 0:
+				return dst, fmt.Errorf("%w: more than %d bytes", xfer.ErrTooLarge, max)
+			case err == io.EOF:
+				return out, nil
+			case err != nil:
+				return dst, err
+			}
+			continue
+		}
+		if len(out) == cap(out) {
+			out = slices.Grow(out, min(left, 512+2*len(u.data)+n))
+		}
+		free := out[len(out):cap(out)]
+		k, err := u.inflater.Read(free[:min(len(free), left)])
+		out = out[:len(out)+k]
+		if err == io.EOF {
+			return out, nil
+		}
+		if err != nil {
+			return dst, err
+		}
+	}
+}
+
+// Read reads from data only: it is how the inflater reads what is in a stored
+// block, which tail must not fill up if data was cut there.
+func (u *unpacker) Read(p []byte) (int, error) {
+	if u.pos >= len(u.data) {
+		return 0, io.EOF
+	}
+	n := copy(p, u.data[u.pos:])
+	u.pos += n
+	return n, nil
+}
+
+// ReadByte reads from data, then from tail. Since it is there the inflater
+// reads no byte too many.
+func (u *unpacker) ReadByte() (byte, error) {
+	rest := u.data
+	i := u.pos
+	if i >= len(u.data) {
+		rest = u.tail
+		i -= len(u.data)
+	}
+	if i >= len(rest) {
+		return 0, io.EOF
+	}
+	u.pos++
+	return rest[i], nil
+}
