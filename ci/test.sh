@@ -36,7 +36,10 @@ step() {
 mapfile -t packages < <(patterns workspace)
 mapfile -t released < <(patterns released)
 race=$(race)
-[[ -n $race ]] || notes+=("no C compiler: the tests ran without the race detector")
+if [[ -z $race ]]; then
+	export CGO_ENABLED=0
+	notes+=("no C compiler: the tests ran without the race detector")
+fi
 
 # The step before has vetted already.
 tests() { go test -vet=off ${race:+"$race"} "${packages[@]}"; }
