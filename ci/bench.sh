@@ -11,7 +11,8 @@ here=$PWD
 if [[ ${1-} == compare ]]; then
 	shift
 	cd "$here"
-	exec go run "$benchstat" "$@"
+	go run "$benchstat" "$@"
+	exit
 fi
 if [[ $# -lt 1 || ! -f $1/go.mod ]]; then
 	sed -n '2,6s/^# \{0,1\}//p' "ci/bench.sh" >&2

@@ -1,6 +1,8 @@
 # Common ground of the scripts in this folder; they source it. It goes to the
-# root of the repository, so that every script may be called from anywhere.
-# shellcheck shell=bash
+# root of the repository, so that every script may be called from anywhere. The
+# scripts run on bash 3.2 too, as macOS has it: no mapfile, and an array that may
+# be empty is expanded with care. No path in here has a space.
+# shellcheck shell=bash disable=SC2207
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"

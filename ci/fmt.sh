@@ -3,7 +3,7 @@
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
-mapfile -t modules < <(dirs all)
+modules=($(dirs all))
 if [[ ${1-} == -w ]]; then
 	gofmt -w "${modules[@]}"
 	exit

@@ -8,9 +8,9 @@ set -euo pipefail
 time=${1:-2s}
 shift || true
 if (($#)); then
-	mapfile -t packages < <(printf './%s/...\n' "${@%/}")
+	packages=($(printf './%s/...\n' "${@%/}"))
 else
-	mapfile -t packages < <(patterns workspace)
+	packages=($(patterns workspace))
 fi
 
 # go test -list prints the names of the targets, then their package.
@@ -21,13 +21,14 @@ while read -r first second _; do
 	case $first in
 	Fuzz*) names+=("$first") ;;
 	ok)
-		for name in "${names[@]}"; do
+		for name in ${names[@]+"${names[@]}"}; do
 			echo "== $second $name"
 			count=$((count + 1))
 			go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" "$second" || failed+=("$second $name")
 		done
 		names=()
 		;;
+	broken) failed+=("a package does not build") ;;
 	esac
 done < <(go test -list '^Fuzz' "${packages[@]}" || echo broken)
 

@@ -4,7 +4,7 @@
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
-mapfile -t packages < <(patterns workspace)
+packages=($(patterns workspace))
 if [[ ${1-vet} == vet ]]; then
 	go vet "${packages[@]}"
 fi

@@ -33,8 +33,8 @@ step() {
 	fi
 }
 
-mapfile -t packages < <(patterns workspace)
-mapfile -t released < <(patterns released)
+packages=($(patterns workspace))
+released=($(patterns released))
 race=$(race)
 if [[ -z $race ]]; then
 	export CGO_ENABLED=0
