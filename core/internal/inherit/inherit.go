@@ -1,0 +1,245 @@
+// Package inherit hands listening sockets to a child process that takes the
+// place of this one, so that a restart refuses no connection.
+//
+// The parent calls HandOver. The child is the same command with the sockets as
+// open files and their table in the environment variable of Env. There each
+// Listen for a network and an address that the parent had listened on gets the
+// parent's socket, in the parent's order. Since it is the same socket in the
+// kernel, what waits in its queue is lost on neither side.
+//
+// The child reports that it is ready when it has claimed all sockets; or, as a
+// new configuration may want fewer, when it has listened on something and then
+// on nothing more for a second. A socket that is not claimed stays open for a
+// minute, so a peer that listens late still finds its connections waiting, and
+// is closed after that. A child that never listens is never ready.
+package inherit
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Env is the environment variable with the table of sockets: JSON of
+//
+//	{"ready": 5, "listeners": [{"network": "tcp", "addr": "0.0.0.0:0", "real": "[::]:4711", "fd": 3}, …]}
+//
+// It is removed from the child's environment when the child starts.
+const Env = "TELEPORT_LISTENERS"
+
+// ErrNotSupported says that this system cannot hand over sockets.
+var ErrNotSupported = errors.New("not supported")
+
+const (
+	settleTime  = time.Second // without a further Listen: the child is ready
+	unclaimTime = time.Minute // after being ready: nobody wants the rest
+)
+
+// table is what the environment variable says.
+type table struct {
+	Ready     int     `json:"ready"` // descriptor of the pipe to write a byte to
+	Listeners []entry `json:"listeners"`
+}
+
+type entry struct {
+	Network string `json:"network"`
+	Addr    string `json:"addr"` // as configured, perhaps with port 0
+	Real    string `json:"real"` // as bound
+	FD      int    `json:"fd"`
+}
+
+// Listener is a listening socket that can be handed over.
+type Listener struct {
+	net.Listener
+	network, addr string // as configured
+	seq           uint64 // order of listening
+
+	file   string      // absolute path of a unix socket's file; empty for none
+	info   os.FileInfo // of file when it was ours
+	handed atomic.Bool // the file belongs to the child
+	once   sync.Once
+	err    error // of Close
+}
+
+var lastSeq atomic.Uint64
+
+// Listen returns the parent's socket for this network and address, if there is
+// one left, or else what fresh returns: a *net.TCPListener or *net.UnixListener.
+// The address is the configured one, before a port is chosen for 0.
+//
+// The file of a unix socket is removed by Close of the process that owns it
+// last, and only if it is still the same file.
+func Listen(network, addr string, fresh func() (net.Listener, error)) (*Listener, error) {
+	return successor.listen(network, addr, fresh)
+}
+
+func newListener(network, addr string, lis net.Listener) *Listener {
+	l := &Listener{Listener: lis, network: network, addr: addr, seq: lastSeq.Add(1)}
+	u, ok := lis.(*net.UnixListener)
+	if !ok {
+		return l
+	}
+	u.SetUnlinkOnClose(false)
+	path := u.Addr().String()
+	if path == "" || path[0] == '@' {
+		return l
+	}
+	file, err := filepath.Abs(path)
+	if err != nil {
+		return l
+	}
+	if info, err := os.Lstat(file); err == nil {
+		l.file, l.info = file, info
+	}
+	return l
+}
+
+// Close closes the socket in this process; a process it was handed to keeps it.
+func (l *Listener) Close() error {
+	l.once.Do(func() {
+		if l.file != "" && !l.handed.Load() {
+			// First the name, then the socket: who still finds the name is served or queued.
+			if now, err := os.Lstat(l.file); err == nil && os.SameFile(now, l.info) {
+				l.err = os.Remove(l.file)
+			}
+		}
+		l.err = errors.Join(l.err, l.Listener.Close())
+	})
+	return l.err
+}
+
+// SyscallConn gives access to the socket's descriptor.
+func (l *Listener) SyscallConn() (syscall.RawConn, error) {
+	c, ok := l.Listener.(syscall.Conn)
+	if !ok {
+		return nil, fmt.Errorf("inherit: %T has no descriptor", l.Listener)
+	}
+	return c.SyscallConn()
+}
+
+// sorted returns the listeners in the order of listening, each once.
+func sorted(listeners []*Listener) []*Listener {
+	s := slices.Clone(listeners)
+	slices.SortFunc(s, func(a, b *Listener) int { return int(int64(a.seq) - int64(b.seq)) })
+	return slices.Compact(s)
+}
+
+// takeover is the child's side. The zero value has nothing to take over.
+type takeover struct {
+	settle, unclaim time.Duration
+
+	mu     sync.Mutex
+	left   []claim
+	ready  func()      // tells the parent; nil when told, or without one
+	timer  *time.Timer // runs settle, then unclaim; nil before the first Listen
+	report func(error)
+	errs   []error // of which nobody was told yet
+}
+
+type claim struct {
+	entry
+	lis net.Listener
+}
+
+var successor = takeover{settle: settleTime, unclaim: unclaimTime}
+
+// Report sets who is told about sockets that could not be taken over or that
+// nobody wanted; what is known already is told at once.
+func Report(f func(error)) {
+	successor.mu.Lock()
+	defer successor.mu.Unlock()
+	successor.report = f
+	for _, err := range successor.errs {
+		f(err)
+	}
+	successor.errs = nil
+}
+
+// problem is called with the lock held.
+func (t *takeover) problem(err error) {
+	if t.report == nil {
+		t.errs = append(t.errs, err)
+		return
+	}
+	t.report(err)
+}
+
+func (t *takeover) listen(network, addr string, fresh func() (net.Listener, error)) (*Listener, error) {
+	lis := t.claim(network, addr)
+	if lis == nil {
+		var err error
+		if lis, err = fresh(); err != nil {
+			return nil, err
+		}
+	}
+	l := newListener(network, addr, lis)
+	t.listened()
+	return l, nil
+}
+
+func (t *takeover) claim(network, addr string) net.Listener {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := slices.IndexFunc(t.left, func(c claim) bool { return c.Network == network && c.Addr == addr })
+	if i < 0 { // the configuration may now name the port that was chosen
+		i = slices.IndexFunc(t.left, func(c claim) bool { return c.Network == network && c.Real == addr })
+	}
+	if i < 0 {
+		return nil
+	}
+	lis := t.left[i].lis
+	t.left = slices.Delete(t.left, i, i+1)
+	return lis
+}
+
+// listened tells the parent when the time has come.
+func (t *takeover) listened() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.ready == nil:
+	case len(t.left) == 0:
+		t.tell()
+	case t.timer == nil:
+		t.timer = time.AfterFunc(t.settle, t.settled)
+	default:
+		t.timer.Reset(t.settle)
+	}
+}
+
+// tell is called with the lock held.
+func (t *takeover) tell() {
+	t.ready()
+	t.ready = nil
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	if len(t.left) > 0 {
+		t.timer = time.AfterFunc(t.unclaim, t.closeUnclaimed)
+	}
+}
+
+func (t *takeover) settled() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ready != nil {
+		t.tell()
+	}
+}
+
+func (t *takeover) closeUnclaimed() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range t.left {
+		err := newListener(c.Network, c.Addr, c.lis).Close()
+		t.problem(errors.Join(fmt.Errorf("inherit: nobody listens on %s %s any more: closed", c.Network, c.Real), err))
+	}
+	t.left = nil
+}

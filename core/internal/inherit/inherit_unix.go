@@ -1,0 +1,227 @@
+//go:build unix
+
+package inherit
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// startDir is where a relative os.Args[0] is found, whatever Chdir comes later.
+var startDir, _ = os.Getwd()
+
+func init() {
+	text, ok := os.LookupEnv(Env)
+	if !ok {
+		return
+	}
+	os.Unsetenv(Env) // a child of ours that is no successor must not believe it
+	successor.adopt(text)
+}
+
+// adopt takes the open files that the table names.
+func (t *takeover) adopt(text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var tab table
+	if err := json.Unmarshal([]byte(text), &tab); err != nil {
+		t.problem(fmt.Errorf("inherit: environment variable %s: %w", Env, err))
+		return
+	}
+	for _, e := range tab.Listeners {
+		lis, err := e.open()
+		if err != nil {
+			t.problem(fmt.Errorf("inherit: descriptor %d for %s %s: %w", e.FD, e.Network, e.Addr, err))
+			continue
+		}
+		t.left = append(t.left, claim{e, lis})
+	}
+	ready, err := openReady(tab.Ready)
+	if err != nil {
+		t.problem(fmt.Errorf("inherit: descriptor %d to report to: %w", tab.Ready, err))
+		return
+	}
+	t.ready = ready
+	if len(tab.Listeners) == 0 {
+		t.tell()
+	}
+}
+
+// open makes a listener of the descriptor if it is what the entry says.
+func (e entry) open() (net.Listener, error) {
+	if e.FD < 3 {
+		return nil, fmt.Errorf("not a descriptor for a socket")
+	}
+	syscall.CloseOnExec(e.FD)
+	f := os.NewFile(uintptr(e.FD), e.Real)
+	defer f.Close() // the listener has a copy
+	lis, err := net.FileListener(f)
+	if err != nil {
+		return nil, err
+	}
+	if real := lis.Addr().String(); real != e.Real {
+		lis.Close()
+		return nil, fmt.Errorf("bound to %s, not %s", real, e.Real)
+	}
+	return lis, nil
+}
+
+// openReady returns what writes one byte into the pipe and closes it.
+func openReady(fd int) (func(), error) {
+	if fd < 3 {
+		return nil, fmt.Errorf("not a descriptor for a pipe")
+	}
+	syscall.CloseOnExec(fd)
+	f := os.NewFile(uintptr(fd), "ready")
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode()&os.ModeNamedPipe == 0 {
+		return nil, fmt.Errorf("not a pipe")
+	}
+	return func() {
+		// If nobody reads, the parent has gone: then nobody needs to know.
+		_, _ = f.Write([]byte{1})
+		f.Close()
+	}, nil
+}
+
+// HandOver starts this program again, with the same arguments, environment and
+// working directory, and returns the process id of the child once that has
+// reported that it is ready. From then on the files of unix sockets are the
+// child's, and the caller should close its listeners.
+//
+// If the child ends before, or is not ready when ctx is done, it is killed and
+// nothing has changed: the caller goes on.
+func HandOver(ctx context.Context, listeners []*Listener) (pid int, err error) {
+	name, err := program()
+	if err != nil {
+		return 0, fmt.Errorf("inherit: find this program: %w", err)
+	}
+	listeners = sorted(listeners)
+	ready, report, err := os.Pipe()
+	if err != nil {
+		return 0, fmt.Errorf("inherit: make a pipe: %w", err)
+	}
+	defer ready.Close()
+	child, err := start(name, listeners, report)
+	report.Close() // so that the pipe ends when the child's end does
+	if err != nil {
+		return 0, fmt.Errorf("inherit: start %s: %w", name, err)
+	}
+
+	exited := make(chan string, 1)
+	go func() { // ends with the child, or with this process
+		state, err := child.Wait()
+		if err != nil {
+			exited <- err.Error()
+			return
+		}
+		exited <- state.String()
+	}()
+	told := make(chan bool, 1)
+	go func() { // ends with the child, or with ready.Close
+		n, _ := ready.Read(make([]byte, 1))
+		told <- n == 1
+	}()
+	var cause error
+	select {
+	case ok := <-told:
+		if ok {
+			for _, l := range listeners {
+				l.handed.Store(true)
+			}
+			return child.Pid, nil
+		}
+		cause = fmt.Errorf("it ended or closed its pipe")
+	case <-ctx.Done():
+		cause = context.Cause(ctx)
+	}
+	_ = child.Kill() // an error says that it has ended
+	return 0, fmt.Errorf("inherit: process %d did not take over: %w (%s)", child.Pid, cause, <-exited)
+}
+
+// start starts the program with the listeners as descriptors from 3 on, and
+// the pipe after them.
+//
+// It forks by itself: os/exec would make the descriptors blocking, and with
+// them the listeners of this process, which share their flags.
+func start(name string, listeners []*Listener, report *os.File) (*os.Process, error) {
+	files := []uintptr{0, 1, 2}
+	defer func() {
+		for _, fd := range files[3:] {
+			syscall.Close(int(fd))
+		}
+	}()
+	var tab table
+	for _, l := range listeners {
+		c, err := l.SyscallConn()
+		if err != nil {
+			return nil, err
+		}
+		fd, err := dup(c)
+		if err != nil {
+			return nil, fmt.Errorf("copy the descriptor of %s %s: %w", l.network, l.Addr(), err)
+		}
+		tab.Listeners = append(tab.Listeners, entry{l.network, l.addr, l.Addr().String(), len(files)})
+		files = append(files, uintptr(fd))
+	}
+	c, err := report.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	fd, err := dup(c)
+	if err != nil {
+		return nil, err
+	}
+	tab.Ready = len(files)
+	files = append(files, uintptr(fd))
+	text, err := json.Marshal(tab)
+	if err != nil {
+		return nil, err
+	}
+	pid, err := syscall.ForkExec(name, os.Args, &syscall.ProcAttr{
+		Env:   append(os.Environ(), Env+"="+string(text)),
+		Files: files,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return os.FindProcess(pid)
+}
+
+// dup copies a descriptor. The copy does not leak into other children.
+func dup(c syscall.RawConn) (fd int, err error) {
+	ctlErr := c.Control(func(from uintptr) {
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
+		if fd, err = syscall.Dup(int(from)); err == nil {
+			syscall.CloseOnExec(fd)
+		}
+	})
+	if ctlErr != nil {
+		return 0, ctlErr
+	}
+	return fd, err
+}
+
+// program finds this program as the shell that started it would, so a new file
+// under the same name, or behind the same link, is what runs next.
+func program() (string, error) {
+	arg := os.Args[0]
+	if strings.Contains(arg, "/") && !filepath.IsAbs(arg) {
+		arg = filepath.Join(startDir, arg)
+	}
+	if name, err := exec.LookPath(arg); err == nil && filepath.IsAbs(name) {
+		return name, nil
+	}
+	return os.Executable()
+}

@@ -1,0 +1,294 @@
+package tp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/inherit"
+)
+
+// Network makes connections of one kind, such as tcp or quic. Dial and Listen
+// are called concurrently. A network that cannot do one of them leaves it nil.
+type Network struct {
+	// Name is the word for it in PeerConfig.Network, such as "quic".
+	Name string
+
+	// OwnTLS says that the network encrypts by itself and wants the TLS
+	// configuration, which may be nil. For all others the engine speaks TLS on
+	// the connection it gets, and Dial and Listen ignore the configuration.
+	OwnTLS bool
+
+	// Dial connects. It ends when ctx does, or after d.Timeout.
+	Dial func(ctx context.Context, d DialConfig) (net.Conn, error)
+
+	// Listen listens. ctx bounds the start only, not the life of the listener.
+	Listen func(ctx context.Context, l ListenConfig) (net.Listener, error)
+}
+
+// DialConfig is what a network needs to connect.
+type DialConfig struct {
+	Network   string        // the Network's name
+	Addr      string        // host:port, or the path of a unix socket
+	LocalIP   string        // to connect from; "", 0.0.0.0 and :: leave it to the system
+	LocalPort uint16        // to connect from; 0 leaves it to the system
+	TLS       *tls.Config   // for a network with OwnTLS
+	Timeout   time.Duration // of the whole attempt; none if <= 0
+}
+
+// ListenConfig is what a network needs to listen.
+type ListenConfig struct {
+	Network    string      // the Network's name
+	LocalIP    string      // to listen on; "" is 0.0.0.0, all addresses; unix: see there
+	ListenPort uint16      // 0: a free one, chosen by the system
+	UnixMode   os.FileMode // permissions of a unix socket's file; 0 is 0600
+	TLS        *tls.Config // for a network with OwnTLS
+}
+
+// ErrInvalidNetwork says that a network's name is not known.
+//
+//lint:ignore ST1005 these are the words that users of the ancestors look for
+var ErrInvalidNetwork = errors.New("Invalid network config")
+
+var networks = struct {
+	sync.RWMutex
+	byName map[string]Network
+}{byName: map[string]Network{}}
+
+// networkModules has the modules of networks that are not in the box.
+var networkModules = map[string]string{"quic": "quic", "kcp": "kcp", "ws": "websocket", "wss": "websocket", "websocket": "websocket"}
+
+func init() {
+	for _, name := range []string{"tcp", "tcp4", "tcp6"} {
+		RegisterNetwork(Network{Name: name, Dial: dialTCP, Listen: listenTCP})
+	}
+	for _, name := range []string{"unix", "unixpacket"} {
+		RegisterNetwork(Network{Name: name, Dial: dialUnix, Listen: listenUnix})
+	}
+}
+
+// RegisterNetwork makes a network known by its name. It is for init and panics
+// if the name is empty or taken.
+func RegisterNetwork(n Network) {
+	networks.Lock()
+	defer networks.Unlock()
+	if n.Name == "" {
+		panic("tp: register network: it has no name")
+	}
+	if _, taken := networks.byName[n.Name]; taken {
+		panic(fmt.Sprintf("tp: register network %q: the name is taken", n.Name))
+	}
+	if n.Dial == nil {
+		n.Dial = func(context.Context, DialConfig) (net.Conn, error) {
+			return nil, fmt.Errorf("tp: dial %s: the network does not dial: %w", n.Name, errors.ErrUnsupported)
+		}
+	}
+	if n.Listen == nil {
+		n.Listen = func(context.Context, ListenConfig) (net.Listener, error) {
+			return nil, fmt.Errorf("tp: listen %s: the network does not listen: %w", n.Name, errors.ErrUnsupported)
+		}
+	}
+	networks.byName[n.Name] = n
+}
+
+// LookupNetwork returns the network of this name, "" is tcp. The error for an
+// unknown name is ErrInvalidNetwork and lists the known ones.
+func LookupNetwork(name string) (Network, error) {
+	if name == "" {
+		name = "tcp"
+	}
+	networks.RLock()
+	defer networks.RUnlock()
+	if n, ok := networks.byName[name]; ok {
+		return n, nil
+	}
+	hint := ""
+	if module, ok := networkModules[name]; ok {
+		hint = fmt.Sprintf(`; forgotten import? import _ "github.com/teleport-go/teleport/mixers/%s"`, module)
+	}
+	known := strings.Join(slices.Sorted(maps.Keys(networks.byName)), ", ")
+	return Network{}, fmt.Errorf("tp: network %q: %w, refer to the following: %s%s", name, ErrInvalidNetwork, known, hint)
+}
+
+// isWildcard reports whether an IP leaves the choice to the system.
+func isWildcard(ip string) bool { return ip == "" || ip == "0.0.0.0" || ip == "::" }
+
+func joinPort(ip string, port uint16) string {
+	return net.JoinHostPort(ip, strconv.Itoa(int(port)))
+}
+
+func dialTCP(ctx context.Context, d DialConfig) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: max(d.Timeout, 0)}
+	switch wild := isWildcard(d.LocalIP); {
+	case wild && d.LocalPort != 0:
+		dialer.LocalAddr = &net.TCPAddr{Port: int(d.LocalPort)} // fits both IPv4 and IPv6
+	case !wild:
+		addr, err := net.ResolveTCPAddr(d.Network, joinPort(d.LocalIP, d.LocalPort))
+		if err != nil {
+			return nil, fmt.Errorf("tp: dial %s %s: local address: %w", d.Network, d.Addr, err)
+		}
+		dialer.LocalAddr = addr
+	}
+	if d.LocalPort != 0 {
+		dialer.Control = reuseAddr // or a redial would have to wait until the old connection is forgotten
+	}
+	conn, err := dialer.DialContext(ctx, d.Network, d.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("tp: %w", err) // has the words dial, network and address
+	}
+	return conn, nil
+}
+
+// listenTCP listens on LocalIP:ListenPort, or takes over the parent's listener.
+func listenTCP(ctx context.Context, l ListenConfig) (net.Listener, error) {
+	switch {
+	case l.Network == "tcp6" && isWildcard(l.LocalIP):
+		l.LocalIP = "::"
+	case l.LocalIP == "":
+		l.LocalIP = "0.0.0.0"
+	}
+	addr := joinPort(l.LocalIP, l.ListenPort)
+	lis, err := inherit.Listen(l.Network, addr, func() (net.Listener, error) {
+		var lc net.ListenConfig
+		lc.SetMultipathTCP(false) // what is handed to a child or polled by a mixer is to be plain TCP
+		return lc.Listen(ctx, l.Network, addr)
+	})
+	if err != nil {
+		return nil, listenError(l.Network, addr, err)
+	}
+	return lis, nil
+}
+
+// listenError says what to do about the usual mistakes.
+func listenError(network, addr string, err error) error {
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		err = op.Err // without the words we write ourselves
+	}
+	if call := (*os.SyscallError)(nil); errors.As(err, &call) {
+		err = call.Err
+	}
+	hint := ""
+	switch {
+	case isAddrInUse(err):
+		hint = ": another process holds this port; stop it, or set ListenPort (0 picks a free one)"
+	case isAddrNotAvailable(err):
+		hint = ": this machine has no such address; set LocalIP (0.0.0.0 is all addresses)"
+	case errors.Is(err, fs.ErrPermission):
+		hint = ": this user may not listen there; set ListenPort to 1024 or more"
+	}
+	return fmt.Errorf("tp: listen %s %s: %w%s", network, addr, err, hint)
+}
+
+// unixPath returns the name of the socket: LocalIP if that is a path or an
+// abstract name, else LocalIP:ListenPort as the name of a file.
+func unixPath(localIP string, port uint16) string {
+	if strings.ContainsAny(localIP, `/\`) || strings.HasPrefix(localIP, "@") {
+		return localIP
+	}
+	if localIP == "" {
+		localIP = "0.0.0.0"
+	}
+	return joinPort(localIP, port)
+}
+
+func dialUnix(ctx context.Context, d DialConfig) (net.Conn, error) {
+	// No name for this side: it would be a file that someone has to remove.
+	dialer := net.Dialer{Timeout: max(d.Timeout, 0)}
+	conn, err := dialer.DialContext(ctx, d.Network, d.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("tp: %w", err)
+	}
+	return conn, nil
+}
+
+// listenUnix listens on a socket file that only its owner can connect to,
+// unless UnixMode says otherwise, and that goes at Close. A file that a dead
+// process left behind is replaced. An abstract name (@name, Linux only) has no
+// file, so no permissions either: all processes of the machine can connect.
+func listenUnix(ctx context.Context, l ListenConfig) (net.Listener, error) {
+	path := unixPath(l.LocalIP, l.ListenPort)
+	mode := l.UnixMode.Perm()
+	if mode == 0 {
+		mode = 0o600
+	}
+	lis, err := inherit.Listen(l.Network, path, func() (net.Listener, error) {
+		if !strings.HasPrefix(path, "@") {
+			if err := removeStale(ctx, l.Network, path); err != nil {
+				return nil, err
+			}
+			return listenUnixFile(ctx, l.Network, path, mode)
+		}
+		if runtime.GOOS != "linux" {
+			return nil, fmt.Errorf("abstract names exist on linux only: %w", errors.ErrUnsupported)
+		}
+		var lc net.ListenConfig
+		return lc.Listen(ctx, l.Network, path)
+	})
+	if err != nil {
+		return nil, unixError(l.Network, path, err)
+	}
+	return lis, nil
+}
+
+func unixError(network, path string, err error) error {
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		err = op.Err
+	}
+	hint := ""
+	switch {
+	case isAddrInUse(err):
+		hint = ": another process listens there; stop it, or set LocalIP to another path"
+	case errors.Is(err, fs.ErrNotExist):
+		hint = ": make its directory first"
+	case len(path) > maxUnixPath:
+		hint = fmt.Sprintf(": the path has %d bytes, at most %d are allowed", len(path), maxUnixPath)
+	}
+	return fmt.Errorf("tp: listen %s %s: %w%s", network, path, err, hint)
+}
+
+// maxUnixPath is what all systems allow at least, without the final zero.
+const maxUnixPath = 103
+
+// staleProbe bounds the wait for a process that may listen on a socket file.
+const staleProbe = time.Second
+
+var errAnswers = errors.New("a process answers there; stop it, or set LocalIP to another path")
+
+// removeStale removes the socket file of a dead process. All else it leaves:
+// a file that is no socket, and a socket whose owner may be alive.
+func removeStale(ctx context.Context, network, path string) error {
+	before, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if before.Mode()&fs.ModeSocket == 0 {
+		return errors.New("a file that is not a socket has this name; remove it, or set LocalIP to another path")
+	}
+	dialer := net.Dialer{Timeout: staleProbe}
+	conn, err := dialer.DialContext(ctx, network, path)
+	if err == nil {
+		conn.Close()
+		return errAnswers
+	}
+	if !isRefused(err) {
+		return fmt.Errorf("a socket has this name, and nobody knows whether its owner is alive: %w", err)
+	}
+	if now, err := os.Lstat(path); err != nil || !os.SameFile(before, now) {
+		return nil // another process was faster: binding decides
+	}
+	return os.Remove(path)
+}

@@ -1,0 +1,34 @@
+//go:build unix && !linux
+
+package tp
+
+import (
+	"context"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+)
+
+var umaskMu sync.Mutex // guards the umask of the process, as far as it is ours
+
+// listenUnixFile makes a socket file that never has a wider mode than asked
+// for. The umask is the only way to a mode from the first moment on here. It
+// belongs to the process: a file that another goroutine makes meanwhile has at
+// most the permissions of this one.
+func listenUnixFile(ctx context.Context, network, path string, mode os.FileMode) (net.Listener, error) {
+	umaskMu.Lock()
+	old := syscall.Umask(int(0o777 &^ mode))
+	var lc net.ListenConfig
+	lis, err := lc.Listen(ctx, network, path)
+	syscall.Umask(old)
+	umaskMu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		lis.Close()
+		return nil, err
+	}
+	return lis, nil
+}

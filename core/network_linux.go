@@ -1,0 +1,32 @@
+package tp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+)
+
+// listenUnixFile makes a socket file that never has a wider mode than asked
+// for. On Linux the file takes the mode of the socket, which is set before it
+// is bound; the umask can only narrow that, which is made good after.
+func listenUnixFile(ctx context.Context, network, path string, mode os.FileMode) (net.Listener, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		ctlErr := c.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), uint32(mode)) })
+		return errors.Join(ctlErr, err)
+	}}
+	lis, err := lc.Listen(ctx, network, path)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Perm() == mode {
+		return lis, nil
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		lis.Close()
+		return nil, err
+	}
+	return lis, nil
+}

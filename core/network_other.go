@@ -1,0 +1,27 @@
+//go:build !unix
+
+package tp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+)
+
+// The numbers are those of Windows sockets, which package syscall does not
+// name; its own E… constants mean something else there.
+func isAddrInUse(err error) bool        { return errors.Is(err, syscall.Errno(10048)) }
+func isAddrNotAvailable(err error) bool { return errors.Is(err, syscall.Errno(10049)) }
+func isRefused(err error) bool          { return errors.Is(err, syscall.Errno(10061)) }
+
+// reuseAddr does nothing: on Windows the option means to steal a port.
+func reuseAddr(_, _ string, _ syscall.RawConn) error { return nil }
+
+// listenUnixFile makes a socket file. Its permissions are those of the
+// directory: modes say little on Windows.
+func listenUnixFile(ctx context.Context, network, path string, _ os.FileMode) (net.Listener, error) {
+	var lc net.ListenConfig
+	return lc.Listen(ctx, network, path)
+}
