@@ -126,7 +126,7 @@ func took(f func()) uint64 {
 }
 
 func checkMemory(s *suite, w way) error {
-	const announced, most = 16 << 20, 1 << 20
+	const announced, most = 4 << 20, 256 << 10
 	for _, m := range []*socket.Envelope{
 		s.message(asBytes(make([]byte, announced))),
 		s.message(asBytes(make([]byte, announced)), s.piped(testwire.XOR)),
@@ -198,7 +198,7 @@ func checkLimit(s *suite, w way) error {
 
 // limitMemory checks that a refused frame is not read first.
 func (s *suite) limitMemory(w way) error {
-	frame, err := s.frame(w, s.message(asBytes(make([]byte, 16<<20))))
+	frame, err := s.frame(w, s.message(asBytes(make([]byte, 4<<20))))
 	if err != nil {
 		return err
 	}
@@ -218,7 +218,7 @@ func (s *suite) limitMemory(w way) error {
 	if !errors.Is(got, socket.ErrSizeLimit) {
 		return fmt.Errorf("a frame of %d bytes, limit 1000: Unpack: %v, want ErrSizeLimit", len(frame), got)
 	}
-	if n > 1<<20 {
+	if n > 256<<10 {
 		return fmt.Errorf("a frame of %d bytes, limit 1000: takes %d bytes of memory before it is refused", len(frame), n)
 	}
 	return nil
