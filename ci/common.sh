@@ -5,7 +5,7 @@
 # shellcheck shell=bash disable=SC2207
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-cd "$root"
+cd "$root" || exit
 
 # The version of staticcheck, and the oldest Go it runs on.
 staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
