@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -179,7 +180,8 @@ func TestOffenderWakesUp(t *testing.T) {
 		select {
 		case err := <-result:
 			t.Fatalf("Peek = %v", err)
-		case <-time.After(time.Millisecond):
+		default:
+			runtime.Gosched()
 		}
 	}
 	for range 4 {

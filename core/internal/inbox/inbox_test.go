@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"testing"
-	"testing/iotest"
 )
 
 // script is a connection that delivers one piece a Read, as far as there is
@@ -195,20 +194,65 @@ func TestGoOnAfterDeadline(t *testing.T) {
 	}
 }
 
-// dataErr delivers its bytes together with the end.
+// dataErr delivers all its bytes together with an error, then io.EOF.
 type dataErr struct {
 	script
-	r io.Reader
+	bytes []byte
+	err   error
 }
 
-func (d *dataErr) Read(p []byte) (int, error) { return d.r.Read(p) }
+func (d *dataErr) Read(p []byte) (int, error) {
+	n, err := copy(p, d.bytes), d.err
+	d.bytes, d.err = nil, io.EOF
+	return n, err
+}
 
-// Bytes that come together with an error are delivered before it.
+// Bytes that come together with an error are delivered before it, and the
+// error is not lost.
 func TestBytesWithError(t *testing.T) {
 	stream := pattern(3000, 5)
-	r := New(&dataErr{r: iotest.DataErrReader(bytes.NewReader(stream))}, Config{Buffer: 4096})
+	r := New(&dataErr{bytes: stream, err: io.ErrClosedPipe}, Config{Buffer: 4096})
 	defer r.Close()
-	readFrames(t, r, stream, 1000, 1000, 1000)
+	for pos := 0; pos < 3000; pos += 1000 {
+		if b, err := r.Peek(1000); err != nil || !bytes.Equal(b, stream[pos:pos+1000]) {
+			t.Fatalf("Peek at %d = %d bytes, %v", pos, len(b), err)
+		}
+		r.Discard(1000)
+	}
+	if err := r.Wait(); err != io.ErrClosedPipe {
+		t.Errorf("Wait() after the bytes = %v, want %v", err, io.ErrClosedPipe)
+	}
+	if err := r.Wait(); err != io.EOF {
+		t.Errorf("next Wait() = %v, want EOF", err)
+	}
+}
+
+// A buffer that has grown for a frame goes with it.
+func TestGrownBufferGoes(t *testing.T) {
+	s := &script{pieces: split(pattern(90_000, 13), 10_000)}
+	r := New(s, Config{Buffer: 4096})
+	defer r.Close()
+	if _, err := r.Peek(60_000); err != nil {
+		t.Fatal(err)
+	}
+	r.Discard(r.Buffered() - 100)
+	s.before = func() {
+		if got := cap(r.buf); r.Buffered() == 100 && got != 4096 {
+			t.Errorf("a buffer of %d bytes with 100 bytes left, want 4096", got)
+		}
+	}
+	if _, err := r.Peek(600); err != nil {
+		t.Fatal(err)
+	}
+	r.Discard(r.Buffered())
+	s.before = func() {
+		if r.buf != nil {
+			t.Errorf("a buffer of %d bytes while the caller's is read into", cap(r.buf))
+		}
+	}
+	if _, err := r.Read(make([]byte, 4096)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestNegative(t *testing.T) {

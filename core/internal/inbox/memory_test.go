@@ -30,6 +30,7 @@ func TestLargestGoes(t *testing.T) {
 		{"the growing one is the largest", 1 << 20, []int{100_000, 3 << 20}, []int{1}},
 		{"another is the largest", 1 << 20, []int{500_000, 200_000, 100_000, 100_000, 100_000}, []int{0}},
 		{"two must go", 1 << 20, []int{400_000, 3 << 20, 100_000, 250_000, 200_000}, []int{1, 0}},
+		{"among equals the growing one", 1 << 20, []int{100_000, 500_000, 500_000}, []int{2}},
 		{"no limit", 0, []int{5 << 20, 5 << 20}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -247,6 +247,20 @@ func TestLargeRingIsLentOnly(t *testing.T) {
 	empty()
 }
 
+func TestRingDoublesWhenHalfFull(t *testing.T) {
+	var table Table[int]
+	for n := 1; n <= 1000; n++ {
+		mustAdd(t, &table, n, 0)
+		want := minSize
+		for want/2 < n {
+			want *= 2
+		}
+		if got := len(table.slots); got != want {
+			t.Fatalf("%d calls in %d slots, want %d", n, got, want)
+		}
+	}
+}
+
 func TestTakeRace(t *testing.T) {
 	const rounds, takers = 2000, 4
 	var table Table[int]

@@ -15,7 +15,8 @@ import (
 
 const grid = int64(5 * time.Millisecond)
 
-// removed in Handle.wake makes every later Touch return on its fast path.
+// removed in Handle.wake stands before every deadline, so nothing is planned
+// any more; Touch returns on its fast path.
 const removed = -1
 
 // Item is what a Sweeper wakes. It gets its unexported method by embedding a
@@ -117,7 +118,7 @@ func (s *Sweeper) Close() {
 func (s *Sweeper) plan(h *Handle, it Item, at int64) {
 	at = ceil(at)
 	w := h.wake.Load()
-	if s.closed || w == removed || w != 0 && w <= at {
+	if s.closed || w != 0 && w <= at {
 		return
 	}
 	h.it = it

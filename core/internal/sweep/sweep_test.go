@@ -53,6 +53,7 @@ func TestTouch(t *testing.T) {
 		{"one", []int64{100}, []int64{100}},
 		{"later is covered by earlier", []int64{100, 103, 250}, []int64{100}},
 		{"earlier moves forward", []int64{250, 100}, []int64{100}},
+		{"a bit earlier", []int64{120, 105}, []int64{105}},
 		{"nothing asked", []int64{0}, nil},
 		{"in the past", []int64{-50}, []int64{0}},
 		{"for ever", []int64{math.MaxInt64 / ms}, nil},
@@ -77,6 +78,27 @@ func TestTouch(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A deadline before the one that the goroutine sleeps for wakes it up.
+func TestEarlierWhileAsleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, late, early := New(), &item{}, &item{}
+		defer s.Close()
+		s.Touch(late, 500*ms)
+		synctest.Wait()
+		s.Touch(early, 300*ms)
+		synctest.Wait()
+		s.Touch(late, 100*ms)
+		time.Sleep(110 * time.Millisecond)
+		if got := late.times(); len(got) != 1 {
+			t.Errorf("moved forward to 100 ms: calls at %v after 110 ms", got)
+		}
+		time.Sleep(200 * time.Millisecond)
+		if got := early.times(); len(got) != 1 {
+			t.Errorf("for 300 ms: calls at %v after 310 ms", got)
+		}
+	})
 }
 
 func TestNextIsPlanned(t *testing.T) {
