@@ -34,6 +34,8 @@ type Network struct {
 	Dial func(ctx context.Context, d DialConfig) (net.Conn, error)
 
 	// Listen listens. ctx bounds the start only, not the life of the listener.
+	// A listener made from one of another network has a method
+	// Unwrap() net.Listener that returns it, so that Reboot can hand it over.
 	Listen func(ctx context.Context, l ListenConfig) (net.Listener, error)
 }
 
@@ -159,6 +161,7 @@ func listenTCP(ctx context.Context, l ListenConfig) (net.Listener, error) {
 		l.LocalIP = "0.0.0.0"
 	}
 	addr := joinPort(l.LocalIP, l.ListenPort)
+	reportInherited()
 	lis, err := inherit.Listen(l.Network, addr, func() (net.Listener, error) {
 		var lc net.ListenConfig
 		lc.SetMultipathTCP(false) // what is handed to a child or polled by a mixer is to be plain TCP
@@ -169,6 +172,12 @@ func listenTCP(ctx context.Context, l ListenConfig) (net.Listener, error) {
 	}
 	return lis, nil
 }
+
+// reportInherited has what went wrong with the parent's listeners logged. That
+// is known before the logger is.
+var reportInherited = sync.OnceFunc(func() {
+	inherit.Report(func(err error) { Warnf("tp: reboot: %v", err) })
+})
 
 // listenError says what to do about the usual mistakes.
 func listenError(network, addr string, err error) error {
@@ -222,6 +231,7 @@ func listenUnix(ctx context.Context, l ListenConfig) (net.Listener, error) {
 	if mode == 0 {
 		mode = 0o600
 	}
+	reportInherited()
 	lis, err := inherit.Listen(l.Network, path, func() (net.Listener, error) {
 		if !strings.HasPrefix(path, "@") {
 			if err := removeStale(ctx, l.Network, path); err != nil {

@@ -1,0 +1,361 @@
+package tp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/inherit"
+)
+
+// defaultShutdownTimeout is for those who set none. There is no minimum.
+const defaultShutdownTimeout = 5 * time.Second
+
+// cutOffTime is what peers get to cut off what is left when their time is over.
+const cutOffTime = time.Second
+
+// GraceSignal waits for signals, and for the end of the process:
+//
+//	SIGINT, SIGTERM  Shutdown
+//	SIGUSR2          Reboot; if that fails, it goes on waiting
+//
+// Where there are no such signals (Windows) os.Interrupt is a Shutdown. While
+// the process is shutting down the signals have their usual effect again, so a
+// second Ctrl-C ends it at once. GraceSignal returns only if the process does
+// not end: after a Shutdown that somebody else has called.
+func GraceSignal() {
+	c := make(chan os.Signal, 4)
+	signal.Notify(c, slices.Concat(shutdownSignals, rebootSignals)...)
+	graceful.signals(c, func() { signal.Stop(c) })
+}
+
+// SetShutdown sets what Shutdown and Reboot do, for all calls from now on.
+//
+// timeout is how long the peers have to finish what they have begun; then they
+// cut it off. Negative is without limit, 0 is the default of 5 seconds; there
+// is no minimum. firstSweep is called before the peers close, within the same
+// time, beforeExiting after, with as much time again. Each may be nil. Their
+// errors are logged and stop nothing.
+func SetShutdown(timeout time.Duration, firstSweep, beforeExiting func() error) {
+	graceful.set(timeout, firstSweep, beforeExiting)
+}
+
+// Shutdown closes all peers of the process and ends it with exit code 0: it
+// calls firstSweep, closes the peers in parallel, and calls beforeExiting. The
+// timeout replaces that of SetShutdown, with the same meaning. It does not
+// return; a second call waits for the first.
+func Shutdown(timeout ...time.Duration) { graceful.shutdown(timeout) }
+
+// Reboot starts this program again, with the same arguments, environment and
+// working directory, hands it the listening sockets, and then does what
+// Shutdown does, so that no client is refused meanwhile. The new process
+// listens on what it is configured to; where that is an address of this one it
+// gets the same socket, and the same port for port 0.
+//
+// The new process has the timeout to listen on all these addresses, or, if
+// its configuration has fewer, on some and then on no more for a second. If it
+// ends before, or takes longer, it is killed, an ERROR is logged, and Reboot
+// returns: this process goes on as if nothing had happened. firstSweep is not
+// called then.
+//
+// The sockets of tcp and unix networks can be handed over, and those of other
+// networks that listen on one (they say so by a method Unwrap() net.Listener).
+// On Windows Reboot logs that it is not supported and does nothing else.
+func Reboot(timeout ...time.Duration) { graceful.reboot(timeout) }
+
+// gracefulPeer is what a shutdown needs of a peer.
+type gracefulPeer interface {
+	// shutdown stops accepting, and drains and closes the sessions. When ctx is
+	// done it cuts off what is left and returns soon.
+	shutdown(ctx context.Context) error
+	// inheritable returns the listeners that now accept.
+	inheritable() []net.Listener
+}
+
+func addGraceful(p gracefulPeer)    { graceful.add(p) }
+func removeGraceful(p gracefulPeer) { graceful.remove(p) }
+
+// waitGraceful returns at once, unless the process is shutting down: then it
+// waits for the end. Who returns because a listener was closed calls it, since
+// it may be the last line of main that returns, and the process with it, before
+// the sessions are drained.
+func waitGraceful() { graceful.wait() }
+
+var graceful = newGrace()
+
+// grace is the shutdown of a process.
+type grace struct {
+	handOver func(context.Context, []*inherit.Listener) (pid int, err error)
+	stopping chan struct{} // closed when a shutdown begins
+	finished chan struct{} // closed when it is over: seen in tests only
+
+	mu            sync.Mutex // guards what follows
+	peers         []gracefulPeer
+	timeout       time.Duration
+	firstSweep    func() error
+	beforeExiting func() error
+	rebooting     *rebooting // until the new process is ready, or has failed
+}
+
+type rebooting struct {
+	cancel context.CancelCauseFunc
+	done   chan struct{}
+}
+
+func newGrace() *grace {
+	return &grace{
+		handOver: inherit.HandOver,
+		stopping: make(chan struct{}),
+		finished: make(chan struct{}),
+		timeout:  defaultShutdownTimeout,
+	}
+}
+
+func (g *grace) set(timeout time.Duration, firstSweep, beforeExiting func() error) {
+	if timeout == 0 {
+		timeout = defaultShutdownTimeout
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.timeout, g.firstSweep, g.beforeExiting = timeout, firstSweep, beforeExiting
+}
+
+func (g *grace) add(p gracefulPeer) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !slices.Contains(g.peers, p) {
+		g.peers = append(g.peers, p)
+	}
+}
+
+func (g *grace) remove(p gracefulPeer) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.peers = slices.DeleteFunc(g.peers, func(q gracefulPeer) bool { return q == p })
+}
+
+func (g *grace) wait() {
+	select {
+	case <-g.stopping:
+		<-g.finished
+	default:
+	}
+}
+
+// bound returns a context for the timeout a caller has given, or the one set.
+func (g *grace) bound(timeout []time.Duration) (context.Context, context.CancelFunc) {
+	g.mu.Lock()
+	d := g.timeout
+	g.mu.Unlock()
+	if len(timeout) > 0 && timeout[0] != 0 {
+		d = timeout[0]
+	}
+	return withTimeout(context.Background(), d)
+}
+
+// withTimeout has no limit if d < 0.
+func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if d < 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, d, fmt.Errorf("not done within %v", d))
+}
+
+func (g *grace) signals(c <-chan os.Signal, stop func()) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	for {
+		select {
+		case <-g.stopping:
+			stop()
+			<-g.finished
+			return
+		case s := <-c:
+			Noticef("tp: got signal: %v", s)
+			if slices.Contains(rebootSignals, s) {
+				wg.Go(func() { g.reboot(nil) }) // not here: a signal to shut down is to end it
+				continue
+			}
+			stop()
+			g.shutdown(nil)
+			return
+		}
+	}
+}
+
+// begin reports whether the caller is the one who shuts down. The lock is held.
+func (g *grace) begin() bool {
+	select {
+	case <-g.stopping:
+		return false
+	default:
+		close(g.stopping)
+		return true
+	}
+}
+
+var errShutdown = errors.New("the process is shutting down")
+
+func (g *grace) shutdown(timeout []time.Duration) {
+	g.mu.Lock()
+	first, r := g.begin(), g.rebooting
+	g.mu.Unlock()
+	if !first {
+		<-g.finished
+		return
+	}
+	if r != nil {
+		r.cancel(errShutdown)
+		<-r.done
+	}
+	Noticef("tp: shutting down")
+	g.finish(timeout)
+}
+
+func (g *grace) reboot(timeout []time.Duration) {
+	ctx, cancelTimeout := g.bound(timeout)
+	defer cancelTimeout()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r := &rebooting{cancel, make(chan struct{})}
+	listeners, err := g.beginReboot(r)
+	if err != nil {
+		Warnf("tp: reboot: %v", err)
+		return
+	}
+	Noticef("tp: rebooting")
+	pid, err := g.handOver(ctx, listeners)
+
+	g.mu.Lock()
+	g.rebooting = nil
+	mine := err == nil && g.begin()
+	g.mu.Unlock()
+	close(r.done)
+	if err != nil {
+		Errorf("tp: reboot: %v; this process goes on", err)
+		return
+	}
+	Noticef("tp: process %d has taken over", pid)
+	if mine {
+		g.finish(timeout)
+	}
+}
+
+// beginReboot makes r the one reboot there is, and returns what to hand over.
+func (g *grace) beginReboot(r *rebooting) ([]*inherit.Listener, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.stopping:
+		return nil, errShutdown
+	default:
+	}
+	if g.rebooting != nil {
+		return nil, errors.New("the process is rebooting already")
+	}
+	g.rebooting = r
+	var listeners []*inherit.Listener
+	for _, p := range g.peers {
+		for _, lis := range p.inheritable() {
+			if l, ok := unwrapListener(lis); ok {
+				listeners = append(listeners, l)
+				continue
+			}
+			Warnf("tp: reboot: the listener on %s %s cannot be handed over", lis.Addr().Network(), lis.Addr())
+		}
+	}
+	return listeners, nil
+}
+
+// unwrapListener returns the socket below a listener.
+func unwrapListener(lis net.Listener) (*inherit.Listener, bool) {
+	for {
+		switch l := lis.(type) {
+		case *inherit.Listener:
+			return l, true
+		case interface{ Unwrap() net.Listener }:
+			lis = l.Unwrap()
+		default:
+			return nil, false
+		}
+	}
+}
+
+// finish ends the process.
+func (g *grace) finish(timeout []time.Duration) {
+	defer close(g.finished)
+	g.mu.Lock()
+	peers, firstSweep, beforeExiting := slices.Clone(g.peers), g.firstSweep, g.beforeExiting
+	g.mu.Unlock()
+
+	ctx, cancel := g.bound(timeout)
+	defer cancel()
+	report("first sweep", bounded(ctx, firstSweep))
+	report("close peers", shutdownPeers(ctx, peers))
+
+	last, cancel := g.bound(timeout)
+	defer cancel()
+	report("before exiting", bounded(last, beforeExiting))
+	Noticef("tp: process %d ends", os.Getpid())
+	_ = FlushLogger() // the process ends either way
+	exit(0)
+}
+
+func report(step string, err error) {
+	if err != nil {
+		Errorf("tp: shutdown: %s: %v", step, err)
+	}
+}
+
+// shutdownPeers gives peers that do not return in time a little more, and then
+// leaves them behind.
+func shutdownPeers(ctx context.Context, peers []gracefulPeer) error {
+	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(cutOffTime, func() { cancel(context.Cause(ctx)) })
+	})
+	defer stop()
+	return bounded(late, func() error {
+		errs := make([]error, len(peers))
+		var wg sync.WaitGroup
+		for i, p := range peers {
+			wg.Go(func() { errs[i] = p.shutdown(ctx) })
+		}
+		wg.Wait()
+		return errors.Join(errs...)
+	})
+}
+
+// bounded calls f, if there is one. When ctx is done it returns and leaves f
+// running: the process is about to end. A panic becomes an error, so that the
+// other steps are taken.
+func bounded(ctx context.Context, f func() error) error {
+	if f == nil {
+		return nil
+	}
+	done := make(chan error, 1)
+	go func() {
+		err := errors.New("runtime.Goexit was called")
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v", p)
+			}
+			done <- err
+		}()
+		err = f()
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

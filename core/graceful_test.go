@@ -1,0 +1,300 @@
+package tp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/inherit"
+)
+
+// diary takes down what happens, and at which second.
+type diary struct {
+	mu    sync.Mutex
+	start time.Time
+	lines []string
+}
+
+func (d *diary) write(what string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lines = append(d.lines, fmt.Sprintf("%v %s", time.Since(d.start), what))
+}
+
+func (d *diary) want(t *testing.T, want ...string) {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !slices.Equal(d.lines, want) {
+		t.Errorf("what happened is\n  %s\nwant\n  %s", strings.Join(d.lines, "\n  "), strings.Join(want, "\n  "))
+	}
+	d.lines = nil
+}
+
+// drainer is a peer that takes its time to drain.
+type drainer struct {
+	name      string
+	d         *diary
+	takes     time.Duration
+	stubborn  bool // does not care about the context
+	err       error
+	listeners []net.Listener
+}
+
+func (p *drainer) inheritable() []net.Listener { return p.listeners }
+
+func (p *drainer) shutdown(ctx context.Context) error {
+	cut := ctx.Done()
+	if p.stubborn {
+		cut = nil
+	}
+	select {
+	case <-time.After(p.takes):
+		p.d.write(p.name + " drained")
+	case <-cut:
+		p.d.write(p.name + " cut off")
+	}
+	return p.err
+}
+
+// withGrace runs f with a shutdown of its own, in a bubble of time.
+func withGrace(t *testing.T, f func(t *testing.T, g *grace, d *diary, log *lockedBuffer)) {
+	t.Helper()
+	log := captureLog(t)
+	t.Cleanup(func() { exit = os.Exit })
+	synctest.Test(t, func(t *testing.T) {
+		d := &diary{start: time.Now()}
+		exit = func(code int) { d.write(fmt.Sprintf("exit %d", code)) }
+		f(t, newGrace(), d, log)
+	})
+}
+
+func step(d *diary, name string, takes time.Duration, err error) func() error {
+	return func() error {
+		time.Sleep(takes) // of the bubble: it stands for work
+		d.write(name)
+		return err
+	}
+}
+
+func TestShutdown(t *testing.T) {
+	s := time.Second
+	for _, test := range []struct {
+		name     string
+		set      time.Duration
+		call     []time.Duration
+		first    time.Duration // how long the sweep takes
+		a, b     time.Duration // how long the peers take
+		last     time.Duration
+		stubborn bool
+		want     []string
+	}{
+		{"in order", 5 * s, nil, s, s, 2 * s, s, false,
+			[]string{"1s sweep", "2s a drained", "3s b drained", "4s last", "4s exit 0"}},
+		{"cut off at the timeout", 5 * s, nil, s, s, time.Hour, s, false,
+			[]string{"1s sweep", "2s a drained", "5s b cut off", "6s last", "6s exit 0"}},
+		{"left behind after the timeout", 5 * s, nil, s, s, time.Hour, s, true,
+			[]string{"1s sweep", "2s a drained", "7s last", "7s exit 0"}},
+		{"default", 0, nil, 0, 0, time.Hour, 0, false,
+			[]string{"0s sweep", "0s a drained", "5s b cut off", "5s last", "5s exit 0"}},
+		{"no minimum", time.Millisecond, nil, 0, 0, time.Hour, 0, false,
+			[]string{"0s sweep", "0s a drained", "1ms b cut off", "1ms last", "1ms exit 0"}},
+		{"without limit", -1, nil, time.Hour, time.Hour, 24 * time.Hour, time.Hour, false,
+			[]string{"1h0m0s sweep", "2h0m0s a drained", "25h0m0s b drained", "26h0m0s last", "26h0m0s exit 0"}},
+		{"the call's timeout", time.Hour, []time.Duration{2 * s}, 0, s, 3 * s, 0, false,
+			[]string{"0s sweep", "1s a drained", "2s b cut off", "2s last", "2s exit 0"}},
+		{"the sweep takes too long", 2 * s, nil, time.Hour, 0, time.Hour, s, false,
+			[]string{"2s b cut off", "3s last", "3s exit 0"}},
+		{"the last step takes too long", 2 * s, nil, 0, s, s, time.Hour, false,
+			[]string{"0s sweep", "1s a drained", "1s b drained", "3s exit 0"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			withGrace(t, func(t *testing.T, g *grace, d *diary, _ *lockedBuffer) {
+				g.set(test.set, step(d, "sweep", test.first, nil), step(d, "last", test.last, nil))
+				a := &drainer{name: "a", d: d, takes: test.a}
+				b := &drainer{name: "b", d: d, takes: test.b + 1, stubborn: test.stubborn} // 1 ns: after a
+				gone := &drainer{name: "gone", d: d}
+				g.add(a)
+				g.add(b)
+				g.add(a)
+				g.add(gone)
+				g.remove(gone)
+				g.shutdown(test.call)
+				d.mu.Lock()
+				for i, line := range d.lines { // the nanosecond
+					d.lines[i] = strings.Replace(line, ".000000001s", "s", 1)
+				}
+				// With no time left, both peers end at once, in any order.
+				if test.name == "the sweep takes too long" {
+					d.lines = slices.DeleteFunc(d.lines, func(l string) bool { return strings.HasPrefix(l, "2s a ") })
+				}
+				d.mu.Unlock()
+				d.want(t, test.want...)
+				time.Sleep(48 * time.Hour) // who was left behind ends
+			})
+		})
+	}
+}
+
+func TestShutdownErrorsAreLogged(t *testing.T) {
+	withGrace(t, func(t *testing.T, g *grace, d *diary, log *lockedBuffer) {
+		g.set(5*time.Second, func() error { panic("oh") }, func() error { return errors.New("disk full") })
+		g.add(&drainer{name: "a", d: d, err: errors.New("2 calls cut off")})
+		g.shutdown(nil)
+		d.want(t, "0s a drained", "0s exit 0")
+		for _, want := range []string{
+			"[ERRO] tp: shutdown: first sweep: panic: oh",
+			"[ERRO] tp: shutdown: close peers: 2 calls cut off",
+			"[ERRO] tp: shutdown: before exiting: disk full",
+		} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("log is\n%swant %q in it", log, want)
+			}
+		}
+	})
+}
+
+func TestShutdownTwiceAndWait(t *testing.T) {
+	withGrace(t, func(t *testing.T, g *grace, d *diary, _ *lockedBuffer) {
+		g.wait() // returns: nothing has begun
+		g.add(&drainer{name: "a", d: d, takes: time.Second})
+		var wg sync.WaitGroup
+		wg.Go(func() { g.shutdown(nil) })
+		synctest.Wait()
+		wg.Go(func() { g.shutdown(nil); d.write("second call returns") })
+		wg.Go(func() { g.reboot(nil) }) // refused
+		g.wait()
+		wg.Wait()
+		d.want(t, "1s a drained", "1s exit 0", "1s second call returns")
+	})
+}
+
+func TestSignals(t *testing.T) {
+	if len(rebootSignals) == 0 {
+		rebootSignals = []os.Signal{os.Kill}
+		t.Cleanup(func() { rebootSignals = nil })
+	}
+	withGrace(t, func(t *testing.T, g *grace, d *diary, log *lockedBuffer) {
+		g.add(&drainer{name: "a", d: d})
+		g.handOver = func(ctx context.Context, _ []*inherit.Listener) (int, error) {
+			select {
+			case <-time.After(2 * time.Second):
+				return 0, errors.New("new process is broken")
+			case <-ctx.Done():
+				return 0, context.Cause(ctx)
+			}
+		}
+		c := make(chan os.Signal, 4)
+		var wg sync.WaitGroup
+		wg.Go(func() { g.signals(c, func() { d.write("stop") }); d.write("returns") })
+		c <- rebootSignals[0]
+		c <- rebootSignals[0] // one is under way
+		time.Sleep(3 * time.Second)
+		if got := log.take(); !strings.Contains(got, "new process is broken; this process goes on") || !strings.Contains(got, "rebooting already") {
+			t.Errorf("log is\n%swant that the reboot failed, and that one was under way", got)
+		}
+		d.want(t)
+		c <- rebootSignals[0]
+		time.Sleep(time.Second)
+		c <- shutdownSignals[0] // ends the reboot
+		wg.Wait()
+		d.want(t, "4s stop", "4s a drained", "4s exit 0", "4s stop", "4s returns")
+		if got := log.take(); !strings.Contains(got, "the process is shutting down; this process goes on") {
+			t.Errorf("log is\n%swant that the reboot was given up", got)
+		}
+	})
+}
+
+func TestSignalsEndsWithAShutdownByOthers(t *testing.T) {
+	withGrace(t, func(t *testing.T, g *grace, d *diary, _ *lockedBuffer) {
+		var wg sync.WaitGroup
+		wg.Go(func() { g.signals(nil, func() {}); d.write("returns") })
+		g.add(&drainer{name: "a", d: d, takes: time.Second})
+		g.shutdown(nil)
+		wg.Wait()
+		d.want(t, "1s a drained", "1s exit 0", "1s returns")
+	})
+}
+
+// wrapped is a listener of a network upon another.
+type wrapped struct{ net.Listener }
+
+func (w wrapped) Unwrap() net.Listener { return w.Listener }
+
+func TestReboot(t *testing.T) {
+	lis, err := listen(t, ListenConfig{Network: "tcp", LocalIP: "127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	withGrace(t, func(t *testing.T, g *grace, d *diary, log *lockedBuffer) {
+		g.set(5*time.Second, step(d, "sweep", 0, nil), step(d, "last", 0, nil))
+		g.add(&drainer{name: "a", d: d, takes: time.Second, listeners: []net.Listener{wrapped{lis}, other}})
+		var got []*inherit.Listener
+		ready := false
+		g.handOver = func(ctx context.Context, listeners []*inherit.Listener) (int, error) {
+			got = listeners
+			select {
+			case <-time.After(3 * time.Second):
+			case <-ctx.Done():
+				return 0, context.Cause(ctx)
+			}
+			if !ready {
+				return 0, errors.New("broken")
+			}
+			return 4711, nil
+		}
+
+		g.reboot(nil)
+		d.want(t)
+		if len(got) != 1 || got[0] != lis {
+			t.Errorf("handed over %v; want the one tcp listener", got)
+		}
+		for _, want := range []string{"[ERRO] tp: reboot: broken; this process goes on",
+			fmt.Sprintf("the listener on tcp %s cannot be handed over", other.Addr())} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("log is\n%swant %q in it", log, want)
+			}
+		}
+		log.take()
+
+		g.reboot([]time.Duration{time.Second})
+		if got := log.take(); !strings.Contains(got, "not done within 1s; this process goes on") {
+			t.Errorf("log is\n%swant that the time is over", got)
+		}
+		d.want(t)
+
+		ready = true
+		g.reboot(nil)
+		d.want(t, "7s sweep", "8s a drained", "8s last", "8s exit 0")
+		if got := log.take(); !strings.Contains(got, "process 4711 has taken over") {
+			t.Errorf("log is\n%swant the new process", got)
+		}
+	})
+}
+
+func TestRebootNotSupported(t *testing.T) {
+	withGrace(t, func(t *testing.T, g *grace, d *diary, log *lockedBuffer) {
+		g.handOver = func(context.Context, []*inherit.Listener) (int, error) {
+			return 0, fmt.Errorf("inherit: hand over listeners: %w", inherit.ErrNotSupported)
+		}
+		g.add(&drainer{name: "a", d: d})
+		g.reboot(nil)
+		d.want(t)
+		if got := log.take(); !strings.Contains(got, "not supported; this process goes on") {
+			t.Errorf("log is\n%swant that it is not supported", got)
+		}
+	})
+}
