@@ -169,6 +169,8 @@ func recognise(prefix []byte) (match bool, need int) {
 	}
 	size, n := binary.BigEndian.Uint32(prefix), prefix[4]
 	switch {
+	case size >= 1<<28:
+		return false, 0 // a TLS record, or text
 	case n == version:
 		return size > 6, 0
 	case n > maxPipe || size <= 5+uint32(n):

@@ -1,0 +1,295 @@
+package rawproto
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// textCodec has the id of the form codec, and makes it one that is known.
+type textCodec struct{}
+
+func (textCodec) ID() byte                        { return codec.Form }
+func (textCodec) Name() string                    { return codec.NameForm }
+func (textCodec) Marshal(v any) ([]byte, error)   { return []byte(fmt.Sprint(v)), nil }
+func (textCodec) Unmarshal(b []byte, v any) error { *v.(*string) = string(b); return nil }
+
+func init() { codec.Register(textCodec{}) }
+
+// end is one end of a connection in memory.
+type end struct {
+	*bytes.Buffer // what arrives
+	to            *bytes.Buffer
+	dialed        bool
+}
+
+func (e *end) Write(p []byte) (int, error) { return e.to.Write(p) }
+func (e *end) Dialed() bool                { return e.dialed }
+
+// connect makes the two protocols of a connection.
+func connect(client, server []Dialect) (c, s *rawProto) {
+	a, b := new(bytes.Buffer), new(bytes.Buffer)
+	return NewRawProtoFunc(client...)(&end{a, b, true}).(*rawProto),
+		NewRawProtoFunc(server...)(&end{b, a, false}).(*rawProto)
+}
+
+func pass(t *testing.T, from, to *rawProto, m socket.Message) {
+	t.Helper()
+	if err := from.Pack(m); err != nil {
+		t.Fatalf("pack: %v", err)
+	}
+	got := socket.NewMessage()
+	if err := to.Unpack(got); err != nil {
+		t.Fatalf("unpack: %v", err)
+	}
+	if got, want := picture(got), picture(m); got != want {
+		t.Fatalf("arrives:\n got %s\nwant %s", got, want)
+	}
+}
+
+func TestServerFollowsClient(t *testing.T) {
+	for _, server := range [][]Dialect{nil, {Seed}, {V5}, {V7}} {
+		for _, client := range [][]Dialect{nil, {Seed}, {V5}, {V7}} {
+			t.Run(fmt.Sprintf("%v serves %v", server, client), func(t *testing.T) {
+				c, s := connect(client, server)
+				said := Seed
+				if len(client) > 0 {
+					said = client[0]
+				}
+				pass(t, c, s, goldens["call"].msg())
+				pass(t, s, c, goldens["reply"].msg())
+				pass(t, s, c, goldens["404"].msg())
+				pass(t, s, c, goldens["push"].msg())
+				if s.dialect() != said {
+					t.Errorf("the server speaks %v, want %v", s.dialect(), said)
+				}
+			})
+		}
+	}
+}
+
+// A server that pushes before it has heard anything speaks what it was told to.
+func TestServerPushesFirst(t *testing.T) {
+	for _, d := range []Dialect{Seed, V5, V7} {
+		for _, client := range [][]Dialect{{d}, nil} {
+			t.Run(fmt.Sprintf("%v to %v", d, client), func(t *testing.T) {
+				c, s := connect(client, []Dialect{d})
+				pass(t, s, c, goldens["push"].msg())
+				pass(t, c, s, goldens["call"].msg())
+				pass(t, s, c, goldens["404"].msg())
+				if s.dialect() != d || c.dialect() != d {
+					t.Errorf("server and client speak %v and %v, want %v", s.dialect(), c.dialect(), d)
+				}
+			})
+		}
+	}
+	t.Run("default to seed", func(t *testing.T) {
+		c, s := connect([]Dialect{Seed}, nil)
+		pass(t, s, c, goldens["push"].msg())
+	})
+	t.Run("then the client is of another age", func(t *testing.T) {
+		c, s := connect([]Dialect{V5}, []Dialect{V7})
+		if err := s.Pack(goldens["push"].msg()); err != nil {
+			t.Fatal(err)
+		}
+		pass(t, c, s, goldens["call"].msg())
+		if s.dialect() != V5 {
+			t.Errorf("the server speaks %v afterwards, want v5", s.dialect())
+		}
+	})
+}
+
+// A dialled connection of a named dialect reads no other.
+func TestNamedDialect(t *testing.T) {
+	for _, test := range []struct {
+		client Dialect
+		hears  Dialect
+	}{{Seed, V5}, {Seed, V7}, {V5, Seed}, {V7, Seed}} {
+		t.Run(fmt.Sprintf("%v hears %v", test.client, test.hears), func(t *testing.T) {
+			c, s := connect([]Dialect{test.client}, []Dialect{test.hears})
+			if err := s.Pack(goldens["push"].msg()); err != nil {
+				t.Fatal(err)
+			}
+			err := c.Unpack(socket.NewMessage())
+			var fe *FieldError
+			if !errors.As(err, &fe) || fe.Field != "version" || errors.Is(err, socket.ErrBadMessage) {
+				t.Errorf("unpack: %v, want a *FieldError about the version that ends the connection", err)
+			}
+			if c.dialect() != test.client {
+				t.Errorf("speaks %v afterwards, want %v", c.dialect(), test.client)
+			}
+		})
+	}
+	t.Run("no such", func(t *testing.T) {
+		c, _ := connect([]Dialect{9}, nil)
+		if err := c.Pack(socket.NewMessage()); err == nil {
+			t.Error("pack in dialect 9 succeeds")
+		}
+	})
+}
+
+func TestFirstFrame(t *testing.T) {
+	meta := func(kv ...string) socket.MessageSetting {
+		return func(m socket.Message) {
+			for i := 0; i < len(kv); i += 2 {
+				m.Meta().Add(kv[i], kv[i+1])
+			}
+		}
+	}
+	body := func(codec byte, b string) socket.MessageSetting {
+		return func(m socket.Message) {
+			m.SetBodyCodec(codec)
+			m.SetBody([]byte(b))
+		}
+	}
+	reply := socket.WithMtype(socket.TypeReply)
+	rerr := func(code int32, message, reason string) socket.MessageSetting {
+		return socket.WithRerror(socket.NewRerror(code, message, reason))
+	}
+	json := func(n int) socket.MessageSetting {
+		return body('j', (`"` + strings.Repeat("x", max(n-2, 0)) + `"`)[:n])
+	}
+	type first struct {
+		name string
+		set  []socket.MessageSetting
+	}
+	firsts := map[Dialect][]first{V5: nil, V7: nil, Seed: nil}
+	add := func(d Dialect, name string, set ...socket.MessageSetting) {
+		firsts[d] = append(firsts[d], first{name, set})
+	}
+	for _, n := range []int{0, 10, 40_000} {
+		for _, code := range []string{"0", "7"} {
+			for d := range firsts {
+				add(d, fmt.Sprintf("code=%s, JSON of %d bytes", code, n), meta("code", code), json(n))
+				add(d, fmt.Sprintf("code=%s, text of %d bytes", code, n), meta("code", code), body('s', strings.Repeat("x", n)))
+				add(d, fmt.Sprintf("code=%s, letters of %d bytes", code, n), meta("code", code), body('x', strings.Repeat("jsonx", n/5)))
+				add(d, fmt.Sprintf("code=%s, bytes of %d bytes", code, n), meta("code", code), body('p', strings.Repeat("\x0a\x03abc", n/5)))
+				add(d, fmt.Sprintf("REPLY, code=%s, JSON of %d bytes", code, n), reply, meta("code", code), json(n))
+			}
+		}
+		add(V5, fmt.Sprintf("code=0, form of %d bytes", n), meta("code", "0"), body('f', strings.Repeat("a=12&", n/5)))
+	}
+	for d := range firsts {
+		add(d, "nothing", body(0, ""))
+		add(d, "AUTH_CALL", socket.WithMtype(socket.TypeAuthCall), socket.WithServiceMethod(""), body('s', "tok"))
+		add(d, "metadata of 300 bytes", meta("a", strings.Repeat("b", 100), "c d", strings.Repeat("é", 20)))
+		add(d, "metadata of 60000 bytes", meta("a", strings.Repeat("b", 60_000)))
+		add(d, "code twice", meta("code", "0", "code", "0"))
+		add(d, "status words", reply, meta("code", "5", "msg", "m s g", "cause", "c"))
+		add(d, "error", reply, rerr(404, "Not Found", ""))
+		add(d, "long error", reply, rerr(-7, strings.Repeat("é = & ", 500), "why"))
+		add(d, "error without texts", reply, rerr(1001, "", ""))
+		add(d, "error, and metadata", reply, rerr(500, "a", "b"), meta("code", "0", "x", "y"))
+		add(d, "AUTH_REPLY with an error", socket.WithMtype(socket.TypeAuthReply), rerr(403, "no", ""))
+		add(d, "filter", socket.WithXferPipe('m'), meta("code", "0"), json(10))
+	}
+	for d, firsts := range firsts {
+		for _, f := range firsts {
+			t.Run(d.String()+"/"+f.name, func(t *testing.T) {
+				c, s := connect([]Dialect{d}, nil)
+				pass(t, c, s, message(1, socket.TypeCall, "/a/b", 'j', "", f.set...))
+				if s.dialect() != d {
+					t.Fatalf("taken for %v, want %v", s.dialect(), d)
+				}
+				pass(t, s, c, goldens["404"].msg())
+				pass(t, c, s, goldens["call"].msg())
+			})
+		}
+	}
+}
+
+// What cannot be read settles nothing.
+func TestBadFirstFrame(t *testing.T) {
+	c, s := connect([]Dialect{V7}, nil)
+	s.rw.(*end).Buffer.Write(framed(V5, nil, []byte{9, '1'}))
+	s.rw.(*end).Buffer.Write(framed(V5, []byte("?"), []byte{1, '1'}))
+	for range 2 {
+		if err := s.Unpack(socket.NewMessage()); !errors.Is(err, socket.ErrBadMessage) {
+			t.Fatalf("unpack: %v, want ErrBadMessage", err)
+		}
+	}
+	pass(t, c, s, goldens["call"].msg())
+	pass(t, s, c, goldens["404"].msg())
+}
+
+func TestVersion(t *testing.T) {
+	for _, test := range []struct {
+		named []Dialect
+		id    byte
+	}{{nil, 'r'}, {[]Dialect{Seed}, 'r'}, {[]Dialect{V5}, 'r'}, {[]Dialect{V7}, 6}} {
+		c, _ := connect(test.named, nil)
+		if id, name := c.Version(); id != test.id || name != "raw" {
+			t.Errorf("%v: Version = %d, %q; want %d, raw", test.named, id, name, test.id)
+		}
+	}
+}
+
+func TestHint(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		named []Dialect
+		want  bool
+	}{{"default", nil, true}, {"seed", []Dialect{Seed}, true}, {"v5", []Dialect{V5}, false}, {"v7", []Dialect{V7}, false}} {
+		c, s := connect(test.named, test.named)
+		if got := strings.Contains(c.Hint(), "rawproto.V7"); got != test.want {
+			t.Errorf("%s, dialled: Hint = %q", test.name, c.Hint())
+		}
+		if s.Hint() != "" {
+			t.Errorf("%s, accepted: Hint = %q, want none", test.name, s.Hint())
+		}
+	}
+}
+
+func TestRecognise(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		prefix string
+		match  bool
+		need   int
+	}{
+		{"nothing", "", false, 5},
+		{"four bytes", "\x00\x00\x00\x2d", false, 5},
+		{"seed", "\x00\x00\x00\x2dr", true, 0},
+		{"seed, too short", "\x00\x00\x00\x05r", false, 0},
+		{"older", "\x00\x00\x00\x2c\x00", false, 6},
+		{"older, whole", "\x00\x00\x00\x2c\x00\x011", true, 0},
+		{"older with filters", "\x00\x00\x00\x2d\x01", true, 0},
+		{"older with too many", "\x00\x00\x00\x2d\x09", false, 0},
+		{"json", "\x00\x00\x00\x6b\x00{", false, 0},
+		{"protobuf", "\x00\x00\x00\x2d\x00\x08\x01", false, 0},
+		{"protobuf without seq", "\x00\x00\x00\x2d\x00\x10\x01", false, 0},
+		{"thrift", "\x00\x00\x00\x65\x0f\xff", false, 0},
+		{"http", "POST / HTTP/1.1", false, 0},
+		{"http reply", "HTTP/1.1 200 OK", false, 0},
+		{"http2", "PRI * HTTP/2.0", false, 0},
+		{"tls", "\x16\x03\x01\x02\x00\x01", false, 0},
+		{"zeros", "\x00\x00\x00\x00\x00\x00", false, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			match, need := recognise([]byte(test.prefix))
+			if match != test.match || need != test.need {
+				t.Errorf("recognise(%q) = %v, %d; want %v, %d", test.prefix, match, need, test.match, test.need)
+			}
+		})
+	}
+	p, err := socket.LookupProto("raw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range goldens {
+		for _, d := range []Dialect{Seed, V5, V7} {
+			b, err := NewRawProtoFunc(d)(new(exchange)).(*rawProto).AppendFrame(nil, goldens[name].msg())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if match, need := p.Recognise(b); !match || need != 0 {
+				t.Errorf("%v-%s: recognise = %v, %d", d, name, match, need)
+			}
+		}
+	}
+}
