@@ -1,0 +1,186 @@
+package tp
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// The access log is one line a message:
+//
+//	CALL<-  a call served      CALL->  a call made
+//	PUSH<-  a push served      PUSH->  a push sent
+//
+// at INFO, or at WARNING if it took SlowCometDuration or longer. The cost is
+// measured with CountTime only; bodies and metadata are shown with PrintDetail
+// only, escaped and cut. A line that nobody will see costs one atomic load.
+
+const detailMax = 4 << 10
+
+// accessLevel returns the level of a line, and whether it will be seen.
+func (e *env) accessLevel(log logger, cost time.Duration) (LoggerLevel, bool) {
+	level := INFO
+	if cost >= e.cfg.SlowCometDuration {
+		level = WARNING
+	}
+	return level, log.enabled(level)
+}
+
+func (s *session) logCall(cmd *callCmd) {
+	if level, ok := s.env.accessLevel(s.logger, cmd.cost); ok {
+		attrs := s.accessAttrs(cmd.link, "-", cmd.cost, level, cmd.out.ServiceMethod())
+		attrs = append(attrs, s.side("send", &cmd.out, cmd.out.Size(), cmd.detail, nil),
+			s.resultSide(cmd))
+		s.attrs(level, "CALL->", attrs...)
+	}
+}
+
+// resultSide describes the reply of a call.
+func (s *session) resultSide(cmd *callCmd) slog.Attr {
+	list := []any{slog.Uint64("size", uint64(cmd.inSize))}
+	if cmd.rerr.HasError() {
+		list = append(list, slog.String("error", cmd.rerr.String()))
+	}
+	if s.env.cfg.PrintDetail {
+		if cmd.in.Len() > 0 {
+			list = append(list, slog.String("meta", cut(cmd.in.String())))
+		}
+		if cmd.result != nil && cmd.rerr == nil {
+			list = append(list, slog.String("body", valueText(cmd.result)))
+		}
+	}
+	return slog.Group("recv", list...)
+}
+
+func (s *session) logPush(cmd *callCmd, r *Rerror) {
+	var cost time.Duration
+	if !cmd.start.IsZero() {
+		cost = time.Since(cmd.start)
+	}
+	if level, ok := s.env.accessLevel(s.logger, cost); ok {
+		attrs := s.accessAttrs(cmd.link, "-", cost, level, cmd.out.ServiceMethod())
+		attrs = append(attrs, s.side("send", &cmd.out, cmd.out.Size(), cmd.detail, r))
+		s.attrs(level, "PUSH->", attrs...)
+	}
+}
+
+// logHandled is the line of a message that was served.
+func (c *handlerCtx) logHandled(r *Rerror) {
+	s := c.sess
+	var cost time.Duration
+	if !c.start.IsZero() {
+		cost = time.Since(c.start)
+	}
+	level, ok := s.env.accessLevel(s.logger, cost)
+	if !ok {
+		return
+	}
+	real := "same"
+	if ip := c.RealIP(); ip != c.link.ip {
+		real = ip
+	}
+	attrs := s.accessAttrs(c.link, real, cost, level, c.in.ServiceMethod())
+	detail := ""
+	if s.env.cfg.PrintDetail {
+		detail = bodyText(&c.in)
+	}
+	if c.in.Mtype() != TypeCall {
+		attrs = append(attrs, s.side("recv", &c.in, c.in.Size(), detail, r))
+		s.attrs(level, "PUSH<-", attrs...)
+		return
+	}
+	attrs = append(attrs, s.side("recv", &c.in, c.in.Size(), detail, nil))
+	if s.env.cfg.PrintDetail {
+		detail = bodyText(&c.out)
+	}
+	attrs = append(attrs, s.side("send", &c.out, c.out.Size(), detail, r))
+	s.attrs(level, "CALL<-", attrs...)
+}
+
+func (s *session) accessAttrs(l *link, real string, cost time.Duration, level LoggerLevel, method string) []slog.Attr {
+	addr := "-"
+	if l != nil {
+		addr = l.ip
+	}
+	attrs := make([]slog.Attr, 0, 8)
+	attrs = append(attrs, slog.String("addr", addr), slog.String("real", real))
+	if s.env.cfg.CountTime {
+		mark := "fast"
+		if level == WARNING {
+			mark = "slow"
+		}
+		attrs = append(attrs, slog.Duration("cost", cost), slog.String("mark", mark))
+	}
+	return append(attrs, slog.String("method", method))
+}
+
+// side describes one message of a line.
+func (s *session) side(name string, m *socket.Envelope, size uint32, detail string, r *Rerror) slog.Attr {
+	list := []any{slog.Uint64("size", uint64(size))}
+	if r.HasError() {
+		list = append(list, slog.String("error", r.String()))
+	}
+	if s.env.cfg.PrintDetail {
+		if m.Meta().Len() > 0 {
+			list = append(list, slog.String("meta", cut(m.Meta().String())))
+		}
+		if detail != "" {
+			list = append(list, slog.String("body", detail))
+		}
+	}
+	return slog.Group(name, list...)
+}
+
+// bodyText renders a body at once, escaped and cut; that of an AUTH message never.
+func bodyText(m *socket.Envelope) string {
+	if m.Mtype() == TypeAuthCall || m.Mtype() == TypeAuthReply {
+		return ""
+	}
+	if m.Body() == nil {
+		if raw := m.RawBody(); len(raw) > 0 {
+			return bytesText(raw)
+		}
+		return ""
+	}
+	return valueText(m.Body())
+}
+
+func valueText(v any) (text string) {
+	defer func() {
+		if p := recover(); p != nil { // a MarshalJSON of the user's
+			text = fmt.Sprintf("(%T: %v)", v, p)
+		}
+	}()
+	switch b := v.(type) {
+	case []byte:
+		return bytesText(b)
+	case *[]byte:
+		if b == nil {
+			return "null"
+		}
+		return bytesText(*b)
+	}
+	text2, err := json.Marshal(v)
+	if err != nil {
+		return cut(strconv.Quote(fmt.Sprintf("%+v", v)))
+	}
+	return cut(string(text2))
+}
+
+func bytesText(b []byte) string {
+	if len(b) > detailMax {
+		return cut(strconv.Quote(string(b[:detailMax]))) + fmt.Sprintf(" (%d bytes)", len(b))
+	}
+	return cut(strconv.Quote(string(b)))
+}
+
+func cut(text string) string {
+	if len(text) <= detailMax {
+		return text
+	}
+	return text[:detailMax] + fmt.Sprintf("… (%d bytes)", len(text))
+}

@@ -1,0 +1,443 @@
+package tp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// callCmd is a call under way. Until it is settled it belongs to whoever takes
+// its number from the pending table: the reply, the caller's context, the sweep,
+// or the end of the session.
+type callCmd struct {
+	logger
+	sess   *session // nil for a fake
+	link   *link    // that it went out on
+	out    socket.Envelope
+	result any
+	swap   *Swap
+	start  time.Time
+	seq    int32
+	async  bool // nobody waits on wake
+	queued bool // it was kept for a redial: others may still hold it
+	detail string
+
+	// Set by the winner before it wakes the caller.
+	rerr    *Rerror
+	in      Meta
+	inCodec byte
+	inSize  uint32
+	raw     []byte      // a large body, to be decoded by the caller
+	reply   *handlerCtx // for hooks after decoding
+	wake    chan struct{}
+	cmds    chan<- CallCmd
+	unhook  func() bool // takes back the watch on an asynchronous call's context
+
+	cost     time.Duration
+	finished atomic.Bool
+	mu       sync.Mutex    // guards done
+	done     chan struct{} // made on demand
+}
+
+var (
+	_ CallCmd  = (*callCmd)(nil)
+	_ WriteCtx = (*callCmd)(nil)
+)
+
+var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// wakes are channels of capacity 1 for callers that wait; the user never sees one.
+var wakes = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
+
+func (s *session) Call(serviceMethod string, arg, result any, setting ...MessageSetting) CallCmd {
+	cmd := &callCmd{logger: s.logger, sess: s, result: result}
+	cmd.call(serviceMethod, arg, setting)
+	return cmd
+}
+
+// call launches and waits. Only the goroutine that runs it finishes the command.
+func (cmd *callCmd) call(serviceMethod string, arg any, setting []MessageSetting) {
+	s := cmd.sess
+	wake := wakes.Get().(chan struct{})
+	cmd.wake = wake
+	if cmd.prepare(serviceMethod, arg, setting) {
+		s.launch(cmd)
+	}
+	if ctx := cmd.out.GivenContext(); ctx != nil && ctx.Done() != nil {
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			if cmd.seq != 0 {
+				if _, ok := s.pending.Take(cmd.seq); ok {
+					cmd.settle(contextRerror(ctx))
+				}
+			}
+			<-wake // by us, or by who has won: that is about to decode, not to wait
+		}
+	} else {
+		<-wake
+	}
+	cmd.wake = nil
+	wakes.Put(wake)
+	cmd.complete()
+}
+
+func (s *session) AsyncCall(serviceMethod string, arg, result any, callCmdChan chan<- CallCmd, setting ...MessageSetting) CallCmd {
+	if callCmdChan == nil {
+		callCmdChan = make(chan CallCmd, 10)
+	} else if cap(callCmdChan) == 0 {
+		panic("*session.AsyncCall(): callCmdChan channel is unbuffered")
+	}
+	cmd := &callCmd{logger: s.logger, sess: s, result: result, async: true, cmds: callCmdChan}
+	if cmd.prepare(serviceMethod, arg, setting) {
+		s.launch(cmd)
+	}
+	return cmd
+}
+
+// prepare fills in the message. If that fails, or the context has ended already,
+// it settles the command and returns false.
+func (cmd *callCmd) prepare(serviceMethod string, arg any, setting []MessageSetting) bool {
+	s := cmd.sess
+	if s.env.cfg.CountTime {
+		cmd.start = time.Now()
+	}
+	if r := prepareMessage(s, &cmd.out, TypeCall, serviceMethod, arg, setting); r != nil {
+		cmd.settle(r)
+		return false
+	}
+	ctx := cmd.out.GivenContext()
+	if ctx != nil {
+		if ctx.Err() != nil {
+			cmd.settle(contextRerror(ctx))
+			return false
+		}
+		if at, ok := ctx.Deadline(); ok {
+			setTimeout(cmd.out.Meta(), time.Until(at))
+		}
+	}
+	if s.env.cfg.PrintDetail {
+		cmd.detail = bodyText(&cmd.out)
+	}
+	hooks := s.env.hooks()
+	if len(hooks.preWriteCall) > 0 {
+		if r := runHooks[PreWriteCallPlugin, WriteCtx](s.logger, s.env.cfg.HidePanics, hooks.preWriteCall, PreWriteCallPlugin.PreWriteCall, cmd); r != nil {
+			cmd.settle(r)
+			return false
+		}
+	}
+	return true
+}
+
+// prepareMessage fills in an outgoing message. A setting that panics (an unknown
+// filter) is an error of the message.
+func prepareMessage(s *session, m *socket.Envelope, mtype byte, serviceMethod string, arg any, setting []MessageSetting) (r *Rerror) {
+	if len(setting) > 0 {
+		defer func() {
+			if v := recover(); v != nil {
+				r = NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), fmt.Sprint(v))
+			}
+		}()
+	}
+	m.SetMtype(mtype)
+	m.SetServiceMethod(serviceMethod)
+	m.SetBody(arg)
+	for _, set := range setting {
+		if set != nil {
+			set(m)
+		}
+	}
+	if m.BodyCodec() == codec.NilCodecID {
+		m.SetBodyCodec(s.env.cfg.codecID)
+	}
+	return nil
+}
+
+// launch gives the call its number and sends it. Every error settles it.
+func (s *session) launch(cmd *callCmd) {
+	ctx := cmd.out.GivenContext()
+	deadline := int64(0)
+	if d := s.env.cfg.DefaultCallTimeout; d > 0 && (ctx == nil || !hasDeadline(ctx)) {
+		deadline = s.env.sweeper.Now() + int64(d)
+	}
+	seq, err := s.pending.Add(cmd, deadline)
+	if err != nil {
+		cmd.settle(NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()))
+		return
+	}
+	// From here on somebody else may settle it; if it is pooled its memory still
+	// is ours, since only we wait for it.
+	cmd.seq = seq
+	cmd.out.SetSeq(seq)
+	if deadline != 0 {
+		s.env.sweeper.Touch(s, deadline)
+	}
+	if cmd.async && ctx != nil && ctx.Done() != nil {
+		cmd.watch(ctx)
+	}
+	// A break clears cur before it drains the table: having added the call and
+	// seen a link here, either the drain finds the call or the link lives.
+	l := s.cur.Load()
+	if l == nil {
+		if l = s.holdCall(cmd); l == nil {
+			return
+		}
+	}
+	s.sendCall(l, cmd)
+}
+
+// sendCall enqueues a call that has its number.
+func (s *session) sendCall(l *link, cmd *callCmd) {
+	cmd.link = l
+	ctx := cmd.out.GivenContext()
+	if err := l.sock.Enqueue(ctx, &cmd.out); err != nil {
+		if _, ok := s.pending.Take(cmd.seq); ok {
+			cmd.settle(writeRerror(ctx, err))
+			s.becameIdle()
+		}
+		return
+	}
+	s.flush(l, ctx, s.pending.Len() > 1)
+	hooks := s.env.hooks()
+	if len(hooks.postWriteCall) > 0 {
+		if r := runHooks[PostWriteCallPlugin, WriteCtx](s.logger, s.env.cfg.HidePanics, hooks.postWriteCall, PostWriteCallPlugin.PostWriteCall, cmd); r != nil {
+			s.Errorf("PostWriteCall of %q: %s", cmd.out.ServiceMethod(), r)
+		}
+	}
+}
+
+// flush writes what was enqueued. A caller whose context can end must not be
+// held by the network.
+func (s *session) flush(l *link, ctx context.Context, busy bool) {
+	var mode socket.FlushMode
+	if busy {
+		mode |= socket.Yield
+	}
+	if ctx != nil && ctx.Done() != nil {
+		mode |= socket.NoBlock
+	}
+	l.sock.Flush(mode)
+}
+
+// watch ends an asynchronous call with its context.
+func (cmd *callCmd) watch(ctx context.Context) {
+	unhook := context.AfterFunc(ctx, func() {
+		if _, ok := cmd.sess.pending.Take(cmd.seq); ok {
+			cmd.settle(contextRerror(ctx))
+			cmd.sess.becameIdle()
+		}
+	})
+	cmd.mu.Lock()
+	cmd.unhook = unhook
+	cmd.mu.Unlock()
+	if cmd.finished.Load() {
+		unhook()
+	}
+}
+
+func hasDeadline(ctx context.Context) bool {
+	_, ok := ctx.Deadline()
+	return ok
+}
+
+// contextRerror is 408 or 499, with the context's cause.
+func contextRerror(ctx context.Context) *Rerror {
+	code := CodeCanceled
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		code = CodeHandleTimeout
+	}
+	return NewRerror(code, CodeText(code), context.Cause(ctx).Error()).WithCause(context.Cause(ctx))
+}
+
+// writeRerror makes the caller's error of what Enqueue said.
+func writeRerror(ctx context.Context, err error) *Rerror {
+	var pack *socket.PackError
+	switch {
+	case errors.As(err, &pack):
+		return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()).WithCause(err)
+	case ctx != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return contextRerror(ctx)
+	}
+	var reason *CloseReason
+	if errors.As(err, &reason) {
+		return reason.rerror()
+	}
+	return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), err.Error()).WithCause(err)
+}
+
+// settle ends the call with what the winner has found out, and wakes the caller,
+// who completes it. A call that nobody waits for is completed here. The winner
+// must not touch cmd afterwards.
+func (cmd *callCmd) settle(r *Rerror) {
+	cmd.rerr = r
+	if !cmd.async {
+		cmd.wake <- struct{}{}
+		return
+	}
+	if cmd.raw != nil || cmd.reply != nil {
+		go cmd.complete() // user code, or long decoding: not in the reader
+		return
+	}
+	cmd.complete()
+}
+
+// complete decodes a large body, runs the last hooks, logs, and marks the call done.
+func (cmd *callCmd) complete() {
+	s := cmd.sess
+	if cmd.raw != nil && cmd.rerr == nil {
+		cmd.rerr = cmd.decode(cmd.raw)
+		cmd.raw = nil
+	}
+	if c := cmd.reply; c != nil {
+		if cmd.rerr == nil {
+			cmd.rerr = runHooks[PostReadReplyBodyPlugin, ReadCtx](s.logger, s.env.cfg.HidePanics, c.hooks.postReadReplyBody, PostReadReplyBodyPlugin.PostReadReplyBody, c)
+		}
+		cmd.reply = nil
+		putCtx(c)
+	}
+	if !cmd.start.IsZero() {
+		cmd.cost = time.Since(cmd.start)
+	}
+	s.logCall(cmd)
+	cmd.mu.Lock()
+	cmd.finished.Store(true)
+	done, unhook := cmd.done, cmd.unhook
+	cmd.mu.Unlock()
+	if unhook != nil {
+		unhook()
+	}
+	if done != nil {
+		close(done)
+	}
+	if cmd.cmds != nil {
+		cmd.deliver()
+	}
+}
+
+// deliver sends the finished command to the user's channel. If that is full it
+// waits beside, at most as long as the session lives.
+func (cmd *callCmd) deliver() {
+	select {
+	case cmd.cmds <- cmd:
+		return
+	default:
+	}
+	go func() {
+		select {
+		case cmd.cmds <- cmd:
+		case <-cmd.sess.done:
+			cmd.sess.Warnf("call %q: callCmdChan was full until the session's end; the result was dropped", cmd.out.ServiceMethod())
+		}
+	}()
+}
+
+// decode puts an encoded reply into the result.
+func (cmd *callCmd) decode(raw []byte) *Rerror {
+	if cmd.result == nil || len(raw) == 0 {
+		return nil
+	}
+	if b, ok := cmd.result.(*[]byte); ok {
+		*b = raw
+		return nil
+	}
+	c, err := codec.Get(cmd.inCodec)
+	if err == nil {
+		err = safely(func() error { return c.Unmarshal(raw, cmd.result) })
+	}
+	if err != nil {
+		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
+	}
+	return nil
+}
+
+// safely makes a panic of a codec an error.
+func safely(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("codec panicked: %v", v)
+		}
+	}()
+	return f()
+}
+
+func (cmd *callCmd) wait() {
+	if !cmd.finished.Load() {
+		<-cmd.Done()
+	}
+}
+
+func (cmd *callCmd) TracePeer() (Peer, bool) {
+	if cmd.sess == nil {
+		return nil, false
+	}
+	return cmd.sess.env.peer, true
+}
+
+func (cmd *callCmd) TraceSession() (Session, bool) {
+	if cmd.sess == nil {
+		return nil, false
+	}
+	return cmd.sess, true
+}
+
+func (cmd *callCmd) Context() context.Context { return cmd.out.Context() }
+func (cmd *callCmd) Output() Message          { return &cmd.out }
+
+func (cmd *callCmd) Rerror() *Rerror {
+	if !cmd.finished.Load() {
+		return nil
+	}
+	return cmd.rerr
+}
+
+func (cmd *callCmd) Done() <-chan struct{} {
+	if cmd.finished.Load() {
+		return closedChan
+	}
+	cmd.mu.Lock()
+	defer cmd.mu.Unlock()
+	if cmd.finished.Load() {
+		return closedChan
+	}
+	if cmd.done == nil {
+		cmd.done = make(chan struct{})
+	}
+	return cmd.done
+}
+
+func (cmd *callCmd) Reply() (any, *Rerror)   { cmd.wait(); return cmd.result, cmd.rerr }
+func (cmd *callCmd) InputBodyCodec() byte    { cmd.wait(); return cmd.inCodec }
+func (cmd *callCmd) InputMeta() *Meta        { cmd.wait(); return &cmd.in }
+func (cmd *callCmd) CostTime() time.Duration { cmd.wait(); return cmd.cost }
+
+// What follows makes it the WriteCtx of its hooks.
+
+func (cmd *callCmd) Peer() Peer          { return cmd.sess.env.peer }
+func (cmd *callCmd) Session() CtxSession { return cmd.sess }
+func (cmd *callCmd) IP() string          { return addrText(cmd.sess.RemoteAddr()) }
+func (cmd *callCmd) RealIP() string      { return cmd.IP() }
+
+func (cmd *callCmd) Swap() *Swap {
+	if cmd.swap == nil {
+		cmd.swap = new(Swap)
+		cmd.sess.swap.CopyTo(cmd.swap)
+	}
+	return cmd.swap
+}
+
+// NewFakeCallCmd returns a finished call that was never sent; its Trace methods
+// return false.
+func NewFakeCallCmd(serviceMethod string, arg, result any, rerr *Rerror) CallCmd {
+	cmd := &callCmd{logger: std, result: result, rerr: rerr, async: true}
+	cmd.out.SetMtype(TypeCall)
+	cmd.out.SetServiceMethod(serviceMethod)
+	cmd.out.SetBody(arg)
+	cmd.finished.Store(true)
+	return cmd
+}

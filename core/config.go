@@ -1,0 +1,137 @@
+package tp
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// PeerConfig is what a peer is made with. The zero value is a usable client.
+// Durations and sizes not above 0 mean the default that is given, or no limit
+// where the comment says so.
+type PeerConfig struct {
+	Network            string        `yaml:"network"              ini:"network"              comment:"Network; tcp, tcp4, tcp6, unix, unixpacket or quic"`
+	LocalIP            string        `yaml:"local_ip"             ini:"local_ip"             comment:"Local IP"`
+	ListenPort         uint16        `yaml:"listen_port"          ini:"listen_port"          comment:"Listen port; for server role"`
+	DefaultDialTimeout time.Duration `yaml:"default_dial_timeout" ini:"default_dial_timeout" comment:"Default maximum duration for dialing; for client role; ns,µs,ms,s,m,h"`
+	RedialTimes        int32         `yaml:"redial_times"         ini:"redial_times"         comment:"The maximum times of attempts to redial, after the connection has been unexpectedly broken; Unlimited when <0; for client role"`
+	RedialInterval     time.Duration `yaml:"redial_interval"      ini:"redial_interval"      comment:"Interval of redialing each time, default 100ms; for client role; ns,µs,ms,s,m,h"`
+	DefaultBodyCodec   string        `yaml:"default_body_codec"   ini:"default_body_codec"   comment:"Default body codec type id"`
+	DefaultSessionAge  time.Duration `yaml:"default_session_age"  ini:"default_session_age"  comment:"Default session max age, if less than or equal to 0, no time limit; ns,µs,ms,s,m,h"`
+	DefaultContextAge  time.Duration `yaml:"default_context_age"  ini:"default_context_age"  comment:"Default PULL or PUSH context max age, if less than or equal to 0, no time limit; ns,µs,ms,s,m,h"`
+	SlowCometDuration  time.Duration `yaml:"slow_comet_duration"  ini:"slow_comet_duration"  comment:"Slow operation alarm threshold; ns,µs,ms,s ..."`
+	PrintDetail        bool          `yaml:"print_detail"         ini:"print_detail"         comment:"Is print body and metadata or not"`
+	CountTime          bool          `yaml:"count_time"           ini:"count_time"           comment:"Is count cost time or not"`
+
+	LocalPort          uint16        `yaml:"local_port"           ini:"local_port"           comment:"Source port of dialed connections; 0 picks one; for client role"`
+	DefaultCallTimeout time.Duration `yaml:"default_call_timeout" ini:"default_call_timeout" comment:"Deadline of a call whose context has none; 0 is none; ns,µs,ms,s,m,h"`
+	CloseTimeout       time.Duration `yaml:"close_timeout"        ini:"close_timeout"        comment:"Longest wait of Close for pending calls and replies, default 5s; ns,µs,ms,s,m,h"`
+	HandshakeTimeout   time.Duration `yaml:"handshake_timeout"    ini:"handshake_timeout"    comment:"Longest time for TLS and the PostDial or PostAccept hooks, default 10s; ns,µs,ms,s,m,h"`
+	WriteTimeout       time.Duration `yaml:"write_timeout"        ini:"write_timeout"        comment:"Longest write without progress, default 30s; ns,µs,ms,s,m,h"`
+	RedialWait         time.Duration `yaml:"redial_wait"          ini:"redial_wait"          comment:"Longest wait of a call without deadline for a redial, default 30s; ns,µs,ms,s,m,h"`
+	MaxHandlers        int           `yaml:"max_handlers"         ini:"max_handlers"         comment:"Handlers that run at once in a session, default 10000"`
+	WriteBound         int           `yaml:"write_bound"          ini:"write_bound"          comment:"Bytes of a session that may wait to be written, default 4194304"`
+	ReadMemory         int64         `yaml:"read_memory"          ini:"read_memory"          comment:"Bytes for half-arrived large messages of all sessions, default 1073741824"`
+	MessageSizeLimit   uint32        `yaml:"message_size_limit"   ini:"message_size_limit"   comment:"Largest message in bytes; 0 is the process-wide limit"`
+	UnixMode           os.FileMode   `yaml:"unix_mode"            ini:"unix_mode"            comment:"Mode of a unix socket file, default 0600"`
+	TrustedProxies     []string      `yaml:"trusted_proxies"      ini:"trusted_proxies"      comment:"Networks (CIDR) whose X-Real-IP is believed, default none"`
+	HidePanics         bool          `yaml:"hide_panics"          ini:"hide_panics"          comment:"Keep the text of a handler's panic from the caller"`
+
+	// Protocol is what connections speak unless Dial, Listen or ServeConn say
+	// otherwise; nil is the process-wide default.
+	Protocol ProtoFunc `yaml:"-" ini:"-"`
+	// Mapper names the routes; nil is the process-wide default.
+	Mapper ServiceMethodMapper `yaml:"-" ini:"-"`
+	// Tuning is what the operating system is asked of TCP connections; nil is
+	// the process-wide default.
+	Tuning *socket.Tuning `yaml:"-" ini:"-"`
+	// Logger is where the peer logs; nil is the process-wide logger, live.
+	Logger *slog.Logger `yaml:"-" ini:"-"`
+
+	trusted []netip.Prefix
+	codecID byte // of DefaultBodyCodec; 0: resolved at the first Dial or Listen
+}
+
+// check fills in defaults and refuses what cannot work.
+func (c *PeerConfig) check() error {
+	if c.Network == "" {
+		c.Network = "tcp"
+	}
+	if _, err := LookupNetwork(c.Network); err != nil {
+		return err
+	}
+	positive(&c.RedialInterval, 100*time.Millisecond)
+	positive(&c.CloseTimeout, 5*time.Second)
+	positive(&c.HandshakeTimeout, 10*time.Second)
+	positive(&c.WriteTimeout, 30*time.Second)
+	positive(&c.RedialWait, 30*time.Second)
+	positive(&c.SlowCometDuration, math.MaxInt64)
+	positive(&c.MaxHandlers, 10_000)
+	positive(&c.WriteBound, 4<<20)
+	positive(&c.ReadMemory, 1<<30)
+	c.DefaultSessionAge = max(c.DefaultSessionAge, 0)
+	c.DefaultContextAge = max(c.DefaultContextAge, 0)
+	c.DefaultCallTimeout = max(c.DefaultCallTimeout, 0)
+	c.DefaultDialTimeout = max(c.DefaultDialTimeout, 0)
+	if c.MessageSizeLimit == 0 {
+		c.MessageSizeLimit = MessageSizeLimit()
+	}
+	if c.Mapper == nil {
+		c.Mapper = defaultMapper()
+	}
+	if c.Tuning == nil {
+		t := socket.DefaultTuning()
+		c.Tuning = &t
+	}
+	for _, text := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			a, aerr := netip.ParseAddr(text)
+			if aerr != nil {
+				return fmt.Errorf("tp: config: trusted_proxies %q: %w", text, err)
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		c.trusted = append(c.trusted, p.Masked())
+	}
+	return nil
+}
+
+// resolve finds what imports have registered. It runs at the first Listen or
+// Dial, since a package-level peer may be made before an import's init.
+func (c *PeerConfig) resolve() error {
+	if c.DefaultBodyCodec == "" {
+		c.codecID = defaultBodyCodecID()
+	} else {
+		k, err := codec.GetByName(c.DefaultBodyCodec)
+		if err != nil {
+			return fmt.Errorf("tp: config: default_body_codec: %w", err)
+		}
+		c.codecID = k.ID()
+	}
+	return nil
+}
+
+// protocol returns what connections speak unless they are told otherwise.
+func (c *PeerConfig) protocol() (ProtoFunc, error) {
+	if c.Protocol != nil {
+		return c.Protocol, nil
+	}
+	fn, err := socket.DefaultProtoFunc()
+	if err != nil {
+		return nil, fmt.Errorf("tp: default protocol: %w", err)
+	}
+	return fn, nil
+}
+
+func positive[T int | int64 | time.Duration](v *T, def T) {
+	if *v <= 0 {
+		*v = def
+	}
+}

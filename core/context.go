@@ -1,0 +1,248 @@
+package tp
+
+import (
+	"context"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/poison"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// handlerCtx is one incoming message on its way: every context of the public
+// words that has an input is a view of it. It belongs to the reader until the
+// message is dispatched, then to the handler's goroutine, and goes back to the
+// pool when the reply, the last hook and the access log are done.
+type handlerCtx struct {
+	logger
+	sess    *session
+	link    *link
+	in      socket.Envelope
+	out     socket.Envelope // the reply
+	handler *Handler        // nil until the route is known, and for 404
+	hooks   *hookTable      // the handler's, or the peer's
+	cmd     *callCmd        // of a REPLY: the call it answers
+	arg     any
+	rerr    *Rerror
+	swap    *Swap
+	start   time.Time // only with CountTime
+	expires int64     // X-Timeout: when the caller stops waiting, in the sweeper's time; 0: never
+	undone  bool      // the argument is to be decoded on the handler's goroutine
+	release freer
+	answer  atomic.Uint32 // who answers: answerOpen, answerHandler, answerSweep
+	run     func()        // c.handle, made once: a go statement needs no closure
+
+	// Guarded by link.mu.
+	listed     bool
+	prev, next *handlerCtx
+	ageAt      int64 // when the context age is over, in the sweeper's time; 0: never
+	ageSeq     int32
+	agePipe    []byte
+	ctx        context.Context
+	cancel     context.CancelCauseFunc
+}
+
+const (
+	answerOpen uint32 = iota
+	answerHandler
+	answerSweep
+)
+
+var (
+	_ ReadCtx        = (*handlerCtx)(nil)
+	_ WriteCtx       = (*handlerCtx)(nil)
+	_ CallCtx        = (*handlerCtx)(nil)
+	_ PushCtx        = (*handlerCtx)(nil)
+	_ UnknownCallCtx = (*handlerCtx)(nil)
+	_ UnknownPushCtx = (*handlerCtx)(nil)
+)
+
+var ctxPool sync.Pool
+
+func getCtx(l *link) *handlerCtx {
+	c, _ := ctxPool.Get().(*handlerCtx)
+	if c == nil {
+		c = new(handlerCtx)
+		c.run = c.handle
+	}
+	s := l.sess
+	c.logger, c.sess, c.link = s.logger, s, l
+	c.in.SetInterner(s.env.router)
+	return c
+}
+
+// putCtx ends the life of c. Nobody may hold it any more.
+func putCtx(c *handlerCtx) {
+	c.link.delist(c)
+	if c.release != nil {
+		c.release.free()
+	}
+	if poison.On() {
+		poison.Scribble(c.in.RawBody())
+		c.in.Reset()
+		c.out.Reset()
+		c.sess, c.link = nil, nil
+		return // whoever still uses it panics with words
+	}
+	c.recycle()
+	c.sess, c.link = nil, nil
+	ctxPool.Put(c)
+}
+
+// recycle makes c ready for the next message on the same link.
+func (c *handlerCtx) recycle() {
+	c.in.Clear()
+	if c.out.Mtype() != 0 {
+		c.out.Clear()
+	}
+	c.handler, c.hooks, c.cmd, c.arg, c.rerr, c.swap, c.release = nil, nil, nil, nil, nil, nil, nil
+	c.expires, c.undone = 0, false
+	c.answer.Store(answerOpen)
+	c.ageAt, c.ageSeq, c.agePipe = 0, 0, c.agePipe[:0]
+	c.ctx, c.cancel = nil, nil
+}
+
+// live returns the session, and panics when the context is used up.
+func (c *handlerCtx) live() *session {
+	if c.sess == nil {
+		panic("tp: a context was used after its handler had returned")
+	}
+	return c.sess
+}
+
+func (c *handlerCtx) Peer() Peer          { return c.live().env.peer }
+func (c *handlerCtx) Session() CtxSession { return c.live() }
+
+func (c *handlerCtx) IP() string {
+	c.live()
+	return c.link.ip
+}
+
+func (c *handlerCtx) RealIP() string {
+	c.live()
+	if c.link.trusted {
+		if ip := c.in.Meta().Peek(MetaRealIP); len(ip) > 0 {
+			return string(ip)
+		}
+	}
+	return c.link.ip
+}
+
+func (c *handlerCtx) Swap() *Swap {
+	s := c.live()
+	if c.cmd != nil {
+		return c.cmd.Swap()
+	}
+	if c.swap == nil {
+		c.swap = new(Swap)
+		s.swap.CopyTo(c.swap)
+	}
+	return c.swap
+}
+
+// Context makes the context on demand: most handlers never ask.
+func (c *handlerCtx) Context() context.Context {
+	s := c.live()
+	if c.cmd != nil {
+		return c.cmd.Context()
+	}
+	l := c.link
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.ctx != nil {
+		return c.ctx
+	}
+	ctx := context.Background()
+	if at := earlier(c.expires, c.ageAt); at != 0 {
+		// Its own end needs no release: cancelling the child below does.
+		left := time.Duration(at - s.env.sweeper.Now())
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, left)
+		parent := ctx
+		ctx, c.cancel = context.WithCancelCause(parent)
+		context.AfterFunc(ctx, stop)
+	} else {
+		ctx, c.cancel = context.WithCancelCause(ctx)
+	}
+	c.ctx = ctx
+	l.enlist(c)
+	if l.dead != nil {
+		c.cancel(l.dead)
+	}
+	return ctx
+}
+
+func (c *handlerCtx) Seq() int32                    { c.live(); return c.in.Seq() }
+func (c *handlerCtx) PeekMeta(key string) []byte    { c.live(); return c.in.Meta().Peek(key) }
+func (c *handlerCtx) VisitMeta(f func(k, v []byte)) { c.live(); c.in.Meta().VisitAll(f) }
+
+func (c *handlerCtx) CopyMeta() *Meta {
+	c.live()
+	m := new(Meta)
+	c.in.Meta().CopyTo(m)
+	return m
+}
+
+func (c *handlerCtx) ServiceMethod() string          { c.live(); return c.in.ServiceMethod() }
+func (c *handlerCtx) ResetServiceMethod(name string) { c.live(); c.in.SetServiceMethod(name) }
+func (c *handlerCtx) UriObject() *url.URL            { c.live(); return c.in.UriObject() }
+func (c *handlerCtx) Path() string                   { c.live(); return c.in.RouteKey() }
+func (c *handlerCtx) Query() url.Values              { c.live(); return c.in.UriObject().Query() }
+
+func (c *handlerCtx) Input() Message  { c.live(); return &c.in }
+func (c *handlerCtx) Rerror() *Rerror { c.live(); return c.rerr }
+
+// Output is the reply; for the hooks of a REPLY the call's request.
+func (c *handlerCtx) Output() Message {
+	c.live()
+	if c.cmd != nil {
+		return &c.cmd.out
+	}
+	return &c.out
+}
+
+func (c *handlerCtx) GetBodyCodec() byte { c.live(); return c.in.BodyCodec() }
+
+// ReplyBodyCodec: what the handler has set, else what the caller asked for, else
+// the request's.
+func (c *handlerCtx) ReplyBodyCodec() byte {
+	c.live()
+	if id := c.out.BodyCodec(); id != 0 {
+		return id
+	}
+	if c.in.Meta().Len() > 0 {
+		if id, ok := GetAcceptBodyCodec(c.in.Meta()); ok && codecKnown(id) {
+			c.out.SetBodyCodec(id)
+			return id
+		}
+	}
+	id := c.in.BodyCodec()
+	if id == 0 {
+		id = c.sess.env.cfg.codecID
+	}
+	c.out.SetBodyCodec(id)
+	return id
+}
+
+func (c *handlerCtx) SetBodyCodec(id byte)      { c.live(); c.out.SetBodyCodec(id) }
+func (c *handlerCtx) AddMeta(key, value string) { c.live(); c.out.Meta().Add(key, value) }
+func (c *handlerCtx) SetMeta(key, value string) { c.live(); c.out.Meta().Set(key, value) }
+
+func (c *handlerCtx) AddXferPipe(filterID ...byte) {
+	c.live()
+	if err := c.out.XferPipe().Append(filterID...); err != nil {
+		panic(err)
+	}
+}
+
+func (c *handlerCtx) InputBodyBytes() []byte { c.live(); return c.in.KeepBody() }
+
+func (c *handlerCtx) Bind(v any) (byte, error) {
+	c.live()
+	if c.in.RawBody() == nil && c.in.Body() != nil {
+		return 0, nil // decoded already
+	}
+	return c.in.Bind(v)
+}

@@ -1,0 +1,360 @@
+package tp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"time"
+)
+
+// dialPlan is how to reach a peer, once and again.
+type dialPlan struct {
+	addr string
+	pf   ProtoFunc
+}
+
+// maxBackoff is the longest pause between two attempts to redial, unless the
+// configured interval is longer.
+const maxBackoff = 30 * time.Second
+
+var errHandshakeTimeout = errors.New("handshake took longer than handshake_timeout")
+
+func (p *peer) Dial(addr string, protoFunc ...ProtoFunc) (Session, *Rerror) {
+	return p.DialContext(context.Background(), addr, protoFunc...)
+}
+
+func (p *peer) DialContext(ctx context.Context, addr string, protoFunc ...ProtoFunc) (Session, *Rerror) {
+	pf, err := p.open(protoFunc)
+	if err != nil {
+		return nil, dialRerror(addr, err)
+	}
+	ctx, stop := p.bounded(ctx)
+	defer stop()
+	if !p.admit() {
+		return nil, dialRerror(addr, errPeerClosed)
+	}
+	s := newSession(p.env, &dialPlan{addr, pf})
+	l, r := p.dialOnce(ctx, s, 1)
+	if r == nil {
+		r = s.prepareLink(ctx, l)
+	}
+	if r == nil {
+		r = s.begin(l)
+	}
+	if r != nil {
+		p.env.sessions.Done()
+		return nil, r
+	}
+	p.log.Infof("dial ok (network:%s, addr:%s, id:%s)", p.cfg.Network, addr, s.ID())
+	return s, nil
+}
+
+// bounded returns a context that also ends with the peer.
+func (p *peer) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(p.ctx, func() { cancel(errPeerClosed) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+func dialRerror(addr string, err error) *Rerror {
+	return NewRerror(CodeDialFailed, CodeText(CodeDialFailed), fmt.Sprintf("dial %s: %v", addr, err)).WithCause(err)
+}
+
+// dialOnce makes one connection, encrypted if TLS is configured.
+func (p *peer) dialOnce(ctx context.Context, s *session, epoch uint32) (*link, *Rerror) {
+	addr := s.plan.addr
+	for _, h := range p.env.hooks().preDial {
+		if r := runPreDial(p.log, h, p.sourceAddr(), addr); r.HasError() {
+			return nil, r
+		}
+	}
+	conn, err := p.env.network.Dial(ctx, DialConfig{
+		Network: p.cfg.Network, Addr: addr, LocalIP: p.cfg.LocalIP, LocalPort: p.cfg.LocalPort,
+		TLS: p.TLSConfig(), Timeout: p.cfg.DefaultDialTimeout,
+	})
+	if err != nil {
+		return nil, dialRerror(addr, causeOr(ctx, err))
+	}
+	if cfg := p.TLSConfig(); cfg != nil && !p.env.network.OwnTLS {
+		if conn, err = p.clientTLS(ctx, conn, cfg, addr); err != nil {
+			return nil, dialRerror(addr, causeOr(ctx, err))
+		}
+	}
+	return newLink(s, conn, s.plan.pf, epoch), nil
+}
+
+// causeOr prefers the reason why ctx has ended, if it has.
+func causeOr(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+func runPreDial(log logger, h PreDialPlugin, local net.Addr, remote string) (r *Rerror) {
+	defer func() {
+		if v := recover(); v != nil {
+			r = panicRerror(log, "plugin "+h.Name(), v, false)
+		}
+	}()
+	return h.PreDial(local, remote)
+}
+
+// sourceAddr is where dialled connections come from; nil if the system chooses.
+func (p *peer) sourceAddr() net.Addr {
+	ip := net.ParseIP(p.cfg.LocalIP)
+	if p.cfg.LocalPort == 0 && (ip == nil || ip.IsUnspecified()) {
+		return nil
+	}
+	return &net.TCPAddr{IP: ip, Port: int(p.cfg.LocalPort)}
+}
+
+func (p *peer) clientTLS(ctx context.Context, conn net.Conn, cfg *tls.Config, addr string) (net.Conn, error) {
+	if cfg.ServerName == "" && !cfg.InsecureSkipVerify {
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			host = addr
+		}
+		if host == "" {
+			host = "localhost"
+		}
+		cfg = cfg.Clone()
+		cfg.ServerName = host
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.HandshakeTimeout, errHandshakeTimeout)
+	defer cancel()
+	c := tls.Client(conn, cfg)
+	if err := c.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("tls: %w", causeOr(ctx, err))
+	}
+	return c, nil
+}
+
+// prepareLink runs the hooks of a fresh connection. If one refuses it, or the
+// time is over, the connection is closed.
+func (s *session) prepareLink(ctx context.Context, l *link) (r *Rerror) {
+	timer := time.AfterFunc(s.env.cfg.HandshakeTimeout, func() { l.kill(SideLocal, errHandshakeTimeout, "preparing") })
+	defer timer.Stop()
+	stop := context.AfterFunc(ctx, func() { l.kill(SideLocal, context.Cause(ctx), "preparing") })
+	defer stop()
+
+	s.mu.Lock()
+	s.prep = l
+	if s.reason != nil { // closed while it was redialling
+		l.kill(s.reason.Side, s.reason.Cause, s.reason.Act)
+	}
+	s.mu.Unlock()
+	if s.plan == nil {
+		l.sock.SetLimit(min(preparingLimit, s.env.cfg.MessageSizeLimit))
+	}
+	for _, p := range s.env.hooks().connection {
+		if r = s.connectionHook(l, p); r.HasError() {
+			break
+		}
+		l.passed = append(l.passed, p)
+	}
+	if k := l.killed.Load(); k != nil {
+		r = s.preparingRerror(k)
+	}
+	if !r.HasError() {
+		if stop() && timer.Stop() {
+			l.sock.SetLimit(s.env.cfg.MessageSizeLimit)
+			return nil
+		}
+		r = s.preparingRerror(&CloseReason{SideLocal, causeOr(ctx, errHandshakeTimeout), "preparing"})
+	}
+	s.refuseLink(l, r)
+	return r
+}
+
+// preparingLimit is the largest frame before PostAccept has passed.
+const preparingLimit uint32 = 64 << 10
+
+func (s *session) preparingRerror(k *CloseReason) *Rerror {
+	if s.plan != nil {
+		return dialRerror(s.plan.addr, k)
+	}
+	return k.rerror()
+}
+
+// refuseLink ends a connection that did not become ready.
+func (s *session) refuseLink(l *link, r *Rerror) {
+	s.mu.Lock()
+	first := s.state == preparing
+	if first {
+		s.state = closed
+		if s.reason == nil {
+			s.reason = &CloseReason{SideLocal, r.Err(), "preparing"}
+		}
+		s.link = l
+		s.leaving.Store(true)
+		close(s.closeNotify)
+	}
+	s.prep = nil
+	s.mu.Unlock()
+	// What a hook has sent (a refusal, say) goes out first.
+	ctx, cancel := context.WithTimeout(context.Background(), lingerTime)
+	if l.killed.Load() == nil {
+		l.sock.WaitFlushed(ctx)
+	}
+	cancel()
+	l.conn.Close()
+	l.sock.Stop(net.ErrClosed)
+	l.sock.Join()
+	l.sock.Release()
+	close(l.over)
+	if first {
+		s.postDisconnect(l)
+		close(s.done)
+	}
+}
+
+// connectionHook runs what p wants to do with a fresh connection. A panic is 105
+// on the dialling side, 500 on the other.
+func (s *session) connectionHook(l *link, p Plugin) (r *Rerror) {
+	defer func() {
+		if v := recover(); v != nil {
+			r = panicRerror(s.logger, "plugin "+p.Name(), v, false)
+			if s.plan != nil {
+				r.Code, r.Message = CodeDialFailed, CodeText(CodeDialFailed)
+			}
+		}
+	}()
+	if s.plan == nil {
+		if h, ok := p.(PostAcceptPlugin); ok {
+			return h.PostAccept(s)
+		}
+		return nil
+	}
+	if l.redial {
+		if h, ok := p.(PostRedialPlugin); ok {
+			return h.PostRedial(s)
+		}
+	}
+	if h, ok := p.(PostDialPlugin); ok {
+		return h.PostDial(s)
+	}
+	return nil
+}
+
+// begin makes a prepared session ready and starts its goroutine.
+func (s *session) begin(l *link) *Rerror {
+	s.mu.Lock()
+	s.state, s.link, s.prep = ready, l, nil
+	s.cur.Store(l)
+	s.mu.Unlock()
+	old, err := s.env.hub.claim(s)
+	if err != nil { // the peer was closed meanwhile
+		s.mu.Lock()
+		s.state = preparing
+		s.cur.Store(nil)
+		s.mu.Unlock()
+		r := dialRerror(l.ip, err)
+		s.refuseLink(l, r)
+		return r
+	}
+	if old != nil {
+		old.evict(s)
+	}
+	s.startAge()
+	go s.run(l)
+	return nil
+}
+
+// redial makes a new connection in place of the broken one. It returns nil when
+// that is not to be: the attempts are used up, the session was closed, or the
+// peer refuses for good.
+func (s *session) redial() *link {
+	p := s.env.peer.(*peer)
+	ctx, stop := context.WithCancel(p.ctx)
+	defer stop()
+	s.mu.Lock()
+	if s.reason != nil {
+		s.mu.Unlock()
+		return nil
+	}
+	s.state, s.stopDial = redialing, stop
+	old := s.link
+	s.mu.Unlock()
+	var last *Rerror
+	for n := int32(0); s.env.cfg.RedialTimes < 0 || n < s.env.cfg.RedialTimes; n++ {
+		if !pause(ctx, backoff(s.env.cfg.RedialInterval, n)) {
+			return nil
+		}
+		s.Debugf("trying to redial... (network:%s, addr:%s, id:%s)", s.env.cfg.Network, s.plan.addr, s.idText())
+		l, r := p.dialOnce(ctx, s, old.epoch+1)
+		if r == nil {
+			r = s.prepareLink(ctx, l)
+		}
+		if r == nil {
+			if s.rejoin(l) {
+				s.Infof("redial ok (network:%s, addr:%s, id:%s)", s.env.cfg.Network, s.plan.addr, s.idText())
+				return l
+			}
+			return nil
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.Errorf("redial fail (network:%s, addr:%s, id:%s): %s", s.env.cfg.Network, s.plan.addr, s.idText(), r)
+		last = r
+		if r.Code == CodeUnauthorized || r.Code == 403 {
+			break
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason == nil {
+		s.reason = &CloseReason{SideNetwork, last.Err(), "redialing"}
+	}
+	return nil
+}
+
+// rejoin makes a redialled session ready: its id first, then what has waited, in
+// order, then everybody else.
+func (s *session) rejoin(l *link) bool {
+	s.mu.Lock()
+	custom := s.customID
+	s.mu.Unlock()
+	if !custom {
+		s.env.hub.rename(s, addrText(l.local), false)
+	}
+	s.sendWaiting(l) // mu is held from here on
+	if s.reason != nil {
+		s.mu.Unlock()
+		s.refuseLink(l, s.reason.rerror())
+		return false
+	}
+	s.state, s.link, s.prep, s.stopDial = ready, l, nil, nil
+	s.cur.Store(l)
+	s.mu.Unlock()
+	s.startAge()
+	return true
+}
+
+// backoff is the pause before attempt n: the interval doubled n times, at most
+// 30 s or the interval, and half of it more or less by chance.
+func backoff(interval time.Duration, n int32) time.Duration {
+	d, top := interval, max(maxBackoff, interval)
+	for ; n > 0 && d < top; n-- {
+		d *= 2
+	}
+	d = min(d, top)
+	return d/2 + time.Duration(rand.Int64N(int64(d)+1))
+}
+
+// pause waits; false if ctx ends first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,27 @@
+package tp
+
+import (
+	"sync"
+
+	"github.com/teleport-go/teleport/core/internal/inbox"
+	"github.com/teleport-go/teleport/core/internal/sweep"
+)
+
+// env is what all sessions of a peer share. Nothing in it is replaced once the
+// first session exists, so a session needs no lock for it, and need not know how
+// its peer listens or dials.
+type env struct {
+	peer    Peer
+	cfg     PeerConfig
+	network Network
+	log     logger
+	plugins *PluginContainer // the root's
+	router  *router
+	hub     *hub
+	sweeper *sweep.Sweeper
+	memory  *inbox.Memory
+
+	sessions sync.WaitGroup // every session's goroutine
+}
+
+func (e *env) hooks() *hookTable { return e.plugins.hooks() }

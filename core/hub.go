@@ -1,0 +1,124 @@
+package tp
+
+import (
+	"errors"
+	"strconv"
+	"sync"
+)
+
+// hub holds the sessions that are ready or redialling, by id. Safe for
+// concurrent use; its lock is never held while a session's code runs.
+type hub struct {
+	mu     sync.RWMutex
+	m      map[string]*session
+	serial uint64 // makes default ids unique
+	closed bool
+}
+
+func newHub() *hub { return &hub{m: make(map[string]*session)} }
+
+var errPeerClosed = errors.New("tp: the peer is closed")
+
+// claim enters s under the id it wants. An explicit id is taken over from the
+// session that holds it, which is returned; a default one gets a number behind
+// it if it is taken or means nothing.
+func (h *hub) claim(s *session) (old *session, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, errPeerClosed
+	}
+	id, explicit := s.wantedID()
+	if explicit {
+		old = h.m[id]
+	} else {
+		id = h.unique(s, id)
+	}
+	h.move(s, id)
+	return old, nil
+}
+
+// rename moves s to id if it is in the hub; the session that held id is returned.
+func (h *hub) rename(s *session, id string, explicit bool) (old *session, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.m[s.ID()] != s {
+		return nil, false
+	}
+	if explicit {
+		if old = h.m[id]; old == s {
+			old = nil
+		}
+	} else {
+		id = h.unique(s, id)
+	}
+	h.move(s, id)
+	return old, true
+}
+
+func (h *hub) move(s *session, id string) {
+	if was := s.ID(); h.m[was] == s {
+		delete(h.m, was)
+	}
+	h.m[id] = s
+	s.id.Store(&id)
+}
+
+// unique makes a default id one that nobody else has. All clients of a unix
+// socket have the same address, "@" or none.
+func (h *hub) unique(s *session, id string) string {
+	switch id {
+	case "", "@", "pipe":
+	default:
+		if old := h.m[id]; old == nil || old == s {
+			return id
+		}
+	}
+	for {
+		h.serial++
+		try := id + "#" + strconv.FormatUint(h.serial, 10)
+		if h.m[try] == nil {
+			return try
+		}
+	}
+}
+
+// drop removes s, unless its id has gone to another session.
+func (h *hub) drop(s *session) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if id := s.ID(); h.m[id] == s {
+		delete(h.m, id)
+	}
+}
+
+// get returns the session with the id, nil if there is none.
+func (h *hub) get(id string) *session {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.m[id]
+}
+
+func (h *hub) count() int {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return len(h.m)
+}
+
+func (h *hub) all() []*session {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	list := make([]*session, 0, len(h.m))
+	for _, s := range h.m {
+		list = append(list, s)
+	}
+	return list
+}
+
+// close refuses further sessions and returns those there are.
+func (h *hub) close() []*session {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	return h.all()
+}

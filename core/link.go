@@ -1,0 +1,143 @@
+package tp
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// link is one connection of a session. A session that redials has several, one
+// after the other; epoch counts them.
+type link struct {
+	sess    *session
+	epoch   uint32
+	conn    net.Conn
+	pf      ProtoFunc
+	sock    *socket.Conn
+	local   net.Addr
+	remote  net.Addr
+	ip      string // of the remote address, as text
+	trusted bool   // the peer may say X-Real-IP
+
+	killed atomic.Pointer[CloseReason] // set before this side closes conn on an error
+	over   chan struct{}               // closed when nothing is read any more
+	passed []Plugin                    // whose PostDial, PostRedial or PostAccept has passed
+	redial bool                        // not the first of its session
+
+	mu    sync.Mutex  // guards what follows
+	timed *handlerCtx // handlers with a context or an age, a list
+	dead  error       // cause for contexts made from now on; nil while alive
+}
+
+func newLink(s *session, conn net.Conn, pf ProtoFunc, epoch uint32) *link {
+	e := s.env
+	e.cfg.Tuning.Apply(conn)
+	l := &link{
+		sess: s, epoch: epoch, conn: conn, pf: pf, over: make(chan struct{}),
+		local: conn.LocalAddr(), remote: conn.RemoteAddr(), redial: epoch > 1,
+	}
+	l.ip = addrText(l.remote)
+	l.trusted = trusts(e.cfg.trusted, l.remote)
+	l.open(conn, pf)
+	return l
+}
+
+// open makes the socket of the link.
+func (l *link) open(conn net.Conn, pf ProtoFunc) {
+	e := l.sess.env
+	l.conn, l.pf = conn, pf
+	l.sock = socket.NewConn(conn, pf, socket.Options{
+		Dialed:       l.sess.plan != nil,
+		Limit:        e.cfg.MessageSizeLimit,
+		Bound:        e.cfg.WriteBound,
+		WriteTimeout: e.cfg.WriteTimeout,
+		Memory:       e.memory,
+		Offend:       func(err error) { l.kill(SideLocal, err, "reading a frame") },
+		Fail:         func(err error) { l.kill(SideNetwork, err, "writing") },
+	})
+}
+
+func addrText(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	return a.String()
+}
+
+// trusts reports whether the address is in one of the networks.
+func trusts(networks []netip.Prefix, a net.Addr) bool {
+	if len(networks) == 0 || a == nil {
+		return false
+	}
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return false
+	}
+	ip := ap.Addr().Unmap()
+	for _, n := range networks {
+		if n.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// kill closes the connection because of an error. The reader then notices, and
+// cleans up.
+func (l *link) kill(side Side, cause error, act string) {
+	l.killed.CompareAndSwap(nil, &CloseReason{side, cause, act})
+	l.conn.Close()
+}
+
+// enlist adds a handler to those that must be told of the link's end.
+func (l *link) enlist(c *handlerCtx) {
+	if c.listed {
+		return
+	}
+	c.listed, c.prev, c.next = true, nil, l.timed
+	if l.timed != nil {
+		l.timed.prev = c
+	}
+	l.timed = c
+}
+
+// delist is the end of a handler: its context ends too.
+func (l *link) delist(c *handlerCtx) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !c.listed {
+		return
+	}
+	c.listed = false
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		l.timed = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+	c.prev, c.next = nil, nil
+	if c.cancel != nil {
+		c.cancel(context.Canceled)
+	}
+}
+
+// cancelHandlers ends the contexts of all handlers, and of those to come.
+func (l *link) cancelHandlers(cause error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dead != nil {
+		return
+	}
+	l.dead = cause
+	for c := l.timed; c != nil; c = c.next {
+		if c.cancel != nil {
+			c.cancel(cause)
+		}
+	}
+}

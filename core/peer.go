@@ -1,0 +1,238 @@
+package tp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/inbox"
+	"github.com/teleport-go/teleport/core/internal/sweep"
+)
+
+// peer implements Peer.
+type peer struct {
+	*group // the root of its routes
+	env    *env
+	cfg    *PeerConfig // env's
+	log    logger
+
+	ctx    context.Context // ends when Close begins
+	cancel context.CancelFunc
+
+	opening sync.Once
+	openErr error
+
+	mu        sync.Mutex // guards what follows
+	opened    bool       // Listen, Dial or ServeConn was called
+	closed    bool
+	tls       *tls.Config
+	listeners []net.Listener
+}
+
+var _ Peer = (*peer)(nil)
+
+var printPID = sync.OnceFunc(func() { Printf("The current process PID: %d", os.Getpid()) })
+
+// Open makes a peer of a copy of cfg and global plugins, which go left, in order.
+// Nothing is bound or dialled yet. Errors: an impossible configuration, a nil or
+// doubled plugin, what a PreNewPeer or PostNewPeer hook said.
+func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
+	printPID()
+	plugins := newPluginContainer()
+	if err := plugins.change(func() error {
+		plugins.tree.left = append(plugins.tree.left, globalLeftPlugin...)
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	for _, h := range plugins.hooks().preNewPeer {
+		if err := guard(h.Name(), func() error { return h.PreNewPeer(&cfg, plugins) }); err != nil {
+			return nil, fmt.Errorf("tp: [PreNewPeerPlugin:%s] %w", h.Name(), err)
+		}
+	}
+	cfg.trusted = nil
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	network, err := LookupNetwork(cfg.Network)
+	if err != nil {
+		return nil, err
+	}
+	log := newLogger(cfg.Logger)
+	if warning := checkVersions(); warning != "" {
+		log.Warnf("%s", warning)
+	}
+	p := &peer{log: log}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.env = &env{
+		peer: p, cfg: cfg, network: network, log: log, plugins: plugins,
+		router: newRouter(cfg.Mapper, log), hub: newHub(),
+		sweeper: sweep.New(), memory: inbox.NewMemory(cfg.ReadMemory),
+	}
+	p.cfg = &p.env.cfg
+	p.group = &group{router: p.env.router, plugins: plugins}
+	p.group.root = p.group
+	addGraceful(p)
+	for _, h := range plugins.hooks().postNewPeer {
+		if err := guard(h.Name(), func() error { return h.PostNewPeer(p) }); err != nil {
+			p.Close()
+			return nil, fmt.Errorf("tp: [PostNewPeerPlugin:%s] %w", h.Name(), err)
+		}
+	}
+	return p, nil
+}
+
+// NewPeer is Open that panics where Open returns an error, with the same words.
+func NewPeer(cfg PeerConfig, globalLeftPlugin ...Plugin) Peer {
+	p, err := Open(cfg, globalLeftPlugin...)
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+// open is the first step of everything that touches the network: what imports
+// have registered is resolved. It returns the protocol to speak.
+func (p *peer) open(protoFunc []ProtoFunc) (ProtoFunc, error) {
+	p.mu.Lock()
+	p.opened = true
+	p.mu.Unlock()
+	p.opening.Do(func() { p.openErr = p.cfg.resolve() })
+	if p.openErr != nil {
+		return nil, p.openErr
+	}
+	for _, pf := range protoFunc {
+		if pf != nil {
+			return pf, nil
+		}
+	}
+	return p.cfg.protocol()
+}
+
+// admit counts a goroutine of the peer's; false when it is closed.
+func (p *peer) admit() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.env.sessions.Add(1)
+	return true
+}
+
+func (p *peer) isClosed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed
+}
+
+// ErrOpened is returned by setters that come after the first Listen or Dial.
+var ErrOpened = errors.New("tp: the peer listens or has dialled already")
+
+func (p *peer) SetTLSConfig(cfg *tls.Config) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.opened {
+		return fmt.Errorf("set TLS configuration: %w", ErrOpened)
+	}
+	p.tls = cfg
+	return nil
+}
+
+func (p *peer) SetTLSConfigFromFile(certFile, keyFile string, insecureSkipVerifyForClient ...bool) error {
+	cfg, err := NewTLSConfigFromFile(certFile, keyFile, insecureSkipVerifyForClient...)
+	if err != nil {
+		return err
+	}
+	return p.SetTLSConfig(cfg)
+}
+
+func (p *peer) TLSConfig() *tls.Config {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tls
+}
+
+func (p *peer) PluginContainer() *PluginContainer { return p.env.plugins }
+func (p *peer) Router() Router                    { return p.group }
+
+func (p *peer) CountSession() int { return p.env.hub.count() }
+
+func (p *peer) GetSession(id string) (Session, bool) {
+	if s := p.env.hub.get(id); s != nil {
+		return s, true
+	}
+	return nil, false
+}
+
+func (p *peer) RangeSession(f func(Session) bool) {
+	for _, s := range p.env.hub.all() {
+		if !f(s) {
+			return
+		}
+	}
+}
+
+// Close is documented at BasePeer.
+func (p *peer) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), p.cfg.CloseTimeout)
+	defer cancel()
+	return p.shutdown(ctx)
+}
+
+// shutdown is Close within ctx.
+func (p *peer) shutdown(ctx context.Context) error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	listeners := append([]net.Listener(nil), p.listeners...)
+	p.mu.Unlock()
+	removeGraceful(p)
+	for _, l := range listeners {
+		l.Close()
+	}
+	live := p.env.hub.close()
+	errs := make([]error, len(live))
+	var wg sync.WaitGroup
+	for i, s := range live {
+		wg.Go(func() { errs[i] = s.Drain(ctx) })
+	}
+	p.cancel() // dials, redials, handshakes
+	wg.Wait()
+	if err := p.join(); err != nil {
+		errs = append(errs, err)
+	} else {
+		p.env.sweeper.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// join waits for the peer's goroutines. They end by themselves now, unless a hook
+// of the user's hangs; that is not waited for without end.
+func (p *peer) join() error {
+	done := make(chan struct{})
+	go func() { p.env.sessions.Wait(); close(done) }()
+	t := time.NewTimer(p.cfg.CloseTimeout)
+	defer t.Stop()
+	select {
+	case <-done:
+		return nil
+	case <-t.C:
+		return errors.New("tp: close: a plugin's connection hook has not returned")
+	}
+}
+
+// inheritable returns the listeners that a restarted process goes on with.
+func (p *peer) inheritable() []net.Listener {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]net.Listener(nil), p.listeners...)
+}

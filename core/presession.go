@@ -1,0 +1,250 @@
+package tp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// What follows is PreSession: talking on a fresh connection, before its reader.
+// The hook's goroutine does it all; no other hook sees these messages.
+
+var errNotPreparing = NewRerror(CodeInvalidOp, CodeText(CodeInvalidOp),
+	"Cannot be called during the Non-PostDial and Non-PostAccept phase")
+
+// fresh returns the link whose hooks run, nil outside of them.
+func (s *session) fresh() *link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.prep
+}
+
+func (s *session) GetProtoFunc() ProtoFunc { return s.currentLink().pf }
+
+func (s *session) ModifySocket(fn func(conn net.Conn) (modifiedConn net.Conn, newProtoFunc ProtoFunc)) {
+	l := s.fresh()
+	if l == nil {
+		s.Errorf("ModifySocket: %s", errNotPreparing)
+		return
+	}
+	conn, pf := fn(l.conn)
+	if conn == nil && pf == nil {
+		return
+	}
+	if conn == nil {
+		conn = l.conn
+	}
+	if pf == nil {
+		pf = l.pf
+	}
+	limit := uint32(0)
+	if s.plan == nil {
+		limit = min(preparingLimit, s.env.cfg.MessageSizeLimit)
+	}
+	rest := l.sock.Rest()
+	old := l.sock
+	if len(rest) > 0 {
+		conn = &prefixedConn{Conn: conn, rest: rest}
+	}
+	s.mu.Lock() // conn and sock of a link in preparation are seen by its hooks alone
+	l.open(conn, pf)
+	l.local, l.remote = conn.LocalAddr(), conn.RemoteAddr()
+	l.ip = addrText(l.remote)
+	s.mu.Unlock()
+	if limit > 0 {
+		l.sock.SetLimit(limit)
+	}
+	old.Release()
+}
+
+// prefixedConn gives first what had been read before the connection changed hands.
+type prefixedConn struct {
+	net.Conn
+	rest []byte
+}
+
+func (c *prefixedConn) Read(p []byte) (int, error) {
+	if len(c.rest) > 0 {
+		n := copy(p, c.rest)
+		c.rest = c.rest[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+func (s *session) Send(serviceMethod string, body any, rerr *Rerror, setting ...MessageSetting) *Rerror {
+	return s.PreSend(TypeUndefined, serviceMethod, body, rerr, setting...)
+}
+
+func (s *session) PreSend(mtype byte, serviceMethod string, body any, rerr *Rerror, setting ...MessageSetting) *Rerror {
+	return s.preWrite(s.pending.Next(), mtype, serviceMethod, body, rerr, setting)
+}
+
+func (s *session) RawPush(serviceMethod string, arg any, setting ...MessageSetting) *Rerror {
+	return s.PreSend(TypePush, serviceMethod, arg, nil, setting...)
+}
+
+func (s *session) PreReply(req Message, body any, rerr *Rerror, setting ...MessageSetting) *Rerror {
+	mtype := TypeReply
+	if req.Mtype() == TypeAuthCall {
+		mtype = TypeAuthReply
+	}
+	all := make([]MessageSetting, 0, len(setting)+1)
+	all = append(all, func(m Message) {
+		if id := req.BodyCodec(); id != codec.NilCodecID && !rerr.HasError() {
+			m.SetBodyCodec(id)
+		}
+		m.XferPipe().AppendFrom(req.XferPipe())
+	})
+	return s.preWrite(req.Seq(), mtype, "", body, rerr, append(all, setting...))
+}
+
+func (s *session) PreCall(serviceMethod string, arg, reply any, setting ...MessageSetting) *Rerror {
+	seq := s.pending.Next()
+	if r := s.preWrite(seq, TypeCall, serviceMethod, arg, nil, setting); r != nil {
+		return r
+	}
+	m := socket.NewMessage()
+	defer socket.PutMessage(m)
+	if reply != nil {
+		m.SetNewBody(func(h Header) any {
+			if h.Rerror().HasError() {
+				return nil
+			}
+			return reply
+		})
+	}
+	var settings socket.Envelope // for the context that a setting may have given
+	for _, set := range setting {
+		if set != nil {
+			set(&settings)
+		}
+	}
+	if r := s.preRead(settings.GivenContext(), m.(*socket.Envelope)); r != nil {
+		return r
+	}
+	if m.Mtype() != TypeReply || m.Seq() != seq {
+		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage),
+			fmt.Sprintf("expected the REPLY of seq %d, received %s of seq %d", seq, TypeText(m.Mtype()), m.Seq()))
+	}
+	if m.Rerror().HasError() {
+		return m.Rerror()
+	}
+	return nil
+}
+
+func (s *session) Receive(newBody NewBodyFunc, setting ...MessageSetting) (Message, *Rerror) {
+	m := socket.NewMessage(setting...).(*socket.Envelope)
+	m.SetNewBody(newBody)
+	return m, s.preRead(m.GivenContext(), m)
+}
+
+func (s *session) PreReceive(newBody NewBodyFunc, ctx ...context.Context) Message {
+	m := socket.NewMessage(WithNewBody(newBody)).(*socket.Envelope)
+	var c context.Context
+	if len(ctx) > 0 {
+		c = ctx[0]
+	}
+	if r := s.preRead(c, m); r != nil {
+		m.SetRerror(r)
+	}
+	return m
+}
+
+// preWrite sends one message and waits until it is on the network.
+func (s *session) preWrite(seq int32, mtype byte, serviceMethod string, body any, rerr *Rerror, setting []MessageSetting) (r *Rerror) {
+	l := s.fresh()
+	if l == nil {
+		return errNotPreparing.Copy()
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			r = NewRerror(CodeBadMessage, CodeText(CodeBadMessage), fmt.Sprint(v))
+		}
+	}()
+	m := socket.GetMessage().(*socket.Envelope)
+	defer socket.PutMessage(m)
+	if r := prepareMessage(s, m, mtype, serviceMethod, body, setting); r != nil {
+		return r
+	}
+	m.SetSeq(seq)
+	if rerr.HasError() {
+		m.SetRerror(rerr)
+		m.SetBody(nil)
+		m.SetBodyCodec(codec.NilCodecID)
+	}
+	ctx, cancel := s.preContext(m.GivenContext())
+	defer cancel()
+	err := l.sock.Enqueue(ctx, m)
+	if err == nil {
+		err = l.sock.WaitFlushed(ctx)
+	}
+	if err != nil {
+		return l.preRerror(ctx, err)
+	}
+	return nil
+}
+
+// preContext bounds one step by the handshake's time.
+func (s *session) preContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	return context.WithTimeoutCause(ctx, s.env.cfg.HandshakeTimeout, errHandshakeTimeout)
+}
+
+// preRerror explains a failed step: a connection closed on purpose says why.
+func (l *link) preRerror(ctx context.Context, err error) *Rerror {
+	if k := l.killed.Load(); k != nil {
+		return k.rerror()
+	}
+	return writeRerror(ctx, err)
+}
+
+// preRead reads one message into m, within the context.
+func (s *session) preRead(ctx context.Context, m *socket.Envelope) (r *Rerror) {
+	l := s.fresh()
+	if l == nil {
+		return errNotPreparing.Copy()
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			r = NewRerror(CodeBadMessage, CodeText(CodeBadMessage), fmt.Sprint(v))
+		}
+	}()
+	ctx, cancel := s.preContext(ctx)
+	defer cancel()
+	at, _ := ctx.Deadline()
+	l.conn.SetReadDeadline(at)
+	stop := context.AfterFunc(ctx, func() { l.conn.SetReadDeadline(time.Unix(1, 0)) })
+	err := l.sock.Wait()
+	if err == nil {
+		err = l.sock.ReadInto(m)
+	}
+	if stop() {
+		l.conn.SetReadDeadline(time.Time{})
+	}
+	switch {
+	case err == nil:
+		m.KeepBody() // the next read would overwrite it
+		return nil
+	case ctx.Err() != nil:
+		return contextRerror(ctx)
+	case errors.Is(err, socket.ErrBadMessage), isFrameError(readError(err)):
+		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
+	}
+	if k := l.killed.Load(); k != nil {
+		return k.rerror()
+	}
+	return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), err.Error()).WithCause(err)
+}
+
+func isFrameError(err error) bool {
+	var bad *frameError
+	return errors.As(err, &bad)
+}

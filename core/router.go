@@ -1,0 +1,266 @@
+package tp
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// router holds the routes of a peer. Looking up is lock-free: the tables are
+// copied when a route is added.
+type router struct {
+	mapper ServiceMethodMapper
+	log    logger
+
+	mu          sync.Mutex // one registration at a time
+	tables      atomic.Pointer[routes]
+	unknownCall atomic.Pointer[Handler]
+	unknownPush atomic.Pointer[Handler]
+}
+
+type routes struct {
+	call, push map[string]*Handler
+	names      map[string]string // every route, to itself: saves a string a message
+	// probes are the distinct header hooks of groups and handlers, CALL and PUSH,
+	// in order of registration: on a miss one may lead to a route of its own.
+	probes [2][]headerHook
+}
+
+func newRouter(mapper ServiceMethodMapper, log logger) *router {
+	r := &router{mapper: mapper, log: log}
+	r.tables.Store(&routes{call: map[string]*Handler{}, push: map[string]*Handler{}, names: map[string]string{}})
+	return r
+}
+
+// lookup returns the handler of a path, nil if there is none.
+func (r *router) lookup(push bool, path string) *Handler {
+	t := r.tables.Load()
+	if push {
+		return t.push[path]
+	}
+	return t.call[path]
+}
+
+func (r *router) unknown(push bool) *Handler {
+	if push {
+		return r.unknownPush.Load()
+	}
+	return r.unknownCall.Load()
+}
+
+// Intern returns the route of that name without allocating, else a new string.
+func (r *router) Intern(b []byte) string {
+	if s, ok := r.tables.Load().names[string(b)]; ok {
+		return s
+	}
+	return string(b)
+}
+
+// group is a prefix of routes with the plugins they share; the root's prefix is
+// empty. It implements Router and SubRouter.
+type group struct {
+	router  *router
+	root    *group
+	prefix  string
+	plugins *PluginContainer
+}
+
+func (g *group) routeGroup() *group { return g }
+func (g *group) Root() Router       { return g.root }
+func (g *group) ToRouter() Router   { return g }
+
+func (g *group) SubRoute(prefix string, plugin ...Plugin) SubRouter {
+	kid, err := g.plugins.child(plugin)
+	if err != nil {
+		panic(err)
+	}
+	return &group{router: g.router, root: g.root, prefix: g.router.mapper(g.prefix, prefix), plugins: kid}
+}
+
+func (g *group) RouteCall(ctrl any, plugin ...Plugin) []string {
+	return g.controller(callShape, ctrl, plugin)
+}
+
+func (g *group) RoutePush(ctrl any, plugin ...Plugin) []string {
+	return g.controller(pushShape, ctrl, plugin)
+}
+
+func (g *group) RouteCallFunc(fn any, plugin ...Plugin) string {
+	return g.function(callShape, fn, plugin)
+}
+
+func (g *group) RoutePushFunc(fn any, plugin ...Plugin) string {
+	return g.function(pushShape, fn, plugin)
+}
+
+func (g *group) controller(s shape, ctrl any, plugin []Plugin) []string {
+	structName, methods, handlers, err := controllerHandlers(s, ctrl)
+	if err != nil {
+		panic(err)
+	}
+	prefix := g.router.mapper(g.prefix, structName)
+	names := make([]string, len(handlers))
+	for i, h := range handlers {
+		names[i] = g.add(g.router.mapper(prefix, methods[i]), h, plugin)
+	}
+	return names
+}
+
+func (g *group) function(s shape, fn any, plugin []Plugin) string {
+	name, h, err := funcHandler(s, fn)
+	if err != nil {
+		panic(err)
+	}
+	return g.handle(name, h, plugin)
+}
+
+// handle adds h under the name that the mapper makes of prefix and method.
+func (g *group) handle(method string, h *Handler, plugin []Plugin) string {
+	return g.add(g.router.mapper(g.prefix, method), h, plugin)
+}
+
+func (g *group) add(name string, h *Handler, plugin []Plugin) string {
+	h.name = name
+	if err := g.register(h, plugin); err != nil {
+		panic(err)
+	}
+	g.router.log.Debugf("register %s handler: %s", h.RouterTypeName(), name)
+	return name
+}
+
+// equip gives h the plugins it sees.
+func (g *group) equip(h *Handler, plugin []Plugin) error {
+	own := make([]Plugin, 0, len(plugin))
+	for _, p := range plugin {
+		if _, ok := p.(orderedPlugin); ok {
+			h.ordered = true
+			continue
+		}
+		own = append(own, p)
+	}
+	kid, err := g.plugins.child(own)
+	h.plugins = kid
+	return err
+}
+
+func (g *group) register(h *Handler, plugin []Plugin) error {
+	r := g.router
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.tables.Load()
+	table := old.call
+	if h.push {
+		table = old.push
+	}
+	if table[h.name] != nil {
+		return fmt.Errorf("tp: there is a handler conflict: %s is registered for %s already", h.name, h.RouterTypeName())
+	}
+	if err := g.equip(h, plugin); err != nil {
+		return fmt.Errorf("tp: %s handler %s: %w", h.RouterTypeName(), h.name, err)
+	}
+	for _, p := range h.plugins.hooks().postReg {
+		if err := guard(p.Name(), func() error { return p.PostReg(h) }); err != nil {
+			return fmt.Errorf("tp: %s handler %s: [PostRegPlugin:%s] %w", h.RouterTypeName(), h.name, p.Name(), err)
+		}
+	}
+	next := &routes{call: old.call, push: old.push, names: copyMap(old.names, h.name, h.name), probes: old.probes}
+	if h.push {
+		next.push = copyMap(old.push, h.name, h)
+	} else {
+		next.call = copyMap(old.call, h.name, h)
+	}
+	next.addProbes(h)
+	r.tables.Store(next)
+	return nil
+}
+
+func copyMap[V any](m map[string]V, name string, v V) map[string]V {
+	n := make(map[string]V, len(m)+1)
+	for k, w := range m {
+		n[k] = w
+	}
+	n[name] = v
+	return n
+}
+
+// addProbes notes each header hook of the groups and of h that is not known yet.
+func (t *routes) addProbes(h *Handler) {
+	list := &t.probes[kindOf(h.push)]
+	for _, own := range h.plugins.hooks().ownHeader(h.push) {
+		known := false
+		for _, p := range *list {
+			known = known || samePlugin(p.plugin, own.plugin)
+		}
+		if !known {
+			*list = append((*list)[:len(*list):len(*list)], own)
+		}
+	}
+}
+
+// given reports whether the plugin is one of the handler's own or of its groups.
+func (h *Handler) given(p Plugin) bool {
+	for _, q := range h.plugins.GetAllMiddle() {
+		if samePlugin(p, q) {
+			return true
+		}
+	}
+	return false
+}
+
+// samePlugin compares by identity, or by name where the type cannot be compared.
+func samePlugin(a, b Plugin) (same bool) {
+	defer func() {
+		if recover() != nil {
+			same = a.Name() == b.Name()
+		}
+	}()
+	return a == b
+}
+
+func (g *group) SetUnknownCall(fn func(UnknownCallCtx) (any, *Rerror), plugin ...Plugin) {
+	if fn == nil {
+		panic("tp: SetUnknownCall: the function is nil")
+	}
+	g.setUnknown(&g.router.unknownCall, &Handler{
+		unknown: true,
+		invoke: func(c *handlerCtx, _ any) (any, *Rerror) {
+			reply, r := fn(c)
+			if r.HasError() {
+				return nil, r
+			}
+			return reply, nil
+		},
+	}, plugin)
+}
+
+func (g *group) SetUnknownPush(fn func(UnknownPushCtx) *Rerror, plugin ...Plugin) {
+	if fn == nil {
+		panic("tp: SetUnknownPush: the function is nil")
+	}
+	g.setUnknown(&g.router.unknownPush, &Handler{
+		push: true, unknown: true,
+		invoke: func(c *handlerCtx, _ any) (any, *Rerror) {
+			if r := fn(c); r.HasError() {
+				return nil, r
+			}
+			return nil, nil
+		},
+	}, plugin)
+}
+
+func (g *group) setUnknown(slot *atomic.Pointer[Handler], h *Handler, plugin []Plugin) {
+	h.name = h.RouterTypeName()
+	if err := g.equip(h, plugin); err != nil {
+		panic(fmt.Errorf("tp: %s handler: %w", h.name, err))
+	}
+	if slot.Swap(h) != nil {
+		g.router.log.Warnf("covered %s handler", h.name)
+	} else {
+		g.router.log.Debugf("set %s handler", h.name)
+	}
+}
+
+var (
+	_ Router    = (*group)(nil)
+	_ SubRouter = (*group)(nil)
+)

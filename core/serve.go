@@ -1,0 +1,470 @@
+package tp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// decodeInReader is the largest body that is decoded by the reader; a larger one
+// would hold up the messages behind it.
+const decodeInReader = 64 << 10
+
+// maxRouteHops bounds how often header hooks may reroute one message.
+const maxRouteHops = 4
+
+// serve reads messages and dispatches them until the connection ends, and
+// returns why. It never waits for room to write.
+func (s *session) serve(l *link) error {
+	c := getCtx(l)
+	defer func() { putCtx(c) }()
+	for {
+		if err := s.preReadHeader(c); err != nil {
+			return &frameError{err}
+		}
+		if l.sock.Buffered() == 0 {
+			l.sock.Flush(socket.NoBlock)
+		}
+		if err := l.sock.Wait(); err != nil {
+			return err
+		}
+		if err := l.sock.ReadInto(&c.in); err != nil {
+			if !errors.Is(err, socket.ErrBadMessage) || errors.Is(err, socket.ErrSizeLimit) {
+				return readError(err)
+			}
+			s.Warnf("dropped a message from %s: %v", l.ip, err)
+			c.recycle()
+			continue
+		}
+		if s.dispatch(c) {
+			c = getCtx(l)
+		} else {
+			c.recycle()
+		}
+	}
+}
+
+// readError tells a network that failed from a frame that cannot be read.
+func readError(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	var netErr net.Error
+	var errno syscall.Errno
+	if errors.As(err, &netErr) || errors.As(err, &errno) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return &frameError{err}
+}
+
+func (s *session) preReadHeader(c *handlerCtx) error {
+	for _, p := range s.env.hooks().preReadHeader {
+		if err := guard(p.Name(), func() error { return p.PreReadHeader(c) }); err != nil {
+			return fmt.Errorf("[PreReadHeaderPlugin:%s] %w", p.Name(), err)
+		}
+	}
+	return nil
+}
+
+// dispatch handles the message in c as far as the reader does. It reports whether
+// c was given away.
+func (s *session) dispatch(c *handlerCtx) (taken bool) {
+	switch c.in.Mtype() {
+	case TypeReply:
+		return s.handleReply(c)
+	case TypeCall, TypePush:
+		if s.env.cfg.CountTime {
+			c.start = time.Now()
+		}
+		return s.handleRequest(c)
+	}
+	s.Warnf("dropped a message from %s: %d %s: type %d (%s), method %q, seq %d",
+		c.link.ip, CodeMtypeNotAllowed, CodeText(CodeMtypeNotAllowed), c.in.Mtype(), TypeText(c.in.Mtype()), c.in.ServiceMethod(), c.in.Seq())
+	return false
+}
+
+// handleRequest takes a CALL or PUSH through the moments that belong to the
+// reader, and starts the handler.
+func (s *session) handleRequest(c *handlerCtx) (taken bool) {
+	c.hooks = s.env.hooks()
+	call := c.in.Mtype() == TypeCall
+	if call {
+		c.out.SetMtype(TypeReply)
+		c.out.SetSeq(c.in.Seq())
+		if c.in.XferPipe().Len() > 0 {
+			c.out.XferPipe().AppendFrom(c.in.XferPipe())
+		}
+	}
+	running := int(s.running.Add(1))
+	var r *Rerror
+	switch {
+	case call && s.leaving.Load():
+		r = NewRerror(CodeConnClosed, CodeText(CodeConnClosed), errDraining.Error())
+	case running > s.env.cfg.MaxHandlers:
+		r = NewRerror(CodeBusy, CodeText(CodeBusy), fmt.Sprintf("%d handlers of the session run already", running-1))
+	default:
+		r = c.begin()
+	}
+	if r != nil {
+		c.rerr = r
+		if call && len(c.hooks.preWriteReply)+len(c.hooks.postWriteReply) > 0 {
+			c.in.DropRaw()
+			go c.run() // these hooks may block
+			return true
+		}
+		c.refuse(r)
+		s.handlerDone()
+		return false
+	}
+	if c.handler.ordered {
+		s.enqueueOrdered(c)
+	} else {
+		go c.run()
+	}
+	return true
+}
+
+func (s *session) handlerDone() {
+	s.running.Add(-1)
+	s.becameIdle()
+}
+
+// refuse ends a request in the reader.
+func (c *handlerCtx) refuse(r *Rerror) {
+	if c.in.Mtype() == TypeCall {
+		c.reply(nil, r, true)
+		return
+	}
+	c.sess.Warnf("PUSH %q from %s dropped: %s", c.in.ServiceMethod(), c.link.ip, r)
+	c.logHandled(r)
+}
+
+// begin finds the handler, decodes the argument, and notes the deadlines.
+func (c *handlerCtx) begin() *Rerror {
+	s := c.sess
+	push := c.in.Mtype() == TypePush
+	c.readTimeout()
+	if r := c.route(push); r != nil {
+		return r
+	}
+	h := c.handler
+	var r *Rerror
+	if push {
+		if len(c.hooks.preReadPushBody) > 0 {
+			r = runHooks[PreReadPushBodyPlugin, ReadCtx](s.logger, s.env.cfg.HidePanics, c.hooks.preReadPushBody, PreReadPushBodyPlugin.PreReadPushBody, c)
+		}
+	} else if len(c.hooks.preReadCallBody) > 0 {
+		r = runHooks[PreReadCallBodyPlugin, ReadCtx](s.logger, s.env.cfg.HidePanics, c.hooks.preReadCallBody, PreReadCallBodyPlugin.PreReadCallBody, c)
+	}
+	if r != nil {
+		return r
+	}
+	switch {
+	case h.unknown:
+		c.in.KeepBody()
+	case len(c.in.RawBody()) > decodeInReader:
+		c.in.KeepBody()
+		c.undone = true
+	default:
+		if r := c.bindArg(); r != nil {
+			return r
+		}
+	}
+	if age := s.contextAge.Load(); age > 0 {
+		c.startAge(age)
+	}
+	return nil
+}
+
+// bindArg makes the argument and decodes the body into it.
+func (c *handlerCtx) bindArg() *Rerror {
+	arg := c.handler.newArg()
+	if err := c.bindSafely(arg); err != nil {
+		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
+	}
+	c.arg = arg
+	c.in.SetBody(arg)
+	c.in.DropRaw()
+	return nil
+}
+
+func (c *handlerCtx) bindSafely(arg any) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("codec panicked: %v", v)
+		}
+	}()
+	_, err = c.in.Bind(arg)
+	return err
+}
+
+// readTimeout notes when the caller will have gone.
+func (c *handlerCtx) readTimeout() {
+	if c.in.Meta().Len() == 0 {
+		return
+	}
+	if d, ok := getTimeout(c.in.Meta()); ok {
+		c.expires = c.sess.env.sweeper.Now() + int64(d)
+	}
+}
+
+// startAge makes the sweep answer for the handler when its age is over.
+func (c *handlerCtx) startAge(age int64) {
+	l := c.link
+	at := c.sess.env.sweeper.Now() + age
+	l.mu.Lock()
+	c.ageAt, c.ageSeq = at, c.in.Seq()
+	c.agePipe = c.out.XferPipe().AppendIDs(c.agePipe[:0])
+	l.enlist(c)
+	l.mu.Unlock()
+	c.sess.env.sweeper.Touch(c.sess, at)
+}
+
+// expireHandlers answers 408 for the handlers whose age is over, and ends their
+// contexts. It is called by the sweep.
+func (l *link) expireHandlers(now int64) (next int64) {
+	type late struct {
+		seq  int32
+		pipe []byte
+	}
+	var lates []late
+	l.mu.Lock()
+	for c := l.timed; c != nil; c = c.next {
+		if c.ageAt == 0 {
+			continue
+		}
+		if c.ageAt > now {
+			next = earlier(next, c.ageAt)
+			continue
+		}
+		c.ageAt = 0
+		if c.cancel != nil {
+			c.cancel(context.DeadlineExceeded)
+		}
+		if c.answer.CompareAndSwap(answerOpen, answerSweep) {
+			lates = append(lates, late{c.ageSeq, append([]byte(nil), c.agePipe...)})
+		}
+	}
+	l.mu.Unlock()
+	for _, x := range lates {
+		if x.seq != 0 {
+			l.answerLate(x.seq, x.pipe)
+		}
+	}
+	return next
+}
+
+func (l *link) answerLate(seq int32, pipe []byte) {
+	var m socket.Envelope
+	m.SetMtype(TypeReply)
+	m.SetSeq(seq)
+	m.XferPipe().Append(pipe...)
+	m.SetRerror(NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the handler's context age is over"))
+	if err := l.sock.EnqueueNow(&m); err != nil {
+		l.kill(SideNetwork, err, "writing")
+		return
+	}
+	l.sock.Flush(socket.NoBlock)
+}
+
+// handle is the handler's goroutine.
+func (c *handlerCtx) handle() {
+	s := c.sess
+	returned := false
+	defer func() {
+		if !returned { // runtime.Goexit
+			c.end(nil, NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), "the handler ended its goroutine"))
+		}
+		putCtx(c)
+		s.handlerDone()
+	}()
+	reply, r := c.work()
+	returned = true
+	c.end(reply, r)
+}
+
+// work is what happens between decoding and reply.
+func (c *handlerCtx) work() (reply any, r *Rerror) {
+	s := c.sess
+	if c.rerr != nil {
+		return nil, c.rerr // refused by the reader
+	}
+	if c.expires != 0 && c.expires <= s.env.sweeper.Now() {
+		return nil, NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the caller's deadline was over before the handler began")
+	}
+	if c.undone {
+		if r := c.bindArg(); r != nil {
+			return nil, r
+		}
+	}
+	if c.in.Mtype() == TypePush {
+		if len(c.hooks.postReadPushBody) > 0 {
+			r = runHooks[PostReadPushBodyPlugin, ReadCtx](s.logger, s.env.cfg.HidePanics, c.hooks.postReadPushBody, PostReadPushBodyPlugin.PostReadPushBody, c)
+		}
+	} else if len(c.hooks.postReadCallBody) > 0 {
+		r = runHooks[PostReadCallBodyPlugin, ReadCtx](s.logger, s.env.cfg.HidePanics, c.hooks.postReadCallBody, PostReadCallBodyPlugin.PostReadCallBody, c)
+	}
+	if r != nil {
+		return nil, r
+	}
+	return c.invoke()
+}
+
+func (c *handlerCtx) invoke() (reply any, r *Rerror) {
+	defer func() {
+		if v := recover(); v != nil {
+			reason := fmt.Sprint(v)
+			c.sess.Errorf("panic in handler %s: %v\n%s", c.handler.name, v, debug.Stack())
+			if c.sess.env.cfg.HidePanics {
+				reason = ""
+			}
+			reply, r = nil, NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), reason)
+		}
+	}()
+	return c.handler.invoke(c, c.arg)
+}
+
+// end answers a CALL; of a PUSH it logs.
+func (c *handlerCtx) end(reply any, r *Rerror) {
+	c.rerr = r
+	if c.in.Mtype() == TypeCall {
+		c.reply(reply, r, false)
+		return
+	}
+	if r != nil {
+		c.sess.Warnf("PUSH %q from %s: %s", c.in.ServiceMethod(), c.link.ip, r)
+	}
+	c.logHandled(r)
+}
+
+// reply sends the REPLY. now says that this is the reader, which must not wait.
+func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
+	s, l := c.sess, c.link
+	if !c.answer.CompareAndSwap(answerOpen, answerHandler) {
+		s.Debugf("dropped the late reply to %q: it was answered %d", c.in.ServiceMethod(), CodeHandleTimeout)
+		return
+	}
+	if r != nil {
+		c.out.SetRerror(r)
+		c.out.SetBody(nil)
+		c.out.SetBodyCodec(codec.NilCodecID)
+	} else {
+		c.out.SetBody(body)
+		c.ReplyBodyCodec()
+	}
+	if len(c.hooks.preWriteReply) > 0 {
+		if hr := runHooks[PreWriteReplyPlugin, WriteCtx](s.logger, s.env.cfg.HidePanics, c.hooks.preWriteReply, PreWriteReplyPlugin.PreWriteReply, c); hr != nil {
+			s.Errorf("PreWriteReply of %q: %s", c.in.ServiceMethod(), hr)
+		}
+	}
+	err := c.enqueue(now)
+	var pack *socket.PackError
+	if errors.As(err, &pack) {
+		// The reply cannot be sent as it is; that is an answer too.
+		r = NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), err.Error())
+		c.rerr = r
+		c.out.SetRerror(r)
+		c.out.SetBody(nil)
+		c.out.SetBodyCodec(codec.NilCodecID)
+		c.out.Meta().Reset()
+		c.out.XferPipe().Reset()
+		if err = c.enqueue(now); err != nil {
+			l.kill(SideLocal, fmt.Errorf("reply to %q: %w", c.in.ServiceMethod(), err), "replying")
+		}
+	}
+	if err != nil {
+		s.Debugf("dropped the reply to %q: %v", c.in.ServiceMethod(), err)
+		c.logHandled(r)
+		return
+	}
+	if !now { // the reader flushes when there is nothing more to read
+		var mode socket.FlushMode
+		if s.running.Load() > 1 {
+			mode = socket.Yield
+		}
+		l.sock.Flush(mode)
+	}
+	if len(c.hooks.postWriteReply) > 0 {
+		if hr := runHooks[PostWriteReplyPlugin, WriteCtx](s.logger, s.env.cfg.HidePanics, c.hooks.postWriteReply, PostWriteReplyPlugin.PostWriteReply, c); hr != nil {
+			s.Errorf("PostWriteReply of %q: %s", c.in.ServiceMethod(), hr)
+		}
+	}
+	c.logHandled(r)
+}
+
+func (c *handlerCtx) enqueue(now bool) error {
+	if now {
+		err := c.link.sock.EnqueueNow(&c.out)
+		var pack *socket.PackError
+		if err != nil && !errors.As(err, &pack) {
+			c.link.kill(SideNetwork, err, "writing")
+		}
+		return err
+	}
+	return c.link.sock.Enqueue(nil, &c.out)
+}
+
+// handleReply finishes the call that waits for this reply. The caller's context
+// may have won already: then the reply is dropped undecoded.
+func (s *session) handleReply(c *handlerCtx) (taken bool) {
+	cmd, ok := s.pending.Take(c.in.Seq())
+	if !ok {
+		s.Debugf("dropped a reply from %s: nobody waits for seq %d", c.link.ip, c.in.Seq())
+		return false
+	}
+	cmd.inCodec, cmd.inSize = c.in.BodyCodec(), c.in.Size()
+	if c.in.Meta().Len() > 0 {
+		c.in.Meta().CopyTo(&cmd.in)
+	}
+	c.in.SetServiceMethod(cmd.out.ServiceMethod())
+	c.cmd, c.rerr = cmd, c.in.Rerror()
+	c.hooks = s.env.hooks()
+	r := s.readReply(c, cmd)
+	if r == nil && len(c.hooks.postReadReplyBody) > 0 {
+		cmd.reply = c
+		c.in.DropRaw()
+		taken = true
+	}
+	cmd.settle(r)
+	s.becameIdle()
+	return taken
+}
+
+func (s *session) readReply(c *handlerCtx, cmd *callCmd) *Rerror {
+	if len(c.hooks.postReadReplyHeader) > 0 {
+		if r := runHooks[PostReadReplyHeaderPlugin, ReadCtx](s.logger, s.env.cfg.HidePanics, c.hooks.postReadReplyHeader, PostReadReplyHeaderPlugin.PostReadReplyHeader, c); r != nil {
+			return r
+		}
+	}
+	if c.in.Rerror().HasError() {
+		return c.in.Rerror()
+	}
+	if len(c.hooks.preReadReplyBody) > 0 {
+		if r := runHooks[PreReadReplyBodyPlugin, ReadCtx](s.logger, s.env.cfg.HidePanics, c.hooks.preReadReplyBody, PreReadReplyBodyPlugin.PreReadReplyBody, c); r != nil {
+			return r
+		}
+	}
+	if cmd.result == nil {
+		return nil
+	}
+	if len(c.in.RawBody()) > decodeInReader {
+		cmd.inCodec = c.in.BodyCodec()
+		cmd.raw = c.in.KeepBody()
+		return nil
+	}
+	if err := c.bindSafely(cmd.result); err != nil {
+		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
+	}
+	c.in.SetBody(cmd.result)
+	return nil
+}

@@ -1,0 +1,585 @@
+package tp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/pending"
+	"github.com/teleport-go/teleport/core/internal/sweep"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// session is a connection with all it can do, on either side. state.go draws its life.
+type session struct {
+	logger
+	sweep.Handle
+	env  *env
+	plan *dialPlan // how it was dialled; nil if it was accepted
+
+	pending pending.Table[*callCmd]
+	cur     atomic.Pointer[link] // where calls go out; nil unless ready
+	running atomic.Int32         // handlers begun and not done
+	swap    Swap
+	id      atomic.Pointer[string]
+
+	sessionAge, contextAge atomic.Int64 // nanoseconds; 0: unlimited
+	expireAt               atomic.Int64 // end of the session's age, in the sweeper's time; 0: none
+
+	leaving     atomic.Bool   // draining or later: who becomes idle says so on idle
+	idle        chan struct{} // of capacity 1
+	closeNotify chan struct{}
+	quiet       chan struct{} // closed when draining has come to no pending calls and an empty batch
+	drained     chan struct{} // closed when draining is over
+	done        chan struct{} // closed at the very end
+
+	mu        sync.Mutex // guards what follows
+	state     state
+	link      *link // the present or last one
+	prep      *link // the one whose hooks run
+	reason    *CloseReason
+	customID  bool // SetID was called
+	wantID    string
+	stopDrain context.CancelCauseFunc // ends draining's wait
+	bound     *time.Timer             // calls stopDrain
+	boundAt   time.Time
+	cut       int // calls that draining has cut off
+	waiting   []*waiter
+	waitBytes int
+	stopDial  context.CancelFunc // ends redialling
+
+	orderedMu sync.Mutex // guards ordered
+	ordered   map[*Handler]*orderedQueue
+}
+
+var (
+	_ Session     = (*session)(nil)
+	_ PreSession  = (*session)(nil)
+	_ BaseSession = (*session)(nil)
+)
+
+func newSession(e *env, plan *dialPlan) *session {
+	s := &session{
+		logger: e.log, env: e, plan: plan,
+		idle:        make(chan struct{}, 1),
+		closeNotify: make(chan struct{}),
+		quiet:       make(chan struct{}),
+		drained:     make(chan struct{}),
+		done:        make(chan struct{}),
+	}
+	s.sessionAge.Store(int64(e.cfg.DefaultSessionAge))
+	s.contextAge.Store(int64(e.cfg.DefaultContextAge))
+	empty := ""
+	s.id.Store(&empty)
+	return s
+}
+
+func (s *session) Peer() Peer { return s.env.peer }
+
+func (s *session) ID() string {
+	if id := *s.id.Load(); id != "" {
+		return id
+	}
+	id, _ := s.wantedID()
+	return id
+}
+
+// wantedID is the id that SetID has set (explicit) or the default one.
+func (s *session) wantedID() (id string, explicit bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.customID {
+		return s.wantID, true
+	}
+	return s.defaultID(), false
+}
+
+// defaultID is asked under mu.
+func (s *session) defaultID() string {
+	l := s.link
+	if s.prep != nil {
+		l = s.prep
+	}
+	if l == nil {
+		return ""
+	}
+	if s.plan != nil {
+		return addrText(l.local)
+	}
+	return l.ip
+}
+
+func (s *session) SetID(id string) {
+	s.mu.Lock()
+	if s.state == closed || s.state == draining || id == "" {
+		s.mu.Unlock()
+		return
+	}
+	s.customID, s.wantID = true, id
+	inHub := s.state != preparing
+	s.mu.Unlock()
+	if inHub {
+		if old, _ := s.env.hub.rename(s, id, true); old != nil {
+			old.evict(s)
+		}
+	}
+}
+
+// evict closes a session whose id another one has taken.
+func (s *session) evict(by *session) {
+	s.leave(&CloseReason{SideLocal, fmt.Errorf("id taken by %s", addrText(by.RemoteAddr())), "closing"}, s.env.cfg.CloseTimeout)
+}
+
+func (s *session) currentLink() *link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.prep != nil {
+		return s.prep
+	}
+	return s.link
+}
+
+func (s *session) LocalAddr() net.Addr  { return s.currentLink().local }
+func (s *session) RemoteAddr() net.Addr { return s.currentLink().remote }
+func (s *session) Swap() *Swap          { return &s.swap }
+
+func (s *session) CloseNotify() <-chan struct{} { return s.closeNotify }
+
+func (s *session) Health() bool {
+	if s.cur.Load() != nil {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.state {
+	case ready, redialing:
+		return true
+	case broken:
+		return s.reason == nil && s.redialable()
+	}
+	return false
+}
+
+func (s *session) CloseReason() *CloseReason {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reason
+}
+
+func (s *session) SessionAge() time.Duration { return time.Duration(s.sessionAge.Load()) }
+func (s *session) ContextAge() time.Duration { return time.Duration(s.contextAge.Load()) }
+
+func (s *session) SetSessionAge(d time.Duration) {
+	s.sessionAge.Store(int64(max(d, 0)))
+	s.mu.Lock()
+	live := s.state == ready || s.state == redialing
+	s.mu.Unlock()
+	if live {
+		s.startAge()
+	}
+}
+
+// startAge counts the session's age from now.
+func (s *session) startAge() {
+	d := s.sessionAge.Load()
+	if d == 0 {
+		s.expireAt.Store(0)
+		return
+	}
+	at := s.env.sweeper.Now() + d
+	s.expireAt.Store(at)
+	s.env.sweeper.Touch(s, at)
+}
+
+func (s *session) SetContextAge(d time.Duration) { s.contextAge.Store(int64(max(d, 0))) }
+
+func (s *session) Queued() (messages, bytes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link != nil {
+		messages, bytes = s.link.sock.Queued()
+	}
+	return messages + len(s.waiting), bytes + s.waitBytes
+}
+
+func (s *session) ControlFD(f func(fd uintptr)) error {
+	s.mu.Lock()
+	l, st := s.link, s.state
+	if s.prep != nil {
+		l = s.prep
+	}
+	s.mu.Unlock()
+	if st == closed || st == redialing && l != s.prep {
+		return net.ErrClosed
+	}
+	return socket.ControlFD(l.conn, f)
+}
+
+// Close is documented at Session.
+func (s *session) Close() error {
+	switch s.leave(&CloseReason{SideLocal, errLocalClose, "closing"}, s.env.cfg.CloseTimeout) {
+	case ready, draining:
+	default:
+		return nil // nothing is under way that could be waited for
+	}
+	select {
+	case <-s.quiet:
+	case <-s.done:
+	}
+	return s.cutError()
+}
+
+// Drain is documented at Session.
+func (s *session) Drain(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		s.leave(&CloseReason{SideLocal, errLocalClose, "closing"}, 0)
+	} else if s.leave(&CloseReason{SideLocal, errLocalClose, "closing"}, -1) == closed {
+		return nil
+	}
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+		s.hurry(0)
+		<-s.done
+		if err := s.cutError(); err != nil {
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
+		return ctx.Err()
+	}
+	return s.cutError()
+}
+
+func (s *session) cutError() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cut == 0 {
+		return nil
+	}
+	return fmt.Errorf("tp: close session %s: %d calls cut off", s.idText(), s.cut)
+}
+
+func (s *session) idText() string { return *s.id.Load() }
+
+// leave begins the end of a session that is well, within limit (negative: no
+// limit yet), or shortens the limit of one that is leaving already. It returns
+// the state it found.
+func (s *session) leave(reason *CloseReason, limit time.Duration) state {
+	s.mu.Lock()
+	was := s.state
+	switch was {
+	case preparing:
+		if s.reason == nil {
+			s.reason = reason
+		}
+		l := s.prep
+		s.mu.Unlock()
+		if l != nil {
+			l.kill(reason.Side, reason.Cause, reason.Act)
+		}
+		return was
+	case ready:
+		s.startDraining(reason, limit)
+		s.mu.Unlock()
+		s.env.hub.drop(s)
+		return was
+	case broken, redialing:
+		if s.reason == nil {
+			s.reason = reason
+		}
+		stop, l := s.stopDial, s.prep
+		s.mu.Unlock()
+		if stop != nil {
+			stop()
+		}
+		if l != nil {
+			l.kill(reason.Side, reason.Cause, reason.Act)
+		}
+		return was
+	}
+	s.mu.Unlock()
+	if was == draining && limit >= 0 {
+		s.hurry(limit)
+	}
+	return was
+}
+
+// startDraining is called under mu in state ready.
+func (s *session) startDraining(reason *CloseReason, limit time.Duration) {
+	s.state, s.reason = draining, reason
+	s.leaving.Store(true)
+	s.cur.Store(nil)
+	close(s.closeNotify)
+	ctx, stop := context.WithCancelCause(context.Background())
+	s.stopDrain = stop
+	if limit >= 0 {
+		s.setBound(limit)
+	}
+	go s.drain(ctx, s.link)
+}
+
+// setBound is called under mu, while draining: the earliest bound rules.
+func (s *session) setBound(limit time.Duration) {
+	at := time.Now().Add(limit)
+	if s.bound != nil && s.boundAt.Before(at) {
+		return
+	}
+	stop := s.stopDrain
+	if s.bound != nil {
+		s.bound.Stop()
+	}
+	s.boundAt = at
+	if limit <= 0 {
+		s.bound = time.NewTimer(0)
+		stop(errCutOff)
+		return
+	}
+	s.bound = time.AfterFunc(limit, func() { stop(errCutOff) })
+}
+
+var errCutOff = errors.New("tp: time to close is over")
+
+func (s *session) hurry(limit time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == draining {
+		s.setBound(limit)
+	}
+}
+
+// becameIdle tells a leaving session that something was finished.
+func (s *session) becameIdle() {
+	if !s.leaving.Load() {
+		return
+	}
+	select {
+	case s.idle <- struct{}{}:
+	default:
+	}
+}
+
+// until waits for cond, which changes with becameIdle; false if ctx ends first.
+func (s *session) until(ctx context.Context, cond func() bool) bool {
+	for !cond() {
+		select {
+		case <-s.idle:
+		case <-ctx.Done():
+			return cond()
+		}
+	}
+	return true
+}
+
+// lingerTime is how long a closing side waits for the peer to hang up as well, so
+// that what the peer still sends does not reset the connection under the last
+// replies.
+const lingerTime = time.Second
+
+// drain waits for what is under way: pending calls, the batch, handlers; then it
+// closes the connection. It is the session's own goroutine, started once.
+func (s *session) drain(ctx context.Context, l *link) {
+	defer close(s.drained)
+	defer s.stopDrain(nil)
+	finished := s.until(ctx, func() bool { return s.pending.Len() == 0 })
+	if finished {
+		l.sock.Flush(socket.NoBlock)
+		l.sock.WaitFlushed(ctx)
+		close(s.quiet)
+		finished = s.until(ctx, func() bool { return s.running.Load() == 0 })
+		l.sock.Flush(socket.NoBlock)
+		l.sock.WaitFlushed(ctx)
+	} else {
+		defer close(s.quiet)
+	}
+	reason := s.CloseReason()
+	if !finished || ctx.Err() != nil {
+		l.cancelHandlers(reason)
+		n := s.failPending(reason)
+		s.mu.Lock()
+		s.cut = n
+		s.mu.Unlock()
+		l.conn.Close()
+		return
+	}
+	if c, ok := l.conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
+		t := time.NewTimer(lingerTime)
+		defer t.Stop()
+		select {
+		case <-l.over:
+		case <-ctx.Done():
+		case <-t.C:
+		}
+	}
+	l.conn.Close()
+}
+
+// failPending ends all pending calls with the reason; it returns their number.
+func (s *session) failPending(reason *CloseReason) int {
+	calls := s.pending.Drain()
+	for _, cmd := range calls {
+		cmd.settle(reason.rerror())
+	}
+	s.becameIdle()
+	return len(calls)
+}
+
+// run is the session's goroutine: it reads, and owns the end of each connection
+// and of the session.
+func (s *session) run(l *link) {
+	defer s.env.sessions.Done()
+	for l != nil {
+		err := s.serve(l)
+		close(l.over)
+		if s.settleLink(l, readReason(l, err)) {
+			l = s.redial()
+		} else {
+			l = nil
+		}
+	}
+	s.finish()
+}
+
+// settleLink cleans up after a connection that is not read any more. It reports
+// whether to redial.
+func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
+	s.mu.Lock()
+	clean := reason.Side == SideRemote
+	switch {
+	case s.state == draining:
+		s.mu.Unlock()
+	case clean && !s.redialable():
+		s.startDraining(reason, s.env.cfg.CloseTimeout)
+		s.mu.Unlock()
+		s.env.hub.drop(s)
+	default:
+		s.state = broken
+		s.cur.Store(nil)
+		again = s.redialable() && s.reason == nil
+		if !again {
+			s.leaving.Store(true)
+			if s.reason == nil {
+				s.reason = reason
+			}
+			close(s.closeNotify)
+			s.mu.Unlock()
+			s.env.hub.drop(s)
+		} else {
+			s.mu.Unlock()
+		}
+		l.conn.Close()
+		lost := l.sock.Stop(reason)
+		l.cancelHandlers(reason)
+		s.failPending(reason)
+		s.logEnd(l, reason, lost)
+		l.sock.Join()
+		l.sock.Release()
+		return again
+	}
+	// Draining: replies cannot come any more, but those of handlers may go out.
+	s.failPending(reason)
+	if !clean {
+		s.hurry(0)
+	}
+	<-s.drained
+	lost := l.sock.Stop(reason)
+	l.cancelHandlers(reason)
+	l.sock.Join()
+	l.sock.Release()
+	s.logEnd(l, s.CloseReason(), lost)
+	return false
+}
+
+func (s *session) logEnd(l *link, reason *CloseReason, lost int) {
+	level := DEBUG
+	if reason.Side == SideNetwork || lost > 0 {
+		level = INFO
+	}
+	s.log(level, 0, "connection over (network:%s, addr:%s, id:%s): %s: %v; %d messages not sent",
+		s.env.cfg.Network, l.ip, s.idText(), reason.Side, reason, lost)
+}
+
+// redialable is asked under mu.
+func (s *session) redialable() bool {
+	return s.plan != nil && s.env.cfg.RedialTimes != 0
+}
+
+// finish is the end of a session that was ready once.
+func (s *session) finish() {
+	s.leaving.Store(true)
+	s.mu.Lock()
+	if s.reason == nil {
+		s.reason = &CloseReason{SideLocal, errLocalClose, "closing"}
+	}
+	reason := s.reason
+	s.state = closed
+	waiting := s.waiting
+	s.waiting, s.waitBytes = nil, 0
+	select {
+	case <-s.closeNotify:
+	default:
+		close(s.closeNotify)
+	}
+	l := s.link
+	s.mu.Unlock()
+	s.env.hub.drop(s)
+	for _, w := range waiting {
+		w.fail(s, reason.rerror())
+	}
+	s.failPending(reason)
+	s.env.sweeper.Remove(s)
+	s.postDisconnect(l)
+	close(s.done)
+}
+
+// postDisconnect runs the hook of the plugins that had accepted, the last first.
+func (s *session) postDisconnect(l *link) {
+	for i := len(l.passed) - 1; i >= 0; i-- {
+		p, ok := l.passed[i].(PostDisconnectPlugin)
+		if !ok {
+			continue
+		}
+		if r := runHook[PostDisconnectPlugin, BaseSession](s.logger, false, p, PostDisconnectPlugin.PostDisconnect, s); r.HasError() {
+			s.Errorf("[PostDisconnectPlugin:%s] %s", p.Name(), r)
+		}
+	}
+}
+
+// Expire is called by the sweeper: pending calls, handlers, and the session may
+// have deadlines. It does not block.
+func (s *session) Expire(now int64) (next int64) {
+	next = s.pending.Expire(now, func(cmd *callCmd) {
+		cmd.settle(timeoutRerror())
+	})
+	next = earlier(next, s.expireWaiting(now))
+	s.mu.Lock()
+	l := s.link
+	s.mu.Unlock()
+	if l != nil {
+		next = earlier(next, l.expireHandlers(now))
+	}
+	if at := s.expireAt.Load(); at != 0 {
+		if at <= now {
+			s.expireAt.Store(0)
+			s.leave(&CloseReason{SideLocal, errSessionAge, "closing"}, s.env.cfg.CloseTimeout)
+		} else {
+			next = earlier(next, at)
+		}
+	}
+	s.becameIdle()
+	return next
+}
+
+// earlier returns the earlier of two deadlines, 0 being none.
+func earlier(a, b int64) int64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+func timeoutRerror() *Rerror {
+	return NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the call's deadline is over").WithCause(context.DeadlineExceeded)
+}

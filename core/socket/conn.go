@@ -1,0 +1,313 @@
+package socket
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/bufpool"
+	"github.com/teleport-go/teleport/core/internal/inbox"
+	"github.com/teleport-go/teleport/core/internal/outbox"
+)
+
+// inPlaceMax is the largest body that is encoded straight into the outgoing
+// batch, under its lock; larger ones are encoded beside it and handed over.
+const inPlaceMax = 16 << 10
+
+// FlushMode is a combination of hints for [Conn.Flush].
+type FlushMode = outbox.Mode
+
+const (
+	// Yield lets others append first: other messages are in flight.
+	Yield = outbox.Yield
+	// NoBlock says that this goroutine must not wait for the network.
+	NoBlock = outbox.NoBlock
+)
+
+// Options of a [Conn]. The zero value is usable.
+type Options struct {
+	Dialed       bool          // this side dialled
+	Limit        uint32        // largest frame, read or written; 0: the process-wide limit
+	Bound        int           // bytes that may wait to be written; 0: 4 MiB
+	WriteTimeout time.Duration // longest flush without progress; 0: 30 s
+	Fail         func(error)   // the connection cannot be written any more; called once, without a lock
+	Offend       func(error)   // the peer's memory for half-arrived frames is used up, mostly by this one
+	Memory       *inbox.Memory // that memory; may be nil
+}
+
+// Conn is a connection that speaks a protocol, as an engine sees it: messages
+// are appended to a batch by many goroutines and flushed together; one goroutine
+// reads. [Socket] is the simple view of it.
+type Conn struct {
+	conn  net.Conn
+	proto Proto
+	app   FrameAppender // proto, if it is one
+	in    *inbox.Reader
+	out   *outbox.Writer
+	opts  Options
+	limit atomic.Uint32
+	heard atomic.Bool // a frame has arrived
+	spoke atomic.Bool // a frame was accepted for sending
+
+	packMu sync.Mutex // one Pack at a time, for a proto that is no FrameAppender
+	frame  []byte     // guarded by packMu: the frame that Pack writes
+}
+
+// NewConn makes conn speak the protocol that pf makes.
+func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
+	c := &Conn{conn: conn, opts: o}
+	c.SetLimit(o.Limit)
+	c.in = inbox.New(conn, inbox.Config{Memory: o.Memory, Offend: o.Offend})
+	c.out = outbox.New(conn, outbox.Config{Bound: o.Bound, WriteTimeout: o.WriteTimeout, Fail: o.Fail})
+	c.setProto(pf)
+	return c
+}
+
+func (c *Conn) setProto(pf ProtoFunc) {
+	c.proto = pf(wire{c})
+	c.app, _ = c.proto.(FrameAppender)
+}
+
+// NetConn returns the connection below.
+func (c *Conn) NetConn() net.Conn { return c.conn }
+
+// Proto returns the protocol spoken.
+func (c *Conn) Proto() Proto { return c.proto }
+
+// SetLimit sets the largest frame from now on; 0 is the process-wide limit.
+func (c *Conn) SetLimit(limit uint32) {
+	if limit == 0 {
+		limit = MessageSizeLimit()
+	}
+	c.limit.Store(limit)
+}
+
+// Wait waits until something has arrived; while it does the connection holds no
+// read buffer. Only the reading goroutine calls it.
+func (c *Conn) Wait() error { return c.in.Wait() }
+
+// Buffered is the number of bytes that have arrived and were not read. Only the
+// reading goroutine calls it.
+func (c *Conn) Buffered() int { return c.in.Buffered() }
+
+// ReadInto reads one message. The body stays encoded unless m has a value to
+// decode into. Only the reading goroutine calls it. Errors are those of
+// Proto.Unpack; a panic of the Proto is an error too.
+func (c *Conn) ReadInto(m *Envelope) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("socket: protocol panicked while reading: %v", p)
+		}
+	}()
+	m.limit = c.limit.Load()
+	if err := c.proto.Unpack(m); err != nil {
+		return err
+	}
+	c.heard.Store(true)
+	if c.in.Owned() && len(m.raw) > 0 {
+		m.rawOwned = true
+	}
+	return nil
+}
+
+// PackError is a message that could not be made a frame: its codec, a filter or
+// the size limit refused it. Nothing was sent and the connection is as before.
+type PackError struct{ Err error }
+
+func (e *PackError) Error() string { return e.Err.Error() }
+func (e *PackError) Unwrap() error { return e.Err }
+
+// Enqueue appends the message to the outgoing batch. It waits for room until ctx
+// ends (nil: without end). Call Flush afterwards. Errors: a *PackError, ctx's
+// error, or what the connection died of. Safe for concurrent use.
+func (c *Conn) Enqueue(ctx context.Context, m *Envelope) error { return c.enqueue(ctx, m, false) }
+
+// EnqueueNow is Enqueue for the reading goroutine: it never waits for room and
+// may overshoot the bound up to twice; beyond that it fails.
+func (c *Conn) EnqueueNow(m *Envelope) error { return c.enqueue(nil, m, true) }
+
+func (c *Conn) enqueue(ctx context.Context, m *Envelope, now bool) error {
+	m.limit = c.limit.Load()
+	if c.app != nil && m.inPlace(inPlaceMax) {
+		var b []byte
+		var err error
+		if now {
+			b, err = c.out.BeginNow()
+		} else {
+			b, err = c.out.Begin(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		if err = c.appendFrame(b, m); err != nil {
+			return &PackError{err}
+		}
+		c.spoke.Store(true)
+		return nil
+	}
+	frame, err := c.packFrame(m)
+	if err != nil {
+		bufpool.Put(frame)
+		return &PackError{err}
+	}
+	if now {
+		err = c.out.SendNow(frame)
+	} else {
+		err = c.out.Send(ctx, frame)
+	}
+	if err == nil {
+		c.spoke.Store(true)
+	}
+	return err
+}
+
+// appendFrame packs m behind b under the batch's lock, and gives the lock back.
+func (c *Conn) appendFrame(b []byte, m *Envelope) (err error) {
+	committed := false
+	defer func() {
+		if committed {
+			return
+		}
+		c.out.Abort()
+		if p := recover(); p != nil {
+			err = fmt.Errorf("socket: packing panicked: %v", p)
+		}
+	}()
+	b, err = c.app.AppendFrame(b, m)
+	if err != nil {
+		return err
+	}
+	committed = true
+	c.out.Commit(b)
+	return nil
+}
+
+// packFrame packs m into a buffer of its own, beside the batch.
+func (c *Conn) packFrame(m *Envelope) (frame []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("socket: packing panicked: %v", p)
+		}
+	}()
+	if c.app != nil {
+		return c.app.AppendFrame(bufpool.Get(c.guess(m)), m)
+	}
+	// The user's codec must not run under packMu: it might send a message.
+	body, err := m.Encode(bufpool.Get(c.guess(m)))
+	defer bufpool.Put(body)
+	if err != nil {
+		return nil, err
+	}
+	c.packMu.Lock()
+	defer c.packMu.Unlock()
+	c.frame = bufpool.Get(len(body) + 512)
+	defer func() { c.frame = nil }()
+	err = c.proto.Pack(m)
+	m.encoded, m.raw = false, nil // body goes back to the pool
+	return c.frame, err
+}
+
+// guess is about the room that the frame of m takes.
+func (c *Conn) guess(m *Envelope) int {
+	n := 512 + len(m.method)
+	switch b := m.body.(type) {
+	case []byte:
+		n += len(b)
+	case *[]byte:
+		if b != nil {
+			n += len(*b)
+		}
+	case string:
+		n += len(b)
+	}
+	if m.encoded {
+		n += len(m.raw)
+	}
+	return n
+}
+
+// Flush makes sure that what was enqueued gets written. mode is a combination
+// of Yield and NoBlock.
+func (c *Conn) Flush(mode FlushMode) { c.out.Flush(mode) }
+
+// Queued returns what was accepted and is not yet written.
+func (c *Conn) Queued() (messages, bytes int) { return c.out.Queued() }
+
+// WaitFlushed waits until all that was enqueued before is written, until ctx
+// ends or the connection dies.
+func (c *Conn) WaitFlushed(ctx context.Context) error { return c.out.Wait(ctx) }
+
+// Stop refuses further messages with err and drops those not yet written; lost
+// is their number. It does not close the connection below.
+func (c *Conn) Stop(err error) (lost int) { return c.out.Close(err) }
+
+// Join waits for the end of a flush under way, after Stop and after the
+// connection below was closed.
+func (c *Conn) Join() { c.out.Join() }
+
+// Release gives the read buffer back; for the reading goroutine, at its end.
+func (c *Conn) Release() { c.in.Close() }
+
+// Heard reports whether a frame has ever arrived.
+func (c *Conn) Heard() bool { return c.heard.Load() }
+
+// Hint returns the protocol's guess why the peer hung up before a single frame,
+// "" if something has arrived or nothing was said.
+func (c *Conn) Hint() string {
+	if c.heard.Load() || !c.spoke.Load() {
+		return ""
+	}
+	if h, ok := c.proto.(Hinter); ok {
+		return h.Hint()
+	}
+	return ""
+}
+
+// Rest takes the bytes that have arrived and were not read, to hand them to
+// another connection.
+func (c *Conn) Rest() []byte { return c.in.Rest() }
+
+// wire is what a Proto reads from and writes to.
+type wire struct{ c *Conn }
+
+var (
+	_ PeekReader   = wire{}
+	_ BufferWriter = wire{}
+	_ Sider        = wire{}
+)
+
+func (w wire) Read(p []byte) (int, error) { return w.c.in.Read(p) }
+func (w wire) Peek(n int) ([]byte, error) { return w.c.in.Peek(n) }
+func (w wire) Discard(n int) (int, error) { return w.c.in.Discard(n) }
+func (w wire) Buffered() int              { return w.c.in.Buffered() }
+func (w wire) Dialed() bool               { return w.c.opts.Dialed }
+
+// Write appends to the frame of the Pack under way.
+func (w wire) Write(p []byte) (int, error) {
+	f := w.c.frame
+	if f == nil {
+		return 0, fmt.Errorf("socket: write outside of Pack: %w", io.ErrClosedPipe)
+	}
+	if len(f)+len(p) <= cap(f) && len(p) > 0 && &p[0] == &f[:len(f)+1][len(f)] {
+		w.c.frame = f[:len(f)+len(p)] // it came from AvailableBuffer
+		return len(p), nil
+	}
+	w.c.frame = append(f, p...)
+	return len(p), nil
+}
+
+// AvailableBuffer returns an empty slice with room for at least 4 KiB.
+func (w wire) AvailableBuffer() []byte {
+	f := w.c.frame
+	if cap(f)-len(f) < 4<<10 {
+		g := bufpool.Get(2*len(f) + 4<<10)
+		g = append(g, f...)
+		bufpool.Put(f)
+		w.c.frame, f = g, g
+	}
+	return f[len(f):]
+}

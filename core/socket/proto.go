@@ -1,0 +1,111 @@
+package socket
+
+import (
+	"errors"
+	"io"
+
+	"github.com/teleport-go/teleport/core/internal/registry"
+)
+
+// Proto turns messages into frames and back, for one connection.
+type Proto interface {
+	// Version returns the protocol's id and name.
+	Version() (byte, string)
+	// Pack writes the frame of the message, with one Write. It calls
+	// m.SetSize with the frame's length first, and leaves no byte behind when
+	// it fails. A connection runs one Pack at a time; it may run beside Unpack.
+	Pack(m Message) error
+	// Unpack reads one frame into the message. It calls m.SetSize with the
+	// frame's length before it takes memory for it, and hands the body over
+	// with m.UnmarshalBody, not decoded. A connection runs one at a time.
+	//
+	// An error means that the place where the next frame begins is not known
+	// any more, so the connection is closed – unless it wraps [ErrBadMessage]:
+	// then the whole frame has been read and no message can be made of it (an
+	// unknown filter, a failed check, a field over the frame's end); it is
+	// dropped and the connection goes on. io.EOF means a clean end between two
+	// frames.
+	Unpack(m Message) error
+}
+
+// FrameAppender is a Proto that can write the frame into a buffer it is given,
+// on any goroutine and on several at once. A connection then packs messages with
+// pipes or large bodies side by side, and small ones straight into the outgoing
+// batch. On an error it returns dst as it was.
+type FrameAppender interface {
+	Proto
+	AppendFrame(dst []byte, m Message) ([]byte, error)
+}
+
+// ProtoFunc makes the Proto of a connection.
+//
+// The io.ReadWriter that a connection of ours gives has more to offer than its
+// two methods; a Proto asks for [PeekReader], [BufferWriter] and [Sider] by type
+// assertion, and works without them as well. What is written to it goes to
+// the outgoing batch, never to the network by itself.
+type ProtoFunc func(io.ReadWriter) Proto
+
+// IOWithReadBuffer is an older name of what a ProtoFunc is given.
+type IOWithReadBuffer = io.ReadWriter
+
+// PeekReader lets Unpack look at a whole frame in place. Peek returns n bytes
+// without taking them, valid until the next call; fewer only with an error
+// (io.EOF when there is none, io.ErrUnexpectedEOF when cut). n may be as large
+// as a frame: memory grows with what arrives.
+type PeekReader interface {
+	io.Reader
+	Peek(n int) ([]byte, error)
+	Discard(n int) (int, error)
+	Buffered() int
+}
+
+// BufferWriter lets Pack append to memory that Write will recognise as its own.
+type BufferWriter interface {
+	io.Writer
+	AvailableBuffer() []byte
+}
+
+// Sider tells which side of the connection this is. A protocol with dialects
+// speaks what it was told to on a dialled connection, and listens first on an
+// accepted one.
+type Sider interface {
+	Dialed() bool
+}
+
+// Hinter is a Proto that knows a likely reason why the peer hung up before it
+// ever sent a frame; "" for none.
+type Hinter interface {
+	Hint() string
+}
+
+// Protocol is a protocol under the name by which a configuration chooses it.
+type Protocol struct {
+	Name string
+	New  ProtoFunc
+	// Recognise looks at the first bytes of a connection: match says whether
+	// they begin a frame of this protocol. If that cannot be told yet, need is
+	// how many bytes it takes; 0 means that match is the answer. It may be nil.
+	Recognise func(prefix []byte) (match bool, need int)
+}
+
+// ErrUnsupportedProto is in every error of a look-up that found no protocol.
+var ErrUnsupportedProto = errors.New("unsupported protocol")
+
+const protoPath = "github.com/teleport-go/teleport/protos/"
+
+var protocols = registry.NewNames[Protocol]("protocol", ErrUnsupportedProto,
+	registry.Known{Name: "raw", Import: protoPath + "rawproto"},
+	registry.Known{Name: "json", Import: protoPath + "jsonproto"},
+	registry.Known{Name: "protobuf", Import: protoPath + "pbproto"},
+	registry.Known{Name: "thrift-binary", Import: protoPath + "thriftproto"},
+	registry.Known{Name: "thrift-struct", Import: protoPath + "thriftproto"},
+	registry.Known{Name: "http", Import: protoPath + "httproto"},
+)
+
+// RegisterProto makes a protocol known by its name; for init. It panics if the
+// name is taken.
+func RegisterProto(p Protocol) { protocols.Register(p.Name, p) }
+
+// LookupProto returns the protocol of that name. The error names the import that
+// is missing.
+func LookupProto(name string) (Protocol, error) { return protocols.Get(name) }

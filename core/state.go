@@ -1,0 +1,110 @@
+package tp
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// state is where a session is in its life:
+//
+//	             hook refused, connection lost, time-out
+//	preparing ───────────────────────────────────────────────► closed
+//	    │ all hooks passed                                        ▲
+//	    ▼           Close, Drain, age, id taken, clean EOF        │
+//	  ready ───────────────────────────────────► draining ────────┤
+//	  ▲   │ error (EOF too, if it redials)                        │
+//	  │   ▼            not redialable                             │
+//	  │ broken ───────────────────────────────────────────────────┤
+//	  │   │ redialable                                            │
+//	  │   ▼            attempts used up, Close, 401, 403          │
+//	  └ redialing ────────────────────────────────────────────────┘
+//
+// One mutex guards the state, the link (whose epoch numbers the connections) and
+// the close reason. No hook, no user code and no I/O runs under it. The goroutine
+// that reads owns the session's end: it alone leads into broken, redialing and
+// closed.
+type state uint8
+
+const (
+	preparing state = iota // hooks of the connection run; in nobody's list
+	ready                  // calls go out, the reader runs
+	draining               // no new calls; what is under way may finish
+	broken                 // the connection has failed; cleaning up
+	redialing              // a new connection is on its way; calls wait
+	closed                 // for ever
+)
+
+func (s state) String() string {
+	return [...]string{"preparing", "ready", "draining", "broken", "redialing", "closed"}[s]
+}
+
+// Side is who ended a connection.
+type Side string
+
+// The sides of a CloseReason.
+const (
+	SideLocal   Side = "local"   // this end: Close, an age, a rule the peer has broken
+	SideRemote  Side = "remote"  // the peer has hung up between two messages
+	SideNetwork Side = "network" // the connection failed
+)
+
+// CloseReason says why a session, or one connection of it, ended.
+type CloseReason struct {
+	Side  Side
+	Cause error
+	Act   string // what was being done: "reading", "writing", "closing"…
+}
+
+// Error makes a CloseReason usable as the cause of a context.
+func (r *CloseReason) Error() string { return r.String() }
+
+// Unwrap returns the cause.
+func (r *CloseReason) Unwrap() error { return r.Cause }
+
+// String is the reason in a few words.
+func (r *CloseReason) String() string {
+	switch {
+	case r == nil:
+		return "<nil>"
+	case r.Side == SideNetwork:
+		return fmt.Sprintf("network: %v while %s", r.Cause, r.Act)
+	}
+	return r.Cause.Error()
+}
+
+// rerror is the 102 that calls get.
+func (r *CloseReason) rerror() *Rerror {
+	return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), r.String()).WithCause(r)
+}
+
+var (
+	errLocalClose  = errors.New("closed by this side")
+	errRemoteClose = errors.New("closed by peer")
+	errSessionAge  = errors.New("session age")
+	errDraining    = errors.New("draining")
+)
+
+// readReason says why reading has ended with err.
+func readReason(l *link, err error) *CloseReason {
+	if r := l.killed.Load(); r != nil {
+		return r // somebody closed the connection on purpose, and said why
+	}
+	if err == io.EOF {
+		if hint := l.sock.Hint(); hint != "" {
+			return &CloseReason{SideRemote, fmt.Errorf("%w: %s", errRemoteClose, hint), "reading"}
+		}
+		return &CloseReason{SideRemote, errRemoteClose, "reading"}
+	}
+	var bad *frameError
+	if errors.As(err, &bad) {
+		return &CloseReason{SideLocal, bad.err, "reading a frame"}
+	}
+	return &CloseReason{SideNetwork, err, "reading"}
+}
+
+// frameError is a frame that cannot be read; the place of the next one is lost.
+type frameError struct{ err error }
+
+func (e *frameError) Error() string { return e.err.Error() }
+func (e *frameError) Unwrap() error { return e.err }
