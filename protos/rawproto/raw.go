@@ -56,10 +56,11 @@ func NewRawProtoFunc(dialect ...Dialect) socket.ProtoFunc {
 		if p.dialed {
 			p.reads = named
 		}
-		if named == 0 {
-			named = Seed
+		speaks := named
+		if speaks == 0 {
+			speaks = Seed
 		}
-		p.speaks.Store(uint32(named))
+		p.speaks.Store(uint32(speaks))
 		return p
 	}
 }
