@@ -3,7 +3,10 @@
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
-modules=($(dirs all))
+modules=()
+for dir in $(dirs all); do
+	[[ ! -d $dir ]] || modules+=("$dir") # that one is missing is told elsewhere
+done
 if [[ ${1-} == -w ]]; then
 	gofmt -w "${modules[@]}"
 	exit

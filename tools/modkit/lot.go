@@ -62,6 +62,7 @@ func (m *module) siblings() []string {
 type lot struct {
 	root    string
 	modules []*module
+	missing []error // listed modules with a workspace of their own that are not there; work tells of them
 }
 
 func (l *lot) get(dir string) *module {
@@ -165,11 +166,18 @@ func loadLot(root string) (*lot, error) {
 	if l.modules, err = parseModules(f); err != nil {
 		return nil, fmt.Errorf("modkit: %s: %w", modulesFile, err)
 	}
+	var there []*module
 	for _, m := range l.modules {
-		if err := l.readMod(m); err != nil {
+		switch err := l.readMod(m); {
+		case err == nil:
+			there = append(there, m)
+		case m.Kind == own && errors.Is(err, fs.ErrNotExist): // it stands alone, so nothing else need stop
+			l.missing = append(l.missing, err)
+		default:
 			return nil, err
 		}
 	}
+	l.modules = there
 	return l, l.checkListed()
 }
 

@@ -125,6 +125,7 @@ func TestLoadLot(t *testing.T) {
 	}{
 		{"whole", small(), ""},
 		{"listed, not there", with(small(), modulesFile, small()[modulesFile]+"codecs/x yes\n"), "codecs/x is in ci/modules.txt"},
+		{"own, not there", with(small(), modulesFile, small()[modulesFile]+"tools/x own\n"), ""},
 		{"there, not listed", with(small(), "codecs/x/go.mod", gomod("codecs/x")), "codecs/x/go.mod is not in ci/modules.txt"},
 		{"at the root", with(small(), "go.mod", "module x\n"), "go.mod at the root"},
 		{"path of another", with(small(), "xfers/gzip/go.mod", gomod("xfers/zip")), "module path is not"},

@@ -24,7 +24,7 @@ func (c *workCmd) Run(s *shop) error {
 	if err != nil {
 		return err
 	}
-	var stale []error
+	stale := l.missing
 	for _, f := range files {
 		name := filepath.Join(l.root, filepath.FromSlash(f.name))
 		old, err := os.ReadFile(name)

@@ -76,6 +76,11 @@ func TestWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantErr(t, check.Run(s), "- go 1.25.3\n+ go 1.26")
+
+	if err := os.Remove(filepath.Join(s.root, "tools/interop/go.mod")); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, (&workCmd{}).Run(s), "tools/interop is in "+modulesFile)
 }
 
 func TestRelative(t *testing.T) {
