@@ -197,8 +197,8 @@ func (l *lot) readMod(m *module) error {
 		return fmt.Errorf("modkit: %s/go.mod has no go line", m.Dir)
 	}
 	for _, dir := range m.siblings() {
-		if l.get(dir) == nil {
-			return fmt.Errorf("modkit: %s/go.mod requires %s, which is not in %s", m.Dir, dir, modulesFile)
+		if s := l.get(dir); s == nil || s.Kind == own {
+			return fmt.Errorf("modkit: %s/go.mod requires %s, which is not in %s or not in the workspace", m.Dir, dir, modulesFile)
 		}
 	}
 	return nil

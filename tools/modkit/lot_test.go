@@ -131,6 +131,7 @@ func TestLoadLot(t *testing.T) {
 		{"path of another", with(small(), "xfers/gzip/go.mod", gomod("xfers/zip")), "module path is not"},
 		{"no go line", with(small(), "core/go.mod", "module "+prefix+"core\n"), "no go line"},
 		{"unknown sibling", with(small(), "xfers/gzip/go.mod", gomod("xfers/gzip", "codecs/x v0.1.0")), "requires codecs/x, which is not in"},
+		{"requires one outside the workspace", with(small(), "xfers/gzip/go.mod", gomod("xfers/gzip", "tools/interop v0.1.0")), "not in the workspace"},
 		{"broken go.mod", with(small(), "core/go.mod", "nonsense here\n"), "core/go.mod"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
