@@ -29,10 +29,12 @@ const cutOffTime = time.Second
 // the process is shutting down the signals have their usual effect again, so a
 // second Ctrl-C ends it at once. GraceSignal returns only if the process does
 // not end: after a Shutdown that somebody else has called.
-func GraceSignal() {
-	c := make(chan os.Signal, 4)
+func GraceSignal() { graceful.signals(notifySignals()) }
+
+func notifySignals() (c chan os.Signal, stop func()) {
+	c = make(chan os.Signal, 4)
 	signal.Notify(c, slices.Concat(shutdownSignals, rebootSignals)...)
-	graceful.signals(c, func() { signal.Stop(c) })
+	return c, func() { signal.Stop(c) }
 }
 
 // SetShutdown sets what Shutdown and Reboot do, for all calls from now on.

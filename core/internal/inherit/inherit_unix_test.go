@@ -124,6 +124,7 @@ func startServer(t *testing.T, timeout string) *server {
 	s.cmd = exec.Command(os.Args[0], "-test.run=^$")
 	s.cmd.Env = append(os.Environ(), serverDir+"="+s.dir)
 	s.cmd.Stderr = os.Stderr
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // of all that take its place, too
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +132,8 @@ func startServer(t *testing.T, timeout string) *server {
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { // ends when the last of the processes has
+	t.Cleanup(func() { _ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) }) // who is left after a failure
+	go func() {                                                                 // ends when the last of the processes has
 		defer close(s.lines)
 		for in := bufio.NewScanner(out); in.Scan(); {
 			s.lines <- in.Text()
