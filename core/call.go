@@ -52,9 +52,6 @@ var (
 
 var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// wakes are channels of capacity 1 for callers that wait; the user never sees one.
-var wakes = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
-
 func (s *session) Call(serviceMethod string, arg, result any, setting ...MessageSetting) CallCmd {
 	cmd := &callCmd{logger: s.logger, sess: s, result: result}
 	cmd.call(serviceMethod, arg, setting)
@@ -64,7 +61,10 @@ func (s *session) Call(serviceMethod string, arg, result any, setting ...Message
 // call launches and waits. Only the goroutine that runs it finishes the command.
 func (cmd *callCmd) call(serviceMethod string, arg any, setting []MessageSetting) {
 	s := cmd.sess
-	wake := wakes.Get().(chan struct{})
+	wake, ok := s.env.wakes.Get().(chan struct{})
+	if !ok {
+		wake = make(chan struct{}, 1)
+	}
 	cmd.wake = wake
 	if cmd.prepare(serviceMethod, arg, setting) {
 		s.launch(cmd)
@@ -84,7 +84,7 @@ func (cmd *callCmd) call(serviceMethod string, arg any, setting []MessageSetting
 		<-wake
 	}
 	cmd.wake = nil
-	wakes.Put(wake)
+	s.env.wakes.Put(wake)
 	cmd.complete()
 }
 

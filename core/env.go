@@ -21,6 +21,11 @@ type env struct {
 	sweeper *sweep.Sweeper
 	memory  *inbox.Memory
 
+	// wakes are channels of capacity 1 for callers that wait; the user never sees
+	// one. They are the peer's own because a channel must not leave the bubble of
+	// testing/synctest that it was made in.
+	wakes sync.Pool
+
 	sessions sync.WaitGroup // every session's goroutine
 }
 
