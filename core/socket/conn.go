@@ -53,6 +53,8 @@ type Conn struct {
 	heard atomic.Bool // a frame has arrived
 	spoke atomic.Bool // a frame was accepted for sending
 
+	peeked []byte // the last Peek; the reading goroutine's
+
 	packMu sync.Mutex // one Pack at a time, for a proto that is no FrameAppender
 	frame  []byte     // guarded by packMu: the frame that Pack writes
 }
@@ -108,10 +110,17 @@ func (c *Conn) ReadInto(m *Envelope) (err error) {
 		return err
 	}
 	c.heard.Store(true)
-	if c.in.Owned() && len(m.raw) > 0 {
-		m.rawOwned = true
+	if c.in.Owned() && sameEnd(m.raw, c.peeked) {
+		m.rawOwned = true // the frame is nobody else's, and the body a part of it
 	}
+	c.peeked = nil
 	return nil
+}
+
+// sameEnd tells whether two slices lie in the same memory: whether their
+// capacities end with the same byte.
+func sameEnd(a, b []byte) bool {
+	return cap(a) > 0 && cap(b) > 0 && &a[:cap(a)][cap(a)-1] == &b[:cap(b)][cap(b)-1]
 }
 
 // PackError is a message that could not be made a frame: its codec, a filter or
@@ -281,10 +290,15 @@ var (
 )
 
 func (w wire) Read(p []byte) (int, error) { return w.c.in.Read(p) }
-func (w wire) Peek(n int) ([]byte, error) { return w.c.in.Peek(n) }
 func (w wire) Discard(n int) (int, error) { return w.c.in.Discard(n) }
 func (w wire) Buffered() int              { return w.c.in.Buffered() }
 func (w wire) Dialed() bool               { return w.c.opts.Dialed }
+
+func (w wire) Peek(n int) ([]byte, error) {
+	b, err := w.c.in.Peek(n)
+	w.c.peeked = b
+	return b, err
+}
 
 // Write appends to the frame of the Pack under way.
 func (w wire) Write(p []byte) (int, error) {
