@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	tp "github.com/teleport-go/teleport/core"
+)
+
+// cable is a plugin that keeps hold of the connection, so that it can be cut.
+type cable struct {
+	mu    sync.Mutex // guards conn
+	conn  net.Conn
+	plugs atomic.Int32 // connections made so far
+}
+
+var _ tp.PostDialPlugin = (*cable)(nil)
+
+func (c *cable) Name() string { return "cable" }
+
+// PostDial runs on redialled connections too.
+func (c *cable) PostDial(s tp.PreSession) *tp.Rerror {
+	s.ModifySocket(func(conn net.Conn) (net.Conn, tp.ProtoFunc) {
+		c.mu.Lock()
+		c.conn = conn
+		c.mu.Unlock()
+		return nil, nil // changes nothing
+	})
+	c.plugs.Add(1)
+	return nil
+}
+
+// cut resets the connection, in the middle of whatever is on it.
+func (c *cable) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t, ok := c.conn.(*net.TCPConn); ok {
+		t.SetLinger(0)
+	}
+	c.conn.Close()
+}
+
+const cuts = 3
+
+// breakAndMend cuts the connection while callers are at work, and waits for the
+// session to mend itself.
+func (d *demo) breakAndMend(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	d.heading("A broken connection, under load")
+	const callers = 8
+	var ok, lost atomic.Int64
+	failed := make(chan error, callers)
+	working, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for working.Err() == nil {
+				_, err := tp.Invoke[int](ctx, d.sess, "/math/add", []int{1, 2})
+				switch {
+				case err == nil:
+					ok.Add(1)
+				case errors.Is(err, tp.ErrConnClosed): // it was under way when the cable was cut
+					lost.Add(1)
+				default:
+					failed <- err
+					return
+				}
+			}
+		})
+	}
+	err := d.cutCables(ctx, &ok)
+	stop()
+	wg.Wait()
+	select {
+	case err = <-failed:
+	default:
+	}
+	if err != nil {
+		return err
+	}
+	d.say("client", "%d callers went on: %d calls answered, %d were under way at a cut and got %q;", callers, ok.Load(), lost.Load(), tp.CodeText(tp.CodeConnClosed))
+	d.say("client", "a call that may have run is never sent twice: to try again is the caller's choice")
+	d.shown = append(d.shown, [2]string{"reconnect", fmt.Sprintf("%d cuts, %d calls answered, %d failed with 102, the same session throughout", cuts, ok.Load(), lost.Load())})
+	return nil
+}
+
+func (d *demo) cutCables(ctx context.Context, ok *atomic.Int64) error {
+	for n := range cuts {
+		if err := waitFor(ctx, func() bool { return ok.Load() > int64(n+1)*100 }); err != nil {
+			return fmt.Errorf("calls before cut %d: %w", n+1, err)
+		}
+		plugs, before, start := d.cable.plugs.Load(), d.sess.LocalAddr(), time.Now()
+		d.cable.cut()
+		if err := waitFor(ctx, func() bool { return d.cable.plugs.Load() > plugs }); err != nil {
+			return fmt.Errorf("redial after cut %d: %w", n+1, err)
+		}
+		took := time.Since(start)
+		answered := ok.Load()
+		if err := waitFor(ctx, func() bool { return ok.Load() > answered }); err != nil {
+			return fmt.Errorf("calls after cut %d: %w", n+1, err)
+		}
+		d.say("client", "cut %d: %s reset; redialled after %v from %s", n+1, before, round(took), d.sess.LocalAddr())
+	}
+	return nil
+}
+
+// waitFor looks every millisecond.
+func waitFor(ctx context.Context, cond func() bool) error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
