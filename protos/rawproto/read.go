@@ -61,7 +61,7 @@ func (p *rawProto) unpackCopy(m socket.Message) error {
 	if len(frame) > ownFrom {
 		p.frame = nil
 	}
-	if err = p.decode(frame, m); err == nil && p.frame == nil {
+	if err = p.decode(frame, m); err == nil && p.frame == nil && m.XferPipe().Len() == 0 {
 		own(m)
 	}
 	return err
@@ -137,9 +137,7 @@ func (p *rawProto) decode(frame []byte, m socket.Message) error {
 			return bad("pipe", "", err)
 		}
 		payload, p.plain = plain, plain
-		// A large frame may belong to the message already, which then takes
-		// the body for its own wherever it lies.
-		if passOn = max(cap(plain), len(frame)) > ownFrom; passOn {
+		if passOn = cap(plain) > ownFrom; passOn {
 			p.plain = nil
 		}
 	}
