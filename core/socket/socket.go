@@ -149,7 +149,11 @@ func (s *plainSocket) WriteMessage(m Message) error {
 	if err := c.Enqueue(ctx, m.envelope()); err != nil {
 		return s.why(err)
 	}
-	c.Flush(0)
+	if ctx.Done() != nil {
+		c.Flush(NoBlock) // this goroutine has to be back when the context ends
+	} else {
+		c.Flush(0)
+	}
 	return s.why(c.WaitFlushed(ctx))
 }
 
