@@ -131,6 +131,8 @@ func (t Tuning) Apply(conn net.Conn) {
 		c.SetKeepAlive(*t.KeepAlive)
 	}
 	if t.KeepAlivePeriod > 0 && (t.KeepAlive == nil || *t.KeepAlive) {
-		c.SetKeepAlivePeriod(t.KeepAlivePeriod)
+		c.SetKeepAliveConfig(net.KeepAliveConfig{
+			Enable: true, Idle: t.KeepAlivePeriod, Interval: t.KeepAlivePeriod, Count: -1,
+		})
 	}
 }
