@@ -411,6 +411,7 @@ func (m *Envelope) UnmarshalBody(b []byte) error {
 	if m.body == nil && m.newBody != nil {
 		m.body = m.newBody(m)
 		if m.body == nil {
+			m.DropRaw()
 			return nil // nobody wants it
 		}
 	}

@@ -213,7 +213,9 @@ func TestUnmarshalBody(t *testing.T) {
 		}
 	})
 	t.Run("nobody wants it", func(t *testing.T) {
-		m := socket.NewMessage(socket.WithBodyCodec(200), socket.WithNewBody(func(socket.Header) any { return nil }))
+		m := socket.NewMessage(socket.WithBodyCodec(200))
+		m.UnmarshalBody([]byte("of the message before"))
+		m.SetNewBody(func(socket.Header) any { return nil })
 		if err := m.UnmarshalBody([]byte("hi")); err != nil || m.Body() != nil || len(m.RawBody()) != 0 {
 			t.Errorf("UnmarshalBody: %v, body %v, raw %q", err, m.Body(), m.RawBody())
 		}
