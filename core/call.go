@@ -257,9 +257,8 @@ func contextRerror(ctx context.Context) *Rerror {
 
 // writeRerror makes the caller's error of what Enqueue said.
 func writeRerror(ctx context.Context, err error) *Rerror {
-	var pack *socket.PackError
 	switch {
-	case errors.As(err, &pack):
+	case isPackError(err):
 		return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()).WithCause(err)
 	case ctx != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return contextRerror(ctx)

@@ -32,7 +32,6 @@ type handlerCtx struct {
 	undone  bool      // the argument is to be decoded on the handler's goroutine
 	release freer
 	answer  atomic.Uint32 // who answers: answerOpen, answerHandler, answerSweep
-	run     func()        // c.handle, made once: a go statement needs no closure
 
 	// Guarded by link.mu.
 	listed     bool
@@ -65,7 +64,6 @@ func getCtx(l *link) *handlerCtx {
 	c, _ := ctxPool.Get().(*handlerCtx)
 	if c == nil {
 		c = new(handlerCtx)
-		c.run = c.handle
 	}
 	s := l.sess
 	c.logger, c.sess, c.link = s.logger, s, l

@@ -5,6 +5,7 @@ import (
 
 	"github.com/teleport-go/teleport/core/internal/inbox"
 	"github.com/teleport-go/teleport/core/internal/sweep"
+	"github.com/teleport-go/teleport/core/internal/workers"
 )
 
 // env is what all sessions of a peer share. Nothing in it is replaced once the
@@ -19,6 +20,7 @@ type env struct {
 	router  *router
 	hub     *hub
 	sweeper *sweep.Sweeper
+	workers *workers.Pool[*handlerCtx]
 	memory  *inbox.Memory
 
 	// wakes are channels of capacity 1 for callers that wait; the user never sees

@@ -12,6 +12,7 @@ import (
 
 	"github.com/teleport-go/teleport/core/internal/inbox"
 	"github.com/teleport-go/teleport/core/internal/sweep"
+	"github.com/teleport-go/teleport/core/internal/workers"
 )
 
 // peer implements Peer.
@@ -74,6 +75,7 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 		router: newRouter(cfg.Mapper, log), hub: newHub(),
 		sweeper: sweep.New(), memory: inbox.NewMemory(cfg.ReadMemory),
 	}
+	p.env.workers = workers.New(p.env.sweeper, (*handlerCtx).handle)
 	p.cfg = &p.env.cfg
 	p.group = &group{router: p.env.router, plugins: plugins}
 	p.group.root = p.group
@@ -210,6 +212,7 @@ func (p *peer) shutdown(ctx context.Context) error {
 	if err := p.join(); err != nil {
 		errs = append(errs, err)
 	} else {
+		p.env.workers.Close()
 		p.env.sweeper.Close()
 	}
 	return errors.Join(errs...)

@@ -119,7 +119,7 @@ func (s *session) handleRequest(c *handlerCtx) (taken bool) {
 		c.rerr = r
 		if call && len(c.hooks.preWriteReply)+len(c.hooks.postWriteReply) > 0 {
 			c.in.DropRaw()
-			go c.run() // these hooks may block
+			s.env.workers.Go(s.shard, c) // these hooks may block
 			return true
 		}
 		c.refuse(r)
@@ -129,7 +129,7 @@ func (s *session) handleRequest(c *handlerCtx) (taken bool) {
 	if c.handler.ordered {
 		s.enqueueOrdered(c)
 	} else {
-		go c.run()
+		s.env.workers.Go(s.shard, c)
 	}
 	return true
 }
@@ -368,8 +368,7 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 		}
 	}
 	err := c.enqueue(now)
-	var pack *socket.PackError
-	if errors.As(err, &pack) {
+	if err != nil && isPackError(err) {
 		// The reply cannot be sent as it is; that is an answer too.
 		r = NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), err.Error())
 		c.rerr = r
@@ -405,13 +404,18 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 func (c *handlerCtx) enqueue(now bool) error {
 	if now {
 		err := c.link.sock.EnqueueNow(&c.out)
-		var pack *socket.PackError
-		if err != nil && !errors.As(err, &pack) {
+		if err != nil && !isPackError(err) {
 			c.link.kill(SideNetwork, err, "writing")
 		}
 		return err
 	}
 	return c.link.sock.Enqueue(nil, &c.out)
+}
+
+// isPackError reports whether the message, not the connection, is to blame.
+func isPackError(err error) bool {
+	var pack *socket.PackError
+	return errors.As(err, &pack)
 }
 
 // handleReply finishes the call that waits for this reply. The caller's context

@@ -18,8 +18,9 @@ import (
 type session struct {
 	logger
 	sweep.Handle
-	env  *env
-	plan *dialPlan // how it was dialled; nil if it was accepted
+	env   *env
+	plan  *dialPlan // how it was dialled; nil if it was accepted
+	shard int       // of the workers
 
 	pending pending.Table[*callCmd]
 	cur     atomic.Pointer[link] // where calls go out; nil unless ready
@@ -64,7 +65,7 @@ var (
 
 func newSession(e *env, plan *dialPlan) *session {
 	s := &session{
-		logger: e.log, env: e, plan: plan,
+		logger: e.log, env: e, plan: plan, shard: e.workers.Shard(),
 		idle:        make(chan struct{}, 1),
 		closeNotify: make(chan struct{}),
 		quiet:       make(chan struct{}),

@@ -1,0 +1,133 @@
+// Package workers runs handlers on goroutines that are used again: a goroutine
+// that has run a handler once has a stack that is large enough, and growing one
+// costs more than starting one.
+package workers
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/teleport-go/teleport/core/internal/sweep"
+)
+
+const (
+	// period is how often idle workers are looked at, in nanoseconds.
+	period = int64(2e9)
+	// maxIdle is how many idle workers a shard keeps between two looks.
+	maxIdle = 1024
+)
+
+// Pool runs values on goroutines. There is no bound: a value never waits for a
+// worker. Idle workers end within a few seconds. All methods may be called
+// concurrently.
+type Pool[T any] struct {
+	sweep.Handle
+	run     func(T)
+	sweeper *sweep.Sweeper
+	next    atomic.Uint32
+	shards  []shard[T]
+}
+
+type shard[T any] struct {
+	mu     sync.Mutex // guards what follows
+	idle   []*worker[T]
+	least  int // the smallest number of idle ones since the last look
+	closed bool
+	_      [64]byte // shards do not share a cache line
+}
+
+// worker is a goroutine that waits on its channel, of capacity 1.
+type worker[T any] struct{ work chan T }
+
+// New returns a pool whose workers call run, and ask the sweeper to be trimmed.
+func New[T any](sweeper *sweep.Sweeper, run func(T)) *Pool[T] {
+	return &Pool[T]{run: run, sweeper: sweeper, shards: make([]shard[T], min(runtime.GOMAXPROCS(0), 64))}
+}
+
+// Shard returns the shard that a new source of values should use.
+func (p *Pool[T]) Shard() int { return int(p.next.Add(1)) % len(p.shards) }
+
+// Go runs v on a goroutine at once.
+func (p *Pool[T]) Go(shard int, v T) {
+	s := &p.shards[shard]
+	s.mu.Lock()
+	n := len(s.idle) - 1
+	if n < 0 {
+		s.mu.Unlock()
+		go p.work(s, v)
+		return
+	}
+	w := s.idle[n] // the last to become idle: its stack is warm
+	s.idle[n] = nil
+	s.idle = s.idle[:n]
+	s.least = min(s.least, n)
+	s.mu.Unlock()
+	w.work <- v
+}
+
+// work is a worker's life. If run ends the goroutine, that is its end as well.
+func (p *Pool[T]) work(s *shard[T], v T) {
+	p.run(v)
+	w := &worker[T]{make(chan T, 1)}
+	for p.park(s, w) {
+		v, ok := <-w.work
+		if !ok {
+			return
+		}
+		p.run(v)
+	}
+}
+
+// park makes w idle; false if it is not needed any more.
+func (p *Pool[T]) park(s *shard[T], w *worker[T]) bool {
+	s.mu.Lock()
+	if s.closed || len(s.idle) >= maxIdle {
+		s.mu.Unlock()
+		return false
+	}
+	s.idle = append(s.idle, w)
+	first := len(s.idle) == 1
+	s.mu.Unlock()
+	if first {
+		p.sweeper.Touch(p, p.sweeper.Now()+period)
+	}
+	return true
+}
+
+// Expire ends the workers that nobody has needed since it was called last. It is
+// called by the sweeper.
+func (p *Pool[T]) Expire(now int64) (next int64) {
+	for i := range p.shards {
+		s := &p.shards[i]
+		s.mu.Lock()
+		n := min(s.least, len(s.idle))
+		over := s.idle[:n:n] // the longest idle
+		s.idle = append([]*worker[T](nil), s.idle[n:]...)
+		s.least = len(s.idle)
+		if s.least > 0 {
+			next = now + period
+		}
+		s.mu.Unlock()
+		for _, w := range over {
+			close(w.work)
+		}
+	}
+	return next
+}
+
+// Close ends all idle workers, and every other one when it becomes idle.
+func (p *Pool[T]) Close() {
+	p.sweeper.Remove(p)
+	for i := range p.shards {
+		s := &p.shards[i]
+		s.mu.Lock()
+		s.closed = true
+		idle := s.idle
+		s.idle = nil
+		s.mu.Unlock()
+		for _, w := range idle {
+			close(w.work)
+		}
+	}
+}
