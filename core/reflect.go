@@ -124,7 +124,8 @@ func funcHandler(s shape, fn any) (name string, h *Handler, err error) {
 		return "", nil, fmt.Errorf("tp: %s-handler: not a function: %T; want func(%s, %s", s.word, fn, s.ctxName, s.want[1:])
 	}
 	full := runtime.FuncForPC(v.Pointer()).Name()
-	name = full[strings.LastIndexByte(full, '.')+1:]
+	name = strings.TrimSuffix(full, "[...]") // of a generic function
+	name = name[strings.LastIndexByte(name, '.')+1:]
 	t := v.Type()
 	if t.NumIn() < 1 {
 		return "", nil, fmt.Errorf("tp: %s-handler: %s needs %s as its first argument; want func(%s, %s", s.word, full, s.ctxName, s.ctxName, s.want[1:])
