@@ -203,6 +203,44 @@ func TestFirstFrame(t *testing.T) {
 	}
 }
 
+// Payloads that read in both dialects but for the status.
+func TestOlder(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		mtype  byte
+		status string
+		want   Dialect
+	}{
+		{"OK", socket.TypeCall, "code=0", V7},
+		{"OK of a PUSH", socket.TypePush, "code=0", V7},
+		{"OK of an AUTH_CALL", socket.TypeAuthCall, "code=0", V7},
+		{"OK of a REPLY", socket.TypeReply, "code=0", V7},
+		{"an error of a CALL", socket.TypeCall, "code=7", V5},
+		{"an error of a PUSH", socket.TypePush, "code=404&msg=Not%20Found&cause=", V5},
+		{"metadata", socket.TypeCall, "k=v", V5},
+		{"none", socket.TypeCall, "", V5},
+		{"more than OK", socket.TypeCall, "code=0&a=b", V5},
+		{"an error", socket.TypeReply, "code=404&msg=Not%20Found&cause=", V7},
+		{"an error of AUTH_REPLY", socket.TypeAuthReply, "code=-404&cause=a", V7},
+		{"no number", socket.TypeReply, "code=x", V5},
+		{"more than an error", socket.TypeReply, "code=4&msg=a&cause=b&c=d", V5},
+		{"another key", socket.TypeReply, "code=4&k=v", V5},
+		{"out of order", socket.TypeReply, "msg=a&code=4", V5},
+		{"not escaped", socket.TypeReply, "code=4&msg=a b", V5},
+		{"escaped in lower case", socket.TypeReply, "code=4&msg=a%3d", V5},
+		{"escaped for nothing", socket.TypeReply, "code=4&msg=%41", V5},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			payload := append([]byte{1, '1', test.mtype, 0, 0, byte(len(test.status))}, test.status...)
+			payload = append(payload, "\x00\x00j1"...)
+			var f fields
+			if d, err := older(payload, &f); d != test.want || err != nil {
+				t.Errorf("older = %v, %v; want %v", d, err, test.want)
+			}
+		})
+	}
+}
+
 // What cannot be read settles nothing.
 func TestBadFirstFrame(t *testing.T) {
 	c, s := connect([]Dialect{V7}, nil)

@@ -84,6 +84,12 @@ func TestErrorTexts(t *testing.T) {
 		{"metadata", V5, socket.WithAddMeta("k", long(65_534)), "raw: metadata of 65536 bytes is longer than 65535"},
 		{"metadata", V7, socket.WithAddMeta("k", long(65_534)), "raw: metadata of 65536 bytes is longer than 65535"},
 		{"status", V7, socket.WithRerror(socket.NewRerror(1, long(65_535), "")), "raw: status of 65553 bytes is longer than 65535"},
+		{"pipe", V7, func(m socket.Message) {
+			one := socket.NewMessage(socket.WithXferPipe('m'))
+			for range 256 {
+				m.XferPipe().AppendFrom(one.XferPipe())
+			}
+		}, "raw: pipe of 256 filters is longer than 255"},
 		{"error", V5, socket.WithRerror(socket.NewRerror(1, "", long(65_535))), "raw: metadata of 65593 bytes is longer than 65535"},
 	} {
 		t.Run(test.d.String()+"/"+test.name, func(t *testing.T) {
@@ -108,6 +114,7 @@ func TestErrorTexts(t *testing.T) {
 		{"cut", "\x00\x00\x00\x2d12345678901", "raw: frame ended after 15 of 45 bytes: unexpected EOF", false},
 		{"seq", "\x00\x00\x00\x0dr\x00\x01_\x01\x00\x00\x00j", `raw: seq "_" is not a 32-bit number in base 36`, true},
 		{"method", "\x00\x00\x00\x0dr\x00\x011\x01\x99\x00\x00j", "raw: service method of 153 bytes is over the frame's end", true},
+		{"filters", "\x00\x00\x00\x07r\x03mmmmmm", "raw: pipe of 3 bytes is over the frame's end", true},
 		{"pipe", "\x00\x00\x00\x07r\x09m", "raw: pipe of 9 filters is longer than 8", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -187,17 +194,24 @@ func TestReplyErrorKey(t *testing.T) {
 		{"a REPLY loses the key", Seed, socket.TypeReply, nil, "a=1&b=2"},
 		{"an error takes its place", Seed, socket.TypeReply, rerr, "a=1&b=2"},
 		{"an error takes its place", V5, socket.TypeAuthReply, rerr, "a=1&b=2"},
-		{"v7 has a status", V7, socket.TypeReply, rerr, "a=1&X-Reply-Error=%7B%22code%22%3A1%7D&b=2"},
+		{"v7 has a status", V7, socket.TypeReply, rerr,
+			"a=1&X-Reply-Error=%7B%22code%22%3A1%7D&b=2&X-Reply-Error=%7B%22code%22%3A1%7D"},
 	} {
 		t.Run(test.d.String()+"/"+test.name, func(t *testing.T) {
 			c, s := connect([]Dialect{test.d}, nil)
 			m := message(1, test.mtype, "/a", 'j', "", socket.WithAddMeta("a", "1"),
-				socket.WithAddMeta(socket.MetaReplyError, own), socket.WithAddMeta("b", "2"), socket.WithRerror(test.rerr))
+				socket.WithAddMeta(socket.MetaReplyError, own), socket.WithAddMeta("b", "2"),
+				socket.WithAddMeta(socket.MetaReplyError, own), socket.WithRerror(test.rerr))
 			if err := c.Pack(m); err != nil {
 				t.Fatal(err)
 			}
 			if got := m.Meta().String(); !strings.Contains(got, "X-Reply-Error") {
 				t.Errorf("pack changed the message's metadata to %s", got)
+			}
+			if frame := s.rw.(*end).Buffer.String(); test.d != V7 {
+				if n, want := strings.Count(frame, "X-Reply-Error"), min(strings.Count(frame, "404"), 1); n != want {
+					t.Errorf("the key is %d times in the frame, want %d: %q", n, want, frame)
+				}
 			}
 			got := socket.NewMessage()
 			if err := s.Unpack(got); err != nil {
@@ -250,6 +264,28 @@ func TestReuse(t *testing.T) {
 	}
 	if got, want := picture(got), picture(message(0, 0, "", 0, "")); got != want {
 		t.Errorf("second message:\n got %s\nwant %s", got, want)
+	}
+}
+
+// Memory for one large message goes with it.
+func TestLargeIsPassedOn(t *testing.T) {
+	for name, filters := range map[string][]byte{"plain": nil, "piped": []byte("m")} {
+		t.Run(name, func(t *testing.T) {
+			var x exchange
+			p := NewRawProtoFunc()(struct{ io.ReadWriter }{&x}).(*rawProto)
+			for _, n := range []int{100, 200_000, 100} {
+				body := strings.Repeat("x", n)
+				must(p.Pack(message(1, socket.TypeCall, "/a", 'j', body, socket.WithXferPipe(filters...))))
+				m := new(socket.Envelope)
+				must(p.Unpack(m))
+				if string(m.RawBody()) != body || m.BodyOwned() != (n > ownFrom) {
+					t.Errorf("a body of %d bytes arrives with %d, owned: %v", n, len(m.RawBody()), m.BodyOwned())
+				}
+				if c := max(cap(p.frame), cap(p.plain)); c > ownFrom {
+					t.Errorf("after a body of %d bytes the connection keeps %d", n, c)
+				}
+			}
+		})
 	}
 }
 
