@@ -480,8 +480,10 @@ func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
 		return again
 	}
 	// Draining: replies cannot come any more, but those of handlers may go out.
-	s.failPending(reason)
-	if !clean {
+	fail(reason)
+	if clean {
+		s.hurry(s.env.cfg.CloseTimeout) // a Drain without limit does not wait for ever
+	} else {
 		s.hurry(0)
 	}
 	<-s.drained
