@@ -1,0 +1,120 @@
+package tptest
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Logger returns a logger for PeerConfig.Logger that writes lines of WARN and
+// above to t.Log, and after the end of the test nowhere. What is below
+// tp.SetLoggerLevel does not come at all.
+func Logger(t testing.TB) *slog.Logger {
+	w := &testWriter{t: t}
+	t.Cleanup(w.end)
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: dropTime}))
+}
+
+// testWriter writes to a test's log until the test ends; after that t.Log panics.
+type testWriter struct {
+	mu sync.Mutex
+	t  testing.TB // nil: it has ended
+}
+
+func (w *testWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.t != nil {
+		w.t.Logf("%s", bytes.TrimRight(p, "\n"))
+	}
+	return len(p), nil
+}
+
+func (w *testWriter) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.t = nil
+}
+
+func dropTime(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}
+
+// Lines keeps what is logged, for tests that look at it. The zero value is ready.
+// Its methods may be called concurrently.
+type Lines struct {
+	mu   sync.Mutex // guards what follows
+	list []line
+}
+
+type line struct {
+	level slog.Level
+	text  string
+}
+
+// Logger returns a logger whose lines are kept. What is below tp.SetLoggerLevel
+// does not come at all.
+func (l *Lines) Logger() *slog.Logger { return slog.New(&linesHandler{to: l}) }
+
+// At returns the lines of the level and above, in order: message and attributes,
+// as slog.TextHandler writes them.
+func (l *Lines) At(level slog.Level) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var texts []string
+	for _, x := range l.list {
+		if x.level >= level {
+			texts = append(texts, x.text)
+		}
+	}
+	return texts
+}
+
+// Contain reports whether a line has text in it.
+func (l *Lines) Contain(text string) bool {
+	return slices.ContainsFunc(l.At(slog.LevelDebug-100), func(x string) bool { return strings.Contains(x, text) })
+}
+
+// linesHandler writes each record as text, and keeps it.
+type linesHandler struct {
+	to   *Lines
+	with []func(slog.Handler) slog.Handler
+}
+
+var _ slog.Handler = (*linesHandler)(nil)
+
+func (h *linesHandler) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h *linesHandler) Handle(ctx context.Context, r slog.Record) error {
+	var b bytes.Buffer
+	text := slog.Handler(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelDebug - 100, ReplaceAttr: dropTime}))
+	for _, f := range h.with {
+		text = f(text)
+	}
+	if err := text.Handle(ctx, r); err != nil {
+		return err
+	}
+	h.to.mu.Lock()
+	defer h.to.mu.Unlock()
+	h.to.list = append(h.to.list, line{r.Level, strings.TrimRight(b.String(), "\n")})
+	return nil
+}
+
+func (h *linesHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return h.and(func(t slog.Handler) slog.Handler { return t.WithAttrs(attrs) })
+}
+
+func (h *linesHandler) WithGroup(name string) slog.Handler {
+	return h.and(func(t slog.Handler) slog.Handler { return t.WithGroup(name) })
+}
+
+func (h *linesHandler) and(f func(slog.Handler) slog.Handler) slog.Handler {
+	return &linesHandler{h.to, append(slices.Clip(h.with), f)}
+}

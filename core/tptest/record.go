@@ -1,0 +1,131 @@
+package tptest
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// check is one demand of a suite.
+type check struct {
+	name string
+	asks string
+	real bool // by the real clock, not in a bubble
+	run  func(*recorder, *suite)
+}
+
+// runChecks runs all of a suite.
+func runChecks(t *testing.T, s *suite, checks []check) {
+	for _, c := range checks {
+		t.Run(c.name, func(t *testing.T) {
+			for _, fault := range s.try(t, c) {
+				t.Errorf("%s\nThe check: %s", fault, c.asks)
+			}
+		})
+	}
+}
+
+// try runs one check and returns what it has found wrong.
+func (s *suite) try(t *testing.T, c check) (faults []string) {
+	if c.real {
+		return record(t, s.patient, func(r *recorder) { c.run(r, s) })
+	}
+	synctest.Test(t, func(t *testing.T) {
+		faults = record(t, s.patient, func(r *recorder) { c.run(r, s) })
+	})
+	return faults
+}
+
+// recorder is a testing.TB that keeps what fails instead of failing, so that the
+// suites can be tested themselves.
+type recorder struct {
+	testing.TB
+	ctx context.Context
+
+	mu       sync.Mutex // guards what follows
+	faults   []string
+	cleanups []func()
+}
+
+var _ testing.TB = (*recorder)(nil)
+
+// record runs f and its cleanups. If f takes longer than patient that is a fault;
+// the cleanups, which close what f has opened, then have to end it.
+func record(t testing.TB, patient time.Duration, f func(*recorder)) []string {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &recorder{TB: t, ctx: ctx}
+	r.do(patient, func() { f(r) })
+	cancel()
+	for {
+		r.mu.Lock()
+		n := len(r.cleanups) - 1
+		if n < 0 {
+			r.mu.Unlock()
+			break
+		}
+		cleanup := r.cleanups[n]
+		r.cleanups = r.cleanups[:n]
+		r.mu.Unlock()
+		r.do(patient, cleanup)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.faults)
+}
+
+// do runs f on a goroutine of its own, since FailNow ends one.
+func (r *recorder) do(patient time.Duration, f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if p := recover(); p != nil {
+				r.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+		}()
+		f()
+	}()
+	timer := time.NewTimer(patient)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		r.Errorf("hangs: no end after %v", patient)
+	}
+}
+
+func (r *recorder) fault(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.faults = append(r.faults, text)
+}
+
+func (r *recorder) Failed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.faults) > 0
+}
+
+func (r *recorder) Cleanup(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cleanups = append(r.cleanups, f)
+}
+
+func (r *recorder) Context() context.Context          { return r.ctx }
+func (r *recorder) Fail()                             { r.fault("failed") }
+func (r *recorder) FailNow()                          { r.Fail(); runtime.Goexit() }
+func (r *recorder) Error(args ...any)                 { r.fault(fmt.Sprint(args...)) }
+func (r *recorder) Errorf(format string, args ...any) { r.fault(fmt.Sprintf(format, args...)) }
+func (r *recorder) Fatal(args ...any)                 { r.Error(args...); runtime.Goexit() }
+
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.Errorf(format, args...)
+	runtime.Goexit()
+}
