@@ -480,7 +480,7 @@ func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
 		return again
 	}
 	// Draining: replies cannot come any more, but those of handlers may go out.
-	fail(reason)
+	s.failPending(reason)
 	if clean {
 		s.hurry(s.env.cfg.CloseTimeout) // a Drain without limit does not wait for ever
 	} else {
