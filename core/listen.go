@@ -18,12 +18,7 @@ func (p *peer) Listen(protoFunc ...ProtoFunc) error {
 	if err != nil {
 		return err
 	}
-	if !p.admit() {
-		lis.Close()
-		return ErrListenClosed
-	}
 	go func() {
-		defer p.env.sessions.Done()
 		if err := p.accept(lis, pf); err != nil && err != ErrListenClosed {
 			p.log.Errorf("%v", err)
 		}
@@ -59,12 +54,13 @@ func (p *peer) bind(protoFunc []ProtoFunc) (net.Listener, ProtoFunc, error) {
 		return nil, nil, err
 	}
 	p.mu.Lock()
-	if p.closed {
+	if p.closing {
 		p.mu.Unlock()
 		lis.Close()
 		return nil, nil, ErrListenClosed
 	}
 	p.listeners = append(p.listeners, lis)
+	p.accepting.Add(1)
 	p.mu.Unlock()
 	for _, h := range p.env.hooks().postListen {
 		if err := guard(h.Name(), func() error { return h.PostListen(lis.Addr()) }); err != nil {
@@ -76,7 +72,9 @@ func (p *peer) bind(protoFunc []ProtoFunc) (net.Listener, ProtoFunc, error) {
 	return lis, pf, nil
 }
 
+// unbind is the end of what bind began.
 func (p *peer) unbind(lis net.Listener) {
+	defer p.accepting.Done()
 	p.mu.Lock()
 	for i, l := range p.listeners {
 		if l == lis {
@@ -103,7 +101,7 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 			go p.welcome(conn, pf)
 			continue
 		}
-		if p.isClosed() || errors.Is(err, net.ErrClosed) {
+		if p.isClosing() || errors.Is(err, net.ErrClosed) {
 			return ErrListenClosed
 		}
 		var temporary interface{ Temporary() bool }
@@ -111,7 +109,7 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 			return fmt.Errorf("tp: accept on %s: %w", lis.Addr(), err)
 		}
 		p.log.Warnf("accept on %s: %v; trying again in %v", lis.Addr(), err, wait)
-		if !pause(p.ctx, wait) {
+		if !pause(p.listening, wait) {
 			return ErrListenClosed
 		}
 		wait = min(2*wait, most)

@@ -22,15 +22,19 @@ type peer struct {
 	cfg    *PeerConfig // env's
 	log    logger
 
-	ctx    context.Context // ends when Close begins
-	cancel context.CancelFunc
+	ctx       context.Context // ends when Close has stopped accepting
+	cancel    context.CancelFunc
+	listening context.Context // ends when Close begins
+	deafen    context.CancelFunc
+	accepting sync.WaitGroup // listeners
 
 	opening sync.Once
 	openErr error
 
 	mu        sync.Mutex // guards what follows
 	opened    bool       // Listen, Dial or ServeConn was called
-	closed    bool
+	closing   bool       // nothing is accepted any more
+	closed    bool       // no session begins any more
 	tls       *tls.Config
 	listeners []net.Listener
 }
@@ -70,6 +74,7 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 	}
 	p := &peer{log: log}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.listening, p.deafen = context.WithCancel(p.ctx)
 	p.env = &env{
 		peer: p, cfg: cfg, network: network, log: log, plugins: plugins,
 		router: newRouter(cfg.Mapper, log), hub: newHub(),
@@ -127,10 +132,10 @@ func (p *peer) admit() bool {
 	return true
 }
 
-func (p *peer) isClosed() bool {
+func (p *peer) isClosing() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.closed
+	return p.closing
 }
 
 // ErrOpened is returned by setters that come after the first Listen or Dial.
@@ -190,17 +195,22 @@ func (p *peer) Close() error {
 // shutdown is Close within ctx.
 func (p *peer) shutdown(ctx context.Context) error {
 	p.mu.Lock()
-	if p.closed {
+	if p.closing {
 		p.mu.Unlock()
 		return nil
 	}
-	p.closed = true
+	p.closing = true
 	listeners := append([]net.Listener(nil), p.listeners...)
 	p.mu.Unlock()
 	removeGraceful(p)
+	p.deafen()
 	for _, l := range listeners {
 		l.Close()
 	}
+	p.accepting.Wait() // what was accepted becomes a session, and is drained
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
 	live := p.env.hub.close()
 	errs := make([]error, len(live))
 	var wg sync.WaitGroup

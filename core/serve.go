@@ -25,17 +25,32 @@ const maxRouteHops = 4
 // serve reads messages and dispatches them until the connection ends, and
 // returns why. It never waits for room to write.
 func (s *session) serve(l *link) error {
-	c := getCtx(l)
-	defer func() { putCtx(c) }()
+	var c *handlerCtx // none while waiting: an idle session holds no more than it must
+	defer func() {
+		if c != nil {
+			putCtx(c)
+		}
+	}()
 	for {
-		if err := s.preReadHeader(c); err != nil {
-			return &frameError{err}
+		if len(s.env.hooks().preReadHeader) > 0 {
+			if c == nil {
+				c = getCtx(l)
+			}
+			if err := s.preReadHeader(c); err != nil {
+				return &frameError{err}
+			}
+		} else if c != nil && l.sock.Buffered() == 0 {
+			putCtx(c)
+			c = nil
 		}
 		if l.sock.Buffered() == 0 {
 			l.sock.Flush(socket.NoBlock)
 		}
 		if err := l.sock.Wait(); err != nil {
 			return err
+		}
+		if c == nil {
+			c = getCtx(l)
 		}
 		if err := l.sock.ReadInto(&c.in); err != nil {
 			if !errors.Is(err, socket.ErrBadMessage) || errors.Is(err, socket.ErrSizeLimit) {
@@ -46,7 +61,7 @@ func (s *session) serve(l *link) error {
 			continue
 		}
 		if s.dispatch(c) {
-			c = getCtx(l)
+			c = nil
 		} else {
 			c.recycle()
 		}
@@ -223,7 +238,10 @@ func (c *handlerCtx) startAge(age int64) {
 	l := c.link
 	at := c.sess.env.sweeper.Now() + age
 	l.mu.Lock()
-	c.ageAt, c.ageSeq = at, c.in.Seq()
+	c.ageAt = at
+	if c.in.Mtype() == TypeCall {
+		c.ageSeq = c.in.Seq() // of a PUSH nobody wants to know
+	}
 	c.agePipe = c.out.XferPipe().AppendIDs(c.agePipe[:0])
 	l.enlist(c)
 	l.mu.Unlock()
