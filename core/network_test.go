@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,7 +67,13 @@ func TestLookupNetwork(t *testing.T) {
 	if n, err := LookupNetwork(""); n.Name != "tcp" || err != nil {
 		t.Errorf(`LookupNetwork("") = %q, %v; want tcp`, n.Name, err)
 	}
-	const known = `Invalid network config, refer to the following: tcp, tcp4, tcp6, unix, unixpacket`
+	networks.RLock()
+	names := slices.Sorted(maps.Keys(networks.byName)) // other tests add theirs
+	networks.RUnlock()
+	known := `Invalid network config, refer to the following: ` + strings.Join(names, ", ")
+	if !strings.Contains(known, "tcp, tcp4, tcp6, unix, unixpacket") {
+		t.Errorf("registered are %s; want tcp, tcp4, tcp6, unix, unixpacket among them", known)
+	}
 	for _, test := range []struct{ name, want string }{
 		{"tpc", `tp: network "tpc": ` + known},
 		{"quic", `tp: network "quic": ` + known + `; forgotten import? import _ "github.com/teleport-go/teleport/mixers/quic"`},
