@@ -1,0 +1,17 @@
+module github.com/teleport-go/teleport/tools/bench
+
+go 1.25.0
+
+require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0
+	github.com/teleport-go/teleport/core v0.1.0
+	github.com/teleport-go/teleport/mixers/standard v0.1.0
+)
+
+require (
+	github.com/teleport-go/teleport/codecs/jsoncodec v0.1.0 // indirect
+	github.com/teleport-go/teleport/codecs/plaincodec v0.1.0 // indirect
+	github.com/teleport-go/teleport/protos/rawproto v0.1.0 // indirect
+	github.com/teleport-go/teleport/xfers/gzip v0.1.0 // indirect
+	github.com/teleport-go/teleport/xfers/md5 v0.1.0 // indirect
+)
