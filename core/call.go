@@ -25,8 +25,12 @@ type callCmd struct {
 	start  time.Time
 	seq    int32
 	async  bool // nobody waits on wake
-	queued bool // it was kept for a redial: others may still hold it
 	detail string
+
+	// halves counts what an asynchronous call still needs to be complete: to be
+	// launched and to be settled. So the user never gets a command that is still
+	// being sent.
+	halves atomic.Int32
 
 	// Set by the winner before it wakes the caller.
 	rerr    *Rerror
@@ -74,9 +78,7 @@ func (cmd *callCmd) call(serviceMethod string, arg any, setting []MessageSetting
 		case <-wake:
 		case <-ctx.Done():
 			if cmd.seq != 0 {
-				if _, ok := s.pending.Take(cmd.seq); ok {
-					cmd.settle(contextRerror(ctx))
-				}
+				s.failCall(cmd.seq, contextRerror(ctx))
 			}
 			<-wake // by us, or by who has won: that is about to decode, not to wait
 		}
@@ -98,6 +100,7 @@ func (s *session) AsyncCall(serviceMethod string, arg, result any, callCmdChan c
 	if cmd.prepare(serviceMethod, arg, setting) {
 		s.launch(cmd)
 	}
+	cmd.halfDone()
 	return cmd
 }
 
@@ -189,18 +192,36 @@ func (s *session) launch(cmd *callCmd) {
 			return
 		}
 	}
-	s.sendCall(l, cmd)
+	s.sendCall(l, cmd, deadline)
 }
 
-// sendCall enqueues a call that has its number.
-func (s *session) sendCall(l *link, cmd *callCmd) {
+// failCall ends a pending call with an error; false if somebody was faster.
+func (s *session) failCall(seq int32, r *Rerror) bool {
+	cmd, ok := s.pending.Take(seq)
+	if !ok {
+		return false
+	}
+	s.forget(func(w *waiter) bool { return w.seq == seq })
+	cmd.settle(r)
+	s.becameIdle()
+	return true
+}
+
+// sendCall enqueues a call that has its number. deadline is the one that
+// DefaultCallTimeout gives it, 0 for none.
+func (s *session) sendCall(l *link, cmd *callCmd, deadline int64) {
 	cmd.link = l
 	ctx := cmd.out.GivenContext()
-	if err := l.sock.Enqueue(ctx, &cmd.out); err != nil {
-		if _, ok := s.pending.Take(cmd.seq); ok {
-			cmd.settle(writeRerror(ctx, err))
-			s.becameIdle()
+	admission := ctx
+	if deadline != 0 {
+		if _, queued := l.sock.Queued(); queued > s.env.cfg.WriteBound/2 { // it may have to wait
+			var cancel context.CancelFunc
+			admission, cancel = context.WithTimeout(cmd.out.Context(), time.Duration(deadline-s.env.sweeper.Now()))
+			defer cancel()
 		}
+	}
+	if err := l.sock.Enqueue(admission, &cmd.out); err != nil {
+		s.failCall(cmd.seq, writeRerror(admission, err))
 		return
 	}
 	s.flush(l, ctx, s.pending.Len() > 1)
@@ -228,10 +249,7 @@ func (s *session) flush(l *link, ctx context.Context, busy bool) {
 // watch ends an asynchronous call with its context.
 func (cmd *callCmd) watch(ctx context.Context) {
 	unhook := context.AfterFunc(ctx, func() {
-		if _, ok := cmd.sess.pending.Take(cmd.seq); ok {
-			cmd.settle(contextRerror(ctx))
-			cmd.sess.becameIdle()
-		}
+		cmd.sess.failCall(cmd.seq, contextRerror(ctx))
 	})
 	cmd.mu.Lock()
 	cmd.unhook = unhook
@@ -277,6 +295,14 @@ func (cmd *callCmd) settle(r *Rerror) {
 	cmd.rerr = r
 	if !cmd.async {
 		cmd.wake <- struct{}{}
+		return
+	}
+	cmd.halfDone()
+}
+
+// halfDone completes an asynchronous call at its second call.
+func (cmd *callCmd) halfDone() {
+	if cmd.halves.Add(1) < 2 {
 		return
 	}
 	if cmd.raw != nil || cmd.reply != nil {

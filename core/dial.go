@@ -156,6 +156,9 @@ func (s *session) prepareLink(ctx context.Context, l *link) (r *Rerror) {
 			break
 		}
 		l.passed = append(l.passed, p)
+		if l.killed.Load() != nil {
+			break // closed, or out of time: the next hook would talk to nobody
+		}
 	}
 	if k := l.killed.Load(); k != nil {
 		r = s.preparingRerror(k)
@@ -243,16 +246,8 @@ func (s *session) connectionHook(l *link, p Plugin) (r *Rerror) {
 
 // begin makes a prepared session ready and starts its goroutine.
 func (s *session) begin(l *link) *Rerror {
-	s.mu.Lock()
-	s.state, s.link, s.prep = ready, l, nil
-	s.cur.Store(l)
-	s.mu.Unlock()
-	old, err := s.env.hub.claim(s)
-	if err != nil { // the peer was closed meanwhile
-		s.mu.Lock()
-		s.state = preparing
-		s.cur.Store(nil)
-		s.mu.Unlock()
+	old, err := s.env.hub.claim(s, l)
+	if err != nil { // the session or the peer was closed meanwhile
 		r := dialRerror(l.ip, err)
 		s.refuseLink(l, r)
 		return r
@@ -263,6 +258,23 @@ func (s *session) begin(l *link) *Rerror {
 	s.startAge()
 	go s.run(l)
 	return nil
+}
+
+// becomeReady is the step into ready, unless the session was closed. It returns
+// the id wanted, and whether SetID has set it.
+func (s *session) becomeReady(l *link) (id string, explicit bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason != nil {
+		return "", false, s.reason
+	}
+	id, explicit = s.wantID, s.customID
+	if !explicit {
+		id = s.defaultID()
+	}
+	s.state, s.link, s.prep = ready, l, nil
+	s.cur.Store(l)
+	return id, explicit, nil
 }
 
 // redial makes a new connection in place of the broken one. It returns nil when

@@ -19,16 +19,20 @@ func newHub() *hub { return &hub{m: make(map[string]*session)} }
 
 var errPeerClosed = errors.New("tp: the peer is closed")
 
-// claim enters s under the id it wants. An explicit id is taken over from the
-// session that holds it, which is returned; a default one gets a number behind
-// it if it is taken or means nothing.
-func (h *hub) claim(s *session) (old *session, err error) {
+// claim makes s ready on l and enters it under the id it wants, in one step: who
+// closes it finds it neither half ready nor left behind in here. An explicit id
+// is taken over from the session that holds it, which is returned; a default one
+// gets a number behind it if it is taken or means nothing.
+func (h *hub) claim(s *session, l *link) (old *session, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
 		return nil, errPeerClosed
 	}
-	id, explicit := s.wantedID()
+	id, explicit, err := s.becomeReady(l)
+	if err != nil {
+		return nil, err
+	}
 	if explicit {
 		old = h.m[id]
 	} else {
@@ -42,8 +46,11 @@ func (h *hub) claim(s *session) (old *session, err error) {
 func (h *hub) rename(s *session, id string, explicit bool) (old *session, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.m[s.ID()] != s {
+	if h.m[s.idText()] != s {
 		return nil, false
+	}
+	if _, custom := s.wantedID(); custom && !explicit {
+		return nil, true // SetID was faster
 	}
 	if explicit {
 		if old = h.m[id]; old == s {
@@ -57,7 +64,7 @@ func (h *hub) rename(s *session, id string, explicit bool) (old *session, ok boo
 }
 
 func (h *hub) move(s *session, id string) {
-	if was := s.ID(); h.m[was] == s {
+	if was := s.idText(); h.m[was] == s {
 		delete(h.m, was)
 	}
 	h.m[id] = s

@@ -1,9 +1,11 @@
 package tp
 
 import (
-	"context"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/teleport-go/teleport/core/socket"
 )
 
 // pushes are the commands of PUSHes: nobody keeps them.
@@ -20,9 +22,6 @@ func (s *session) Push(serviceMethod string, arg any, setting ...MessageSetting)
 
 // recycle gives a command that nobody else holds back to where it came from.
 func (cmd *callCmd) recycle() {
-	if cmd.queued {
-		return
-	}
 	cmd.out.Reset()
 	if cmd.in.Len() > 0 {
 		cmd.in.Reset()
@@ -78,12 +77,17 @@ func (cmd *callCmd) push(serviceMethod string, arg any, setting []MessageSetting
 }
 
 // waiter is a message that waits for a redial, its body already encoded.
+// It is a copy: the command goes back to its caller when a context ends.
 type waiter struct {
-	cmd    *callCmd
-	result chan *Rerror // of a PUSH
+	seq    int32
+	msg    socket.Envelope
+	body   []byte       // of msg
+	result chan *Rerror // of a PUSH; nil: a call, which is in the pending table
 	until  int64        // in the sweeper's time; 0: the caller has a deadline of his own
-	bytes  int
 }
+
+// bytes is about the memory that w takes.
+func (w *waiter) bytes() int { return 512 + len(w.body) + len(w.msg.ServiceMethod()) }
 
 // fail ends the wait with an error.
 func (w *waiter) fail(s *session, r *Rerror) {
@@ -91,19 +95,15 @@ func (w *waiter) fail(s *session, r *Rerror) {
 		w.result <- r
 		return
 	}
-	if _, ok := s.pending.Take(w.cmd.seq); ok {
-		w.cmd.settle(r)
-	}
+	s.failCall(w.seq, r)
 }
 
 // holdCall is where a call goes that has found no link: it waits for a redial, or
 // is settled. A link is returned if there is one after all.
 func (s *session) holdCall(cmd *callCmd) *link {
-	l, r := s.hold(&waiter{cmd: cmd})
+	l, r := s.hold(&waiter{seq: cmd.seq}, cmd)
 	if r != nil {
-		if _, ok := s.pending.Take(cmd.seq); ok {
-			cmd.settle(r)
-		}
+		s.failCall(cmd.seq, r)
 	}
 	return l
 }
@@ -111,8 +111,8 @@ func (s *session) holdCall(cmd *callCmd) *link {
 // holdPush waits for a redial. It returns the link to send on now, or how the
 // push ended.
 func (s *session) holdPush(cmd *callCmd) (*link, *Rerror) {
-	w := &waiter{cmd: cmd, result: make(chan *Rerror, 1)}
-	l, r := s.hold(w)
+	w := &waiter{seq: cmd.out.Seq(), result: make(chan *Rerror, 1)}
+	l, r := s.hold(w, cmd)
 	if l != nil || r != nil {
 		return l, r
 	}
@@ -120,7 +120,7 @@ func (s *session) holdPush(cmd *callCmd) (*link, *Rerror) {
 	select {
 	case r = <-w.result:
 	case <-ctx.Done():
-		if s.withdraw(w) {
+		if s.forget(func(x *waiter) bool { return x == w }) {
 			return nil, contextRerror(ctx)
 		}
 		r = <-w.result
@@ -130,7 +130,7 @@ func (s *session) holdPush(cmd *callCmd) (*link, *Rerror) {
 
 // hold puts w into the queue of those that wait for a redial. If the session is
 // ready it returns the link, and if there is nothing to wait for, the error.
-func (s *session) hold(w *waiter) (*link, *Rerror) {
+func (s *session) hold(w *waiter, cmd *callCmd) (*link, *Rerror) {
 	for encoded := false; ; {
 		s.mu.Lock()
 		switch {
@@ -147,10 +147,10 @@ func (s *session) hold(w *waiter) (*link, *Rerror) {
 			return nil, reason.rerror()
 		case encoded:
 			defer s.mu.Unlock()
-			if s.waitBytes+w.bytes > s.env.cfg.WriteBound && len(s.waiting) > 0 {
+			if s.waitBytes+w.bytes() > s.env.cfg.WriteBound && len(s.waiting) > 0 {
 				return nil, NewRerror(CodeConnClosed, CodeText(CodeConnClosed), "redialing, and too much waits to be sent already")
 			}
-			s.waitBytes += w.bytes
+			s.waitBytes += w.bytes()
 			s.waiting = append(s.waiting, w)
 			if w.until != 0 {
 				s.env.sweeper.Touch(s, w.until)
@@ -158,42 +158,50 @@ func (s *session) hold(w *waiter) (*link, *Rerror) {
 			return nil, nil
 		}
 		s.mu.Unlock()
-		if r := w.encode(s); r != nil {
+		if r := w.encode(s, cmd); r != nil {
 			return nil, r
 		}
 		encoded = true
 	}
 }
 
-// encode makes w independent of the caller's argument.
-func (w *waiter) encode(s *session) *Rerror {
-	w.cmd.queued = true
-	m := &w.cmd.out
-	var body []byte
-	err := safely(func() (err error) { body, err = m.Encode(nil); return err })
+// encode makes w independent of the command and the caller's argument.
+func (w *waiter) encode(s *session, cmd *callCmd) *Rerror {
+	m := &w.msg
+	m.SetSeq(w.seq)
+	m.SetMtype(cmd.out.Mtype())
+	m.SetServiceMethod(cmd.out.ServiceMethod())
+	cmd.out.Meta().CopyTo(m.Meta())
+	m.XferPipe().AppendFrom(cmd.out.XferPipe())
+	m.SetBodyCodec(cmd.out.BodyCodec())
+	m.SetBody(cmd.out.Body())
+	err := safely(func() (err error) { w.body, err = m.Encode(nil); return err })
 	if err != nil {
 		return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()).WithCause(err)
 	}
-	w.bytes = 512 + len(body)
-	if ctx := m.GivenContext(); ctx == nil || !hasDeadline(ctx) {
+	if ctx := cmd.out.GivenContext(); ctx == nil || !hasDeadline(ctx) {
 		w.until = s.env.sweeper.Now() + int64(s.env.cfg.RedialWait)
 	}
 	return nil
 }
 
-// withdraw takes w out of the queue; false if it is not there any more.
-func (s *session) withdraw(w *waiter) bool {
+// forget takes those that match out of the queue; false if there are none.
+func (s *session) forget(match func(*waiter) bool) (found bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, x := range s.waiting {
-		if x == w {
-			s.waiting = append(s.waiting[:i:i], s.waiting[i+1:]...)
-			s.waitBytes -= w.bytes
-			return true
+	s.waiting = slices.DeleteFunc(s.waiting, func(w *waiter) bool {
+		if !match(w) {
+			return false
 		}
-	}
-	return false
+		found = true
+		s.waitBytes -= w.bytes()
+		return true
+	})
+	return found
 }
+
+// settled reports whether w is a call that has ended already.
+func (s *session) settled(w *waiter) bool { return w.result == nil && !s.pending.Has(w.seq) }
 
 // expireWaiting ends the waits that are over.
 func (s *session) expireWaiting(now int64) (next int64) {
@@ -203,7 +211,7 @@ func (s *session) expireWaiting(now int64) (next int64) {
 	for _, w := range s.waiting {
 		if w.until != 0 && w.until <= now {
 			over = append(over, w)
-			s.waitBytes -= w.bytes
+			s.waitBytes -= w.bytes()
 			continue
 		}
 		next = earlier(next, w.until)
@@ -238,11 +246,10 @@ func (s *session) sendWaiting(l *link) {
 }
 
 func (s *session) sendWaiter(l *link, w *waiter) {
-	if w.result == nil && w.cmd.over() {
+	if s.settled(w) {
 		return // its context has ended
 	}
-	w.cmd.link = l
-	err := l.sock.Enqueue(context.Background(), &w.cmd.out)
+	err := l.sock.Enqueue(nil, &w.msg)
 	switch {
 	case err != nil:
 		w.fail(s, writeRerror(nil, err))
@@ -250,6 +257,3 @@ func (s *session) sendWaiter(l *link, w *waiter) {
 		w.result <- nil
 	}
 }
-
-// over reports whether the call was settled already.
-func (cmd *callCmd) over() bool { return cmd.finished.Load() }

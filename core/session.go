@@ -236,22 +236,30 @@ func (s *session) Close() error {
 
 // Drain is documented at Session.
 func (s *session) Drain(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		s.leave(&CloseReason{SideLocal, errLocalClose, "closing"}, 0)
-	} else if s.leave(&CloseReason{SideLocal, errLocalClose, "closing"}, -1) == closed {
-		return nil
+	limit := time.Duration(-1)
+	if ctx.Err() != nil {
+		limit = 0
+	}
+	switch s.leave(&CloseReason{SideLocal, errLocalClose, "closing"}, limit) {
+	case preparing, closed:
+		return nil // of a session in preparation a hook may be the caller, who cannot wait for itself
 	}
 	select {
 	case <-s.done:
+		return s.cutError()
 	case <-ctx.Done():
-		s.hurry(0)
-		<-s.done
-		if err := s.cutError(); err != nil {
-			return fmt.Errorf("%w: %w", ctx.Err(), err)
-		}
-		return ctx.Err()
 	}
-	return s.cutError()
+	s.hurry(0)
+	t := time.NewTimer(lingerTime) // only a hook that hangs can hold up the end now
+	defer t.Stop()
+	select {
+	case <-s.done:
+	case <-t.C:
+	}
+	if err := s.cutError(); err != nil {
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return ctx.Err()
 }
 
 func (s *session) cutError() error {
@@ -383,7 +391,7 @@ const lingerTime = time.Second
 // closes the connection. It is the session's own goroutine, started once.
 func (s *session) drain(ctx context.Context, l *link) {
 	defer close(s.drained)
-	defer s.stopDrain(nil)
+	defer s.endBound()
 	finished := s.until(ctx, func() bool { return s.pending.Len() == 0 })
 	if finished {
 		l.sock.Flush(socket.NoBlock)
@@ -398,10 +406,7 @@ func (s *session) drain(ctx context.Context, l *link) {
 	reason := s.CloseReason()
 	if !finished || ctx.Err() != nil {
 		l.cancelHandlers(reason)
-		n := s.failPending(reason)
-		s.mu.Lock()
-		s.cut = n
-		s.mu.Unlock()
+		s.cutOff(reason)
 		l.conn.Close()
 		return
 	}
@@ -417,11 +422,32 @@ func (s *session) drain(ctx context.Context, l *link) {
 	l.conn.Close()
 }
 
+// endBound lets go of what bounds draining.
+func (s *session) endBound() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bound != nil {
+		s.bound.Stop()
+	}
+	s.stopDrain(nil)
+}
+
+// cutOff is failPending for calls that somebody waits for in Close or Drain.
+func (s *session) cutOff(reason *CloseReason) {
+	n := s.failPending(reason)
+	s.mu.Lock()
+	s.cut += n
+	s.mu.Unlock()
+}
+
 // failPending ends all pending calls with the reason; it returns their number.
 func (s *session) failPending(reason *CloseReason) int {
 	calls := s.pending.Drain()
 	for _, cmd := range calls {
 		cmd.settle(reason.rerror())
+	}
+	if len(calls) > 0 {
+		s.forget(s.settled)
 	}
 	s.becameIdle()
 	return len(calls)
@@ -448,9 +474,11 @@ func (s *session) run(l *link) {
 func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
 	s.mu.Lock()
 	clean := reason.Side == SideRemote
+	fail := func(reason *CloseReason) { s.failPending(reason) }
 	switch {
 	case s.state == draining:
 		s.mu.Unlock()
+		fail = s.cutOff
 	case clean && !s.redialable():
 		s.startDraining(reason, s.env.cfg.CloseTimeout)
 		s.mu.Unlock()
@@ -480,7 +508,7 @@ func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
 		return again
 	}
 	// Draining: replies cannot come any more, but those of handlers may go out.
-	s.failPending(reason)
+	fail(reason)
 	if clean {
 		s.hurry(s.env.cfg.CloseTimeout) // a Drain without limit does not wait for ever
 	} else {
@@ -553,9 +581,14 @@ func (s *session) postDisconnect(l *link) {
 // Expire is called by the sweeper: pending calls, handlers, and the session may
 // have deadlines. It does not block.
 func (s *session) Expire(now int64) (next int64) {
+	expired := false
 	next = s.pending.Expire(now, func(cmd *callCmd) {
+		expired = true
 		cmd.settle(timeoutRerror())
 	})
+	if expired {
+		s.forget(s.settled)
+	}
 	next = earlier(next, s.expireWaiting(now))
 	s.mu.Lock()
 	l := s.link

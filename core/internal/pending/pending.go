@@ -103,6 +103,13 @@ func (t *Table[T]) Take(seq int32) (v T, ok bool) {
 	return v, ok
 }
 
+// Has reports whether the call with number seq is pending.
+func (t *Table[T]) Has(seq int32) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return seq > 0 && t.n > 0 && t.slots[int(seq)&(len(t.slots)-1)].seq == seq
+}
+
 // Len returns the number of pending calls.
 func (t *Table[T]) Len() int {
 	t.mu.Lock()
