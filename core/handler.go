@@ -61,8 +61,9 @@ func (h *Handler) RouterTypeName() string {
 }
 
 // HandleCall registers a typed function as the handler of a CALL, without
-// reflection when it runs, and returns the service method. method is used as it
-// is if it begins with "/" or the mapper leaves it so; see Router for groups.
+// reflection when it runs, and returns the service method: what the peer's mapper
+// makes of the group's prefix and method. A method that begins with "/" goes
+// behind the prefix as it is.
 // The argument belongs to f for ever; the reply is only read. An error that
 // tp.ToRerror knows keeps its code, any other is code -1.
 func HandleCall[Arg, Reply any](r Router, method string, f func(ctx CallCtx, arg *Arg) (Reply, error), plugin ...Plugin) string {

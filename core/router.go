@@ -2,6 +2,7 @@ package tp
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -114,9 +115,14 @@ func (g *group) function(s shape, fn any, plugin []Plugin) string {
 	return g.handle(name, h, plugin)
 }
 
-// handle adds h under the name that the mapper makes of prefix and method.
+// handle adds h under the name that the mapper makes of prefix and method. A
+// method that begins with a slash goes behind the prefix as it is.
 func (g *group) handle(method string, h *Handler, plugin []Plugin) string {
-	return g.add(g.router.mapper(g.prefix, method), h, plugin)
+	name := strings.TrimSuffix(g.prefix, "/") + method
+	if !strings.HasPrefix(method, "/") {
+		name = g.router.mapper(g.prefix, method)
+	}
+	return g.add(name, h, plugin)
 }
 
 func (g *group) add(name string, h *Handler, plugin []Plugin) string {
