@@ -242,5 +242,9 @@ func (c *handlerCtx) Bind(v any) (byte, error) {
 	if c.in.RawBody() == nil && c.in.Body() != nil {
 		return 0, nil // decoded already
 	}
+	if b, ok := v.(*[]byte); ok && b != nil {
+		*b = c.in.KeepBody() // the handler's already; InputBodyBytes still gives it
+		return c.in.BodyCodec(), nil
+	}
 	return c.in.Bind(v)
 }
