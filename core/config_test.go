@@ -224,7 +224,9 @@ func TestFirstMinuteUnknownCodecName(t *testing.T) {
 // hintProto knows why a peer of another dialect hangs up.
 type hintProto struct{ socket.Proto }
 
-func (hintProto) Hint() string { return "an older server speaks another dialect: dial it with the option Seed" }
+func (hintProto) Hint() string {
+	return "an older server speaks another dialect: dial it with the option Seed"
+}
 
 func TestFirstMinuteOtherDialect(t *testing.T) {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")

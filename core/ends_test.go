@@ -207,10 +207,10 @@ func wantPanic(t *testing.T, what string, f func(), words ...string) {
 type lineLog struct {
 	mu    sync.Mutex
 	lines []string
-	above slog.Level
+	above slog.Level // how far above DEBUG it begins
 }
 
-func (l *lineLog) Enabled(_ context.Context, level slog.Level) bool { return level >= l.above }
+func (l *lineLog) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelDebug+l.above }
 func (l *lineLog) WithAttrs([]slog.Attr) slog.Handler               { return l }
 func (l *lineLog) WithGroup(string) slog.Handler                    { return l }
 

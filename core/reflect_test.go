@@ -25,18 +25,24 @@ type Shapes struct {
 
 type Pair struct{ A, B string }
 
-func (s *Shapes) Seed(arg *string) (string, *tp.Rerror)    { return *arg, nil }
-func (s *Shapes) Error(arg *string) (string, error)        { return "", errors.New("plain " + *arg) }
-func (s *Shapes) Coded(arg *string) (string, error)        { return "", tp.NewRerror(1001, "mine", *arg).Err() }
-func (s *Shapes) Failed(arg *string) (string, *tp.Rerror)  { return "", tp.NewRerror(1002, "mine", *arg) }
-func (s *Shapes) Fine(arg *string) (string, *tp.Rerror)    { return *arg, tp.NewRerror(0, "", "") }
-func (s *Shapes) Status(arg *string) (string, *tp.Rerror)  { return "status " + *arg, nil }
-func (s *Shapes) Struct(arg *Pair) (*Pair, *tp.Rerror)     { return &Pair{arg.B, arg.A}, nil }
-func (s *Shapes) Value(arg *Pair) (Pair, error)            { return Pair{arg.B, arg.A}, nil }
-func (s *Shapes) Bytes(arg *[]byte) ([]byte, error)        { return *arg, nil }
-func (s *Shapes) Slice(arg *[]Pair) (map[string]int, error) { return map[string]int{"n": len(*arg)}, nil }
-func (s *Shapes) Any(arg *any) (any, error)                { return *arg, nil }
-func (s *Shapes) Nil(arg *string) (*Pair, error)           { return nil, nil }
+func (s *Shapes) Seed(arg *string) (string, *tp.Rerror) { return *arg, nil }
+func (s *Shapes) Error(arg *string) (string, error)     { return "", errors.New("plain " + *arg) }
+func (s *Shapes) Coded(arg *string) (string, error) {
+	return "", tp.NewRerror(1001, "mine", *arg).Err()
+}
+func (s *Shapes) Failed(arg *string) (string, *tp.Rerror) {
+	return "", tp.NewRerror(1002, "mine", *arg)
+}
+func (s *Shapes) Fine(arg *string) (string, *tp.Rerror)   { return *arg, tp.NewRerror(0, "", "") }
+func (s *Shapes) Status(arg *string) (string, *tp.Rerror) { return "status " + *arg, nil }
+func (s *Shapes) Struct(arg *Pair) (*Pair, *tp.Rerror)    { return &Pair{arg.B, arg.A}, nil }
+func (s *Shapes) Value(arg *Pair) (Pair, error)           { return Pair{arg.B, arg.A}, nil }
+func (s *Shapes) Bytes(arg *[]byte) ([]byte, error)       { return *arg, nil }
+func (s *Shapes) Slice(arg *[]Pair) (map[string]int, error) {
+	return map[string]int{"n": len(*arg)}, nil
+}
+func (s *Shapes) Any(arg *any) (any, error)      { return *arg, nil }
+func (s *Shapes) Nil(arg *string) (*Pair, error) { return nil, nil }
 
 // Query has the name of a method of the context.
 func (s *Shapes) Query(arg *string) (string, error) { return s.CallCtx.Query().Get(*arg), nil }
