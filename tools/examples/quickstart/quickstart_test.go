@@ -1,0 +1,136 @@
+// Package quickstart has the two programs that the project was specified with.
+package quickstart
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+var programs = []string{"server", "client"}
+
+// The two imports that take the place of one.
+const (
+	oldImport  = "\ttp \"github.com/henrylee2cn/teleport\"\n"
+	newImports = "\ttp \"github.com/teleport-go/teleport/core\"\n\t_ \"github.com/teleport-go/teleport/mixers/standard\"\n"
+)
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.FromSlash(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(string(b), "\r\n", "\n")
+}
+
+func TestOnlyTheImportsDiffer(t *testing.T) {
+	for _, name := range programs {
+		t.Run(name, func(t *testing.T) {
+			want := strings.Replace(read(t, "testdata/"+name+".txt"), oldImport, newImports, 1)
+			if got := read(t, name+"/main.go"); got != want {
+				t.Errorf("%s/main.go is not the text in testdata with other imports:\n%s", name, got)
+			}
+		})
+	}
+}
+
+func TestUnchangedProgramsBuild(t *testing.T) {
+	for _, name := range programs {
+		t.Run(name, func(t *testing.T) { build(t, "./"+name) })
+	}
+}
+
+func build(t *testing.T, what string) (program string) {
+	t.Helper()
+	program = filepath.Join(t.TempDir(), "program")
+	if runtime.GOOS == "windows" {
+		program += ".exe"
+	}
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, what).CombinedOutput(); err != nil {
+		t.Fatalf("go build %s: %v\n%s", what, err, out)
+	}
+	return program
+}
+
+// rewritten builds a copy of a program with other texts in it.
+func rewritten(t *testing.T, name string, oldNew ...string) *exec.Cmd {
+	t.Helper()
+	text := read(t, name+"/main.go")
+	for i := 0; i < len(oldNew); i += 2 {
+		if !strings.Contains(text, oldNew[i]) {
+			t.Fatalf("%s/main.go has no %q", name, oldNew[i])
+		}
+		text = strings.Replace(text, oldNew[i], oldNew[i+1], 1)
+	}
+	file := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return exec.CommandContext(t.Context(), build(t, file))
+}
+
+// TestTalk runs the two programs, on a free port and in less time.
+func TestTalk(t *testing.T) {
+	server := rewritten(t, "server", "9090", "0", "time.Second * 5", "time.Millisecond * 20")
+	stderr, err := server.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer server.Process.Kill()
+	log := bufio.NewReader(stderr)
+	port := waitForLine(t, log, `listen and serve \(network:tcp, addr:.*:(\d+)\)`)[1]
+
+	client := rewritten(t, "client", ":9090", ":"+port, "time.Second * 10", "time.Second")
+	out, err := client.CombinedOutput()
+	if err != nil {
+		t.Errorf("client: %v", err)
+	}
+	for _, want := range []string{"result: 15", "wait for 10s...", "this is a broadcast, server time: "} {
+		if !bytes.Contains(out, []byte(want)) {
+			t.Errorf("the client does not say %q:\n%s", want, out)
+		}
+	}
+	waitForLine(t, log, `author: henrylee2cn`)
+	waitForLine(t, log, `PUSH->.*this is a broadcast`)
+
+	if runtime.GOOS == "windows" {
+		return // no signal to send
+	}
+	server.Process.Signal(os.Interrupt)
+	rest, _ := io.ReadAll(log)
+	if err := server.Wait(); err != nil {
+		t.Errorf("server after an interrupt: %v, want an exit code 0\n%s", err, rest)
+	}
+}
+
+// waitForLine reads until a line matches, and returns the match.
+func waitForLine(t *testing.T, r *bufio.Reader, pattern string) []string {
+	t.Helper()
+	re := regexp.MustCompile(pattern)
+	deadline := time.Now().Add(time.Minute)
+	var seen strings.Builder
+	for time.Now().Before(deadline) {
+		line, err := r.ReadString('\n')
+		seen.WriteString(line)
+		if m := re.FindStringSubmatch(line); m != nil {
+			return m
+		}
+		if err != nil {
+			t.Fatalf("no line like %q, but %v:\n%s", pattern, err, seen.String())
+		}
+	}
+	t.Fatalf("no line like %q in a minute:\n%s", pattern, seen.String())
+	return nil
+}
