@@ -164,7 +164,7 @@ func (c *PluginContainer) verify() error {
 	seen := make(map[string]bool)
 	for _, p := range c.all() {
 		if p == nil {
-			return errors.New("tp: plugin cannot be nil!")
+			return errors.New("tp: plugin cannot be nil")
 		}
 		if seen[p.Name()] {
 			return fmt.Errorf("tp: repeat add plugin: %s", p.Name())

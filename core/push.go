@@ -1,6 +1,7 @@
 package tp
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -249,10 +250,10 @@ func (s *session) sendWaiter(l *link, w *waiter) {
 	if s.settled(w) {
 		return // its context has ended
 	}
-	err := l.sock.Enqueue(nil, &w.msg)
+	err := l.sock.Enqueue(context.Background(), &w.msg)
 	switch {
 	case err != nil:
-		w.fail(s, writeRerror(nil, err))
+		w.fail(s, writeRerror(context.Background(), err))
 	case w.result != nil:
 		w.result <- nil
 	}

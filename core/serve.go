@@ -427,7 +427,7 @@ func (c *handlerCtx) enqueue(now bool) error {
 		}
 		return err
 	}
-	return c.link.sock.Enqueue(nil, &c.out)
+	return c.link.sock.Enqueue(context.Background(), &c.out)
 }
 
 // isPackError reports whether the message, not the connection, is to blame.

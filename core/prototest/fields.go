@@ -125,9 +125,9 @@ func checkVersion(s *suite, w way) error {
 	id2, name2 := s.pf(readWriter{new(stream), new(stream)}).Version()
 	switch {
 	case name == "":
-		return errors.New("Version has no name")
+		return errors.New("version has no name")
 	case id != id2 || name != name2:
-		return fmt.Errorf("Version = %d %q, then %d %q", id, name, id2, name2)
+		return fmt.Errorf("version is %d %q, then %d %q", id, name, id2, name2)
 	}
 	return nil
 }

@@ -245,7 +245,7 @@ type nameless struct{ socket.Proto }
 
 func (nameless) Version() (byte, string) { return 1, "" }
 
-var notBad = errors.New("not bad")
+var errNotBad = errors.New("not bad")
 
 // TestBroken makes sure that each check finds what it is there for.
 func TestBroken(t *testing.T) {
@@ -341,7 +341,7 @@ func TestBroken(t *testing.T) {
 		{name: "limit looked at late", check: "limit", pf: trusting(true)},
 		{name: "bad is lost", check: "keep", pf: failing(func(rw io.ReadWriter, err error) error {
 			if errors.Is(err, socket.ErrBadMessage) {
-				return notBad
+				return errNotBad
 			}
 			return err
 		})},
