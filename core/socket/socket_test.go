@@ -167,6 +167,37 @@ func TestWriteMessageContext(t *testing.T) {
 	})
 }
 
+// What waits for the connection that Reset has put away waits no longer.
+func TestSocketResetEndsWriters(t *testing.T) {
+	a, _ := sockets(t, "pipe") // nobody reads
+	entered := make(chan struct{})
+	wrote := make(chan error)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		m := push(1, socket.WithContext(ctx), socket.WithBodyCodec(testwire.JSON), socket.WithBody(signal{entered}))
+		wrote <- a.WriteMessage(m)
+	}()
+	<-entered
+	old := a.Raw()
+	defer old.Close()
+	c, _ := dial(t, "pipe")
+	a.Reset(c, testwire.New)
+	within(t, func() {
+		if err := <-wrote; err != socket.ErrProactivelyCloseSocket {
+			t.Errorf("WriteMessage = %v, want ErrProactivelyCloseSocket", err)
+		}
+	})
+}
+
+// signal tells that it is being encoded.
+type signal struct{ c chan struct{} }
+
+func (s signal) MarshalJSON() ([]byte, error) {
+	close(s.c)
+	return []byte("{}"), nil
+}
+
 func TestSocketClose(t *testing.T) {
 	for _, network := range []string{"tcp", "pipe"} {
 		t.Run(network, func(t *testing.T) {
