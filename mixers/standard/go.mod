@@ -5,8 +5,9 @@ go 1.25
 require (
 	github.com/teleport-go/teleport/codecs/jsoncodec v0.1.0
 	github.com/teleport-go/teleport/codecs/plaincodec v0.1.0
-	github.com/teleport-go/teleport/core v0.1.0
 	github.com/teleport-go/teleport/protos/rawproto v0.1.0
 	github.com/teleport-go/teleport/xfers/gzip v0.1.0
 	github.com/teleport-go/teleport/xfers/md5 v0.1.0
 )
+
+require github.com/teleport-go/teleport/core v0.1.0
