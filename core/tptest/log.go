@@ -63,14 +63,26 @@ type line struct {
 // does not come at all.
 func (l *Lines) Logger() *slog.Logger { return slog.New(&linesHandler{to: l}) }
 
-// At returns the lines of the level and above, in order: message and attributes,
-// as slog.TextHandler writes them.
-func (l *Lines) At(level slog.Level) []string {
+// All returns the lines in order: level, message and attributes, as
+// slog.TextHandler writes them.
+func (l *Lines) All() []string { return l.texts(lowest, printLevel) }
+
+// Errors returns the lines at ERROR and CRITICAL.
+func (l *Lines) Errors() []string {
+	return l.texts(slog.LevelError, printLevel-1)
+}
+
+const (
+	printLevel slog.Level = 16 // of tp.PRINT, which is no complaint
+	lowest     slog.Level = -100
+)
+
+func (l *Lines) texts(least, most slog.Level) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var texts []string
 	for _, x := range l.list {
-		if x.level >= level {
+		if least <= x.level && x.level <= most {
 			texts = append(texts, x.text)
 		}
 	}
@@ -79,7 +91,7 @@ func (l *Lines) At(level slog.Level) []string {
 
 // Contain reports whether a line has text in it.
 func (l *Lines) Contain(text string) bool {
-	return slices.ContainsFunc(l.At(slog.LevelDebug-100), func(x string) bool { return strings.Contains(x, text) })
+	return slices.ContainsFunc(l.All(), func(x string) bool { return strings.Contains(x, text) })
 }
 
 // linesHandler writes each record as text, and keeps it.
@@ -94,7 +106,7 @@ func (h *linesHandler) Enabled(context.Context, slog.Level) bool { return true }
 
 func (h *linesHandler) Handle(ctx context.Context, r slog.Record) error {
 	var b bytes.Buffer
-	text := slog.Handler(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelDebug - 100, ReplaceAttr: dropTime}))
+	text := slog.Handler(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: lowest, ReplaceAttr: dropTime}))
 	for _, f := range h.with {
 		text = f(text)
 	}

@@ -79,6 +79,8 @@ type suite struct {
 
 	newPlugin, dialSide func() tp.Plugin // of RunPlugin
 	gate, paired        bool
+
+	net *netUnderTest // of RunNetwork
 }
 
 func newSuite(opts []Option) *suite {
