@@ -52,6 +52,9 @@ func (f *fast) MarshalToSizedBufferVT(b []byte) (int, error) {
 
 func (f *fast) UnmarshalVT(b []byte) error {
 	f.used = append(f.used, "unmarshal")
+	if len(b) == 0 {
+		return nil
+	}
 	if len(b) < 2 || b[0] != 0x0a || int(b[1]) != len(b)-2 {
 		return errors.New("not a fast message")
 	}
