@@ -60,6 +60,9 @@ func (c *handlerCtx) enter(h *Handler, push bool, winner Plugin) (*Handler, *Rer
 			}
 		}
 		next := c.sess.env.router.lookup(push, c.in.RouteKey())
+		if next == nil {
+			c.hooks = c.sess.env.hooks()
+		}
 		if next == nil || next == h {
 			return next, nil
 		}
@@ -97,6 +100,9 @@ func (c *handlerCtx) probe(push bool) (*Handler, *Rerror) {
 	was := c.save()
 	key := c.in.RouteKey()
 	for _, p := range probes {
+		if !p.inUse() {
+			continue
+		}
 		rerr := p.run(c)
 		if !rerr.HasError() && c.in.RouteKey() != key {
 			if h := r.lookup(push, c.in.RouteKey()); h != nil && h.given(p.plugin) {

@@ -2,6 +2,7 @@ package tp
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,7 +25,13 @@ type routes struct {
 	names      map[string]string // every route, to itself: saves a string a message
 	// probes are the distinct header hooks of groups and handlers, CALL and PUSH,
 	// in order of registration: on a miss one may lead to a route of its own.
-	probes [2][]headerHook
+	probes [2][]probe
+}
+
+// probe is a header hook and the routes it was given to.
+type probe struct {
+	headerHook
+	routes []*Handler
 }
 
 func newRouter(mapper ServiceMethodMapper, log logger) *router {
@@ -189,28 +196,29 @@ func copyMap[V any](m map[string]V, name string, v V) map[string]V {
 	return n
 }
 
-// addProbes notes each header hook of the groups and of h that is not known yet.
+// addProbes notes the header hooks of the groups and of h.
 func (t *routes) addProbes(h *Handler) {
-	list := &t.probes[kindOf(h.push)]
+	list := slices.Clone(t.probes[kindOf(h.push)])
 	for _, own := range h.plugins.hooks().ownHeader(h.push) {
-		known := false
-		for _, p := range *list {
-			known = known || samePlugin(p.plugin, own.plugin)
+		i := slices.IndexFunc(list, func(p probe) bool { return samePlugin(p.plugin, own.plugin) })
+		if i < 0 {
+			list = append(list, probe{headerHook: own})
+			i = len(list) - 1
 		}
-		if !known {
-			*list = append((*list)[:len(*list):len(*list)], own)
-		}
+		list[i].routes = append(slices.Clip(list[i].routes), h)
 	}
+	t.probes[kindOf(h.push)] = list
 }
 
-// given reports whether the plugin is one of the handler's own or of its groups.
+// given reports whether the plugin has a header hook of the handler's own or of
+// its groups.
 func (h *Handler) given(p Plugin) bool {
-	for _, q := range h.plugins.GetAllMiddle() {
-		if samePlugin(p, q) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(h.plugins.hooks().ownHeader(h.push), func(own headerHook) bool { return samePlugin(p, own.plugin) })
+}
+
+// inUse reports whether a route has the hook still: plugins may be removed.
+func (p probe) inUse() bool {
+	return slices.ContainsFunc(p.routes, func(h *Handler) bool { return h.given(p.plugin) })
 }
 
 // samePlugin compares by identity, or by name where the type cannot be compared.
