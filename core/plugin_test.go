@@ -171,10 +171,10 @@ func TestPluginRefusals(t *testing.T) {
 		do   func()
 		want string
 	}{
-		{"nil on the left", func() { x.srv.PluginContainer().AppendLeft(nil) }, "plugin cannot be nil!"},
-		{"nil on the right", func() { x.srv.PluginContainer().AppendRight(note{"r", j}, nil) }, "plugin cannot be nil!"},
-		{"nil at a group", func() { x.srv.SubRoute("n", nil) }, "plugin cannot be nil!"},
-		{"nil at a handler", func() { tp.HandleCall(x.srv, "/n", nop, nil) }, "plugin cannot be nil!"},
+		{"nil on the left", func() { x.srv.PluginContainer().AppendLeft(nil) }, "plugin cannot be nil"},
+		{"nil on the right", func() { x.srv.PluginContainer().AppendRight(note{"r", j}, nil) }, "plugin cannot be nil"},
+		{"nil at a group", func() { x.srv.SubRoute("n", nil) }, "plugin cannot be nil"},
+		{"nil at a handler", func() { tp.HandleCall(x.srv, "/n", nop, nil) }, "plugin cannot be nil"},
 		{"twice on the right", func() { x.srv.PluginContainer().AppendRight(note{"r", j}, note{"r", j}) }, "repeat add plugin: r"},
 		{"left again", func() { x.srv.PluginContainer().AppendRight(note{"l1", j}) }, "repeat add plugin: l1"},
 		{"global again at a handler", func() { tp.HandleCall(x.srv, "/n", nop, note{"l1", j}) }, "repeat add plugin: l1"},
