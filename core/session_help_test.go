@@ -131,6 +131,10 @@ func (w *world) routes(p *peer) {
 		<-w.gate
 		return nil
 	})
+	HandlePush(p, "/ordered", func(_ PushCtx, arg *string) error {
+		w.log.add("ordered %s", *arg)
+		return nil
+	}, Ordered())
 	HandlePush(p, "/note", func(_ PushCtx, arg *string) error {
 		w.log.add("note %s", *arg)
 		return nil
