@@ -92,7 +92,6 @@ type plainSocket struct {
 	id     string
 	swap   *Swap
 	closed bool
-	failed error // why writing has ended
 }
 
 func (s *plainSocket) Reset(conn net.Conn, protoFunc ...ProtoFunc) {
@@ -104,11 +103,11 @@ func (s *plainSocket) Reset(conn net.Conn, protoFunc ...ProtoFunc) {
 		}
 	}
 	DefaultTuning().Apply(conn)
-	c := NewConn(conn, pf, Options{Fail: s.fail})
+	c := NewConn(conn, pf, Options{})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.conn
-	s.conn, s.id, s.swap, s.closed, s.failed = c, "", new(Swap), false, nil
+	s.conn, s.id, s.swap, s.closed = c, "", new(Swap), false
 	if old != nil {
 		old.Stop(ErrProactivelyCloseSocket)
 	}
@@ -121,14 +120,6 @@ func firstProto(protoFunc []ProtoFunc) ProtoFunc {
 		}
 	}
 	return nil
-}
-
-func (s *plainSocket) fail(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.failed == nil {
-		s.failed = err
-	}
 }
 
 func (s *plainSocket) link() (*Conn, error) {

@@ -1,0 +1,426 @@
+package socket
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/xfer"
+)
+
+// Envelope is the implementation of Message. The zero value is an empty message
+// without a size limit. Most programs use [GetMessage] or [NewMessage]; the type
+// is exported so that an engine can embed it in what it allocates anyway.
+type Envelope struct {
+	seq      int32
+	mtype    byte
+	codec    byte
+	rawOwned bool // raw belongs to the message
+	encoded  bool // raw is the encoded body, ready to be packed
+	size     uint32
+	limit    uint32 // 0: none
+
+	method string
+	uri    *url.URL // made on demand from method
+	uriWas url.URL  // *uri when it was made; a difference means a hook rerouted
+
+	meta    Meta
+	rerr    *Rerror
+	body    any
+	newBody NewBodyFunc
+	raw     []byte
+	pipe    xfer.XferPipe
+	ctx     context.Context
+	intern  Interner
+}
+
+var _ Message = (*Envelope)(nil)
+
+// Interner maps the bytes of a service method to a string; it saves the
+// allocation for names that are known. It must not keep b.
+type Interner interface {
+	Intern(b []byte) string
+}
+
+var pool = sync.Pool{New: func() any { return new(Envelope) }}
+
+// NewMessage returns a new message with the settings applied.
+func NewMessage(settings ...MessageSetting) Message {
+	m := new(Envelope)
+	m.apply(settings)
+	return m
+}
+
+// GetMessage is NewMessage from a pool; give it back with [PutMessage].
+func GetMessage(settings ...MessageSetting) Message {
+	m := pool.Get().(*Envelope)
+	m.apply(settings)
+	return m
+}
+
+// PutMessage gives m back to the pool. Neither m nor anything got from it may be
+// used afterwards.
+func PutMessage(m Message) {
+	e := m.envelope()
+	e.Reset()
+	pool.Put(e)
+}
+
+func (m *Envelope) envelope() *Envelope { return m }
+
+// Reset clears the message, then applies the settings. Limit and interner are
+// cleared too.
+func (m *Envelope) Reset(settings ...MessageSetting) {
+	m.Clear()
+	m.limit, m.intern = 0, nil
+	m.apply(settings)
+}
+
+// Clear empties the message but keeps its limit and its interner, which belong
+// to the connection it is used on.
+func (m *Envelope) Clear() {
+	m.seq, m.mtype, m.codec, m.size = 0, 0, 0, 0
+	m.rawOwned, m.encoded = false, false
+	m.method = ""
+	if m.uri != nil {
+		m.uri, m.uriWas = nil, url.URL{}
+	}
+	if m.meta.Len() > 0 {
+		m.meta.Reset()
+	}
+	if m.pipe.Len() > 0 {
+		m.pipe.Reset()
+	}
+	m.rerr, m.body, m.newBody, m.raw, m.ctx = nil, nil, nil, nil, nil
+}
+
+func (m *Envelope) apply(settings []MessageSetting) {
+	for _, set := range settings {
+		if set != nil {
+			set(m)
+		}
+	}
+}
+
+// SetLimit sets the largest size SetSize accepts; 0 is no limit.
+func (m *Envelope) SetLimit(limit uint32) { m.limit = limit }
+
+// SetInterner sets who knows the usual service methods; nil for nobody.
+func (m *Envelope) SetInterner(i Interner) { m.intern = i }
+
+func (m *Envelope) Seq() int32          { return m.seq }
+func (m *Envelope) SetSeq(seq int32)    { m.seq = seq }
+func (m *Envelope) Mtype() byte         { return m.mtype }
+func (m *Envelope) SetMtype(mtype byte) { m.mtype = mtype }
+func (m *Envelope) Meta() *Meta         { return &m.meta }
+func (m *Envelope) Rerror() *Rerror     { return m.rerr }
+func (m *Envelope) SetRerror(r *Rerror) { m.rerr = r }
+
+func (m *Envelope) ServiceMethod() string {
+	if m.uri != nil && *m.uri != m.uriWas {
+		return m.uri.String()
+	}
+	return m.method
+}
+
+func (m *Envelope) SetServiceMethod(method string) {
+	m.method = method
+	m.uri = nil
+}
+
+func (m *Envelope) SetServiceMethodBytes(b []byte) {
+	if m.intern != nil {
+		m.SetServiceMethod(m.intern.Intern(b))
+		return
+	}
+	m.SetServiceMethod(string(b))
+}
+
+func (m *Envelope) UriObject() *url.URL {
+	if m.uri == nil {
+		u, err := url.Parse(m.method)
+		if err != nil {
+			u = &url.URL{Path: m.method}
+		}
+		m.uri, m.uriWas = u, *u
+	}
+	return m.uri
+}
+
+func (m *Envelope) SetUriObject(u *url.URL) {
+	if u == nil {
+		u = new(url.URL)
+	}
+	m.method = u.String()
+	m.uri, m.uriWas = u, *u
+}
+
+// RouteKey is UriObject().Path, found without parsing where the text is plain.
+func (m *Envelope) RouteKey() string {
+	if m.uri == nil {
+		if path, ok := plainPath(m.method); ok {
+			return path
+		}
+	}
+	return m.UriObject().Path
+}
+
+// plainPath returns the text before the query if url.Parse would find exactly
+// that as the path; ok is false where that takes a real parse.
+func plainPath(text string) (path string, ok bool) {
+	if strings.HasPrefix(text, "//") {
+		return "", false
+	}
+	path = text
+	query := false
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c < 0x20, c == 0x7f, c == '#':
+			return "", false
+		case query:
+		case c == '?':
+			path, query = text[:i], true
+		case c == '%', c == ':':
+			return "", false
+		}
+	}
+	return path, true
+}
+
+func (m *Envelope) BodyCodec() byte           { return m.codec }
+func (m *Envelope) SetBodyCodec(id byte)      { m.codec = id }
+func (m *Envelope) Body() any                 { return m.body }
+func (m *Envelope) SetNewBody(fn NewBodyFunc) { m.newBody = fn }
+
+func (m *Envelope) SetBody(body any) {
+	m.body = body
+	m.encoded = false
+}
+
+func (m *Envelope) MarshalBody() ([]byte, error) {
+	if m.encoded {
+		return m.raw, nil
+	}
+	switch b := m.body.(type) {
+	case nil:
+		return nil, nil
+	case []byte:
+		return b, nil
+	case *[]byte:
+		if b == nil {
+			return nil, nil
+		}
+		return *b, nil
+	}
+	return codec.Marshal(m.codec, m.body)
+}
+
+func (m *Envelope) AppendBody(dst []byte) ([]byte, error) {
+	if m.encoded {
+		return append(dst, m.raw...), nil
+	}
+	switch b := m.body.(type) {
+	case nil:
+		return dst, nil
+	case []byte:
+		return append(dst, b...), nil
+	case *[]byte:
+		if b == nil {
+			return dst, nil
+		}
+		return append(dst, *b...), nil
+	}
+	c, err := codec.Get(m.codec)
+	if err != nil {
+		return dst, err
+	}
+	return codec.AppendBody(dst, c, m.body)
+}
+
+// Encode marshals the body behind buf, so that a later MarshalBody or AppendBody
+// runs no code of the user. buf must live until the message was packed. It
+// returns the grown buffer. SetBody undoes it.
+func (m *Envelope) Encode(buf []byte) ([]byte, error) {
+	if m.encoded {
+		return buf, nil
+	}
+	n := len(buf)
+	buf, err := m.AppendBody(buf)
+	if err != nil {
+		return buf, err
+	}
+	m.raw, m.encoded, m.rawOwned = buf[n:len(buf):len(buf)], true, false
+	return buf, nil
+}
+
+// inPlace reports whether the body may be encoded under the lock of a batch:
+// that takes no user code, and not more than max bytes.
+func (m *Envelope) inPlace(max int) bool {
+	if m.pipe.Len() > 0 {
+		return false
+	}
+	if m.encoded {
+		return len(m.raw) <= max
+	}
+	switch b := m.body.(type) {
+	case nil:
+		return true
+	case []byte:
+		return len(b) <= max
+	case *[]byte:
+		return b == nil || len(*b) <= max
+	}
+	c, err := codec.Get(m.codec)
+	if err != nil {
+		return false
+	}
+	if a, ok := c.(codec.Appender); !ok || !a.Pure() {
+		return false
+	}
+	if s, ok := c.(codec.Sizer); ok {
+		return s.Size(m.body) <= max
+	}
+	return false
+}
+
+func (m *Envelope) UnmarshalBody(b []byte) error {
+	if m.body == nil && m.newBody != nil {
+		m.body = m.newBody(m)
+		if m.body == nil {
+			m.DropRaw()
+			return nil // nobody wants it
+		}
+	}
+	m.raw, m.rawOwned, m.encoded = b, false, false
+	if m.body == nil {
+		return nil
+	}
+	_, err := m.Bind(m.body)
+	return err
+}
+
+func (m *Envelope) RawBody() []byte { return m.raw }
+
+func (m *Envelope) KeepBody() []byte {
+	if !m.rawOwned && m.raw != nil {
+		m.raw = append(make([]byte, 0, len(m.raw)), m.raw...)
+	}
+	m.rawOwned = true
+	return m.raw
+}
+
+// OwnBody says that the bytes UnmarshalBody was given belong to the message.
+func (m *Envelope) OwnBody() { m.rawOwned = true }
+
+// DropRaw forgets the encoded body, whose memory is about to be used again.
+func (m *Envelope) DropRaw() { m.raw, m.rawOwned = nil, false }
+
+// BodyOwned reports whether the raw body may be kept without a copy.
+func (m *Envelope) BodyOwned() bool { return m.rawOwned }
+
+func (m *Envelope) Bind(v any) (byte, error) {
+	switch b := v.(type) {
+	case nil:
+		return m.codec, nil
+	case *[]byte:
+		if b != nil && len(m.raw) > 0 {
+			*b = m.KeepBody()
+			m.raw, m.rawOwned = nil, false // given away
+			m.body = v
+		}
+		return m.codec, nil
+	}
+	if len(m.raw) == 0 {
+		return m.codec, nil
+	}
+	c, err := codec.Get(m.codec)
+	if err != nil {
+		return m.codec, err
+	}
+	return m.codec, c.Unmarshal(m.raw, v)
+}
+
+func (m *Envelope) XferPipe() *xfer.XferPipe { return &m.pipe }
+func (m *Envelope) Size() uint32             { return m.size }
+
+func (m *Envelope) SetSize(size uint32) error {
+	if m.limit != 0 && size > m.limit {
+		return &sizeError{size, m.limit}
+	}
+	m.size = size
+	return nil
+}
+
+type sizeError struct{ size, limit uint32 }
+
+func (e *sizeError) Error() string {
+	return fmt.Sprintf("socket: message of %d bytes is over the limit of %d", e.size, e.limit)
+}
+func (e *sizeError) Is(target error) bool { return target == ErrSizeLimit }
+
+// Limit is the largest size SetSize takes; the seed's maximum, the largest
+// uint32, when none was set.
+func (m *Envelope) Limit() uint32 {
+	if m.limit == 0 {
+		return ^uint32(0)
+	}
+	return m.limit
+}
+
+func (m *Envelope) Context() context.Context {
+	if m.ctx == nil {
+		return context.Background()
+	}
+	return m.ctx
+}
+
+// SetContext sets the context of the exchange; nil for none.
+func (m *Envelope) SetContext(ctx context.Context) { m.ctx = ctx }
+
+// GivenContext is the context that was set, nil if none was.
+func (m *Envelope) GivenContext() context.Context { return m.ctx }
+
+// String is an indented JSON picture of the message, body included.
+func (m *Envelope) String() string {
+	var pic struct {
+		Seq           int32   `json:"seq"`
+		Mtype         string  `json:"mtype"`
+		ServiceMethod string  `json:"serviceMethod"`
+		Rerror        *Rerror `json:"rerror,omitempty"`
+		Meta          string  `json:"meta"`
+		BodyCodec     byte    `json:"bodyCodec"`
+		Body          any     `json:"body"`
+		XferPipe      []int   `json:"xferPipe"`
+		Size          uint32  `json:"size"`
+	}
+	pic.Seq, pic.Mtype, pic.ServiceMethod = m.seq, TypeText(m.mtype), m.ServiceMethod()
+	pic.Rerror, pic.Meta, pic.BodyCodec, pic.Size = m.rerr, m.meta.String(), m.codec, m.size
+	pic.XferPipe = []int{}
+	for _, id := range m.pipe.IDs() {
+		pic.XferPipe = append(pic.XferPipe, int(id))
+	}
+	switch b := m.body.(type) {
+	case []byte:
+		pic.Body = string(b)
+	case *[]byte:
+		if b != nil {
+			pic.Body = string(*b)
+		}
+	case nil:
+		if len(m.raw) > 0 {
+			pic.Body = string(m.raw)
+		}
+	default:
+		pic.Body = b
+	}
+	text, err := json.MarshalIndent(pic, "", "  ")
+	if err != nil { // a body JSON cannot carry
+		pic.Body = fmt.Sprintf("%+v", pic.Body)
+		text, _ = json.MarshalIndent(pic, "", "  ")
+	}
+	return string(text)
+}
