@@ -43,6 +43,8 @@ type PeerConfig struct {
 	TrustedProxies     []string      `yaml:"trusted_proxies"      ini:"trusted_proxies"      comment:"Networks (CIDR) whose X-Real-IP is believed, default none"`
 	HidePanics         bool          `yaml:"hide_panics"          ini:"hide_panics"          comment:"Keep the text of a handler's panic from the caller"`
 
+	Protocols []string `yaml:"protocols" ini:"protocols" comment:"Names of the protocols spoken on one port, recognised by the first bytes; the first one speaks until the peer has"`
+
 	// Protocol is what connections speak unless Dial, Listen or ServeConn say
 	// otherwise; nil is the process-wide default.
 	Protocol ProtoFunc `yaml:"-" ini:"-"`
@@ -114,6 +116,17 @@ func (c *PeerConfig) resolve() error {
 			return fmt.Errorf("tp: config: default_body_codec: %w", err)
 		}
 		c.codecID = k.ID()
+	}
+	if c.Protocol != nil {
+		return nil
+	}
+	for _, name := range c.Protocols {
+		if _, err := socket.LookupProto(name); err != nil {
+			return fmt.Errorf("tp: config: protocols: %w", err)
+		}
+	}
+	if len(c.Protocols) > 0 {
+		c.Protocol = socket.AnyProto(c.Protocols...)
 	}
 	return nil
 }

@@ -118,6 +118,10 @@ func Code(err error) int32 { return socket.Code(err) }
 // IsConnRerror reports whether the error is about the connection: 102 or 105.
 func IsConnRerror(r *Rerror) bool { return socket.IsConnRerror(r) }
 
+// AnyProto speaks whichever of the named protocols the peer speaks; until the peer
+// has spoken, the first.
+func AnyProto(names ...string) ProtoFunc { return socket.AnyProto(names...) }
+
 // GetMessage returns a message from the pool; PutMessage takes it back.
 func GetMessage(settings ...MessageSetting) Message { return socket.GetMessage(settings...) }
 

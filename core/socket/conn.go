@@ -46,6 +46,7 @@ type Conn struct {
 	conn  net.Conn
 	proto Proto
 	app   FrameAppender // proto, if it is one
+	turns switcher      // proto, if it may become another
 	in    *inbox.Reader
 	out   *outbox.Writer
 	opts  Options
@@ -72,6 +73,16 @@ func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
 func (c *Conn) setProto(pf ProtoFunc) {
 	c.proto = pf(wire{c})
 	c.app, _ = c.proto.(FrameAppender)
+	c.turns, _ = c.proto.(switcher)
+}
+
+// appender returns the protocol if it can append frames, else nil.
+func (c *Conn) appender() FrameAppender {
+	if c.turns == nil {
+		return c.app
+	}
+	app, _ := c.turns.current().(FrameAppender)
+	return app
 }
 
 // NetConn returns the connection below.
@@ -141,7 +152,8 @@ func (c *Conn) EnqueueNow(m *Envelope) error { return c.enqueue(nil, m, true) }
 
 func (c *Conn) enqueue(ctx context.Context, m *Envelope, now bool) error {
 	m.limit = c.limit.Load()
-	if c.app != nil && m.inPlace(inPlaceMax) {
+	app := c.appender()
+	if app != nil && m.inPlace(inPlaceMax) {
 		var b []byte
 		var err error
 		if now {
@@ -152,13 +164,13 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, now bool) error {
 		if err != nil {
 			return err
 		}
-		if err = c.appendFrame(b, m); err != nil {
+		if err = c.appendFrame(app, b, m); err != nil {
 			return &PackError{err}
 		}
 		c.spoke.Store(true)
 		return nil
 	}
-	frame, err := c.packFrame(m)
+	frame, err := c.packFrame(app, m)
 	if err != nil {
 		bufpool.Put(frame)
 		return &PackError{err}
@@ -175,7 +187,7 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, now bool) error {
 }
 
 // appendFrame packs m behind b under the batch's lock, and gives the lock back.
-func (c *Conn) appendFrame(b []byte, m *Envelope) (err error) {
+func (c *Conn) appendFrame(app FrameAppender, b []byte, m *Envelope) (err error) {
 	committed := false
 	defer func() {
 		if committed {
@@ -186,7 +198,7 @@ func (c *Conn) appendFrame(b []byte, m *Envelope) (err error) {
 			err = fmt.Errorf("socket: packing panicked: %v", p)
 		}
 	}()
-	b, err = c.app.AppendFrame(b, m)
+	b, err = app.AppendFrame(b, m)
 	if err != nil {
 		return err
 	}
@@ -196,14 +208,14 @@ func (c *Conn) appendFrame(b []byte, m *Envelope) (err error) {
 }
 
 // packFrame packs m into a buffer of its own, beside the batch.
-func (c *Conn) packFrame(m *Envelope) (frame []byte, err error) {
+func (c *Conn) packFrame(app FrameAppender, m *Envelope) (frame []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("socket: packing panicked: %v", p)
 		}
 	}()
-	if c.app != nil {
-		return c.app.AppendFrame(bufpool.Get(c.guess(m)), m)
+	if app != nil {
+		return app.AppendFrame(bufpool.Get(c.guess(m)), m)
 	}
 	// The user's codec must not run under packMu: it might send a message.
 	body, err := m.Encode(bufpool.Get(c.guess(m)))
@@ -293,6 +305,9 @@ func (w wire) Read(p []byte) (int, error) { return w.c.in.Read(p) }
 func (w wire) Discard(n int) (int, error) { return w.c.in.Discard(n) }
 func (w wire) Buffered() int              { return w.c.in.Buffered() }
 func (w wire) Dialed() bool               { return w.c.opts.Dialed }
+
+// SetReadDeadline bounds the reads of an Unpack.
+func (w wire) SetReadDeadline(t time.Time) error { return w.c.conn.SetReadDeadline(t) }
 
 func (w wire) Peek(n int) ([]byte, error) {
 	b, err := w.c.in.Peek(n)
