@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"syscall"
 )
 
 // state is where a session is in its life:
@@ -85,15 +86,24 @@ var (
 	errDraining    = errors.New("draining")
 )
 
-// readReason says why reading has ended with err.
+// readReason says why reading has ended with err, and guesses on a peer that
+// hung up on the first frame. With bytes unread that is no EOF but a reset.
 func readReason(l *link, err error) *CloseReason {
+	r := endReason(l, err)
+	var errno syscall.Errno
+	if r.Side == SideRemote || r.Side == SideNetwork && errors.As(r.Cause, &errno) && !errno.Timeout() {
+		if hint := l.sock.Hint(); hint != "" {
+			return &CloseReason{r.Side, fmt.Errorf("%w: %s", r.Cause, hint), r.Act}
+		}
+	}
+	return r
+}
+
+func endReason(l *link, err error) *CloseReason {
 	if r := l.killed.Load(); r != nil {
 		return r // somebody closed the connection on purpose, and said why
 	}
 	if err == io.EOF {
-		if hint := l.sock.Hint(); hint != "" {
-			return &CloseReason{SideRemote, fmt.Errorf("%w: %s", errRemoteClose, hint), "reading"}
-		}
 		return &CloseReason{SideRemote, errRemoteClose, "reading"}
 	}
 	var bad *frameError
