@@ -45,7 +45,7 @@ type callCmd struct {
 
 	cost     time.Duration
 	finished atomic.Bool
-	mu       sync.Mutex    // guards done
+	mu       sync.Mutex    // guards done, unhook and swap
 	done     chan struct{} // made on demand
 }
 
@@ -321,6 +321,7 @@ func (cmd *callCmd) complete() {
 	}
 	if c := cmd.reply; c != nil {
 		if cmd.rerr == nil {
+			c.in.SetBody(cmd.result)
 			cmd.rerr = runHooks[PostReadReplyBodyPlugin, ReadCtx](s.logger, s.env.cfg.HidePanics, c.hooks.postReadReplyBody, PostReadReplyBodyPlugin.PostReadReplyBody, c)
 		}
 		cmd.reply = nil
@@ -448,7 +449,10 @@ func (cmd *callCmd) Session() CtxSession { return cmd.sess }
 func (cmd *callCmd) IP() string          { return addrText(cmd.sess.RemoteAddr()) }
 func (cmd *callCmd) RealIP() string      { return cmd.IP() }
 
+// Swap is asked for by hooks on the caller's and on the reader's goroutine.
 func (cmd *callCmd) Swap() *Swap {
+	cmd.mu.Lock()
+	defer cmd.mu.Unlock()
 	if cmd.swap == nil {
 		cmd.swap = new(Swap)
 		cmd.sess.swap.CopyTo(cmd.swap)
