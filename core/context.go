@@ -91,12 +91,15 @@ func putCtx(c *handlerCtx) {
 
 // recycle makes c ready for the next message on the same link.
 func (c *handlerCtx) recycle() {
+	if c.listed { // a hook of a message that had no handler has asked for the context
+		c.link.delist(c)
+	}
 	c.in.Clear()
 	if c.out.Mtype() != 0 {
 		c.out.Clear()
 	}
 	c.handler, c.hooks, c.cmd, c.arg, c.rerr, c.swap, c.release = nil, nil, nil, nil, nil, nil, nil
-	c.expires, c.undone = 0, false
+	c.start, c.expires, c.undone = time.Time{}, 0, false
 	c.answer.Store(answerOpen)
 	c.ageAt, c.ageSeq, c.agePipe = 0, 0, c.agePipe[:0]
 	c.ctx, c.cancel = nil, nil
