@@ -89,7 +89,7 @@ func (s *suite) connsOf(r *recorder, lis net.Listener) (dialed, accepted net.Con
 		}
 		done <- result{conn, err}
 	}()
-	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	ctx, cancel := context.WithTimeout(r.Context(), r.patient)
 	defer cancel()
 	dialed, err := s.net.dial(ctx, lis.Addr().String())
 	if err != nil {

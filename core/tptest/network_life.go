@@ -148,7 +148,7 @@ func checkPeers(r *recorder, s *suite) {
 		g.connect()
 		g.works()
 		g.crowd(4, 25)
-		g.large(1 << 20)
+		g.large(300_000)
 		cmd := g.cli.wait(g.srv)
 		g.srv.letGo()
 		wantCode(r, "a call", reply(r, cmd, "a call"), 0)

@@ -2,16 +2,19 @@ package tptest
 
 import (
 	"context"
+	"errors"
 	"net"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	tp "github.com/teleport-go/teleport/core"
 )
 
+// dialer dials by the engine's network of that name.
 func dialer(network string) func(context.Context, string) (net.Conn, error) {
 	return func(ctx context.Context, addr string) (net.Conn, error) {
 		n, err := tp.LookupNetwork(network)
@@ -58,5 +61,175 @@ func TestRunNetwork(t *testing.T) {
 		t.Run("unixpacket", func(t *testing.T) {
 			RunNetwork(t, dialer("unixpacket"), listenTo("unixpacket", paths(t)), Without(Stream))
 		})
+	}
+}
+
+// shoddy is a connection with faults.
+type shoddy struct {
+	*Conn
+	fault  string
+	closes atomic.Int32
+}
+
+func (c *shoddy) Read(p []byte) (int, error) {
+	if c.fault != "read loses the rest" {
+		return c.Conn.Read(p)
+	}
+	room := make([]byte, readRoom)
+	n, err := c.Conn.Read(room)
+	return copy(p, room[:n]), err
+}
+
+func (c *shoddy) Write(p []byte) (int, error) {
+	switch c.fault {
+	case "write is short":
+		return c.Conn.Write(p[:min(len(p), 1000)])
+	case "write in halves":
+		n, err := c.Conn.Write(p[:len(p)/2])
+		if err != nil {
+			return n, err
+		}
+		<-time.After(time.Millisecond)
+		m, err := c.Conn.Write(p[len(p)/2:])
+		return n + m, err
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *shoddy) LocalAddr() net.Addr {
+	if c.fault == "no address" {
+		return nil
+	}
+	return c.Conn.LocalAddr()
+}
+
+func (c *shoddy) SetReadDeadline(at time.Time) error {
+	if c.fault == "no read deadline" {
+		return nil
+	}
+	return c.Conn.SetReadDeadline(at)
+}
+
+func (c *shoddy) SetWriteDeadline(at time.Time) error {
+	if c.fault == "no write deadline" {
+		return nil
+	}
+	return c.Conn.SetWriteDeadline(at)
+}
+
+func (c *shoddy) Close() error {
+	switch {
+	case c.fault == "close does not" && c.closes.Add(1) <= 2: // the check's two; not the clean-up's
+		return nil
+	case c.fault == "close loses":
+		c.Conn.Cut()
+	}
+	return c.Conn.Close()
+}
+
+func (c *shoddy) CloseWrite() error {
+	if c.fault == "half close is whole" {
+		return c.Conn.Close()
+	}
+	return c.Conn.CloseWrite()
+}
+
+type shoddyListener struct {
+	net.Listener
+	fault string
+}
+
+func (l shoddyListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		if l.fault == "accept with other words" {
+			err = errors.New("over")
+		}
+		return nil, err
+	}
+	return &shoddy{Conn: c.(*Conn), fault: l.fault}, nil
+}
+
+func (l shoddyListener) Addr() net.Addr {
+	if l.fault == "no listener's address" {
+		return nil
+	}
+	return l.Listener.Addr()
+}
+
+// shoddyNetwork makes connections in memory with a fault.
+func shoddyNetwork(fault string) *suite {
+	n := NewNetwork()
+	var made atomic.Int32
+	s := newNetworkSuite(func(ctx context.Context, addr string) (net.Conn, error) {
+		if fault == "dial does not care" {
+			ctx = context.Background()
+		}
+		conn, err := n.Dial(ctx, addr)
+		if err != nil {
+			return nil, err
+		}
+		c := conn.(*Conn)
+		switch {
+		case fault == "damage", fault == "damage late" && made.Add(1) == 10:
+			c.Corrupt(3)
+		case fault == "damage far":
+			c.Corrupt(2 << 20)
+		case fault == "damage back":
+			c.Peer().Corrupt(100)
+		}
+		return &shoddy{Conn: c, fault: fault}, nil
+	}, func() (net.Listener, error) {
+		lis, err := n.Listen("")
+		if err != nil {
+			return nil, err
+		}
+		return shoddyListener{lis, fault}, nil
+	}, nil)
+	s.patient = time.Second // by the real clock
+	return s
+}
+
+func TestRunNetworkFinds(t *testing.T) {
+	found := make(map[string]bool)
+	for _, test := range []struct{ check, fault string }{
+		{"both ways", "damage"},
+		{"addresses", "no address"},
+		{"addresses", "no listener's address"},
+		{"transfer", "damage far"},
+		{"transfer", "write is short"},
+		{"small reads", "read loses the rest"},
+		{"many", "damage late"},
+		{"writes", "write in halves"},
+		{"read deadline", "no read deadline"},
+		{"write deadline", "no write deadline"},
+		{"close", "close does not"},
+		{"end", "close loses"},
+		{"half close", "half close is whole"},
+		{"accept", "accept with other words"},
+		{"dial", "dial does not care"},
+		{"peers", "damage back"},
+		{"peers", "close does not"},
+	} {
+		found[test.check] = true
+		t.Run(test.check+"/"+test.fault, func(t *testing.T) {
+			wantFault(t, shoddyNetwork(test.fault), networkChecks, test.check)
+		})
+	}
+	wantAll(t, networkChecks, found)
+}
+
+// A network of packets passes without Stream, and only so.
+func TestStream(t *testing.T) {
+	s := shoddyNetwork("read loses the rest")
+	wantFault(t, s, networkChecks, "small reads")
+	s.without[Stream] = true
+	for _, c := range networkChecks {
+		if c.name != "small reads" {
+			continue
+		}
+		for _, f := range s.try(t, c) {
+			t.Error(f)
+		}
 	}
 }

@@ -246,6 +246,7 @@ func checkPluginRedial(r *recorder, s *suite) {
 		ended := g.srv.sess.CloseNotify()
 		n.Find(g.cli.sess.LocalAddr().String()).Cut()
 		receive(r, ended, "the end of the accepting side's session")
+		synctest.Wait() // the dialling side has noticed it, too
 		_, got := g.cli.call(echoMethod, "after a break")
 		if !s.gate && got != nil {
 			g.Errorf("a call after break %d: %s", i+1, got)

@@ -322,7 +322,7 @@ func took(r *recorder, what string, start time.Time, d, late time.Duration) {
 func checkContextAge(r *recorder, s *suite) {
 	LeakCheck(r)
 	cfg := s.cfg
-	cfg.DefaultContextAge = time.Minute / 6
+	cfg.DefaultContextAge = 10 * time.Second
 	g, _ := s.newRig(r, cfg, cfg)
 	for _, e := range g.ends() {
 		start := time.Now()

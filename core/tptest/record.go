@@ -36,6 +36,11 @@ func (s *suite) try(t *testing.T, c check) (faults []string) {
 	if c.real {
 		return record(t, s.patient, func(r *recorder) { c.run(r, s) })
 	}
+	defer func() {
+		if p := recover(); p != nil { // goroutines that stay blocked for ever
+			faults = append(faults, fmt.Sprint(p))
+		}
+	}()
 	synctest.Test(t, func(t *testing.T) {
 		faults = record(t, s.patient, func(r *recorder) { c.run(r, s) })
 	})
@@ -46,7 +51,8 @@ func (s *suite) try(t *testing.T, c check) (faults []string) {
 // suites can be tested themselves.
 type recorder struct {
 	testing.TB
-	ctx context.Context
+	ctx     context.Context
+	patient time.Duration // how long it all may take; one thing: a third of that
 
 	mu       sync.Mutex // guards what follows
 	faults   []string
@@ -59,8 +65,8 @@ var _ testing.TB = (*recorder)(nil)
 // the cleanups, which close what f has opened, then have to end it.
 func record(t testing.TB, patient time.Duration, f func(*recorder)) []string {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &recorder{TB: t, ctx: ctx}
-	r.do(patient, func() { f(r) })
+	r := &recorder{TB: t, ctx: ctx, patient: patient}
+	r.do(func() { f(r) })
 	cancel()
 	for {
 		r.mu.Lock()
@@ -72,7 +78,7 @@ func record(t testing.TB, patient time.Duration, f func(*recorder)) []string {
 		cleanup := r.cleanups[n]
 		r.cleanups = r.cleanups[:n]
 		r.mu.Unlock()
-		r.do(patient, cleanup)
+		r.do(cleanup)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -80,7 +86,7 @@ func record(t testing.TB, patient time.Duration, f func(*recorder)) []string {
 }
 
 // do runs f on a goroutine of its own, since FailNow ends one.
-func (r *recorder) do(patient time.Duration, f func()) {
+func (r *recorder) do(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -91,12 +97,12 @@ func (r *recorder) do(patient time.Duration, f func()) {
 		}()
 		f()
 	}()
-	timer := time.NewTimer(patient)
+	timer := time.NewTimer(r.patient)
 	defer timer.Stop()
 	select {
 	case <-done:
 	case <-timer.C:
-		r.Errorf("hangs: no end after %v", patient)
+		r.Errorf("hangs: no end after %v", r.patient)
 	}
 }
 

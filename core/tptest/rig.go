@@ -226,11 +226,9 @@ func (e *end) wait(to *end, set ...tp.MessageSetting) tp.CallCmd {
 	return cmd
 }
 
-// patience is how long the suites wait for one thing.
-const patience = 20 * time.Second
-
 // receive waits for a value; without one the check ends.
 func receive[T any](r *recorder, c <-chan T, what string) T {
+	patience := r.patient / 3
 	t := time.NewTimer(patience)
 	defer t.Stop()
 	select {
