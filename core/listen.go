@@ -13,6 +13,13 @@ import (
 // ErrListenClosed is what ListenAndServe returns after Close.
 var ErrListenClosed = errors.New("listener is closed")
 
+var errNoCertificate = errors.New("tp: listen: tls: neither Certificates, GetCertificate, nor GetConfigForClient set in Config")
+
+// certain reports whether a server has something to prove itself with.
+func certain(c *tls.Config) bool {
+	return len(c.Certificates) > 0 || c.GetCertificate != nil || c.GetConfigForClient != nil
+}
+
 func (p *peer) Listen(protoFunc ...ProtoFunc) error {
 	lis, pf, err := p.bind(protoFunc)
 	if err != nil {
@@ -43,8 +50,8 @@ func (p *peer) bind(protoFunc []ProtoFunc) (net.Listener, ProtoFunc, error) {
 		return nil, nil, err
 	}
 	tlsConfig := p.TLSConfig()
-	if tlsConfig != nil && len(tlsConfig.Certificates) == 0 && tlsConfig.GetCertificate == nil && tlsConfig.GetConfigForClient == nil {
-		return nil, nil, errors.New("tp: listen: tls: neither Certificates, GetCertificate, nor GetConfigForClient set in Config")
+	if tlsConfig != nil && !certain(tlsConfig) {
+		return nil, nil, errNoCertificate
 	}
 	lis, err := p.env.network.Listen(p.ctx, ListenConfig{
 		Network: p.cfg.Network, LocalIP: p.cfg.LocalIP, ListenPort: p.cfg.ListenPort,

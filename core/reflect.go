@@ -34,6 +34,13 @@ var (
 // controllerHandlers makes a Handler of each method of a controller: a pointer to
 // a struct that embeds the context. It returns the struct's name and the methods'.
 func controllerHandlers(s shape, ctrl any) (structName string, names []string, handlers []*Handler, err error) {
+	factory, _ := ctrl.(CtrlPoolFunc)
+	if f, ok := ctrl.(func() CtrlStructPtr); ok {
+		factory = f
+	}
+	if factory != nil {
+		ctrl = factory()
+	}
 	v := reflect.ValueOf(ctrl)
 	if !v.IsValid() || v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
 		return "", nil, nil, fmt.Errorf("tp: %s-handler: the type is not struct point: %T; pass new(X) where type X struct { %s }", s.word, ctrl, s.ctxName)
@@ -42,6 +49,10 @@ func controllerHandlers(s shape, ctrl any) (structName string, names []string, h
 	prototype, field, err := controller(s, t, v.Elem())
 	if err != nil {
 		return "", nil, nil, err
+	}
+	maker := controllerMaker(prototype, field)
+	if factory != nil {
+		maker = factoryMaker(factory, field)
 	}
 	for i := range t.NumMethod() {
 		m := t.Method(i)
@@ -54,7 +65,7 @@ func controllerHandlers(s shape, ctrl any) (structName string, names []string, h
 				s.word, t.Elem(), m.Name, bad, t.Elem().Name(), m.Name, s.want)
 		}
 		names = append(names, m.Name)
-		handlers = append(handlers, s.handler(argElem, reply, m.Func, controllerMaker(prototype, field)))
+		handlers = append(handlers, s.handler(argElem, reply, m.Func, maker))
 	}
 	if len(handlers) == 0 {
 		return "", nil, nil, fmt.Errorf("tp: %s-handler: %s has no handler method; want func (*%s) Name%s", s.word, t.Elem(), t.Elem().Name(), s.want)
@@ -102,6 +113,22 @@ func uncopyable(t reflect.Type, name string) string {
 		return uncopyable(t.Elem(), name+"[]")
 	}
 	return ""
+}
+
+// CtrlStructPtr is a controller: a pointer to a struct that embeds its context.
+type CtrlStructPtr = any
+
+// CtrlPoolFunc makes the controller of each call, always of one type, in place of
+// a copy of a registered one. It is given to RouteCall or RoutePush.
+type CtrlPoolFunc func() CtrlStructPtr
+
+// factoryMaker asks the user's function for each call's controller.
+func factoryMaker(factory CtrlPoolFunc, field int) func(*handlerCtx) reflect.Value {
+	return func(c *handlerCtx) reflect.Value {
+		v := reflect.ValueOf(factory())
+		v.Elem().Field(field).Set(reflect.ValueOf(c))
+		return v
+	}
 }
 
 // controllerMaker makes, for each call, a fresh copy of the prototype with its
