@@ -45,7 +45,10 @@ func (c *cable) cut() {
 	c.conn.Close()
 }
 
-const cuts = 3
+const (
+	cuts       = 3
+	cutCallers = 8
+)
 
 // breakAndMend cuts the connection while callers are at work, and waits for the
 // session to mend itself.
@@ -53,12 +56,11 @@ func (d *demo) breakAndMend(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	d.heading("A broken connection, under load")
-	const callers = 8
 	var ok, lost atomic.Int64
-	failed := make(chan error, callers)
+	failed := make(chan error, cutCallers)
 	working, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	for range callers {
+	for range cutCallers {
 		wg.Go(func() {
 			for working.Err() == nil {
 				_, err := tp.Invoke[int](ctx, d.sess, "/math/add", []int{1, 2})
@@ -84,7 +86,7 @@ func (d *demo) breakAndMend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.say("client", "%d callers went on: %d calls answered, %d were under way at a cut and got %q;", callers, ok.Load(), lost.Load(), tp.CodeText(tp.CodeConnClosed))
+	d.say("client", "%d callers went on: %d calls answered, %d were under way at a cut and got %q;", cutCallers, ok.Load(), lost.Load(), tp.CodeText(tp.CodeConnClosed))
 	d.say("client", "a call that may have run is never sent twice: to try again is the caller's choice")
 	d.shown = append(d.shown, [2]string{"reconnect", fmt.Sprintf("%d cuts, %d calls answered, %d failed with 102, the same session throughout", cuts, ok.Load(), lost.Load())})
 	return nil

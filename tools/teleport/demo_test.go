@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +60,12 @@ func TestDemo(t *testing.T) {
 		if !regexp.MustCompile(want).Match(out) {
 			t.Errorf("the demo does not say %q", want)
 		}
+	}
+	// Each caller has at most one call under way when the cable is cut.
+	if m := regexp.MustCompile(`(\d+) were under way at a cut`).FindSubmatch(out); m == nil {
+		t.Error("the demo does not say how many calls were under way at a cut")
+	} else if n, _ := strconv.Atoi(string(m[1])); n > cuts*cutCallers {
+		t.Errorf("%d calls were lost at %d cuts with %d callers, want at most %d", n, cuts, cutCallers, cuts*cutCallers)
 	}
 	if t.Failed() {
 		t.Logf("the demo said:\n%s", out)
