@@ -2,6 +2,7 @@ package tp
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -93,6 +94,21 @@ func (l *link) kill(side Side, cause error, act string) {
 	l.conn.Close()
 }
 
+var errEnded = errors.New("the protocol has said its last")
+
+// closeIfEnded begins the end of the session when its protocol asks for that.
+func (l *link) closeIfEnded() {
+	if l.sock.Ended() {
+		l.sess.leave(&CloseReason{SideLocal, errEnded, "closing"}, l.sess.env.cfg.CloseTimeout)
+	}
+}
+
+// refusalOf finds the refusal in an error of reading; nil if there is none.
+func refusalOf(err error) (r *socket.Refusal) {
+	errors.As(err, &r)
+	return r
+}
+
 // enlist adds a handler to those that must be told of the link's end.
 func (l *link) enlist(c *handlerCtx) {
 	if c.listed {
@@ -140,4 +156,52 @@ func (l *link) cancelHandlers(cause error) {
 			c.cancel(cause)
 		}
 	}
+}
+
+// expireHandlers answers 408 for the handlers whose age is over, and ends their
+// contexts. It is called by the sweep.
+func (l *link) expireHandlers(now int64) (next int64) {
+	type late struct {
+		seq  int32
+		pipe []byte
+	}
+	var lates []late
+	l.mu.Lock()
+	for c := l.timed; c != nil; c = c.next {
+		if c.ageAt == 0 {
+			continue
+		}
+		if c.ageAt > now {
+			next = earlier(next, c.ageAt)
+			continue
+		}
+		c.ageAt = 0
+		if c.cancel != nil {
+			c.cancel(context.DeadlineExceeded)
+		}
+		if c.answer.CompareAndSwap(answerOpen, answerSweep) {
+			lates = append(lates, late{c.ageSeq, append([]byte(nil), c.agePipe...)})
+		}
+	}
+	l.mu.Unlock()
+	for _, x := range lates {
+		if x.seq != 0 {
+			l.answerLate(x.seq, x.pipe)
+		}
+	}
+	return next
+}
+
+func (l *link) answerLate(seq int32, pipe []byte) {
+	var m socket.Envelope
+	m.SetMtype(TypeReply)
+	m.SetSeq(seq)
+	m.XferPipe().Append(pipe...)
+	m.SetRerror(NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the handler's context age is over"))
+	if err := l.sock.EnqueueNow(&m); err != nil {
+		l.kill(SideNetwork, err, "writing")
+		return
+	}
+	l.sock.Flush(socket.NoBlock)
+	l.closeIfEnded()
 }

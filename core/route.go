@@ -206,22 +206,25 @@ func codecKnown(id byte) bool {
 	return err == nil
 }
 
-// orderedQueue is the messages of one session to one ordered route.
+// orderedQueue is the messages of one session to one ordered route, or those
+// that are answered in turn.
 type orderedQueue struct {
 	list    []*handlerCtx
 	running bool
 }
 
-func (s *session) enqueueOrdered(c *handlerCtx) {
+// enqueueOrdered puts c behind the others of its route; h is nil for those that
+// are answered in turn.
+func (s *session) enqueueOrdered(h *Handler, c *handlerCtx) {
 	s.orderedMu.Lock()
 	defer s.orderedMu.Unlock()
 	if s.ordered == nil {
 		s.ordered = make(map[*Handler]*orderedQueue)
 	}
-	q := s.ordered[c.handler]
+	q := s.ordered[h]
 	if q == nil {
 		q = new(orderedQueue)
-		s.ordered[c.handler] = q
+		s.ordered[h] = q
 	}
 	q.list = append(q.list, c)
 	if !q.running {

@@ -53,12 +53,16 @@ func (s *session) serve(l *link) error {
 			c = getCtx(l)
 		}
 		if err := l.sock.ReadInto(&c.in); err != nil {
-			if !errors.Is(err, socket.ErrBadMessage) || errors.Is(err, socket.ErrSizeLimit) {
+			if refusal := refusalOf(err); refusal != nil {
+				s.Debugf("refused a message from %s: %v", l.ip, err)
+				c.rerr = refusal.Rerror
+			} else if !errors.Is(err, socket.ErrBadMessage) || errors.Is(err, socket.ErrSizeLimit) {
 				return readError(err)
+			} else {
+				s.Warnf("dropped a message from %s: %v", l.ip, err)
+				c.recycle()
+				continue
 			}
-			s.Warnf("dropped a message from %s: %v", l.ip, err)
-			c.recycle()
-			continue
 		}
 		if s.dispatch(c) {
 			c = nil
@@ -123,6 +127,8 @@ func (s *session) handleRequest(c *handlerCtx) (taken bool) {
 	running := int(s.running.Add(1))
 	var r *Rerror
 	switch {
+	case c.rerr != nil: // the protocol's refusal
+		r = c.rerr
 	case call && s.leaving.Load():
 		r = NewRerror(CodeConnClosed, CodeText(CodeConnClosed), errDraining.Error())
 	case running > s.env.cfg.MaxHandlers:
@@ -132,6 +138,11 @@ func (s *session) handleRequest(c *handlerCtx) (taken bool) {
 	}
 	if r != nil {
 		c.rerr = r
+		if call && c.in.InTurn() {
+			c.in.DropRaw()
+			s.enqueueOrdered(nil, c)
+			return true
+		}
 		if call && len(c.hooks.preWriteReply)+len(c.hooks.postWriteReply) > 0 {
 			c.in.DropRaw()
 			s.env.workers.Go(s.shard, c) // these hooks may block
@@ -141,9 +152,12 @@ func (s *session) handleRequest(c *handlerCtx) (taken bool) {
 		s.handlerDone()
 		return false
 	}
-	if c.handler.ordered {
-		s.enqueueOrdered(c)
-	} else {
+	switch {
+	case c.in.InTurn():
+		s.enqueueOrdered(nil, c)
+	case c.handler.ordered:
+		s.enqueueOrdered(c.handler, c)
+	default:
 		s.env.workers.Go(s.shard, c)
 	}
 	return true
@@ -195,7 +209,7 @@ func (c *handlerCtx) begin() *Rerror {
 			return r
 		}
 	}
-	if age := s.contextAge.Load(); age > 0 {
+	if age := s.contextAge.Load(); age > 0 && !c.in.InTurn() {
 		c.startAge(age)
 	}
 	return nil
@@ -248,53 +262,6 @@ func (c *handlerCtx) startAge(age int64) {
 	c.sess.env.sweeper.Touch(c.sess, at)
 }
 
-// expireHandlers answers 408 for the handlers whose age is over, and ends their
-// contexts. It is called by the sweep.
-func (l *link) expireHandlers(now int64) (next int64) {
-	type late struct {
-		seq  int32
-		pipe []byte
-	}
-	var lates []late
-	l.mu.Lock()
-	for c := l.timed; c != nil; c = c.next {
-		if c.ageAt == 0 {
-			continue
-		}
-		if c.ageAt > now {
-			next = earlier(next, c.ageAt)
-			continue
-		}
-		c.ageAt = 0
-		if c.cancel != nil {
-			c.cancel(context.DeadlineExceeded)
-		}
-		if c.answer.CompareAndSwap(answerOpen, answerSweep) {
-			lates = append(lates, late{c.ageSeq, append([]byte(nil), c.agePipe...)})
-		}
-	}
-	l.mu.Unlock()
-	for _, x := range lates {
-		if x.seq != 0 {
-			l.answerLate(x.seq, x.pipe)
-		}
-	}
-	return next
-}
-
-func (l *link) answerLate(seq int32, pipe []byte) {
-	var m socket.Envelope
-	m.SetMtype(TypeReply)
-	m.SetSeq(seq)
-	m.XferPipe().Append(pipe...)
-	m.SetRerror(NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the handler's context age is over"))
-	if err := l.sock.EnqueueNow(&m); err != nil {
-		l.kill(SideNetwork, err, "writing")
-		return
-	}
-	l.sock.Flush(socket.NoBlock)
-}
-
 // handle is the handler's goroutine.
 func (c *handlerCtx) handle() {
 	s := c.sess
@@ -319,6 +286,9 @@ func (c *handlerCtx) work() (reply any, r *Rerror) {
 	}
 	if c.expires != 0 && c.expires <= s.env.sweeper.Now() {
 		return nil, NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the caller's deadline was over before the handler began")
+	}
+	if age := s.contextAge.Load(); age > 0 && c.in.InTurn() {
+		c.startAge(age) // not before: the sweep would answer out of turn
 	}
 	if c.undone {
 		if r := c.bindArg(); r != nil {
@@ -411,6 +381,7 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 		}
 		l.sock.Flush(mode)
 	}
+	l.closeIfEnded()
 	if len(c.hooks.postWriteReply) > 0 {
 		if hr := runHooks[PostWriteReplyPlugin, WriteCtx](s.logger, s.env.cfg.HidePanics, c.hooks.postWriteReply, PostWriteReplyPlugin.PostWriteReply, c); hr != nil {
 			s.Errorf("PostWriteReply of %q: %s", c.in.ServiceMethod(), hr)

@@ -46,6 +46,7 @@ type Conn struct {
 	conn  net.Conn
 	proto Proto
 	app   FrameAppender // proto, if it is one
+	end   Ender         // proto, if it is one
 	turns switcher      // proto, if it may become another
 	in    *inbox.Reader
 	out   *outbox.Writer
@@ -73,6 +74,7 @@ func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
 func (c *Conn) setProto(pf ProtoFunc) {
 	c.proto = pf(wire{c})
 	c.app, _ = c.proto.(FrameAppender)
+	c.end, _ = c.proto.(Ender)
 	c.turns, _ = c.proto.(switcher)
 }
 
@@ -299,6 +301,7 @@ var (
 	_ PeekReader   = wire{}
 	_ BufferWriter = wire{}
 	_ Sider        = wire{}
+	_ Emitter      = wire{}
 )
 
 func (w wire) Read(p []byte) (int, error) { return w.c.in.Read(p) }

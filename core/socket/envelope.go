@@ -21,6 +21,7 @@ type Envelope struct {
 	codec    byte
 	rawOwned bool // raw belongs to the message
 	encoded  bool // raw is the encoded body, ready to be packed
+	inTurn   bool
 	size     uint32
 	limit    uint32 // 0: none
 
@@ -84,7 +85,7 @@ func (m *Envelope) Reset(settings ...MessageSetting) {
 // to the connection it is used on.
 func (m *Envelope) Clear() {
 	m.seq, m.mtype, m.codec, m.size = 0, 0, 0, 0
-	m.rawOwned, m.encoded = false, false
+	m.rawOwned, m.encoded, m.inTurn = false, false, false
 	m.method = ""
 	if m.uri != nil {
 		m.uri, m.uriWas = nil, url.URL{}

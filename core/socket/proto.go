@@ -40,8 +40,8 @@ type FrameAppender interface {
 // ProtoFunc makes the Proto of a connection.
 //
 // The io.ReadWriter that a connection of ours gives has more to offer than its
-// two methods; a Proto asks for [PeekReader], [BufferWriter] and [Sider] by type
-// assertion, and works without them as well. What is written to it goes to
+// two methods; a Proto asks for [PeekReader], [BufferWriter], [Sider] and [Emitter]
+// by type assertion, and works without them as well. What is written to it goes to
 // the outgoing batch, never to the network by itself.
 type ProtoFunc func(io.ReadWriter) Proto
 
