@@ -1,0 +1,113 @@
+package pbproto
+
+import (
+	"bytes"
+	"encoding/binary"
+	"strconv"
+)
+
+// Dialect is a numbering of the fields.
+type Dialect byte
+
+const (
+	// V5 is the layout of Teleport v5. An error of a reply travels as metadata
+	// X-Reply-Error.
+	V5 Dialect = 1 + iota
+	// V7 is the layout of eRPC v6 and v7, which has a field for the error of a
+	// reply.
+	V7
+)
+
+func (d Dialect) valid() bool { return d == V5 || d == V7 }
+
+func (d Dialect) other() Dialect {
+	if d == V5 {
+		return V7
+	}
+	return V5
+}
+
+// String returns "v5" or "v7".
+func (d Dialect) String() string {
+	switch d {
+	case V5:
+		return "v5"
+	case V7:
+		return "v7"
+	}
+	return "dialect " + strconv.Itoa(int(d))
+}
+
+// statusOK is the status of a V7 message without an error.
+const statusOK = "code=0"
+
+// dialect tells by which of the two the fields were written. Where neither the
+// codec nor the body is there, it is V7 if field 4 reads like its status.
+func (f *fields) dialect() (Dialect, error) {
+	five, seven := f.fits(V5), f.fits(V7)
+	switch {
+	case five != nil && seven != nil:
+		return 0, five
+	case seven != nil:
+		return V5, nil
+	case five != nil, f.kind[7] != absent, f.statusFits():
+		return V7, nil
+	}
+	return V5, nil
+}
+
+// fits tells whether fields 5 and 6 are of the dialect's types.
+func (f *fields) fits(d Dialect) error {
+	want5, want6 := varint, length
+	if d == V7 {
+		want5, want6 = length, varint
+	}
+	if k := f.kind[5]; k != absent && k != want5 {
+		return wrongType(5, k, want5)
+	}
+	if k := f.kind[6]; k != absent && k != want6 {
+		return wrongType(6, k, want6)
+	}
+	return nil
+}
+
+// statusFits tells whether V7 would have written field 4 as the status.
+func (f *fields) statusFits() bool {
+	if string(f.bytes[4]) == statusOK {
+		return true
+	}
+	b, ok := bytes.CutPrefix(f.bytes[4], []byte("code="))
+	if !ok || f.num[2] > 255 || !isReply(byte(f.num[2])) {
+		return false
+	}
+	code, b, more := bytes.Cut(b, []byte("&"))
+	if _, err := strconv.ParseInt(string(code), 10, 32); err != nil {
+		return false
+	}
+	for _, key := range []string{"msg=", "cause="} {
+		if more && bytes.HasPrefix(b, []byte(key)) {
+			_, b, more = bytes.Cut(b, []byte("&"))
+		}
+	}
+	return !more
+}
+
+// recognise tells protobuf frames from those of the other protocols: behind the
+// number of filters, 0 in most first frames, a payload begins with the tag of
+// the sequence number, or of the message type where that is 0. A filter that
+// only adds something behind leaves this as it is; one that does more leaves
+// nothing to go by.
+func recognise(prefix []byte) (match bool, need int) {
+	if len(prefix) < header {
+		return false, header
+	}
+	size, n := binary.BigEndian.Uint32(prefix), int(prefix[4])
+	if size >= 1<<28 || n > maxPipe || size < uint32(1+n+2) {
+		return false, 0
+	}
+	if len(prefix) < header+n+1 {
+		return false, header + n + 1
+	}
+	tag := prefix[header+n]
+	return tag == 1<<3 || tag == 2<<3, 0
+}

@@ -1,0 +1,5 @@
+//go:build race
+
+package pbproto
+
+const raceEnabled = true
