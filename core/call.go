@@ -169,6 +169,12 @@ func (s *session) launch(cmd *callCmd) {
 	if d := s.env.cfg.DefaultCallTimeout; d > 0 && (ctx == nil || !hasDeadline(ctx)) {
 		deadline = s.env.sweeper.Now() + int64(d)
 	}
+	if s.leaving.Load() { // before the table, whose calls get the connection's reason
+		if reason := s.CloseReason(); reason != nil {
+			cmd.settle(reason.rerror())
+			return
+		}
+	}
 	seq, err := s.pending.Add(cmd, deadline)
 	if err != nil {
 		cmd.settle(NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()))
