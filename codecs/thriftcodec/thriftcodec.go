@@ -1,0 +1,101 @@
+// Package thriftcodec encodes bodies as Thrift structs.
+//
+// It takes what implements thrift.TStruct, as Thrift's compiler generates it
+// for structs, unions, exceptions, and the arguments and result of a method. On
+// the wire is the struct alone, in Thrift's binary protocol.
+package thriftcodec
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"github.com/apache/thrift/lib/go/thrift"
+
+	"github.com/teleport-go/teleport/core/codec"
+)
+
+func init() { codec.Register(Codec{}) }
+
+// Codec is the thrift codec. Its methods may be called concurrently; the values
+// they are given must not change meanwhile.
+type Codec struct{}
+
+var _ codec.Appender = Codec{}
+
+// ID returns codec.Thrift.
+func (Codec) ID() byte { return codec.Thrift }
+
+// Name returns codec.NameThrift.
+func (Codec) Name() string { return codec.NameThrift }
+
+// Pure returns false: the Write method of a TStruct may be anybody's.
+func (Codec) Pure() bool { return false }
+
+// Marshal returns what Append appends.
+func (c Codec) Marshal(v any) ([]byte, error) { return c.Append(nil, v) }
+
+// Append appends the encoding of v, which must be a thrift.TStruct. Nil,
+// struct{}, *struct{} and nil pointers are the struct without fields: one byte, 0.
+func (Codec) Append(dst []byte, v any) ([]byte, error) {
+	if isEmpty(v) {
+		return append(dst, thrift.STOP), nil
+	}
+	s, ok := v.(thrift.TStruct)
+	if !ok {
+		return dst, noStruct(v)
+	}
+	p := writer(dst)
+	defer p.free()
+	if err := s.Write(context.Background(), p); err != nil {
+		return dst, fmt.Errorf("thrift codec: encode %T: %w", v, err)
+	}
+	return p.mem.buf, nil
+}
+
+// Unmarshal decodes data, which must be one whole struct, into the thrift.TStruct
+// v. As usual with Thrift, fields that are not in data stay as they were. Nil,
+// struct{} and *struct{} take anything.
+func (Codec) Unmarshal(data []byte, v any) error {
+	switch v.(type) {
+	case nil, struct{}, *struct{}:
+		return nil
+	}
+	s, ok := v.(thrift.TStruct)
+	if !ok {
+		return noStruct(v)
+	}
+	if isNil(v) {
+		return fmt.Errorf("thrift codec: decode into %T: it is nil", v)
+	}
+	p := reader(data)
+	defer p.free()
+	if err := s.Read(context.Background(), p); err != nil {
+		return fmt.Errorf("thrift codec: decode into %T: %w", v, err)
+	}
+	if n := p.mem.left(); n > 0 {
+		return fmt.Errorf("thrift codec: decode into %T: %d bytes behind the struct", v, n)
+	}
+	return nil
+}
+
+// isEmpty tells whether v is encoded as a struct without fields, whatever
+// methods it has.
+func isEmpty(v any) bool {
+	switch v.(type) {
+	case nil, struct{}, *struct{}:
+		return true
+	case thrift.TStruct:
+		return isNil(v)
+	}
+	return false
+}
+
+func isNil(v any) bool {
+	r := reflect.ValueOf(v)
+	return r.Kind() == reflect.Pointer && r.IsNil()
+}
+
+func noStruct(v any) error {
+	return fmt.Errorf("thrift codec: %T does not implement thrift.TStruct", v)
+}
