@@ -15,9 +15,12 @@ type Proto interface {
 	// m.SetSize with the frame's length first, and leaves no byte behind when
 	// it fails. A connection runs one Pack at a time; it may run beside Unpack.
 	Pack(m Message) error
-	// Unpack reads one frame into the message. It calls m.SetSize with the
-	// frame's length before it takes memory for it, and hands the body over
-	// with m.UnmarshalBody, not decoded. A connection runs one at a time.
+	// Unpack reads one frame into the message, and no byte behind it: a frame
+	// that a bufio.Reader of the protocol's own holds back is not seen until
+	// more arrives. (Small reads are cheap, and Peek looks ahead.) It calls
+	// m.SetSize with the frame's length before it takes memory for it, and
+	// hands the body over with m.UnmarshalBody, not decoded. A connection runs
+	// one at a time.
 	//
 	// An error means that the place where the next frame begins is not known
 	// any more, so the connection is closed – unless it wraps [ErrBadMessage]:
