@@ -178,8 +178,7 @@ func (s *session) preWrite(seq int32, mtype byte, serviceMethod string, body any
 		m.SetBody(nil)
 		m.SetBodyCodec(codec.NilCodecID)
 	}
-	ctx, cancel := s.preContext(m.GivenContext())
-	defer cancel()
+	ctx := m.Context()
 	err := l.sock.Enqueue(ctx, m)
 	if err == nil {
 		err = l.sock.WaitFlushed(ctx)
@@ -190,14 +189,6 @@ func (s *session) preWrite(seq int32, mtype byte, serviceMethod string, body any
 	return nil
 }
 
-// preContext bounds one step by the handshake's time.
-func (s *session) preContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	if ctx == nil {
-		ctx = context.Background()
-	}
-	return context.WithTimeoutCause(ctx, s.env.cfg.HandshakeTimeout, errHandshakeTimeout)
-}
-
 // preRerror explains a failed step: a connection closed on purpose says why.
 func (l *link) preRerror(ctx context.Context, err error) *Rerror {
 	if k := l.killed.Load(); k != nil {
@@ -206,7 +197,8 @@ func (l *link) preRerror(ctx context.Context, err error) *Rerror {
 	return writeRerror(ctx, err)
 }
 
-// preRead reads one message into m, within the context.
+// preRead reads one message into m, within the context. When the handshake's
+// time is over the link is killed, which ends it too.
 func (s *session) preRead(ctx context.Context, m *socket.Envelope) (r *Rerror) {
 	l := s.fresh()
 	if l == nil {
@@ -217,16 +209,20 @@ func (s *session) preRead(ctx context.Context, m *socket.Envelope) (r *Rerror) {
 			r = NewRerror(CodeBadMessage, CodeText(CodeBadMessage), fmt.Sprint(v))
 		}
 	}()
-	ctx, cancel := s.preContext(ctx)
-	defer cancel()
-	at, _ := ctx.Deadline()
-	l.conn.SetReadDeadline(at)
-	stop := context.AfterFunc(ctx, func() { l.conn.SetReadDeadline(time.Unix(1, 0)) })
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(interrupted)
+		l.conn.SetReadDeadline(time.Unix(1, 0))
+	})
 	err := l.sock.Wait()
 	if err == nil {
 		err = l.sock.ReadInto(m)
 	}
-	if stop() {
+	if !stop() {
+		<-interrupted
 		l.conn.SetReadDeadline(time.Time{})
 	}
 	switch {
