@@ -174,8 +174,24 @@ func (c *handlerCtx) refuse(r *Rerror) {
 		c.reply(nil, r, true)
 		return
 	}
-	c.sess.Warnf("PUSH %q from %s dropped: %s", c.in.ServiceMethod(), c.link.ip, r)
+	if r.Code == CodeBusy {
+		c.sess.warnBusy(c.in.ServiceMethod(), c.link.ip, r)
+	} else {
+		c.sess.Warnf("PUSH %q from %s dropped: %s", c.in.ServiceMethod(), c.link.ip, r)
+	}
 	c.logHandled(r)
+}
+
+// warnBusy says that a PUSH was dropped, at most once a second: who floods the
+// session must not flood the log as well.
+func (s *session) warnBusy(method, from string, r *Rerror) {
+	now := s.env.sweeper.Now()
+	if s.busyAt != 0 && now-s.busyAt < int64(time.Second) {
+		s.busyMore++
+		return
+	}
+	s.Warnf("PUSH %q from %s dropped: %s; and %d more since the last such line", method, from, r, s.busyMore)
+	s.busyAt, s.busyMore = now, 0
 }
 
 // begin finds the handler, decodes the argument, and notes the deadlines.

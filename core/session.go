@@ -53,6 +53,11 @@ type session struct {
 	waitBytes int
 	stopDial  context.CancelFunc // ends redialling
 
+	// The reader's: when it last logged a PUSH dropped for MaxHandlers, in the
+	// sweeper's time, and how many it has dropped since.
+	busyAt   int64
+	busyMore int
+
 	orderedMu sync.Mutex // guards ordered
 	ordered   map[*Handler]*orderedQueue
 }
