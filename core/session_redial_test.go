@@ -5,143 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/memnet"
-	"github.com/teleport-go/teleport/core/internal/testwire"
-	"github.com/teleport-go/teleport/core/socket"
 )
 
 // redials is the configuration of a client that redials n times.
 func redials(n int32) func(*PeerConfig) {
 	return func(cfg *PeerConfig) { cfg.RedialTimes = n }
-}
-
-func TestRow15_NetworkBreaks(t *testing.T) {
-	inWorld(t, nil, func(t *testing.T, w *world) {
-		w.server.PluginContainer().AppendRight(&hook{"s", new(journal), nil})
-		c, s := w.pair()
-		there, back := call(c, "/block", "x"), call(s, "/stuck", "y")
-		mem(c).Cut()
-		for _, ch := range []<-chan outcome[CallCmd]{there, back} {
-			wantRerror(t, ended(t, ch).v.Rerror(), CodeConnClosed, "network", "reset")
-		}
-		for _, x := range []*session{c, s} {
-			wantState(t, x, closed)
-			wantReason(t, x, SideNetwork, "reset")
-		}
-		w.log.want(t, "block x", "stuck y", fmt.Sprintf("cancelled x: %v", s.CloseReason()))
-		w.release()
-	})
-}
-
-func TestRow15_ReasonsOfABreak(t *testing.T) {
-	for _, test := range []struct {
-		name  string
-		do    func(s *session, end *rawEnd)
-		wait  time.Duration
-		side  Side
-		words []string
-	}{
-		{"frame that cannot be read", func(_ *session, end *rawEnd) { end.conn.Write([]byte{0, 0, 0, 1}) },
-			0, SideLocal, []string{"frame of 1 bytes"}},
-		{"frame over the limit", func(_ *session, end *rawEnd) { end.conn.Write([]byte{0xff, 0, 0, 0}) },
-			0, SideLocal, []string{"4278190080", "2048"}},
-		{"end within a frame", func(_ *session, end *rawEnd) { end.conn.Write([]byte{0, 0, 0, 99}); end.conn.Close() },
-			0, SideNetwork, []string{"unexpected EOF", "reading"}},
-		{"stall", func(s *session, end *rawEnd) {
-			end.conn.(*memnet.Conn).Freeze()
-			for range 80 {
-				s.Push("/note", strings.Repeat("x", 1000), WithContext(end.t.Context()))
-			}
-		}, 6 * time.Second, SideNetwork, []string{"stalled", "3s", "writing"}},
-		{"slow reader", func(s *session, end *rawEnd) {
-			for i := range 20_000 {
-				m := fmt.Sprintf("/nowhere/%d", i)
-				if frame := callFrame(int32(i+1), m); !isClosed(s.done) {
-					end.conn.Write(frame)
-				}
-			}
-		}, 0, SideNetwork, []string{"slow reader", "writing"}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(cfg *PeerConfig) {
-				cfg.WriteTimeout, cfg.WriteBound, cfg.MessageSizeLimit = 3*time.Second, 100_000, 2048
-			}, func(t *testing.T, w *world) {
-				s, end := w.serveRaw(w.server)
-				ch := call(s, "/x", "y")
-				test.do(s, end)
-				pass(test.wait)
-				wantState(t, s, closed)
-				wantReason(t, s, test.side, test.words[0])
-				wantRerror(t, ended(t, ch).v.Rerror(), CodeConnClosed, test.words...)
-			})
-		})
-	}
-}
-
-// callFrame is a CALL as testwire writes it.
-func callFrame(seq int32, method string) []byte {
-	m := socket.NewMessage(socket.WithSeq(seq), WithMtype(TypeCall), WithServiceMethod(method))
-	b, err := testwire.New(nil).(interface {
-		AppendFrame([]byte, Message) ([]byte, error)
-	}).AppendFrame(nil, m)
-	if err != nil {
-		panic(err)
-	}
-	return b
-}
-
-func TestRow15_BatchIsDiscarded(t *testing.T) {
-	inWorld(t, redials(-1), func(t *testing.T, w *world) {
-		c, _ := w.pair()
-		mem(c).Freeze()
-		for i := range 100 { // 64 KiB of them are in the network's buffer
-			if r := c.Push("/note", fmt.Sprint(i, strings.Repeat("x", 2000)), WithContext(t.Context())); r != nil {
-				t.Fatal(r)
-			}
-		}
-		if n, b := c.Queued(); n == 0 || b == 0 {
-			t.Errorf("Queued = %d, %d; want some", n, b)
-		}
-		mem(c).Cut()
-		pass(time.Second)
-		wantReady(t, c)
-		w.log.want(t)
-		if r := c.Push("/note", "after"); r != nil {
-			t.Fatal(r)
-		}
-		synctest.Wait()
-		w.log.want(t, "note after")
-	})
-}
-
-func TestRow15_EOFIsABreakIfRedialable(t *testing.T) {
-	inWorld(t, redials(3), func(t *testing.T, w *world) {
-		c, s := w.pair()
-		ch := call(c, "/stuck", "x")
-		s.Drain(canceled())
-		synctest.Wait()
-		wantRerror(t, ended(t, ch).v.Rerror(), CodeConnClosed, "closed by peer")
-		if got := c.getState(); got != redialing {
-			t.Errorf("state is %v; want redialing", got)
-		}
-		wantLive(t, c) // CloseNotify never closes for a repaired break
-		pass(time.Second)
-		wantReady(t, c)
-		wantReply(t, c.Call("/echo", "again", new(string)), "again")
-		w.release()
-	})
-}
-
-func canceled() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
 }
 
 func TestRow16_EpochAndBackoff(t *testing.T) {
@@ -200,17 +74,6 @@ func TestRow16_BackoffIsCapped(t *testing.T) {
 			}
 		}
 	}
-}
-
-func TestRow17_NotRedialable(t *testing.T) {
-	inWorld(t, redials(-1), func(t *testing.T, w *world) {
-		w.server.PluginContainer().AppendRight(&hook{"s", &w.log, nil})
-		_, s := w.pair() // an accepted session never redials
-		mem(s).Cut()
-		wantState(t, s, closed)
-		wantReason(t, s, SideNetwork, "reset")
-		w.log.want(t, "s accept", "s disconnect: "+s.CloseReason().String())
-	})
 }
 
 func TestRow18_HooksOnTheNewConnection(t *testing.T) {
@@ -491,86 +354,4 @@ func TestRow23_CloseWhileRedialing(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestRow24_SessionAge(t *testing.T) {
-	for _, test := range []struct {
-		name string
-		cut  bool
-	}{{"ready", false}, {"redialing", true}} {
-		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, redials(-1), func(t *testing.T, w *world) {
-				c, _ := w.pair()
-				c.SetSessionAge(time.Minute)
-				if test.cut {
-					w.net.Refuse(w.addr, -1)
-					mem(c).Cut()
-					synctest.Wait()
-				}
-				ch := call(c, "/stuck", "x")
-				pass(time.Minute - 1)
-				wantLive(t, c)
-				pass(10*time.Millisecond + 1)
-				wantReason(t, c, SideLocal, "session age")
-				wantRerror(t, c.Call("/echo", "y", new(string)).Rerror(), CodeConnClosed, "session age")
-				if !test.cut {
-					wantState(t, c, draining)
-					wantWaiting(t, ch)
-					pass(5 * time.Second)
-				}
-				wantRerror(t, ended(t, ch).v.Rerror(), CodeConnClosed)
-				wantState(t, c, closed) // and no redial
-				w.release()
-			})
-		})
-	}
-}
-
-func TestRow25_TakeoverBySetID(t *testing.T) {
-	inWorld(t, nil, func(t *testing.T, w *world) {
-		old, fresh := w.dial(), w.dial()
-		old.SetID("x")
-		ch := call(old, "/block", "pending")
-		fresh.SetID("x")
-		if got, _ := w.client.GetSession("x"); got != Session(fresh) || w.client.CountSession() != 1 {
-			t.Errorf("GetSession is the old session or %d sessions are there; want the new one alone", w.client.CountSession())
-		}
-		wantState(t, old, draining)
-		wantReason(t, old, SideLocal, "id taken by "+fresh.RemoteAddr().String())
-		wantRerror(t, old.Call("/echo", "y", new(string)).Rerror(), CodeConnClosed, "id taken by")
-		w.release()
-		wantReply(t, ended(t, ch).v, "pending") // as Close
-		pass(time.Second)
-		wantState(t, old, closed)
-		wantReady(t, fresh)
-		fresh.SetID("x") // its own
-		wantReady(t, fresh)
-	})
-}
-
-func TestRow27_LateReplyOfAnOldEpoch(t *testing.T) {
-	inWorld(t, redials(-1), func(t *testing.T, w *world) {
-		// The client serves: it is the one that has epochs.
-		c, s := w.pair()
-		ch := call(s, "/stuck", "old")
-		mem(c).Cut()
-		pass(time.Second)
-		wantReady(t, c)
-		wantRerror(t, ended(t, ch).v.Rerror(), CodeConnClosed)
-		fresh := w.other(c)
-		fresh.pending.SetNext(1) // the number of the lost call again
-		again := call(fresh, "/block", "new")
-		reason := "connection reset by peer"
-		w.release()
-		wantReply(t, ended(t, again).v, "new") // not the old handler's reply
-		synctest.Wait()
-		w.log.mu.Lock()
-		defer w.log.mu.Unlock()
-		if !slices.ContainsFunc(w.log.lines, func(l string) bool { return strings.HasPrefix(l, "done old: ") && strings.Contains(l, reason) }) {
-			t.Errorf("log is %q; want the old handler's context cancelled with the break's reason", w.log.lines)
-		}
-		if n := c.running.Load(); n != 0 {
-			t.Errorf("%d handlers run; want none", n)
-		}
-	})
 }
