@@ -1,0 +1,371 @@
+package tp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// How sessions and their connections end: Close and Drain, what the reader finds,
+// and the clean-up, each in one place.
+
+// Close is documented at Session.
+func (s *session) Close() error {
+	switch s.leave(&CloseReason{SideLocal, errLocalClose, "closing"}, s.env.cfg.CloseTimeout) {
+	case ready, draining:
+	default:
+		return nil // nothing is under way that could be waited for
+	}
+	select {
+	case <-s.quiet:
+	case <-s.done:
+	}
+	return s.cutError()
+}
+
+// Drain is documented at Session.
+func (s *session) Drain(ctx context.Context) error {
+	limit := time.Duration(-1)
+	if ctx.Err() != nil {
+		limit = 0
+	}
+	switch s.leave(&CloseReason{SideLocal, errLocalClose, "closing"}, limit) {
+	case preparing, closed:
+		return nil // of a session in preparation a hook may be the caller, who cannot wait for itself
+	}
+	select {
+	case <-s.done:
+		return s.cutError()
+	case <-ctx.Done():
+	}
+	s.hurry(0)
+	t := time.NewTimer(lingerTime) // only a hook that hangs can hold up the end now
+	defer t.Stop()
+	select {
+	case <-s.done:
+	case <-t.C:
+	}
+	if err := s.cutError(); err != nil {
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return ctx.Err()
+}
+
+func (s *session) cutError() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cut == 0 {
+		return nil
+	}
+	return fmt.Errorf("tp: close session %s: %d calls cut off", s.idText(), s.cut)
+}
+
+func (s *session) idText() string { return *s.id.Load() }
+
+// leave begins the end of a session that is well, within limit (negative: no
+// limit yet), or shortens the limit of one that is leaving already. It returns
+// the state it found.
+func (s *session) leave(reason *CloseReason, limit time.Duration) state {
+	s.mu.Lock()
+	was := s.state
+	switch was {
+	case preparing:
+		if s.reason == nil {
+			s.reason = reason
+		}
+		l := s.prep
+		s.mu.Unlock()
+		if l != nil {
+			l.kill(reason.Side, reason.Cause, reason.Act)
+		}
+		return was
+	case ready:
+		s.startDraining(reason, limit)
+		s.mu.Unlock()
+		s.env.hub.drop(s)
+		return was
+	case broken, redialing:
+		if s.reason == nil {
+			s.reason = reason
+		}
+		stop, l := s.stopDial, s.prep
+		s.mu.Unlock()
+		if stop != nil {
+			stop()
+		}
+		if l != nil {
+			l.kill(reason.Side, reason.Cause, reason.Act)
+		}
+		return was
+	}
+	s.mu.Unlock()
+	if was == draining && limit >= 0 {
+		s.hurry(limit)
+	}
+	return was
+}
+
+// startDraining is called under mu in state ready.
+func (s *session) startDraining(reason *CloseReason, limit time.Duration) {
+	s.state, s.reason = draining, reason
+	s.leaving.Store(true)
+	s.cur.Store(nil)
+	close(s.closeNotify)
+	ctx, stop := context.WithCancelCause(context.Background())
+	s.stopDrain = stop
+	if limit >= 0 {
+		s.setBound(limit)
+	}
+	go s.drain(ctx, s.link)
+}
+
+// setBound is called under mu, while draining: the earliest bound rules.
+func (s *session) setBound(limit time.Duration) {
+	at := time.Now().Add(limit)
+	if s.bound != nil && s.boundAt.Before(at) {
+		return
+	}
+	stop := s.stopDrain
+	if s.bound != nil {
+		s.bound.Stop()
+	}
+	s.boundAt = at
+	if limit <= 0 {
+		s.bound = time.NewTimer(0)
+		stop(errCutOff)
+		return
+	}
+	s.bound = time.AfterFunc(limit, func() { stop(errCutOff) })
+}
+
+var errCutOff = errors.New("tp: time to close is over")
+
+func (s *session) hurry(limit time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == draining {
+		s.setBound(limit)
+	}
+}
+
+// becameIdle tells a leaving session that something was finished.
+func (s *session) becameIdle() {
+	if !s.leaving.Load() {
+		return
+	}
+	select {
+	case s.idle <- struct{}{}:
+	default:
+	}
+}
+
+// until waits for cond, which changes with becameIdle; false if ctx ends first.
+func (s *session) until(ctx context.Context, cond func() bool) bool {
+	for !cond() {
+		select {
+		case <-s.idle:
+		case <-ctx.Done():
+			return cond()
+		}
+	}
+	return true
+}
+
+// lingerTime is how long a closing side waits for the peer to hang up as well, so
+// that what the peer still sends does not reset the connection under the last
+// replies.
+const lingerTime = time.Second
+
+// drain waits for what is under way: pending calls, the batch, handlers; then it
+// closes the connection. It is the session's own goroutine, started once.
+func (s *session) drain(ctx context.Context, l *link) {
+	defer close(s.drained)
+	defer s.endBound()
+	finished := s.until(ctx, func() bool { return s.pending.Len() == 0 })
+	if finished {
+		l.sock.Flush(socket.NoBlock)
+		l.sock.WaitFlushed(ctx)
+		close(s.quiet)
+		finished = s.until(ctx, func() bool { return s.running.Load() == 0 })
+		l.sock.Flush(socket.NoBlock)
+		l.sock.WaitFlushed(ctx)
+	} else {
+		defer close(s.quiet)
+	}
+	reason := s.CloseReason()
+	if !finished || ctx.Err() != nil {
+		l.cancelHandlers(reason)
+		s.cutOff(reason)
+		l.conn.Close()
+		return
+	}
+	if c, ok := l.conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
+		t := time.NewTimer(lingerTime)
+		defer t.Stop()
+		select {
+		case <-l.over:
+		case <-ctx.Done():
+		case <-t.C:
+		}
+	}
+	l.conn.Close()
+}
+
+// endBound lets go of what bounds draining.
+func (s *session) endBound() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bound != nil {
+		s.bound.Stop()
+	}
+	s.stopDrain(nil)
+}
+
+// cutOff is failPending for calls that somebody waits for in Close or Drain.
+func (s *session) cutOff(reason *CloseReason) {
+	n := s.failPending(reason)
+	s.mu.Lock()
+	s.cut += n
+	s.mu.Unlock()
+}
+
+// failPending ends all pending calls with the reason; it returns their number.
+func (s *session) failPending(reason *CloseReason) int {
+	calls := s.pending.Drain()
+	for _, cmd := range calls {
+		cmd.settle(reason.rerror())
+	}
+	if len(calls) > 0 {
+		s.forget(s.settled)
+	}
+	s.becameIdle()
+	return len(calls)
+}
+
+// run is the session's goroutine: it reads, and owns the end of each connection
+// and of the session.
+func (s *session) run(l *link) {
+	defer s.env.sessions.Done()
+	for l != nil {
+		err := s.serve(l)
+		close(l.over)
+		if s.settleLink(l, readReason(l, err)) {
+			l = s.redial()
+		} else {
+			l = nil
+		}
+	}
+	s.finish()
+}
+
+// settleLink cleans up after a connection that is not read any more. It reports
+// whether to redial.
+func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
+	s.mu.Lock()
+	clean := reason.Side == SideRemote
+	fail := func(reason *CloseReason) { s.failPending(reason) }
+	switch {
+	case s.state == draining:
+		s.mu.Unlock()
+		fail = s.cutOff
+	case clean && !s.redialable():
+		s.startDraining(reason, s.env.cfg.CloseTimeout)
+		s.mu.Unlock()
+		s.env.hub.drop(s)
+	default:
+		s.state = broken
+		s.cur.Store(nil)
+		again = s.redialable() && s.reason == nil
+		if !again {
+			s.leaving.Store(true)
+			if s.reason == nil {
+				s.reason = reason
+			}
+			close(s.closeNotify)
+			s.mu.Unlock()
+			s.env.hub.drop(s)
+		} else {
+			s.mu.Unlock()
+		}
+		l.conn.Close()
+		lost := l.sock.Stop(reason)
+		l.cancelHandlers(reason)
+		s.failPending(reason)
+		s.logEnd(l, reason, lost)
+		l.sock.Join()
+		l.sock.Release()
+		return again
+	}
+	// Draining: replies cannot come any more, but those of handlers may go out.
+	fail(reason)
+	if clean {
+		s.hurry(s.env.cfg.CloseTimeout) // a Drain without limit does not wait for ever
+	} else {
+		s.hurry(0)
+	}
+	<-s.drained
+	lost := l.sock.Stop(reason)
+	l.cancelHandlers(reason)
+	l.sock.Join()
+	l.sock.Release()
+	s.logEnd(l, s.CloseReason(), lost)
+	return false
+}
+
+func (s *session) logEnd(l *link, reason *CloseReason, lost int) {
+	level := DEBUG
+	if reason.Side == SideNetwork || lost > 0 {
+		level = INFO
+	}
+	s.log(level, 0, "connection over (network:%s, addr:%s, id:%s): %s: %v; %d messages not sent",
+		s.env.cfg.Network, l.ip, s.idText(), reason.Side, reason, lost)
+}
+
+// redialable is asked under mu.
+func (s *session) redialable() bool {
+	return s.plan != nil && s.env.cfg.RedialTimes != 0
+}
+
+// finish is the end of a session that was ready once.
+func (s *session) finish() {
+	s.leaving.Store(true)
+	s.mu.Lock()
+	if s.reason == nil {
+		s.reason = &CloseReason{SideLocal, errLocalClose, "closing"}
+	}
+	reason := s.reason
+	s.state = closed
+	waiting := s.waiting
+	s.waiting, s.waitBytes = nil, 0
+	select {
+	case <-s.closeNotify:
+	default:
+		close(s.closeNotify)
+	}
+	l := s.link
+	s.mu.Unlock()
+	s.env.hub.drop(s)
+	for _, w := range waiting {
+		w.fail(s, reason.rerror())
+	}
+	s.failPending(reason)
+	s.env.sweeper.Remove(s)
+	s.postDisconnect(l)
+	close(s.done)
+}
+
+// postDisconnect runs the hook of the plugins that had accepted, the last first.
+func (s *session) postDisconnect(l *link) {
+	for i := len(l.passed) - 1; i >= 0; i-- {
+		p, ok := l.passed[i].(PostDisconnectPlugin)
+		if !ok {
+			continue
+		}
+		if r := runHook[PostDisconnectPlugin, BaseSession](s.logger, false, p, PostDisconnectPlugin.PostDisconnect, s); r.HasError() {
+			s.Errorf("[PostDisconnectPlugin:%s] %s", p.Name(), r)
+		}
+	}
+}
