@@ -1,0 +1,163 @@
+//go:build !race
+
+package tp_test
+
+import (
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"testing"
+
+	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// numberCodec encodes an int without taking memory.
+type numberCodec struct{}
+
+func (numberCodec) ID() byte                        { return 249 }
+func (numberCodec) Name() string                    { return "testnumber" }
+func (numberCodec) Pure() bool                      { return true }
+func (c numberCodec) Marshal(v any) ([]byte, error) { return c.Append(nil, v) }
+func (numberCodec) Size(any) int                    { return 20 }
+func (numberCodec) Unmarshal(b []byte, v any) (e error) {
+	n := 0
+	for _, d := range b {
+		n = n*10 + int(d-'0')
+	}
+	*v.(*int) = n
+	return nil
+}
+
+func (numberCodec) Append(dst []byte, v any) ([]byte, error) {
+	switch v := v.(type) {
+	case *int:
+		return strconv.AppendInt(dst, int64(*v), 10), nil
+	case int:
+		return strconv.AppendInt(dst, int64(v), 10), nil
+	}
+	return dst, strconv.ErrSyntax
+}
+
+// leanProto is a frame of size, type, seq, codec, method and body: as much as it
+// takes, without memory of its own.
+type leanProto struct{ r socket.PeekReader }
+
+func newLean(rw socket.IOWithReadBuffer) tp.Proto { return &leanProto{rw.(socket.PeekReader)} }
+
+func (*leanProto) Version() (byte, string) { return 248, "lean" }
+
+func (*leanProto) Pack(tp.Message) error { panic("AppendFrame is used") }
+
+func (*leanProto) AppendFrame(dst []byte, m tp.Message) ([]byte, error) {
+	start := len(dst)
+	seq := uint32(m.Seq())
+	method := m.ServiceMethod()
+	b := append(dst, 0, 0, m.Mtype(), byte(seq>>24), byte(seq>>16), byte(seq>>8), byte(seq), m.BodyCodec(), byte(len(method)))
+	b = append(b, method...)
+	b, err := m.AppendBody(b)
+	if err != nil {
+		return dst, err
+	}
+	n := len(b) - start
+	b[start], b[start+1] = byte(n>>8), byte(n)
+	return b, m.SetSize(uint32(n))
+}
+
+func (p *leanProto) Unpack(m tp.Message) error {
+	b, err := p.r.Peek(2)
+	if err != nil {
+		return err
+	}
+	n := int(b[0])<<8 | int(b[1])
+	if b, err = p.r.Peek(n); err != nil {
+		return err
+	}
+	defer p.r.Discard(n)
+	if err := m.SetSize(uint32(n)); err != nil {
+		return err
+	}
+	m.SetMtype(b[2])
+	m.SetSeq(int32(uint32(b[3])<<24 | uint32(b[4])<<16 | uint32(b[5])<<8 | uint32(b[6])))
+	m.SetBodyCodec(b[7])
+	k := 9 + int(b[8])
+	m.SetServiceMethodBytes(b[9:k])
+	return m.UnmarshalBody(b[k:])
+}
+
+// What a call costs, counted over the whole process: both sides, their readers,
+// flushers and handlers. The connection is a real one, over loopback; codec and
+// protocol take no memory, so what is left is the engine's, and what the user's
+// data need: here the argument of the handler, new(int), which is his for ever.
+func TestAllocations(t *testing.T) { allocations(t, nil) }
+
+// A line of the access log that nobody will see costs nothing, whether the
+// level or the logger says so.
+func TestQuietLogCostsNothing(t *testing.T) {
+	was := tp.GetLoggerLevel()
+	defer tp.SetLoggerLevel2(was)
+	tp.SetLoggerLevel("ERROR")
+	allocations(t, new(lineLog))
+}
+
+func allocations(t *testing.T, log *lineLog) {
+	codec.Replace(numberCodec{})
+	cfg := tp.PeerConfig{LocalIP: "127.0.0.1", Protocol: newLean, DefaultBodyCodec: "testnumber", Logger: newQuiet(log)}
+	srv, cli := tp.NewPeer(cfg), tp.NewPeer(cfg)
+	defer srv.Close()
+	defer cli.Close()
+	tp.HandleCall(srv, "/next", func(_ tp.CallCtx, n *int) (int, error) { return *n + 1, nil })
+	tp.HandlePush(srv, "/push", func(tp.PushCtx, *int) error { return nil })
+	if err := srv.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	sess, r := cli.Dial(srv.Addrs()[0].String())
+	if r != nil {
+		t.Fatal(r)
+	}
+	arg, result := 41000, 0
+	for _, test := range []struct {
+		name string
+		do   func()
+		want float64 // the user's own: the handler's argument; Call: and the CallCmd
+	}{
+		{"Invoke and HandleCall", func() {
+			n, err := tp.Invoke[int](t.Context(), sess, "/next", &arg)
+			if err != nil || n != 41001 {
+				panic(err)
+			}
+		}, 1},
+		{"Call and HandleCall", func() {
+			if r := sess.Call("/next", &arg, &result).Rerror(); r != nil || result != 41001 {
+				panic(r)
+			}
+		}, 2},
+		{"Push and HandlePush", func() {
+			if r := sess.Push("/push", &arg); r != nil {
+				panic(r)
+			}
+		}, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties the pools
+			for range 2000 {
+				test.do()
+			}
+			least := 1e9
+			for range 5 { // the least of some runs: now and then a pool grows
+				const n = 2000
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				for range n {
+					test.do()
+				}
+				runtime.ReadMemStats(&after)
+				least = min(least, float64(after.Mallocs-before.Mallocs)/n)
+			}
+			if least > test.want+0.1 {
+				t.Errorf("%.2f allocations in the process; want %v", least, test.want)
+			}
+		})
+	}
+}
