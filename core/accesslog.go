@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/teleport-go/teleport/core/socket"
 )
@@ -172,15 +173,19 @@ func valueText(v any) (text string) {
 }
 
 func bytesText(b []byte) string {
-	if len(b) > detailMax {
-		return cut(strconv.Quote(string(b[:detailMax]))) + fmt.Sprintf(" (%d bytes)", len(b))
-	}
-	return cut(strconv.Quote(string(b)))
+	return cutOf(strconv.Quote(string(b[:min(len(b), detailMax)])), len(b))
 }
 
-func cut(text string) string {
+func cut(text string) string { return cutOf(text, len(text)) }
+
+// cutOf cuts the text of something of size bytes, never inside a character.
+func cutOf(text string, size int) string {
 	if len(text) <= detailMax {
 		return text
 	}
-	return text[:detailMax] + fmt.Sprintf("… (%d bytes)", len(text))
+	n := detailMax
+	for !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n] + fmt.Sprintf("… (%d bytes)", size)
 }
