@@ -186,7 +186,7 @@ func shoddyNetwork(fault string) *suite {
 		}
 		return shoddyListener{lis, fault}, nil
 	}, nil)
-	s.patient = time.Second // by the real clock
+	s.patient = 300 * time.Millisecond // by the real clock
 	return s
 }
 
