@@ -30,6 +30,13 @@ const (
 	md5ID   = 'm'
 )
 
+// What our connections speak.
+var (
+	detects = rawproto.NewRawProtoFunc()
+	v5      = rawproto.NewRawProtoFunc(rawproto.V5)
+	v7      = rawproto.NewRawProtoFunc(rawproto.V7)
+)
+
 func TestMain(m *testing.M) {
 	tp.SetLoggerLevel("OFF")
 	erpc.SetLoggerLevel("OFF")
@@ -111,10 +118,10 @@ type wiring struct {
 
 var wirings = []wiring{
 	{"theirs dials, ours detects", func(t testing.TB, o *ours, th *theirs) {
-		th.dial(t, o.listen(t, rawproto.NewRawProtoFunc()))
+		th.dial(t, o.listen(t, detects))
 	}},
 	{"theirs dials, ours begins with V7", func(t testing.TB, o *ours, th *theirs) {
-		th.dial(t, o.listen(t, rawproto.NewRawProtoFunc(rawproto.V7)))
+		th.dial(t, o.listen(t, v7))
 	}},
 	{"ours dials with V7", func(t testing.TB, o *ours, th *theirs) {
 		o.dial(t, th.listen(t))

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	tp "github.com/teleport-go/teleport/core"
-	"github.com/teleport-go/teleport/protos/rawproto"
 )
 
 // ours is a peer of this project with one session.
@@ -14,6 +13,7 @@ type ours struct {
 	sess  tp.Session
 	hello chan tp.Session // sessions that were said hello on
 	heard chan note
+	beats chan string   // rates of heartbeats that were pushed
 	hangs chan struct{} // a handler that hangs has begun
 	let   chan struct{} // closed at the end: they return
 }
@@ -22,7 +22,7 @@ var _ end = (*ours)(nil)
 
 func newOurs(t testing.TB, cfg tp.PeerConfig, plugin ...tp.Plugin) *ours {
 	o := &ours{
-		hello: make(chan tp.Session, 16), heard: make(chan note, 1024),
+		hello: make(chan tp.Session, 16), heard: make(chan note, 1024), beats: make(chan string, 16),
 		hangs: make(chan struct{}, 16), let: make(chan struct{}),
 	}
 	cfg.LocalIP = "127.0.0.1"
@@ -32,7 +32,10 @@ func newOurs(t testing.TB, cfg tp.PeerConfig, plugin ...tp.Plugin) *ours {
 	o.peer.RouteCall(new(Echo))
 	o.peer.RouteCall(new(Fail))
 	o.peer.RouteCallFunc((*Heart).heartbeat)
-	o.peer.RoutePushFunc((*HeartPush).heartbeat)
+	tp.HandlePush(o.peer, "/heartbeat", func(ctx tp.PushCtx, _ *struct{}) error {
+		o.beats <- string(ctx.PeekMeta("hb_"))
+		return nil
+	})
 	tp.HandleCall(o.peer, "/hello/there", func(ctx tp.CallCtx, _ *struct{}) (any, error) {
 		o.hello <- ctx.Session().(tp.Session)
 		return nil, nil
@@ -73,7 +76,7 @@ func (o *ours) listen(t testing.TB, pf tp.ProtoFunc) (addr string) {
 
 func (o *ours) dial(t testing.TB, addr string) {
 	t.Helper()
-	s, r := o.peer.Dial(addr, rawproto.NewRawProtoFunc(rawproto.V7))
+	s, r := o.peer.Dial(addr, v7)
 	if r != nil {
 		t.Fatal(r)
 	}
@@ -165,10 +168,6 @@ func (h *Heart) heartbeat(*struct{}) (*struct{}, *tp.Rerror) {
 	}
 	return nil, nil
 }
-
-type HeartPush struct{ tp.PushCtx }
-
-func (h *HeartPush) heartbeat(*struct{}) *tp.Rerror { return nil }
 
 // hook is a plugin made of a function.
 type hook struct {

@@ -10,7 +10,6 @@ import (
 	"github.com/andeya/erpc/v7"
 
 	tp "github.com/teleport-go/teleport/core"
-	"github.com/teleport-go/teleport/protos/rawproto"
 )
 
 // connection closed, whatever the reason.
@@ -117,7 +116,7 @@ func TestHint(t *testing.T) {
 	addr := th.listen(t)
 	for _, size := range []int{200, 2 << 10, 1 << 20} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
-			s, r := o.peer.Dial(addr, rawproto.NewRawProtoFunc())
+			s, r := o.peer.Dial(addr, detects)
 			if r != nil {
 				t.Fatal(r)
 			}
@@ -157,7 +156,7 @@ func TestPushFirst(t *testing.T) {
 				pushed <- tp.ToRerror(err)
 				return
 			}
-			pushed <- o.peer.ServeConn(conn, rawproto.NewRawProtoFunc(rawproto.V7)).Push(say, "first")
+			pushed <- o.peer.ServeConn(conn, v7).Push(say, "first")
 		}()
 		th.dial(t, lis.Addr().String())
 		if r := receive(t, "pushing", pushed); r != nil {
