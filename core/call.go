@@ -227,7 +227,12 @@ func (s *session) sendCall(l *link, cmd *callCmd, deadline int64) {
 		}
 	}
 	if err := l.sock.Enqueue(admission, &cmd.out); err != nil {
-		s.failCall(cmd.seq, writeRerror(admission, err))
+		r := writeRerror(admission, err)
+		if r.Code == CodeConnClosed && s.redialable() && !cmd.async {
+			s.relaunch(l, cmd, err)
+		} else {
+			s.failCall(cmd.seq, r)
+		}
 		return
 	}
 	s.flush(l, ctx, s.pending.Len() > 1)
@@ -237,6 +242,26 @@ func (s *session) sendCall(l *link, cmd *callCmd, deadline int64) {
 			s.Errorf("PostWriteCall of %q: %s", cmd.out.ServiceMethod(), r)
 		}
 	}
+}
+
+// relaunch launches a call again that a broken link has not accepted, as if it had
+// come after the break: nothing of it was sent, so it waits for the redial. First
+// the reader has to notice the break; until it does every call would fail at once.
+// Only a caller that waits anyway waits for that: AsyncCall and Push may be called
+// by a hook in the reader.
+func (s *session) relaunch(l *link, cmd *callCmd, err error) {
+	if _, ok := s.pending.Take(cmd.seq); !ok {
+		return // somebody has settled it
+	}
+	l.kill(SideNetwork, err, "writing")
+	ctx := cmd.out.Context()
+	select {
+	case <-l.gone:
+		s.launch(cmd)
+	case <-ctx.Done():
+		cmd.settle(contextRerror(ctx))
+	}
+	s.becameIdle()
 }
 
 // flush writes what was enqueued. A caller whose context can end must not be

@@ -294,6 +294,7 @@ func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
 		lost := l.sock.Stop(reason)
 		l.cancelHandlers(reason)
 		s.failPending(reason)
+		close(l.gone)
 		s.logEnd(l, reason, lost)
 		l.sock.Join()
 		l.sock.Release()
@@ -301,6 +302,7 @@ func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
 	}
 	// Draining: replies cannot come any more, but those of handlers may go out.
 	fail(reason)
+	close(l.gone)
 	if clean {
 		s.hurry(s.env.cfg.CloseTimeout) // a Drain without limit does not wait for ever
 	} else {

@@ -1,0 +1,94 @@
+package tp
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// deaf is a connection that cannot be written any more once it is broken, and
+// whose reader does not notice until the gate is open.
+type deaf struct {
+	net.Conn
+	broken atomic.Bool
+	gate   chan struct{}
+}
+
+func (d *deaf) Write(p []byte) (int, error) {
+	if d.broken.Load() {
+		return 0, net.ErrClosed
+	}
+	return d.Conn.Write(p)
+}
+
+func (d *deaf) Read(p []byte) (int, error) {
+	n, err := d.Conn.Read(p)
+	if err != nil {
+		<-d.gate
+	}
+	return n, err
+}
+
+// deafen makes the first connection of the client a deaf one.
+func (w *world) deafen() *deaf {
+	d := &deaf{gate: make(chan struct{})}
+	w.client.PluginContainer().AppendRight(&hook{"deafen", &w.log, func(moment string, s PreSession) *Rerror {
+		if moment == "dial" && d.Conn == nil {
+			s.ModifySocket(func(conn net.Conn) (net.Conn, ProtoFunc) {
+				d.Conn = conn
+				return d, nil
+			})
+		}
+		return nil
+	}})
+	return d
+}
+
+// A call that a broken link has not accepted waits for the redial, even if the
+// reader has not noticed the break yet; one that was accepted fails.
+func TestCallsThatABrokenLinkRefuses(t *testing.T) {
+	inWorld(t, redials(-1), func(t *testing.T, w *world) {
+		d := w.deafen()
+		c := w.dial()
+		d.broken.Store(true)
+		accepted := call(c, "/echo", "accepted")
+		wantWaiting(t, accepted)
+		refused := call(c, "/echo", "refused")
+		wantWaiting(t, refused)
+		ctx, cancel := context.WithCancel(t.Context())
+		given := call(c, "/echo", "given up", WithContext(ctx))
+		wantWaiting(t, given)
+		cancel()
+		wantRerror(t, ended(t, given).v.Rerror(), CodeCanceled)
+		wantRerror(t, c.AsyncCall("/echo", "async", new(string), nil).Rerror(), CodeConnClosed)
+		wantRerror(t, c.Push("/note", "push"), CodeConnClosed)
+
+		close(d.gate)
+		pass(time.Second)
+		wantRerror(t, ended(t, accepted).v.Rerror(), CodeConnClosed)
+		wantReply(t, ended(t, refused).v, "refused")
+		wantReady(t, c)
+	})
+}
+
+func TestCloseOfALinkThatRefuses(t *testing.T) {
+	inWorld(t, redials(-1), func(t *testing.T, w *world) {
+		d := w.deafen()
+		c := w.dial()
+		d.broken.Store(true)
+		accepted := call(c, "/echo", "accepted")
+		wantWaiting(t, accepted)
+		refused := call(c, "/echo", "refused")
+		wantWaiting(t, refused)
+		closing := begin(c.Close)
+		wantWaiting(t, closing)
+		close(d.gate)
+		pass(10 * time.Second)
+		ended(t, closing)
+		wantRerror(t, ended(t, accepted).v.Rerror(), CodeConnClosed)
+		wantRerror(t, ended(t, refused).v.Rerror(), CodeConnClosed)
+		wantState(t, c, closed)
+	})
+}
