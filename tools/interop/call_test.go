@@ -141,6 +141,32 @@ func TestCall(t *testing.T) {
 	})
 }
 
+// eRPC has all its codecs in every program; ours has those that were imported.
+func TestForeignCodec(t *testing.T) {
+	const xmlID = 'x'
+	o, th := wirings[0].connect(t)
+	a := th.call(t, exchange{method: "/echo/text", arg: "x", codec: xmlID})
+	if a.code != 400 || a.message != "Bad Message" || a.cause == "" {
+		t.Errorf("argument: got %v, want 400 Bad Message", a.fault)
+	}
+	var got []byte // needs no codec
+	a = th.call(t, exchange{method: "/echo/bytes", arg: []byte("<x/>"), result: &got, codec: xmlID})
+	if a.code != 0 || a.codec != xmlID || string(got) != "<x/>" {
+		t.Errorf("raw bytes: got %v, %q, codec %q", a.fault, got, a.codec)
+	}
+	sum := 0
+	a = th.call(t, exchange{method: "/math/add", arg: []int{1}, result: &sum, accept: xmlID})
+	if a.code != 0 || a.codec != jsonID || sum != 1 {
+		t.Errorf("accepted: got %v, %d, codec %q", a.fault, sum, a.codec)
+	}
+	if f := th.push(exchange{method: "/note/say", arg: "x", codec: xmlID}); f.code != 0 {
+		t.Error("push:", f)
+	}
+	if a := th.call(t, exchange{method: "/math/add", arg: []int{1}}); a.code != 0 || len(o.heard) != 0 {
+		t.Errorf("after the push: got %v, heard %d", a.fault, len(o.heard))
+	}
+}
+
 // bodyOf is what /echo/meta answers.
 func bodyOf(meta []pair) [][2][]byte {
 	var list [][2][]byte
