@@ -1,0 +1,245 @@
+package jsonproto
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// document is a payload taken apart; its slices are parts of the payload or of
+// text.
+type document struct {
+	seq          int32
+	mtype, codec byte
+	method, meta []byte
+	status       []byte
+	hasStatus    bool
+	body         []byte
+	unescaped    bool // body is a part of text
+
+	text []byte // where strings are unescaped
+}
+
+// parse takes a payload apart: first as all ages write it, keys in their order
+// without a space, then as any JSON.
+func (d *document) parse(b []byte) error {
+	if body, ok := d.parseFixed(b); ok {
+		if d.lastBody(body) {
+			return nil
+		}
+	}
+	*d = document{text: d.text[:0]}
+	return d.parseAny(b)
+}
+
+// parseFixed reads what comes before the value of the last key.
+func (d *document) parseFixed(b []byte) (body []byte, ok bool) {
+	var seq, mtype, codec int64
+	if seq, b, ok = cutNumber(b, `{"seq":`); !ok || seq < math.MinInt32 || seq > math.MaxInt32 {
+		return nil, false
+	}
+	if mtype, b, ok = cutNumber(b, `,"mtype":`); !ok || mtype < 0 || mtype > math.MaxUint8 {
+		return nil, false
+	}
+	if d.method, b, ok = d.cutText(b, `,"serviceMethod":"`); !ok {
+		return nil, false
+	}
+	d.status, b, d.hasStatus = d.cutText(b, `,"status":"`)
+	if d.meta, b, ok = d.cutText(b, `,"meta":"`); !ok {
+		return nil, false
+	}
+	if codec, b, ok = cutNumber(b, `,"bodyCodec":`); !ok || codec < 0 || codec > math.MaxUint8 {
+		return nil, false
+	}
+	d.seq, d.mtype, d.codec = int32(seq), byte(mtype), byte(codec)
+	return cut(b, `,"body":`)
+}
+
+func cut(b []byte, prefix string) (rest []byte, ok bool) {
+	if len(b) < len(prefix) || string(b[:len(prefix)]) != prefix {
+		return b, false
+	}
+	return b[len(prefix):], true
+}
+
+// cutNumber cuts a prefix and the whole number of at most ten digits behind it.
+func cutNumber(b []byte, prefix string) (v int64, rest []byte, ok bool) {
+	rest, ok = cut(b, prefix)
+	if !ok {
+		return 0, b, false
+	}
+	minus := len(rest) > 0 && rest[0] == '-'
+	if minus {
+		rest = rest[1:]
+	}
+	n := 0
+	for ; n < len(rest) && n <= 10 && rest[n]-'0' <= 9; n++ {
+		v = v*10 + int64(rest[n]-'0')
+	}
+	if minus {
+		v = -v
+	}
+	return v, rest[n:], n > 0 && n <= 10
+}
+
+// cutText cuts a prefix and the string behind it, with its closing quote.
+func (d *document) cutText(b []byte, prefix string) (text, rest []byte, ok bool) {
+	rest, ok = cut(b, prefix)
+	if !ok {
+		return nil, b, false
+	}
+	n, escaped := textEnd(rest)
+	if n < 0 {
+		return nil, b, false
+	}
+	text, rest = rest[:n], rest[n+1:]
+	if escaped {
+		if text, ok = d.unescape(text, golang); !ok {
+			return nil, b, false
+		}
+	}
+	return text, rest, true
+}
+
+// textEnd finds the closing quote of a string, -1 if there is none.
+func textEnd(b []byte) (end int, escaped bool) {
+	end = -1
+	for n := 0; n < len(b); {
+		if end < n {
+			k := bytes.IndexByte(b[n:], '"')
+			if k < 0 {
+				return -1, escaped
+			}
+			end = n + k
+		}
+		slash := bytes.IndexByte(b[n:end], '\\')
+		if slash < 0 {
+			return end, escaped
+		}
+		escaped = true
+		n += slash + 2
+	}
+	return -1, escaped
+}
+
+func (d *document) unescape(text []byte, m mode) (_ []byte, ok bool) {
+	at := len(d.text)
+	d.text, _, ok = unescape(d.text, text, m)
+	return d.text[at:], ok
+}
+
+// lastBody reads the body, which is what is left of the document. It is not ok if
+// the body is no string, or if there is something behind it.
+//
+// With a space before it, it was escaped as JSON has it. Without one it may
+// be an older peer's, in which only quotes were escaped. If that makes a
+// difference, it is JSON's – unless it cannot be: it has a control character or
+// an escape that JSON has not, or it is of the JSON codec and reads as JSON only
+// if backslashes stand for themselves.
+func (d *document) lastBody(b []byte) (ok bool) {
+	b, marked := cut(b, " ")
+	b, ok = cut(b, `"`)
+	s, ends := bytes.CutSuffix(b, []byte(`"}`))
+	if !ok || !ends {
+		return false
+	}
+	if len(s) == 0 {
+		d.body = s
+		return true
+	}
+	if extra, more := measure(s); extra == 0 && !more {
+		d.body = b[:len(s)] // to the frame's end, for who looks where it lies
+		return true
+	}
+	at := len(d.text)
+	m := strict
+	if marked {
+		m = loose
+	}
+	var plain bool
+	d.text, plain, ok = unescape(d.text, s, m)
+	d.body, d.unescaped = d.text[at:], true
+	if marked || ok && (plain || d.codec != codec.JSON || json.Valid(d.body)) {
+		return ok
+	}
+	end := len(d.text)
+	var older bool
+	d.text, older = unquote(d.text, s)
+	if older && (!ok || json.Valid(d.text[end:])) {
+		d.body = d.text[end:]
+		return true
+	}
+	d.text = d.text[:end]
+	return ok
+}
+
+// dialect tells by which of the two the document was written.
+func (d *document) dialect() Dialect {
+	if d.hasStatus {
+		return V7
+	}
+	return V5
+}
+
+// fill sets the message to the document; the body is handed over as it is.
+func (d *document) fill(m socket.Message) error {
+	m.SetSeq(d.seq)
+	m.SetMtype(d.mtype)
+	m.SetServiceMethodBytes(d.method)
+	m.SetBodyCodec(d.codec)
+	meta := m.Meta()
+	if len(d.meta) > 0 || meta.Len() > 0 {
+		meta.ParseBytes(d.meta)
+	}
+	var rerr *socket.Rerror
+	if isReply(d.mtype) {
+		rerr = d.rerror(meta)
+	}
+	m.SetRerror(rerr)
+	if !d.hasStatus && meta.Len() > 0 {
+		meta.Del(socket.MetaReplyError)
+	}
+	if err := m.UnmarshalBody(d.body); err != nil {
+		return bad("body", "", err)
+	}
+	return nil
+}
+
+// rerror returns the error that a reply carries.
+func (d *document) rerror(meta *socket.Meta) *socket.Rerror {
+	if !d.hasStatus {
+		return socket.NewRerrorFromMeta(meta)
+	}
+	if len(d.status) == 0 || string(d.status) == statusOK {
+		return nil
+	}
+	status := socket.AcquireMeta()
+	defer socket.ReleaseMeta(status)
+	status.ParseBytes(d.status)
+	code, err := strconv.ParseInt(string(status.Peek("code")), 10, 32)
+	if err != nil || code == 0 {
+		return nil // V7 reads it so
+	}
+	return socket.NewRerror(int32(code), string(status.Peek("msg")), string(status.Peek("cause")))
+}
+
+// whole reads a number that has to be a whole one between two others.
+func whole(field string, b []byte, least, most int64) (int64, error) {
+	v, err := strconv.ParseInt(string(b), 10, 64)
+	if err != nil {
+		f, ferr := strconv.ParseFloat(string(b), 64)
+		if ferr != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+			return 0, bad(field, fmt.Sprintf("%.40q is not a whole number", b), nil)
+		}
+		v = int64(f)
+	}
+	if v < least || v > most {
+		return 0, bad(field, fmt.Sprintf("of %d is not between %d and %d", v, least, most), nil)
+	}
+	return v, nil
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package jsonproto
+
+const raceEnabled = false
