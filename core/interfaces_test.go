@@ -2,12 +2,14 @@ package tp_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/url"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -201,13 +203,14 @@ func TestSeedPeerMadeBeforeMain(t *testing.T) {
 	if peer1 == nil || peer1.Router() == nil {
 		t.Fatal("there is no peer")
 	}
-	if err := peer1.Listen(testwire.New); err != nil {
-		t.Errorf("Listen: %v", err)
-	}
-	if err := peer1.Close(); err != nil {
-		t.Errorf("Close: %v", err)
+	if err := usePeer1(); err != nil {
+		t.Error(err)
 	}
 }
+
+var usePeer1 = sync.OnceValue(func() error {
+	return errors.Join(peer1.Listen(testwire.New), peer1.Close())
+})
 
 type Aaa struct{ tp.CallCtx }
 
