@@ -1,0 +1,439 @@
+package httproto
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/xfer"
+)
+
+// head is what the first line and the headers of a message say.
+type head struct {
+	size     int // in bytes
+	response bool
+	method   string // of a request, if the protocol has to know it
+	status   int    // of a response
+	minor    int    // of the version HTTP/1
+
+	length  int64 // of the body; -1 if it is not said
+	chunked bool
+	codec   byte
+	gzip    bool
+	filter  xfer.XferFilter // that made the gzip, by X-Content-Encoding
+	seq     int32
+	hasSeq  bool
+	mtype   byte // 0 if it is not said
+	close   bool
+	keep    bool // "Connection: keep-alive"
+	expect  bool // "100-continue"
+	takes   bool // gzip
+	sender  Dialect
+	hosts   int
+
+	fault error // the request can be read, but not be served
+}
+
+// fault is why a message is not taken.
+type fault struct {
+	status int // of the response that says so
+	lost   bool
+	text   string
+	cause  error
+}
+
+func (f *fault) Error() string {
+	if f.cause != nil {
+		return "http: " + f.text + ": " + f.cause.Error()
+	}
+	return "http: " + f.text
+}
+
+func (f *fault) Unwrap() error { return f.cause }
+
+// Is makes it known whether the connection can go on.
+func (f *fault) Is(target error) bool { return target == socket.ErrBadMessage && !f.lost }
+
+// lost is a fault behind which it is not known, or must not be guessed, where the
+// next message begins.
+func lost(status int, format string, args ...any) error {
+	return &fault{status: status, lost: true, text: fmt.Sprintf(format, args...)}
+}
+
+// bad is a fault of a message that was read as a whole.
+func bad(status int, format string, args ...any) error {
+	return &fault{status: status, text: fmt.Sprintf(format, args...)}
+}
+
+const maxEmptyLines = 4 // before a request line
+
+// readHead peeks at all up to the empty line.
+func (p *httpProto) readHead() ([]byte, error) {
+	lines, at, empty := 0, 0, 0
+	for n := 1; ; {
+		b, err := p.peekSome(n, maxHead)
+		if err != nil {
+			return nil, headError(err, len(b), empty)
+		}
+		if !tokenByte[b[0]] && b[0] != '\r' {
+			return nil, lost(0, "no HTTP: begins with %q", b[:min(len(b), 16)])
+		}
+		if b[0] == '\r' { // clients may send empty lines before a request
+			if len(b) < 2 {
+				n = 2
+				continue
+			}
+			if empty++; b[1] != '\n' || empty > maxEmptyLines {
+				return nil, lost(400, "no request: begins with %q", b[:min(len(b), 16)])
+			}
+			if _, err := p.in.Discard(2); err != nil {
+				return nil, err
+			}
+			n = 1
+			continue
+		}
+		for {
+			i := bytes.IndexByte(b[at:], '\n')
+			if i < 0 {
+				break
+			}
+			if i == 0 || b[at+i-1] != '\r' {
+				return nil, lost(400, "a line of the header ends without CR")
+			}
+			at += i + 1
+			if i == 1 {
+				return b[:at], nil
+			}
+			if lines++; lines > maxHeaders+1 {
+				return nil, lost(431, "more than %d headers", maxHeaders)
+			}
+		}
+		if len(b) >= maxHead {
+			return nil, lost(431, "headers of more than %d bytes", maxHead)
+		}
+		n = len(b) + 1
+	}
+}
+
+// peekSome peeks at n bytes, or at more if they are there; at most max.
+func (p *httpProto) peekSome(n, max int) ([]byte, error) {
+	b, err := p.in.Peek(n)
+	if err != nil {
+		return b, err
+	}
+	if more := min(p.in.Buffered(), max); more > n {
+		return p.in.Peek(more)
+	}
+	return b, nil
+}
+
+func headError(err error, n, empty int) error {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	switch {
+	case n > 0:
+		return fmt.Errorf("http: header ended after %d bytes: %w", n, io.ErrUnexpectedEOF)
+	case empty > 0:
+		return bad(0, "empty lines instead of a message")
+	}
+	return io.EOF
+}
+
+// parseHead takes the head apart, and fills m as far as it can. b is not kept.
+func (p *httpProto) parseHead(h *head, b []byte, m socket.Message) error {
+	*h = head{size: len(b), length: -1}
+	first, rest := cutLine(b)
+	var target []byte
+	var err error
+	if h.response = bytes.HasPrefix(first, []byte("HTTP/")); h.response {
+		err = h.parseStatus(first)
+	} else {
+		target, err = h.parseRequest(first)
+	}
+	if err != nil {
+		return err
+	}
+	meta := m.Meta()
+	meta.Reset()
+	var agent, accept []byte
+	var named int // headers that name the length
+	for len(rest) > 2 {
+		var text []byte
+		text, rest = cutLine(rest)
+		value, err := p.cutField(text)
+		if err != nil {
+			return err
+		}
+		switch f := fieldOf(p.name); f {
+		case fieldNone:
+			meta.AddBytesKV(metaKey(p.name), value)
+		case fieldHost:
+			if h.hosts++; h.hosts > 1 {
+				return lost(400, "more than one Host")
+			}
+			meta.AddBytesKV(p.name, value)
+		case fieldAgent:
+			agent = value
+		case fieldAccept:
+			accept = value
+			h.takes = h.takes || acceptsGzip(value)
+		case fieldLength, fieldTransfer:
+			named++
+			err = h.framing(f, value)
+		default:
+			h.field(f, value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if h.chunked && (h.length >= 0 || named > 1) {
+		return lost(400, "Transfer-Encoding beside Content-Length, or twice")
+	}
+	if h.chunked && h.minor == 0 {
+		return lost(400, "Transfer-Encoding in HTTP/1.0")
+	}
+	if h.sender = ofAgent(agent); h.sender == 0 && !h.response {
+		if agent != nil {
+			meta.AddBytesV("User-Agent", agent)
+		}
+		if accept != nil {
+			meta.AddBytesV("Accept-Encoding", accept)
+		}
+	}
+	if !h.response {
+		p.setTarget(h, target, m)
+	}
+	return nil
+}
+
+// cutLine cuts behind the first CRLF, which is there.
+func cutLine(b []byte) (text, rest []byte) {
+	i := bytes.IndexByte(b, '\n')
+	return b[:i-1], b[i+1:]
+}
+
+// cutField makes p.name the canonical name of a header, and returns its value.
+func (p *httpProto) cutField(text []byte) (value []byte, err error) {
+	if isBlank(text[0]) {
+		return nil, lost(400, "a header goes on in the next line")
+	}
+	i := bytes.IndexByte(text, ':')
+	if i < 0 || !validToken(text[:i]) {
+		return nil, lost(400, "invalid name of a header: %.40q", text)
+	}
+	value = trimBlank(text[i+1:])
+	if !validValue(value) {
+		return nil, lost(400, "invalid value of header %.40q", text[:i])
+	}
+	p.name = appendCanonical(p.name[:0], text[:i])
+	return value, nil
+}
+
+// parseStatus reads "HTTP/1.1 200 OK".
+func (h *head) parseStatus(text []byte) error {
+	minor, rest, ok := cutVersion(text)
+	if !ok || len(rest) < 4 || rest[0] != ' ' || len(rest) > 4 && rest[4] != ' ' || !validValue(rest) {
+		return lost(0, "invalid status line: %.40q", text)
+	}
+	status, ok := number(rest[1:4], 999)
+	if !ok || status < 100 {
+		return lost(0, "invalid status: %.40q", text)
+	}
+	h.minor, h.status = minor, int(status)
+	return nil
+}
+
+// cutVersion cuts "HTTP/1." and a digit off.
+func cutVersion(text []byte) (minor int, rest []byte, ok bool) {
+	const version = "HTTP/1."
+	if len(text) <= len(version) || string(text[:len(version)]) != version {
+		return 0, nil, false
+	}
+	c := text[len(version)]
+	return int(c - '0'), text[len(version)+1:], c >= '0' && c <= '9'
+}
+
+// parseRequest reads "POST /path?query HTTP/1.1".
+func (h *head) parseRequest(text []byte) (target []byte, err error) {
+	i, j := bytes.IndexByte(text, ' '), bytes.LastIndexByte(text, ' ')
+	if i < 0 || i == j {
+		return nil, lost(400, "invalid request line: %.80q", text)
+	}
+	method, target, version := text[:i], text[i+1:j], text[j+1:]
+	minor, rest, ok := cutVersion(version)
+	switch {
+	case !validToken(method):
+		return nil, lost(400, "invalid method: %.40q", method)
+	case !ok && bytes.HasPrefix(version, []byte("HTTP/")):
+		return nil, lost(505, "version %.40q is not HTTP/1.1", version)
+	case !ok || len(rest) > 0:
+		return nil, lost(400, "invalid version: %.40q", version)
+	case len(target) == 0 || !validTarget(target):
+		return nil, lost(400, "invalid target: %.80q", target)
+	}
+	h.minor = minor
+	switch string(method) {
+	case "CONNECT":
+		return nil, lost(501, "method CONNECT")
+	case "HEAD", "OPTIONS", "TRACE":
+		h.method = string(method)
+	}
+	return target, nil
+}
+
+// validTarget is generous to what clients leave unescaped.
+func validTarget(b []byte) bool {
+	for _, c := range b {
+		if c <= ' ' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// number reads decimal digits, and nothing else.
+func number(b []byte, most uint64) (uint64, bool) {
+	if len(b) == 0 || len(b) > 19 {
+		return 0, false
+	}
+	var n uint64
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	return n, n <= most
+}
+
+// framing reads what tells where the body ends.
+func (h *head) framing(f field, value []byte) error {
+	if f == fieldTransfer {
+		if !equalFold(value, "chunked") {
+			return lost(501, "Transfer-Encoding %.40q is not chunked", value)
+		}
+		h.chunked = true
+		return nil
+	}
+	n, ok := number(value, 1<<62)
+	if !ok {
+		return lost(400, "invalid Content-Length: %.40q", value)
+	}
+	if h.length >= 0 && h.length != int64(n) {
+		return lost(400, "two Content-Lengths: %d and %d", h.length, n)
+	}
+	h.length = int64(n)
+	return nil
+}
+
+// field reads the protocol's other headers. What is wrong in them does not touch
+// where the message ends.
+func (h *head) field(f field, value []byte) {
+	switch f {
+	case fieldType:
+		h.codec = typeCodec(value)
+	case fieldEncoding:
+		eachItem(value, func(coding []byte) {
+			switch {
+			case equalFold(coding, "identity"):
+			case !h.gzip && (equalFold(coding, "gzip") || equalFold(coding, "x-gzip")):
+				h.gzip = true
+			default:
+				h.wrong(415, "Content-Encoding %.40q is not gzip", value)
+			}
+		})
+	case fieldFilter:
+		filter, err := xfer.GetByName(string(value))
+		switch {
+		case err == nil && isGzip(filter):
+			h.filter = filter
+		case err == nil || !strings.HasPrefix(string(value), xfer.NameGzip):
+			h.wrong(415, "X-Content-Encoding %.40q is no gzip filter", value)
+		}
+	case fieldSeq:
+		n, err := strconv.ParseInt(string(value), 10, 32)
+		if err != nil || n < 0 || h.hasSeq && h.seq != int32(n) {
+			h.wrong(400, "invalid X-Seq: %.40q", value)
+			return
+		}
+		h.seq, h.hasSeq = int32(n), true
+	case fieldMtype:
+		n, ok := number(value, 255)
+		if !ok || n == 0 || h.mtype != 0 && h.mtype != byte(n) {
+			h.wrong(400, "invalid X-Mtype: %.40q", value)
+			return
+		}
+		h.mtype = byte(n)
+	case fieldConnection:
+		eachItem(value, func(option []byte) {
+			h.close = h.close || equalFold(option, "close")
+			h.keep = h.keep || equalFold(option, "keep-alive")
+		})
+	case fieldExpect:
+		if h.expect = equalFold(value, "100-continue"); !h.expect {
+			h.fault = lost(417, "Expect %.40q is not 100-continue", value)
+		}
+	}
+}
+
+// wrong notes the first thing that is wrong.
+func (h *head) wrong(status int, format string, args ...any) {
+	if h.fault == nil {
+		h.fault = bad(status, format, args...)
+	}
+}
+
+// setTarget makes path and query the service method, and the query metadata too.
+func (p *httpProto) setTarget(h *head, target []byte, m socket.Message) {
+	if i := bytes.Index(target, []byte("://")); i > 0 && !bytes.ContainsAny(target[:i], "/?#") {
+		behind := target[i+3:]
+		end := bytes.IndexAny(behind, "/?")
+		if end < 0 {
+			end = len(behind)
+		}
+		m.Meta().SetBytesV("Host", behind[:end])
+		if target = behind[end:]; len(target) == 0 || target[0] != '/' {
+			target = append([]byte{'/'}, target...)
+		}
+	}
+	for len(target) > 1 && target[0] == '/' && target[1] == '/' {
+		target = target[1:] // or it would be taken for a host
+	}
+	m.SetServiceMethodBytes(target)
+	_, query, _ := bytes.Cut(target, []byte("?"))
+	query, _, _ = bytes.Cut(query, []byte("#"))
+	if len(query) == 0 {
+		return
+	}
+	p.query.ParseBytes(query)
+	if p.query.Len() > maxHeaders {
+		h.wrong(400, "a query of %d pairs: no more than %d are taken", p.query.Len(), maxHeaders)
+		return
+	}
+	meta := m.Meta()
+	headers := meta.Len()
+	for k, v := range p.query.All() {
+		if string(k) != socket.MetaRealIP && string(k) != socket.MetaReplyError && !among(meta, headers, k) {
+			meta.AddBytesKV(k, v)
+		}
+	}
+}
+
+// among tells whether k is one of the first n keys.
+func among(meta *socket.Meta, n int, k []byte) bool {
+	for key := range meta.All() {
+		if n--; n < 0 {
+			break
+		}
+		if bytes.Equal(key, k) {
+			return true
+		}
+	}
+	return false
+}
