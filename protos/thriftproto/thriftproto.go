@@ -1,39 +1,143 @@
-// Package thriftproto frames messages; say how and for whom.
+// Package thriftproto carries messages in the frames of Apache Thrift's THeader
+// transport, in Thrift's binary protocol.
+//
+// It has two forms, each a protocol of its own. The binary form takes any codec and
+// any filters: the body is a binary value. The struct form is Thrift itself: the
+// body is a struct in the place where Thrift has it, so that a client made by
+// Thrift's own library can call a handler.
+//
+// Each has two dialects, of which the older ages speak one each: [V5] and [V7].
+// They differ in where an error travels.
 package thriftproto
 
 import (
-	"errors"
-	"fmt"
 	"io"
+	"sync"
+	"sync/atomic"
 
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// Id and name of the protocol.
+// Ids and names of the two forms, as Version returns them; by the name a
+// configuration chooses the protocol.
 const (
-	ID   byte = 'b'
-	Name      = "thrift"
+	BinaryID   byte = 'b'
+	BinaryName      = "thrift-binary"
+	StructID   byte = 's'
+	StructName      = "thrift-struct"
 )
 
-func init() { socket.RegisterProto(socket.Protocol{Name: Name, New: NewThriftProtoFunc()}) }
+// form is which protocol it is, by its id.
+type form byte
 
-// NewThriftProtoFunc returns the protocol, to be given to Dial or Listen.
-func NewThriftProtoFunc() socket.ProtoFunc {
-	return func(rw io.ReadWriter) socket.Proto { return &proto{rw: rw} }
+const (
+	binaryForm = form(BinaryID)
+	structForm = form(StructID)
+)
+
+func init() {
+	socket.RegisterProto(socket.Protocol{Name: BinaryName, New: NewBinaryProtoFunc(), Recognise: recognises(binaryForm)})
+	socket.RegisterProto(socket.Protocol{Name: StructName, New: NewStructProtoFunc(), Recognise: recognises(structForm)})
 }
 
-// proto is the protocol on one connection.
-type proto struct{ rw io.ReadWriter }
+// NewBinaryProtoFunc returns the binary form. A connection writes V5, or the
+// dialect named here, until it has heard something, then what it heard; a dialled
+// one of a named dialect stays with it. Both dialects are always read. Further
+// dialects are ignored.
+func NewBinaryProtoFunc(dialect ...Dialect) socket.ProtoFunc { return newFunc(binaryForm, dialect) }
 
-func (p *proto) Version() (byte, string) { return ID, Name }
+// NewStructProtoFunc returns the struct form; dialects are as for
+// NewBinaryProtoFunc. Bodies must be thrift.TStructs and the body codec thrift;
+// []byte is such a struct encoded. There are no filters. Pack refuses all else.
+//
+// The peer may be any program that speaks Thrift over THeader. To one that sends
+// none of the project's headers, a reply has the name of its call, and an error
+// is a TApplicationException.
+func NewStructProtoFunc(dialect ...Dialect) socket.ProtoFunc { return newFunc(structForm, dialect) }
 
-// Pack writes the frame of m with one Write, after m.SetSize has taken its length.
+func newFunc(f form, dialect []Dialect) socket.ProtoFunc {
+	var named Dialect
+	if len(dialect) > 0 {
+		named = dialect[0]
+	}
+	return func(rw io.ReadWriter) socket.Proto {
+		p := &proto{form: f, orders: orders[f], rw: rw}
+		p.peek, _ = rw.(socket.PeekReader)
+		p.room, _ = rw.(socket.BufferWriter)
+		if s, ok := rw.(socket.Sider); ok {
+			p.dialed = s.Dialed()
+		}
+		p.settled = p.dialed && named != 0
+		speaks := named
+		if speaks == 0 {
+			speaks = V5
+		}
+		p.speaks.Store(uint32(speaks))
+		return p
+	}
+}
+
+type proto struct {
+	form   form
+	orders [V7 + 1][]header // of the headers, by dialect
+	rw     io.ReadWriter
+	peek   socket.PeekReader   // rw, if it is one
+	room   socket.BufferWriter // rw, if it is one
+	dialed bool
+
+	speaks atomic.Uint32 // a Dialect; Unpack may change it once, beside Pack
+	calls  calls         // of a peer that is none of ours
+
+	// The rest belongs to who calls Unpack.
+	settled bool   // speaks does not change any more
+	frame   []byte // the frame, where it cannot be peeked at
+	plain   []byte // what the pipe made of the body
+}
+
+var _ socket.FrameAppender = (*proto)(nil)
+
+// Version returns the form's id and name.
+func (p *proto) Version() (byte, string) {
+	if p.form == structForm {
+		return StructID, StructName
+	}
+	return BinaryID, BinaryName
+}
+
+func (p *proto) dialect() Dialect { return Dialect(p.speaks.Load()) }
+
+// Pack writes the frame of m with one Write.
 func (p *proto) Pack(m socket.Message) error {
-	return fmt.Errorf("thriftproto: pack: %w", errors.ErrUnsupported)
+	if p.room != nil {
+		frame, err := p.AppendFrame(p.room.AvailableBuffer(), m)
+		if err != nil {
+			return err
+		}
+		_, err = p.room.Write(frame)
+		return err
+	}
+	s := getScratch()
+	defer s.free()
+	frame, err := p.AppendFrame(s.b, m)
+	if err != nil {
+		return err
+	}
+	s.b = frame
+	_, err = p.rw.Write(frame)
+	return err
 }
 
-// Unpack reads one frame into m. It calls m.SetSize before it takes memory, and
-// hands the body over undecoded, with m.UnmarshalBody.
-func (p *proto) Unpack(m socket.Message) error {
-	return fmt.Errorf("thriftproto: unpack: %w", errors.ErrUnsupported)
+// scratch is a pooled buffer.
+type scratch struct{ b []byte }
+
+var scratches = sync.Pool{New: func() any { return &scratch{make([]byte, 0, 1<<10)} }}
+
+func getScratch() *scratch { return scratches.Get().(*scratch) }
+
+func (s *scratch) free() {
+	if cap(s.b) > 1<<20 {
+		return // one large message must not stay in memory
+	}
+	s.b = s.b[:0]
+	scratches.Put(s)
 }
