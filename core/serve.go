@@ -75,7 +75,7 @@ func (s *session) serve(l *link) error {
 // readError tells a network that failed from a frame that cannot be read.
 func readError(err error) error {
 	if err == io.EOF {
-		return io.ErrUnexpectedEOF
+		return err // the protocol says that this is a clean end
 	}
 	var netErr net.Error
 	var errno syscall.Errno

@@ -56,6 +56,7 @@ type Conn struct {
 	spoke atomic.Bool // a frame was accepted for sending
 
 	peeked []byte // the last Peek; the reading goroutine's
+	reads  bool   // the protocol calls Read; the reading goroutine's
 
 	packMu sync.Mutex // one Pack at a time, for a proto that is no FrameAppender
 	frame  []byte     // guarded by packMu: the frame that Pack writes
@@ -103,7 +104,15 @@ func (c *Conn) SetLimit(limit uint32) {
 
 // Wait waits until something has arrived; while it does the connection holds no
 // read buffer. Only the reading goroutine calls it.
-func (c *Conn) Wait() error { return c.in.Wait() }
+//
+// Where the protocol reads by itself (see [PeekReader]) it returns at once: then
+// Unpack waits.
+func (c *Conn) Wait() error {
+	if c.reads {
+		return nil
+	}
+	return c.in.Wait()
+}
 
 // Buffered is the number of bytes that have arrived and were not read. Only the
 // reading goroutine calls it.
@@ -304,7 +313,13 @@ var (
 	_ Emitter      = wire{}
 )
 
-func (w wire) Read(p []byte) (int, error) { return w.c.in.Read(p) }
+// Read is for protocols that do not peek. They may read ahead into memory of
+// their own, so from the first Read on only they know whether to wait.
+func (w wire) Read(p []byte) (int, error) {
+	w.c.reads = true
+	return w.c.in.Read(p)
+}
+
 func (w wire) Discard(n int) (int, error) { return w.c.in.Discard(n) }
 func (w wire) Buffered() int              { return w.c.in.Buffered() }
 func (w wire) Dialed() bool               { return w.c.opts.Dialed }
