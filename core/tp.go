@@ -267,8 +267,8 @@ type WriteCtx interface {
 	Rerror() *Rerror
 }
 
-// inputCtx is what contexts of incoming messages have in common.
-type inputCtx interface {
+// InputCtx is what contexts of incoming messages have in common.
+type InputCtx interface {
 	PreCtx
 	Seq() int32
 	// PeekMeta returns a metadata value, nil if there is none; valid until the
@@ -292,7 +292,7 @@ type inputCtx interface {
 
 // ReadCtx is a message on its way in.
 type ReadCtx interface {
-	inputCtx
+	InputCtx
 	Input() Message
 	Rerror() *Rerror
 }
@@ -300,14 +300,14 @@ type ReadCtx interface {
 // PushCtx is what a PUSH handler sees, valid until it returns. Session(),
 // Context() and the decoded argument may be kept.
 type PushCtx interface {
-	inputCtx
+	InputCtx
 	GetBodyCodec() byte
 }
 
 // CallCtx is what a CALL handler sees, valid until it returns. Session(),
 // Context() and the decoded argument may be kept.
 type CallCtx interface {
-	inputCtx
+	InputCtx
 	Input() Message
 	Output() Message
 	GetBodyCodec() byte
@@ -322,7 +322,7 @@ type CallCtx interface {
 
 // UnknownPushCtx is what the handler of unknown PUSHes sees.
 type UnknownPushCtx interface {
-	inputCtx
+	InputCtx
 	GetBodyCodec() byte
 	// InputBodyBytes is the encoded body; the handler's for ever.
 	InputBodyBytes() []byte
