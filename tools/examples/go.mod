@@ -1,10 +1,13 @@
 module github.com/teleport-go/teleport/tools/examples
 
-go 1.25
+go 1.26
 
 require (
+	github.com/apache/thrift v0.25.0
+	github.com/teleport-go/teleport/codecs/thriftcodec v0.1.0
 	github.com/teleport-go/teleport/core v0.1.0
 	github.com/teleport-go/teleport/mixers/standard v0.1.0
+	github.com/teleport-go/teleport/protos/thriftproto v0.1.0
 	go.yaml.in/yaml/v3 v3.0.6
 )
 
