@@ -227,7 +227,7 @@ func (s *session) sendCall(l *link, cmd *callCmd, deadline int64) {
 		}
 	}
 	if err := l.sock.Enqueue(admission, &cmd.out); err != nil {
-		r := writeRerror(admission, err)
+		r := l.writeRerror(admission, err)
 		if r.Code == CodeConnClosed && s.redialable() && !cmd.async {
 			s.relaunch(l, cmd, err)
 		} else {
@@ -235,7 +235,7 @@ func (s *session) sendCall(l *link, cmd *callCmd, deadline int64) {
 		}
 		return
 	}
-	s.flush(l, ctx, s.pending.Len() > 1)
+	s.flush(l, deadline != 0 || ctx != nil && ctx.Done() != nil, s.pending.Len() > 1)
 	hooks := s.env.hooks()
 	if len(hooks.postWriteCall) > 0 {
 		if r := runHooks[PostWriteCallPlugin, WriteCtx](s.logger, s.env.cfg.HidePanics, hooks.postWriteCall, PostWriteCallPlugin.PostWriteCall, cmd); r != nil {
@@ -264,14 +264,14 @@ func (s *session) relaunch(l *link, cmd *callCmd, err error) {
 	s.becameIdle()
 }
 
-// flush writes what was enqueued. A caller whose context can end must not be
-// held by the network.
-func (s *session) flush(l *link, ctx context.Context, busy bool) {
+// flush writes what was enqueued. A caller whose wait can end must not be held by
+// the network.
+func (s *session) flush(l *link, bounded, busy bool) {
 	var mode socket.FlushMode
 	if busy {
 		mode |= socket.Yield
 	}
-	if ctx != nil && ctx.Done() != nil {
+	if bounded {
 		mode |= socket.NoBlock
 	}
 	l.sock.Flush(mode)

@@ -199,6 +199,7 @@ func (s *session) drain(ctx context.Context, l *link) {
 	if !finished || ctx.Err() != nil {
 		l.cancelHandlers(reason)
 		s.cutOff(reason)
+		l.sock.Stop(reason) // first, as in settleLink
 		l.conn.Close()
 		return
 	}
@@ -290,8 +291,8 @@ func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
 		} else {
 			s.mu.Unlock()
 		}
+		lost := l.sock.Stop(reason) // first: who waits for room is to get the reason, not that the connection was closed
 		l.conn.Close()
-		lost := l.sock.Stop(reason)
 		l.cancelHandlers(reason)
 		s.failPending(reason)
 		close(l.gone)

@@ -110,6 +110,22 @@ func refusalOf(err error) (r *socket.Refusal) {
 	return r
 }
 
+// writeRerror makes the caller's error of what Enqueue said. Where the connection
+// was at fault it says why that has ended, as far as it is known.
+func (l *link) writeRerror(ctx context.Context, err error) *Rerror {
+	r := writeRerror(ctx, err)
+	if k := (*CloseReason)(nil); r.Code != CodeConnClosed || errors.As(err, &k) {
+		return r
+	}
+	if k := l.killed.Load(); k != nil {
+		return k.rerror()
+	}
+	if k := l.sess.CloseReason(); k != nil {
+		return k.rerror()
+	}
+	return (&CloseReason{SideNetwork, err, "writing"}).rerror()
+}
+
 // enlist adds a handler to those that must be told of the link's end.
 func (l *link) enlist(c *handlerCtx) {
 	if c.listed {
@@ -199,7 +215,12 @@ func (l *link) answerLate(seq int32, pipe []byte) {
 	m.SetSeq(seq)
 	m.XferPipe().Append(pipe...)
 	m.SetRerror(NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the handler's context age is over"))
-	if err := l.sock.EnqueueNow(&m); err != nil {
+	err := l.sock.EnqueueNow(&m)
+	if isPackError(err) { // a filter's, then
+		m.XferPipe().Reset()
+		err = l.sock.EnqueueNow(&m)
+	}
+	if err != nil {
 		l.kill(SideNetwork, err, "writing")
 		return
 	}

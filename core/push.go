@@ -65,10 +65,10 @@ func (cmd *callCmd) push(serviceMethod string, arg any, setting []MessageSetting
 		}
 	}
 	if err := l.sock.Enqueue(ctx, m); err != nil {
-		return writeRerror(ctx, err)
+		return l.writeRerror(ctx, err)
 	}
 	cmd.link = l
-	s.flush(l, ctx, s.pending.Len() > 0)
+	s.flush(l, ctx != nil && ctx.Done() != nil, s.pending.Len() > 0)
 	if len(hooks.postWritePush) > 0 {
 		if r := runHooks[PostWritePushPlugin, WriteCtx](s.logger, s.env.cfg.HidePanics, hooks.postWritePush, PostWritePushPlugin.PostWritePush, cmd); r != nil {
 			s.Errorf("PostWritePush of %q: %s", m.ServiceMethod(), r)
@@ -253,7 +253,7 @@ func (s *session) sendWaiter(l *link, w *waiter) {
 	err := l.sock.Enqueue(context.Background(), &w.msg)
 	switch {
 	case err != nil:
-		w.fail(s, writeRerror(context.Background(), err))
+		w.fail(s, l.writeRerror(context.Background(), err))
 	case w.result != nil:
 		w.result <- nil
 	}
