@@ -3,6 +3,7 @@ package tp
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -233,4 +234,48 @@ func TestRow14_HandlersHaveCloseTimeout(t *testing.T) {
 		wantState(t, s, closed)
 		w.log.want(t, "cancelled z: closed by peer")
 	})
+}
+
+func TestRow11_LaterBoundDoesNotProlong(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		c, _ := w.pair()
+		call(c, "/stuck", "x")
+		first := begin(c.Close) // until 5s
+		pass(3 * time.Second)
+		second := begin(c.Close) // would be until 8s
+		pass(2 * time.Second)
+		for name, ch := range map[string]<-chan outcome[error]{"first": first, "second": second} {
+			if o := ended(t, ch); o.v == nil {
+				t.Errorf("%s = nil; want the call cut off", name)
+			}
+		}
+		w.release()
+	})
+}
+
+func TestRow13_WhoWaitsForRoomGetsTheReason(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		end   func(*session)
+		words []string
+	}{
+		{"closed", func(s *session) { s.Close() }, []string{"closed by this side"}},
+		{"broken", func(s *session) { mem(s).Cut() }, []string{"network", "reset"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(cfg *PeerConfig) { cfg.WriteBound = 10_000 }, func(t *testing.T, w *world) {
+				c, _ := w.pair()
+				mem(c).Freeze()
+				var chs []<-chan outcome[*Rerror]
+				for range 10 {
+					chs = append(chs, begin(func() *Rerror {
+						return c.Push("/note", strings.Repeat("x", 9000), WithContext(t.Context()))
+					}))
+				}
+				wantWaiting(t, chs[9])
+				test.end(c)
+				wantRerror(t, ended(t, chs[9]).v, CodeConnClosed, test.words...)
+			})
+		})
+	}
 }

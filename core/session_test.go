@@ -239,7 +239,7 @@ func TestRow04_CloseWhilePreparing(t *testing.T) {
 						t.Errorf("= %v; want nil", err)
 					}
 					return nil
-				}})
+				}}, &hook{"c", &w.log, nil}) // would talk to nobody
 				got, r := w.client.Dial(w.addr)
 				if got != nil {
 					t.Errorf("Dial = %v; want nil", got)
@@ -251,6 +251,23 @@ func TestRow04_CloseWhilePreparing(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestRow04_CloseBetweenHooksAndReady(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		w.server.PluginContainer().AppendLeft(&hook{"s", &w.log, nil})
+		a, b := memnet.Pipe()
+		s := newSession(w.server.env, nil)
+		l := newLink(s, a, testwire.New, 1)
+		if r := s.prepareLink(t.Context(), l); r != nil {
+			t.Fatal(r)
+		}
+		s.Close()
+		wantRerror(t, s.begin(l), CodeDialFailed, "closed by this side")
+		wantState(t, s, closed)
+		w.log.want(t, "s accept", "s disconnect: closed by this side")
+		b.Close()
+	})
 }
 
 func TestRow05_ReadyCallAndPush(t *testing.T) {

@@ -115,6 +115,11 @@ func TestRuleDefaultCallTimeout(t *testing.T) {
 		wantWaiting(t, given)
 		w.release()
 		wantReply(t, ended(t, given).v, "y")
+
+		mem(c).Freeze() // and the network does not hold up the caller either
+		stuck := call(c, "/echo", strings.Repeat("x", 100_000))
+		pass(time.Second + 10*time.Millisecond)
+		wantRerror(t, ended(t, stuck).v.Rerror(), CodeHandleTimeout)
 	})
 }
 
