@@ -78,8 +78,11 @@ func TestRow15_ReasonsOfABreak(t *testing.T) {
 }
 
 // callFrame is a CALL as testwire writes it.
-func callFrame(seq int32, method string) []byte {
+func callFrame(seq int32, method string, set ...MessageSetting) []byte {
 	m := socket.NewMessage(socket.WithSeq(seq), WithMtype(TypeCall), WithServiceMethod(method))
+	for _, s := range set {
+		s(m)
+	}
 	b, err := testwire.New(nil).(interface {
 		AppendFrame([]byte, Message) ([]byte, error)
 	}).AppendFrame(nil, m)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/memnet"
+	"github.com/teleport-go/teleport/core/internal/poison"
 )
 
 // regressions are seeds of walks that once went wrong, and a few more, so that
@@ -45,11 +46,15 @@ type walk struct {
 	mu       sync.Mutex // guards what follows
 	trace    []string
 	sessions []*session
-	cmds     map[CallCmd]int // AsyncCalls, and how often each was delivered
-	broken   []string        // rules that were broken
+	cmds     map[CallCmd]int   // AsyncCalls, and how often each was delivered
+	broken   []string          // rules that were broken
+	contexts []context.Context // of handlers
 }
 
 func (k *walk) run(t *testing.T) {
+	if k.rng.IntN(2) == 0 {
+		defer poison.Switch()()
+	}
 	opts := []memnet.Option{memnet.Buffer(1 << (10 + k.rng.IntN(7)))}
 	if k.rng.IntN(2) == 0 {
 		opts = append(opts, memnet.Latency(time.Duration(k.rng.IntN(50))*time.Millisecond))
@@ -80,6 +85,7 @@ func (k *walk) run(t *testing.T) {
 		k.step()
 		if k.rng.IntN(3) == 0 {
 			pass(time.Duration(k.rng.IntN(300)) * time.Millisecond)
+			k.checkHubs()
 		}
 	}
 	k.finish(t)
@@ -88,8 +94,12 @@ func (k *walk) run(t *testing.T) {
 // routes adds handlers that block, that panic, and that call back.
 func (k *walk) routes(p *peer) {
 	HandleCall(p, "/wait", func(c CallCtx, arg *string) (string, error) {
+		ctx := c.Context()
+		k.mu.Lock()
+		k.contexts = append(k.contexts, ctx)
+		k.mu.Unlock()
 		select {
-		case <-c.Context().Done():
+		case <-ctx.Done():
 		case <-time.After(time.Duration(len(*arg)) * time.Millisecond):
 		}
 		return *arg, nil
@@ -105,6 +115,20 @@ func (k *walk) routes(p *peer) {
 }
 
 var modelMethods = []string{"/echo", "/echo", "/wait", "/wait", "/panic", "/queue", "/back", "/back", "/nowhere", "/block"}
+
+// checkHubs looks at who is in them while nothing moves.
+func (k *walk) checkHubs() {
+	for _, p := range k.peers {
+		for _, s := range p.env.hub.all() {
+			if st := s.getState(); st != ready && st != redialing {
+				k.wrong("the hub has session %s in state %v", s.ID(), st)
+			}
+			if got := p.env.hub.get(s.ID()); got != s {
+				k.wrong("the id %s of a session leads to another", s.ID())
+			}
+		}
+	}
+}
 
 // log notes a step, for the trace of a failing walk.
 func (k *walk) log(format string, args ...any) {
@@ -305,6 +329,11 @@ func (k *walk) finish(t *testing.T) {
 	for cmd, n := range k.cmds {
 		if n != 1 {
 			k.broken = append(k.broken, fmt.Sprintf("an AsyncCall of %s was delivered %d times", cmd.Output().ServiceMethod(), n))
+		}
+	}
+	for _, ctx := range k.contexts {
+		if ctx.Err() == nil {
+			k.broken = append(k.broken, "a handler's context has not ended")
 		}
 	}
 	k.broken = append(k.broken, k.hooks.verdict()...)

@@ -25,6 +25,12 @@ import (
 func TestRuleOneWinner(t *testing.T) {
 	w := newWorld(t)
 	w.open(nil)
+	var told sync.Map // by the number of a call: its handler has begun
+	HandleCall(w.server, "/tell", func(c CallCtx, arg *string) (string, error) {
+		ch, _ := told.Load(string(c.PeekMeta("n")))
+		close(ch.(chan struct{}))
+		return *arg, nil
+	})
 	c := w.dial()
 	small, large := "small", strings.Repeat("large", 20_000) // 100 KB: decoded by the caller
 	var wg sync.WaitGroup
@@ -34,15 +40,18 @@ func TestRuleOneWinner(t *testing.T) {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(i), 0))
 			var delays [6]int // grow when the context has won, and shrink when the reply has
-			for n := range 150 {
+			for n := range 60 {
 				delay := &delays[n%6]
 				body := small
 				if n%3 == 0 {
 					body = large
 				}
 				ctx, cancel := context.WithCancel(t.Context())
-				spins := rng.IntN(*delay + 2)
+				spins, ch := rng.IntN(*delay+2), make(chan struct{})
+				id := fmt.Sprint(i, ":", n)
+				told.Store(id, ch)
 				go func() {
+					<-ch
 					for range spins {
 						runtime.Gosched()
 					}
@@ -51,10 +60,10 @@ func TestRuleOneWinner(t *testing.T) {
 				result := "untouched"
 				var cmd CallCmd
 				if n%2 == 0 {
-					cmd = c.Call("/echo", body, &result, WithContext(ctx))
+					cmd = c.Call("/tell", body, &result, WithContext(ctx), WithSetMeta("n", id))
 				} else {
 					ch := make(chan CallCmd, 1)
-					c.AsyncCall("/echo", body, &result, ch, WithContext(ctx))
+					c.AsyncCall("/tell", body, &result, ch, WithContext(ctx), WithSetMeta("n", id))
 					cmd = <-ch
 				}
 				r := cmd.Rerror()
@@ -68,7 +77,7 @@ func TestRuleOneWinner(t *testing.T) {
 				if r == nil {
 					*delay /= 2
 				} else {
-					*delay += 1 + *delay/2
+					*delay = min(2**delay+1, 1<<14)
 				}
 				mu.Lock()
 				ends[r == nil]++

@@ -2,14 +2,20 @@ package tp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/poison"
+	"github.com/teleport-go/teleport/core/internal/testwire"
+	"github.com/teleport-go/teleport/core/xfer"
 )
 
 func TestRuleTimeoutsOnTheWire(t *testing.T) {
@@ -191,4 +197,52 @@ func TestRuleLifetimeGoexitIs500(t *testing.T) {
 		}
 		wantReply(t, c.Call("/echo", "x", new(string)), "x")
 	})
+}
+
+// moodyFilter packs only as long as it is in the mood to.
+type moodyFilter struct{}
+
+var badMood atomic.Bool
+
+func (moodyFilter) ID() byte     { return 201 }
+func (moodyFilter) Name() string { return "testmoody" }
+
+func (moodyFilter) OnPack(b []byte) ([]byte, error) {
+	if badMood.Load() {
+		return nil, errors.New("testmoody: not now")
+	}
+	return slices.Clone(b), nil
+}
+
+func (moodyFilter) OnUnpack(b []byte) ([]byte, error) { return b, nil }
+
+var registerMoody = sync.OnceFunc(func() { xfer.Register(moodyFilter{}) })
+
+// A filter that fails on the way back costs the reply its pipe, not the session
+// its life.
+func TestRuleFilterFailsOnTheWayBack(t *testing.T) {
+	registerMoody()
+	for _, test := range []struct {
+		method string
+		code   int32
+	}{{"/echo", CodeInternalServerError}, {"/nowhere", CodeInternalServerError}, {"/stuck", CodeHandleTimeout}} {
+		t.Run(test.method, func(t *testing.T) {
+			inWorld(t, nil, func(t *testing.T, w *world) {
+				defer badMood.Store(false)
+				badMood.Store(false)
+				s, end := w.serveRaw(w.server)
+				s.SetContextAge(time.Second)
+				frame := callFrame(1, test.method, WithBodyCodec(testwire.Text), WithXferPipe(201))
+				badMood.Store(true)
+				end.conn.Write(frame)
+				got := end.receive()
+				wantRerror(t, got.Rerror(), test.code)
+				if got.XferPipe().Len() != 0 {
+					t.Errorf("%d filters; want none", got.XferPipe().Len())
+				}
+				wantReady(t, s)
+				w.release()
+			})
+		})
+	}
 }
