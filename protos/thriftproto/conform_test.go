@@ -26,7 +26,7 @@ func badFrames(f form) []prototest.Option {
 		opts = append(opts, prototest.BadFrame(name, framed(headers, message)))
 	}
 	good := goodHeaders(f)
-	begin := "\x80\x01\x00\x01\x00\x00\x00\x01a\x00\x00\x00\x01"
+	begin := begin(thriftCall)
 	for name, headers := range map[string]string{
 		"compact protocol":                  "\x02\x00\x00\x00",
 		"protocol without an end":           "\xff\xff\xff\xff",
@@ -125,9 +125,11 @@ func TestConformance(t *testing.T) {
 }
 
 func TestSessions(t *testing.T) {
-	for _, d := range [][]Dialect{nil, {V7}} {
-		tptest.RunProto(t, NewBinaryProtoFunc(d...))
-		tptest.RunProto(t, NewStructProtoFunc(d...), tptest.Without(prototest.Pipe),
-			tptest.Bodies("thrift", func(s string) *text { return &text{s} }, func(v *text) string { return v.s }))
+	for _, d := range []Dialect{V5, V7} {
+		t.Run("binary "+d.String(), func(t *testing.T) { tptest.RunProto(t, NewBinaryProtoFunc(d)) })
+		t.Run("struct "+d.String(), func(t *testing.T) {
+			tptest.RunProto(t, NewStructProtoFunc(d), tptest.Without(prototest.Pipe),
+				tptest.Bodies("thrift", func(s string) *text { return &text{s} }, func(v *text) string { return v.s }))
+		})
 	}
 }

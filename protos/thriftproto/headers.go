@@ -170,7 +170,7 @@ func cutVarint(b []byte, what string) (uint32, []byte, error) {
 }
 
 func cutText(b []byte, what string) (text, rest []byte, err error) {
-	n, b, err := cutVarint(b, "length of a "+what)
+	n, b, err := cutVarint(b, "length")
 	if err != nil {
 		return nil, b, err
 	}
