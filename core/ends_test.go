@@ -210,9 +210,11 @@ type lineLog struct {
 	above slog.Level // how far above DEBUG it begins
 }
 
-func (l *lineLog) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelDebug+l.above }
-func (l *lineLog) WithAttrs([]slog.Attr) slog.Handler               { return l }
-func (l *lineLog) WithGroup(string) slog.Handler                    { return l }
+func (l *lineLog) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelDebug+l.above
+}
+func (l *lineLog) WithAttrs([]slog.Attr) slog.Handler { return l }
+func (l *lineLog) WithGroup(string) slog.Handler      { return l }
 
 func (l *lineLog) Handle(_ context.Context, r slog.Record) error {
 	var b strings.Builder

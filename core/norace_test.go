@@ -108,7 +108,8 @@ func allocations(t *testing.T, log *lineLog) {
 	defer srv.Close()
 	defer cli.Close()
 	tp.HandleCall(srv, "/next", func(_ tp.CallCtx, n *int) (int, error) { return *n + 1, nil })
-	tp.HandlePush(srv, "/push", func(tp.PushCtx, *int) error { return nil })
+	handled := make(chan struct{}, 1)
+	tp.HandlePush(srv, "/push", func(tp.PushCtx, *int) error { handled <- struct{}{}; return nil })
 	if err := srv.Listen(); err != nil {
 		t.Fatal(err)
 	}
@@ -137,6 +138,7 @@ func allocations(t *testing.T, log *lineLog) {
 			if r := sess.Push("/push", &arg); r != nil {
 				panic(r)
 			}
+			<-handled // else handlers pile up, and the pools grow
 		}, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -135,6 +135,9 @@ func TestPreReceiveKinds(t *testing.T) {
 		s.Send("/1", "raw", nil)
 		s.Send("/2", []byte("{"), nil)
 		s.Send("/3", "panic", nil)
+		for range 50 {
+			s.Send("/filling", strings.Repeat("z", 3000), nil)
+		}
 		s.Send("/4", "nobody wants it", nil)
 		m := s.PreReceive(text)
 		return m.Rerror()
@@ -151,6 +154,11 @@ func TestPreReceiveKinds(t *testing.T) {
 		m, r := s.Receive(func(tp.Header) any { panic("in NewBody") })
 		if r == nil || r.Code != tp.CodeBadMessage || !strings.Contains(r.Reason, "in NewBody") {
 			return wrong("panic in NewBody: %v %v", m, r)
+		}
+		for range 50 {
+			if m := s.PreReceive(text); m.Rerror() != nil {
+				return m.Rerror()
+			}
 		}
 		m = s.PreReceive(func(h tp.Header) any { return nil })
 		if m.ServiceMethod() != "/4" || m.Body() != nil || m.Rerror() != nil {
