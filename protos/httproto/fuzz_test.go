@@ -1,0 +1,163 @@
+package httproto
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+var requestSeeds = []string{
+	"GET / HTTP/1.1\n\n", "\n\nGET /a?b=c HTTP/1.0\nHost: h\n\n",
+	"POST /a HTTP/1.1\nContent-Length: 2\n\nokGET /b HTTP/1.1\n\n",
+	"POST /a HTTP/1.1\nTransfer-Encoding: chunked\n\n2;x=y\nok\n0\nT: 1\n\nHEAD /b HTTP/1.1\n\n",
+	"POST http://h/a HTTP/1.1\nX-Seq: 1\nX-Mtype: 4\nContent-Encoding: gzip\nContent-Length: 1\n\nx",
+	"OPTIONS * HTTP/1.1\nConnection: close\nExpect: 100-continue\n\n",
+	"POST /a HTTP/1.1\nContent-Length: 1\nTransfer-Encoding: chunked\n\n", "G /\n", "GET / HTTP/1.1\nA: b\n c\n\n",
+}
+
+// FuzzRequest reads any bytes: without a panic, within the limit, and it finds
+// no more and no other requests in them than the standard library.
+func FuzzRequest(f *testing.F) {
+	for _, text := range requestSeeds {
+		f.Add([]byte(crlf(text)))
+	}
+	for name := range goldens {
+		f.Add(golden(f, "v5-"+name))
+	}
+	f.Add(append([]byte(crlf("POST /a HTTP/1.1\nContent-Encoding: gzip\nTransfer-Encoding: chunked\n\n17\n")), zipped(nil)...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		const limit = 1 << 16
+		pf := NewHTTProtoFunc()
+		p := pf(sided{struct {
+			io.Reader
+			io.Writer
+		}{bytes.NewReader(b), io.Discard}, false}).(*httpProto)
+		std := bufio.NewReader(bytes.NewReader(b))
+		same := true
+		for range len(b) + 2 {
+			m := new(socket.Envelope)
+			m.SetLimit(limit)
+			err := p.Unpack(m)
+			var refusal *socket.Refusal
+			switch {
+			case errors.As(err, &refusal):
+				if m.Mtype() != socket.TypeCall || m.Seq() >= 0 || !refusal.Rerror.HasError() {
+					t.Fatalf("refusal %v of type %d, seq %d", refusal, m.Mtype(), m.Seq())
+				}
+				frame, err := p.AppendFrame(nil, message(m.Seq(), socket.TypeReply, "", 0, "", socket.WithRerror(refusal.Rerror)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(frame)), nil); err != nil {
+					t.Fatalf("response %q: %v", frame, err)
+				}
+				same = false
+				continue
+			case errors.Is(err, socket.ErrBadMessage):
+				same = false
+				continue
+			case err != nil:
+				return
+			}
+			if m.Size() > limit || len(m.RawBody()) > limit {
+				t.Fatalf("size %d, body of %d bytes: over the limit", m.Size(), len(m.RawBody()))
+			}
+			if same && m.Mtype() == socket.TypeCall && m.XferPipe().Len() == 0 {
+				same = compare(t, std, m)
+			}
+		}
+		t.Fatal("Unpack finds more messages than there are bytes")
+	})
+}
+
+// compare reads the same request with the standard library. It returns false
+// where that is stricter, or something else.
+func compare(t *testing.T, std *bufio.Reader, m *socket.Envelope) bool {
+	req, err := http.ReadRequest(std)
+	if err != nil {
+		return false
+	}
+	body, err := io.ReadAll(io.LimitReader(req.Body, 1<<20))
+	if err != nil {
+		return false
+	}
+	if req.Header.Get("Content-Encoding") == "" && !bytes.Equal(body, m.RawBody()) {
+		t.Fatalf("body %q, the standard library's is %q", m.RawBody(), body)
+	}
+	if uri := req.RequestURI; strings.HasPrefix(uri, "/") && !strings.HasPrefix(uri, "//") && m.ServiceMethod() != uri {
+		t.Fatalf("service method %q, want %q", m.ServiceMethod(), uri)
+	}
+	return true
+}
+
+// FuzzResponse reads any bytes as responses to calls.
+func FuzzResponse(f *testing.F) {
+	for _, text := range []string{
+		"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", "HTTP/1.0 404 X\n\nnope", "HTTP/1.1 100 Continue\n\nHTTP/1.1 204 X\nX-Seq: 1\n\n",
+		"HTTP/1.1 299 X\nTransfer-Encoding: chunked\n\na\n{\"code\":1}\n0\n\n", "HTTP/1.1 101 X\n\n", "HTTP/1.1 20 OK\n\n",
+	} {
+		f.Add([]byte(crlf(text)))
+	}
+	for name := range goldens {
+		f.Add(golden(f, "v7-"+name))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		const limit = 1 << 16
+		c, _ := ends()
+		c.in.(*peeker).r = bytes.NewReader(b)
+		for range len(b) + 2 {
+			if err := c.Pack(message(1, socket.TypeCall, "/a", 0, "")); err != nil {
+				t.Fatal(err)
+			}
+			m := new(socket.Envelope)
+			m.SetLimit(limit)
+			err := c.Unpack(m)
+			if errors.Is(err, socket.ErrBadMessage) {
+				continue
+			}
+			if err != nil {
+				return
+			}
+			if len(m.RawBody()) > limit {
+				t.Fatalf("body of %d bytes: over the limit", len(m.RawBody()))
+			}
+		}
+		t.Fatal("Unpack finds more messages than there are bytes")
+	})
+}
+
+// FuzzMeta packs any metadata and any method: refused, or one request with
+// exactly that.
+func FuzzMeta(f *testing.F) {
+	f.Add("/a", "K", "v")
+	f.Add("http://h/a?b", "x-seq", "1")
+	f.Add("/a\r\nX-Seq: 2", "k", "v\r\n\r\nGET / HTTP/1.1")
+	f.Add("Math.Add", "a:b", " v")
+	f.Fuzz(func(t *testing.T, method, key, value string) {
+		frame, err := NewHTTProtoFunc()(nil).(*httpProto).AppendFrame(nil,
+			message(7, socket.TypeCall, method, 'j', "body", socket.WithAddMeta(key, value)))
+		if err != nil {
+			return
+		}
+		_, s := ends()
+		r := bytes.NewReader(frame)
+		s.in.(*peeker).r = r
+		m := socket.NewMessage()
+		if err := s.Unpack(m); err != nil {
+			t.Fatalf("%q: %v", frame, err)
+		}
+		if m.Seq() != 7 || string(m.RawBody()) != "body" || r.Len() > 0 || s.in.Buffered() > 0 {
+			t.Fatalf("%q: seq %d, body %q, and %d bytes left", frame, m.Seq(), m.RawBody(), s.in.Buffered()+r.Len())
+		}
+		name := metaKey(appendCanonical(nil, key))
+		if fromMeta(appendCanonical(nil, key), true) && string(name) != "Host" && string(m.Meta().PeekBytes(name)) != value {
+			t.Fatalf("%q: metadata %s, want %q=%q", frame, m.Meta(), name, value)
+		}
+	})
+}
