@@ -204,3 +204,31 @@ func TestLoggersOfSessionAndCall(t *testing.T) {
 	e.cliLines.want(t, "ERROR of the session")
 	_ = fmt.Sprint(cmd)
 }
+
+// Calls that start while their session ends are settled by others than who
+// launches them: the race detector looks on.
+func TestAsyncCallsBesideTheEnd(t *testing.T) {
+	for range 20 {
+		e := &ends{both: func(c *tp.PeerConfig) {
+			c.CountTime, c.PrintDetail, c.DefaultCallTimeout = true, true, time.Millisecond
+		},
+			cliPlugin: []tp.Plugin{swapper{}}, routes: func(p tp.Peer) { tp.HandleCall(p, "/echo", echo) }}
+		e.dial(t)
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for i := range 30 {
+					var got string
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*50*time.Microsecond)
+					cmd := e.sess.AsyncCall("/echo", "x", &got, nil, tp.WithContext(ctx), tp.WithSetMeta("m", "x"))
+					e.sess.AsyncCall("/echo", "x", nil, nil)
+					e.sess.Push("/echo", "x")
+					<-cmd.Done()
+					cancel()
+				}
+			})
+		}
+		wg.Go(func() { e.serverSession(t).Close() })
+		wg.Wait()
+	}
+}

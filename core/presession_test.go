@@ -473,3 +473,69 @@ func TestModifySocketHandsOverWhatWasRead(t *testing.T) {
 		})
 	}
 }
+
+// redialer has the hook of its own for a redialled connection.
+type redialer struct {
+	early
+	redial func(tp.PreSession) *tp.Rerror
+}
+
+func (r redialer) PostRedial(s tp.PreSession) *tp.Rerror { return r.redial(s) }
+
+func TestPostRedialReplacesPostDial(t *testing.T) {
+	j := new(journal)
+	say := func(what string) func(tp.PreSession) *tp.Rerror {
+		return func(s tp.PreSession) *tp.Rerror {
+			var got string
+			r := s.PreCall("/hello", what, &got)
+			j.add("%s %s", what, got)
+			return r
+		}
+	}
+	e := &ends{
+		cliCfg:    tp.PeerConfig{RedialTimes: -1, RedialInterval: time.Millisecond},
+		cliPlugin: []tp.Plugin{early{"dials", say("a dial"), nil}, redialer{early{"redials", say("b dial"), nil}, say("b redial")}},
+	}
+	answer := func(s tp.PreSession) *tp.Rerror {
+		for range 2 {
+			if r := s.PreReply(s.PreReceive(text), "yes", nil); r != nil {
+				return r
+			}
+		}
+		return nil
+	}
+	if r := talk(t, e, nil, answer); r != nil {
+		t.Fatal(r)
+	}
+	wantLines(t, "dial", j.take(), "a dial yes", "b dial yes")
+	e.serverSession(t).Close()
+	eventually(t, "it redials", func() bool { return j.has("b redial yes") })
+	wantLines(t, "redial", j.take(), "a dial yes", "b redial yes")
+	if r := e.call(t, "/echo", nil, nil); r != nil {
+		t.Errorf("afterwards a call gives %v", r)
+	}
+}
+
+// A hook that sends to a peer who does not read ends with the handshake's time.
+func TestPreSendEndsWithTheHandshake(t *testing.T) {
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lis.Close() // it never accepts, nor reads
+	send := func(s tp.PreSession) *tp.Rerror {
+		for range 64 {
+			if r := s.Send("/x", make([]byte, 1<<20), nil); r != nil {
+				return r
+			}
+		}
+		return nil
+	}
+	p := tp.NewPeer(tp.PeerConfig{HandshakeTimeout: 50 * time.Millisecond, Protocol: testwire.New, DefaultBodyCodec: "testjson", Logger: newQuiet(nil)}, early{"early", send, nil})
+	defer p.Close()
+	s, r := p.Dial(lis.Addr().String())
+	if s != nil {
+		t.Error("there is a session")
+	}
+	wantRerror(t, "Dial", r, tp.CodeDialFailed, "handshake_timeout")
+}
