@@ -3,7 +3,6 @@ package tp_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -202,7 +201,6 @@ func TestLoggersOfSessionAndCall(t *testing.T) {
 	e.srvLines.want(t, "in the handler")
 	e.cliLines.want(t, "WARN after the call")
 	e.cliLines.want(t, "ERROR of the session")
-	_ = fmt.Sprint(cmd)
 }
 
 // Calls that start while their session ends are settled by others than who

@@ -358,7 +358,7 @@ func TestSeedDefaultMapper(t *testing.T) {
 	}
 }
 
-// What else is under package tp's name for the four ages' users.
+// The ways to give a call its service method and query.
 func TestUriSettings(t *testing.T) {
 	e := &ends{routes: func(p tp.Peer) {
 		tp.HandleCall(p, "/uri", func(ctx tp.CallCtx, _ *[]byte) (string, error) {
