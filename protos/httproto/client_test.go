@@ -282,6 +282,10 @@ func TestTypes(t *testing.T) {
 	if id, text := GetBodyCodec("image/x-TEST", 0), GetContentType(200, ""); id != 200 || text != "Image/X-Test; q=1" {
 		t.Errorf("after RegBodyCodec: %d, %q", id, text)
 	}
+	RegBodyCodec("image/x-test", 202)
+	if id := typeCodec([]byte("Image/X-Test; q=1")); id != 202 {
+		t.Errorf("after a second RegBodyCodec: %d, want 202", id)
+	}
 	defer func() {
 		if recover() == nil {
 			t.Error("RegBodyCodec takes a text that splits headers")

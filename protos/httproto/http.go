@@ -116,6 +116,7 @@ type httpProto struct {
 	calls
 
 	// The rest belongs to who calls Unpack.
+	head    head   // of the message that is read
 	closing bool   // nothing more is read
 	body    []byte // a body that came in chunks
 	plain   []byte // a body that came compressed

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/socket"
@@ -139,6 +140,33 @@ func TestPipelined(t *testing.T) {
 			t.Errorf("response %d: %s %q, want %d", i+1, resp.Status, body, want)
 		}
 	}
+}
+
+// The age of a handler counts from its turn, and its 408 keeps the order.
+func TestContextAge(t *testing.T) {
+	s := serve(t, tp.PeerConfig{DefaultContextAge: 300 * time.Millisecond})
+	c := s.dial(t)
+	const request = " HTTP/1.1\nContent-Type: text/plain\nContent-Length: 1\n\n"
+	c.send(t, "POST /wait"+request+"1POST /wait"+request+"2POST /echo"+request+"3")
+	for i, want := range []int{408, 200, 200} {
+		if resp, body := c.response(t, "POST"); resp.StatusCode != want {
+			t.Fatalf("response %d: %s %s, want %d", i+1, resp.Status, body, want)
+		}
+		s.release <- struct{}{} // the first time for the late one, then for the one in turn
+		s.release <- struct{}{}
+	}
+}
+
+// A connection that was to be closed ends by the answer of the age, too.
+func TestContextAgeOfTheLast(t *testing.T) {
+	s := serve(t, tp.PeerConfig{DefaultContextAge: 50 * time.Millisecond})
+	c := s.dial(t)
+	c.send(t, "GET /wait HTTP/1.0\n\n")
+	if resp, _ := c.response(t, "GET"); resp.StatusCode != 408 {
+		t.Errorf("%s, want 408", resp.Status)
+	}
+	s.release <- struct{}{}
+	c.ended(t)
 }
 
 func TestLastRequest(t *testing.T) {

@@ -29,20 +29,21 @@ func (p *httpProto) Unpack(m socket.Message) error {
 	m.SetServiceMethod("")
 	m.SetRerror(nil)
 	m.SetBodyCodec(codec.NilCodecID)
-	var h head
+	h := &p.head
+	*h = head{}
 	for range maxInterim {
 		b, err := p.readHead()
 		if err == nil {
-			err = p.parseHead(&h, b, m)
+			err = p.parseHead(h, b, m)
 		}
 		if err != nil {
-			return p.refuse(&h, m, err)
+			return p.refuse(h, m, err)
 		}
 		if !h.response {
-			return p.request(&h, m)
+			return p.request(h, m)
 		}
 		if h.status >= 200 {
-			return p.response(&h, m)
+			return p.response(h, m)
 		}
 		if h.status == 101 {
 			return lost(0, "the server switches to another protocol")

@@ -14,8 +14,9 @@ import (
 // types maps content types and body codecs to each other. It is never changed
 // once it is published.
 type types struct {
-	codecs map[string]byte // by the type in small letters, without parameters
-	texts  [256]string     // as written
+	codecs  map[string]byte // by the type in small letters, without parameters
+	written map[string]byte // by the type as it is written
+	texts   [256]string     // as written
 }
 
 var (
@@ -24,7 +25,7 @@ var (
 )
 
 func init() {
-	t := &types{codecs: make(map[string]byte)}
+	t := &types{codecs: make(map[string]byte), written: make(map[string]byte)}
 	for _, e := range []struct {
 		text string
 		id   byte
@@ -39,6 +40,7 @@ func init() {
 	} {
 		t.codecs[e.text] = e.id
 		t.texts[e.id] = e.text + ";charset=utf-8"
+		t.written[t.texts[e.id]] = e.id
 	}
 	t.codecs["application/xml"] = codec.XML
 	t.codecs["application/protobuf"] = codec.Protobuf
@@ -60,8 +62,12 @@ func RegBodyCodec(contentType string, codecID byte) {
 	defer typesMu.Unlock()
 	t := *table.Load()
 	t.codecs = maps.Clone(t.codecs)
-	t.codecs[bareType(contentType)] = codecID
+	bare := bareType(contentType)
+	t.codecs[bare] = codecID
 	t.texts[codecID] = contentType
+	t.written = maps.Clone(t.written)
+	maps.DeleteFunc(t.written, func(text string, _ byte) bool { return bareType(text) == bare })
+	t.written[contentType] = codecID
 	table.Store(&t)
 }
 
@@ -102,9 +108,8 @@ func appendType(dst []byte, id byte) []byte {
 
 // typeCodec is GetBodyCodec, quick for what peers write.
 func typeCodec(text []byte) byte {
-	t := table.Load()
-	if string(text) == t.texts[codec.JSON] {
-		return codec.JSON
+	if id, ok := table.Load().written[string(text)]; ok { // no allocation
+		return id
 	}
 	return GetBodyCodec(string(text), codec.NilCodecID)
 }

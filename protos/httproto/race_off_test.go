@@ -1,0 +1,5 @@
+//go:build !race
+
+package httproto
+
+const raceOn = false
