@@ -19,6 +19,9 @@ func badFrames(f form) []prototest.Option {
 		prototest.LostFrame("framed, no headers", []byte("\x00\x00\x00\x12\x80\x01\x00\x01\x00\x00\x00\x01a\x00\x00\x00\x01\x00")),
 		prototest.LostFrame("not framed", []byte("\x80\x01\x00\x01\x00\x00\x00\x01a\x00\x00\x00\x01\x00")),
 		prototest.LostFrame("text", []byte("GET / HTTP/1.1\r\n\r\n")),
+		prototest.LostFrame("compact protocol", framed("\x02\x00\x00\x00", begin(thriftCall)+"\x00\x00\x00\x00")),
+		prototest.LostFrame("transform", framed("\x00\x01\x01\x00", begin(thriftCall)+"\x00\x00\x00\x00")),
+		prototest.LostFrame("2^31 transforms", framed("\x00\x80\x80\x80\x80\x08\x00\x00", begin(thriftCall)+"\x00\x00\x00\x00")),
 		prototest.BadFrame("no headers at all", framed("", "")),
 		prototest.BadFrame("headers over the end", []byte("\x00\x00\x00\x0a\x0f\xff\x00\x00\x00\x00\x00\x01\xff\xff")),
 	}
@@ -28,13 +31,10 @@ func badFrames(f form) []prototest.Option {
 	good := goodHeaders(f)
 	begin := begin(thriftCall)
 	for name, headers := range map[string]string{
-		"compact protocol":                  "\x02\x00\x00\x00",
 		"protocol without an end":           "\xff\xff\xff\xff",
 		"protocol of more than 32 bits":     "\xff\xff\xff\xff\x1f\x00\x00\x00",
 		"protocol of many bytes":            "\x80\x80\x80\x80\x80\x80\x80\x00",
-		"transform":                         "\x00\x01\x01\x00",
 		"transforms without an end":         "\x00\x80\x80\x80",
-		"2^31 transforms":                   "\x00\x80\x80\x80\x80\x08\x00\x00",
 		"kind of block without an end":      "\x00\x00\xff\xff",
 		"number of keys without an end":     "\x00\x00\x01\x80",
 		"2^32 keys":                         "\x00\x00\x01\xff\xff\xff\xff\x0f",

@@ -98,15 +98,16 @@ func (h *headers) parse(b []byte) error {
 	if err != nil {
 		return err
 	}
+	// A peer that sends one such frame sends no other: better it hears so.
 	if protocol != 0 {
-		return bad("headers", "name protocol %d: only Thrift's binary protocol is spoken", protocol)
+		return refused("headers", "name protocol %d: only Thrift's binary protocol is spoken", protocol)
 	}
 	transforms, b, err := cutVarint(b, "number of transforms")
 	if err != nil {
 		return err
 	}
 	if transforms != 0 {
-		return bad("headers", "name %d transforms: none is supported", transforms)
+		return refused("headers", "name %d transforms: none is supported", transforms)
 	}
 	h.block = b
 	return eachHeader(b, func(key, value []byte) {
