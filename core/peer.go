@@ -207,7 +207,10 @@ func (p *peer) shutdown(ctx context.Context) error {
 	for _, l := range listeners {
 		l.Close()
 	}
-	p.accepting.Wait() // what was accepted becomes a session, and is drained
+	select { // what was accepted becomes a session, and is drained
+	case <-waited(&p.accepting):
+	case <-ctx.Done(): // a PostListen hook hangs, or is the caller
+	}
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
@@ -231,16 +234,21 @@ func (p *peer) shutdown(ctx context.Context) error {
 // join waits for the peer's goroutines. They end by themselves now, unless a hook
 // of the user's hangs; that is not waited for without end.
 func (p *peer) join() error {
-	done := make(chan struct{})
-	go func() { p.env.sessions.Wait(); close(done) }()
 	t := time.NewTimer(p.cfg.CloseTimeout)
 	defer t.Stop()
 	select {
-	case <-done:
+	case <-waited(&p.env.sessions):
 		return nil
 	case <-t.C:
 		return errors.New("tp: close: a plugin's connection hook has not returned")
 	}
+}
+
+// waited returns what is closed when wg is done.
+func waited(wg *sync.WaitGroup) <-chan struct{} {
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	return done
 }
 
 // inheritable returns the listeners that a restarted process goes on with.

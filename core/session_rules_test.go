@@ -403,6 +403,24 @@ func TestRulePeerClose(t *testing.T) {
 	}
 }
 
+type postListen struct{ f func() }
+
+func (*postListen) Name() string                { return "postlisten" }
+func (p *postListen) PostListen(net.Addr) error { p.f(); return nil }
+
+func TestRulePeerCloseInAHookEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var p *peer
+		p = w.peer(nil, &postListen{func() { p.Close() }})
+		start := time.Now()
+		err := p.ListenAndServe()
+		if took := time.Since(start); err != ErrListenClosed || took > 5*time.Second {
+			t.Errorf("ListenAndServe = %v after %v; want ErrListenClosed within CloseTimeout", err, took)
+		}
+	})
+}
+
 func deadConn() net.Conn {
 	a, b := memnet.Pipe()
 	b.Close()
