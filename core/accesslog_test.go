@@ -196,7 +196,7 @@ func TestAuthBodiesAreNotLogged(t *testing.T) {
 
 func TestAccessLogIsOff(t *testing.T) {
 	was := tp.GetLoggerLevel()
-	defer tp.SetLoggerLevel2(was)
+	defer func() { tp.SetLoggerLevel2(was) }()
 	e := logEnds(t, func(c *tp.PeerConfig) { c.CountTime, c.SlowCometDuration = true, time.Hour })
 	for _, test := range []struct {
 		level string

@@ -96,7 +96,7 @@ func TestAllocations(t *testing.T) { allocations(t, nil) }
 // level or the logger says so.
 func TestQuietLogCostsNothing(t *testing.T) {
 	was := tp.GetLoggerLevel()
-	defer tp.SetLoggerLevel2(was)
+	defer func() { tp.SetLoggerLevel2(was) }()
 	tp.SetLoggerLevel("ERROR")
 	allocations(t, new(lineLog))
 }

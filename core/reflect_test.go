@@ -163,15 +163,15 @@ type (
 	PushErr    struct{ tp.PushCtx }
 	Locked     struct {
 		tp.CallCtx
-		mu sync.Mutex
+		Mu sync.Mutex
 	}
 	Counted struct {
 		tp.CallCtx
-		deep struct{ n [2]atomic.Int64 }
+		Deep struct{ N [2]atomic.Int64 }
 	}
 	Waited struct {
 		tp.CallCtx
-		wg sync.WaitGroup
+		Wg sync.WaitGroup
 	}
 )
 
@@ -220,15 +220,15 @@ func TestRefusedShapes(t *testing.T) {
 		{"reply of a hidden type", func() { p.RouteCall(new(HiddenOut)) }, []string{"first out argument type not exported: tp_test.exposed", call}},
 		{"push with two results", func() { p.RoutePush(new(PushOuts)) }, []string{"push-handler: tp_test.PushOuts.F needs one out argument, but have 2", "func (*PushOuts) F" + push}},
 		{"push with a wrong error", func() { p.RoutePush(new(PushErr)) }, []string{"tp_test.PushErr.F out argument string is not *tp.Rerror", push}},
-		{"lock by value", func() { p.RouteCall(new(Locked)) }, []string{"copy of the controller", "Locked.mu (sync.Mutex)", "use a pointer"}},
-		{"atomic by value", func() { p.RouteCall(new(Counted)) }, []string{"Counted.deep.n[] (atomic.Int64)", "use a pointer"}},
-		{"wait group by value", func() { p.RouteCall(new(Waited)) }, []string{"Waited.wg", "use a pointer"}},
+		{"lock by value", func() { p.RouteCall(new(Locked)) }, []string{"copy of the controller", "Locked.Mu (sync.Mutex)", "use a pointer"}},
+		{"atomic by value", func() { p.RouteCall(new(Counted)) }, []string{"Counted.Deep.N[] (atomic.Int64)", "use a pointer"}},
+		{"wait group by value", func() { p.RouteCall(new(Waited)) }, []string{"Waited.Wg", "use a pointer"}},
 		{"no function", func() { p.RouteCallFunc(7) }, []string{"call-handler: not a function: int", "func(tp.CallCtx, arg *T) (R, *tp.Rerror)"}},
 		{"nil function", func() { p.RouteCallFunc((func(tp.CallCtx, *string) (string, *tp.Rerror))(nil)) }, []string{"not a function"}},
 		{"function without arguments", func() { p.RouteCallFunc(func() {}) }, []string{"needs tp.CallCtx as its first argument", "func(tp.CallCtx, arg *T)"}},
 		{"function of the other kind", func() { p.RouteCallFunc(YyZz) }, []string{"YyZz needs two out arguments, but have 1", "func(tp.CallCtx, arg *T)"}},
 		{"function of something else", func() { p.RouteCallFunc(func(int, *string) (string, *tp.Rerror) { return "", nil }) }, []string{"must be tp.CallCtx or a struct pointer that embeds it, not int"}},
-		{"method expression of a lock", func() { p.RouteCallFunc((*Locked).F) }, []string{"Locked.mu (sync.Mutex)"}},
+		{"method expression of a lock", func() { p.RouteCallFunc((*Locked).F) }, []string{"Locked.Mu (sync.Mutex)"}},
 		{"method expression, nested", func() { p.RouteCallFunc((*Nested).F) }, []string{"do not have anonymous field"}},
 		{"HandleCall of nil", func() { tp.HandleCall[string, string](p, "/x", nil) }, []string{`HandleCall "/x"`, "nil"}},
 		{"HandlePush of nil", func() { tp.HandlePush[string](p, "/x", nil) }, []string{`HandlePush "/x"`, "nil"}},

@@ -420,7 +420,7 @@ func (e *rawEnd) send(mtype byte, seq int32, method, body string, set ...Message
 	for _, s := range set {
 		s(m)
 	}
-	if err := errors.Join(e.sock.Enqueue(nil, m), e.sock.WaitFlushed(nil)); err != nil {
+	if err := errors.Join(e.sock.Enqueue(context.Background(), m), e.sock.WaitFlushed(context.Background())); err != nil {
 		e.t.Fatal(err)
 	}
 	synctest.Wait()

@@ -81,7 +81,9 @@ func FuzzUnmarshal(f *testing.F) {
 	})
 }
 
-func sample() *point { return &point{X: 7, Name: strings.Repeat("x", 500), Tags: []string{"push", "call"}} }
+func sample() *point {
+	return &point{X: 7, Name: strings.Repeat("x", 500), Tags: []string{"push", "call"}}
+}
 
 func BenchmarkAppend(b *testing.B) {
 	v := sample()

@@ -159,7 +159,7 @@ func (c *Conn) Enqueue(ctx context.Context, m *Envelope) error { return c.enqueu
 
 // EnqueueNow is Enqueue for the reading goroutine: it never waits for room and
 // may overshoot the bound up to twice; beyond that it fails.
-func (c *Conn) EnqueueNow(m *Envelope) error { return c.enqueue(nil, m, true) }
+func (c *Conn) EnqueueNow(m *Envelope) error { return c.enqueue(context.Background(), m, true) }
 
 func (c *Conn) enqueue(ctx context.Context, m *Envelope, now bool) error {
 	m.limit = c.limit.Load()

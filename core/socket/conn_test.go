@@ -298,7 +298,7 @@ func TestConnStop(t *testing.T) {
 	for name, pf := range protos {
 		t.Run(name, func(t *testing.T) {
 			a, _ := conns(t, "pipe", pf, socket.Options{Bound: 100})
-			if err := a.Enqueue(nil, push(1, socket.WithBody(make([]byte, 200)))); err != nil {
+			if err := a.Enqueue(t.Context(), push(1, socket.WithBody(make([]byte, 200)))); err != nil {
 				t.Fatal(err)
 			}
 			if n, bytes := a.Queued(); n != 1 || bytes < 200 {
@@ -321,7 +321,7 @@ func TestConnStop(t *testing.T) {
 			if err := <-waiting; !errors.Is(err, errStopped) {
 				t.Errorf("WaitFlushed = %v, want what Stop was given", err)
 			}
-			if err := a.Enqueue(nil, push(4)); !errors.Is(err, errStopped) {
+			if err := a.Enqueue(t.Context(), push(4)); !errors.Is(err, errStopped) {
 				t.Errorf("Enqueue after Stop = %v, want what Stop was given", err)
 			}
 		})

@@ -73,7 +73,7 @@ func TestUriObject(t *testing.T) {
 			if got := m.UriObject().Path; got != test.path || m.RouteKey() != test.path {
 				t.Errorf("UriObject().Path = %q, RouteKey = %q, want %q", got, m.RouteKey(), test.path)
 			}
-			if m.UriObject() != m.UriObject() {
+			if first := m.UriObject(); first != m.UriObject() {
 				t.Error("UriObject makes a new one each time")
 			}
 			m.SetServiceMethod("/z")
@@ -297,7 +297,7 @@ func full() []socket.MessageSetting {
 		socket.WithSeq(1), socket.WithMtype(2), socket.WithServiceMethod("/a?b=c"), socket.WithAddMeta("k", "v"),
 		socket.WithBodyCodec(testwire.JSON), socket.WithBody(1), socket.WithXferPipe(testwire.XOR),
 		socket.WithRerror(socket.NewRerror(1, "m", "r")), socket.WithNewBody(func(socket.Header) any { return 1 }),
-		socket.WithContext(context.WithValue(context.Background(), 1, 2)),
+		socket.WithContext(context.WithValue(context.Background(), ctxKey{}, 2)),
 	}
 }
 
@@ -435,3 +435,5 @@ func TestString(t *testing.T) {
 		t.Errorf("String of an empty message = %s", got)
 	}
 }
+
+type ctxKey struct{}

@@ -29,7 +29,7 @@ func TestSettings(t *testing.T) {
 		{"nil", []socket.MessageSetting{nil, socket.WithServiceMethod("/a"), nil}, method, "/a"},
 		{"context", []socket.MessageSetting{socket.WithContext(ctx)},
 			func(m socket.Message) any { return m.Context().Value(key{}) }, "value"},
-		{"no context", []socket.MessageSetting{socket.WithContext(nil)},
+		{"no context", []socket.MessageSetting{socket.WithContext(noContext)},
 			func(m socket.Message) any { return m.Context() }, context.Background()},
 		{"seq", []socket.MessageSetting{socket.WithSeq(-5)}, func(m socket.Message) any { return m.Seq() }, int32(-5)},
 		{"mtype", []socket.MessageSetting{socket.WithMtype(77)}, func(m socket.Message) any { return m.Mtype() }, byte(77)},
@@ -114,3 +114,5 @@ func TestGetAcceptBodyCodec(t *testing.T) {
 		t.Error("found where there is none")
 	}
 }
+
+var noContext context.Context

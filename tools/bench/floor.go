@@ -154,4 +154,3 @@ func (f *floorConn) call() error {
 	f.waitMu.Unlock()
 	return nil
 }
-
