@@ -1,7 +1,6 @@
 package standard_test
 
 import (
-	"slices"
 	"testing"
 
 	"github.com/teleport-go/teleport/core/codec"
@@ -10,25 +9,39 @@ import (
 	_ "github.com/teleport-go/teleport/mixers/standard"
 )
 
-func TestWhatIsThere(t *testing.T) {
-	if _, err := socket.LookupProto("raw"); err != nil {
-		t.Error(err)
+// part is what codecs and filters have in common.
+type part interface {
+	ID() byte
+	Name() string
+}
+
+// TestParts looks every part up by its id and by its name, and finds no other.
+func TestParts(t *testing.T) {
+	if p, err := socket.LookupProto("raw"); err != nil || p.New == nil || p.Recognise == nil {
+		t.Errorf("protocol raw: got %+v, %v", p, err)
 	}
-	var codecs, filters []string
-	for _, c := range codec.All() {
-		codecs = append(codecs, string(c.ID())+" "+c.Name())
-	}
-	for _, want := range []string{"j json", "s plain"} {
-		if !slices.Contains(codecs, want) {
-			t.Errorf("codecs %q, want %q among them", codecs, want)
+	check := func(kind string, all int, want map[byte]string, byID func(byte) (part, error), byName func(string) (part, error)) {
+		for id, name := range want {
+			for _, look := range []func() (part, error){
+				func() (part, error) { return byID(id) },
+				func() (part, error) { return byName(name) },
+			} {
+				switch p, err := look(); {
+				case err != nil:
+					t.Errorf("%s %q %s: %v", kind, id, name, err)
+				case p.ID() != id || p.Name() != name:
+					t.Errorf("%s: got %q %s, want %q %s", kind, p.ID(), p.Name(), id, name)
+				}
+			}
+		}
+		if all != len(want) {
+			t.Errorf("%d of kind %s, want %d", all, kind, len(want))
 		}
 	}
-	for _, f := range xfer.All() {
-		filters = append(filters, string(f.ID())+" "+f.Name())
-	}
-	for _, want := range []string{"g gzip", "m md5"} {
-		if !slices.Contains(filters, want) {
-			t.Errorf("filters %q, want %q among them", filters, want)
-		}
-	}
+	check("codec", len(codec.All()), map[byte]string{'j': "json", 's': "plain", 'f': "form", 'x': "xml"},
+		func(id byte) (part, error) { return codec.Get(id) },
+		func(name string) (part, error) { return codec.GetByName(name) })
+	check("filter", len(xfer.All()), map[byte]string{'g': "gzip", 'm': "md5"},
+		func(id byte) (part, error) { return xfer.Get(id) },
+		func(name string) (part, error) { return xfer.GetByName(name) })
 }
