@@ -46,7 +46,7 @@ tests() { go test -vet=off ${race:+"$race"} "${packages[@]}"; }
 benchmarks() { go test -vet=off -run '^$' -bench . -benchtime 1x "${packages[@]}"; }
 
 # separate tests a module with a workspace of its own.
-separate() { go -C "$1" vet ./... && go -C "$1" test ./...; }
+separate() { go -C "$1" vet ./... && go -C "$1" test ${race:+"$race"} ./...; }
 
 # cross builds and vets the released modules, tests included, for another
 # system; 386 finds sizes that went through an int.
