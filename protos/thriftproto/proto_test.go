@@ -104,11 +104,26 @@ func TestReplyErrorKey(t *testing.T) {
 		if err := c.Pack(m); err != nil {
 			t.Fatal(err)
 		}
+		if frame := s.rw.(*end).Buffer.String(); test.d == V5 && strings.Contains(frame, "X-Reply-Error") {
+			t.Errorf("v5, type %d: the key is in the frame: %q", test.mtype, frame)
+		}
 		got := socket.NewMessage()
 		if err := s.Unpack(got); err != nil || got.Rerror() != nil || got.Meta().String() != test.meta {
 			t.Errorf("%v, type %d: rerror %v, metadata %s, %v; want none, %s", test.d, test.mtype, got.Rerror(), got.Meta(), err, test.meta)
 		}
 	}
+	t.Run("an error takes the place of all", func(t *testing.T) {
+		c, s := connect(binaryForm, nil, nil)
+		m := notFound()
+		m.Meta().Add(socket.MetaReplyError, `{"code":1}`)
+		m.Meta().Add(socket.MetaReplyError, `{"code":2}`)
+		if err := c.Pack(m); err != nil {
+			t.Fatal(err)
+		}
+		if frame := s.rw.(*end).Buffer.String(); strings.Count(frame, "X-Reply-Error") != 1 || m.Meta().Len() != 2 {
+			t.Errorf("the message's metadata is %s, its frame %q", m.Meta(), frame)
+		}
+	})
 }
 
 func TestTypes(t *testing.T) {
@@ -288,6 +303,7 @@ func TestRecognise(t *testing.T) {
 		{"v5 struct", frame(structForm, V5), false, true, 0},
 		{"v7 struct", frame(structForm, V7), false, true, 0},
 		{"a client of Thrift's", string(framed("\x00\x00\x00\x00", begin(1))), false, true, 0},
+		{"a byte of the headers is missing", frame(binaryForm, V5)[:start+4*11-1], false, false, start + 4*11},
 		{"long headers", frame(structForm, V5, long), false, true, 0},
 		{"long headers in part", frame(structForm, V5, long)[:50_000], false, false, recogniseMost},
 		{"raw", "\x00\x00\x00\x2dr", false, false, 0},
