@@ -1,6 +1,7 @@
 package jsonproto
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -96,11 +97,17 @@ func bodies() (list []string) {
 			list = append(list, x+special, special+x, x+special+x, x+special+"12345678"+special+x, strings.Repeat(special, n))
 		}
 	}
+	all := allBytes()
+	list = append(list, "{\"a\":\"x\ny\"}") // no JSON, but would be with \n
+	return append(list, all, strings.Repeat(all, 300), strings.Repeat(`{"a":"b\n"},`, 9000))
+}
+
+func allBytes() string {
 	var all []byte
 	for c := range 256 {
 		all = append(all, byte(c))
 	}
-	return append(list, string(all), strings.Repeat(string(all), 300), strings.Repeat(`{"a":"b\n"},`, 9000))
+	return string(all)
 }
 
 // Whatever its codec, a body arrives as it was.
@@ -113,6 +120,54 @@ func TestBodiesArrive(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The message owns its body if the memory was taken for it, and only then: what
+// was unescaped into memory of the connection is lent.
+func TestBodyOwned(t *testing.T) {
+	for _, test := range []struct {
+		name, body   string
+		plain, place bool // owned when read plainly, in place
+	}{
+		{"small", "x", false, false},
+		{"small, escaped", "\n", false, false},
+		{"large", strings.Repeat("x", 70_000), true, false},
+		{"large, escaped", strings.Repeat("\n", 70_000), true, true},
+		{"small, in large memory", strings.Repeat("\x00", 20_000), true, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := message(1, 1, "/a", 's', test.body)
+			for name, rw := range conns(V5, m) {
+				p, want := NewJSONProtoFunc()(rw), test.plain
+				if name == "in place" {
+					in := rw.(inPlace)
+					in.Reader = bufio.NewReaderSize(in.endless, 1<<20)
+					p, want = NewJSONProtoFunc()(in), test.place
+				}
+				first, second := new(socket.Envelope), new(socket.Envelope)
+				must(p.Unpack(first))
+				if got := first.BodyOwned(); got != want {
+					t.Errorf("%s: owned = %v, want %v", name, got, want)
+				}
+				must(p.Unpack(second))
+				a, b := first.RawBody(), second.RawBody()
+				if &a[0] == &b[0] && first.BodyOwned() {
+					t.Errorf("%s: two messages own the same memory", name)
+				}
+				if string(b) != test.body {
+					t.Errorf("%s: body = %.20q…", name, b)
+				}
+			}
+		})
+	}
+	t.Run("small, escaped, in a large frame", func(t *testing.T) {
+		m := message(1, 1, "/a", 's', "\n", socket.WithAddMeta("k", strings.Repeat("x", 70_000)))
+		p, got := NewJSONProtoFunc()(conns(V5, m)["plain"]), new(socket.Envelope)
+		must(p.Unpack(got))
+		if got.BodyOwned() {
+			t.Error("the body is owned, and the memory is the connection's")
+		}
+	})
 }
 
 // Bodies as older peers write them.
@@ -137,7 +192,7 @@ func TestReadOlderBody(t *testing.T) {
 		{"text, a backslash at the end", 's', `C:\`},
 		{"protobuf", 'p', "\x0a\x02\\n\x12\x01\"\x18\xff\x01"},
 		{"XML", 'x', "<?xml version=\"1.0\"?>\r\n<a b=\"c\">\\</a>"},
-		{"all bytes", 'p', bodies()[len(bodies())-3]},
+		{"all bytes", 'p', allBytes()},
 		{"large", 'j', "[" + bodies()[len(bodies())-1] + "{}]"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -173,13 +173,17 @@ func TestReplyErrorKey(t *testing.T) {
 		{"a PUSH loses the key", V5, socket.TypePush, rerr, "a=1"},
 		{"a REPLY loses the key", V5, socket.TypeReply, nil, "a=1"},
 		{"an error takes its place", V5, socket.TypeAuthReply, rerr, "a=1"},
-		{"v7 has a status", V7, socket.TypeReply, rerr, "a=1&X-Reply-Error=%7B%22code%22%3A1%7D"},
+		{"v7 has a status", V7, socket.TypeReply, rerr, "a=1&X-Reply-Error=%7B%22code%22%3A1%7D&X-Reply-Error=%7B%22code%22%3A1%7D"},
 	} {
 		t.Run(test.d.String()+"/"+test.name, func(t *testing.T) {
 			c, s := connect([]Dialect{test.d}, nil)
 			m := message(1, test.mtype, "/a", 'j', "", socket.WithAddMeta("a", "1"),
-				socket.WithAddMeta(socket.MetaReplyError, own), socket.WithRerror(test.rerr))
+				socket.WithAddMeta(socket.MetaReplyError, own), socket.WithAddMeta(socket.MetaReplyError, own),
+				socket.WithRerror(test.rerr))
 			must(c.Pack(m))
+			if n := strings.Count(s.rw.(*end).Buffer.String(), "X-Reply-Error"); n > 1 && test.d != V7 {
+				t.Errorf("the key is %d times in the frame", n)
+			}
 			if got := m.Meta().String(); !strings.Contains(got, "X-Reply-Error") {
 				t.Errorf("pack changed the message's metadata to %s", got)
 			}

@@ -157,12 +157,8 @@ func (d *document) lastBody(b []byte) (ok bool) {
 		return true
 	}
 	at := len(d.text)
-	m := strict
-	if marked {
-		m = loose
-	}
 	var plain bool
-	d.text, plain, ok = unescape(d.text, s, m)
+	d.text, plain, ok = unescape(d.text, s, strict)
 	d.body, d.unescaped = d.text[at:], true
 	if marked || ok && (plain || d.codec != codec.JSON || json.Valid(d.body)) {
 		return ok

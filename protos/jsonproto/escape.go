@@ -31,28 +31,37 @@ const (
 	highs = 0x80 * ones
 )
 
-// zeros has the high bit of each byte set that is zero in x, and no other.
-func zeros(x uint64) uint64 { return ^((x&^highs + 0x7f*ones) | x) & highs }
+// specials is 0 if no byte of x has to be escaped. Otherwise the lowest bit that
+// is set is in the first that has; there may be others that mean nothing.
+func specials(x uint64) uint64 {
+	quote, slash := x^'"'*ones, x^'\\'*ones
+	return ((x-0x20*ones)&^x | (quote-ones)&^quote | (slash-ones)&^slash) & highs
+}
 
-func quotes(x uint64) uint64 { return zeros(x ^ '"'*ones) }
+// others tells whether any byte of x has to be escaped that is no quote.
+func others(x uint64) bool {
+	slash := x ^ '\\'*ones
+	return ((x-0x20*ones)&^x|(slash-ones)&^slash)&highs != 0
+}
 
-// controls has the high bit of each byte set that is a backslash or below 0x20.
-func controls(x uint64) uint64 { return zeros(x^'\\'*ones) | zeros(x&(0xe0*ones)) }
+// quotes is how many bytes of x are quotes.
+func quotes(x uint64) int {
+	x ^= '"' * ones
+	return bits.OnesCount64(^((x&^highs + 0x7f*ones) | x) & highs)
+}
 
 // measure returns by how many bytes escaping makes b longer, and whether
 // anything but quotes has to be escaped.
 func measure(b []byte) (extra int, more bool) {
 	for ; len(b) >= 8; b = b[8:] {
 		x := binary.LittleEndian.Uint64(b)
-		extra += bits.OnesCount64(quotes(x))
-		if controls(x) == 0 {
+		if !others(x) {
+			extra += quotes(x)
 			continue
 		}
 		more = true
 		for _, c := range b[:8] {
-			if c != '"' {
-				extra += int(cost[c])
-			}
+			extra += int(cost[c])
 		}
 	}
 	for _, c := range b {
@@ -85,14 +94,20 @@ func escapeTail(b []byte, at int) []byte {
 		if from-to >= 8 && len(b)-from >= 8 {
 			x := binary.LittleEndian.Uint64(b[from:])
 			binary.LittleEndian.PutUint64(b[to:], x)
-			n := bits.TrailingZeros64(quotes(x)|controls(x)) / 8
+			n := bits.TrailingZeros64(specials(x)) / 8
 			from, to = from+n, to+n
 			if n == 8 {
 				continue
 			}
 		}
-		to += putEscaped(b[to:], b[from])
+		c := b[from]
 		from++
+		if c == '"' {
+			b[to], b[to+1] = '\\', c
+			to += 2
+			continue
+		}
+		to += putEscaped(b[to:], c)
 	}
 	return append(b, '"')
 }
@@ -145,7 +160,7 @@ func unescape(dst, s []byte, m mode) (_ []byte, plain, ok bool) {
 		if len(s)-i >= 8 {
 			x := binary.LittleEndian.Uint64(s[i:])
 			binary.LittleEndian.PutUint64(out[to:], x)
-			n := bits.TrailingZeros64(quotes(x)|controls(x)) / 8
+			n := bits.TrailingZeros64(specials(x)) / 8
 			i, to = i+n, to+n
 			if n == 8 {
 				continue

@@ -1,13 +1,25 @@
 package pbproto
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/socket"
 )
+
+// textCodec has the id of the form codec, and takes *string.
+type textCodec struct{}
+
+func (textCodec) ID() byte                      { return codec.Form }
+func (textCodec) Name() string                  { return codec.NameForm }
+func (textCodec) Marshal(v any) ([]byte, error) { return []byte(*v.(*string)), nil }
+func (textCodec) Unmarshal([]byte, any) error   { return nil }
+
+func init() { codec.Register(textCodec{}) }
 
 // called returns the dialect of a constructor's arguments.
 func called(named []Dialect) Dialect {
@@ -203,13 +215,17 @@ func TestReplyErrorKey(t *testing.T) {
 		{"a PUSH loses the key", V5, socket.TypePush, rerr, "a=1"},
 		{"a REPLY loses the key", V5, socket.TypeReply, nil, "a=1"},
 		{"an error takes its place", V5, socket.TypeAuthReply, rerr, "a=1"},
-		{"v7 has a status", V7, socket.TypeReply, rerr, "a=1&X-Reply-Error=%7B%22code%22%3A1%7D"},
+		{"v7 has a status", V7, socket.TypeReply, rerr, "a=1&X-Reply-Error=%7B%22code%22%3A1%7D&X-Reply-Error=%7B%22code%22%3A1%7D"},
 	} {
 		t.Run(test.d.String()+"/"+test.name, func(t *testing.T) {
 			c, s := connect([]Dialect{test.d}, nil)
 			m := message(1, test.mtype, "/a", 'j', "", socket.WithAddMeta("a", "1"),
-				socket.WithAddMeta(socket.MetaReplyError, own), socket.WithRerror(test.rerr))
+				socket.WithAddMeta(socket.MetaReplyError, own), socket.WithAddMeta(socket.MetaReplyError, own),
+				socket.WithRerror(test.rerr))
 			must(c.Pack(m))
+			if n := strings.Count(s.rw.(*end).Buffer.String(), "X-Reply-Error"); n > 1 && test.d != V7 {
+				t.Errorf("the key is %d times in the frame", n)
+			}
 			if got := m.Meta().String(); !strings.Contains(got, "X-Reply-Error") {
 				t.Errorf("pack changed the message's metadata to %s", got)
 			}
@@ -241,12 +257,13 @@ func TestLengths(t *testing.T) {
 			} {
 				pass(t, c, s, m)
 			}
-			if m := typical(letters); n == 1 {
-				m.SetBodyCodec('?')
-				m.SetBody(text) // longer than a codec would make it
-				if err := c.Pack(m); err == nil {
-					t.Error("a body without a codec is packed")
-				}
+			// A codec's body, whose length is not known before.
+			want, err := c.AppendFrame(nil, message(1, socket.TypeCall, "/a", codec.Form, text))
+			must(err)
+			m := message(1, socket.TypeCall, "/a", codec.Form, "")
+			m.SetBody(&text)
+			if got, err := c.AppendFrame(nil, m); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%v: body of %d bytes: frame %.60x…, %v; want %.60x…", d, n, got, err, want)
 			}
 		}
 	}
