@@ -32,7 +32,7 @@ type PeerConfig struct {
 	LocalPort          uint16        `yaml:"local_port"           ini:"local_port"           comment:"Source port of dialed connections; 0 picks one; for client role"`
 	DefaultCallTimeout time.Duration `yaml:"default_call_timeout" ini:"default_call_timeout" comment:"Deadline of a call whose context has none; 0 is none; ns,µs,ms,s,m,h"`
 	CloseTimeout       time.Duration `yaml:"close_timeout"        ini:"close_timeout"        comment:"Longest wait of Close for pending calls and replies, default 5s; ns,µs,ms,s,m,h"`
-	HandshakeTimeout   time.Duration `yaml:"handshake_timeout"    ini:"handshake_timeout"    comment:"Longest time for TLS and the PostDial or PostAccept hooks, default 10s; ns,µs,ms,s,m,h"`
+	HandshakeTimeout   time.Duration `yaml:"handshake_timeout"    ini:"handshake_timeout"    comment:"Longest time for TLS, for the PostDial or PostAccept hooks, and to recognise one of several protocols, default 10s; ns,µs,ms,s,m,h"`
 	WriteTimeout       time.Duration `yaml:"write_timeout"        ini:"write_timeout"        comment:"Longest write without progress, default 30s; ns,µs,ms,s,m,h"`
 	RedialWait         time.Duration `yaml:"redial_wait"          ini:"redial_wait"          comment:"Longest wait of a call without deadline for a redial, default 30s; ns,µs,ms,s,m,h"`
 	MaxHandlers        int           `yaml:"max_handlers"         ini:"max_handlers"         comment:"Handlers that run at once in a session, default 10000"`

@@ -58,6 +58,7 @@ func (l *link) open(conn net.Conn, pf ProtoFunc) {
 		Bound:        e.cfg.WriteBound,
 		WriteTimeout: e.cfg.WriteTimeout,
 		Memory:       e.memory,
+		Recognise:    e.cfg.HandshakeTimeout,
 		Offend:       func(err error) { l.kill(SideLocal, err, "reading a frame") },
 		Fail:         func(err error) { l.kill(SideNetwork, err, "writing") },
 	})

@@ -3,24 +3,33 @@ package socket
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/teleport-go/teleport/core/xfer"
 )
 
 const (
-	// recogniseMax is how many bytes it may take to recognise a protocol.
-	recogniseMax = 64 << 10
-	// recogniseTime is how long they may take, once the first has come.
+	// recogniseMax is how many bytes it may take to recognise a protocol: the
+	// most of a first frame that filters have been over.
+	recogniseMax = 1 << 20
+	// recogniseTime is how long they may take, once the first has come, where
+	// the connection does not say.
 	recogniseTime = 10 * time.Second
 )
 
+// recogniser is what a connection may be that says how long it may take to
+// recognise a protocol.
+type recogniser interface{ RecogniseTime() time.Duration }
+
 // AnyProto speaks whichever of the named protocols the peer speaks: their
 // Recognise functions are asked in order for the first bytes that arrive, at
-// most 64 KiB of them, within ten seconds of the first. Until then the first
-// name speaks. No match is an error that shows the bytes, and closes the
-// connection. The names are looked up when a connection begins; an unknown one
-// is the error of everything done on it.
+// most 1 MiB of them, within ten seconds of the first or what [Options] say.
+// Until then the first name speaks. No match is an error that shows the bytes, and
+// closes the connection. The names are looked up when a connection begins; an
+// unknown one is the error of everything done on it.
 func AnyProto(names ...string) ProtoFunc {
 	return func(rw io.ReadWriter) Proto {
 		a := &anyProto{rw: rw}
@@ -104,7 +113,11 @@ func (a *anyProto) recognise() error {
 		return fmt.Errorf("socket: AnyProto needs a connection that can be peeked at: %w", ErrUnsupportedProto)
 	}
 	if d, ok := a.rw.(interface{ SetReadDeadline(time.Time) error }); ok {
-		d.SetReadDeadline(time.Now().Add(recogniseTime))
+		longest := recogniseTime
+		if r, ok := a.rw.(recogniser); ok && r.RecogniseTime() > 0 {
+			longest = r.RecogniseTime()
+		}
+		d.SetReadDeadline(time.Now().Add(longest))
 		defer d.SetReadDeadline(time.Time{})
 	}
 	for n := 1; ; {
@@ -138,6 +151,35 @@ func (a *anyProto) recognise() error {
 		}
 		n = need
 	}
+}
+
+// FirstPayload is for the Recognise of protocols whose frames say what filters
+// their payload went through. The first frame has size bytes, of which prefix is
+// there; the filters' ids are prefix[from:to], and the payload is what follows.
+// The result is the payload as it was before the filters.
+//
+// need is how many bytes it takes; 0: they are all there. An error that wraps
+// ErrUnsupported of package xfer, or ErrSizeLimit for a frame above 1 MiB,
+// says that nothing can be told; any other that it is no such frame.
+func FirstPayload(prefix []byte, from, to, size int) (payload []byte, need int, err error) {
+	switch {
+	case from > to || to > size:
+		return nil, 0, fmt.Errorf("socket: filters in bytes %d to %d of a frame of %d: %w", from, to, size, io.ErrUnexpectedEOF)
+	case len(prefix) < to:
+		return nil, to, nil
+	}
+	var pipe xfer.XferPipe
+	if err := pipe.Append(prefix[from:to]...); err != nil {
+		return nil, 0, err
+	}
+	switch {
+	case size > recogniseMax:
+		return nil, 0, fmt.Errorf("socket: first frame of %d bytes: %w", size, ErrSizeLimit)
+	case len(prefix) < size:
+		return nil, size, nil
+	}
+	payload, err = pipe.AppendUnpack(nil, prefix[to:size], int(min(uint64(MessageSizeLimit()), math.MaxInt)))
+	return payload, 0, err
 }
 
 func (a *anyProto) names() string {

@@ -5,11 +5,16 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/teleport-go/teleport/core/internal/testwire"
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/xfer"
 )
 
 // marked is the protocol of the tests behind a mark of some bytes, once.
@@ -101,6 +106,81 @@ func TestAnyProto(t *testing.T) {
 		err := s.WriteMessage(m)
 		if !errors.Is(err, socket.ErrUnsupportedProto) || !strings.Contains(err.Error(), "protos/httproto") {
 			t.Errorf("WriteMessage: %v; want the import that is missing", err)
+		}
+	})
+}
+
+// mirror is a filter that hides where a payload begins.
+type mirror struct{}
+
+func (mirror) ID() byte                        { return '~' }
+func (mirror) Name() string                    { return "test-mirror" }
+func (mirror) OnPack(b []byte) ([]byte, error) { return mirror{}.OnUnpack(b) }
+func (mirror) OnUnpack(b []byte) ([]byte, error) {
+	if bytes.Contains(b, []byte("!")) {
+		return nil, errors.New("test-mirror: cracked")
+	}
+	b = bytes.Clone(b)
+	slices.Reverse(b)
+	return b, nil
+}
+
+func TestFirstPayload(t *testing.T) {
+	xfer.Register(mirror{})
+	for _, test := range []struct {
+		name, prefix string
+		to, size     int
+		payload      string
+		need         int
+		err          error // io.EOF: any
+	}{
+		{"no filter", "h:abc", 2, 5, "abc", 0, nil},
+		{"one", "h~abc", 2, 5, "cba", 0, nil},
+		{"two", "h~~abc", 3, 6, "abc", 0, nil},
+		{"more than the frame", "h~abcdef", 2, 5, "cba", 0, nil},
+		{"nothing behind", "h~", 2, 2, "", 0, nil},
+		{"ids are missing", "h", 2, 5, "", 2, nil},
+		{"payload is missing", "h~ab", 2, 5, "", 5, nil},
+		{"nobody's", "h?abc", 2, 5, "", 0, xfer.ErrUnsupported},
+		{"nobody's, not whole", "h?", 2, 5, "", 0, xfer.ErrUnsupported},
+		{"too large", "h~abc", 2, 1<<20 + 1, "", 0, socket.ErrSizeLimit},
+		{"fails", "h~a!c", 2, 5, "", 0, io.EOF},
+		{"ids over the end", "h~abc", 2, 1, "", 0, io.ErrUnexpectedEOF},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			from := 1
+			if test.name == "no filter" {
+				from = test.to
+			}
+			payload, need, err := socket.FirstPayload([]byte(test.prefix), from, test.to, test.size)
+			if string(payload) != test.payload || need != test.need {
+				t.Errorf("got %q, %d; want %q, %d", payload, need, test.payload, test.need)
+			}
+			if (err == nil) != (test.err == nil) || test.err != io.EOF && !errors.Is(err, test.err) {
+				t.Errorf("got %v, want %v", err, test.err)
+			}
+		})
+	}
+}
+
+// A peer that says too little is given the time of the options.
+func TestAnyProtoTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, given := range []time.Duration{0, time.Second} {
+			want := given
+			if want == 0 {
+				want = 10 * time.Second
+			}
+			a, b := net.Pipe()
+			go io.WriteString(b, "t")
+			c := socket.NewConn(a, socket.AnyProto("test-one:", "test-three:"), socket.Options{Recognise: given})
+			start := time.Now()
+			err := c.ReadInto(socket.NewMessage().(*socket.Envelope))
+			if got := time.Since(start); !errors.Is(err, os.ErrDeadlineExceeded) || got != want {
+				t.Errorf("got %v after %v, want a time-out after %v", err, got, want)
+			}
+			a.Close()
+			b.Close()
 		}
 	})
 }

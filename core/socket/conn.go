@@ -37,6 +37,7 @@ type Options struct {
 	Fail         func(error)   // the connection cannot be written any more; called once, without a lock
 	Offend       func(error)   // the peer's memory for half-arrived frames is used up, mostly by this one
 	Memory       *inbox.Memory // that memory; may be nil
+	Recognise    time.Duration // longest time in which an AnyProto recognises its peer; 0: 10 s
 }
 
 // Conn is a connection that speaks a protocol, as an engine sees it: messages
@@ -326,6 +327,9 @@ func (w wire) Dialed() bool               { return w.c.opts.Dialed }
 
 // SetReadDeadline bounds the reads of an Unpack.
 func (w wire) SetReadDeadline(t time.Time) error { return w.c.conn.SetReadDeadline(t) }
+
+// RecogniseTime is how long AnyProto may take.
+func (w wire) RecogniseTime() time.Duration { return w.c.opts.Recognise }
 
 func (w wire) Peek(n int) ([]byte, error) {
 	b, err := w.c.in.Peek(n)
