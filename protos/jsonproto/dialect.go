@@ -2,7 +2,11 @@ package jsonproto
 
 import (
 	"encoding/binary"
+	"errors"
 	"strconv"
+
+	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/xfer"
 )
 
 // Dialect is a set of keys.
@@ -31,9 +35,9 @@ func (d Dialect) String() string {
 }
 
 // recognise tells JSON frames from those of the other protocols: behind the
-// number of filters, 0 in most first frames, a document begins. A filter that only
-// adds something behind leaves this as it is; one that does more leaves nothing
-// to go by.
+// number of filters, 0 in most first frames, a document begins. Filters are undone
+// to see it; where that cannot be done, one that only adds something behind still
+// shows it.
 func recognise(prefix []byte) (match bool, need int) {
 	if len(prefix) < header {
 		return false, header
@@ -45,5 +49,15 @@ func recognise(prefix []byte) (match bool, need int) {
 	if len(prefix) < header+n+1 {
 		return false, header + n + 1
 	}
-	return prefix[header+n] == '{', 0
+	payload := prefix[header+n:]
+	if n > 0 {
+		plain, need, err := socket.FirstPayload(prefix, header, header+n, 4+int(size))
+		switch {
+		case need > 0:
+			return false, need
+		case !errors.Is(err, xfer.ErrUnsupported) && !errors.Is(err, socket.ErrSizeLimit):
+			payload = plain
+		}
+	}
+	return len(payload) > 0 && payload[0] == '{', 0
 }

@@ -3,7 +3,11 @@ package pbproto
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"strconv"
+
+	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/xfer"
 )
 
 // Dialect is a numbering of the fields.
@@ -94,9 +98,9 @@ func (f *fields) statusFits() bool {
 
 // recognise tells protobuf frames from those of the other protocols: behind the
 // number of filters, 0 in most first frames, a payload begins with the tag of
-// the sequence number, or of the message type where that is 0. A filter that
-// only adds something behind leaves this as it is; one that does more leaves
-// nothing to go by.
+// the sequence number, or of the message type where that is 0. Filters are undone
+// to see it; where that cannot be done, one that only adds something behind still
+// shows it.
 func recognise(prefix []byte) (match bool, need int) {
 	if len(prefix) < header {
 		return false, header
@@ -108,6 +112,15 @@ func recognise(prefix []byte) (match bool, need int) {
 	if len(prefix) < header+n+1 {
 		return false, header + n + 1
 	}
-	tag := prefix[header+n]
-	return tag == 1<<3 || tag == 2<<3, 0
+	payload := prefix[header+n:]
+	if n > 0 {
+		plain, need, err := socket.FirstPayload(prefix, header, header+n, 4+int(size))
+		switch {
+		case need > 0:
+			return false, need
+		case !errors.Is(err, xfer.ErrUnsupported) && !errors.Is(err, socket.ErrSizeLimit):
+			payload = plain
+		}
+	}
+	return len(payload) > 0 && (payload[0] == 1<<3 || payload[0] == 2<<3), 0
 }

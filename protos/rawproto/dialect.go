@@ -3,9 +3,12 @@ package rawproto
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"strconv"
 
 	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/xfer"
 )
 
 // Dialect is a layout of the frame.
@@ -161,8 +164,9 @@ const maxSeqText = 7
 
 // recognise tells raw frames of all dialects from those of the other protocols.
 // Behind the size stands 'r', or the number of filters; if there are none, a
-// short text follows, where JSON and protobuf put other bytes. With filters
-// there is nothing to go by, and raw takes them.
+// short text follows, where JSON and protobuf put other bytes. Filters are undone
+// to see it; where that cannot be done, raw takes the frame unless it begins as
+// one of those would.
 func recognise(prefix []byte) (match bool, need int) {
 	if len(prefix) < 5 {
 		return false, 5
@@ -175,10 +179,23 @@ func recognise(prefix []byte) (match bool, need int) {
 		return size > 6, 0
 	case n > maxPipe || size <= 5+uint32(n):
 		return false, 0
-	case n > 0:
-		return true, 0
-	case len(prefix) < 6:
-		return false, 6
+	case len(prefix) < 6+int(n):
+		return false, 6 + int(n)
+	case n == 0:
+		return beginsText(prefix[5:]), 0
 	}
-	return prefix[5] >= 1 && prefix[5] <= maxSeqText, 0
+	payload, need, err := socket.FirstPayload(prefix, 5, 5+int(n), int(size))
+	switch {
+	case need > 0:
+		return false, need
+	case errors.Is(err, xfer.ErrUnsupported), errors.Is(err, socket.ErrSizeLimit):
+		c := prefix[5+int(n)]
+		return c != '{' && c != 1<<3 && c != 2<<3, 0
+	}
+	return err == nil && beginsText(payload), 0
+}
+
+// beginsText tells whether a payload can begin with a sequence number.
+func beginsText(payload []byte) bool {
+	return len(payload) > 0 && payload[0] >= 1 && payload[0] <= maxSeqText
 }
