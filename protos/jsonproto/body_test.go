@@ -274,9 +274,9 @@ func TestReadStandardBody(t *testing.T) {
 // Time and memory grow with the length of a string, not with its square.
 func TestBackslashes(t *testing.T) {
 	for _, payload := range []string{
-		`{"seq":1,"mtype":1,"serviceMethod":"` + strings.Repeat(`\\`, 1<<20) + `"}`,
-		`{"x":"` + strings.Repeat(`\"`, 1<<20) + `"}`,
-		`{"seq":1,"mtype":1,"serviceMethod":"","meta":"","bodyCodec":106,"body":"` + strings.Repeat(`\\`, 1<<20) + `\q"}`,
+		`{"seq":1,"mtype":1,"serviceMethod":"` + strings.Repeat(`\\`, 1<<18) + `"}`,
+		`{"x":"` + strings.Repeat(`\"`, 1<<18) + `"}`,
+		`{"seq":1,"mtype":1,"serviceMethod":"","meta":"","bodyCodec":106,"body":"` + strings.Repeat(`\\`, 1<<18) + `\q"}`,
 	} {
 		var x exchange
 		x.Write(framed("", payload))
