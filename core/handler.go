@@ -15,6 +15,7 @@ type Handler struct {
 	argElem   reflect.Type // of what newArg points to; nil for unknown handlers
 	replyType reflect.Type // nil for a PUSH
 	plugins   *PluginContainer
+	panics    throttle // of the lines about them
 
 	// newArg makes what the body is decoded into: a pointer.
 	newArg func() any

@@ -27,6 +27,7 @@ type peer struct {
 	listening context.Context // ends when Close begins
 	deafen    context.CancelFunc
 	accepting sync.WaitGroup // listeners
+	strangers throttle       // of lines about failed TLS handshakes
 
 	opening sync.Once
 	openErr error

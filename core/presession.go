@@ -55,6 +55,7 @@ func (s *session) ModifySocket(fn func(conn net.Conn) (modifiedConn net.Conn, ne
 	l.open(conn, pf)
 	l.local, l.remote = conn.LocalAddr(), conn.RemoteAddr()
 	l.ip = addrText(l.remote)
+	l.trusted = trusts(s.env.cfg.trusted, l.remote)
 	s.mu.Unlock()
 	if limit > 0 {
 		l.sock.SetLimit(limit)

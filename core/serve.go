@@ -19,6 +19,12 @@ import (
 // would hold up the messages behind it.
 const decodeInReader = 64 << 10
 
+// maxRefusals is how many refused CALLs of a session may wait, beyond
+// MaxHandlers, for their turn or for the hooks of their replies.
+const maxRefusals = 1024
+
+var errRefusals = errors.New("too many refused calls wait to be answered")
+
 // maxRouteHops bounds how often header hooks may reroute one message.
 const maxRouteHops = 4
 
@@ -59,7 +65,7 @@ func (s *session) serve(l *link) error {
 			} else if !errors.Is(err, socket.ErrBadMessage) || errors.Is(err, socket.ErrSizeLimit) {
 				return readError(err)
 			} else {
-				s.Warnf("dropped a message from %s: %v", l.ip, err)
+				s.env.throttled(&s.drops, s.logger, WARNING, "dropped a message from %s: %v", l.ip, err)
 				c.recycle()
 				continue
 			}
@@ -107,7 +113,7 @@ func (s *session) dispatch(c *handlerCtx) (taken bool) {
 		}
 		return s.handleRequest(c)
 	}
-	s.Warnf("dropped a message from %s: %d %s: type %d (%s), method %q, seq %d",
+	s.env.throttled(&s.drops, s.logger, WARNING, "dropped a message from %s: %d %s: type %d (%s), method %q, seq %d",
 		c.link.ip, CodeMtypeNotAllowed, CodeText(CodeMtypeNotAllowed), c.in.Mtype(), TypeText(c.in.Mtype()), c.in.ServiceMethod(), c.in.Seq())
 	return false
 }
@@ -138,14 +144,19 @@ func (s *session) handleRequest(c *handlerCtx) (taken bool) {
 	}
 	if r != nil {
 		c.rerr = r
-		if call && c.in.InTurn() {
+		inTurn := c.in.InTurn()
+		if call && (inTurn || len(c.hooks.preWriteReply)+len(c.hooks.postWriteReply) > 0) {
+			if running > s.env.cfg.MaxHandlers+maxRefusals {
+				c.link.kill(SideLocal, errRefusals, "refusing")
+				s.handlerDone()
+				return false
+			}
 			c.in.DropRaw()
-			s.enqueueOrdered(nil, c)
-			return true
-		}
-		if call && len(c.hooks.preWriteReply)+len(c.hooks.postWriteReply) > 0 {
-			c.in.DropRaw()
-			s.env.workers.Go(s.shard, c) // these hooks may block
+			if inTurn {
+				s.enqueueOrdered(nil, c)
+			} else {
+				s.env.workers.Go(s.shard, c) // these hooks may block
+			}
 			return true
 		}
 		c.refuse(r)
@@ -174,24 +185,9 @@ func (c *handlerCtx) refuse(r *Rerror) {
 		c.reply(nil, r, true)
 		return
 	}
-	if r.Code == CodeBusy {
-		c.sess.warnBusy(c.in.ServiceMethod(), c.link.ip, r)
-	} else {
-		c.sess.Warnf("PUSH %q from %s dropped: %s", c.in.ServiceMethod(), c.link.ip, r)
-	}
+	s := c.sess
+	s.env.throttled(&s.drops, s.logger, WARNING, "PUSH %q from %s dropped: %s", c.in.ServiceMethod(), c.link.ip, r)
 	c.logHandled(r)
-}
-
-// warnBusy says that a PUSH was dropped, at most once a second: who floods the
-// session must not flood the log as well.
-func (s *session) warnBusy(method, from string, r *Rerror) {
-	now := s.env.sweeper.Now()
-	if s.busyAt != 0 && now-s.busyAt < int64(time.Second) {
-		s.busyMore++
-		return
-	}
-	s.Warnf("PUSH %q from %s dropped: %s; and %d more since the last such line", method, from, r, s.busyMore)
-	s.busyAt, s.busyMore = now, 0
 }
 
 // begin finds the handler, decodes the argument, and notes the deadlines.
@@ -328,7 +324,8 @@ func (c *handlerCtx) invoke() (reply any, r *Rerror) {
 	defer func() {
 		if v := recover(); v != nil {
 			reason := fmt.Sprint(v)
-			c.sess.Errorf("panic in handler %s: %v\n%s", c.handler.name, v, debug.Stack())
+			s := c.sess
+			s.env.throttled(&c.handler.panics, s.logger, ERROR, "panic in handler %s: %v\n%s", c.handler.name, v, debug.Stack())
 			if c.sess.env.cfg.HidePanics {
 				reason = ""
 			}
@@ -346,7 +343,8 @@ func (c *handlerCtx) end(reply any, r *Rerror) {
 		return
 	}
 	if r != nil {
-		c.sess.Warnf("PUSH %q from %s: %s", c.in.ServiceMethod(), c.link.ip, r)
+		s := c.sess
+		s.env.throttled(&s.failures, s.logger, WARNING, "PUSH %q from %s: %s", c.in.ServiceMethod(), c.link.ip, r)
 	}
 	c.logHandled(r)
 }
@@ -368,7 +366,7 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	}
 	if len(c.hooks.preWriteReply) > 0 {
 		if hr := runHooks[PreWriteReplyPlugin, WriteCtx](s.logger, s.env.cfg.HidePanics, c.hooks.preWriteReply, PreWriteReplyPlugin.PreWriteReply, c); hr != nil {
-			s.Errorf("PreWriteReply of %q: %s", c.in.ServiceMethod(), hr)
+			s.env.throttled(&s.failures, s.logger, ERROR, "PreWriteReply of %q: %s", c.in.ServiceMethod(), hr)
 		}
 	}
 	err := c.enqueue(now)
@@ -400,7 +398,7 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	l.closeIfEnded()
 	if len(c.hooks.postWriteReply) > 0 {
 		if hr := runHooks[PostWriteReplyPlugin, WriteCtx](s.logger, s.env.cfg.HidePanics, c.hooks.postWriteReply, PostWriteReplyPlugin.PostWriteReply, c); hr != nil {
-			s.Errorf("PostWriteReply of %q: %s", c.in.ServiceMethod(), hr)
+			s.env.throttled(&s.failures, s.logger, ERROR, "PostWriteReply of %q: %s", c.in.ServiceMethod(), hr)
 		}
 	}
 	c.logHandled(r)
@@ -428,7 +426,7 @@ func isPackError(err error) bool {
 func (s *session) handleReply(c *handlerCtx) (taken bool) {
 	cmd, ok := s.pending.Take(c.in.Seq())
 	if !ok {
-		s.Debugf("dropped a reply from %s: nobody waits for seq %d", c.link.ip, c.in.Seq())
+		s.env.throttled(&s.unasked, s.logger, DEBUG, "dropped a reply from %s: nobody waits for seq %d", c.link.ip, c.in.Seq())
 		return false
 	}
 	cmd.inCodec, cmd.inSize = c.in.BodyCodec(), c.in.Size()

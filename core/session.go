@@ -52,10 +52,7 @@ type session struct {
 	waitBytes int
 	stopDial  context.CancelFunc // ends redialling
 
-	// The reader's: when it last logged a PUSH dropped for MaxHandlers, in the
-	// sweeper's time, and how many it has dropped since.
-	busyAt   int64
-	busyMore int
+	drops, failures, unasked throttle // of lines that the peer can cause
 
 	orderedMu sync.Mutex // guards ordered
 	ordered   map[*Handler]*orderedQueue
