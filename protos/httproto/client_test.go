@@ -252,6 +252,17 @@ func TestNoSeq(t *testing.T) {
 			t.Errorf("%s: %v; want ErrBadMessage %v", test.name, err, test.bad)
 		}
 	}
+	// Who has said X-Seq once says it always.
+	c, _ := ends()
+	c.in.(*peeker).r = strings.NewReader("HTTP/1.1 200 OK\r\nX-Seq: 0\r\nContent-Length: 0\r\n\r\n" + response)
+	for i, bad := range []bool{false, true} {
+		if err := c.Pack(message(int32(i), socket.TypeCall, "/a", 0, "")); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Unpack(socket.NewMessage()); errors.Is(err, socket.ErrBadMessage) != bad {
+			t.Errorf("response %d: %v; want ErrBadMessage %v", i, err, bad)
+		}
+	}
 }
 
 func TestTypes(t *testing.T) {

@@ -102,6 +102,7 @@ func TestTarget(t *testing.T) {
 		{"GET /meta?a=1&a=2&b=%20x HTTP/1.1\nHost: h\n", `/meta?a=1&a=2&b=%20x Host=h&a=1&a=2&b=%20x`},
 		{"GET http://other:1/meta?q HTTP/1.1\nHost: h\n", `/meta?q Host=other%3A1&q`},
 		{"GET //meta HTTP/1.1\n", `/meta `},
+		{"GET /meta?X-Real-IP=9&X-Reply-Error=8 HTTP/1.1\n", `/meta?X-Real-IP=9&X-Reply-Error=8 `},
 		{"GET /meta?X-Real-IP=9&X-One=2 HTTP/1.1\nx-real-ip: 1\nx-ONE: 1\nhb_: 3\n", `/meta?X-Real-IP=9&X-One=2 X-Real-IP=1&X-One=1&hb_=3`},
 		{"GET /meta HTTP/1.1\nX-Reply-Error: {}\nConnection: keep-alive\nUser-Agent: u\nAccept-Encoding: x\n", `/meta User-Agent=u&Accept-Encoding=x`},
 	} {
