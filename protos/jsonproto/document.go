@@ -152,7 +152,7 @@ func (d *document) lastBody(b []byte) (ok bool) {
 		d.body = s
 		return true
 	}
-	if extra, more := measure(s); extra == 0 && !more {
+	if clean(s) {
 		d.body = b[:len(s)] // to the frame's end, for who looks where it lies
 		return true
 	}

@@ -50,6 +50,21 @@ func quotes(x uint64) int {
 	return bits.OnesCount64(^((x&^highs + 0x7f*ones) | x) & highs)
 }
 
+// clean tells whether nothing in b has to be escaped.
+func clean(b []byte) bool {
+	for ; len(b) >= 8; b = b[8:] {
+		if specials(binary.LittleEndian.Uint64(b)) != 0 {
+			return false
+		}
+	}
+	for _, c := range b {
+		if cost[c] > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // measure returns by how many bytes escaping makes b longer, and whether
 // anything but quotes has to be escaped.
 func measure(b []byte) (extra int, more bool) {
