@@ -100,7 +100,10 @@ func serve(t *testing.T, cfg tp.PeerConfig) *server {
 	t.Helper()
 	tptest.LeakCheck(t)
 	s := &server{entered: make(chan string, 2*maxOpen), release: make(chan struct{}, 2*maxOpen)}
-	cfg.LocalIP, cfg.Protocol = "127.0.0.1", NewHTTProtoFunc()
+	cfg.LocalIP = "127.0.0.1"
+	if cfg.Protocol == nil {
+		cfg.Protocol = NewHTTProtoFunc()
+	}
 	s.peer = tptest.NewPeer(t, cfg)
 	tp.HandleCall(s.peer, "/echo", func(ctx tp.CallCtx, arg *string) (string, error) {
 		if note := ctx.PeekMeta("X-Note"); note != nil {

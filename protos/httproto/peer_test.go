@@ -210,6 +210,19 @@ func TestLastRequest(t *testing.T) {
 	}
 }
 
+// A port that speaks several protocols recognises requests, and ends with them.
+func TestAnyProto(t *testing.T) {
+	s := serve(t, tp.PeerConfig{Protocol: socket.AnyProto("http")})
+	c := s.dial(t)
+	c.send(t, "GET /echo HTTP/1.1\n\nGET /echo HTTP/1.0\n\n")
+	for range 2 {
+		if resp, _ := c.response(t, "GET"); resp.StatusCode != 200 {
+			t.Errorf("%s, want 200", resp.Status)
+		}
+	}
+	c.ended(t)
+}
+
 func TestExpect(t *testing.T) {
 	s := serve(t, tp.PeerConfig{MessageSizeLimit: 1000})
 	const head = "POST /echo HTTP/1.1\nContent-Type: text/plain\n"
