@@ -1,0 +1,156 @@
+package stats
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+	"time"
+)
+
+// Direction tells who has asked: In is what others send here, with the replies
+// that go back; Out is what is sent from here, with the replies that come.
+type Direction string
+
+// The directions.
+const (
+	In  Direction = "in"
+	Out Direction = "out"
+)
+
+// Snapshot is what was counted, at about one moment. Counts begin with New and
+// never go down.
+type Snapshot struct {
+	Accepted      int    `json:"accepted"`       // sessions that live
+	Dialled       int    `json:"dialled"`        // sessions that live, or redial
+	AcceptedTotal uint64 `json:"accepted_total"` // connections that got as far as this plugin
+	DialledTotal  uint64 `json:"dialled_total"`
+	Redials       uint64 `json:"redials"`
+
+	QueuedMessages int `json:"queued_messages"` // accepted for sending and not written yet, in all sessions
+	QueuedBytes    int `json:"queued_bytes"`
+
+	Routes []Route `json:"routes"` // by direction and name
+}
+
+// Route is what was counted of one route in one direction.
+type Route struct {
+	Direction Direction `json:"direction"`
+	Name      string    `json:"name"`
+	// Calls is how many there were, answered or not; the answered ones are
+	// Latency.Count (incoming ones without a handler: Errors).
+	Calls         uint64           `json:"calls"`
+	Pushes        uint64           `json:"pushes"`
+	Errors        map[int32]uint64 `json:"errors,omitempty"`       // replies with an error, by code
+	OtherErrors   uint64           `json:"other_errors,omitempty"` // of codes beyond the first 32
+	BytesReceived uint64           `json:"bytes_received"`         // frames
+	BytesSent     uint64           `json:"bytes_sent"`
+	Latency       Latency          `json:"latency"` // of calls until their reply, encoding or decoding of the argument included
+}
+
+// Latency is a histogram of durations.
+type Latency struct {
+	Count  uint64        `json:"count"`
+	Sum    time.Duration `json:"sum_ns"`
+	Counts []uint64      `json:"counts"` // Counts[i] is of those up to Bounds()[i] and above the one before; the last, of all longer
+}
+
+// Bounds returns the upper bounds of a histogram: 1 µs, 2 µs, 4 µs … 67 s.
+func Bounds() []time.Duration {
+	b := make([]time.Duration, buckets)
+	for i := range b {
+		b[i] = time.Microsecond << i
+	}
+	return b
+}
+
+// Quantile returns a bound that the share q (0 to 1) of all durations does not
+// exceed, at most twice the true value; the highest bound for longer ones, 0 if
+// there are none.
+func (l Latency) Quantile(q float64) time.Duration {
+	if l.Count == 0 {
+		return 0
+	}
+	bounds, below := Bounds(), uint64(0)
+	for i, n := range l.Counts {
+		below += n
+		if i < len(bounds) && n > 0 && float64(below) >= q*float64(l.Count) {
+			return bounds[i]
+		}
+	}
+	return bounds[len(bounds)-1]
+}
+
+// Snapshot reads all counts.
+func (s *Stats) Snapshot() Snapshot {
+	shot := Snapshot{AcceptedTotal: s.accepted.Load(), DialledTotal: s.dialled.Load(), Redials: s.redials.Load()}
+	s.mu.Lock()
+	live := make([]any, 0, len(s.sessions))
+	for sess, dialled := range s.sessions {
+		live = append(live, sess)
+		if dialled {
+			shot.Dialled++
+		} else {
+			shot.Accepted++
+		}
+	}
+	s.mu.Unlock()
+	for _, sess := range live {
+		if q, ok := sess.(interface{ Queued() (messages, bytes int) }); ok {
+			messages, bytes := q.Queued()
+			shot.QueuedMessages += messages
+			shot.QueuedBytes += bytes
+		}
+	}
+	shot.Routes = append(s.in.read(In), s.out.read(Out)...)
+	return shot
+}
+
+func (r *routes) read(d Direction) []Route {
+	all := *r.byName.Load()
+	list := make([]Route, 0, len(all))
+	for _, c := range all {
+		list = append(list, c.read(d))
+	}
+	slices.SortFunc(list, func(a, b Route) int { return cmp.Compare(a.Name, b.Name) })
+	return list
+}
+
+func (r *route) read(d Direction) Route {
+	v := Route{
+		Direction: d, Name: r.name,
+		Latency:       r.time.read(), // before Calls: there are never more of it
+		Calls:         r.calls.Load(),
+		Pushes:        r.pushes.Load(),
+		BytesReceived: r.bytesIn.Load(), BytesSent: r.bytesOut.Load(),
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v.OtherErrors = r.otherErrors
+	if len(r.errors) > 0 {
+		v.Errors = make(map[int32]uint64, len(r.errors))
+		for code, n := range r.errors {
+			v.Errors[code] = n
+		}
+	}
+	return v
+}
+
+func (h *histogram) read() Latency {
+	l := Latency{Sum: time.Duration(h.sum.Load()), Counts: make([]uint64, len(h.counts))}
+	for i := range h.counts {
+		l.Counts[i] = h.counts[i].Load()
+		l.Count += l.Counts[i]
+	}
+	return l
+}
+
+// String returns the snapshot as JSON, so that *Stats is an expvar.Var:
+//
+//	expvar.Publish("teleport", stats)
+func (s *Stats) String() string {
+	b, err := json.Marshal(s.Snapshot())
+	if err != nil { // numbers and texts always encode
+		return "null"
+	}
+	return string(b)
+}

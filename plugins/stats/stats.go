@@ -1,0 +1,164 @@
+// Package stats counts what a peer does: calls, pushes, errors by code, bytes and
+// the time of calls, by route and direction; sessions and their queues. It is read
+// as a Go value, as JSON (expvar), or as OpenMetrics text.
+//
+// A label never comes from a stranger: incoming messages go by the name their
+// handler was registered with, all others as "unknown"; outgoing ones by their
+// path, at most 500 of them, all others as "other".
+package stats
+
+import (
+	"context"
+	"math/bits"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	tp "github.com/teleport-go/teleport/core"
+)
+
+const (
+	// Unknown is the route of incoming messages that have no handler of their own.
+	Unknown = "unknown"
+	// Other is the route of outgoing messages beyond the first 500 paths, or of
+	// a path over 200 bytes or not in UTF-8.
+	Other = "other"
+
+	maxPaths = 500 // of outgoing messages
+	maxPath  = 200 // bytes
+	maxCodes = 32  // of a route; further codes count as one
+)
+
+// Stats is the plugin, for a peer; it may be shared by several, whose counts it
+// adds up. Given to a group or a handler it sees their incoming messages alone,
+// and no sessions. Put it behind plugins that reroute messages. All its methods
+// may be called concurrently. New makes one.
+type Stats struct {
+	base     time.Time // clocks run from here
+	in, out  routes
+	peers    atomic.Int32 // given to as a whole
+	redials  atomic.Uint64
+	accepted atomic.Uint64 // sessions so far
+	dialled  atomic.Uint64
+
+	mu       sync.Mutex   // guards what follows
+	sessions map[any]bool // that live; true: dialled
+}
+
+// routes finds the counters of a name. A name that is there is found without a lock.
+type routes struct {
+	byName atomic.Pointer[map[string]*route]
+	rest   *route // of all names that are not there
+
+	mu sync.Mutex // guards changes
+}
+
+// route is the counters of one name in one direction.
+type route struct {
+	name          string
+	calls, pushes atomic.Uint64
+	bytesIn       atomic.Uint64
+	bytesOut      atomic.Uint64
+	time          histogram
+	mu            sync.Mutex // guards errors
+	errors        map[int32]uint64
+	otherErrors   uint64
+}
+
+// buckets is the number of bounds of a histogram: 1 µs, 2 µs, 4 µs … 67 s.
+const buckets = 27
+
+// histogram counts durations: bucket i up to 1 µs·2^i, the last one all longer.
+type histogram struct {
+	counts [buckets + 1]atomic.Uint64
+	sum    atomic.Int64 // ns
+}
+
+func (h *histogram) add(ns int64) {
+	i := 0
+	if ns > 1000 {
+		i = min(bits.Len64(uint64(ns-1)/1000), buckets)
+	}
+	h.counts[i].Add(1)
+	h.sum.Add(ns)
+}
+
+func (r *routes) init(rest string) {
+	r.rest = &route{name: rest}
+	r.byName.Store(&map[string]*route{rest: r.rest})
+}
+
+// get returns the counters of a name, or those of the rest.
+func (r *routes) get(name string) *route {
+	if c := (*r.byName.Load())[name]; c != nil {
+		return c
+	}
+	return r.rest
+}
+
+// add makes counters for a name, if there are fewer than most; 0 is no limit.
+func (r *routes) add(name string, most int) *route {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := *r.byName.Load()
+	if c := old[name]; c != nil {
+		return c
+	}
+	if most > 0 && len(old) > most { // one of them is the rest
+		return r.rest
+	}
+	all := make(map[string]*route, len(old)+1)
+	for k, v := range old {
+		all[k] = v
+	}
+	c := &route{name: strings.Clone(name)}
+	all[c.name] = c
+	r.byName.Store(&all)
+	return c
+}
+
+// fail counts an error by its code. Codes come from the other side, so they are
+// not believed to be few.
+func (r *route) fail(code int32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.errors[code]; !ok {
+		if len(r.errors) == maxCodes {
+			r.otherErrors++
+			return
+		}
+		if r.errors == nil {
+			r.errors = make(map[int32]uint64)
+		}
+	}
+	r.errors[code]++
+}
+
+// mark is put into the context of a message until its reply.
+type mark struct {
+	context.Context
+	owner *Stats
+	route *route
+	start int64
+}
+
+// Value finds the mark through contexts that others have put around it. Its key
+// is who has made it.
+func (m *mark) Value(key any) any {
+	if key == any(m.owner) {
+		return m
+	}
+	return m.Context.Value(key)
+}
+
+func (s *Stats) mark(m tp.Message, c *route) {
+	tp.WithContext(&mark{Context: m.Context(), owner: s, route: c, start: s.now()})(m)
+}
+
+func (s *Stats) marked(m tp.Message) *mark {
+	k, _ := m.Context().Value(s).(*mark)
+	return k
+}
+
+func (s *Stats) now() int64 { return int64(time.Since(s.base)) }
