@@ -193,6 +193,29 @@ func TestReroutedGoesByItsHandler(t *testing.T) {
 	})
 }
 
+// What the unknown handlers serve is counted once, as unknown.
+func TestUnknownHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, _, sess, _ := pair(t, unknowns{})
+		sess.Call("/x", 1, nil)
+		sess.Push("/x", 1)
+		synctest.Wait()
+		if r := find(srv, stats.In, "unknown"); r.Calls != 1 || r.Pushes != 1 || r.Latency.Count != 1 || r.Errors != nil {
+			t.Errorf("unknown: %d calls, %d pushes, %d answered, errors %v; want 1, 1, 1, none", r.Calls, r.Pushes, r.Latency.Count, r.Errors)
+		}
+	})
+}
+
+// unknowns serves all.
+type unknowns struct{}
+
+func (unknowns) Name() string { return "unknowns" }
+func (unknowns) PostNewPeer(p tp.EarlyPeer) error {
+	p.SetUnknownCall(func(tp.UnknownCallCtx) (any, *tp.Rerror) { return 1, nil })
+	p.SetUnknownPush(func(tp.UnknownPushCtx) *tp.Rerror { return nil })
+	return nil
+}
+
 // Strangers must not make labels, nor memory.
 func TestHostile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
