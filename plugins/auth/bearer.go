@@ -1,0 +1,81 @@
+package auth
+
+import (
+	"slices"
+	"time"
+
+	tp "github.com/teleport-go/teleport/core"
+)
+
+// Bearer shows who this side is: it calls fn, once. Without that nothing is sent,
+// for servers that do not ask. What it returns, Dial returns; the error of fn
+// counts even if it does not return it.
+type Bearer func(sess Session, fn SendOnce) *tp.Rerror
+
+// SendOnce sends info, and waits for the answer, which it decodes into retRecv, a
+// pointer or nil. Its error is what the peer says when it refuses (a redial ends
+// for good with the codes 401 and 403), 401 for an answer that is none, 408 when
+// the time is over, or one of the connection.
+type SendOnce func(info, retRecv any) *tp.Rerror
+
+// MultiSendErr is what all calls of SendOnce but the first get, in a copy.
+var MultiSendErr = tp.NewRerror(tp.CodeWriteFailed, "auth-bearer plugin usage is incorrect", "multiple call SendOnce function")
+
+// BearerPlugin is the plugin of the dialling side.
+type BearerPlugin struct {
+	handshake
+	fn      Bearer
+	setting []tp.MessageSetting
+}
+
+var (
+	_ tp.PreNewPeerPlugin = (*BearerPlugin)(nil)
+	_ tp.PostDialPlugin   = (*BearerPlugin)(nil)
+)
+
+// NewBearerPlugin returns the plugin, which may be given to any number of peers.
+// The settings are those of the AUTH_CALL: without one for the codec the info is
+// in the peer's default codec.
+func NewBearerPlugin(fn Bearer, infoSetting ...tp.MessageSetting) *BearerPlugin {
+	p := &BearerPlugin{fn: fn, setting: slices.Clip(infoSetting)}
+	p.within(DefaultTimeout)
+	return p
+}
+
+// Within sets how long the handshake may take, and returns the plugin; not above
+// 0 is DefaultTimeout. It must be called before a peer gets the plugin. A
+// HandshakeTimeout in the peer's configuration ends all hooks of the connection.
+func (p *BearerPlugin) Within(d time.Duration) *BearerPlugin {
+	p.within(d)
+	return p
+}
+
+// Name returns "auth-bearer".
+func (p *BearerPlugin) Name() string { return "auth-bearer" }
+
+// PostDial shows who this side is, on a redialled connection as well.
+func (p *BearerPlugin) PostDial(sess tp.PreSession) *tp.Rerror {
+	ctx, cancel := p.context()
+	defer cancel()
+	called := false
+	var refused *tp.Rerror
+	r := p.fn(sess, func(info, retRecv any) *tp.Rerror {
+		if called {
+			return MultiSendErr.Copy()
+		}
+		called = true
+		setting := append(p.setting, tp.WithContext(ctx))
+		if refused = sess.PreSend(tp.TypeAuthCall, "", info, nil, setting...); refused != nil {
+			return refused
+		}
+		var m tp.Message
+		if m, refused = receive(ctx, sess, tp.TypeAuthReply, retRecv); refused == nil && m.Rerror().HasError() {
+			refused = m.Rerror()
+		}
+		return refused
+	})
+	if r.HasError() {
+		return r
+	}
+	return refused
+}

@@ -1,0 +1,48 @@
+package auth_test
+
+import (
+	"fmt"
+	"testing"
+
+	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/tptest"
+	"github.com/teleport-go/teleport/plugins/auth"
+)
+
+func Example() {
+	t := new(testing.T) // programs use tp.NewPeer, Listen and Dial
+	network := tptest.NewNetwork().Register(t)
+
+	srv := tptest.NewPeer(t, tp.PeerConfig{Network: network}, auth.NewCheckerPlugin(
+		func(sess auth.Session, fn auth.RecvOnce) (any, *tp.Rerror) {
+			var token string
+			if rerr := fn(&token); rerr != nil {
+				return nil, rerr
+			}
+			if token != "secret" {
+				return nil, tp.NewRerror(403, "Forbidden", "wrong token")
+			}
+			sess.Swap().Store("user", "ann") // for the handlers
+			return "hello, ann", nil
+		}))
+	defer srv.Close()
+	addr := tptest.Listen(t, srv)
+
+	for _, token := range []string{"secret", "guess"} {
+		cli := tptest.NewPeer(t, tp.PeerConfig{Network: network}, auth.NewBearerPlugin(
+			func(_ auth.Session, fn auth.SendOnce) *tp.Rerror {
+				var ret string
+				rerr := fn(token, &ret)
+				fmt.Printf("%q %v\n", ret, rerr)
+				return rerr
+			}))
+		_, rerr := cli.Dial(addr)
+		fmt.Println(rerr)
+		cli.Close()
+	}
+	// Output:
+	// "hello, ann" <nil>
+	// <nil>
+	// "" {"code":403,"message":"Forbidden","reason":"wrong token"}
+	// {"code":403,"message":"Forbidden","reason":"wrong token"}
+}
