@@ -134,7 +134,7 @@ func (p *peer) welcome(conn net.Conn, pf ProtoFunc) {
 		}
 		cancel()
 		if err != nil {
-			p.env.throttled(&p.strangers, p.log, WARNING, "tls handshake with %s: %v", addrText(conn.RemoteAddr()), err)
+			p.env.throttled(&p.strangers, aLot, p.log, WARNING, "tls handshake with %s: %v", addrText(conn.RemoteAddr()), err)
 			conn.Close()
 			p.env.sessions.Done()
 			return

@@ -72,13 +72,13 @@ func TestReviewPeerCannotFloodTheLog(t *testing.T) {
 				for i := range int32(300) {
 					test.send(end, i+1)
 				}
-				if got := log.take(); len(got) < 1 || len(got) > 2 {
-					t.Errorf("%d lines for 300 messages; want one or two: %.300q", len(got), got[:min(len(got), 3)])
+				if got := log.take(); len(got) < 1 || len(got) > aLot+1 {
+					t.Errorf("%d lines for 300 messages; want a few: %.300q", len(got), got[:min(len(got), 3)])
 				}
 				pass(time.Minute)
 				test.send(end, 1000)
-				if got := log.take(); len(got) < 1 || len(got) > 2 || !strings.Contains(strings.Join(got, ""), "299 more") {
-					t.Errorf("lines %.300q a minute later; want them to tell of the 299 before", got)
+				if got := log.take(); len(got) < 1 || len(got) > 2 || !strings.Contains(strings.Join(got, ""), " more since") {
+					t.Errorf("lines %.300q a minute later; want them to tell of those before", got)
 				}
 				wantReady(t, s)
 			})
@@ -88,9 +88,10 @@ func TestReviewPeerCannotFloodTheLog(t *testing.T) {
 
 func TestReviewHandshakesCannotFloodTheLog(t *testing.T) {
 	log := &loud{Handler: slog.DiscardHandler}
+	config := GenerateTLSConfigForServer() // not in the bubble, whose time is another
 	inWorld(t, func(cfg *PeerConfig) { cfg.Logger = slog.New(log) }, func(t *testing.T, w *world) {
 		p := w.peer(func(cfg *PeerConfig) { cfg.Logger = slog.New(log) })
-		if err := p.SetTLSConfig(GenerateTLSConfigForServer()); err != nil {
+		if err := p.SetTLSConfig(config); err != nil {
 			t.Fatal(err)
 		}
 		addr := w.listen(p)
@@ -103,8 +104,8 @@ func TestReviewHandshakesCannotFloodTheLog(t *testing.T) {
 			conn.Close()
 			synctest.Wait()
 		}
-		if got := log.take(); len(got) != 1 || !strings.Contains(got[0], "tls handshake") {
-			t.Errorf("%d lines for 100 failed handshakes; want one: %.300q", len(got), got[:min(len(got), 3)])
+		if got := log.take(); len(got) != aLot || !strings.Contains(got[0], "tls handshake") {
+			t.Errorf("%d lines for 100 failed handshakes; want a few: %.300q", len(got), got[:min(len(got), 3)])
 		}
 	})
 }

@@ -5,30 +5,38 @@ import (
 	"time"
 )
 
-// throttle lets one line a second through and counts the others: who floods a
-// session must not flood the log as well. Safe for concurrent use.
+// throttle lets a few lines a second through and counts the others: who floods a
+// session must not flood the log as well. Safe for concurrent use; where two meet,
+// a line more or less may pass.
 type throttle struct {
-	at   atomic.Int64 // when the last line passed, in the sweeper's time; 0: never
-	more atomic.Int64 // held back since
+	second atomic.Int64 // when the present second began, in the sweeper's time; 0: never
+	lines  atomic.Int64 // asked for in it
+	more   atomic.Int64 // held back since the last one that passed
 }
 
-// pass reports whether a line may be written now, and how many were not since
-// the last one.
-func (t *throttle) pass(now int64) (more int64, ok bool) {
-	at := t.at.Load()
-	if at != 0 && now-at < int64(time.Second) || !t.at.CompareAndSwap(at, now) {
+// aLot is how many lines a second say enough about one kind of trouble.
+const aLot = 10
+
+// pass reports whether a line may be written now, at most limit of them a second,
+// and how many were held back since the last one.
+func (t *throttle) pass(now, limit int64) (more int64, ok bool) {
+	if at := t.second.Load(); (at == 0 || now-at >= int64(time.Second)) && t.second.CompareAndSwap(at, now) {
+		t.lines.Store(0)
+	}
+	if t.lines.Add(1) > limit {
 		t.more.Add(1)
 		return 0, false
 	}
 	return t.more.Swap(0), true
 }
 
-// throttled logs what the other end can cause as often as it likes.
-func (e *env) throttled(t *throttle, log logger, level LoggerLevel, format string, args ...any) {
+// throttled logs what the other end can cause as often as it likes, at most limit
+// lines a second.
+func (e *env) throttled(t *throttle, limit int64, log logger, level LoggerLevel, format string, args ...any) {
 	if !log.enabled(level) {
 		return
 	}
-	more, ok := t.pass(e.sweeper.Now())
+	more, ok := t.pass(e.sweeper.Now(), limit)
 	if !ok {
 		return
 	}
