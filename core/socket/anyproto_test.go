@@ -125,8 +125,9 @@ func (mirror) OnUnpack(b []byte) ([]byte, error) {
 	return b, nil
 }
 
+func init() { xfer.Register(mirror{}) }
+
 func TestFirstPayload(t *testing.T) {
-	xfer.Register(mirror{})
 	for _, test := range []struct {
 		name, prefix string
 		to, size     int

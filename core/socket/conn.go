@@ -247,6 +247,9 @@ func (c *Conn) packFrame(app FrameAppender, m *Envelope) (frame []byte, err erro
 // guess is about the room that the frame of m takes.
 func (c *Conn) guess(m *Envelope) int {
 	n := 512 + len(m.method)
+	if m.encoded {
+		return n + len(m.raw) // the body may be the caller's again
+	}
 	switch b := m.body.(type) {
 	case []byte:
 		n += len(b)
@@ -256,9 +259,6 @@ func (c *Conn) guess(m *Envelope) int {
 		}
 	case string:
 		n += len(b)
-	}
-	if m.encoded {
-		n += len(m.raw)
 	}
 	return n
 }
