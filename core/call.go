@@ -24,7 +24,8 @@ type callCmd struct {
 	swap   *Swap
 	start  time.Time
 	seq    int32
-	async  bool // nobody waits on wake
+	async  bool   // nobody waits on wake
+	method string // of out, for the reader: a hook of the caller's may look at out meanwhile
 	detail string
 
 	// halves counts what an asynchronous call still needs to be complete: to be
@@ -175,6 +176,7 @@ func (s *session) launch(cmd *callCmd) {
 			return
 		}
 	}
+	cmd.method = cmd.out.ServiceMethod()
 	seq, err := s.pending.Add(cmd, deadline)
 	if err != nil {
 		cmd.settle(NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()))

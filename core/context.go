@@ -73,12 +73,16 @@ func getCtx(l *link) *handlerCtx {
 
 // putCtx ends the life of c. Nobody may hold it any more.
 func putCtx(c *handlerCtx) {
-	c.link.delist(c)
+	if c.listed { // else nobody knows it; written by who owns c alone
+		c.link.delist(c)
+	}
 	if c.release != nil {
 		c.release.free()
 	}
 	if poison.On() {
-		poison.Scribble(c.in.RawBody())
+		if !c.in.BodyOwned() { // else the handler may have kept it
+			poison.Scribble(c.in.RawBody())
+		}
 		c.in.Reset()
 		c.out.Reset()
 		c.sess, c.link = nil, nil
@@ -91,7 +95,7 @@ func putCtx(c *handlerCtx) {
 
 // recycle makes c ready for the next message on the same link.
 func (c *handlerCtx) recycle() {
-	if c.listed { // a hook of a message that had no handler has asked for the context
+	if c.listed { // a hook has asked for the context; written by who owns c alone
 		c.link.delist(c)
 	}
 	c.in.Clear()
@@ -145,7 +149,7 @@ func (c *handlerCtx) Swap() *Swap {
 
 // Context makes the context on demand: most handlers never ask.
 func (c *handlerCtx) Context() context.Context {
-	s := c.live()
+	c.live()
 	if c.cmd != nil {
 		return c.cmd.Context()
 	}
@@ -155,24 +159,25 @@ func (c *handlerCtx) Context() context.Context {
 	if c.ctx != nil {
 		return c.ctx
 	}
-	ctx := context.Background()
-	if at := earlier(c.expires, c.ageAt); at != 0 {
-		// Its own end needs no release: cancelling the child below does.
-		left := time.Duration(at - s.env.sweeper.Now())
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(ctx, left)
-		parent := ctx
-		ctx, c.cancel = context.WithCancelCause(parent)
-		context.AfterFunc(ctx, stop)
-	} else {
-		ctx, c.cancel = context.WithCancelCause(ctx)
-	}
-	c.ctx = ctx
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.limit(earlier(c.expires, c.ageAt))
 	l.enlist(c)
 	if l.dead != nil {
 		c.cancel(l.dead)
 	}
-	return ctx
+	return c.ctx
+}
+
+// limit gives the context a deadline, in the sweeper's time, if there is a context
+// and a deadline. A hook may have asked for the context before its deadline was
+// known; then those who ask from now on get one with it. Called with link.mu.
+func (c *handlerCtx) limit(at int64) {
+	if c.ctx == nil || at == 0 {
+		return
+	}
+	ctx, stop := context.WithTimeout(c.ctx, time.Duration(at-c.sess.env.sweeper.Now()))
+	_ = stop // c.cancel, which ends the parent, releases it
+	c.ctx = ctx
 }
 
 func (c *handlerCtx) Seq() int32                    { c.live(); return c.in.Seq() }

@@ -65,7 +65,7 @@ func (s *session) serve(l *link) error {
 			} else if !errors.Is(err, socket.ErrBadMessage) || errors.Is(err, socket.ErrSizeLimit) {
 				return readError(err)
 			} else {
-				s.env.throttled(&s.drops, s.logger, WARNING, "dropped a message from %s: %v", l.ip, err)
+				s.env.throttled(&s.drops, aLot, s.logger, WARNING, "dropped a message from %s: %v", l.ip, err)
 				c.recycle()
 				continue
 			}
@@ -113,7 +113,7 @@ func (s *session) dispatch(c *handlerCtx) (taken bool) {
 		}
 		return s.handleRequest(c)
 	}
-	s.env.throttled(&s.drops, s.logger, WARNING, "dropped a message from %s: %d %s: type %d (%s), method %q, seq %d",
+	s.env.throttled(&s.drops, aLot, s.logger, WARNING, "dropped a message from %s: %d %s: type %d (%s), method %q, seq %d",
 		c.link.ip, CodeMtypeNotAllowed, CodeText(CodeMtypeNotAllowed), c.in.Mtype(), TypeText(c.in.Mtype()), c.in.ServiceMethod(), c.in.Seq())
 	return false
 }
@@ -186,7 +186,11 @@ func (c *handlerCtx) refuse(r *Rerror) {
 		return
 	}
 	s := c.sess
-	s.env.throttled(&s.drops, s.logger, WARNING, "PUSH %q from %s dropped: %s", c.in.ServiceMethod(), c.link.ip, r)
+	limit := int64(aLot)
+	if r.Code == CodeBusy {
+		limit = 1 // one is as good as another
+	}
+	s.env.throttled(&s.drops, limit, s.logger, WARNING, "PUSH %q from %s dropped: %s", c.in.ServiceMethod(), c.link.ip, r)
 	c.logHandled(r)
 }
 
@@ -255,7 +259,10 @@ func (c *handlerCtx) readTimeout() {
 		return
 	}
 	if d, ok := getTimeout(c.in.Meta()); ok {
+		c.link.mu.Lock()
 		c.expires = c.sess.env.sweeper.Now() + int64(d)
+		c.limit(c.expires)
+		c.link.mu.Unlock()
 	}
 }
 
@@ -269,6 +276,7 @@ func (c *handlerCtx) startAge(age int64) {
 		c.ageSeq = c.in.Seq() // of a PUSH nobody wants to know
 	}
 	c.agePipe = c.out.XferPipe().AppendIDs(c.agePipe[:0])
+	c.limit(at)
 	l.enlist(c)
 	l.mu.Unlock()
 	c.sess.env.sweeper.Touch(c.sess, at)
@@ -325,7 +333,7 @@ func (c *handlerCtx) invoke() (reply any, r *Rerror) {
 		if v := recover(); v != nil {
 			reason := fmt.Sprint(v)
 			s := c.sess
-			s.env.throttled(&c.handler.panics, s.logger, ERROR, "panic in handler %s: %v\n%s", c.handler.name, v, debug.Stack())
+			s.env.throttled(&c.handler.panics, 1, s.logger, ERROR, "panic in handler %s: %v\n%s", c.handler.name, v, debug.Stack())
 			if c.sess.env.cfg.HidePanics {
 				reason = ""
 			}
@@ -344,7 +352,7 @@ func (c *handlerCtx) end(reply any, r *Rerror) {
 	}
 	if r != nil {
 		s := c.sess
-		s.env.throttled(&s.failures, s.logger, WARNING, "PUSH %q from %s: %s", c.in.ServiceMethod(), c.link.ip, r)
+		s.env.throttled(&s.failures, aLot, s.logger, WARNING, "PUSH %q from %s: %s", c.in.ServiceMethod(), c.link.ip, r)
 	}
 	c.logHandled(r)
 }
@@ -366,7 +374,7 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	}
 	if len(c.hooks.preWriteReply) > 0 {
 		if hr := runHooks[PreWriteReplyPlugin, WriteCtx](s.logger, s.env.cfg.HidePanics, c.hooks.preWriteReply, PreWriteReplyPlugin.PreWriteReply, c); hr != nil {
-			s.env.throttled(&s.failures, s.logger, ERROR, "PreWriteReply of %q: %s", c.in.ServiceMethod(), hr)
+			s.env.throttled(&s.failures, aLot, s.logger, ERROR, "PreWriteReply of %q: %s", c.in.ServiceMethod(), hr)
 		}
 	}
 	err := c.enqueue(now)
@@ -398,7 +406,7 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	l.closeIfEnded()
 	if len(c.hooks.postWriteReply) > 0 {
 		if hr := runHooks[PostWriteReplyPlugin, WriteCtx](s.logger, s.env.cfg.HidePanics, c.hooks.postWriteReply, PostWriteReplyPlugin.PostWriteReply, c); hr != nil {
-			s.env.throttled(&s.failures, s.logger, ERROR, "PostWriteReply of %q: %s", c.in.ServiceMethod(), hr)
+			s.env.throttled(&s.failures, aLot, s.logger, ERROR, "PostWriteReply of %q: %s", c.in.ServiceMethod(), hr)
 		}
 	}
 	c.logHandled(r)
@@ -426,14 +434,14 @@ func isPackError(err error) bool {
 func (s *session) handleReply(c *handlerCtx) (taken bool) {
 	cmd, ok := s.pending.Take(c.in.Seq())
 	if !ok {
-		s.env.throttled(&s.unasked, s.logger, DEBUG, "dropped a reply from %s: nobody waits for seq %d", c.link.ip, c.in.Seq())
+		s.env.throttled(&s.unasked, aLot, s.logger, DEBUG, "dropped a reply from %s: nobody waits for seq %d", c.link.ip, c.in.Seq())
 		return false
 	}
 	cmd.inCodec, cmd.inSize = c.in.BodyCodec(), c.in.Size()
 	if c.in.Meta().Len() > 0 {
 		c.in.Meta().CopyTo(&cmd.in)
 	}
-	c.in.SetServiceMethod(cmd.out.ServiceMethod())
+	c.in.SetServiceMethod(cmd.method)
 	c.cmd, c.rerr = cmd, c.in.Rerror()
 	c.hooks = s.env.hooks()
 	r := s.readReply(c, cmd)
