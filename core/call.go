@@ -55,8 +55,6 @@ var (
 	_ WriteCtx = (*callCmd)(nil)
 )
 
-var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
-
 func (s *session) Call(serviceMethod string, arg, result any, setting ...MessageSetting) CallCmd {
 	cmd := &callCmd{logger: s.logger, sess: s, result: result}
 	cmd.call(serviceMethod, arg, setting)
@@ -258,7 +256,7 @@ func (s *session) relaunch(l *link, cmd *callCmd, err error) {
 	l.kill(SideNetwork, err, "writing")
 	ctx := cmd.out.Context()
 	select {
-	case <-l.gone:
+	case <-l.gone.wait():
 		s.launch(cmd)
 	case <-ctx.Done():
 		cmd.settle(contextRerror(ctx))
@@ -390,7 +388,7 @@ func (cmd *callCmd) deliver() {
 	go func() {
 		select {
 		case cmd.cmds <- cmd:
-		case <-cmd.sess.done:
+		case <-cmd.sess.done.wait():
 			cmd.sess.Warnf("call %q: callCmdChan was full until the session's end; the result was dropped", cmd.out.ServiceMethod())
 		}
 	}()

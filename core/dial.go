@@ -144,10 +144,11 @@ func (s *session) prepareLink(ctx context.Context, l *link) (r *Rerror) {
 
 	s.mu.Lock()
 	s.prep = l
-	if s.reason != nil { // closed while it was redialling
-		l.kill(s.reason.Side, s.reason.Cause, s.reason.Act)
-	}
+	reason := s.reason
 	s.mu.Unlock()
+	if reason != nil { // closed while it was redialling
+		l.kill(reason.Side, reason.Cause, reason.Act)
+	}
 	if s.plan == nil {
 		l.sock.SetLimit(min(preparingLimit, s.env.cfg.MessageSizeLimit))
 	}
@@ -195,7 +196,7 @@ func (s *session) refuseLink(l *link, r *Rerror) {
 		}
 		s.link = l
 		s.leaving.Store(true)
-		close(s.closeNotify)
+		s.closeNotify.fire()
 	}
 	s.prep = nil
 	s.mu.Unlock()
@@ -209,10 +210,10 @@ func (s *session) refuseLink(l *link, r *Rerror) {
 	l.sock.Stop(net.ErrClosed)
 	l.sock.Join()
 	l.sock.Release()
-	close(l.over)
+	l.over.fire()
 	if first {
 		s.postDisconnect(l)
-		close(s.done)
+		s.done.fire()
 	}
 }
 

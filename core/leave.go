@@ -20,8 +20,8 @@ func (s *session) Close() error {
 		return nil // nothing is under way that could be waited for
 	}
 	select {
-	case <-s.quiet:
-	case <-s.done:
+	case <-s.quiet.wait():
+	case <-s.done.wait():
 	}
 	return s.cutError()
 }
@@ -37,7 +37,7 @@ func (s *session) Drain(ctx context.Context) error {
 		return nil // of a session in preparation a hook may be the caller, who cannot wait for itself
 	}
 	select {
-	case <-s.done:
+	case <-s.done.wait():
 		return s.cutError()
 	case <-ctx.Done():
 	}
@@ -45,7 +45,7 @@ func (s *session) Drain(ctx context.Context) error {
 	t := time.NewTimer(lingerTime) // only a hook that hangs can hold up the end now
 	defer t.Stop()
 	select {
-	case <-s.done:
+	case <-s.done.wait():
 	case <-t.C:
 	}
 	if err := s.cutError(); err != nil {
@@ -111,9 +111,10 @@ func (s *session) leave(reason *CloseReason, limit time.Duration) state {
 // startDraining is called under mu in state ready.
 func (s *session) startDraining(reason *CloseReason, limit time.Duration) {
 	s.state, s.reason = draining, reason
+	s.idle = make(chan struct{}, 1)
 	s.leaving.Store(true)
 	s.cur.Store(nil)
-	close(s.closeNotify)
+	s.closeNotify.fire()
 	ctx, stop := context.WithCancelCause(context.Background())
 	s.stopDrain = stop
 	if limit >= 0 {
@@ -182,18 +183,18 @@ const lingerTime = time.Second
 // drain waits for what is under way: pending calls, the batch, handlers; then it
 // closes the connection. It is the session's own goroutine, started once.
 func (s *session) drain(ctx context.Context, l *link) {
-	defer close(s.drained)
+	defer s.drained.fire()
 	defer s.endBound()
 	finished := s.until(ctx, func() bool { return s.pending.Len() == 0 })
 	if finished {
 		l.sock.Flush(socket.NoBlock)
 		l.sock.WaitFlushed(ctx)
-		close(s.quiet)
+		s.quiet.fire()
 		finished = s.until(ctx, func() bool { return s.running.Load() == 0 })
 		l.sock.Flush(socket.NoBlock)
 		l.sock.WaitFlushed(ctx)
 	} else {
-		defer close(s.quiet)
+		defer s.quiet.fire()
 	}
 	reason := s.CloseReason()
 	if !finished || ctx.Err() != nil {
@@ -207,7 +208,7 @@ func (s *session) drain(ctx context.Context, l *link) {
 		t := time.NewTimer(lingerTime)
 		defer t.Stop()
 		select {
-		case <-l.over:
+		case <-l.over.wait():
 		case <-ctx.Done():
 		case <-t.C:
 		}
@@ -252,7 +253,7 @@ func (s *session) run(l *link) {
 	defer s.env.sessions.Done()
 	for l != nil {
 		err := s.serve(l)
-		close(l.over)
+		l.over.fire()
 		if s.settleLink(l, readReason(l, err)) {
 			l = s.redial()
 		} else {
@@ -285,7 +286,7 @@ func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
 			if s.reason == nil {
 				s.reason = reason
 			}
-			close(s.closeNotify)
+			s.closeNotify.fire()
 			s.mu.Unlock()
 			s.env.hub.drop(s)
 		} else {
@@ -295,7 +296,7 @@ func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
 		l.conn.Close()
 		l.cancelHandlers(reason)
 		s.failPending(reason)
-		close(l.gone)
+		l.gone.fire()
 		s.logEnd(l, reason, lost)
 		l.sock.Join()
 		l.sock.Release()
@@ -303,13 +304,13 @@ func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
 	}
 	// Draining: replies cannot come any more, but those of handlers may go out.
 	fail(reason)
-	close(l.gone)
+	l.gone.fire()
 	if clean {
 		s.hurry(s.env.cfg.CloseTimeout) // a Drain without limit does not wait for ever
 	} else {
 		s.hurry(0)
 	}
-	<-s.drained
+	<-s.drained.wait()
 	lost := l.sock.Stop(reason)
 	l.cancelHandlers(reason)
 	l.sock.Join()
@@ -343,11 +344,7 @@ func (s *session) finish() {
 	s.state = closed
 	waiting := s.waiting
 	s.waiting, s.waitBytes = nil, 0
-	select {
-	case <-s.closeNotify:
-	default:
-		close(s.closeNotify)
-	}
+	s.closeNotify.fire()
 	l := s.link
 	s.mu.Unlock()
 	s.env.hub.drop(s)
@@ -357,7 +354,7 @@ func (s *session) finish() {
 	s.failPending(reason)
 	s.env.sweeper.Remove(s)
 	s.postDisconnect(l)
-	close(s.done)
+	s.done.fire()
 }
 
 // postDisconnect runs the hook of the plugins that had accepted, the last first.

@@ -25,8 +25,8 @@ type link struct {
 	trusted bool   // the peer may say X-Real-IP
 
 	killed atomic.Pointer[CloseReason] // set before this side closes conn on an error
-	over   chan struct{}               // closed when nothing is read any more
-	gone   chan struct{}               // closed when the calls of a link that was ready have been settled
+	over   event                       // nothing is read any more
+	gone   event                       // the calls of a link that was ready have been settled
 	passed []Plugin                    // whose PostDial, PostRedial or PostAccept has passed
 	redial bool                        // not the first of its session
 
@@ -39,7 +39,7 @@ func newLink(s *session, conn net.Conn, pf ProtoFunc, epoch uint32) *link {
 	e := s.env
 	e.cfg.Tuning.Apply(conn)
 	l := &link{
-		sess: s, epoch: epoch, conn: conn, pf: pf, over: make(chan struct{}), gone: make(chan struct{}),
+		sess: s, epoch: epoch, conn: conn, pf: pf,
 		local: conn.LocalAddr(), remote: conn.RemoteAddr(), redial: epoch > 1,
 	}
 	l.ip = addrText(l.remote)

@@ -31,11 +31,11 @@ type session struct {
 	expireAt               atomic.Int64 // end of the session's age, in the sweeper's time; 0: none
 
 	leaving     atomic.Bool   // draining or later: who becomes idle says so on idle
-	idle        chan struct{} // of capacity 1
-	closeNotify chan struct{}
-	quiet       chan struct{} // closed when draining has come to no pending calls and an empty batch
-	drained     chan struct{} // closed when draining is over
-	done        chan struct{} // closed at the very end
+	idle        chan struct{} // of capacity 1; made before leaving is set
+	closeNotify event
+	quiet       event // draining has come to no pending calls and an empty batch
+	drained     event // draining is over
+	done        event // at the very end
 
 	mu        sync.Mutex // guards what follows
 	state     state
@@ -64,19 +64,15 @@ var (
 	_ BaseSession = (*session)(nil)
 )
 
+var noID string // what the ids of sessions in preparation point to
+
 func newSession(e *env, plan *dialPlan) *session {
 	s := &session{
 		logger: e.log, env: e, plan: plan, shard: e.workers.Shard(),
-		idle:        make(chan struct{}, 1),
-		closeNotify: make(chan struct{}),
-		quiet:       make(chan struct{}),
-		drained:     make(chan struct{}),
-		done:        make(chan struct{}),
 	}
 	s.sessionAge.Store(int64(e.cfg.DefaultSessionAge))
 	s.contextAge.Store(int64(e.cfg.DefaultContextAge))
-	empty := ""
-	s.id.Store(&empty)
+	s.id.Store(&noID)
 	return s
 }
 
@@ -149,7 +145,7 @@ func (s *session) LocalAddr() net.Addr  { return s.currentLink().local }
 func (s *session) RemoteAddr() net.Addr { return s.currentLink().remote }
 func (s *session) Swap() *Swap          { return &s.swap }
 
-func (s *session) CloseNotify() <-chan struct{} { return s.closeNotify }
+func (s *session) CloseNotify() <-chan struct{} { return s.closeNotify.wait() }
 
 func (s *session) Health() bool {
 	if s.cur.Load() != nil {
