@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,7 +41,7 @@ var ErrNoMeta = errors.New("no such key")
 // The zero value is empty and ready. A Meta copies what it is given, and lends
 // what it returns: a []byte from it is valid until the next change, must not be
 // written, and may be handed back to its methods. A Meta must not be copied (see
-// [Meta.CopyTo]), nor used concurrently; once it no longer changes, all that only
+// [Meta.CopyTo]), hold 4 GiB, nor be used concurrently; once it no longer changes, all that only
 // reads may run concurrently, save QueryString and WriteTo.
 type Meta struct {
 	// All bytes in order, key0 value0 key1 value1 …, without a gap: one block to
@@ -51,8 +52,8 @@ type Meta struct {
 }
 
 // metaPair is where a key and its value end in the block. The key begins where
-// the pair before ends.
-type metaPair struct{ mid, end int }
+// the pair before ends. A peer may send pairs of two bytes each, so they are small.
+type metaPair struct{ mid, end uint32 }
 
 // metaKeep is how much memory Reset keeps, in bytes, for each of a Meta's blocks:
 // one large message must not cost its size for as long as the Meta lives.
@@ -230,7 +231,7 @@ func (m *Meta) Len() int { return len(m.pairs) }
 // Reset removes all pairs. It keeps the memory for the next ones, up to 64 KiB
 // each for bytes and pairs.
 func (m *Meta) Reset() {
-	const pairSize = 2 * strconv.IntSize / 8
+	const pairSize = 8
 	m.buf, m.pairs, m.out = m.buf[:0], m.pairs[:0], m.out[:0]
 	if cap(m.buf) > metaKeep {
 		m.buf = nil
@@ -280,7 +281,7 @@ func (m *Meta) WriteTo(w io.Writer) (int64, error) {
 func (m *Meta) EncodedLen() int {
 	n := max(len(m.pairs)-1, 0)
 	for i, p := range m.pairs {
-		if p.mid < p.end || p.end == m.start(i) {
+		if p.mid < p.end || int(p.end) == m.start(i) {
 			n++ // "="
 		}
 	}
@@ -300,7 +301,7 @@ func (m *Meta) AppendBytes(dst []byte) []byte {
 		start := m.start(i)
 		dst = metaEscape(dst, m.buf[start:p.mid])
 		// An empty pair is "=", or it would be lost.
-		if p.mid < p.end || p.end == start {
+		if p.mid < p.end || int(p.end) == start {
 			dst = append(dst, '=')
 			dst = metaEscape(dst, m.buf[p.mid:p.end])
 		}
@@ -313,11 +314,11 @@ func (m *Meta) start(i int) int {
 	if i == 0 {
 		return 0
 	}
-	return m.pairs[i-1].end
+	return int(m.pairs[i-1].end)
 }
 
-func (m *Meta) key(i int) []byte   { return m.lend(m.start(i), m.pairs[i].mid) }
-func (m *Meta) value(i int) []byte { return m.lend(m.pairs[i].mid, m.pairs[i].end) }
+func (m *Meta) key(i int) []byte   { return m.lend(m.start(i), int(m.pairs[i].mid)) }
+func (m *Meta) value(i int) []byte { return m.lend(int(m.pairs[i].mid), int(m.pairs[i].end)) }
 
 // lend returns a part of the block to which nobody can append in place.
 func (m *Meta) lend(from, to int) []byte {
@@ -329,7 +330,7 @@ func (m *Meta) lend(from, to int) []byte {
 
 // metaFind returns the index of the first pair of this key, or -1.
 func metaFind[K metaText](m *Meta, k K) int {
-	start := 0
+	start := uint32(0)
 	for i, p := range m.pairs {
 		if string(m.buf[start:p.mid]) == string(k) {
 			return i
@@ -360,7 +361,7 @@ func metaAdd[K, V metaText](m *Meta, k K, v V) {
 	m.buf = append(m.buf, k...)
 	mid := len(m.buf)
 	m.buf = append(m.buf, v...)
-	m.pairs = append(m.pairs, metaPair{mid, len(m.buf)})
+	m.pairs = append(m.pairs, metaPair{uint32(mid), uint32(len(m.buf))})
 }
 
 func metaSet[K, V metaText](m *Meta, k K, v V) {
@@ -369,29 +370,29 @@ func metaSet[K, V metaText](m *Meta, k K, v V) {
 		metaAdd(m, k, v)
 		return
 	}
-	p, size := m.pairs[i], len(m.buf)
-	longer := len(v) - (p.end - p.mid)
+	mid, end, size := int(m.pairs[i].mid), int(m.pairs[i].end), len(m.buf)
+	longer := len(v) - (end - mid)
 
 	// v may be a part of the block, which is about to move: first save it behind
 	// the place that the block will need.
 	saved := size + max(longer, 0)
 	m.buf = slices.Grow(m.buf, saved+len(v)-size)[:saved+len(v)]
 	copy(m.buf[saved:], v)
-	copy(m.buf[p.end+longer:], m.buf[p.end:size])
-	copy(m.buf[p.mid:], m.buf[saved:])
+	copy(m.buf[end+longer:], m.buf[end:size])
+	copy(m.buf[mid:], m.buf[saved:])
 	m.buf = m.buf[:size+longer]
 	for j := i; j < len(m.pairs); j++ {
-		m.pairs[j].end += longer
+		m.pairs[j].end += uint32(longer) // which may be below 0: it wraps
 		if j > i {
-			m.pairs[j].mid += longer
+			m.pairs[j].mid += uint32(longer)
 		}
 	}
 }
 
 func metaDel[K metaText](m *Meta, k K) {
 	// k may be a part of the block, so all comparing comes before all moving.
-	const doomed = -1
-	start, found := 0, false
+	const doomed = math.MaxUint32
+	start, found := uint32(0), false
 	for i, p := range m.pairs {
 		if string(m.buf[start:p.mid]) == string(k) {
 			m.pairs[i].mid, found = doomed, true
@@ -401,11 +402,11 @@ func metaDel[K metaText](m *Meta, k K) {
 	if !found {
 		return
 	}
-	pairs, size := m.pairs[:0], 0
+	pairs, size := m.pairs[:0], uint32(0)
 	start = 0
 	for _, p := range m.pairs {
 		if p.mid != doomed {
-			n := copy(m.buf[size:], m.buf[start:p.end])
+			n := uint32(copy(m.buf[size:], m.buf[start:p.end]))
 			pairs = append(pairs, metaPair{size + p.mid - start, size + n})
 			size += n
 		}
@@ -413,82 +414,3 @@ func metaDel[K metaText](m *Meta, k K) {
 	}
 	m.pairs, m.buf = pairs, m.buf[:size]
 }
-
-// metaParse writes no faster than it reads, so src may be a part of the block.
-func metaParse[S metaText](m *Meta, src S) {
-	m.Reset()
-	m.buf = slices.Grow(m.buf, len(src)) // decoded is never longer
-	for i := 0; i < len(src); i++ {
-		first, literal, mid := i, i, -1
-	pair:
-		for ; i < len(src); i++ {
-			switch src[i] {
-			case '&':
-				break pair
-			case '=':
-				if mid < 0 {
-					m.buf = append(m.buf, src[literal:i]...)
-					mid, literal = len(m.buf), i+1
-				}
-			case '+':
-				m.buf = append(m.buf, src[literal:i]...)
-				m.buf = append(m.buf, ' ')
-				literal = i + 1
-			case '%':
-				if i+2 >= len(src) || metaHex[src[i+1]] == 0 || metaHex[src[i+2]] == 0 {
-					continue
-				}
-				c := (metaHex[src[i+1]]-1)<<4 | (metaHex[src[i+2]] - 1)
-				m.buf = append(m.buf, src[literal:i]...)
-				m.buf = append(m.buf, c)
-				i += 2
-				literal = i + 1
-			}
-		}
-		if i == first {
-			continue
-		}
-		m.buf = append(m.buf, src[literal:i]...)
-		if mid < 0 {
-			mid = len(m.buf)
-		}
-		m.pairs = append(m.pairs, metaPair{mid, len(m.buf)})
-	}
-}
-
-// metaEscape appends src in its wire form.
-func metaEscape(dst, src []byte) []byte {
-	const hex = "0123456789ABCDEF"
-	literal := 0
-	for i, c := range src {
-		if metaCost[c] == 1 {
-			continue
-		}
-		dst = append(dst, src[literal:i]...)
-		dst = append(dst, '%', hex[c>>4], hex[c&15])
-		literal = i + 1
-	}
-	return append(dst, src[literal:]...)
-}
-
-// metaCost is the length of each byte's wire form: 1 or 3.
-var metaCost = func() (cost [256]byte) {
-	for c := range cost {
-		cost[c] = 3
-	}
-	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789*-._") {
-		cost[c] = 1
-	}
-	return cost
-}()
-
-// metaHex is one more than the value of each hexadecimal digit, 0 for all else.
-var metaHex = func() (digits [256]byte) {
-	for i, c := range []byte("0123456789abcdef") {
-		digits[c] = byte(i) + 1
-	}
-	for i, c := range []byte("ABCDEF") {
-		digits[c] = byte(i) + 11
-	}
-	return digits
-}()
