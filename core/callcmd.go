@@ -1,0 +1,87 @@
+package tp
+
+import (
+	"context"
+	"time"
+)
+
+// What the user sees of a call: CallCmd, and the WriteCtx of its hooks.
+
+func (cmd *callCmd) wait() {
+	if !cmd.finished.Load() {
+		<-cmd.Done()
+	}
+}
+
+func (cmd *callCmd) TracePeer() (Peer, bool) {
+	if cmd.sess == nil {
+		return nil, false
+	}
+	return cmd.sess.env.peer, true
+}
+
+func (cmd *callCmd) TraceSession() (Session, bool) {
+	if cmd.sess == nil {
+		return nil, false
+	}
+	return cmd.sess, true
+}
+
+func (cmd *callCmd) Context() context.Context { return cmd.out.Context() }
+func (cmd *callCmd) Output() Message          { return &cmd.out }
+
+func (cmd *callCmd) Rerror() *Rerror {
+	if !cmd.finished.Load() {
+		return nil
+	}
+	return cmd.rerr
+}
+
+func (cmd *callCmd) Done() <-chan struct{} {
+	if cmd.finished.Load() {
+		return closedChan
+	}
+	cmd.mu.Lock()
+	defer cmd.mu.Unlock()
+	if cmd.finished.Load() {
+		return closedChan
+	}
+	if cmd.done == nil {
+		cmd.done = make(chan struct{})
+	}
+	return cmd.done
+}
+
+func (cmd *callCmd) Reply() (any, *Rerror)   { cmd.wait(); return cmd.result, cmd.rerr }
+func (cmd *callCmd) InputBodyCodec() byte    { cmd.wait(); return cmd.inCodec }
+func (cmd *callCmd) InputMeta() *Meta        { cmd.wait(); return &cmd.in }
+func (cmd *callCmd) CostTime() time.Duration { cmd.wait(); return cmd.cost }
+
+// What follows makes it the WriteCtx of its hooks.
+
+func (cmd *callCmd) Peer() Peer          { return cmd.sess.env.peer }
+func (cmd *callCmd) Session() CtxSession { return cmd.sess }
+func (cmd *callCmd) IP() string          { return addrText(cmd.sess.RemoteAddr()) }
+func (cmd *callCmd) RealIP() string      { return cmd.IP() }
+
+// Swap is asked for by hooks on the caller's and on the reader's goroutine.
+func (cmd *callCmd) Swap() *Swap {
+	cmd.mu.Lock()
+	defer cmd.mu.Unlock()
+	if cmd.swap == nil {
+		cmd.swap = new(Swap)
+		cmd.sess.swap.CopyTo(cmd.swap)
+	}
+	return cmd.swap
+}
+
+// NewFakeCallCmd returns a finished call that was never sent; its Trace methods
+// return false.
+func NewFakeCallCmd(serviceMethod string, arg, result any, rerr *Rerror) CallCmd {
+	cmd := &callCmd{logger: std, result: result, rerr: rerr, async: true}
+	cmd.out.SetMtype(TypeCall)
+	cmd.out.SetServiceMethod(serviceMethod)
+	cmd.out.SetBody(arg)
+	cmd.finished.Store(true)
+	return cmd
+}
