@@ -64,7 +64,7 @@ type (
 		Wait   time.Duration `form:"wait"`
 		Ship   *struct{ City, Zip string }
 		Secret chan int `form:"-"`
-		local  chan int
+		_      chan int
 	}
 )
 
