@@ -51,7 +51,12 @@ func recognise(prefix []byte) (match bool, need int) {
 	}
 	payload := prefix[header+n:]
 	if n > 0 {
-		plain, need, err := socket.FirstPayload(prefix, header, header+n, 4+int(size))
+		// A raw frame ends four bytes earlier: asking for more at once would wait
+		// for what never comes.
+		plain, need, err := socket.FirstPayload(prefix, header, header+n, int(size))
+		if need == 0 && err != nil {
+			plain, need, err = socket.FirstPayload(prefix, header, header+n, 4+int(size))
+		}
 		switch {
 		case need > 0:
 			return false, need

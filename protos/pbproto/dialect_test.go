@@ -291,6 +291,10 @@ func TestHint(t *testing.T) {
 }
 
 func TestRecognise(t *testing.T) {
+	rawPayload, err := md5Filter{}.OnPack([]byte("\x011\x01\x00"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		name   string
 		prefix string
@@ -303,7 +307,10 @@ func TestRecognise(t *testing.T) {
 		{"seq", "\x00\x00\x00\x2d\x00\x08", true, 0},
 		{"type", "\x00\x00\x00\x2d\x00\x10", true, 0},
 		{"a filter", "\x00\x00\x00\x2d\x01m", false, 7},
-		{"a filter, not whole", "\x00\x00\x00\x2d\x01m\x08", false, 0x31},
+		{"a filter, not whole", "\x00\x00\x00\x2d\x01m\x08", false, 0x2d},
+		{"a filter, not quite whole", "\x00\x00\x00\x14\x01m\x0823456789012", false, 0x14},
+		{"a filter, too short for its sum", "\x00\x00\x00\x14\x01m\x082345678901234", false, 0x18},
+		{"raw with a filter", "\x00\x00\x00\x1a\x01m" + string(rawPayload), false, 0},
 		{"a filter that fails", "\x00\x00\x00\x04\x01m\x08\x00", false, 0},
 		{"a filter nobody has", "\x00\x00\x00\x2d\x01?\x08", true, 0},
 		{"too large to look into", "\x00\x20\x00\x00\x01m\x08", true, 0},
