@@ -39,7 +39,7 @@ func (p *peer) DialContext(ctx context.Context, addr string, protoFunc ...ProtoF
 	s := newSession(p.env, &dialPlan{addr, pf})
 	l, r := p.dialOnce(ctx, s, 1)
 	if r == nil {
-		r = s.prepareLink(ctx, l)
+		r = s.prepareLink(ctx, l, p.cfg.HandshakeTimeout)
 	}
 	if r == nil {
 		r = s.begin(l)
@@ -136,8 +136,8 @@ func (p *peer) clientTLS(ctx context.Context, conn net.Conn, cfg *tls.Config, ad
 
 // prepareLink runs the hooks of a fresh connection. If one refuses it, or the
 // time is over, the connection is closed.
-func (s *session) prepareLink(ctx context.Context, l *link) (r *Rerror) {
-	timer := time.AfterFunc(s.env.cfg.HandshakeTimeout, func() { l.kill(SideLocal, errHandshakeTimeout, "preparing") })
+func (s *session) prepareLink(ctx context.Context, l *link, limit time.Duration) (r *Rerror) {
+	timer := time.AfterFunc(limit, func() { l.kill(SideLocal, errHandshakeTimeout, "preparing") })
 	defer timer.Stop()
 	stop := context.AfterFunc(ctx, func() { l.kill(SideLocal, context.Cause(ctx), "preparing") })
 	defer stop()
@@ -301,7 +301,7 @@ func (s *session) redial() *link {
 		s.Debugf("trying to redial... (network:%s, addr:%s, id:%s)", s.env.cfg.Network, s.plan.addr, s.idText())
 		l, r := p.dialOnce(ctx, s, old.epoch+1)
 		if r == nil {
-			r = s.prepareLink(ctx, l)
+			r = s.prepareLink(ctx, l, p.cfg.HandshakeTimeout)
 		}
 		if r == nil {
 			if s.rejoin(l) {

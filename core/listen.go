@@ -125,6 +125,7 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 
 // welcome makes a session of an accepted connection.
 func (p *peer) welcome(conn net.Conn, pf ProtoFunc) {
+	begun := time.Now()
 	if cfg := p.TLSConfig(); cfg != nil && !p.env.network.OwnTLS {
 		c := tls.Server(conn, cfg)
 		ctx, cancel := context.WithTimeoutCause(p.ctx, p.cfg.HandshakeTimeout, errHandshakeTimeout)
@@ -141,15 +142,15 @@ func (p *peer) welcome(conn net.Conn, pf ProtoFunc) {
 		}
 		conn = c
 	}
-	p.serveConn(conn, pf)
+	p.serveConn(conn, pf, p.cfg.HandshakeTimeout-time.Since(begun))
 }
 
 // serveConn runs PostAccept and starts the session; nil if that refused it. The
-// session was admitted by the caller.
-func (p *peer) serveConn(conn net.Conn, pf ProtoFunc) *session {
+// session was admitted by the caller. limit bounds the hooks.
+func (p *peer) serveConn(conn net.Conn, pf ProtoFunc, limit time.Duration) *session {
 	s := newSession(p.env, nil)
 	l := newLink(s, conn, pf, 1)
-	r := s.prepareLink(p.ctx, l)
+	r := s.prepareLink(p.ctx, l, limit)
 	if r == nil {
 		r = s.begin(l)
 	}
@@ -177,7 +178,7 @@ func (p *peer) ServeConn(conn net.Conn, protoFunc ...ProtoFunc) Session {
 		conn.Close()
 		return nil
 	}
-	if s := p.serveConn(conn, pf); s != nil {
+	if s := p.serveConn(conn, pf, p.cfg.HandshakeTimeout); s != nil {
 		return s
 	}
 	return nil // never a nil *session in an interface

@@ -2,9 +2,12 @@ package tp
 
 import (
 	"context"
+	"crypto/tls"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/teleport-go/teleport/core/internal/poison"
 )
 
 // headHook asks for the context before anything is known of the message.
@@ -112,5 +115,52 @@ func TestReviewPostWriteCallLooksAtWhatWasSent(t *testing.T) {
 		}})
 		c, _ := w.pair()
 		wantReply(t, c.Call("/echo?a=1", "x", new(string)), "x")
+	})
+}
+
+// TLS and PostAccept share one HandshakeTimeout.
+func TestReviewHandshakeTimeoutCoversAll(t *testing.T) {
+	config := GenerateTLSConfigForServer() // not in the bubble, whose time is another
+	inWorld(t, func(cfg *PeerConfig) { cfg.HandshakeTimeout = 10 * time.Second }, func(t *testing.T, w *world) {
+		p := w.peer(func(cfg *PeerConfig) { cfg.HandshakeTimeout = 10 * time.Second }, &PluginImpl{PluginName: "patient",
+			OnPostAccept: func(s PreSession) *Rerror {
+				_, r := s.Receive(nil)
+				w.log.add("%s", r)
+				return r
+			}})
+		if err := p.SetTLSConfig(config); err != nil {
+			t.Fatal(err)
+		}
+		conn, err := w.net.Dial(t.Context(), w.listen(p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		pass(6 * time.Second)
+		if err := tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		pass(3 * time.Second)
+		if n := w.log.len(); n != 0 {
+			t.Errorf("over after 9 s; want 10 s")
+		}
+		pass(2 * time.Second)
+		if n := w.log.len(); n != 1 {
+			t.Errorf("not over after 11 s; want 10 s for all")
+		}
+	})
+}
+
+// What is the handler's for ever is not scribbled over either.
+func TestReviewKeptBodySurvivesPoison(t *testing.T) {
+	defer poison.Switch()()
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		var kept []byte
+		w.server.SetUnknownPush(func(c UnknownPushCtx) *Rerror { kept = c.InputBodyBytes(); return nil })
+		_, end := w.serveRaw(w.server)
+		end.send(TypePush, 1, "/nowhere", "keep me")
+		if string(kept) != "keep me" {
+			t.Errorf("the kept body is %q; want what was sent", kept)
+		}
 	})
 }

@@ -259,7 +259,7 @@ func TestRow04_CloseBetweenHooksAndReady(t *testing.T) {
 		a, b := memnet.Pipe()
 		s := newSession(w.server.env, nil)
 		l := newLink(s, a, testwire.New, 1)
-		if r := s.prepareLink(t.Context(), l); r != nil {
+		if r := s.prepareLink(t.Context(), l, time.Minute); r != nil {
 			t.Fatal(r)
 		}
 		s.Close()
