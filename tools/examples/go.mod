@@ -7,14 +7,19 @@ require (
 	github.com/teleport-go/teleport/codecs/thriftcodec v0.1.0
 	github.com/teleport-go/teleport/core v0.1.0
 	github.com/teleport-go/teleport/mixers/standard v0.1.0
+	github.com/teleport-go/teleport/protos/httproto v0.1.0
+	github.com/teleport-go/teleport/protos/jsonproto v0.1.0
+	github.com/teleport-go/teleport/protos/pbproto v0.1.0
+	github.com/teleport-go/teleport/protos/rawproto v0.1.0
 	github.com/teleport-go/teleport/protos/thriftproto v0.1.0
 	go.yaml.in/yaml/v3 v3.0.6
 )
 
 require (
+	github.com/teleport-go/teleport/codecs/formcodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/jsoncodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/plaincodec v0.1.0 // indirect
-	github.com/teleport-go/teleport/protos/rawproto v0.1.0 // indirect
+	github.com/teleport-go/teleport/codecs/xmlcodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/xfers/gzip v0.1.0 // indirect
 	github.com/teleport-go/teleport/xfers/md5 v0.1.0 // indirect
 )

@@ -13,8 +13,10 @@ require (
 require (
 	github.com/mitchellh/colorstring v0.0.0-20190213212951-d06e56a500db // indirect
 	github.com/rivo/uniseg v0.4.7 // indirect
+	github.com/teleport-go/teleport/codecs/formcodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/jsoncodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/plaincodec v0.1.0 // indirect
+	github.com/teleport-go/teleport/codecs/xmlcodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/protos/rawproto v0.1.0 // indirect
 	github.com/teleport-go/teleport/xfers/gzip v0.1.0 // indirect
 	github.com/teleport-go/teleport/xfers/md5 v0.1.0 // indirect
