@@ -1,0 +1,237 @@
+package secure
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// A sealed body:
+//
+//	1 byte    version, 1
+//	4 bytes   number of the key, big-endian
+//	12 bytes  random nonce of AES-GCM
+//	          sealed: 8 bytes counter, big-endian; 1 byte body codec; body
+//	16 bytes  tag
+//
+// The tag also covers version, number of the key, type, direction, sequence number,
+// the connection's nonce, and the service method of CALL and PUSH as it was sent.
+const (
+	version   = 1
+	headSize  = 1 + 4
+	innerSize = 8 + 1
+	minSealed = headSize + 12 + innerSize + 16
+	nonceSize = 16
+	extraSize = headSize + 1 + 1 + 4 + nonceSize // before the method
+)
+
+// Why a message was not sealed, or not opened; ask with errors.Is.
+var (
+	ErrKey       = errors.New("the key is not known here")
+	ErrAltered   = errors.New("wrong key, or the message was altered")
+	ErrTruncated = errors.New("sealed body is cut short")
+	ErrVersion   = errors.New("sealed body of a version that is not known here")
+	ErrReplayed  = errors.New("message was received before, or is too old")
+	ErrPlain     = errors.New("message is plain, and plain ones are refused")
+	ErrRotate    = errors.New("the key has sealed 4294967296 messages: rotate")
+)
+
+const (
+	fromDialler  byte = 1
+	fromAcceptor byte = 2
+)
+
+// hop is one connection: what it seals with, and what it has received.
+type hop struct {
+	keys     *Keys
+	nonce    [nonceSize]byte
+	out, in  byte // directions
+	sent     atomic.Uint64
+	received window // of the goroutine that reads
+}
+
+// seal appends the sealed form of an encoded body to dst.
+func (h *hop) seal(dst []byte, m tp.Message, body []byte) ([]byte, error) {
+	key, err := h.keys.sealer()
+	if err != nil {
+		return dst, err
+	}
+	start := len(dst)
+	dst = append(dst, version)
+	dst = binary.BigEndian.AppendUint32(dst, key.id)
+	inner := make([]byte, 0, innerSize+len(body))
+	inner = binary.BigEndian.AppendUint64(inner, h.sent.Add(1))
+	inner = append(inner, m.BodyCodec())
+	inner = append(inner, body...)
+	extra := h.extra(dst[start:], h.out, m)
+	return key.aead.Seal(dst, nil, inner, extra), nil
+}
+
+// open returns body and codec of a sealed body, in memory of its own. Only the
+// goroutine that reads calls it.
+func (h *hop) open(m tp.Message, sealed []byte) (body []byte, codec byte, err error) {
+	if len(sealed) < minSealed {
+		return nil, 0, fmt.Errorf("secure: body of %d bytes: %w", len(sealed), ErrTruncated)
+	}
+	if sealed[0] != version {
+		return nil, 0, fmt.Errorf("secure: version %d: %w", sealed[0], ErrVersion)
+	}
+	key, err := h.keys.opener(binary.BigEndian.Uint32(sealed[1:]))
+	if err != nil {
+		return nil, 0, err
+	}
+	inner, err := key.aead.Open(nil, nil, sealed[headSize:], h.extra(sealed[:headSize], h.in, m))
+	if err != nil {
+		return nil, 0, fmt.Errorf("secure: key %d: %w", key.id, ErrAltered)
+	}
+	if counter := binary.BigEndian.Uint64(inner); !h.received.take(counter) {
+		return nil, 0, fmt.Errorf("secure: counter %d: %w", counter, ErrReplayed)
+	}
+	return inner[innerSize:], inner[8], nil
+}
+
+// extra is what the tag covers besides the body. A reply belongs to its call by
+// the sequence number.
+func (h *hop) extra(head []byte, direction byte, m tp.Message) []byte {
+	method := ""
+	if m.Mtype() != tp.TypeReply {
+		method = m.ServiceMethod()
+	}
+	b := make([]byte, 0, extraSize+len(method))
+	b = append(b, head...)
+	b = append(b, m.Mtype(), direction)
+	b = binary.BigEndian.AppendUint32(b, uint32(m.Seq()))
+	b = append(b, h.nonce[:]...)
+	return append(b, method...)
+}
+
+// windowSize is how far behind the highest counter a message may come: messages
+// that are packed side by side leave in another order.
+const windowSize = 1024
+
+// window knows which counters were there: the highest, and the 1024 up to it.
+type window struct {
+	highest uint64
+	seen    [windowSize / 64]uint64 // bit counter%1024
+}
+
+// take reports whether the counter comes for the first time, and remembers it.
+func (w *window) take(n uint64) bool {
+	if n == 0 || w.highest >= windowSize && n <= w.highest-windowSize {
+		return false
+	}
+	if n > w.highest {
+		for i := range min(n-w.highest, windowSize) { // forget what falls out
+			w.clear(n - i)
+		}
+		w.highest = n
+	}
+	at, bit := n%windowSize/64, uint64(1)<<(n%64)
+	if w.seen[at]&bit != 0 {
+		return false
+	}
+	w.seen[at] |= bit
+	return true
+}
+
+func (w *window) clear(n uint64) { w.seen[n%windowSize/64] &^= 1 << (n % 64) }
+
+// proto is the protocol of a connection, with bodies sealed.
+type proto struct {
+	inner socket.Proto
+	hop   *hop
+	conf  *config
+}
+
+var (
+	_ socket.Proto  = (*proto)(nil)
+	_ socket.Ender  = (*proto)(nil)
+	_ socket.Hinter = (*proto)(nil)
+)
+
+func (p *proto) Version() (byte, string) { return p.inner.Version() }
+
+func (p *proto) Ended() bool {
+	e, ok := p.inner.(socket.Ender)
+	return ok && e.Ended()
+}
+
+func (p *proto) Hint() string {
+	if h, ok := p.inner.(socket.Hinter); ok {
+		return h.Hint()
+	}
+	return ""
+}
+
+// sealable reports whether messages of the type are sealed at all: others are
+// exchanged before the session is ready.
+func sealable(mtype byte) bool {
+	return mtype == tp.TypeCall || mtype == tp.TypeReply || mtype == tp.TypePush
+}
+
+func (p *proto) Pack(m socket.Message) error {
+	if !sealable(m.Mtype()) || m.Rerror().HasError() {
+		m.Meta().Del(MetaSecure)
+		return p.inner.Pack(m)
+	}
+	if !p.conf.enforce && !wantsSeal(m.Meta()) {
+		m.Meta().Del(MetaSecure)
+		return p.inner.Pack(m)
+	}
+	body, err := m.MarshalBody()
+	if err != nil {
+		return err
+	}
+	sealed, err := p.hop.seal(nil, m, body)
+	if err != nil {
+		return err
+	}
+	setSecure(m.Meta())
+	plain := m.Body()
+	m.SetBody(sealed)
+	defer m.SetBody(plain) // it may be packed again, for another connection
+	return p.inner.Pack(m)
+}
+
+func (p *proto) Unpack(m socket.Message) error {
+	if err := p.inner.Unpack(m); err != nil {
+		return err
+	}
+	if !sealable(m.Mtype()) || m.Rerror().HasError() {
+		return nil
+	}
+	var err error
+	if wantsSeal(m.Meta()) {
+		err = p.unseal(m)
+	} else if p.conf.enforce {
+		err = fmt.Errorf("secure: %w", ErrPlain)
+	}
+	if err == nil {
+		return nil
+	}
+	r := p.conf.refusal(err)
+	if m.Mtype() == tp.TypeReply {
+		m.SetRerror(r)
+		return nil
+	}
+	return &socket.Refusal{Rerror: r, Err: err}
+}
+
+func (p *proto) unseal(m socket.Message) error {
+	body, codec, err := p.hop.open(m, m.RawBody())
+	if err != nil {
+		return err
+	}
+	m.SetBodyCodec(codec)
+	if err := m.UnmarshalBody(body); err != nil {
+		return fmt.Errorf("secure: %w", err)
+	}
+	if e, ok := m.(*socket.Envelope); ok {
+		e.OwnBody()
+	}
+	return nil
+}
