@@ -1,0 +1,30 @@
+package heartbeat_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/tptest"
+	"github.com/teleport-go/teleport/plugins/heartbeat"
+)
+
+func Example() {
+	t := new(testing.T) // programs use tp.NewPeer, Listen and Dial
+	network := tptest.NewNetwork()
+	cfg := tp.PeerConfig{Network: network.Register(t)}
+
+	srv := tptest.NewPeer(t, cfg, heartbeat.NewPong())
+	defer srv.Close()
+	cli := tptest.NewPeer(t, cfg, heartbeat.NewPingEvery(20*time.Millisecond, true)) // programs: heartbeat.NewPing(30, true)
+	defer cli.Close()
+	sess := tptest.Dial(t, cli, tptest.Listen(t, srv))
+
+	conn := network.Find(sess.LocalAddr().String())
+	conn.Freeze() // the cable is pulled
+	defer conn.Thaw()
+	<-sess.CloseNotify()
+	fmt.Println(sess.CloseReason().Side, heartbeat.CauseOf(sess) != nil)
+	// Output: network true
+}

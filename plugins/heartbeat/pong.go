@@ -1,0 +1,134 @@
+package heartbeat
+
+import (
+	"time"
+
+	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/codec"
+)
+
+// Pong is the plugin of the side that answers beats.
+type Pong interface {
+	tp.Plugin
+	pong()
+}
+
+// NewPong returns a Pong, which may be given to any number of peers. Sessions
+// whose peer has told no rate are left alone.
+func NewPong() Pong {
+	p := &pong{}
+	p.agenda = agenda{begin: time.Now(), visit: p.visit, grain: func() int64 { return 0 }}
+	return p
+}
+
+type pong struct{ agenda }
+
+var (
+	_ tp.PostNewPeerPlugin         = (*pong)(nil)
+	_ tp.PostDialPlugin            = (*pong)(nil)
+	_ tp.PostAcceptPlugin          = (*pong)(nil)
+	_ tp.PostDisconnectPlugin      = (*pong)(nil)
+	_ tp.PostWritePushPlugin       = (*pong)(nil)
+	_ tp.PostReadCallHeaderPlugin  = (*pong)(nil)
+	_ tp.PostReadPushHeaderPlugin  = (*pong)(nil)
+	_ tp.PostReadReplyHeaderPlugin = (*pong)(nil)
+)
+
+func (p *pong) pong() {}
+
+// Name returns "heart-pong".
+func (p *pong) Name() string { return "heart-pong" }
+
+// PostNewPeer registers the routes of beats: HeartbeatServiceMethod, and what the
+// peer's mapper makes of the word, which is what old peers with that mapper ask for.
+func (p *pong) PostNewPeer(peer tp.EarlyPeer) error {
+	const word = "heartbeat"
+	if tp.HandleCall(peer, word, p.call) != HeartbeatServiceMethod {
+		tp.HandleCall(peer, HeartbeatServiceMethod, p.call)
+	}
+	if tp.HandlePush(peer, word, p.push) != HeartbeatServiceMethod {
+		tp.HandlePush(peer, HeartbeatServiceMethod, p.push)
+	}
+	return nil
+}
+
+func (p *pong) PostDial(sess tp.PreSession) *tp.Rerror {
+	p.watch(sess)
+	return nil
+}
+
+func (p *pong) PostAccept(sess tp.PreSession) *tp.Rerror { return p.PostDial(sess) }
+
+func (p *pong) PostDisconnect(sess tp.BaseSession) *tp.Rerror {
+	if w := p.of(sess.Swap()); w != nil {
+		p.remove(w)
+	}
+	return nil
+}
+
+// PostWritePush counts as life, unless it was a beat of a Ping beside: peers of the
+// older ages do not beat while they are pushed to, and have nothing to answer.
+func (p *pong) PostWritePush(ctx tp.WriteCtx) *tp.Rerror {
+	if ctx.Output().ServiceMethod() == HeartbeatServiceMethod {
+		return nil
+	}
+	return p.heardFrom(ctx.Session())
+}
+
+func (p *pong) PostReadCallHeader(ctx tp.ReadCtx) *tp.Rerror  { return p.heardFrom(ctx.Session()) }
+func (p *pong) PostReadPushHeader(ctx tp.ReadCtx) *tp.Rerror  { return p.heardFrom(ctx.Session()) }
+func (p *pong) PostReadReplyHeader(ctx tp.ReadCtx) *tp.Rerror { return p.heardFrom(ctx.Session()) }
+
+// call answers a beat. Old peers expect what JSON makes of nothing.
+func (p *pong) call(ctx tp.CallCtx, _ *[]byte) ([]byte, error) {
+	if r := p.beat(ctx); r != nil {
+		return nil, r.Err()
+	}
+	if ctx.ReplyBodyCodec() == codec.JSON {
+		return []byte("null"), nil
+	}
+	return nil, nil
+}
+
+func (p *pong) push(ctx tp.PushCtx, _ *[]byte) error {
+	if r := p.beat(ctx); r != nil {
+		return r.Err()
+	}
+	return nil
+}
+
+// beat notes the rate; that the peer lives is noted already. Without a rate it
+// stays as it was.
+func (p *pong) beat(ctx tp.InputCtx) *tp.Rerror {
+	text := ctx.PeekMeta(MetaRate)
+	if text == nil {
+		text = ctx.PeekMeta("Hb_") // as HTTP spells it
+	}
+	if len(text) == 0 {
+		return nil
+	}
+	rate, ok := parseRate(text)
+	if !ok {
+		return tp.NewRerror(tp.CodeBadMessage, "invalid heartbeat rate", string(text))
+	}
+	w := p.of(ctx.Session().Swap())
+	if w != nil && w.rate.Swap(int64(rate)) != int64(rate) {
+		p.put(w, w.heard.Load()+2*int64(rate))
+	}
+	return nil
+}
+
+func (p *pong) visit(w *watched, now int64) (next int64) {
+	rate := w.rate.Load()
+	if rate == 0 {
+		return 0
+	}
+	heard := w.heard.Load()
+	if end := heard + 2*rate; now < end {
+		return end
+	}
+	if sess, ok := w.session(); ok {
+		w.giveUp(sess, time.Duration(now-heard), time.Duration(rate))
+	}
+	return now + rate
+}

@@ -1,0 +1,58 @@
+package heartbeat_test
+
+import (
+	"testing"
+	"time"
+
+	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/plugins/heartbeat"
+)
+
+// slow is a plugin whose hook takes its time on a redialled connection.
+type slow struct{ time.Duration }
+
+func (slow) Name() string                          { return "slow" }
+func (slow) PostDial(tp.PreSession) *tp.Rerror     { return nil }
+func (s slow) PostRedial(tp.PreSession) *tp.Rerror { <-time.After(s.Duration); return nil }
+
+// A handshake of several rates is not taken for silence, and what comes after it
+// is watched as before.
+func TestSlowRedial(t *testing.T) {
+	for _, useCall := range []bool{true, false} {
+		bubble(t, map[bool]string{true: "call", false: "push"}[useCall], func(t *testing.T) {
+			ear := newEar()
+			e := newEnds(t, plugins(heartbeat.NewPong(), ear), plugins(heartbeat.NewPing(1, useCall), slow{9 * time.Second}),
+				func(c *tp.PeerConfig) { c.RedialTimes = 1 })
+			e.conn().Cut()
+			after(20 * time.Second)
+			if e.cliSess.CloseReason() != nil {
+				t.Fatalf("the session has ended: %v", e.cliSess.CloseReason())
+			}
+			before, _ := ear.heard()
+			after(10 * time.Second)
+			if beats, _ := ear.heard(); len(beats) < len(before)+9 {
+				t.Errorf("%d beats in 10 rates", len(beats)-len(before))
+			}
+			if lines := e.log.Errors(); len(lines) > 0 {
+				t.Errorf("logged: %q", lines)
+			}
+		})
+	}
+}
+
+// A rate is told anew on each connection: without it nothing is expected.
+func TestRateOfConnection(t *testing.T) {
+	bubble(t, "forgotten", func(t *testing.T) {
+		e := newEnds(t, nil, plugins(heartbeat.NewPong()), func(c *tp.PeerConfig) { c.RedialTimes = 1 })
+		if r := e.srvSess.Call("/heartbeat", nil, nil, tp.WithSetMeta("hb_", "2")).Rerror(); r != nil {
+			t.Fatal(r)
+		}
+		e.conn().Cut()
+		after(time.Second)
+		conn := e.conn()
+		after(time.Minute)
+		if e.cliSess.CloseReason() != nil || e.conn() != conn {
+			t.Errorf("the connection was given up: %v", e.cliSess.CloseReason())
+		}
+	})
+}
