@@ -89,7 +89,9 @@ func TestRow18_HooksOnTheNewConnection(t *testing.T) {
 				go func() { wantReply(t, (<-ch).v, "waits"); w.log.add("waited") }()
 				time.Sleep(time.Second)
 				w.log.add("hook done")
-				return ps.RawPush("/note", "from the hook")
+				r := ps.RawPush("/note", "from the hook")
+				synctest.Wait() // until the note is handled: handlers run side by side
+				return r
 			}
 			return nil
 		}}})
