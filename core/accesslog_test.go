@@ -57,6 +57,16 @@ func TestAccessLog(t *testing.T) {
 		e.sess.Push("/no", "hi")
 		wantLine(t, e.srvLines, "PUSH<-", `INFO PUSH<- .*method=/no recv=\[size=\d+ error=\{"code":404.*\}\]`)
 	})
+	t.Run("late", func(t *testing.T) {
+		over := make(chan struct{})
+		e := &ends{both: func(cfg *tp.PeerConfig) { cfg.DefaultContextAge = time.Millisecond }, routes: func(p tp.Peer) {
+			tp.HandleCall(p, "/late", func(ctx tp.CallCtx, _ *string) (string, error) { <-over; return "", nil })
+		}}
+		e.dial(t)
+		wantRerror(t, "the call", e.call(t, "/late", "", nil), 408)
+		close(over)
+		wantLine(t, e.srvLines, "CALL<-", `INFO CALL<- .*method=/late recv=\[size=\d+\] send=\[size=0 error=\{"code":408.*\}\]`)
+	})
 	t.Run("calls that were not sent", func(t *testing.T) {
 		e := logEnds(t, nil)
 		e.sess.Call("/x", stubborn{}, nil)

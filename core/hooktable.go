@@ -3,6 +3,8 @@ package tp
 import (
 	"fmt"
 	"runtime/debug"
+	"sync"
+	"time"
 )
 
 // hookTable is the plugins of one container, compiled into a list a moment. It
@@ -122,9 +124,18 @@ func runHook[P Plugin, C any](log logger, hidePanics bool, p P, moment func(P, C
 	return moment(p, ctx)
 }
 
+// hookPanics holds a *throttle for each name of a plugin that has panicked.
+var hookPanics sync.Map
+
 // panicRerror logs a recovered panic with its stack and makes the 500 of it.
 func panicRerror(log logger, where string, v any, hide bool) *Rerror {
-	log.Errorf("panic in %s: %v\n%s", where, v, debug.Stack())
+	t, ok := hookPanics.Load(where)
+	if !ok {
+		t, _ = hookPanics.LoadOrStore(where, new(throttle))
+	}
+	if more, ok := t.(*throttle).pass(time.Now().UnixNano(), aLot); ok {
+		log.Errorf("panic in %s: %v; and %d more since the last such line\n%s", where, v, more, debug.Stack())
+	}
 	reason := fmt.Sprint(v)
 	if hide {
 		reason = ""

@@ -362,6 +362,7 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	s, l := c.sess, c.link
 	if !c.answer.CompareAndSwap(answerOpen, answerHandler) {
 		s.Debugf("dropped the late reply to %q: it was answered %d", c.in.ServiceMethod(), CodeHandleTimeout)
+		c.logHandled(NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the handler's context age is over"))
 		return
 	}
 	if r != nil {

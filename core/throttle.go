@@ -9,7 +9,7 @@ import (
 // session must not flood the log as well. Safe for concurrent use; where two meet,
 // a line more or less may pass.
 type throttle struct {
-	second atomic.Int64 // when the present second began, in the sweeper's time; 0: never
+	second atomic.Int64 // when the present second began, in nanoseconds of any clock; 0: never
 	lines  atomic.Int64 // asked for in it
 	more   atomic.Int64 // held back since the last one that passed
 }
@@ -20,7 +20,7 @@ const aLot = 10
 // pass reports whether a line may be written now, at most limit of them a second,
 // and how many were held back since the last one.
 func (t *throttle) pass(now, limit int64) (more int64, ok bool) {
-	if at := t.second.Load(); (at == 0 || now-at >= int64(time.Second)) && t.second.CompareAndSwap(at, now) {
+	if at := t.second.Load(); (at == 0 || now < at || now-at >= int64(time.Second)) && t.second.CompareAndSwap(at, now) {
 		t.lines.Store(0)
 	}
 	if t.lines.Add(1) > limit {

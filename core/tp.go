@@ -177,7 +177,9 @@ type Session interface {
 	// it cut off. Handlers that run may still reply for the rest of that time.
 	// It may be called anywhere, in a handler of the session too.
 	Close() error
-	// Drain is Close that waits for handlers as well, until ctx ends.
+	// Drain is Close that waits for handlers as well, until ctx ends; then it
+	// cuts off what is left and returns ctx's error. Called in a handler of the
+	// session it waits for that one too: bound it, or use Close.
 	Drain(ctx context.Context) error
 	CloseReason() *CloseReason
 }
