@@ -146,16 +146,21 @@ type CtxSession interface {
 	Call(serviceMethod string, arg, result any, setting ...MessageSetting) CallCmd
 	// AsyncCall sends a CALL and returns. The finished CallCmd is sent to
 	// callCmdChan, which must be buffered (it panics otherwise); nil means a
-	// channel of its own. arg is not read after it has returned.
+	// channel of its own. While that is full the command waits beside it, at most
+	// until the session's end; then it is dropped, with a WARN. arg is not read
+	// after AsyncCall has returned.
 	AsyncCall(serviceMethod string, arg, result any, callCmdChan chan<- CallCmd, setting ...MessageSetting) CallCmd
 	// Push sends a PUSH. nil means that the session has accepted it, in order;
-	// not that the peer has got it.
+	// not that the peer has got it. It waits for room in the outgoing batch, or
+	// for a redial, until the context of WithContext ends. Errors: 102, 104, 408,
+	// 499, and what a PreWritePush hook said.
 	Push(serviceMethod string, arg any, setting ...MessageSetting) *Rerror
 	// SessionAge is the life time of a session's connection; 0 is unlimited.
 	SessionAge() time.Duration
 	// ContextAge is how long a handler may take; 0 is unlimited.
 	ContextAge() time.Duration
-	// Queued is what was accepted for sending and has not been written.
+	// Queued is what was accepted for sending and has not been written, and what
+	// waits for a redial.
 	Queued() (messages, bytes int)
 }
 
