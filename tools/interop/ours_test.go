@@ -74,9 +74,13 @@ func (o *ours) listen(t testing.TB, pf tp.ProtoFunc) (addr string) {
 	return o.peer.Addrs()[0].String()
 }
 
-func (o *ours) dial(t testing.TB, addr string) {
+// dial dials, by default with the V7 dialect of the raw protocol.
+func (o *ours) dial(t testing.TB, addr string, pf ...tp.ProtoFunc) {
 	t.Helper()
-	s, r := o.peer.Dial(addr, v7)
+	if len(pf) == 0 {
+		pf = []tp.ProtoFunc{v7}
+	}
+	s, r := o.peer.Dial(addr, pf...)
 	if r != nil {
 		t.Fatal(r)
 	}
@@ -146,6 +150,13 @@ func (e *Echo) Meta(arg *struct{}) ([][2][]byte, *tp.Rerror) {
 		e.AddMeta(string(k), string(v))
 	})
 	return list, nil
+}
+
+// Metaonly returns the metadata it has got as metadata alone, which is the one
+// place where all protocols can carry it.
+func (e *Echo) Metaonly(arg *struct{}) (*struct{}, *tp.Rerror) {
+	e.VisitMeta(func(k, v []byte) { e.AddMeta(string(k), string(v)) })
+	return nil, nil
 }
 
 type Fail struct{ tp.CallCtx }

@@ -40,6 +40,7 @@ func newTheirs(t testing.TB, cfg erpc.PeerConfig, plugin ...erpc.Plugin) *theirs
 	th.peer.SubRoute("/echo").RouteCallFunc((*TheirEcho).Bytes)
 	th.peer.SubRoute("/echo").RouteCallFunc((*TheirEcho).Nothing)
 	th.peer.SubRoute("/echo").RouteCallFunc((*TheirEcho).Meta)
+	th.peer.SubRoute("/echo").RouteCallFunc((*TheirEcho).Metaonly)
 	th.peer.SubRoute("/fail").RouteCallFunc((*TheirFail).Panic)
 	th.peer.SubRoute("/fail").RouteCallFunc((*TheirFail).Marshal)
 	th.peer.SubRoute("/fail").RouteCallFunc((*TheirFail).Business)
@@ -68,15 +69,15 @@ func (th *theirs) letGo() {
 	}
 }
 
-func (th *theirs) listen(t testing.TB) (addr string) {
+func (th *theirs) listen(t testing.TB, pf ...erpc.ProtoFunc) (addr string) {
 	t.Helper()
-	go th.peer.ListenAndServe() // until the peer is closed
+	go th.peer.ListenAndServe(pf...) // until the peer is closed
 	return receive(t, "their listener", th.addrs).String()
 }
 
-func (th *theirs) dial(t testing.TB, addr string) {
+func (th *theirs) dial(t testing.TB, addr string, pf ...erpc.ProtoFunc) {
 	t.Helper()
-	s, stat := th.peer.Dial(addr)
+	s, stat := th.peer.Dial(addr, pf...)
 	if !stat.OK() {
 		t.Fatal(stat)
 	}
@@ -182,6 +183,15 @@ func (e *TheirEcho) Meta(arg *struct{}) ([][2][]byte, *erpc.Status) {
 		e.AddMeta(string(k), string(v))
 	})
 	return list, nil
+}
+
+func (e *TheirEcho) Metaonly(arg *struct{}) (*struct{}, *erpc.Status) {
+	e.VisitMeta(func(k, v []byte) {
+		if string(k) != "Content-Encoding" { // the reply has one of its own
+			e.AddMeta(string(k), string(v))
+		}
+	})
+	return nil, nil
 }
 
 type TheirFail struct{ erpc.CallCtx }
