@@ -129,7 +129,7 @@ func (m *Math) Add(arg *[]int) (int, *tp.Rerror) {
 	for _, n := range *arg {
 		sum += n
 	}
-	if m.PeekMeta("k") != nil {
+	if m.PeekMeta("k") != nil || m.PeekMeta("K") != nil { // as http writes it
 		m.SetMeta("who", "srv 1")
 	}
 	return sum, nil
