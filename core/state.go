@@ -22,9 +22,9 @@ import (
 //	  └ redialing ────────────────────────────────────────────────┘
 //
 // One mutex guards the state, the link (whose epoch numbers the connections) and
-// the close reason. No hook, no user code and no I/O runs under it. The goroutine
-// that reads owns the session's end: it alone leads into broken, redialing and
-// closed.
+// the close reason. No hook, no user code and no I/O runs under it. Once a session
+// was ready the goroutine that reads owns its end: it alone leads into broken,
+// redialing and closed.
 type state uint8
 
 const (
