@@ -101,8 +101,6 @@ func (b *bound) compare(v reflect.Value) int {
 		f = float64(v.Int())
 	case v.CanUint() && b.isUint:
 		return cmp.Compare(v.Uint(), b.uint)
-	case v.CanUint() && b.isInt:
-		return 1 // the bound is negative
 	case v.CanUint():
 		f = float64(v.Uint())
 	default:

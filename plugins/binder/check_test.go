@@ -97,6 +97,10 @@ func TestChecks(t *testing.T) {
 	}
 	refuses(g, "range: unsigned, negative bound", unsigned{0}, "")
 	refuses(g, "range: unsigned are exact", unsigned{math.MaxUint64}, "bigger than 18446744073709551614: 18446744073709551615")
+	type negativeZero struct {
+		V uint `param:"<range:-0>"`
+	}
+	refuses(g, "range: unsigned, negative zero", negativeZero{0}, "")
 	type half struct {
 		V int8 `param:"<range:1.5:>"`
 	}
