@@ -1,7 +1,8 @@
 // Package secure seals the bodies of messages between two peers.
 //
 // New is for peers of this age: AES-GCM over one connection, against reading,
-// altering and replaying. Legacy speaks the older wire, which only hides bodies
+// altering and replaying. EndToEnd does that from the caller to the handler, with
+// proxies between them. Legacy speaks the older wire, which only hides bodies
 // from who does not look closely; it is there for older peers.
 //
 // Against all of it TLS is the better choice where it can be had: it hides and
@@ -14,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/socket"
@@ -60,6 +62,7 @@ type Option func(*config)
 type config struct {
 	code    int32
 	enforce bool
+	window  time.Duration
 }
 
 func newConfig(opts []Option) *config {
