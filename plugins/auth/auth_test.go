@@ -293,3 +293,52 @@ func wantClosed(t *testing.T, s tp.PreSession) {
 		t.Errorf("after the refusal the connection gives %s; want 102", r)
 	}
 }
+
+// What the messages are made of; the protocols' own tests have the bytes of both.
+func TestFields(t *testing.T) {
+	info := func(s tp.PreSession, mtype byte) tp.Message {
+		m := s.PreReceive(func(tp.Header) any { return new(string) })
+		if m.Mtype() != mtype || m.Seq() != 1 || m.ServiceMethod() != "" || m.Meta().Len() != 0 || m.XferPipe().Len() != 0 {
+			t.Errorf("%s: got %s, seq %d, method %q, meta %q", tp.TypeText(mtype), tp.TypeText(m.Mtype()), m.Seq(), m.ServiceMethod(), m.Meta())
+		}
+		return m
+	}
+	const text = 251 // tptest's codec of plain text
+	bubble(t, "AUTH_CALL", func(t *testing.T) {
+		e := newEnds(t, hook{accept: func(s tp.PreSession) *tp.Rerror {
+			m := info(s, tp.TypeAuthCall)
+			if m.BodyCodec() != text || *m.Body().(*string) != "tok" {
+				t.Errorf("AUTH_CALL: codec %d, %v", m.BodyCodec(), m.Body())
+			}
+			return s.PreReply(m, "pass", nil)
+		}}, auth.NewBearerPlugin(func(_ auth.Session, send auth.SendOnce) *tp.Rerror {
+			ret := ""
+			r := send("tok", &ret)
+			if ret != "pass" {
+				t.Errorf("the bearer got %q", ret)
+			}
+			return r
+		}, tp.WithBodyCodec(text)))
+		tptest.Dial(t, e.cli, e.addr)
+	})
+	for _, test := range []struct {
+		name    string
+		setting []tp.MessageSetting
+		want    byte
+	}{{"AUTH_REPLY", nil, 250}, {"AUTH_REPLY with a codec", []tp.MessageSetting{tp.WithBodyCodec(text)}, text}} {
+		bubble(t, test.name, func(t *testing.T) {
+			e := newEnds(t, auth.NewCheckerPlugin(func(_ auth.Session, recv auth.RecvOnce) (any, *tp.Rerror) {
+				return "pass", recv(new(string))
+			}, test.setting...), hook{dial: func(s tp.PreSession) *tp.Rerror {
+				if r := s.PreSend(tp.TypeAuthCall, "", "tok", nil, tp.WithBodyCodec(text)); r != nil {
+					return r
+				}
+				if m := info(s, tp.TypeAuthReply); m.BodyCodec() != test.want || *m.Body().(*string) != "pass" {
+					t.Errorf("codec %d, %v; want %d", m.BodyCodec(), m.Body(), test.want)
+				}
+				return nil
+			}})
+			tptest.Dial(t, e.cli, e.addr)
+		})
+	}
+}
