@@ -32,15 +32,14 @@ type parcel struct {
 
 // route is a client, a proxy without the plugin, and a server.
 type route struct {
-	srv, cli tp.Plugin
-	sess     tp.Session // of the client, to the proxy
-	back     tp.Session // of the proxy, to the server
-	pushed   chan string
-	passed   []parcel                                            // calls and pushes
-	replies  []parcel                                            // that have come from the server
-	send     func(parcel) parcel                                 // changes what goes on
-	reply    func(parcel) parcel                                 // changes what comes back
-	forward  func(p parcel, result any) (tp.CallCmd, *tp.Rerror) // of the proxy
+	sess    tp.Session // of the client, to the proxy
+	back    tp.Session // of the proxy, to the server
+	pushed  chan string
+	passed  []parcel                                            // calls and pushes
+	replies []parcel                                            // that have come from the server
+	send    func(parcel) parcel                                 // changes what goes on
+	reply   func(parcel) parcel                                 // changes what comes back
+	forward func(p parcel, result any) (tp.CallCmd, *tp.Rerror) // of the proxy
 }
 
 // lower reroutes to lower-case names.

@@ -174,27 +174,51 @@ func sealable(mtype byte) bool {
 }
 
 func (p *proto) Pack(m socket.Message) error {
-	if !sealable(m.Mtype()) || m.Rerror().HasError() {
-		m.Meta().Del(MetaSecure)
-		return p.inner.Pack(m)
+	restore, err := p.prepare(m)
+	if err != nil {
+		return err
 	}
-	if !p.conf.enforce && !wantsSeal(m.Meta()) {
+	defer restore()
+	return p.inner.Pack(m)
+}
+
+// appender is a proto that can pack under the lock of a batch: so small messages
+// leave in the order of their counters, however many wait for room.
+type appender struct {
+	*proto
+	inner socket.FrameAppender
+}
+
+var _ socket.FrameAppender = appender{}
+
+func (p appender) AppendFrame(dst []byte, m socket.Message) ([]byte, error) {
+	restore, err := p.prepare(m)
+	if err != nil {
+		return dst, err
+	}
+	defer restore()
+	return p.inner.AppendFrame(dst, m)
+}
+
+// prepare seals the body if that is to be. restore gives the message its own body
+// again: it may be packed once more, for another connection.
+func (p *proto) prepare(m socket.Message) (restore func(), err error) {
+	if !sealable(m.Mtype()) || m.Rerror().HasError() || !p.conf.enforce && !wantsSeal(m.Meta()) {
 		m.Meta().Del(MetaSecure)
-		return p.inner.Pack(m)
+		return func() {}, nil
 	}
 	body, err := m.MarshalBody()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sealed, err := p.hop.seal(nil, m, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	setSecure(m.Meta())
 	plain := m.Body()
 	m.SetBody(sealed)
-	defer m.SetBody(plain) // it may be packed again, for another connection
-	return p.inner.Pack(m)
+	return func() { m.SetBody(plain) }, nil
 }
 
 func (p *proto) Unpack(m socket.Message) error {

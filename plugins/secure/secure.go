@@ -98,6 +98,8 @@ type plugin struct {
 var (
 	_ tp.PostDialPlugin      = (*plugin)(nil)
 	_ tp.PostAcceptPlugin    = (*plugin)(nil)
+	_ tp.PreWriteCallPlugin  = (*plugin)(nil)
+	_ tp.PreWritePushPlugin  = (*plugin)(nil)
 	_ tp.PreWriteReplyPlugin = (*plugin)(nil)
 )
 
@@ -170,7 +172,11 @@ func (p *plugin) wrap(s tp.PreSession, dialler, acceptor []byte, me byte) {
 	pf := s.GetProtoFunc()
 	s.ModifySocket(func(net.Conn) (net.Conn, tp.ProtoFunc) {
 		return nil, func(rw io.ReadWriter) socket.Proto {
-			return &proto{pf(rw), h, p.conf}
+			sealed := &proto{pf(rw), h, p.conf}
+			if a, ok := sealed.inner.(socket.FrameAppender); ok {
+				return appender{sealed, a}
+			}
+			return sealed
 		}
 	})
 }
@@ -178,6 +184,22 @@ func (p *plugin) wrap(s tp.PreSession, dialler, acceptor []byte, me byte) {
 // PreWriteReply seals the reply of a call that was sealed or wants it.
 func (p *plugin) PreWriteReply(ctx tp.WriteCtx) *tp.Rerror {
 	markReply(ctx)
+	return p.encode(ctx)
+}
+
+// PreWriteCall encodes what is to be sealed.
+func (p *plugin) PreWriteCall(ctx tp.WriteCtx) *tp.Rerror { return p.encode(ctx) }
+
+// PreWritePush encodes what is to be sealed.
+func (p *plugin) PreWritePush(ctx tp.WriteCtx) *tp.Rerror { return p.encode(ctx) }
+
+// encode encodes a body ahead, since with the bytes at hand it can be sealed when
+// its turn has come and not before it waits for that. An error comes again then.
+func (p *plugin) encode(ctx tp.WriteCtx) *tp.Rerror {
+	m, ok := ctx.Output().(*socket.Envelope)
+	if ok && !m.Rerror().HasError() && (p.conf.enforce || wantsSeal(m.Meta())) {
+		m.Encode(nil)
+	}
 	return nil
 }
 

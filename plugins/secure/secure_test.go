@@ -473,3 +473,21 @@ func TestLargeAndEmpty(t *testing.T) {
 		}
 	})
 }
+
+// More callers than the window is wide wait for room: none is taken for a replay.
+func TestCrowd(t *testing.T) {
+	net, k := tptest.NewNetwork(tptest.Buffer(4096)), keys(t, key(1, 'k'))
+	cfg := tp.PeerConfig{Network: net.Register(t), WriteBound: 8192}
+	srv := tptest.NewPeer(t, cfg, secure.New(k, secure.Enforce()))
+	tp.HandleCall(srv, "/echo", func(_ tp.CallCtx, arg *string) (string, error) { return *arg, nil })
+	sess := tptest.Dial(t, tptest.NewPeer(t, cfg, secure.New(k, secure.Enforce())), tptest.Listen(t, srv))
+	var wg sync.WaitGroup
+	for range 4000 {
+		wg.Go(func() {
+			if r := sess.Call("/echo", strings.Repeat("x", 700), nil).Rerror(); r != nil {
+				t.Error(r)
+			}
+		})
+	}
+	wg.Wait()
+}
