@@ -23,7 +23,7 @@ import (
 	"github.com/teleport-go/teleport/protos/rawproto"
 )
 
-const patience = 3 * time.Second
+const patience = 10 * time.Second
 
 type client struct {
 	name  string
@@ -32,7 +32,7 @@ type client struct {
 }
 
 var (
-	allPipes = []string{"", "m", "g", "gm", "mg", "gg", "mmmm"}
+	allPipes = []string{"", "m", "g", "gm", "mg"}
 	clients  = []client{
 		{"raw", rawproto.NewRawProtoFunc(), allPipes},
 		{"raw v5", rawproto.NewRawProtoFunc(rawproto.V5), allPipes},
@@ -97,7 +97,6 @@ func TestFirstFrame(t *testing.T) {
 	for _, order := range [][]string{
 		{"raw", "json", "protobuf", "http"},
 		{"http", "protobuf", "json", "raw"},
-		{"json", "raw", "http", "protobuf"},
 		{"protobuf", "http", "raw", "json"},
 	} {
 		t.Run(strings.Join(order, " "), func(t *testing.T) {
