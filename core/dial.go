@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"time"
@@ -206,6 +207,9 @@ func (s *session) refuseLink(l *link, r *Rerror) {
 		l.sock.WaitFlushed(ctx)
 	}
 	cancel()
+	if s.plan == nil && l.killed.Load() == nil {
+		l.hangUp()
+	}
 	l.conn.Close()
 	l.sock.Stop(net.ErrClosed)
 	l.sock.Join()
@@ -215,6 +219,18 @@ func (s *session) refuseLink(l *link, r *Rerror) {
 		s.postDisconnect(l)
 		s.done.fire()
 	}
+}
+
+// hangUp half-closes and waits a moment for the peer to do the same: what it has
+// sent and nobody reads would otherwise reset the connection, and take a refusal
+// away from a peer that has not read it yet.
+func (l *link) hangUp() {
+	c, ok := l.conn.(interface{ CloseWrite() error })
+	if !ok || c.CloseWrite() != nil {
+		return
+	}
+	l.conn.SetReadDeadline(time.Now().Add(lingerTime))
+	io.Copy(io.Discard, io.LimitReader(l.conn, int64(preparingLimit)))
 }
 
 // connectionHook runs what p wants to do with a fresh connection. A panic is 105

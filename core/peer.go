@@ -223,22 +223,24 @@ func (p *peer) shutdown(ctx context.Context) error {
 	}
 	p.cancel() // dials, redials, handshakes
 	wg.Wait()
-	if err := p.join(); err != nil {
-		errs = append(errs, err)
-	} else {
-		p.env.workers.Close()
-		p.env.sweeper.Close()
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, p.join())...)
 }
 
 // join waits for the peer's goroutines. They end by themselves now, unless a hook
-// of the user's hangs; that is not waited for without end.
+// of the user's hangs; that is not waited for without end. A session that its
+// peer had left before has CloseTimeout of its own, and the clean-up behind it.
 func (p *peer) join() error {
-	t := time.NewTimer(p.cfg.CloseTimeout)
+	ended := make(chan struct{})
+	go func() {
+		p.env.sessions.Wait()
+		p.env.workers.Close()
+		p.env.sweeper.Close()
+		close(ended)
+	}()
+	t := time.NewTimer(p.cfg.CloseTimeout + 2*lingerTime)
 	defer t.Stop()
 	select {
-	case <-waited(&p.env.sessions):
+	case <-ended:
 		return nil
 	case <-t.C:
 		return errors.New("tp: close: a plugin's connection hook has not returned")
