@@ -334,7 +334,7 @@ func TestTooSlow(t *testing.T) {
 	})
 }
 
-type greeter struct{ accepted chan tp.Session }
+type greeter struct{}
 
 func (greeter) Name() string { return "greeter" }
 
