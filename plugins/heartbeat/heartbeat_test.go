@@ -2,6 +2,7 @@ package heartbeat_test
 
 import (
 	"errors"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -188,7 +189,7 @@ func TestNewPing(t *testing.T) {
 	for _, test := range []struct {
 		rate int
 		want string
-	}{{-1 << 63, "1"}, {0, "1"}, {1, "1"}, {30, "30"}, {1<<63 - 1, "2147483647"}} {
+	}{{math.MinInt, "1"}, {0, "1"}, {1, "1"}, {30, "30"}, {math.MaxInt, "2147483647"}} {
 		bubble(t, test.want, func(t *testing.T) {
 			ear := newEar()
 			ping := heartbeat.NewPing(test.rate, true)
