@@ -269,7 +269,7 @@ func TestRuleCapsReadMemory(t *testing.T) {
 	inWorld(t, func(cfg *PeerConfig) { cfg.ReadMemory, cfg.MessageSizeLimit = 8<<20, 100<<20 }, func(t *testing.T, w *world) {
 		good, _ := w.pair()
 		var ends []*session
-		for range 200 {
+		for range 1000 {
 			s, end := w.serveRaw(w.server, memnet.Buffer(1<<20))
 			ends = append(ends, s)
 			end.conn.Write(append([]byte{4, 0, 0, 0}, make([]byte, 300<<10)...)) // of 64 MiB
@@ -288,7 +288,7 @@ func TestRuleCapsReadMemory(t *testing.T) {
 			wantReason(t, s, SideLocal, "too much memory")
 		}
 		if live < 5 || live > 30 {
-			t.Errorf("%d of 200 sessions live; want about as many as fit", live)
+			t.Errorf("%d of 1000 sessions live; want about as many as fit", live)
 		}
 		wantReply(t, good.Call("/echo", "fine", new(string)), "fine")
 		for _, s := range ends {

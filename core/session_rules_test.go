@@ -261,7 +261,7 @@ func TestRuleFlushingNoDeadlock(t *testing.T) {
 		c, s := w.pair()
 		var wg sync.WaitGroup
 		body := strings.Repeat("x", 256<<10)
-		for i := range 160 {
+		for i := range 1000 {
 			from := [2]*session{c, s}[i%2]
 			wg.Go(func() {
 				want := body[:len(body)>>(i%5)]
@@ -278,7 +278,7 @@ func TestRuleFlushingOneThatDoesNotReadHarmsNobody(t *testing.T) {
 	inWorld(t, func(cfg *PeerConfig) { cfg.WriteTimeout, cfg.WriteBound = 10*time.Second, 100_000 }, func(t *testing.T, w *world) {
 		frozen, other := w.pair()
 		var rest []*session
-		for range 100 {
+		for range 1000 {
 			rest = append(rest, w.dial())
 		}
 		mem(frozen).Freeze()
