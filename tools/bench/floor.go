@@ -6,6 +6,8 @@ import (
 	"net"
 	"runtime"
 	"sync"
+
+	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
 // The floor is a framed echo without any framework: four bytes of length, four of
@@ -14,8 +16,8 @@ import (
 
 const floorHeader = 8
 
-func floorCandidates() []candidate {
-	return []candidate{{"floor", floorServe, floorDial}}
+func floorCandidates() []harness.Candidate {
+	return []harness.Candidate{{Name: "floor", Serve: floorServe, Dial: floorDial}}
 }
 
 func floorServe() (string, error) {

@@ -11,8 +11,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
 func main() {
@@ -23,13 +26,8 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) > 0 {
-		switch args[0] {
-		case "serve":
-			return serveChild(args[1:])
-		case "load":
-			return loadChild(args[1:])
-		}
+	if len(args) > 0 && slices.Contains(harness.Commands, args[0]) {
+		harness.Main(own()...)
 	}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	peers := f.String("peers", "", "comma-separated candidates; all if empty: "+strings.Join(candidateNames(), " "))

@@ -7,6 +7,7 @@ import (
 
 	tp "github.com/teleport-go/teleport/core"
 	_ "github.com/teleport-go/teleport/mixers/standard"
+	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
 // Record is a JSON body of about bodySize bytes.
@@ -66,11 +67,11 @@ func teleportDial(makeCall func(s tp.Session) func() error) func(addr string) (f
 	}
 }
 
-func teleportCandidates() []candidate {
+func teleportCandidates() []harness.Candidate {
 	body := bytes.Repeat([]byte("x"), bodySize)
 	record := newRecord()
-	return []candidate{
-		{"typed-bytes", teleportServe, teleportDial(func(s tp.Session) func() error {
+	return []harness.Candidate{
+		{Name: "typed-bytes", Serve: teleportServe, Dial: teleportDial(func(s tp.Session) func() error {
 			return func() error {
 				reply, err := tp.Invoke[[]byte](context.Background(), s, "/typed/bytes", &body)
 				if err == nil && len(reply) != bodySize {
@@ -79,7 +80,7 @@ func teleportCandidates() []candidate {
 				return err
 			}
 		})},
-		{"seed-bytes", teleportServe, teleportDial(func(s tp.Session) func() error {
+		{Name: "seed-bytes", Serve: teleportServe, Dial: teleportDial(func(s tp.Session) func() error {
 			return func() error {
 				var reply []byte
 				r := s.Call("/echo/bytes", &body, &reply).Rerror()
@@ -89,13 +90,13 @@ func teleportCandidates() []candidate {
 				return r.Err()
 			}
 		})},
-		{"typed-json", teleportServe, teleportDial(func(s tp.Session) func() error {
+		{Name: "typed-json", Serve: teleportServe, Dial: teleportDial(func(s tp.Session) func() error {
 			return func() error {
 				_, err := tp.Invoke[*Record](context.Background(), s, "/typed/json", record)
 				return err
 			}
 		})},
-		{"seed-json", teleportServe, teleportDial(func(s tp.Session) func() error {
+		{Name: "seed-json", Serve: teleportServe, Dial: teleportDial(func(s tp.Session) func() error {
 			return func() error {
 				var reply Record
 				return s.Call("/echo/json", record, &reply).Rerror().Err()

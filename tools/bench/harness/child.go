@@ -1,0 +1,233 @@
+// Package harness is what a program of the benchmark does as a child process: it
+// serves, or it calls and measures, at the word of the driver.
+//
+// A program hands its candidates to Main; everything else is the same for all, so
+// that what differs between two figures is the candidate. The driver and its child
+// speak in lines over the child's standard input and output.
+package harness
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"time"
+)
+
+// Mark is what every line of a child to the driver begins with; other lines are
+// some framework's log.
+const Mark = "@bench "
+
+// Commands are the first arguments that Main takes.
+var Commands = []string{"serve", "load", "list"}
+
+// Main does what the program's arguments say, and ends the program:
+//
+//	list                    tells the candidates, a line each (Info)
+//	serve -peer NAME        tells its address, then its Usage at every line it reads
+//	                        (collecting garbage first when the line is "gc"), until
+//	                        its standard input ends
+//	load -peer NAME -addr ADDR -config CONFIG
+//	                        connects, warms up, says "ready", waits for a line, calls for a
+//	                        window, and tells its Load; with -idle it stays connected after
+//	                        "ready" until its standard input ends
+//
+// Flags of both: -profile and -heap write a CPU and an allocation profile of the window
+// (the server's are of its life). Flags of load: -window, -size (bytes of the body, through
+// DialSized). What a framework prints to standard output goes to standard error.
+func Main(candidates ...Candidate) {
+	out := os.Stdout
+	os.Stdout = os.Stderr
+	c := &child{candidates: candidates, in: bufio.NewScanner(os.Stdin), out: out}
+	if err := c.run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+type child struct {
+	candidates []Candidate
+	in         *bufio.Scanner
+	out        io.Writer
+}
+
+func (c *child) run(args []string) error {
+	if len(args) == 0 {
+		return errors.New("harness: want serve, load or list; this program is started by tools/bench")
+	}
+	switch args[0] {
+	case "serve":
+		return c.serve(args[1:])
+	case "load":
+		return c.load(args[1:])
+	case "list":
+		for _, candidate := range c.candidates {
+			if err := c.tell(candidate.info()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("harness: command %q is not known: want serve, load or list", args[0])
+}
+
+// tell writes a line to the driver, as JSON.
+func (c *child) tell(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.out, "%s%s\n", Mark, b)
+	return err
+}
+
+func (c *child) serve(args []string) error {
+	f := flag.NewFlagSet("serve", flag.ContinueOnError)
+	name := f.String("peer", "", "candidate")
+	conns := f.Int("conns", 1, "connections to be ready for")
+	profiles := profileFlags(f)
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	candidate, err := find(c.candidates, *name)
+	if err != nil {
+		return err
+	}
+	if err := allowFiles(*conns); err != nil {
+		return err
+	}
+	addr, err := candidate.Serve()
+	if err != nil {
+		return err
+	}
+	stop, err := profiles.start()
+	if err != nil {
+		return err
+	}
+	if err := c.tell(addr); err != nil {
+		return err
+	}
+	for c.in.Scan() {
+		if c.in.Text() == "gc" {
+			debug.FreeOSMemory()
+		}
+		if err := c.tell(used()); err != nil {
+			return err
+		}
+	}
+	return stop()
+}
+
+func (c *child) load(args []string) error {
+	f := flag.NewFlagSet("load", flag.ContinueOnError)
+	name := f.String("peer", "", "candidate")
+	addr := f.String("addr", "", "server")
+	config := f.String("config", "", "configuration")
+	window := f.Duration("window", time.Second, "window")
+	size := f.Int("size", 0, "bytes of the body; 0 is benchmsg's message")
+	idle := f.Bool("idle", false, "connect only, then wait for the end of standard input")
+	profiles := profileFlags(f)
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	candidate, err := find(c.candidates, *name)
+	if err != nil {
+		return err
+	}
+	cfg, err := ParseConfig(*config)
+	if err != nil {
+		return err
+	}
+	if *size > 0 && candidate.DialSized == nil {
+		return fmt.Errorf("harness: %s does not send bodies of a given size", candidate.Name)
+	}
+	lines := c.lines()
+	calls, err := connect(func() (func() error, error) {
+		if *size > 0 {
+			return candidate.DialSized(*addr, *size)
+		}
+		return candidate.Dial(*addr)
+	}, cfg.Conns)
+	if err != nil {
+		return err
+	}
+	if !*idle {
+		if _, err := drive(calls, cfg.Callers, *window/3); err != nil {
+			return err
+		}
+	}
+	if err := c.tell("ready"); err != nil {
+		return err
+	}
+	<-lines
+	stop, err := profiles.start()
+	if err != nil {
+		return err
+	}
+	was := used()
+	l, err := drive(calls, cfg.Callers, *window)
+	if err != nil {
+		return err
+	}
+	l.Usage = used().Since(was)
+	return errors.Join(stop(), c.tell(l))
+}
+
+// lines gives the driver's lines, and ends the program when there are no more: the
+// driver is gone, or wants no more of it.
+func (c *child) lines() <-chan string {
+	lines := make(chan string)
+	go func() {
+		for c.in.Scan() {
+			lines <- c.in.Text()
+		}
+		os.Exit(0)
+	}()
+	return lines
+}
+
+type profiles struct{ cpu, heap *string }
+
+func profileFlags(f *flag.FlagSet) profiles {
+	return profiles{
+		f.String("profile", "", "CPU profile to write"),
+		f.String("heap", "", "allocation profile to write"),
+	}
+}
+
+// start begins what was asked for; stop writes it.
+func (p profiles) start() (stop func() error, err error) {
+	var w *os.File
+	if *p.cpu != "" {
+		if w, err = os.Create(*p.cpu); err != nil {
+			return nil, err
+		}
+		if err := pprof.StartCPUProfile(w); err != nil {
+			return nil, err
+		}
+	}
+	return func() error {
+		if w != nil {
+			pprof.StopCPUProfile()
+			if err := w.Close(); err != nil {
+				return err
+			}
+		}
+		if *p.heap == "" {
+			return nil
+		}
+		h, err := os.Create(*p.heap)
+		if err != nil {
+			return err
+		}
+		runtime.GC() // the profile is as of the last collection
+		return errors.Join(pprof.Lookup("allocs").WriteTo(h, 0), h.Close())
+	}, nil
+}

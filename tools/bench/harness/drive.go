@@ -1,0 +1,85 @@
+package harness
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Load is what a client has measured in one window.
+type Load struct {
+	Calls          int64
+	Elapsed        time.Duration
+	Mean, P50, P99 time.Duration
+	P999, Max      time.Duration
+	Usage          Usage
+}
+
+// sampled is how many calls of a caller there are to one whose time is taken.
+const sampled = 8
+
+// longest is the longest time of a call that the figures can tell.
+const longest = time.Minute
+
+// drive lets callers call for the window, and waits for their last calls.
+func drive(calls []func() error, callers int, window time.Duration) (Load, error) {
+	var stop atomic.Bool
+	var mu sync.Mutex
+	var first error
+	var failed int
+	var total int64
+	all := hdrhistogram.New(1, int64(longest), 3)
+	var wg sync.WaitGroup
+	begin := time.Now()
+	for i := range callers {
+		call := calls[i%len(calls)]
+		wg.Go(func() {
+			n, times, err := callUntil(&stop, call)
+			mu.Lock()
+			defer mu.Unlock()
+			total += n
+			for _, d := range times {
+				all.RecordValue(int64(min(d, longest)))
+			}
+			if err != nil {
+				failed++
+				if first == nil {
+					first = err
+				}
+			}
+		})
+	}
+	timer := time.AfterFunc(window, func() { stop.Store(true) })
+	defer timer.Stop()
+	wg.Wait()
+	if first != nil {
+		return Load{}, fmt.Errorf("harness: %d of %d callers failed: %w", failed, callers, first)
+	}
+	return Load{
+		Calls: total, Elapsed: time.Since(begin), Mean: time.Duration(all.Mean()),
+		P50: time.Duration(all.ValueAtQuantile(50)), P99: time.Duration(all.ValueAtQuantile(99)),
+		P999: time.Duration(all.ValueAtQuantile(99.9)), Max: time.Duration(all.Max()),
+	}, nil
+}
+
+// callUntil calls until it is stopped or a call fails.
+func callUntil(stop *atomic.Bool, call func() error) (n int64, times []time.Duration, err error) {
+	for !stop.Load() {
+		if n%sampled != 0 {
+			if err = call(); err != nil {
+				return n, times, err
+			}
+		} else {
+			at := time.Now()
+			if err = call(); err != nil {
+				return n, times, err
+			}
+			times = append(times, time.Since(at))
+		}
+		n++
+	}
+	return n, times, nil
+}
