@@ -108,6 +108,21 @@ func (s *session) leave(reason *CloseReason, limit time.Duration) state {
 	return was
 }
 
+// Break is documented at Breaker.
+func (s *session) Break(cause error) bool {
+	s.mu.Lock()
+	l, live := s.link, s.state == ready || s.state == draining
+	s.mu.Unlock()
+	if cause == nil {
+		cause = errGivenUp
+	}
+	if !live || !l.killed.CompareAndSwap(nil, &CloseReason{SideNetwork, cause, "reading"}) {
+		return false
+	}
+	l.conn.Close()
+	return true
+}
+
 // startDraining is called under mu in state ready.
 func (s *session) startDraining(reason *CloseReason, limit time.Duration) {
 	s.state, s.reason = draining, reason

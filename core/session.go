@@ -62,6 +62,7 @@ var (
 	_ Session     = (*session)(nil)
 	_ PreSession  = (*session)(nil)
 	_ BaseSession = (*session)(nil)
+	_ Breaker     = (*session)(nil)
 )
 
 var noID string // what the ids of sessions in preparation point to

@@ -2,6 +2,7 @@ package tp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -230,5 +231,87 @@ func TestRow27_LateReplyOfAnOldEpoch(t *testing.T) {
 		if n := c.running.Load(); n != 0 {
 			t.Errorf("%d handlers run; want none", n)
 		}
+	})
+}
+
+func TestBreaker(t *testing.T) {
+	dead := errors.New("the peer is dead")
+	// wantDead checks what a call was ended with.
+	wantDead := func(t *testing.T, cmd CallCmd) {
+		t.Helper()
+		wantRerror(t, cmd.Rerror(), CodeConnClosed, "network: the peer is dead")
+		if k := (*CloseReason)(nil); !errors.Is(cmd.Rerror().Err(), dead) || !errors.As(cmd.Rerror().Err(), &k) {
+			t.Errorf("the call's error does not wrap the cause: %#v", cmd.Rerror().Err())
+		}
+	}
+	wantBreak := func(t *testing.T, s Breaker, want bool) {
+		t.Helper()
+		if got := s.Break(dead); got != want {
+			t.Errorf("Break = %t; want %t", got, want)
+		}
+	}
+	t.Run("an accepted session ends", func(t *testing.T) {
+		inWorld(t, redials(-1), func(t *testing.T, w *world) {
+			w.server.PluginContainer().AppendRight(&hook{"s", &w.log, nil})
+			c, s := w.pair()
+			mem(c).Freeze()
+			pending := call(s, "/echo", "x")
+			wantBreak(t, s, true)
+			wantBreak(t, s, false)
+			wantDead(t, ended(t, pending).v)
+			wantState(t, s, closed)
+			wantBreak(t, s, false)
+			if r := s.CloseReason(); r == nil || r.Side != SideNetwork || !errors.Is(r, dead) {
+				t.Errorf("close reason is %+v; want the network's side with the cause", r)
+			}
+			w.log.want(t, "s accept", "s disconnect: network: the peer is dead while reading")
+		})
+	})
+	t.Run("a dialled session redials", func(t *testing.T) {
+		inWorld(t, redials(-1), func(t *testing.T, w *world) {
+			var hooked []bool
+			w.client.PluginContainer().AppendRight(&hook{"c", new(journal), func(_ string, s PreSession) *Rerror {
+				hooked = append(hooked, s.(Breaker).Break(dead))
+				return nil
+			}})
+			c, s := w.pair()
+			there, back := call(c, "/stuck", "x"), call(s, "/block", "y")
+			wantBreak(t, c, true)
+			wantDead(t, ended(t, there).v)
+			ended(t, back)
+			w.log.want(t, "stuck x", "block y", "cancelled y: network: the peer is dead while reading")
+			wantBreak(t, c, false) // it redials
+			pass(time.Second)
+			wantReady(t, c)
+			if c.CloseReason() != nil || !slices.Equal(hooked, []bool{false, false}) {
+				t.Errorf("close reason is %v, Break in the hooks %v; want none, and nothing done", c.CloseReason(), hooked)
+			}
+			wantReply(t, c.Call("/echo", "again", new(string)), "again")
+			wantBreak(t, c, true) // the new connection
+			w.release()
+		})
+	})
+	t.Run("a session that closes has its reason", func(t *testing.T) {
+		inWorld(t, redials(-1), func(t *testing.T, w *world) {
+			c, _ := w.pair()
+			pending, closing := call(c, "/stuck", "x"), begin(c.Close)
+			wantState(t, c, draining)
+			wantBreak(t, c, true)
+			wantDead(t, ended(t, pending).v)
+			if err := ended(t, closing).v; err == nil || !strings.Contains(err.Error(), "1 calls cut off") {
+				t.Errorf("Close = %v; want one call cut off", err)
+			}
+			wantState(t, c, closed)
+			wantReason(t, c, SideLocal, "closed by this side")
+			w.release()
+		})
+	})
+	t.Run("without a cause", func(t *testing.T) {
+		inWorld(t, nil, func(t *testing.T, w *world) {
+			c, _ := w.pair()
+			c.Break(nil)
+			wantState(t, c, closed)
+			wantReason(t, c, SideNetwork, "given up by this side")
+		})
 	})
 }

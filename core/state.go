@@ -84,6 +84,7 @@ var (
 	errRemoteClose = errors.New("closed by peer")
 	errSessionAge  = errors.New("session age")
 	errDraining    = errors.New("draining")
+	errGivenUp     = errors.New("given up by this side")
 )
 
 // readReason says why reading has ended with err, and guesses on a peer that

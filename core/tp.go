@@ -189,6 +189,17 @@ type Session interface {
 	CloseReason() *CloseReason
 }
 
+// Breaker is what the sessions of this package are besides, for who knows better
+// than the network that a connection is dead.
+type Breaker interface {
+	// Break gives the present connection up as if the network had failed with
+	// cause, and reports whether there was one: pending calls end with 102, a
+	// dialled session redials if it may, any other ends. The cause is that of the
+	// CloseReason, of SideNetwork, which calls and contexts wrap. It waits for
+	// nothing but the connection's own Close, and may be called anywhere.
+	Break(cause error) bool
+}
+
 // PreSession is a session that is being prepared: in PostDial, PostRedial and
 // PostAccept, before its reader runs. The methods that send and receive work
 // only there; elsewhere they fail with code 1. They bypass all hooks.
