@@ -9,6 +9,7 @@ require (
 )
 
 require (
+	github.com/planetscale/vtprotobuf v0.6.0
 	github.com/teleport-go/teleport/codecs/formcodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/jsoncodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/plaincodec v0.1.0 // indirect
@@ -16,4 +17,5 @@ require (
 	github.com/teleport-go/teleport/protos/rawproto v0.1.0 // indirect
 	github.com/teleport-go/teleport/xfers/gzip v0.1.0 // indirect
 	github.com/teleport-go/teleport/xfers/md5 v0.1.0 // indirect
+	google.golang.org/protobuf v1.36.12
 )
