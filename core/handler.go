@@ -17,8 +17,9 @@ type Handler struct {
 	plugins   *PluginContainer
 	panics    throttle // of the lines about them
 
-	// newArg makes what the body is decoded into: a pointer.
-	newArg func() any
+	// newArg makes what the body is decoded into: a pointer. It may set c.release
+	// to have it back.
+	newArg func(c *handlerCtx) any
 	// invoke runs the user's function. The reply is nil for a PUSH. It may set
 	// c.release to be told when the reply was sent.
 	invoke func(c *handlerCtx, arg any) (reply any, rerr *Rerror)
@@ -74,7 +75,7 @@ func HandleCall[Arg, Reply any](r Router, method string, f func(ctx CallCtx, arg
 	h := &Handler{
 		argElem:   reflect.TypeFor[Arg](),
 		replyType: reflect.TypeFor[Reply](),
-		newArg:    func() any { return new(Arg) },
+		newArg:    func(*handlerCtx) any { return new(Arg) },
 	}
 	if pointerShaped(h.replyType) {
 		h.invoke = func(c *handlerCtx, arg any) (any, *Rerror) {
@@ -109,7 +110,7 @@ func HandlePush[Arg any](r Router, method string, f func(ctx PushCtx, arg *Arg) 
 	return r.routeGroup().handle(method, &Handler{
 		push:    true,
 		argElem: reflect.TypeFor[Arg](),
-		newArg:  func() any { return new(Arg) },
+		newArg:  func(*handlerCtx) any { return new(Arg) },
 		invoke: func(c *handlerCtx, arg any) (any, *Rerror) {
 			if err := f(c, arg.(*Arg)); err != nil {
 				return nil, ToRerror(err)

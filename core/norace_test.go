@@ -108,6 +108,7 @@ func allocations(t *testing.T, log *lineLog) {
 	defer srv.Close()
 	defer cli.Close()
 	tp.HandleCall(srv, "/next", func(_ tp.CallCtx, n *int) (int, error) { return *n + 1, nil })
+	tp.HandleCallInto(srv, "/into", func(_ tp.CallCtx, n, reply *int) error { *reply = *n + 1; return nil })
 	handled := make(chan struct{}, 1)
 	tp.HandlePush(srv, "/push", func(tp.PushCtx, *int) error { handled <- struct{}{}; return nil })
 	if err := srv.Listen(); err != nil {
@@ -129,6 +130,11 @@ func allocations(t *testing.T, log *lineLog) {
 				panic(err)
 			}
 		}, 1},
+		{"InvokeInto and HandleCallInto", func() {
+			if err := tp.InvokeInto(t.Context(), sess, "/into", &arg, &result); err != nil || result != 41001 {
+				panic(err)
+			}
+		}, 0},
 		{"Call and HandleCall", func() {
 			if r := sess.Call("/next", &arg, &result).Rerror(); r != nil || result != 41001 {
 				panic(r)

@@ -219,7 +219,7 @@ func exported(t reflect.Type) bool {
 
 // handler makes the Handler that calls fn with what maker makes and the argument.
 func (s shape) handler(argElem, reply reflect.Type, fn reflect.Value, maker func(*handlerCtx) reflect.Value) *Handler {
-	newArg := func() any { return reflect.New(argElem).Interface() }
+	newArg := func(*handlerCtx) any { return reflect.New(argElem).Interface() }
 	asError := fn.Type().Out(fn.Type().NumOut()-1) == errorType
 	return &Handler{
 		push: s.push, argElem: argElem, replyType: reply, newArg: newArg,

@@ -233,7 +233,7 @@ func (c *handlerCtx) begin() *Rerror {
 
 // bindArg makes the argument and decodes the body into it.
 func (c *handlerCtx) bindArg() *Rerror {
-	arg := c.handler.newArg()
+	arg := c.handler.newArg(c)
 	if err := c.bindSafely(arg); err != nil {
 		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
 	}

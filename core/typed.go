@@ -28,28 +28,16 @@ func Invoke[Reply any](ctx context.Context, s CtxSession, method string, arg any
 		}
 		return reply, nil
 	}
-	cmd := pushes.Get().(*callCmd)
-	cmd.logger, cmd.sess = own.logger, own
-	if ctx != nil {
-		cmd.out.SetContext(ctx)
-	}
 	if t.Kind() == reflect.Pointer {
 		reply := reflect.New(t.Elem()).Interface().(Reply)
-		cmd.result = reply
-		cmd.call(method, arg, set)
-		r := cmd.rerr
-		cmd.recycle()
-		if r.HasError() {
+		if r := own.invoke(ctx, method, arg, reply, set); r.HasError() {
 			return zero, r.Err()
 		}
 		return reply, nil
 	}
 	pool := resultPool[Reply](t)
 	box := pool.Get().(*Reply)
-	cmd.result = box
-	cmd.call(method, arg, set)
-	r := cmd.rerr
-	cmd.recycle()
+	r := own.invoke(ctx, method, arg, box, set)
 	reply := *box
 	*box = zero
 	pool.Put(box)

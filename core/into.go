@@ -1,0 +1,122 @@
+package tp
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"sync"
+
+	"github.com/teleport-go/teleport/core/internal/poison"
+)
+
+// HandleCallInto registers a typed function as the handler of a CALL whose
+// argument and reply are used again: the leanest form of a handler. It returns
+// the service method, as HandleCall does.
+//
+// Ownership: arg and reply, and all they point to, belong to the engine. Until f
+// returns it may read arg and fill reply, which is zero when f is called and may
+// hold parts of arg; what is to live longer has to be copied. f must not put
+// memory of others into arg. After the reply was sent both are emptied and serve
+// another call.
+//
+// The argument is set to its zero value, or, if its type has a ResetVT method of
+// its own (vtprotobuf's pool feature), emptied by that: then it keeps its buffers.
+func HandleCallInto[Arg, Reply any](r Router, method string, f func(ctx CallCtx, arg *Arg, reply *Reply) error, plugin ...Plugin) string {
+	if f == nil {
+		panic(fmt.Sprintf("tp: HandleCallInto %q: the function is nil", method))
+	}
+	pool := &sync.Pool{New: func() any { return new(lent[Arg, Reply]) }}
+	empty := emptier[Arg]()
+	return r.routeGroup().handle(method, &Handler{
+		argElem:   reflect.TypeFor[Arg](),
+		replyType: reflect.TypeFor[Reply](),
+		newArg: func(c *handlerCtx) any {
+			p := pool.Get().(*lent[Arg, Reply])
+			p.pool, p.empty = pool, empty
+			c.release = p
+			return &p.arg
+		},
+		invoke: func(c *handlerCtx, _ any) (any, *Rerror) {
+			p := c.release.(*lent[Arg, Reply])
+			if err := f(c, &p.arg, &p.reply); err != nil {
+				return nil, ToRerror(err)
+			}
+			return &p.reply, nil
+		},
+	}, plugin)
+}
+
+// lent is the argument and the reply of a call.
+type lent[A, R any] struct {
+	pool  *sync.Pool
+	empty func(*A)
+	arg   A
+	reply R
+}
+
+func (p *lent[A, R]) free() {
+	var zero R
+	p.reply = zero // first: it may hold parts of arg
+	p.empty(&p.arg)
+	if !poison.On() { // else whoever has kept them keeps them empty
+		p.pool.Put(p)
+	}
+}
+
+// emptier returns what empties a value of type T.
+func emptier[T any]() func(*T) {
+	type resetter interface{ ResetVT() }
+	if t := reflect.TypeFor[*T](); t.Implements(reflect.TypeFor[resetter]()) && !promotes(t.Elem(), "ResetVT") {
+		return func(v *T) { any(v).(resetter).ResetVT() }
+	}
+	return func(v *T) {
+		var zero T
+		*v = zero
+	}
+}
+
+// promotes reports whether the struct t may have the method from a field, so that
+// it would empty only a part of it.
+func promotes(t reflect.Type, method string) bool {
+	if t.Kind() != reflect.Struct {
+		return false
+	}
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Anonymous {
+			if _, ok := f.Type.MethodByName(method); ok {
+				return true
+			}
+			if _, ok := reflect.PointerTo(f.Type).MethodByName(method); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// InvokeInto is Invoke with a result of the caller's: the reply's body is decoded
+// into what result points to, as Call does it, so that one value can serve many
+// calls. A nil result drops the body. After an error the result may be half
+// filled. The result must not be used elsewhere until InvokeInto has returned.
+func InvokeInto(ctx context.Context, s CtxSession, method string, arg, result any, set ...MessageSetting) error {
+	own, fast := s.(*session)
+	if !fast {
+		all := append([]MessageSetting{WithContext(ctx)}, set...)
+		return s.Call(method, arg, result, all...).Rerror().Err()
+	}
+	r := own.invoke(ctx, method, arg, result, set)
+	return r.Err()
+}
+
+// invoke is a call with a pooled command.
+func (s *session) invoke(ctx context.Context, method string, arg, result any, set []MessageSetting) *Rerror {
+	cmd := pushes.Get().(*callCmd)
+	cmd.logger, cmd.sess, cmd.result = s.logger, s, result
+	if ctx != nil {
+		cmd.out.SetContext(ctx)
+	}
+	cmd.call(method, arg, set)
+	r := cmd.rerr
+	cmd.recycle()
+	return r
+}
