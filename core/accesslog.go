@@ -19,6 +19,8 @@ import (
 // at INFO, or at WARNING if it took SlowCometDuration or longer. The cost is
 // measured with CountTime only; bodies and metadata are shown with PrintDetail
 // only, escaped and cut. A line that nobody will see costs one atomic load.
+//
+// Where the line is due is also the message's end for the plugins.
 
 const detailMax = 4 << 10
 
@@ -32,6 +34,9 @@ func (e *env) accessLevel(log logger, cost time.Duration) (LoggerLevel, bool) {
 }
 
 func (s *session) logCall(cmd *callCmd) {
+	if hooks := s.env.hooks(); len(hooks.postExchange) > 0 {
+		hooks.exchanged(s, cmd, cmd.rerr)
+	}
 	if level, ok := s.env.accessLevel(s.logger, cmd.cost); ok {
 		attrs := s.accessAttrs(cmd.link, "-", cmd.cost, level, cmd.out.ServiceMethod())
 		attrs = append(attrs, s.side("send", &cmd.out, cmd.out.Size(), cmd.detail, nil),
@@ -58,6 +63,9 @@ func (s *session) resultSide(cmd *callCmd) slog.Attr {
 }
 
 func (s *session) logPush(cmd *callCmd, r *Rerror) {
+	if hooks := s.env.hooks(); len(hooks.postExchange) > 0 {
+		hooks.exchanged(s, cmd, r)
+	}
 	var cost time.Duration
 	if !cmd.start.IsZero() {
 		cost = time.Since(cmd.start)
@@ -72,6 +80,9 @@ func (s *session) logPush(cmd *callCmd, r *Rerror) {
 // logHandled is the line of a message that was served.
 func (c *handlerCtx) logHandled(r *Rerror) {
 	s := c.sess
+	if len(c.hooks.postExchange) > 0 {
+		c.hooks.exchanged(s, c, r)
+	}
 	var cost time.Duration
 	if !c.start.IsZero() {
 		cost = time.Since(c.start)

@@ -153,6 +153,28 @@ func (c *handlerCtx) Context() context.Context {
 	if c.cmd != nil {
 		return c.cmd.Context()
 	}
+	ctx := c.ownContext()
+	if given := c.in.GivenContext(); given != nil {
+		return valued{ctx, given}
+	}
+	return ctx
+}
+
+// valued is a handler's context with the values that hooks have given the input.
+// Its own come first: so the context package finds what can be cancelled.
+type valued struct {
+	context.Context
+	values context.Context
+}
+
+func (v valued) Value(key any) any {
+	if x := v.Context.Value(key); x != nil {
+		return x
+	}
+	return v.values.Value(key)
+}
+
+func (c *handlerCtx) ownContext() context.Context {
 	l := c.link
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -174,6 +174,17 @@ type PostReadReplyBodyPlugin interface {
 	PostReadReplyBody(ReadCtx) *Rerror
 }
 
+// PostExchangePlugin runs once at the very end of each CALL and PUSH, sent or
+// served, however it has ended: r is its error, nil if there is none. Of a CALL
+// sent that is what the caller gets, also when no reply came; of a CALL served,
+// what was to be replied. ctx is a ReadCtx of what was served, else a WriteCtx. It
+// runs for messages as well that an error kept from the other hooks. It must not
+// block: it may run in the reader.
+type PostExchangePlugin interface {
+	Plugin
+	PostExchange(ctx PreCtx, r *Rerror)
+}
+
 // PostDisconnectPlugin runs once when a session has ended, for plugins whose
 // PostDial or PostAccept had passed, the last first. An error is logged.
 type PostDisconnectPlugin interface {

@@ -29,6 +29,7 @@ type hookTable struct {
 	postReadReplyHeader []PostReadReplyHeaderPlugin
 	preReadReplyBody    []PreReadReplyBodyPlugin
 	postReadReplyBody   []PostReadReplyBodyPlugin
+	postExchange        []PostExchangePlugin
 
 	// Header hooks, CALL and PUSH: of all plugins, and of groups and handler alone.
 	header [2][]headerHook
@@ -79,6 +80,7 @@ func newHookTable(all, middle []Plugin) *hookTable {
 		pick(&t.postReadReplyHeader, p)
 		pick(&t.preReadReplyBody, p)
 		pick(&t.postReadReplyBody, p)
+		pick(&t.postExchange, p)
 		pickHeader(&t.header, p)
 		if isConnectionPlugin(p) {
 			t.connection = append(t.connection, p)
@@ -122,6 +124,17 @@ func runHook[P Plugin, C any](log logger, hidePanics bool, p P, moment func(P, C
 		}
 	}()
 	return moment(p, ctx)
+}
+
+// exchanged runs the hooks at the end of a message; one that panics does not keep
+// the others from theirs.
+func (t *hookTable) exchanged(s *session, ctx PreCtx, r *Rerror) {
+	for _, p := range t.postExchange {
+		runHook(s.logger, s.env.cfg.HidePanics, p, func(p PostExchangePlugin, ctx PreCtx) *Rerror {
+			p.PostExchange(ctx, r)
+			return nil
+		}, ctx)
+	}
 }
 
 // hookPanics holds a *throttle for each name of a plugin that has panicked.

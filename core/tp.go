@@ -274,7 +274,9 @@ type PreCtx interface {
 	// Swap begins as a copy of the session's; changes stay in this exchange.
 	Swap() *Swap
 	// Context ends with the handler, its deadline, or the session, whose
-	// CloseReason is then its cause.
+	// CloseReason is then its cause. A hook gives it values, those of ctx, by
+	// tp.WithContext(ctx)(c.Input()): before the handler runs, each around the last
+	// (ctx is made from c.Input().Context()).
 	Context() context.Context
 }
 
