@@ -3,6 +3,11 @@
 // It takes generated messages. Where a message has generated fast methods
 // (MarshalToSizedBufferVT, MarshalVT, SizeVT, UnmarshalVT, as vtprotobuf writes
 // them) it uses these, else google.golang.org/protobuf.
+//
+// What is decoded owns its memory. A program that would rather have one
+// allocation a message than one a field may ask for it, once, before its first peer:
+//
+//	codec.Replace(pbcodec.Codec{Alias: true})
 package pbcodec
 
 import (
@@ -19,8 +24,24 @@ import (
 func init() { codec.Register(Codec{}) }
 
 // Codec is the protobuf codec. Its methods may be called concurrently; the
-// values they are given must not change meanwhile.
-type Codec struct{}
+// values they are given must not change meanwhile. The zero value is what is
+// registered.
+type Codec struct {
+	// Alias makes Unmarshal save memory with messages that have the generated
+	// methods for it; all others are decoded as ever.
+	//
+	// A message with UnmarshalVTUnsafe gets one copy of the body, made for it alone:
+	// its strings and bytes are parts of that copy. So each of them keeps the whole
+	// body in memory as long as it is kept itself (strings.Clone what is to live
+	// long), and no bytes of it may be changed in place or appended to: what
+	// lies behind them belongs to the next field (bytes.Clone them first).
+	//
+	// A message with ResetVT is emptied by it instead of by Reset: it keeps the room of
+	// its lists, and what that code pools of it goes back to the pool. So nothing
+	// but strings may be kept of what was decoded into a message before when
+	// it is decoded into once more.
+	Alias bool
+}
 
 var (
 	_ codec.Appender = Codec{}
@@ -29,8 +50,8 @@ var (
 
 // The generated fast methods.
 type (
-	sizer         interface{ SizeVT() int }
-	sizedMarshals interface {
+	sizer          interface{ SizeVT() int }
+	sizedMarshaler interface {
 		sizer
 		// MarshalToSizedBufferVT writes to the end of b; n is how many bytes.
 		MarshalToSizedBufferVT(b []byte) (n int, err error)
@@ -40,6 +61,8 @@ type (
 		Reset()
 		UnmarshalVT(b []byte) error // merges, and keeps nothing of b
 	}
+	aliaser  interface{ UnmarshalVTUnsafe(b []byte) error } // merges, and keeps b
+	recycler interface{ ResetVT() }
 )
 
 // ID returns codec.Protobuf.
@@ -53,13 +76,13 @@ func (Codec) Pure() bool { return true }
 
 // Size returns the length of v's encoding, 0 for what cannot be encoded.
 func (Codec) Size(v any) int {
-	if isEmpty(v) {
-		return 0
-	}
 	if s, ok := v.(sizer); ok {
+		if isNil(v) {
+			return 0
+		}
 		return s.SizeVT()
 	}
-	if m, ok := message(v); ok {
+	if m, ok := message(v); ok && !isNil(v) {
 		return proto.Size(m)
 	}
 	return 0
@@ -68,7 +91,7 @@ func (Codec) Size(v any) int {
 // Marshal returns the encoding of a message. Nil, struct{} and *struct{} are the
 // empty message, as a nil pointer of any message is.
 func (c Codec) Marshal(v any) ([]byte, error) {
-	if m, ok := v.(marshaler); ok && !isEmpty(v) {
+	if m, ok := v.(marshaler); ok && !isNil(v) {
 		b, err := m.MarshalVT()
 		if err != nil {
 			return nil, encodeError(v, err)
@@ -85,23 +108,19 @@ func (c Codec) Marshal(v any) ([]byte, error) {
 // Append appends what Marshal returns to dst. If it fails it returns dst,
 // unchanged in length.
 func (Codec) Append(dst []byte, v any) ([]byte, error) {
-	if isEmpty(v) {
+	if m, ok := v.(sizedMarshaler); ok { // first: the road of speed
+		if isNil(v) {
+			return dst, nil
+		}
+		return appendSized(dst, m)
+	}
+	if isNothing(v) {
 		return dst, nil
 	}
-	switch m := v.(type) {
-	case sizedMarshals:
-		size := m.SizeVT()
-		out := slices.Grow(dst, size)
-		room := out[len(dst) : len(dst)+size]
-		n, err := m.MarshalToSizedBufferVT(room)
-		if err != nil {
-			return dst, encodeError(v, err)
+	if m, ok := v.(marshaler); ok {
+		if isNil(v) {
+			return dst, nil
 		}
-		if n != size { // it changed meanwhile, or counts what it does not write
-			n = copy(room, room[size-n:])
-		}
-		return out[:len(dst)+n], nil
-	case marshaler:
 		b, err := m.MarshalVT()
 		if err != nil {
 			return dst, encodeError(v, err)
@@ -112,6 +131,9 @@ func (Codec) Append(dst []byte, v any) ([]byte, error) {
 	if !ok {
 		return dst, noMessage(v)
 	}
+	if isNil(v) {
+		return dst, nil
+	}
 	out, err := proto.MarshalOptions{}.MarshalAppend(dst, m)
 	if err != nil {
 		return dst, encodeError(v, err)
@@ -119,29 +141,65 @@ func (Codec) Append(dst []byte, v any) ([]byte, error) {
 	return out, nil
 }
 
+func appendSized(dst []byte, m sizedMarshaler) ([]byte, error) {
+	size := m.SizeVT()
+	out := slices.Grow(dst, size)
+	room := out[len(dst) : len(dst)+size]
+	n, err := m.MarshalToSizedBufferVT(room)
+	if err != nil {
+		return dst, encodeError(m, err)
+	}
+	if n != size { // it changed meanwhile, or counts what it does not write
+		n = copy(room, room[size-n:])
+	}
+	return out[:len(dst)+n], nil
+}
+
 // Unmarshal resets the message v points to and decodes data into it. Nil,
 // struct{} and *struct{} take anything.
-func (Codec) Unmarshal(data []byte, v any) error {
-	switch v.(type) {
-	case nil, struct{}, *struct{}:
+func (c Codec) Unmarshal(data []byte, v any) error {
+	if m, ok := v.(unmarshaler); ok { // first: the road of speed
+		if isNil(v) {
+			return intoNil(v)
+		}
+		if err := c.unmarshal(data, m); err != nil {
+			return decodeError(v, err)
+		}
 		return nil
 	}
-	if isNil(v) {
-		return fmt.Errorf("protobuf codec: decode into %T: it is nil", v)
+	if isNothing(v) {
+		return nil
 	}
-	var err error
-	if m, ok := v.(unmarshaler); ok {
-		m.Reset()
-		err = m.UnmarshalVT(data)
-	} else if m, ok := message(v); ok {
-		err = proto.Unmarshal(data, m)
-	} else {
+	m, ok := message(v)
+	if !ok {
 		return noMessage(v)
 	}
-	if err != nil {
-		return fmt.Errorf("protobuf codec: decode into %T: %w", v, err)
+	if isNil(v) {
+		return intoNil(v)
+	}
+	if err := proto.Unmarshal(data, m); err != nil {
+		return decodeError(v, err)
 	}
 	return nil
+}
+
+func (c Codec) unmarshal(data []byte, m unmarshaler) error {
+	if !c.Alias {
+		m.Reset()
+		return m.UnmarshalVT(data)
+	}
+	if r, ok := m.(recycler); ok {
+		r.ResetVT()
+	} else {
+		m.Reset()
+	}
+	a, ok := m.(aliaser)
+	if !ok {
+		return m.UnmarshalVT(data)
+	}
+	own := make([]byte, len(data))
+	copy(own, data)
+	return a.UnmarshalVTUnsafe(own)
 }
 
 // message returns v as a message of today; those of the first generation of
@@ -156,13 +214,11 @@ func message(v any) (proto.Message, bool) {
 	return nil, false
 }
 
-// isEmpty tells whether v is encoded as no bytes, whatever methods it has.
-func isEmpty(v any) bool {
+// isNothing tells whether v stands for no body at all.
+func isNothing(v any) bool {
 	switch v.(type) {
 	case nil, struct{}, *struct{}:
 		return true
-	case proto.Message, marshaler, sizer, protoadapt.MessageV1:
-		return isNil(v)
 	}
 	return false
 }
@@ -176,6 +232,14 @@ func noMessage(v any) error {
 	return fmt.Errorf("protobuf codec: %T does not implement proto.Message", v)
 }
 
+func intoNil(v any) error {
+	return fmt.Errorf("protobuf codec: decode into %T: it is nil", v)
+}
+
 func encodeError(v any, err error) error {
 	return fmt.Errorf("protobuf codec: encode %T: %w", v, err)
+}
+
+func decodeError(v any, err error) error {
+	return fmt.Errorf("protobuf codec: decode into %T: %w", v, err)
 }

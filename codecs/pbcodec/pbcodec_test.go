@@ -341,11 +341,19 @@ func FuzzUnmarshal(f *testing.F) {
 			func() any { return new(descriptorpb.FileDescriptorProto) },
 			func() any { return new(fast) },
 			func() any { return new(first) },
+			func() any { return new(texts) },
 		} {
 			v, before := fresh(), bytes.Clone(data)
 			err := Codec{}.Unmarshal(data, v)
 			if !bytes.Equal(data, before) {
 				t.Fatalf("%T: Unmarshal changed its input", v)
+			}
+			aliased := fresh()
+			if aerr := (Codec{Alias: true}).Unmarshal(data, aliased); (aerr == nil) != (err == nil) {
+				t.Fatalf("%T: decoding %q by copying: %v, by aliasing: %v", v, data, err, aerr)
+			}
+			if a, ok := aliased.(*texts); ok && !slices.Equal(a.List, v.(*texts).List) {
+				t.Fatalf("decoding %q by copying: %q, by aliasing: %q", data, v.(*texts).List, a.List)
 			}
 			if err != nil {
 				continue
