@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
@@ -21,6 +22,8 @@ type candidate struct {
 	name, note string
 	program    string // that serves and calls
 	err        error  // why there is no program
+	// patience is the child's instead of the constant, if not 0.
+	patience time.Duration
 }
 
 func candidateNames() (names []string) {

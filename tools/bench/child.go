@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +16,8 @@ import (
 )
 
 // patience is how long a child may take for an answer beyond what it was asked to
-// measure: starting, connecting, and the last calls of a window.
+// measure: starting, connecting, and the last calls of a window. A candidate may
+// have its own.
 const patience = 60 * time.Second
 
 // ending is how long a child may take to end when it is told to.
@@ -28,6 +30,8 @@ type child struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	lines chan string // closed at the end of its output
+
+	patience time.Duration
 }
 
 // start starts a candidate's program, with a command of harness.Main.
@@ -47,6 +51,8 @@ func (c candidate) start(command string, args ...string) (*child, error) {
 		name:  fmt.Sprintf("%s, %s", c.name, command),
 		cmd:   exec.Command(program, append([]string{command, "-peer", c.name}, args...)...),
 		lines: make(chan string, 1),
+
+		patience: cmp.Or(c.patience, patience),
 	}
 	ch.cmd.Stderr = os.Stderr
 	var err error
@@ -91,9 +97,9 @@ func (c *child) tell(v any, work time.Duration) error {
 			return fmt.Errorf("child %s ended", c.name)
 		}
 		return json.Unmarshal([]byte(s), v)
-	case <-time.After(work + patience):
+	case <-time.After(work + c.patience):
 		c.cmd.Process.Kill()
-		return fmt.Errorf("child %s said nothing for %v, and was killed", c.name, work+patience)
+		return fmt.Errorf("child %s said nothing for %v, and was killed", c.name, work+c.patience)
 	}
 }
 
@@ -115,7 +121,7 @@ func (c *child) usage(command string) (u harness.Usage, err error) {
 // end lets the child end, and kills one that does not.
 func (c *child) end() error {
 	c.in.Close()
-	kill := time.AfterFunc(ending, func() { c.cmd.Process.Kill() })
+	kill := time.AfterFunc(min(ending, c.patience), func() { c.cmd.Process.Kill() })
 	for range c.lines { // Wait closes the pipe, so it comes after the last line
 	}
 	err := c.cmd.Wait()

@@ -69,7 +69,8 @@ func oneWindow(c candidate, cfg harness.Config, window time.Duration, profile st
 		return r, err
 	}
 	defer func() { err = errors.Join(err, srv.end()) }()
-	var addr, ready string
+	var addr string
+	var ready harness.Ready
 	if err := srv.tell(&addr, 0); err != nil {
 		return r, err
 	}
@@ -180,7 +181,8 @@ func idleSessions(c candidate, n int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, srv.end()) }()
-	var addr, ready string
+	var addr string
+	var ready harness.Ready
 	if err := srv.tell(&addr, 0); err != nil {
 		return err
 	}

@@ -34,13 +34,13 @@ var Commands = []string{"serve", "load", "list"}
 //	                        (collecting garbage first when the line is "gc"), until
 //	                        its standard input ends
 //	load -peer NAME -addr ADDR -config CONFIG
-//	                        connects, warms up, says "ready", waits for a line, calls for a
-//	                        window, and tells its Load; with -idle it stays connected after
-//	                        "ready" until its standard input ends
+//	                        connects, warms up, tells that it is Ready, waits for a line,
+//	                        calls for a window, and tells its Load; with -idle it stays
+//	                        connected after Ready until its standard input ends
 //
 // Flags of both: -profile and -heap write a CPU and an allocation profile of the window
 // (the server's are of its life). Flags of load: -window, -size (bytes of the body, through
-// DialSized). What a framework prints to standard output goes to standard error.
+// DialSized), -uncalled (no call over a new connection: with -idle). What a framework prints to standard output goes to standard error.
 func Main(candidates ...Candidate) {
 	out := os.Stdout
 	os.Stdout = os.Stderr
@@ -133,6 +133,7 @@ func (c *child) load(args []string) error {
 	window := f.Duration("window", time.Second, "window")
 	size := f.Int("size", 0, "bytes of the body; 0 is benchmsg's message")
 	idle := f.Bool("idle", false, "connect only, then wait for the end of standard input")
+	uncalled := f.Bool("uncalled", false, "make no call over a new connection")
 	profiles := profileFlags(f)
 	if err := f.Parse(args); err != nil {
 		return err
@@ -149,21 +150,23 @@ func (c *child) load(args []string) error {
 		return fmt.Errorf("harness: %s does not send bodies of a given size", candidate.Name)
 	}
 	lines := c.lines()
+	begin := time.Now()
 	calls, err := connect(func() (func() error, error) {
 		if *size > 0 {
 			return candidate.DialSized(*addr, *size)
 		}
 		return candidate.Dial(*addr)
-	}, cfg.Conns)
+	}, cfg.Conns, !*uncalled)
 	if err != nil {
 		return err
 	}
+	ready := Ready{Connecting: time.Since(begin)}
 	if !*idle {
 		if _, err := drive(calls, cfg.Callers, *window/3); err != nil {
 			return err
 		}
 	}
-	if err := c.tell("ready"); err != nil {
+	if err := c.tell(ready); err != nil {
 		return err
 	}
 	<-lines

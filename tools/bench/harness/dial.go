@@ -12,8 +12,8 @@ const dialers = 64
 // spareFiles are the open files of a process beside its connections.
 const spareFiles = 64
 
-// connect makes n connections, and one call over each.
-func connect(dial func() (func() error, error), n int) ([]func() error, error) {
+// connect makes n connections and, if asked to, one call over each.
+func connect(dial func() (func() error, error), n int, call bool) ([]func() error, error) {
 	if err := allowFiles(n); err != nil {
 		return nil, err
 	}
@@ -24,7 +24,7 @@ func connect(dial func() (func() error, error), n int) ([]func() error, error) {
 	for range min(dialers, n) {
 		wg.Go(func() {
 			for i := range next {
-				if calls[i], errs[i] = dial(); errs[i] == nil {
+				if calls[i], errs[i] = dial(); errs[i] == nil && call {
 					errs[i] = calls[i]()
 				}
 			}

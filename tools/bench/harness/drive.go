@@ -13,9 +13,14 @@ import (
 type Load struct {
 	Calls          int64
 	Elapsed        time.Duration
-	Mean, P50, P99 time.Duration
-	P999, Max      time.Duration
+	Mean, P50, P99 time.Duration // of one call in eight
+	P999, Min, Max time.Duration
 	Usage          Usage
+}
+
+// Ready is what a client tells when it is about to wait for the word.
+type Ready struct {
+	Connecting time.Duration // that its connections and the first call over each took
 }
 
 // sampled is how many calls of a caller there are to one whose time is taken.
@@ -61,7 +66,7 @@ func drive(calls []func() error, callers int, window time.Duration) (Load, error
 	return Load{
 		Calls: total, Elapsed: time.Since(begin), Mean: time.Duration(all.Mean()),
 		P50: time.Duration(all.ValueAtQuantile(50)), P99: time.Duration(all.ValueAtQuantile(99)),
-		P999: time.Duration(all.ValueAtQuantile(99.9)), Max: time.Duration(all.Max()),
+		P999: time.Duration(all.ValueAtQuantile(99.9)), Min: time.Duration(all.Min()), Max: time.Duration(all.Max()),
 	}, nil
 }
 
