@@ -1,6 +1,7 @@
 package heartbeat_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ func Example() {
 	conn.Freeze() // the cable is pulled
 	defer conn.Thaw()
 	<-sess.CloseNotify()
-	fmt.Println(sess.CloseReason().Side, heartbeat.CauseOf(sess) != nil)
+	why := sess.CloseReason()
+	fmt.Println(why.Side, errors.Is(why, heartbeat.ErrSilent))
 	// Output: network true
 }

@@ -13,7 +13,6 @@ package heartbeat
 import (
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -30,40 +29,19 @@ const MetaRate = "hb_"
 // maxRate is the largest rate that either side believes in.
 const maxRate = (1<<31 - 1) * time.Second
 
-// ErrSilent is what CauseOf's errors wrap.
+// ErrSilent is why a Ping or Pong has given a connection up: the session's
+// CloseReason, of the network's side, wraps it, and so do the errors of the calls
+// that were pending.
 var ErrSilent = errors.New("heartbeat: the peer is silent")
-
-// silence is how a connection was given up.
-type silence struct{ span, rate time.Duration }
-
-func (s *silence) Error() string {
-	return fmt.Sprintf("%v: nothing heard for %v at a rate of %v", ErrSilent, s.span, s.rate)
-}
-
-func (s *silence) Unwrap() error { return ErrSilent }
-
-type causeKey struct{}
-
-// CauseOf returns why a Ping or Pong has given up the session's connection, an
-// error that wraps ErrSilent; nil if none has since it was made. The session's
-// CloseReason then is of the network's side, with a cause that is
-// os.ErrDeadlineExceeded. It takes any kind of session, also in PostDisconnect.
-func CauseOf(sess interface{ Swap() *tp.Swap }) error {
-	if v, ok := sess.Swap().Load(causeKey{}); ok {
-		return v.(*silence)
-	}
-	return nil
-}
 
 // watched is what a plugin knows of a session. It is kept in the session's Swap,
 // and so survives redials.
 type watched struct {
 	pre   tp.PreSession
-	conn  atomic.Pointer[net.Conn] // the present connection
-	heard atomic.Int64             // when something came from the peer; all times are the agenda's
-	sent  atomic.Int64             // when something went out
-	rate  atomic.Int64             // a Pong's: of the peer's beats, 0 unknown
-	round atomic.Pointer[round]    // a Ping's: the beat under way
+	heard atomic.Int64          // when something came from the peer; all times are the agenda's
+	sent  atomic.Int64          // when something went out
+	rate  atomic.Int64          // a Pong's: of the peer's beats, 0 unknown
+	round atomic.Pointer[round] // a Ping's: the beat under way
 
 	// Guarded by the agenda's lock.
 	due   int64
@@ -78,16 +56,11 @@ func (a *agenda) watch(sess tp.PreSession) *watched {
 	if w == nil {
 		w = &watched{pre: sess, index: -1}
 	}
-	sess.ModifySocket(func(conn net.Conn) (net.Conn, tp.ProtoFunc) {
-		w.conn.Store(&conn)
-		return nil, nil // stays as it is
-	})
 	now := a.now()
 	w.heard.Store(now)
 	w.sent.Store(now)
 	w.rate.Store(0)
 	w.round.Store(nil)
-	swap.Delete(causeKey{})
 	swap.Store(a, w)
 	return w
 }
@@ -113,17 +86,13 @@ func (w *watched) session() (tp.Session, bool) {
 	return sess, ok && sess.Swap() == w.pre.Swap()
 }
 
-// giveUp ends the connection: its reader wakes up with an error, and the engine
-// does what it does when the network fails. One that is closed already, while the
-// session redials, is left alone.
+// giveUp ends the connection: the engine does what it does when the network
+// fails. One that is closed already, while the session redials, is left alone.
 func (w *watched) giveUp(sess tp.Session, span, rate time.Duration) {
-	s := &silence{span, rate}
-	w.pre.Swap().Store(causeKey{}, s) // before the end can be seen
-	if err := (*w.conn.Load()).SetReadDeadline(time.Unix(1, 0)); err != nil {
-		w.pre.Swap().Delete(causeKey{})
-		return
+	cause := fmt.Errorf("%w: nothing heard for %v at a rate of %v", ErrSilent, span, rate)
+	if b, ok := w.pre.(tp.Breaker); ok && b.Break(cause) {
+		sess.Warnf("%v: the connection with %s is given up", cause, sess.RemoteAddr())
 	}
-	sess.Warnf("%v: the connection with %s is given up", s, sess.RemoteAddr())
 }
 
 // parseRate reads the rate of a beat.

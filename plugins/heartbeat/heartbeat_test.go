@@ -17,7 +17,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	tp.SetLoggerLevel("OFF")
+	tp.SetLoggerLevel("WARN")
+	if with := os.Getenv(idlePong); with != "" {
+		servePongs(with)
+		return
+	}
 	os.Exit(m.Run())
 }
 
@@ -238,11 +242,8 @@ func TestTraffic(t *testing.T) {
 
 func wantSilent(t *testing.T, what string, sess tp.Session) {
 	t.Helper()
-	if err := heartbeat.CauseOf(sess); !errors.Is(err, heartbeat.ErrSilent) {
-		t.Errorf("%s: CauseOf = %v; want ErrSilent", what, err)
-	}
-	if r := sess.CloseReason(); r == nil || r.Side != tp.SideNetwork || !errors.Is(r, os.ErrDeadlineExceeded) {
-		t.Errorf("%s: the session ended with %v; want the network's side, os.ErrDeadlineExceeded", what, r)
+	if r := sess.CloseReason(); r == nil || r.Side != tp.SideNetwork || !errors.Is(r, heartbeat.ErrSilent) {
+		t.Errorf("%s: the session ended with %v; want the network's side, ErrSilent", what, r)
 	}
 }
 
@@ -299,12 +300,23 @@ func TestDead(t *testing.T) {
 				wantSilent(t, what, sessions[i])
 			}
 			if test.ends[1] {
-				if _, r := hangs.Reply(); r == nil || r.Code != tp.CodeConnClosed {
-					t.Errorf("the pending call: %s; want 102", r)
+				if _, r := hangs.Reply(); r == nil || r.Code != tp.CodeConnClosed || !errors.Is(r.Err(), heartbeat.ErrSilent) {
+					t.Errorf("the pending call: %s; want 102, ErrSilent", r)
 				}
 			}
-			if lines := e.log.Errors(); len(lines) > 0 {
-				t.Errorf("logged: %q", lines)
+			found, given := 0, 0
+			for _, does := range test.ends {
+				if does {
+					found++
+				}
+			}
+			for _, line := range e.log.All() {
+				if strings.Contains(line, "is given up") {
+					given++
+				}
+			}
+			if lines := e.log.Errors(); len(lines) > 0 || given != found {
+				t.Errorf("logged: %q; want a WARN line of each who found out, no ERROR", e.log.All())
 			}
 			close(e.release)
 			conn.Thaw()
@@ -342,8 +354,8 @@ func TestRedial(t *testing.T) {
 					t.Errorf("after break %d: the server has %d sessions", i+1, n)
 				}
 			}
-			if err := heartbeat.CauseOf(e.cliSess); err != nil {
-				t.Errorf("CauseOf of a session that lives = %v", err)
+			if r := e.cliSess.CloseReason(); r != nil {
+				t.Errorf("the session has ended: %v", r)
 			}
 			if lines := e.log.Errors(); len(lines) > 0 {
 				t.Errorf("logged: %q", lines)

@@ -1,6 +1,7 @@
 package heartbeat
 
 import (
+	"strings"
 	"time"
 
 	tp "github.com/teleport-go/teleport/core"
@@ -109,13 +110,21 @@ func (p *pong) beat(ctx tp.InputCtx) *tp.Rerror {
 	}
 	rate, ok := parseRate(text)
 	if !ok {
-		return tp.NewRerror(tp.CodeBadMessage, "invalid heartbeat rate", string(text))
+		return tp.NewRerror(tp.CodeBadMessage, "invalid heartbeat rate", brief(text))
 	}
 	w := p.of(ctx.Session().Swap())
 	if w != nil && w.rate.Swap(int64(rate)) != int64(rate) {
 		p.put(w, w.heard.Load()+2*int64(rate))
 	}
 	return nil
+}
+
+// brief is the text as a reason may repeat it.
+func brief(text []byte) string {
+	if len(text) > 32 {
+		return strings.ToValidUTF8(string(text[:32]), "\uFFFD") + "…"
+	}
+	return strings.ToValidUTF8(string(text), "\uFFFD")
 }
 
 func (p *pong) visit(w *watched, now int64) (next int64) {

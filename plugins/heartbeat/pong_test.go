@@ -1,7 +1,10 @@
 package heartbeat_test
 
 import (
+	"errors"
 	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -230,5 +233,81 @@ func TestGoroutines(t *testing.T) {
 		func() []tp.Plugin { return plugins(heartbeat.NewPing(20, true)) })
 	if with > without+20 {
 		t.Errorf("%d goroutines with the plugins, %d without", with, without)
+	}
+}
+
+// Whatever comes with a beat, the answer is small and the session lives.
+func TestHostileMeta(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		add  func(*tp.Meta)
+		want *tp.Rerror // nil: the beat is taken
+	}{
+		{"64 KiB of rate", func(m *tp.Meta) { m.Add("hb_", strings.Repeat("9", 64<<10)) },
+			tp.NewRerror(400, "invalid heartbeat rate", strings.Repeat("9", 32)+"…")},
+		{"64 KiB of something else", func(m *tp.Meta) { m.Add("x", strings.Repeat("9", 64<<10)); m.Add("hb_", "5") }, nil},
+		{"a thousand keys", func(m *tp.Meta) {
+			for i := range 1000 {
+				m.Add(strconv.Itoa(i), "x")
+			}
+			m.Add("hb_", "5")
+		}, nil},
+		{"two rates, the first counts", func(m *tp.Meta) { m.Add("hb_", "5"); m.Add("hb_", "-1") }, nil},
+		{"two rates, the first is none", func(m *tp.Meta) { m.Add("hb_", "-1"); m.Add("hb_", "5") },
+			tp.NewRerror(400, "invalid heartbeat rate", "-1")},
+		{"no text", func(m *tp.Meta) { m.Add("hb_", "\xff\x00\n") }, tp.NewRerror(400, "invalid heartbeat rate", "\uFFFD\x00\n")},
+	} {
+		bubble(t, test.name, func(t *testing.T) {
+			e := newEnds(t, plugins(heartbeat.NewPong()), nil)
+			set := func(m tp.Message) { test.add(m.Meta()) }
+			r := e.cliSess.Call("/heartbeat", nil, nil, set).Rerror()
+			if r.String() != test.want.String() {
+				t.Errorf("call: %s; want %s", r, test.want)
+			}
+			if r := e.cliSess.Push("/heartbeat", nil, set); r != nil {
+				t.Errorf("push: %s", r)
+			}
+			if r := e.cliSess.Call("/echo", "x", nil).Rerror(); r != nil {
+				t.Errorf("the session after it: %s", r)
+			}
+			if lines := e.log.Errors(); len(lines) > 0 {
+				t.Errorf("logged: %q", lines)
+			}
+		})
+	}
+}
+
+// With its peer a plugin ends, whatever it was about to do; what is left would be
+// found by the bubble. A normal end is worth no line of the log.
+func TestStops(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		dead bool // the connection, with a beat under way
+	}{{"between two beats", false}, {"during a beat", true}} {
+		for _, side := range []string{"ping", "pong"} {
+			bubble(t, test.name+", the peer of the "+side, func(t *testing.T) {
+				ping, pong := heartbeat.NewPing(2, true), heartbeat.NewPong()
+				e := newEnds(t, plugins(pong), plugins(ping))
+				after(5 * time.Second)
+				if test.dead {
+					e.conn().Freeze()
+					defer e.conn().Thaw()
+					after(2 * time.Second)
+				}
+				p, sess := e.cli, e.cliSess
+				if side == "pong" {
+					p, sess = e.srv, e.srvSess
+				}
+				p.Close()
+				<-sess.CloseNotify()
+				if r := sess.CloseReason(); r.Side != tp.SideLocal || errors.Is(r, heartbeat.ErrSilent) {
+					t.Errorf("the session ended with %v; want this side's Close", r)
+				}
+				after(time.Minute)
+				if lines := e.log.Errors(); len(lines) > 0 {
+					t.Errorf("logged: %q", lines)
+				}
+			})
+		}
 	}
 }
