@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	tp.SetLoggerLevel("OFF")
+	tp.SetLoggerLevel("WARN")
 	os.Exit(m.Run())
 }
 
@@ -81,11 +81,12 @@ type ends struct {
 	srv, cli tp.Peer
 	addr     string
 	handled  atomic.Int32 // messages of the client
+	log      tptest.Lines // of both
 }
 
 func newEnds(t *testing.T, server, client tp.Plugin) *ends {
 	e := &ends{net: tptest.NewNetwork()}
-	cfg := tp.PeerConfig{Network: e.net.Register(t), HandshakeTimeout: patience(server)}
+	cfg := tp.PeerConfig{Network: e.net.Register(t), HandshakeTimeout: patience(server), Logger: e.log.Logger()}
 	e.srv = tptest.NewPeer(t, cfg, server)
 	tp.HandleCall(e.srv, "/who", func(ctx tp.CallCtx, _ *string) (string, error) {
 		e.handled.Add(1)
@@ -231,6 +232,9 @@ func TestRefused(t *testing.T) {
 			synctest.Wait()
 			if n := e.net.Conns(); n > 0 || e.srv.CountSession() > 0 || e.cli.CountSession() > 0 {
 				t.Errorf("%d connections, %d and %d sessions are left", n, e.srv.CountSession(), e.cli.CountSession())
+			}
+			if lines := e.log.Errors(); len(lines) > 0 {
+				t.Errorf("logged: %q", lines)
 			}
 		})
 	}
