@@ -43,7 +43,7 @@ func TestLegacyGolden(t *testing.T) {
 		if got := l.encrypt([]byte(f[0])); got != f[1] {
 			t.Errorf("encrypt(%s) = %s; want %s", f[0], got, f[1])
 		}
-		if got, err := l.decrypt(envelope{l.version, f[1]}); err != nil || string(got) != f[0] {
+		if got, err := l.decrypt(envelope{CipherVersion: l.version, CipherText: f[1]}); err != nil || string(got) != f[0] {
 			t.Errorf("decrypt(%s) = %s, %v; want %s", f[1], got, err, f[0])
 		}
 	}
@@ -99,17 +99,17 @@ func TestLegacyDamaged(t *testing.T) {
 		{"padding 255", raw(255), ErrAltered},
 		{"padding of different bytes", raw(1, 2, 3), ErrAltered},
 	} {
-		if got, err := l.decrypt(envelope{l.version, test.text}); !errors.Is(err, test.err) {
+		if got, err := l.decrypt(envelope{CipherVersion: l.version, CipherText: test.text}); !errors.Is(err, test.err) {
 			t.Errorf("%s: %q, %v; want %v", test.name, got, err, test.err)
 		}
 	}
-	if _, err := l.decrypt(envelope{strings.Repeat("v", 64<<10), ""}); !errors.Is(err, ErrKey) || len(err.Error()) > 300 {
+	if _, err := l.decrypt(envelope{CipherVersion: strings.Repeat("v", 64<<10)}); !errors.Is(err, ErrKey) || len(err.Error()) > 300 {
 		t.Errorf("foreign version: %v; want ErrKey, in few words", err)
 	}
 }
 
 func TestLegacyProtobuf(t *testing.T) {
-	want := envelope{strings.Repeat("v", 200), "text"}
+	want := envelope{CipherVersion: strings.Repeat("v", 200), CipherText: "text"}
 	b, err := marshalEnvelope(codec.Protobuf, want)
 	if err != nil {
 		t.Fatal(err)
@@ -288,7 +288,7 @@ func FuzzLegacy(f *testing.F) {
 	}
 	l := p.(*legacy)
 	for _, id := range []byte{codec.JSON, codec.Protobuf} {
-		b, err := marshalEnvelope(id, envelope{l.version, l.encrypt([]byte("[1,2,3]"))})
+		b, err := marshalEnvelope(id, envelope{CipherVersion: l.version, CipherText: l.encrypt([]byte("[1,2,3]"))})
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"crypto/md5"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/xml"
 	"errors"
 	"fmt"
 
@@ -43,10 +44,12 @@ var (
 	_ tp.PreReadReplyBodyPlugin = (*legacy)(nil)
 )
 
-// envelope is the body of a sealed message, encoded with the message's codec.
+// envelope is the body of a sealed message, encoded with the message's codec. Its
+// names are small in JSON alone, where the older ages have a tag for them.
 type envelope struct {
-	CipherVersion string `json:"cipherversion" xml:"cipherversion" form:"cipherversion"`
-	CipherText    string `json:"ciphertext" xml:"ciphertext" form:"ciphertext"`
+	XMLName       xml.Name `json:"-" xml:"Encrypt" form:"-"`
+	CipherVersion string   `json:"cipherversion" xml:"Cipherversion" form:"Cipherversion"`
+	CipherText    string   `json:"ciphertext" xml:"Ciphertext" form:"Ciphertext"`
 }
 
 func (*legacy) Name() string { return "secure(encrypt/decrypt)" }
@@ -76,7 +79,7 @@ func (l *legacy) write(m tp.Message) *tp.Rerror {
 	}
 	body, err := m.MarshalBody()
 	if err == nil {
-		body, err = marshalEnvelope(m.BodyCodec(), envelope{l.version, l.encrypt(body)})
+		body, err = marshalEnvelope(m.BodyCodec(), envelope{CipherVersion: l.version, CipherText: l.encrypt(body)})
 	}
 	if err != nil {
 		return tp.NewRerror(l.conf.code, "marshal raw body error", err.Error()).WithCause(err)
