@@ -4,11 +4,14 @@ go 1.25
 
 require (
 	github.com/andeya/erpc/v7 v7.2.2
+	github.com/teleport-go/teleport/codecs/formcodec v0.1.0
 	github.com/teleport-go/teleport/codecs/jsoncodec v0.1.0
 	github.com/teleport-go/teleport/codecs/plaincodec v0.1.0
+	github.com/teleport-go/teleport/codecs/xmlcodec v0.1.0
 	github.com/teleport-go/teleport/core v0.1.0
 	github.com/teleport-go/teleport/plugins/auth v0.1.0
 	github.com/teleport-go/teleport/plugins/heartbeat v0.1.0
+	github.com/teleport-go/teleport/plugins/secure v0.1.0
 	github.com/teleport-go/teleport/protos/httproto v0.1.0
 	github.com/teleport-go/teleport/protos/jsonproto v0.1.0
 	github.com/teleport-go/teleport/protos/pbproto v0.1.0
