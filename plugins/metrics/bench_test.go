@@ -1,0 +1,68 @@
+package metrics_test
+
+import (
+	"testing"
+	"time"
+
+	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/plugins/metrics"
+)
+
+func (*fakeSession) ContextAge() time.Duration { return 0 }
+
+func BenchmarkMessage(b *testing.B) {
+	for _, cfg := range []struct {
+		name   string
+		config metrics.Config
+	}{{"classic", metrics.Config{}}, {"native too", metrics.Config{NativeFactor: 1.1}}} {
+		m := newMetrics(b, cfg.config)
+		e := newExchange()
+		p := tp.NewPeer(tp.PeerConfig{}, m)
+		b.Cleanup(func() { p.Close() })
+		tp.HandleCall(p, "/math/add", func(tp.CallCtx, *int) (int, error) { return 0, nil })
+		run := func(name string, messages int, f func()) {
+			f() // its series are there
+			b.Run(cfg.name+"/"+name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					f()
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*messages), "ns/message")
+			})
+		}
+		run("call made", 2, func() {
+			m.PreWriteCall(e)
+			m.PostWriteCall(e)
+			m.PostReadReplyHeader(e)
+		})
+		run("call served", 2, func() {
+			m.PreReadCallBody(e)
+			m.PostWriteReply(e)
+		})
+		run("push sent", 1, func() { m.PostWritePush(e) })
+		run("push served", 1, func() {
+			m.PostReadPushHeader(e)
+			m.PreReadPushBody(e)
+		})
+	}
+}
+
+// A message of a known route takes no memory.
+func TestAllocs(t *testing.T) {
+	m, e := newMetrics(t, metrics.Config{NativeFactor: 1.1}), newExchange()
+	p := tp.NewPeer(tp.PeerConfig{}, m)
+	defer p.Close()
+	tp.HandleCall(p, "/math/add", func(tp.CallCtx, *int) (int, error) { return 0, nil })
+	if n := testing.AllocsPerRun(1000, func() {
+		m.PreWriteCall(e)
+		m.PostWriteCall(e)
+		m.PostReadReplyHeader(e)
+		m.PreReadCallBody(e)
+		m.PostWriteReply(e)
+		m.PostWritePush(e)
+		m.PostReadPushHeader(e)
+		m.PreReadPushBody(e)
+	}); n > 0 {
+		t.Errorf("%v allocations for two calls and two pushes; want 0", n)
+	}
+}

@@ -1,0 +1,211 @@
+// Package metrics counts what a peer does, for Prometheus: calls by code, pushes,
+// bytes and the time of calls, by route and direction; sessions, running handlers
+// and queues.
+//
+// A label never comes from a stranger: incoming messages go by the name their
+// handler was registered with, all others as "unknown"; outgoing ones by their
+// path, at most 500 of them, all others as "other"; codes by a list.
+package metrics
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	tp "github.com/teleport-go/teleport/core"
+)
+
+// Config says how to count. The zero value is well for most.
+type Config struct {
+	// ConstLabels are on every metric: what tells several peers apart that have
+	// a plugin each, and one registry. Names of the metrics' own labels, and
+	// "le", are an error.
+	ConstLabels prometheus.Labels
+	// Buckets are the upper bounds of the histograms in seconds, rising; nil is
+	// [DefBuckets]. Empty is none, which takes NativeFactor.
+	Buckets []float64
+	// NativeFactor makes the histograms native ones as well: a bucket's bound is
+	// at most that many times the one below, 1.1 is usual; 0 is none. At most
+	// 160 buckets a route; wider ones, or after an hour new ones, beyond that.
+	NativeFactor float64
+	// Codes are error codes with a label of their own, besides those of package
+	// tp; all others are "other".
+	Codes []int32
+}
+
+// DefBuckets are the usual bounds of the histograms: from a call within one
+// machine to one that somebody has waited for.
+var DefBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+
+// Metrics is the plugin, for a peer; it may be shared by several, whose counts it
+// adds up. Given to a group or a handler it sees their incoming messages alone,
+// and no sessions. Put it behind plugins that reroute messages. It is a Collector
+// for any number of registries. All its methods may be called concurrently. New
+// makes one.
+type Metrics struct {
+	base    time.Time // clocks run from here
+	codes   codes
+	in, out routes
+	flights flights
+	peers   atomic.Int32 // given to as a whole
+
+	calls, pushes, received, sent *prometheus.CounterVec
+	opened, closed                *prometheus.CounterVec
+	redials                       prometheus.Counter
+	duration                      *prometheus.HistogramVec
+
+	sessions, handlers, queuedMessages, queuedBytes *prometheus.Desc
+
+	settling sync.Mutex // held by settle
+
+	mu   sync.Mutex         // guards what follows
+	live map[any]bool       // sessions; true: dialled
+	gone map[uintptr]ending // of sessions since the last settling, by address
+}
+
+var _ prometheus.Collector = (*Metrics)(nil)
+
+// New returns a plugin that has counted nothing. The error says what is wrong
+// with the configuration.
+func New(cfg Config) (*Metrics, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: cfg.ConstLabels}, labels)
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, cfg.ConstLabels)
+	}
+	m := &Metrics{
+		base:  time.Now(),
+		codes: newCodes(cfg.Codes),
+		live:  make(map[any]bool),
+		gone:  make(map[uintptr]ending),
+
+		calls:    counter("teleport_calls_total", "Calls that have ended, by the code of their reply.", "direction", "route", "code"),
+		pushes:   counter("teleport_pushes_total", "Pushes.", "direction", "route"),
+		received: counter("teleport_received_bytes_total", "Bytes of frames received.", "direction", "route"),
+		sent:     counter("teleport_sent_bytes_total", "Bytes of frames sent.", "direction", "route"),
+		opened:   counter("teleport_sessions_opened_total", "Sessions opened.", "side"),
+		closed:   counter("teleport_sessions_closed_total", "Sessions ended, by who ended them.", "side", "reason"),
+		redials: prometheus.NewCounter(prometheus.CounterOpts{Name: "teleport_redials_total",
+			Help: "Broken connections made again.", ConstLabels: cfg.ConstLabels}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "teleport_call_duration_seconds", Help: "Time of calls until their reply.", ConstLabels: cfg.ConstLabels,
+			Buckets: cfg.Buckets, NativeHistogramBucketFactor: cfg.NativeFactor,
+			NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
+		}, []string{"direction", "route"}),
+
+		sessions:       gauge("teleport_sessions", "Sessions that live.", "side"),
+		handlers:       gauge("teleport_handlers_in_flight", "Calls that are being handled.", "route"),
+		queuedMessages: gauge("teleport_queued_messages", "Messages accepted for sending and not written."),
+		queuedBytes:    gauge("teleport_queued_bytes", "Bytes accepted for sending and not written."),
+	}
+	if err := prometheus.NewRegistry().Register(m); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	m.in.init(m, directionIn, Unknown)
+	m.out.init(m, directionOut, Other)
+	for _, side := range []string{sideAccepted, sideDialled} {
+		m.opened.WithLabelValues(side)
+		for _, reason := range []tp.Side{tp.SideLocal, tp.SideRemote, tp.SideNetwork} {
+			m.closed.WithLabelValues(side, string(reason))
+		}
+	}
+	return m, nil
+}
+
+func (cfg *Config) check() error {
+	if cfg.Buckets == nil {
+		cfg.Buckets = DefBuckets
+	}
+	cfg.Buckets = slices.Clone(cfg.Buckets)
+	for i, b := range cfg.Buckets {
+		if math.IsNaN(b) || i > 0 && b <= cfg.Buckets[i-1] {
+			return fmt.Errorf("bucket %d, %v, is not above the one before it", i, b)
+		}
+	}
+	if f := cfg.NativeFactor; f != 0 && !(f > 1) || math.IsInf(f, 1) {
+		return fmt.Errorf("native factor %v is not above 1", f)
+	}
+	if len(cfg.Buckets) == 0 && cfg.NativeFactor == 0 {
+		return errors.New("histograms without buckets need a native factor")
+	}
+	if _, ok := cfg.ConstLabels["le"]; ok {
+		return errors.New(`a constant label "le" is a histogram's own`)
+	}
+	return nil
+}
+
+// Describe sends the metrics' descriptions.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range m.collectors() {
+		c.Describe(ch)
+	}
+	for _, d := range []*prometheus.Desc{m.sessions, m.handlers, m.queuedMessages, m.queuedBytes} {
+		ch <- d
+	}
+}
+
+func (m *Metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.calls, m.pushes, m.received, m.sent, m.duration, m.opened, m.closed, m.redials}
+}
+
+// Collect sends the metrics; gauges are read now.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	running := m.settle() // before the counters, to which it adds
+	for _, c := range m.collectors() {
+		c.Collect(ch)
+	}
+	gauge := func(d *prometheus.Desc, v int, labels ...string) {
+		metric, err := prometheus.NewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
+		if err != nil {
+			metric = prometheus.NewInvalidMetric(d, err)
+		}
+		ch <- metric
+	}
+	for _, s := range m.in.all() {
+		if s.duration.Load() != nil || running[s] > 0 { // it serves calls
+			gauge(m.handlers, running[s], s.route)
+		}
+	}
+	var accepted, dialled, messages, bytes int
+	for sess, isDialled := range m.sessionsNow() {
+		if isDialled {
+			dialled++
+		} else {
+			accepted++
+		}
+		if q, ok := sess.(interface{ Queued() (messages, bytes int) }); ok {
+			n, size := q.Queued()
+			messages += n
+			bytes += size
+		}
+	}
+	gauge(m.sessions, accepted, sideAccepted)
+	gauge(m.sessions, dialled, sideDialled)
+	gauge(m.queuedMessages, messages)
+	gauge(m.queuedBytes, bytes)
+}
+
+// Handler returns a handler that serves these metrics alone, in the format the
+// scraper asks for; native histograms go out as protobuf only. To serve them with
+// others, register the Metrics and use promhttp.
+func (m *Metrics) Handler() http.Handler {
+	r := prometheus.NewRegistry()
+	if err := r.Register(m); err != nil { // New has tried it
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		})
+	}
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{EnableOpenMetrics: true})
+}
