@@ -2,6 +2,8 @@ package ignorecase_test
 
 import (
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -167,6 +169,34 @@ func TestRedial(t *testing.T) {
 			}
 			n.Find(sess.LocalAddr().String()).Cut()
 			synctest.Wait()
+		}
+	})
+}
+
+// Whatever the name is, it is answered and the session goes on.
+func TestHostileNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, sess := pair(t, ignorecase.NewIgnoreCase())
+		for _, method := range []string{
+			"/" + strings.Repeat("A", 250), "/" + strings.Repeat("\u023a", 120), // lower case is longer
+			"?A=B", "/%zz", "//A//B", "/A\x00B", "A:B", "/\u0130",
+		} {
+			if r := sess.Call(method, "", nil).Rerror(); r == nil || r.Code != tp.CodeNotFound && r.Code != tp.CodeBadMessage {
+				t.Errorf("call of %q: %s; want 404 or 400", method, r)
+			}
+		}
+		set := func(m tp.Message) {
+			for i := range 1000 {
+				m.Meta().Add(strconv.Itoa(i), "v")
+				m.Meta().Add("K", "V")
+			}
+			m.Meta().Add("Big", strings.Repeat("V", 64<<10))
+		}
+		if r := sess.Call("/NoBody", "", nil, set).Rerror(); r == nil || r.Code != tp.CodeNotFound {
+			t.Errorf("call with much metadata: %s; want 404", r)
+		}
+		if !sess.Health() {
+			t.Errorf("the session has ended: %v", sess.CloseReason())
 		}
 	})
 }

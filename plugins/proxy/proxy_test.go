@@ -31,7 +31,7 @@ func (swapped) OnPack(b []byte) ([]byte, error) {
 func (f swapped) OnUnpack(b []byte) ([]byte, error) { return f.OnPack(b) }
 
 func TestMain(m *testing.M) {
-	tp.SetLoggerLevel("OFF")
+	tp.SetLoggerLevel("ERROR")
 	xfer.Register(swapped{})
 	m.Run()
 }
