@@ -19,7 +19,7 @@ import (
 
 // The README's figures are those of
 //
-//	go test -run TestIdle -v -idle-sessions 10000 -idle-rate 30 -idle-for 90s
+//	go test -run TestIdle -v -timeout 20m -args -idle-sessions 10000 -idle-rate 30 -idle-for 90s
 var (
 	idleSessions = flag.Int("idle-sessions", 20, "sessions of TestIdle")
 	idleRate     = flag.Int("idle-rate", 1, "their rate, in seconds")
