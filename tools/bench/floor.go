@@ -3,10 +3,13 @@ package main
 import (
 	"bufio"
 	"encoding/binary"
+	"fmt"
+	"io"
 	"net"
 	"runtime"
 	"sync"
 
+	"github.com/teleport-go/teleport/tools/bench/benchmsg"
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
@@ -14,10 +17,24 @@ import (
 // a caller's number, and the body. A goroutine a connection on the server; on the
 // client a goroutine a caller, with combined writes, as a blocking call needs.
 
-const floorHeader = 8
+const (
+	floorHeader = 8
+	floorBuffer = 64 << 10 // of a reader and of a writer; a longer body goes past it
+)
 
 func floorCandidates() []harness.Candidate {
-	return []harness.Candidate{{Name: "floor", Serve: floorServe, Dial: floorDial}}
+	return []harness.Candidate{
+		{
+			Name: "floor", Serve: floorServe, DialSized: floorDial,
+			Dial: func(addr string) (func() error, error) { return floorDial(addr, benchmsg.Size) },
+			Note: "a framed echo of plain bytes without any framework",
+		},
+		{
+			Name: "floor-conn", Serve: floorServe, DialSized: floorConnDial,
+			Dial: func(addr string) (func() error, error) { return floorConnDial(addr, benchmsg.Size) },
+			Note: "the same, one call at a time over a connection: for the configurations of b",
+		},
+	}
 }
 
 func floorServe() (string, error) {
@@ -40,18 +57,16 @@ func floorServe() (string, error) {
 // floorEcho sends back what it reads; it writes when nothing more is there to read.
 func floorEcho(c net.Conn) {
 	defer c.Close()
-	r, w := bufio.NewReaderSize(c, 64<<10), bufio.NewWriterSize(c, 64<<10)
+	r, w := bufio.NewReaderSize(c, floorBuffer), bufio.NewWriterSize(c, floorBuffer)
 	for {
 		head, err := r.Peek(floorHeader)
 		if err != nil {
 			return
 		}
-		frame, err := r.Peek(floorHeader + int(binary.BigEndian.Uint32(head)))
-		if err != nil {
+		n := floorHeader + int(binary.BigEndian.Uint32(head))
+		if err := floorCopy(w, r, n); err != nil {
 			return
 		}
-		w.Write(frame)
-		r.Discard(len(frame))
 		if r.Buffered() == 0 {
 			if w.Flush() != nil {
 				return
@@ -60,11 +75,29 @@ func floorEcho(c net.Conn) {
 	}
 }
 
+// floorCopy copies n bytes; those of a small frame in one piece.
+func floorCopy(w *bufio.Writer, r *bufio.Reader, n int) error {
+	if n > floorBuffer {
+		_, err := io.CopyN(w, r, int64(n))
+		return err
+	}
+	frame, err := r.Peek(n)
+	if err != nil {
+		return err
+	}
+	w.Write(frame) // its error comes back from Flush
+	_, err = r.Discard(n)
+	return err
+}
+
+// floorConn is a connection of many callers.
 type floorConn struct {
 	conn net.Conn
+	body []byte
 
 	mu       sync.Mutex
 	out, alt []byte
+	large    net.Buffers // frames that are not copied
 	flushing bool
 	inFlight int
 
@@ -73,33 +106,41 @@ type floorConn struct {
 	free    []uint32
 }
 
-func floorDial(addr string) (func() error, error) {
+func floorDial(addr string, size int) (func() error, error) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	f := &floorConn{conn: conn}
+	f := &floorConn{conn: conn, body: newBody(size)}
 	go f.read()
 	return f.call, nil
 }
 
 func (f *floorConn) read() {
-	r := bufio.NewReaderSize(f.conn, 64<<10)
+	r := bufio.NewReaderSize(f.conn, floorBuffer)
 	for {
-		head, err := r.Peek(floorHeader)
+		n, id, err := floorHead(r)
 		if err != nil {
 			return
 		}
-		n, id := int(binary.BigEndian.Uint32(head)), binary.BigEndian.Uint32(head[4:])
-		if _, err := r.Peek(floorHeader + n); err != nil {
+		if _, err := r.Discard(n); err != nil {
 			return
 		}
-		r.Discard(floorHeader + n)
 		f.waitMu.Lock()
 		wake := f.waiting[id]
 		f.waitMu.Unlock()
 		wake <- struct{}{}
 	}
+}
+
+func floorHead(r *bufio.Reader) (n int, id uint32, err error) {
+	head, err := r.Peek(floorHeader)
+	if err != nil {
+		return 0, 0, err
+	}
+	n, id = int(binary.BigEndian.Uint32(head)), binary.BigEndian.Uint32(head[4:])
+	_, err = r.Discard(floorHeader)
+	return n, id, err
 }
 
 func (f *floorConn) slot() (uint32, chan struct{}) {
@@ -114,38 +155,19 @@ func (f *floorConn) slot() (uint32, chan struct{}) {
 	return uint32(len(f.waiting) - 1), f.waiting[len(f.waiting)-1]
 }
 
-var floorBody [bodySize]byte
-
 func (f *floorConn) call() error {
 	id, wake := f.slot()
-	var head [floorHeader]byte
-	binary.BigEndian.PutUint32(head[:], bodySize)
-	binary.BigEndian.PutUint32(head[4:], id)
 	f.mu.Lock()
 	f.inFlight++
-	f.out = append(append(f.out, head[:]...), floorBody[:]...)
+	if len(f.body) > floorBuffer {
+		f.large = append(f.large, appendFloorHead(nil, len(f.body), id), f.body)
+	} else {
+		f.out = append(appendFloorHead(f.out, len(f.body), id), f.body...)
+	}
 	if f.flushing {
 		f.mu.Unlock()
-	} else {
-		f.flushing = true
-		for len(f.out) > 0 {
-			busy := f.inFlight > 1
-			f.mu.Unlock()
-			if busy {
-				runtime.Gosched()
-			}
-			f.mu.Lock()
-			b := f.out
-			f.out = f.alt[:0]
-			f.mu.Unlock()
-			if _, err := f.conn.Write(b); err != nil {
-				return err
-			}
-			f.mu.Lock()
-			f.alt = b
-		}
-		f.flushing = false
-		f.mu.Unlock()
+	} else if err := f.flush(); err != nil {
+		return err
 	}
 	<-wake
 	f.mu.Lock()
@@ -155,4 +177,80 @@ func (f *floorConn) call() error {
 	f.free = append(f.free, id)
 	f.waitMu.Unlock()
 	return nil
+}
+
+func appendFloorHead(b []byte, n int, id uint32) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, uint32(n)), id)
+}
+
+// flush writes what all callers have left; it is called with mu held, and gives it back.
+func (f *floorConn) flush() error {
+	f.flushing = true
+	for len(f.out)+len(f.large) > 0 {
+		busy := f.inFlight > 1
+		f.mu.Unlock()
+		if busy {
+			runtime.Gosched()
+		}
+		f.mu.Lock()
+		b, large := f.out, f.large
+		f.out, f.large = f.alt[:0], nil
+		f.mu.Unlock()
+		if len(b) > 0 {
+			if _, err := f.conn.Write(b); err != nil {
+				return err
+			}
+		}
+		if len(large) > 0 {
+			if _, err := large.WriteTo(f.conn); err != nil {
+				return err
+			}
+		}
+		f.mu.Lock()
+		f.alt = b
+	}
+	f.flushing = false
+	f.mu.Unlock()
+	return nil
+}
+
+// floorConnDial makes a connection whose callers take turns.
+func floorConnDial(addr string, size int) (func() error, error) {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex
+	frame := append(appendFloorHead(nil, size, 0), newBody(size)...)
+	r := bufio.NewReaderSize(conn, min(len(frame), floorBuffer))
+	answer := func() error {
+		n, _, err := floorHead(r)
+		if err != nil {
+			return err
+		}
+		if n != size {
+			return fmt.Errorf("reply of %d bytes, want %d", n, size)
+		}
+		_, err = r.Discard(n)
+		return err
+	}
+	return func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(frame) <= floorBuffer {
+			if _, err := conn.Write(frame); err != nil {
+				return err
+			}
+			return answer()
+		}
+		sent := make(chan error, 1)
+		go func() { // the answer begins before the question has ended
+			_, err := conn.Write(frame)
+			sent <- err
+		}()
+		if err := answer(); err != nil {
+			return err
+		}
+		return <-sent
+	}, nil
 }

@@ -4,13 +4,14 @@ go 1.25.0
 
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
+	github.com/planetscale/vtprotobuf v0.6.0
+	github.com/teleport-go/teleport/codecs/pbcodec v0.1.0
 	github.com/teleport-go/teleport/core v0.1.0
 	github.com/teleport-go/teleport/mixers/standard v0.1.0
+	google.golang.org/protobuf v1.36.12
 )
 
 require (
-	github.com/google/pprof v0.0.0-20261016150608-1facf8f91b50
-	github.com/planetscale/vtprotobuf v0.6.0
 	github.com/teleport-go/teleport/codecs/formcodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/jsoncodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/plaincodec v0.1.0 // indirect
@@ -18,5 +19,4 @@ require (
 	github.com/teleport-go/teleport/protos/rawproto v0.1.0 // indirect
 	github.com/teleport-go/teleport/xfers/gzip v0.1.0 // indirect
 	github.com/teleport-go/teleport/xfers/md5 v0.1.0 // indirect
-	google.golang.org/protobuf v1.36.12
 )

@@ -1,106 +1,198 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"sync"
 
+	"github.com/teleport-go/teleport/codecs/pbcodec"
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/codec"
 	_ "github.com/teleport-go/teleport/mixers/standard"
+	"github.com/teleport-go/teleport/tools/bench/benchmsg"
+	"github.com/teleport-go/teleport/tools/bench/benchmsg/std"
+	"github.com/teleport-go/teleport/tools/bench/benchmsg/vt"
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
-// Record is a JSON body of about bodySize bytes.
-type Record struct {
-	ID      int64    `json:"id"`
-	Name    string   `json:"name"`
-	Tags    []string `json:"tags"`
-	Payload string   `json:"payload"`
+const (
+	slowOneIn = 100 // calls, one is slow in the row of slow calls
+	slowWait  = 10  // milliseconds
+)
+
+// teleportLimit is the size limit of messages, for the table of sizes.
+const teleportLimit = 64 << 20
+
+func teleportCandidates() []harness.Candidate {
+	return []harness.Candidate{
+		{
+			Name: "teleport-seed", Serve: teleportServe, Dial: teleportDial(codec.NameProtobuf, callSeed),
+			Note: "controller and Call, standard protobuf",
+		},
+		{
+			Name: "teleport-typed", Serve: teleportServe, Dial: teleportDial(codec.NameProtobuf, callTyped),
+			Note: "HandleCall and Invoke, generated codec (vtprotobuf)",
+		},
+		{
+			Name: "teleport-pooled", Serve: aliased(teleportServe), Dial: aliasedDial(teleportDial(codec.NameProtobuf, callPooled)),
+			Note: "HandleCallInto and InvokeInto, generated codec, strings alias one copy of the body, a sync.Pool of replies at the client",
+		},
+		{
+			Name: "teleport-bytes", Serve: teleportServe,
+			Dial: func(addr string) (func() error, error) { return dialBytes(addr, benchmsg.Size) }, DialSized: dialBytes,
+			Note: "HandleCall and Invoke, a body of plain bytes, echoed",
+		},
+		{
+			Name: "teleport-json", Serve: teleportServe, Dial: teleportDial(codec.NameJSON, callJSON),
+			Note: "HandleCall and Invoke, a JSON body of the same size and fewer fields",
+		},
+		{
+			Name: "teleport-seed-json", Serve: teleportServe, Dial: teleportDial(codec.NameJSON, callSeedJSON),
+			Note: "controller and Call, a JSON body of the same size and fewer fields",
+		},
+		{
+			Name: "teleport-slow", Serve: teleportServe, Dial: teleportDial(codec.NameProtobuf, callSlow),
+			Note: fmt.Sprintf("as teleport-typed; the handler of one call in %d, drawn by the client, sleeps %d ms", slowOneIn, slowWait),
+		},
+		{
+			Name: "socket", Serve: socketServe, Dial: socketDial,
+			Note: "the socket package alone, standard protobuf, one call at a time over a connection: for the configurations of s",
+		},
+	}
 }
 
-func newRecord() *Record {
-	return &Record{ID: 42, Name: "benchmark", Tags: []string{"push", "call", "reply"}, Payload: string(bytes.Repeat([]byte("x"), 505))}
+// Bench has handlers in the style of a controller.
+type Bench struct{ tp.CallCtx }
+
+// Echo answers with its argument, a number changed.
+func (*Bench) Echo(arg *std.Message) (*std.Message, *tp.Rerror) {
+	arg.Int2 = benchmsg.Answered
+	return arg, nil
 }
 
-// Echo has the seed's style of handlers.
-type Echo struct{ tp.CallCtx }
+// Json answers with its argument, a number changed.
+func (*Bench) Json(arg *Record) (*Record, *tp.Rerror) {
+	arg.ID = benchmsg.Answered
+	return arg, nil
+}
 
-// Bytes answers with its argument.
-func (*Echo) Bytes(arg *[]byte) ([]byte, *tp.Rerror) { return *arg, nil }
-
-// Json answers with its argument.
-func (*Echo) Json(arg *Record) (*Record, *tp.Rerror) { return arg, nil }
+// lentReply sends another message instead of itself.
+type lentReply struct{ *vt.Message }
 
 func teleportServe() (string, error) {
-	tp.SetLoggerLevel("ERROR")
-	srv, err := tp.Open(tp.PeerConfig{LocalIP: "127.0.0.1"})
+	tp.SetLoggerLevel("OFF") // what goes wrong fails a call
+	srv, err := tp.Open(tp.PeerConfig{LocalIP: "127.0.0.1", MessageSizeLimit: teleportLimit})
 	if err != nil {
 		return "", err
 	}
-	srv.RouteCall(new(Echo))
+	srv.RouteCall(new(Bench))
+	tp.HandleCall(srv, "/typed/echo", func(_ tp.CallCtx, arg *vt.Message) (*vt.Message, error) {
+		benchmsg.Sleep(arg)
+		arg.Int2 = benchmsg.Answered
+		return arg, nil
+	})
+	tp.HandleCallInto(srv, "/pooled/echo", func(_ tp.CallCtx, arg *vt.Message, reply *lentReply) error {
+		arg.Int2 = benchmsg.Answered
+		reply.Message = arg
+		return nil
+	})
 	tp.HandleCall(srv, "/typed/bytes", func(_ tp.CallCtx, arg *[]byte) ([]byte, error) { return *arg, nil })
-	tp.HandleCall(srv, "/typed/json", func(_ tp.CallCtx, arg *Record) (*Record, error) { return arg, nil })
+	tp.HandleCall(srv, "/typed/json", func(_ tp.CallCtx, arg *Record) (*Record, error) {
+		arg.ID = benchmsg.Answered
+		return arg, nil
+	})
 	if err := srv.Listen(); err != nil {
 		return "", err
 	}
 	return srv.Addrs()[0].String(), nil
 }
 
-var teleportClient = func() func() tp.Peer {
-	var p tp.Peer
-	return func() tp.Peer {
-		if p == nil {
-			tp.SetLoggerLevel("ERROR")
-			p = tp.NewPeer(tp.PeerConfig{})
-		}
-		return p
-	}
-}()
+// aliases makes the process decode protobuf by aliasing, before its first peer.
+var aliases = sync.OnceFunc(func() { codec.Replace(pbcodec.Codec{Alias: true}) })
 
-func teleportDial(makeCall func(s tp.Session) func() error) func(addr string) (func() error, error) {
-	return func(addr string) (func() error, error) {
-		s, r := teleportClient().Dial(addr)
-		if r != nil {
-			return nil, r.Err()
-		}
-		return makeCall(s), nil
+func aliased(serve func() (string, error)) func() (string, error) {
+	return func() (string, error) {
+		aliases()
+		return serve()
 	}
 }
 
-func teleportCandidates() []harness.Candidate {
-	body := bytes.Repeat([]byte("x"), bodySize)
-	record := newRecord()
-	return []harness.Candidate{
-		{Name: "typed-bytes", Serve: teleportServe, Dial: teleportDial(func(s tp.Session) func() error {
-			return func() error {
-				reply, err := tp.Invoke[[]byte](context.Background(), s, "/typed/bytes", &body)
-				if err == nil && len(reply) != bodySize {
-					err = fmt.Errorf("reply of %d bytes", len(reply))
-				}
-				return err
-			}
-		})},
-		{Name: "seed-bytes", Serve: teleportServe, Dial: teleportDial(func(s tp.Session) func() error {
-			return func() error {
-				var reply []byte
-				r := s.Call("/echo/bytes", &body, &reply).Rerror()
-				if r == nil && len(reply) != bodySize {
-					return fmt.Errorf("reply of %d bytes", len(reply))
-				}
-				return r.Err()
-			}
-		})},
-		{Name: "typed-json", Serve: teleportServe, Dial: teleportDial(func(s tp.Session) func() error {
-			return func() error {
-				_, err := tp.Invoke[*Record](context.Background(), s, "/typed/json", record)
-				return err
-			}
-		})},
-		{Name: "seed-json", Serve: teleportServe, Dial: teleportDial(func(s tp.Session) func() error {
-			return func() error {
-				var reply Record
-				return s.Call("/echo/json", record, &reply).Rerror().Err()
-			}
-		})},
+func aliasedDial(dial func(addr string) (func() error, error)) func(addr string) (func() error, error) {
+	return func(addr string) (func() error, error) {
+		aliases()
+		return dial(addr)
+	}
+}
+
+// Every connection is of one peer; a process has one candidate, so one codec.
+var clients = map[string]func() tp.Peer{
+	codec.NameProtobuf: sync.OnceValue(func() tp.Peer { return client(codec.NameProtobuf) }),
+	codec.NameJSON:     sync.OnceValue(func() tp.Peer { return client(codec.NameJSON) }),
+}
+
+func client(codecName string) tp.Peer {
+	tp.SetLoggerLevel("OFF") // what goes wrong fails a call
+	return tp.NewPeer(tp.PeerConfig{DefaultBodyCodec: codecName, MessageSizeLimit: teleportLimit})
+}
+
+// teleportDial returns a Dial for calls that call makes over a session.
+func teleportDial(codecName string, call func(s tp.Session) func() error) func(addr string) (func() error, error) {
+	return func(addr string) (func() error, error) {
+		s, r := clients[codecName]().Dial(addr)
+		if r.HasError() {
+			return nil, r.Err()
+		}
+		return call(s), nil
+	}
+}
+
+func callSeed(s tp.Session) func() error {
+	request := benchmsg.New[std.Message]()
+	return func() error {
+		reply := new(std.Message)
+		if r := s.Call("/bench/echo", request, reply).Rerror(); r.HasError() {
+			return r.Err()
+		}
+		return benchmsg.Check(reply)
+	}
+}
+
+func callTyped(s tp.Session) func() error {
+	request := benchmsg.New[vt.Message]()
+	return func() error { return invokeTyped(s, request) }
+}
+
+func callSlow(s tp.Session) func() error {
+	request, slow := benchmsg.New[vt.Message](), benchmsg.New[vt.Message]()
+	slow.Wait = slowWait
+	return func() error {
+		if rand.Uint32N(slowOneIn) == 0 {
+			return invokeTyped(s, slow)
+		}
+		return invokeTyped(s, request)
+	}
+}
+
+func invokeTyped(s tp.Session, request *vt.Message) error {
+	reply, err := tp.Invoke[*vt.Message](context.Background(), s, "/typed/echo", request)
+	if err != nil {
+		return err
+	}
+	return benchmsg.Check(reply)
+}
+
+// replies are the client's own: nothing is kept of one that was given back.
+var replies = sync.Pool{New: func() any { return new(vt.Message) }}
+
+func callPooled(s tp.Session) func() error {
+	request := benchmsg.New[vt.Message]()
+	return func() error {
+		reply := replies.Get().(*vt.Message)
+		defer replies.Put(reply)
+		if err := tp.InvokeInto(context.Background(), s, "/pooled/echo", request, reply); err != nil {
+			return err
+		}
+		return benchmsg.Check(reply)
 	}
 }

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+
+	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/tools/bench/benchmsg"
+)
+
+// dialBytes is for calls that get back the bytes they have sent.
+func dialBytes(addr string, size int) (func() error, error) {
+	return teleportDial(codec.NameProtobuf, func(s tp.Session) func() error {
+		body := newBody(size)
+		return func() error {
+			reply, err := tp.Invoke[[]byte](context.Background(), s, "/typed/bytes", &body)
+			if err != nil {
+				return err
+			}
+			return checkBody(reply, size)
+		}
+	})(addr)
+}
+
+func newBody(size int) []byte { return bytes.Repeat([]byte("x"), size) }
+
+// checkBody looks at the ends of what came back.
+func checkBody(b []byte, size int) error {
+	if len(b) != size || size > 0 && (b[0] != 'x' || b[size-1] != 'x') {
+		return fmt.Errorf("reply of %d bytes, or damaged; want %d", len(b), size)
+	}
+	return nil
+}
+
+// Record is a JSON body of benchmsg.Size bytes.
+type Record struct {
+	ID      int64    `json:"id"`
+	Name    string   `json:"name"`
+	Tags    []string `json:"tags"`
+	Payload string   `json:"payload"`
+}
+
+func newRecord() *Record {
+	return &Record{ID: benchmsg.Asked, Name: "benchmark", Tags: []string{"push", "call", "reply"}, Payload: strings.Repeat("x", 505)}
+}
+
+func (r *Record) check() error {
+	if r.ID != benchmsg.Answered || r.Name != "benchmark" || len(r.Tags) != 3 {
+		return fmt.Errorf("reply with id %d, name %q, tags %q", r.ID, r.Name, r.Tags)
+	}
+	return nil
+}
+
+func callJSON(s tp.Session) func() error {
+	request := newRecord()
+	return func() error {
+		reply, err := tp.Invoke[*Record](context.Background(), s, "/typed/json", request)
+		if err != nil {
+			return err
+		}
+		return reply.check()
+	}
+}
+
+func callSeedJSON(s tp.Session) func() error {
+	request := newRecord()
+	return func() error {
+		reply := new(Record)
+		if r := s.Call("/bench/json", request, reply).Rerror(); r.HasError() {
+			return r.Err()
+		}
+		return reply.check()
+	}
+}
