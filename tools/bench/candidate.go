@@ -9,9 +9,6 @@ import (
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
-// bodySize is the size of the classic benchmark's message.
-const bodySize = 581
-
 // own are the candidates of this program: what needs no foreign stack.
 func own() []harness.Candidate {
 	return slices.Concat(floorCandidates(), teleportCandidates())
@@ -20,6 +17,7 @@ func own() []harness.Candidate {
 // candidate is one way to make calls, as the driver sees it.
 type candidate struct {
 	name, note string
+	sized      bool   // it sends bodies of any size
 	program    string // that serves and calls
 	err        error  // why there is no program
 	// patience is the child's instead of the constant, if not 0.
@@ -30,10 +28,14 @@ func candidateNames() (names []string) {
 	for _, c := range own() {
 		names = append(names, c.Name)
 	}
+	for _, p := range peers {
+		names = append(names, p.names...)
+	}
 	return names
 }
 
-// choose finds candidates by their names, comma-separated; all if empty.
+// choose finds candidates by their names, comma-separated; all if empty. Those of
+// peers have no program before build.
 func choose(names string) (list []candidate, err error) {
 	all := candidateNames()
 	chosen := all

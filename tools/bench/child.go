@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -30,8 +29,10 @@ type child struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	lines chan string // closed at the end of its output
+	log   childLog
 
 	patience time.Duration
+	failed   error // why it is known to be of no use any more
 }
 
 // start starts a candidate's program, with a command of harness.Main.
@@ -54,7 +55,8 @@ func (c candidate) start(command string, args ...string) (*child, error) {
 
 		patience: cmp.Or(c.patience, patience),
 	}
-	ch.cmd.Stderr = os.Stderr
+	ch.cmd.Stderr = &ch.log
+	ch.cmd.WaitDelay = time.Second
 	var err error
 	if ch.in, err = ch.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -80,7 +82,7 @@ func (c *child) read(out io.Reader) {
 		if text, ok := strings.CutPrefix(s, harness.Mark); ok {
 			c.lines <- strings.TrimSpace(text)
 		} else {
-			io.WriteString(os.Stderr, s)
+			io.WriteString(&c.log, s)
 		}
 		if err != nil {
 			return
@@ -89,17 +91,24 @@ func (c *child) read(out io.Reader) {
 }
 
 // tell waits for the child's next line, for as long as its work takes and some
-// patience, and reads it into v.
+// patience, and reads it into v. A child that says nothing is killed.
 func (c *child) tell(v any, work time.Duration) error {
+	limit := work + c.patience
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
 	select {
 	case s, ok := <-c.lines:
-		if !ok {
-			return fmt.Errorf("child %s ended", c.name)
+		if ok {
+			return json.Unmarshal([]byte(s), v)
 		}
-		return json.Unmarshal([]byte(s), v)
-	case <-time.After(work + c.patience):
+		if err := c.end(); err != nil {
+			return err
+		}
+		return fmt.Errorf("%s: ended without a word", c.name)
+	case <-timer.C:
+		c.failed = fmt.Errorf("%s: said nothing for %v, and was killed", c.name, limit)
 		c.cmd.Process.Kill()
-		return fmt.Errorf("child %s said nothing for %v, and was killed", c.name, work+c.patience)
+		return c.failed
 	}
 }
 
@@ -118,18 +127,24 @@ func (c *child) usage(command string) (u harness.Usage, err error) {
 	return u, c.tell(&u, 0)
 }
 
-// end lets the child end, and kills one that does not.
+// end lets the child end, and kills one that does not. It tells what tell has not
+// told already.
 func (c *child) end() error {
+	if c.cmd.ProcessState != nil {
+		return nil
+	}
 	c.in.Close()
 	kill := time.AfterFunc(min(ending, c.patience), func() { c.cmd.Process.Kill() })
 	for range c.lines { // Wait closes the pipe, so it comes after the last line
 	}
 	err := c.cmd.Wait()
-	if !kill.Stop() {
-		return errors.Join(fmt.Errorf("child %s did not end", c.name), err)
+	switch {
+	case !kill.Stop() && c.failed == nil:
+		return fmt.Errorf("%s: did not end, and was killed", c.name)
+	case err == nil || c.failed != nil:
+		return nil
+	case c.log.reason() != "":
+		return fmt.Errorf("%s: %w: %s", c.name, err, c.log.reason())
 	}
-	if err != nil {
-		return fmt.Errorf("child %s: %w", c.name, err)
-	}
-	return nil
+	return fmt.Errorf("%s: %w", c.name, err)
 }

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// peer is a program of candidates that needs a foreign stack: a module with a
+// workspace of its own, in a folder of peers.
+type peer struct {
+	folder string
+	names  []string // of its candidates
+}
+
+var peers = []peer{
+	{"arpc", []string{"arpc", "arpc-async"}},
+	{"erpc", []string{"erpc"}},
+	{"rpcx", []string{"rpcx"}},
+	{"grpc", []string{"grpc"}},
+	{"kitex", []string{"kitex"}},
+	{"drpc", []string{"drpc"}},
+	{"nats", []string{"nats"}},
+}
+
+const (
+	// building bounds the build of a peer, with the download of its modules.
+	building = 10 * time.Minute
+	// builders is how many peers are built at a time; the go command uses all
+	// processors by itself.
+	builders = 2
+)
+
+// build makes the programs of the candidates that are not in this one. A
+// candidate whose program does not build has the reason in its err.
+func build(list []candidate) {
+	var wg sync.WaitGroup
+	var mu sync.Mutex // guards list and the progress line
+	free := make(chan struct{}, builders)
+	for _, p := range peers {
+		if !slices.ContainsFunc(list, func(c candidate) bool { return slices.Contains(p.names, c.name) }) {
+			continue
+		}
+		wg.Go(func() {
+			free <- struct{}{}
+			defer func() { <-free }()
+			mu.Lock()
+			fmt.Fprintf(os.Stderr, "\rbuilding %-24s", p.folder)
+			mu.Unlock()
+			program, err := p.build()
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				fmt.Fprintf(os.Stderr, "\r%v\n", err)
+			}
+			for i := range list {
+				if slices.Contains(p.names, list[i].name) {
+					list[i].program, list[i].err = program, err
+				}
+			}
+		})
+	}
+	wg.Wait()
+	fmt.Fprintf(os.Stderr, "\r%-33s\r", "")
+}
+
+// build makes the program of a peer, in a folder of the user's cache where the go
+// command finds the one that it has made before.
+func (p peer) build() (program string, err error) {
+	source, err := peersFolder()
+	if err != nil {
+		return "", err
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	sum := sha256.Sum256([]byte(source)) // each work tree has its own
+	program = filepath.Join(cache, "teleport-bench", hex.EncodeToString(sum[:6]), p.folder)
+	if runtime.GOOS == "windows" {
+		program += ".exe"
+	}
+	if err := os.MkdirAll(filepath.Dir(program), 0o755); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), building)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, ".")
+	cmd.Dir = filepath.Join(source, p.folder)
+	cmd.Env = append(os.Environ(), "GOWORK="+filepath.Join(cmd.Dir, "go.work"))
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s does not build: %s", p.folder, reason(firstLine(string(out)), ctx.Err(), err))
+	}
+	return program, nil
+}
+
+// firstLine is the first line that tells what went wrong.
+func firstLine(out string) string {
+	for line := range strings.Lines(out) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "go: downloading") {
+			return line
+		}
+	}
+	return ""
+}
+
+func reason(line string, errs ...error) string {
+	for _, err := range errs {
+		if err != nil && (line == "" || errors.Is(err, context.DeadlineExceeded)) {
+			return err.Error()
+		}
+	}
+	return line
+}
+
+// peersFolder finds the source of the peers: beside that of this program, or
+// below the working directory.
+func peersFolder() (string, error) {
+	var places []string
+	if _, file, _, ok := runtime.Caller(0); ok && filepath.IsAbs(file) {
+		places = append(places, filepath.Join(filepath.Dir(file), "peers"))
+	}
+	if wd, err := os.Getwd(); err == nil {
+		places = append(places, filepath.Join(wd, "peers"), filepath.Join(wd, "tools", "bench", "peers"))
+	}
+	for _, place := range places {
+		if _, err := os.Stat(filepath.Join(place, peers[0].folder, "go.work")); err == nil {
+			return place, nil
+		}
+	}
+	return "", errors.New("the source of tools/bench/peers is not here: run from the root of the repository, or from tools/bench")
+}

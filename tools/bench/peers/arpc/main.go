@@ -1,0 +1,93 @@
+// Command arpc serves and calls through github.com/lesismal/arpc for tools/bench.
+package main
+
+import (
+	"net"
+	"time"
+
+	"github.com/lesismal/arpc"
+	"github.com/lesismal/arpc/log"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/teleport-go/teleport/tools/bench/benchmsg"
+	"github.com/teleport-go/teleport/tools/bench/benchmsg/std"
+	"github.com/teleport-go/teleport/tools/bench/harness"
+)
+
+const (
+	method  = "/echo"
+	timeout = time.Minute
+)
+
+func main() { harness.Main(candidates()...) }
+
+func candidates() []harness.Candidate {
+	return []harness.Candidate{
+		{
+			Name: "arpc", Serve: func() (string, error) { return serve(false) }, Dial: dial,
+			Note: "handlers run in the connection's reader: a slow one holds up all others",
+		},
+		{
+			Name: "arpc-async", Serve: func() (string, error) { return serve(true) }, Dial: dial,
+			Note: "a goroutine a call",
+		},
+	}
+}
+
+// codec is standard protobuf.
+type codec struct{}
+
+func (codec) Marshal(v any) ([]byte, error)      { return proto.Marshal(v.(proto.Message)) }
+func (codec) Unmarshal(data []byte, v any) error { return proto.Unmarshal(data, v.(proto.Message)) }
+
+// buffer is that of arpc's readers: with the 8 KiB it has by itself a read takes
+// 12 messages.
+const buffer = 64 << 10
+
+func serve(async bool) (string, error) {
+	log.SetLevel(log.LevelNone)
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	srv := arpc.NewServer()
+	srv.Codec = codec{}
+	configure(srv.Handler)
+	srv.Handler.Handle(method, func(ctx *arpc.Context) {
+		m := new(std.Message)
+		if err := ctx.Bind(m); err != nil {
+			ctx.Error(err)
+			return
+		}
+		benchmsg.Sleep(m)
+		m.Int2 = benchmsg.Answered
+		ctx.Write(m)
+	}, async)
+	go srv.Serve(lis)
+	return lis.Addr().String(), nil
+}
+
+// configure is what arpc's own benchmark does; batches are on by themselves.
+func configure(h arpc.Handler) {
+	h.EnablePool(true)
+	h.SetRecvBufferSize(buffer)
+}
+
+func dial(addr string) (func() error, error) {
+	log.SetLevel(log.LevelNone)
+	h := arpc.DefaultHandler.Clone()
+	configure(h)
+	client, err := arpc.NewClient(func() (net.Conn, error) { return net.DialTimeout("tcp", addr, timeout) }, h)
+	if err != nil {
+		return nil, err
+	}
+	client.Codec = codec{}
+	request := benchmsg.New[std.Message]()
+	return func() error {
+		reply := new(std.Message)
+		if err := client.Call(method, request, reply, timeout); err != nil {
+			return err
+		}
+		return benchmsg.Check(reply)
+	}, nil
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// Every folder of peers is known to the driver, and is a module that builds by
+// its own go.work.
+func TestPeersAreThere(t *testing.T) {
+	source, err := peersFolder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folders, err := os.ReadDir(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var there, known []string
+	for _, f := range folders {
+		if f.IsDir() {
+			there = append(there, f.Name())
+		}
+	}
+	for _, p := range peers {
+		known = append(known, p.folder)
+		for _, file := range []string{"go.mod", "go.sum", "go.work"} {
+			if _, err := os.Stat(filepath.Join(source, p.folder, file)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	slices.Sort(known)
+	if !slices.Equal(there, known) {
+		t.Errorf("folders %q, known are %q", there, known)
+	}
+}
+
+func TestWhyItDoesNotBuild(t *testing.T) {
+	failed := errors.New("exit status 1")
+	for _, test := range []struct {
+		name, out string
+		timeout   error
+		want      string
+	}{
+		{"compiler", "go: downloading x v1\n# x/y\n\n./a.go:3:2: undefined: z\nmore\n", nil, "./a.go:3:2: undefined: z"},
+		{"silent", "# x\n", nil, "exit status 1"},
+		{"too long", "./a.go:3:2: undefined: z", context.DeadlineExceeded, context.DeadlineExceeded.Error()},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := reason(firstLine(test.out), test.timeout, failed); got != test.want {
+				t.Errorf("reason %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestUnknownFolderDoesNotBuild(t *testing.T) {
+	program, err := peer{folder: "no-such-peer"}.build()
+	if err == nil {
+		t.Errorf("built %s", program)
+	}
+}
