@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -86,5 +87,48 @@ func TestSameAddress(t *testing.T) {
 		if lost := testutil.ToFloat64(s.counter(codeNone)); took != test.took || lost != test.lost {
 			t.Errorf("%s: took %t, %v counted as lost; want %t, %v", test.name, took, lost, test.took, test.lost)
 		}
+	}
+}
+
+// fakeServed is a call that is served, or the reply to one that was made.
+type fakeServed struct {
+	tp.ReadCtx
+	fakeCall
+	in tp.Message
+}
+
+func (c *fakeServed) Peer() tp.Peer          { return nil }
+func (c *fakeServed) Session() tp.CtxSession { return c.sess }
+func (c *fakeServed) Input() tp.Message      { return c.in }
+func (c *fakeServed) Path() string           { return "/x" }
+func (c *fakeServed) Rerror() *tp.Rerror     { return nil }
+
+// A call whose time is over is counted once, whatever comes later; one that was
+// made here is not remembered, since no reply to it can come.
+func TestOverTime(t *testing.T) {
+	m, err := New(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &fakeServed{fakeCall: fakeCall{sess: new(fakeSession), out: socket.NewMessage()}, in: socket.NewMessage()}
+	late := flight{start: 1, until: 2, sess: address(c.sess)}
+	m.base = m.base.Add(-time.Hour)
+	late.series = m.in.rest
+	m.flights.put(address(c.in), late)
+	late.series = m.out.rest
+	m.flights.put(address(c.out), late)
+	for range 2 {
+		m.settle()
+	}
+	if calls, _ := m.held(); calls != 1 {
+		t.Errorf("%d calls are remembered; want the one served", calls)
+	}
+	m.PostWriteReply(c)
+	in, out := m.in.rest, m.out.rest
+	if ok, none := testutil.ToFloat64(in.counter(codeOK)), testutil.ToFloat64(in.counter(codeNone)); ok != 0 || none != 1 {
+		t.Errorf("in: %v calls, %v without a reply; want 0, 1", ok, none)
+	}
+	if none := testutil.ToFloat64(out.counter(codeNone)); none != 1 {
+		t.Errorf("out: %v calls without a reply; want 1", none)
 	}
 }

@@ -167,7 +167,7 @@ func TestOnlyItsOwn(t *testing.T) {
 			c := tptest.NewPeer(t, tp.PeerConfig{Network: net.Register(t)})
 			c.Dial(tptest.Listen(t, p))
 			synctest.Wait()
-			m.PostDisconnect(tptest.Dial(t, p, tptest.Listen(t, tptest.NewPeer(t, tp.PeerConfig{Network: net.Register(t)}))))
+			m.PostDisconnect(tptest.Dial(t, c, tptest.Listen(t, tptest.NewPeer(t, tp.PeerConfig{Network: net.Register(t)}))))
 			check(t, test.name, read(t, m), map[string]float64{
 				"sessions{accepted}": 0, "sessions_opened_total{accepted}": test.opened, "sessions_closed_total{accepted local}": test.opened,
 			})
@@ -268,9 +268,28 @@ func TestNone(t *testing.T) {
 					check(t, "server", srv, map[string]float64{"handlers_in_flight{/slow}": 0})
 					check(t, "client", cli, map[string]float64{"handlers_in_flight{/slow}": 0})
 				}
+				w.sess.Close()
+				time.Sleep(time.Minute)
+				check(t, "server, after Close", read(t, w.srv), test.srv)
+				check(t, "client, after Close", read(t, w.cli), test.cli)
 			})
 		})
 	}
+}
+
+// A call that waits for the redial is not lost by it.
+func TestCallWaitsForRedial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		synctest.Wait()
+		w.net.Find(w.sess.LocalAddr().String()).Cut()
+		synctest.Wait()
+		go w.sess.Call("/slow", 1, nil)
+		time.Sleep(time.Second / 2)
+		check(t, "client, before the reply", read(t, w.cli), map[string]float64{"redials_total{}": 1, "calls_total{/slow none out}": 0})
+		time.Sleep(2 * time.Second)
+		check(t, "client", read(t, w.cli), map[string]float64{"calls_total{/slow 0 out}": 1, "calls_total{/slow none out}": 0})
+	})
 }
 
 // rename reroutes all that comes under another name.
@@ -352,8 +371,15 @@ func TestHostile(t *testing.T) {
 		w.sess.Call("/p", 1, nil)
 		w.sess.Push("/p", 1)
 		w.sess.Call("/fail", 5000, nil)
+		w.sess.Call("/"+strings.Repeat("long", 60), 1, nil)
+		w.sess.Call("/bad\xff", 1, nil)
+		w.sess.Call("other", 1, nil)
+		w.sess.Call("unknown", 1, nil)
 		synctest.Wait()
 		before := read(t, w.srv)
+		if n := count(read(t, w.cli), "teleport_sent_bytes_total"); n != 5 {
+			t.Errorf("client: %d routes out; want /ok, /p, /fail, unknown and other", n)
+		}
 		for i := range 10_000 {
 			w.sess.Call("/p"+strconv.Itoa(i), 1, nil)
 		}
@@ -361,20 +387,17 @@ func TestHostile(t *testing.T) {
 			w.sess.Push("/p"+strconv.Itoa(i), 1)
 			w.sess.Call("/fail?i="+strconv.Itoa(i), 5000+i, nil)
 		}
-		w.sess.Call("/"+strings.Repeat("long", 60), 1, nil)
-		w.sess.Call("/bad\xff", 1, nil)
-		w.sess.Call("unknown", 1, nil)
 		synctest.Wait()
 		srv, cli := read(t, w.srv), read(t, w.cli)
 		if len(srv) != len(before) {
 			t.Errorf("server: %d samples; want %d as before", len(srv), len(before))
 		}
 		check(t, "server", srv, map[string]float64{
-			"calls_total{404 in unknown}": 10_004, "pushes_total{in unknown}": 1001, "calls_total{/fail in other}": 1001,
+			"calls_total{404 in unknown}": 10_000 + 5, "pushes_total{in unknown}": 1001, "calls_total{/fail in other}": 1001,
 		})
-		// Of the 500 three are /ok, /fail and /p.
+		// Of the 500 four are /ok, /fail, /p and unknown.
 		check(t, "client", cli, map[string]float64{
-			"calls_total{404 other out}": 10_000 - 497 + 3, "pushes_total{other out}": 1000 - 497, "calls_total{/fail other out}": 1001,
+			"calls_total{404 other out}": 10_000 - 496 + 3, "pushes_total{other out}": 1000 - 496, "calls_total{/fail other out}": 1001,
 		})
 		if n := count(cli, "teleport_sent_bytes_total"); n != 500+1 {
 			t.Errorf("client: %d routes out; want 501", n)
@@ -387,7 +410,7 @@ func TestConcurrent(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			for j := range 50 {
+			for j := range 100 {
 				w.sess.Call("/ok", j, nil)
 				w.sess.Push("/note", j)
 				tp.Invoke[int](t.Context(), w.sess, fmt.Sprintf("/%d/%d", i, j), j)
@@ -399,7 +422,10 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	check(t, "client", read(t, w.cli), map[string]float64{"calls_total{/ok 0 out}": 400, "pushes_total{/note out}": 400})
+	check(t, "client", read(t, w.cli), map[string]float64{"calls_total{/ok 0 out}": 800, "pushes_total{/note out}": 800})
+	if n := count(read(t, w.cli), "teleport_call_duration_seconds_count"); n != 500+3 { // three incoming ones
+		t.Errorf("%d routes; want 503", n)
+	}
 	if n := count(read(t, w.srv), "teleport_handlers_in_flight"); n != 3 {
 		t.Errorf("%d routes with a gauge of handlers; want 3", n)
 	}

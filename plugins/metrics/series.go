@@ -179,8 +179,7 @@ func (m *Metrics) outgoing(method string) *series {
 		method = method[:i]
 	}
 	s := m.out.get(method)
-	if s != m.out.rest || method == Other || len(method) > maxPath || !utf8.ValidString(method) ||
-		len(*m.out.byName.Load()) > maxPaths {
+	if s != m.out.rest || method == Other || len(method) > maxPath || !utf8.ValidString(method) {
 		return s
 	}
 	return m.out.add(method, maxPaths)
