@@ -202,7 +202,7 @@ func (f *floorConn) flush() error {
 			}
 		}
 		if len(large) > 0 {
-			if _, err := large.WriteTo(f.conn); err != nil {
+			if err := f.writeLarge(large); err != nil {
 				return err
 			}
 		}
@@ -212,6 +212,12 @@ func (f *floorConn) flush() error {
 	f.flushing = false
 	f.mu.Unlock()
 	return nil
+}
+
+// writeLarge has large to itself: in flush it would be an allocation a write.
+func (f *floorConn) writeLarge(large net.Buffers) error {
+	_, err := large.WriteTo(f.conn)
+	return err
 }
 
 // floorConnDial makes a connection whose callers take turns.
