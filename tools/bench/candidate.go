@@ -11,7 +11,7 @@ import (
 
 // own are the candidates of this program: what needs no foreign stack.
 func own() []harness.Candidate {
-	return slices.Concat(floorCandidates(), teleportCandidates())
+	return slices.Concat(floorCandidates(), teleportCandidates(), netRPCCandidates())
 }
 
 // candidate is one way to make calls, as the driver sees it.

@@ -12,6 +12,7 @@ require (
 )
 
 require (
+	github.com/google/pprof v0.0.0-20261016150608-1facf8f91b50
 	github.com/teleport-go/teleport/codecs/formcodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/jsoncodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/plaincodec v0.1.0 // indirect

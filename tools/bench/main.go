@@ -1,59 +1,46 @@
-// Command bench measures calls per second between two processes on loopback.
+// Command bench measures calls between two processes on loopback, beside the
+// frameworks that one would pick instead.
 //
 //	go run ./tools/bench -quick
 //
-// It starts itself again as a server and as a client for every window, lets the
-// candidates take turns, and prints medians. The raw echo without any framework
-// runs in the same rounds: it is the floor that ratios are taken against.
+// It starts a server and a client for every window, lets the candidates take turns
+// in rounds, and reports medians. The raw echo without any framework runs in the
+// same rounds: it is the floor that ratios are taken against. The peers are programs
+// of their own modules, that are built first; one that does not build is a row that
+// says so.
 package main
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	if len(os.Args) > 1 && slices.Contains(harness.Commands, os.Args[1]) {
+		harness.Main(own()...)
+	}
+	switch err := run(os.Args[1:]); {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
 func run(args []string) error {
-	if len(args) > 0 && slices.Contains(harness.Commands, args[0]) {
-		harness.Main(own()...)
-	}
-	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	peers := f.String("peers", "", "comma-separated candidates; all if empty: "+strings.Join(candidateNames(), " "))
-	configs := f.String("configs", "a1,a100,a1000,b100,b1000,c1000", "comma-separated: aN = N callers on one connection, bN = N connections with a caller each, cN = N callers over 8 connections")
-	rounds := f.Int("rounds", 5, "interleaved rounds")
-	window := f.Duration("window", time.Second, "length of a measured window")
-	quick := f.Bool("quick", false, "2 rounds of short windows: about two minutes at most")
-	jsonFile := f.String("json", "", "write every window to this file")
-	idle := f.Int("idle", 0, "instead of calls: memory of the server with this many idle sessions")
-	profile := f.String("profile", "", "write a CPU profile of each side of each window into this folder")
-	if err := f.Parse(args); err != nil {
-		return err
-	}
-	if *quick {
-		*rounds, *window = 2, 500*time.Millisecond
-	}
-	list, err := choose(*peers)
+	o, err := parseOptions(args, os.Stderr)
 	if err != nil {
 		return err
 	}
-	if *idle > 0 {
-		return measureIdle(list, *idle)
-	}
-	cfgs, err := parseConfigs(*configs)
-	if err != nil {
-		return err
-	}
-	return measure(list, cfgs, *rounds, *window, *jsonFile, *profile)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second one ends at once
+	return measureAll(ctx, o, os.Stdout, newProgress(os.Stderr))
 }

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/teleport-go/teleport/tools/bench/internal/chart"
+)
+
+// writeFolder writes the report and its charts into a folder.
+func (d *document) writeFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return errors.Join(
+		create(filepath.Join(dir, "report.md"), d.report),
+		create(filepath.Join(dir, "throughput.svg"), d.throughputChart().Render),
+		create(filepath.Join(dir, "p99.svg"), d.p99Chart().Render),
+	)
+}
+
+// create writes a file by a function that writes into an io.Writer.
+func create(name string, write func(io.Writer) error) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
+}
+
+func (d *document) throughputChart() chart.Chart {
+	return chart.Chart{
+		Title: "Calls per second", Note: d.chartNote(), Axis: "calls per second (more is better)",
+		Format: func(v float64) string {
+			if v == 0 {
+				return "0"
+			}
+			return rateText(v)
+		},
+		Groups: d.chartGroups(window.rate),
+	}
+}
+
+func (d *document) p99Chart() chart.Chart {
+	return chart.Chart{
+		Title: "99 of 100 calls are faster than", Note: d.chartNote(), Axis: "p99 of a call, logarithmic (less is better)",
+		Log: true, Ascending: true, Format: durationText,
+		Groups: d.chartGroups(func(w window) float64 { return float64(w.Load.P99) }),
+	}
+}
+
+func (d *document) chartNote() string {
+	return fmt.Sprintf("581-byte message echoed between two processes on loopback; medians; %d CPUs (%s), %s, %s",
+		d.Machine.CPUs, orDash(d.Machine.CPU), d.Machine.Go, d.Started.UTC().Format(time.DateOnly))
+}
+
+// chartGroups has a group a configuration. It leaves out the rows with other codecs
+// than the peers', and floors of other shapes; the tables have them.
+func (d *document) chartGroups(figure func(window) float64) (groups []chart.Group) {
+	for _, config := range d.configs(tableCalls) {
+		g := chart.Group{Title: configText(config)}
+		for _, c := range d.Candidates {
+			kind := kindOf(c.Name)
+			if strings.HasSuffix(c.Name, "-json") || kind == chart.Bounds && c.Name != floorOf(config) {
+				continue
+			}
+			g.Bars = append(g.Bars, chart.Bar{Name: c.Name, Kind: kind, Value: d.cells[cellKey{tableCalls, c.Name, config, 0}].of(figure)})
+		}
+		groups = append(groups, g)
+	}
+	return groups
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bufio"
+	"debug/buildinfo"
+	"encoding/json"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// document is all that a run has measured, as -json writes it. Durations are
+// nanoseconds, sizes bytes.
+type document struct {
+	Version    int // of this shape: 1
+	Started    time.Time
+	Took       time.Duration
+	Command    []string
+	Machine    machine
+	Rounds     int
+	Window     time.Duration // length that was asked for
+	Gate       bool
+	Candidates []described
+	Windows    []window
+	Idle       []idle `json:",omitempty"`
+	Skipped    int    `json:",omitempty"` // windows there was no time for
+	Phases     map[string]int
+
+	cells map[cellKey]cell
+}
+
+// machine is where a run took place.
+type machine struct {
+	Go, OS, Arch string
+	Kernel       string `json:",omitempty"`
+	CPU          string `json:",omitempty"`
+	CPUs         int
+	Memory       uint64 `json:",omitempty"`
+}
+
+// described is a candidate and what its program is made of.
+type described struct {
+	Name, Note string
+	Error      string            `json:",omitempty"` // why it has no program
+	Modules    map[string]string `json:",omitempty"` // and their versions
+}
+
+func thisMachine() machine {
+	m := machine{Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU()}
+	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		m.Kernel = strings.TrimSpace(string(b))
+	}
+	m.CPU = procField("/proc/cpuinfo", "model name")
+	var kib uint64
+	for _, c := range procField("/proc/meminfo", "MemTotal") {
+		if c < '0' || c > '9' {
+			break
+		}
+		kib = kib*10 + uint64(c-'0')
+	}
+	m.Memory = kib << 10
+	return m
+}
+
+// procField finds the first line "name : value" of a file of /proc.
+func procField(file, name string) string {
+	f, err := os.Open(file)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	for in := bufio.NewScanner(f); in.Scan(); {
+		if key, value, ok := strings.Cut(in.Text(), ":"); ok && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+func describe(list []candidate) (all []described) {
+	for _, c := range list {
+		d := described{Name: c.name, Note: c.note, Modules: modulesOf(c.program)}
+		if c.err != nil {
+			d.Error = c.err.Error()
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// modulesOf tells what a program was built from; "" is this one.
+func modulesOf(program string) map[string]string {
+	if program == "" {
+		var err error
+		if program, err = os.Executable(); err != nil {
+			return nil
+		}
+	}
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		return nil
+	}
+	m := map[string]string{"go": info.GoVersion}
+	for _, d := range info.Deps {
+		version := d.Version
+		if d.Replace != nil && d.Replace.Version != "" {
+			version = d.Replace.Version
+		}
+		m[d.Path] = version
+	}
+	return m
+}
+
+// main modules of the peers, by the beginning of a candidate's name.
+var peerModules = []struct{ prefix, path string }{
+	{"arpc", "github.com/lesismal/arpc"},
+	{"erpc", "github.com/andeya/erpc/v7"},
+	{"rpcx", "github.com/smallnest/rpcx"},
+	{"grpc", "google.golang.org/grpc"},
+	{"kitex", "github.com/cloudwego/kitex"},
+	{"drpc", "storj.io/drpc"},
+	{"nats", "github.com/nats-io/nats.go"},
+	{"net-rpc", "go"},
+	{"teleport", "google.golang.org/protobuf"},
+}
+
+// version is of the module that a candidate is about; "" if that is not known.
+func (d described) version() string {
+	for _, p := range peerModules {
+		if v := d.Modules[p.path]; v != "" && strings.HasPrefix(d.Name, p.prefix) {
+			return p.path + " " + v
+		}
+	}
+	return ""
+}
+
+// settle names the phases, drops what the gate does not let through, and sorts the
+// windows into cells.
+func (d *document) settle() {
+	var phases []*phase
+	for i := range d.Windows {
+		if d.Windows[i].Error == "" {
+			phases = append(phases, &d.Windows[i].Phase)
+		}
+	}
+	namePhases(phases)
+	d.Phases = map[string]int{}
+	for i := range d.Windows {
+		w := &d.Windows[i]
+		if w.Error != "" {
+			continue
+		}
+		d.Phases[w.Phase.Name]++
+		w.Dropped = d.Gate && w.Phase.Name == "changed"
+	}
+	d.cells = cells(d.Windows)
+}
+
+func (d *document) write(file string) error {
+	b, err := json.MarshalIndent(d, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(b, '\n'), 0o644)
+}

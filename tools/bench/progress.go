@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// progress tells how far the run is: one line that changes on a terminal, a line a
+// window elsewhere.
+type progress struct {
+	w        io.Writer
+	terminal bool
+	now      string // what is being measured
+	last     string // what the window before it gave
+}
+
+func newProgress(f *os.File) *progress {
+	info, err := f.Stat()
+	return &progress{w: f, terminal: err == nil && info.Mode()&os.ModeCharDevice != 0}
+}
+
+func (p *progress) begin(n, of int, t turn) {
+	p.now = fmt.Sprintf("%d/%d %s %s", n, of, t.config.Name, t.candidate.name)
+	if t.size > 0 {
+		p.now += " " + sizeText(t.size)
+	}
+	if p.terminal {
+		fmt.Fprintf(p.w, "\r\x1b[K%s …%s", p.now, p.last)
+	}
+}
+
+// end tells what the window gave, and what time the others will take.
+func (p *progress) end(w window, left time.Duration) {
+	rate := "no figure"
+	if w.ok() {
+		rate = fmt.Sprintf("%.0f calls/s", w.rate())
+	}
+	rest := left.Round(time.Second).String() + " left"
+	if p.terminal {
+		p.last = fmt.Sprintf(" (%s; %s: %s)", rest, w.Candidate, rate)
+		return
+	}
+	fmt.Fprintf(p.w, "%s: %s, %s\n", p.now, rate, rest)
+}
+
+// failed keeps the reason in sight.
+func (p *progress) failed(t turn, err error) {
+	p.say("%s %s: %v", t.candidate.name, t.config.Name, err)
+}
+
+// say prints a line that stays.
+func (p *progress) say(format string, args ...any) {
+	if p.terminal {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+	fmt.Fprintf(p.w, format+"\n", args...)
+}
+
+// close ends the changing line.
+func (p *progress) close() {
+	if p.terminal {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+}
+
+func sizeText(n int) string {
+	switch {
+	case n >= 1<<20:
+		return fmt.Sprintf("%d MiB", n>>20)
+	case n >= 1<<10:
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+	return fmt.Sprintf("%d B", n)
+}

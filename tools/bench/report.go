@@ -1,0 +1,230 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/teleport-go/teleport/tools/bench/harness"
+)
+
+// report writes the document's figures as Markdown that is also readable as text.
+func (d *document) report(w io.Writer) error {
+	r := &reporter{d: d}
+	r.head()
+	r.throughput()
+	for _, config := range d.configs(tableCalls) {
+		r.config(config)
+	}
+	r.idle()
+	r.sizes()
+	r.slow()
+	r.candidates()
+	_, err := io.WriteString(w, r.b.String())
+	return err
+}
+
+type reporter struct {
+	d *document
+	b strings.Builder
+}
+
+func (r *reporter) line(format string, args ...any) { fmt.Fprintf(&r.b, format+"\n", args...) }
+
+func (r *reporter) head() {
+	d := r.d
+	r.line("# Calls between two processes on loopback\n")
+	m := d.Machine
+	r.line("%s, %s/%s, kernel %s, %d CPUs (%s), %.1f GiB; %s, %v.", m.Go, m.OS, m.Arch, orDash(m.Kernel), m.CPUs, orDash(m.CPU),
+		float64(m.Memory)/(1<<30), d.Started.UTC().Format("2006-01-02 15:04 MST"), d.Took.Round(time.Second))
+	r.line("Up to %d rounds of windows of up to %v, in which all candidates take turns. Figures are medians of the rounds,", d.Rounds, d.Window)
+	r.line("ratios are medians of the ratios within a round; differences under 15%% are none.")
+	var phases []string
+	for _, name := range slices.Sorted(maps.Keys(d.Phases)) {
+		phases = append(phases, fmt.Sprintf("%d %s", d.Phases[name], name))
+	}
+	what := "counted all the same"
+	if d.Gate {
+		what = "dropped, and ratios are of windows of one phase"
+	}
+	r.line("Windows by the distance of the cores: %s (changed ones are %s).", orDash(strings.Join(phases, ", ")), what)
+	if d.Skipped > 0 {
+		r.line("\n**There was no time for %d windows.**", d.Skipped)
+	}
+	for _, c := range d.Candidates {
+		if c.Error != "" {
+			first, _, _ := strings.Cut(c.Error, "\n")
+			r.line("\n**%s has no program:** %s", c.Name, first)
+		}
+	}
+}
+
+// throughput is the matrix of rates, and those of its ratios.
+func (r *reporter) throughput() {
+	d := r.d
+	configs := d.configs(tableCalls)
+	if len(configs) == 0 {
+		return
+	}
+	r.matrix("Calls per second", configs, func(c cell, _ cellKey) string { return rateText(c.rate()) })
+	var best []string
+	for _, config := range configs {
+		if name := d.bestPeer(cellKey{table: tableCalls, config: config}); name != "" {
+			best = append(best, config+" "+name)
+		}
+	}
+	if len(best) > 0 {
+		r.matrix("Calls per second ÷ best peer", configs, func(c cell, k cellKey) string {
+			return ratioText(c.over(d.best(k), window.rate, d.Gate))
+		})
+		r.line("\nThe best peers: %s.", strings.Join(best, ", "))
+	}
+	r.matrix("Calls per second ÷ floor", configs, func(c cell, k cellKey) string {
+		return ratioText(c.over(d.floor(k), window.rate, d.Gate))
+	})
+}
+
+// matrix has a row a candidate and a column a configuration.
+func (r *reporter) matrix(title string, configs []string, figure func(c cell, k cellKey) string) {
+	t := table{head: append([]string{""}, configs...)}
+	for _, c := range r.d.Candidates {
+		row, some := []string{c.Name}, false
+		for _, config := range configs {
+			k := cellKey{tableCalls, c.Name, config, 0}
+			text := "–"
+			if windows := r.d.cells[k]; len(windows) > 0 {
+				if text = figure(windows, k); windows.rate() == 0 {
+					text = "failed"
+				}
+				some = true
+			}
+			row = append(row, text)
+		}
+		if some {
+			t.rows = append(t.rows, row)
+		}
+	}
+	r.line("\n## %s\n", title)
+	t.write(&r.b)
+}
+
+// config has all figures of one configuration.
+func (r *reporter) config(config string) {
+	d := r.d
+	latency := table{head: []string{"", "calls/s", "÷ peer", "÷ floor", "mean", "p50", "p99", "p99.9", "min", "max", "p99 ÷ peer"}}
+	cost := table{head: []string{"", "CPU-µs client", "server", "allocs client", "server", "bytes client", "server", "RSS MB client", "server"}}
+	var failures []string
+	for _, c := range d.Candidates {
+		k := cellKey{tableCalls, c.Name, config, 0}
+		windows := d.cells[k]
+		if len(windows) == 0 {
+			continue
+		}
+		if windows.rate() == 0 {
+			failures = append(failures, fmt.Sprintf("%s: %s", c.Name, windows.failure()))
+			continue
+		}
+		took := func(figure func(l harness.Load) time.Duration) string {
+			return durationText(windows.of(func(w window) float64 { return float64(figure(w.Load)) }))
+		}
+		latency.rows = append(latency.rows, []string{
+			c.Name, rateText(windows.rate()),
+			ratioText(windows.over(d.best(k), window.rate, d.Gate)), ratioText(windows.over(d.floor(k), window.rate, d.Gate)),
+			took(func(l harness.Load) time.Duration { return l.Mean }), took(func(l harness.Load) time.Duration { return l.P50 }),
+			took(func(l harness.Load) time.Duration { return l.P99 }), took(func(l harness.Load) time.Duration { return l.P999 }),
+			took(func(l harness.Load) time.Duration { return l.Min }), took(func(l harness.Load) time.Duration { return l.Max }),
+			ratioText(windows.over(d.best(k), func(w window) float64 { return float64(w.Load.P99) }, d.Gate)),
+		})
+		figure := func(format string, f func(w window) float64) string { return fmt.Sprintf(format, windows.of(f)) }
+		cost.rows = append(cost.rows, []string{
+			c.Name,
+			figure("%.2f", func(w window) float64 { return w.perCall(uint64(w.Load.Usage.CPU)) / 1e3 }),
+			figure("%.2f", func(w window) float64 { return w.perCall(uint64(w.Server.CPU)) / 1e3 }),
+			figure("%.1f", func(w window) float64 { return w.perCall(w.Load.Usage.Allocs) }),
+			figure("%.1f", func(w window) float64 { return w.perCall(w.Server.Allocs) }),
+			figure("%.0f", func(w window) float64 { return w.perCall(w.Load.Usage.Bytes) }),
+			figure("%.0f", func(w window) float64 { return w.perCall(w.Server.Bytes) }),
+			figure("%.1f", func(w window) float64 { return float64(w.Load.Usage.RSS) / 1e6 }),
+			figure("%.1f", func(w window) float64 { return float64(w.Server.RSS) / 1e6 }),
+		})
+	}
+	r.line("\n## %s\n", configText(config))
+	latency.write(&r.b)
+	r.line("\nCost of a call, and resident memory at the end:\n")
+	cost.write(&r.b)
+	for _, f := range failures {
+		r.line("\n**%s**", strings.ReplaceAll(f, "\n", "; "))
+	}
+}
+
+func (r *reporter) candidates() {
+	t := table{head: []string{"candidate", "version", "note"}}
+	for _, c := range r.d.Candidates {
+		t.rows = append(t.rows, []string{c.Name, orDash(c.version()), orDash(c.Note)})
+	}
+	r.line("\n## Candidates\n")
+	t.write(&r.b)
+}
+
+// best is the best peer's cell beside k, floor the floor's.
+func (d *document) best(k cellKey) cell {
+	k.candidate = d.bestPeer(k)
+	return d.cells[k]
+}
+
+func (d *document) floor(k cellKey) cell {
+	k.candidate = floorOf(k.config)
+	return d.cells[k]
+}
+
+// configs are a table's configurations, as they were measured.
+func (d *document) configs(table string) (list []string) {
+	for _, w := range d.Windows {
+		if w.Table == table && !slices.Contains(list, w.Config) {
+			list = append(list, w.Config)
+		}
+	}
+	return list
+}
+
+// table is Markdown whose columns are also in line as plain text.
+type table struct {
+	head []string
+	rows [][]string
+}
+
+func (t table) write(b *strings.Builder) {
+	wide := make([]int, len(t.head))
+	for _, row := range append([][]string{t.head}, t.rows...) {
+		for i, text := range row {
+			wide[i] = max(wide[i], utf8.RuneCountInString(text), 2)
+		}
+	}
+	line := func(row []string) {
+		for i, text := range row {
+			fill := strings.Repeat(" ", wide[i]-utf8.RuneCountInString(text))
+			if i == 0 {
+				fmt.Fprintf(b, "| %s%s |", text, fill)
+			} else {
+				fmt.Fprintf(b, " %s%s |", fill, text)
+			}
+		}
+		b.WriteByte('\n')
+	}
+	line(t.head)
+	for i, n := range wide {
+		if i == 0 {
+			fmt.Fprintf(b, "|%s|", strings.Repeat("-", n+2))
+		} else {
+			fmt.Fprintf(b, "%s:|", strings.Repeat("-", n+1))
+		}
+	}
+	b.WriteByte('\n')
+	for _, row := range t.rows {
+		line(row)
+	}
+}

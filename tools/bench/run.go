@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/teleport-go/teleport/tools/bench/harness"
+)
+
+// measureAll measures what the options ask for, and writes it where they say. When
+// the context ends, it writes what it has.
+func measureAll(ctx context.Context, o options, out io.Writer, live *progress) error {
+	build(o.list)
+	learn(o.list)
+	d := &document{Version: 1, Started: time.Now(), Machine: thisMachine(), Command: os.Args, Rounds: o.rounds, Window: o.window, Gate: o.gate}
+	working := slices.DeleteFunc(slices.Clone(o.list), func(c candidate) bool { return c.err != nil })
+
+	measureTable := func(turns []turn, p *pace) {
+		list, skipped := measure(ctx, turns, p, live)
+		d.Windows, d.Skipped = append(d.Windows, list...), d.Skipped+skipped
+	}
+	calls := plan(working, o.configs, o.rounds)
+	measureTable(calls, newPace(o.window, o.limit))
+	if o.idle > 0 {
+		worth := slices.DeleteFunc(slices.Clone(working), func(c candidate) bool { return !idleWorth(c.name) })
+		d.Idle = measureIdle(ctx, worth, o.idle, live)
+	}
+	measureTable(planSizes(working, o.sizes, min(o.rounds, 3)), newPace(min(o.window, 400*time.Millisecond), 0))
+	if o.slow {
+		measureTable(planSlow(working, o.rounds), newPace(o.window, 0))
+	}
+	live.close()
+	d.Candidates = describe(o.list)
+	d.Took = time.Since(d.Started)
+	d.settle()
+
+	var errs []error
+	if o.jsonFile != "" {
+		errs = append(errs, d.write(o.jsonFile))
+	}
+	if o.out != "" {
+		errs = append(errs, d.writeFolder(o.out))
+		live.say("the report is in %s", o.out)
+	} else {
+		errs = append(errs, d.report(out))
+	}
+	if o.profile != "" && ctx.Err() == nil {
+		once := slices.DeleteFunc(calls, func(t turn) bool { return t.round > 0 })
+		errs = append(errs, writeProfiles(ctx, once, o.window, o.profile, live))
+		live.close()
+	}
+	if ctx.Err() != nil {
+		errs = append(errs, errors.New("interrupted"))
+	}
+	return errors.Join(errs...)
+}
+
+// learn asks the candidates' programs about them.
+func learn(list []candidate) {
+	known := map[string]harness.Info{}
+	for _, c := range own() {
+		known[c.Name] = harness.Info{Name: c.Name, Note: c.Note, Sized: c.DialSized != nil}
+	}
+	for i := range list {
+		c := &list[i]
+		if _, ok := known[c.name]; !ok && c.err == nil {
+			for _, info := range c.infos() {
+				known[info.Name] = info
+			}
+		}
+		info, ok := known[c.name]
+		if !ok && c.err == nil {
+			c.err = fmt.Errorf("%s: its program does not know it", c.name)
+		}
+		c.note, c.sized = info.Note, info.Sized
+	}
+}
+
+// infos is what the candidate's program says about all its candidates.
+func (c candidate) infos() (list []harness.Info) {
+	ch, err := c.start("list")
+	if err != nil {
+		return nil
+	}
+	for line := range ch.lines {
+		var info harness.Info
+		if json.Unmarshal([]byte(line), &info) == nil {
+			list = append(list, info)
+		}
+	}
+	if ch.end() != nil {
+		return nil
+	}
+	return list
+}

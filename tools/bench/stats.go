@@ -1,0 +1,109 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/teleport-go/teleport/tools/bench/internal/chart"
+)
+
+// median of values; the mean of the middle two of an even number; 0 of none.
+func median(values []float64) float64 {
+	n := len(values)
+	if n == 0 {
+		return 0
+	}
+	values = slices.Sorted(slices.Values(values))
+	return (values[(n-1)/2] + values[n/2]) / 2
+}
+
+// cell are the windows of one candidate in one configuration, round by round.
+type cell []window
+
+// cellKey is where a cell stands in its table.
+type cellKey struct {
+	table, candidate, config string
+	size                     int
+}
+
+// cells sorts windows into their cells.
+func cells(list []window) map[cellKey]cell {
+	m := map[cellKey]cell{}
+	for _, w := range list {
+		k := cellKey{w.Table, w.Candidate, w.Config, w.Size}
+		m[k] = append(m[k], w)
+	}
+	return m
+}
+
+// of is the median of a figure over the windows that count; 0 if there are none.
+func (c cell) of(figure func(window) float64) float64 {
+	var values []float64
+	for _, w := range c {
+		if w.ok() {
+			values = append(values, figure(w))
+		}
+	}
+	return median(values)
+}
+
+func (c cell) rate() float64 { return c.of(window.rate) }
+
+// failure is why a cell has no figure.
+func (c cell) failure() string {
+	for _, w := range c {
+		if w.Error != "" {
+			return w.Error
+		}
+	}
+	if len(c) > 0 {
+		return "all windows dropped"
+	}
+	return "not measured"
+}
+
+// over is the median of the ratios to the windows of the same rounds; with gate only
+// of those in the same phase.
+func (c cell) over(base cell, figure func(window) float64, gate bool) float64 {
+	var ratios []float64
+	for _, w := range c {
+		for _, b := range base {
+			if b.Round == w.Round && w.ok() && b.ok() && (!gate || b.Phase.Name == w.Phase.Name) && figure(b) > 0 {
+				ratios = append(ratios, figure(w)/figure(b))
+			}
+		}
+	}
+	return median(ratios)
+}
+
+// kindOf tells ours, the floors, and the peers apart.
+func kindOf(candidate string) chart.Kind {
+	switch {
+	case strings.HasPrefix(candidate, "teleport"), strings.HasPrefix(candidate, "socket"):
+		return chart.Ours
+	case strings.HasPrefix(candidate, "floor"):
+		return chart.Bounds
+	}
+	return chart.Other
+}
+
+// floorOf names the floor of a configuration's shape: a goroutine a caller where
+// callers share a connection, else a goroutine a connection.
+func floorOf(config string) string {
+	if config[0] == 'b' || config[0] == 's' {
+		return "floor-conn"
+	}
+	return "floor"
+}
+
+// bestPeer names the fastest of the peers in a configuration; "" if there is none.
+func (d *document) bestPeer(k cellKey) (best string) {
+	most := 0.0
+	for _, c := range d.Candidates {
+		k.candidate = c.Name
+		if rate := d.cells[k].rate(); kindOf(c.Name) == chart.Other && rate > most {
+			best, most = c.Name, rate
+		}
+	}
+	return best
+}
