@@ -159,7 +159,7 @@ func endExtra(head []byte, mtype byte, method string) []byte {
 	if mtype == tp.TypeReply {
 		return b // it belongs to its call by the id
 	}
-	return append(b, method...)
+	return append(b, spelled(method)...)
 }
 
 // open replaces the sealed body by what is in it, once check has agreed.

@@ -19,7 +19,8 @@ import (
 //	16 bytes  tag
 //
 // The tag also covers version, number of the key, type, direction, sequence number,
-// the connection's nonce, and the service method of CALL and PUSH as it was sent.
+// the connection's nonce, and the service method of CALL and PUSH as it was sent,
+// in URL syntax.
 const (
 	version   = 1
 	headSize  = 1 + 4
@@ -99,7 +100,7 @@ func (h *hop) open(m tp.Message, sealed []byte) (body []byte, codec byte, err er
 func (h *hop) extra(head []byte, direction byte, m tp.Message) []byte {
 	method := ""
 	if m.Mtype() != tp.TypeReply {
-		method = m.ServiceMethod()
+		method = spelled(m.ServiceMethod())
 	}
 	b := make([]byte, 0, extraSize+len(method))
 	b = append(b, head...)
@@ -167,10 +168,17 @@ func (p *proto) Hint() string {
 	return ""
 }
 
-// sealable reports whether messages of the type are sealed at all: others are
-// exchanged before the session is ready.
-func sealable(mtype byte) bool {
-	return mtype == tp.TypeCall || mtype == tp.TypeReply || mtype == tp.TypePush
+// sealable reports whether a message is sealed at all: other types are exchanged
+// before the session is ready, and a reply with an error has no body. That a call
+// or push has an error says nothing: a protocol may let anybody write one there.
+func sealable(m socket.Message) bool {
+	switch m.Mtype() {
+	case tp.TypeCall, tp.TypePush:
+		return true
+	case tp.TypeReply:
+		return !m.Rerror().HasError()
+	}
+	return false
 }
 
 func (p *proto) Pack(m socket.Message) error {
@@ -203,7 +211,7 @@ func (p appender) AppendFrame(dst []byte, m socket.Message) ([]byte, error) {
 // prepare seals the body if that is to be. restore gives the message its own body
 // again: it may be packed once more, for another connection.
 func (p *proto) prepare(m socket.Message) (restore func(), err error) {
-	if !sealable(m.Mtype()) || m.Rerror().HasError() || !p.conf.enforce && !wantsSeal(m.Meta()) {
+	if !sealable(m) || !p.conf.enforce && !wantsSeal(m.Meta()) {
 		m.Meta().Del(MetaSecure)
 		return func() {}, nil
 	}
@@ -225,7 +233,7 @@ func (p *proto) Unpack(m socket.Message) error {
 	if err := p.inner.Unpack(m); err != nil {
 		return err
 	}
-	if !sealable(m.Mtype()) || m.Rerror().HasError() {
+	if !sealable(m) {
 		return nil
 	}
 	var err error

@@ -197,7 +197,7 @@ func (p *plugin) PreWritePush(ctx tp.WriteCtx) *tp.Rerror { return p.encode(ctx)
 // its turn has come and not before it waits for that. An error comes again then.
 func (p *plugin) encode(ctx tp.WriteCtx) *tp.Rerror {
 	m, ok := ctx.Output().(*socket.Envelope)
-	if ok && !m.Rerror().HasError() && (p.conf.enforce || wantsSeal(m.Meta())) {
+	if ok && sealable(m) && (p.conf.enforce || wantsSeal(m.Meta())) {
 		m.Encode(nil)
 	}
 	return nil
