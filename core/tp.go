@@ -193,10 +193,11 @@ type Session interface {
 // than the network that a connection is dead.
 type Breaker interface {
 	// Break gives the present connection up as if the network had failed with
-	// cause, and reports whether there was one: pending calls end with 102, a
-	// dialled session redials if it may, any other ends. The cause is that of the
-	// CloseReason, of SideNetwork, which calls and contexts wrap. It waits for
-	// nothing but the connection's own Close, and may be called anywhere.
+	// cause, and reports whether there was one: pending calls, and those made until
+	// the session has noticed, end with 102; a dialled session redials if it may,
+	// any other ends. The cause is that of the CloseReason, of SideNetwork, which
+	// calls and contexts wrap. It waits for nothing but the connection's own Close,
+	// and may be called anywhere.
 	Break(cause error) bool
 }
 
