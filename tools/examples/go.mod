@@ -7,6 +7,11 @@ require (
 	github.com/teleport-go/teleport/codecs/thriftcodec v0.1.0
 	github.com/teleport-go/teleport/core v0.1.0
 	github.com/teleport-go/teleport/mixers/standard v0.1.0
+	github.com/teleport-go/teleport/plugins/auth v0.1.0
+	github.com/teleport-go/teleport/plugins/heartbeat v0.1.0
+	github.com/teleport-go/teleport/plugins/overloader v0.1.0
+	github.com/teleport-go/teleport/plugins/proxy v0.1.0
+	github.com/teleport-go/teleport/plugins/stats v0.1.0
 	github.com/teleport-go/teleport/protos/httproto v0.1.0
 	github.com/teleport-go/teleport/protos/jsonproto v0.1.0
 	github.com/teleport-go/teleport/protos/pbproto v0.1.0
@@ -22,4 +27,5 @@ require (
 	github.com/teleport-go/teleport/codecs/xmlcodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/xfers/gzip v0.1.0 // indirect
 	github.com/teleport-go/teleport/xfers/md5 v0.1.0 // indirect
+	golang.org/x/time v0.16.0 // indirect
 )
