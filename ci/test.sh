@@ -45,8 +45,13 @@ fi
 tests() { go test -vet=off ${race:+"$race"} "${packages[@]}"; }
 benchmarks() { go test -vet=off -run '^$' -bench . -benchtime 1x "${packages[@]}"; }
 
-# separate tests a module with a workspace of its own.
-separate() { go -C "$1" vet ./... && go -C "$1" test ${race:+"$race"} ./...; }
+# separate tests a module with a workspace of its own; the benchmark's peers without
+# the race detector, as that would be building and judging other people's code.
+separate() {
+	local race=$race
+	if [[ $1 == tools/bench/peers/* ]]; then race=; fi
+	go -C "$1" vet ./... && go -C "$1" test ${race:+"$race"} ./...
+}
 
 # cross builds and vets the released modules, tests included, for another
 # system; 386 finds sizes that went through an int.

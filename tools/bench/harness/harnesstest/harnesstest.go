@@ -1,0 +1,125 @@
+// Package harnesstest proves that candidates do what harness.Candidate says.
+package harnesstest
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/teleport-go/teleport/tools/bench/harness"
+)
+
+const (
+	callers = 32
+	each    = 4
+	limit   = time.Minute // of one candidate
+)
+
+// Run makes calls through each candidate: one, and some at once, over one
+// connection, and one over another. It fails where a call does, and where there
+// are more connections than were dialled.
+func Run(t *testing.T, candidates ...harness.Candidate) {
+	for _, c := range candidates {
+		t.Run(c.Name, func(t *testing.T) {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				run(t, c)
+			}()
+			select {
+			case <-done:
+			case <-time.After(limit):
+				t.Fatalf("%s has not come to an end in %v", c.Name, limit)
+			}
+		})
+	}
+}
+
+func run(t *testing.T, c harness.Candidate) {
+	server, err := c.Serve()
+	if err != nil {
+		t.Errorf("Serve: %v", err)
+		return
+	}
+	p, err := startProxy(t.Context(), server)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	for conns := int64(1); conns <= 2; conns++ {
+		call, err := c.Dial(p.addr)
+		if err == nil {
+			err = call()
+		}
+		if err != nil {
+			t.Errorf("connection %d: %v", conns, err)
+			return
+		}
+		var wg sync.WaitGroup
+		for range callers {
+			wg.Go(func() {
+				for range each {
+					if err := call(); err != nil {
+						t.Errorf("connection %d: one of %d callers: %v", conns, callers, err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if got := p.accepted.Load(); got != conns {
+			t.Errorf("%d connections to the server, %d were dialled", got, conns)
+		}
+	}
+}
+
+// proxy passes on bytes, and counts connections.
+type proxy struct {
+	addr     string
+	accepted atomic.Int64
+}
+
+// startProxy starts one that ends with ctx.
+func startProxy(ctx context.Context, server string) (*proxy, error) {
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, func() { lis.Close() })
+	p := &proxy{addr: lis.Addr().String()}
+	go func() {
+		for {
+			conn, err := lis.Accept()
+			if err != nil {
+				return
+			}
+			p.accepted.Add(1)
+			go pass(ctx, conn, server)
+		}
+	}()
+	return p, nil
+}
+
+// pass passes on bytes in both directions until one ends.
+func pass(ctx context.Context, conn net.Conn, server string) {
+	defer conn.Close()
+	out, err := net.Dial("tcp", server)
+	if err != nil {
+		return
+	}
+	defer out.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer cancel()
+		io.Copy(out, conn)
+	}()
+	go func() {
+		defer cancel()
+		io.Copy(conn, out)
+	}()
+	<-ctx.Done()
+}
