@@ -1,6 +1,6 @@
 module github.com/teleport-go/teleport/tools/teleport
 
-go 1.25.0
+go 1.26.0
 
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
@@ -20,6 +20,6 @@ require (
 	github.com/teleport-go/teleport/protos/rawproto v0.1.0 // indirect
 	github.com/teleport-go/teleport/xfers/gzip v0.1.0 // indirect
 	github.com/teleport-go/teleport/xfers/md5 v0.1.0 // indirect
-	golang.org/x/sys v0.46.0 // indirect
+	golang.org/x/sys v0.48.0 // indirect
 	golang.org/x/term v0.44.0 // indirect
 )
