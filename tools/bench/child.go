@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -126,6 +127,10 @@ func (c *child) usage(command string) (u harness.Usage, err error) {
 	}
 	return u, c.tell(&u, 0)
 }
+
+// endBoth ends the server first: the side that closes a connection first has its
+// port taken for a minute more, and a client has thousands of them.
+func endBoth(srv, cli *child) error { return errors.Join(srv.end(), cli.end()) }
 
 // end lets the child end, and kills one that does not. It tells what tell has not
 // told already.

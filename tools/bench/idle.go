@@ -70,7 +70,7 @@ func idleSessions(c candidate, n int, called bool) (r idle, err error) {
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, cli.end()) }()
+	defer func() { err = errors.Join(err, endBoth(srv, cli)) }()
 	var ready harness.Ready
 	if err := cli.tell(&ready, 0); err != nil {
 		return r, err

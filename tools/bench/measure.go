@@ -85,7 +85,7 @@ func oneWindow(t turn, length time.Duration, extra *sides) (w window, err error)
 	if err != nil {
 		return w, err
 	}
-	defer func() { err = errors.Join(err, cli.end()) }()
+	defer func() { err = errors.Join(err, endBoth(srv, cli)) }()
 	var ready harness.Ready
 	if err := cli.tell(&ready, length); err != nil {
 		return w, err

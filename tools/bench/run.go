@@ -88,6 +88,7 @@ func (c candidate) infos() (list []harness.Info) {
 	if err != nil {
 		return nil
 	}
+	defer time.AfterFunc(ch.patience, func() { ch.cmd.Process.Kill() }).Stop()
 	for line := range ch.lines {
 		var info harness.Info
 		if json.Unmarshal([]byte(line), &info) == nil {

@@ -35,12 +35,14 @@ var Commands = []string{"serve", "load", "list"}
 //	                        its standard input ends
 //	load -peer NAME -addr ADDR -config CONFIG
 //	                        connects, warms up, tells that it is Ready, waits for a line,
-//	                        calls for a window, and tells its Load; with -idle it stays
-//	                        connected after Ready until its standard input ends
+//	                        calls for a window, tells its Load, and stays connected until
+//	                        its standard input ends; with -idle it makes no such calls
 //
 // Flags of both: -profile and -heap write a CPU and an allocation profile of the window
-// (the server's are of its life). Flags of load: -window, -size (bytes of the body, through
-// DialSized), -uncalled (no call over a new connection: with -idle). What a framework prints to standard output goes to standard error.
+// (the server's are of its life). Flag of serve: -conns, how many connections to be ready
+// for. Flags of load: -window, -size (bytes of the body, through DialSized), -uncalled (no
+// call over a new connection: with -idle). What a framework prints to standard output goes
+// to standard error.
 func Main(candidates ...Candidate) {
 	out := os.Stdout
 	os.Stdout = os.Stderr
@@ -180,14 +182,19 @@ func (c *child) load(args []string) error {
 		return err
 	}
 	l.Usage = used().Since(was)
-	return errors.Join(stop(), c.tell(l))
+	if err := errors.Join(stop(), c.tell(l)); err != nil {
+		return err
+	}
+	for range lines { // until the driver has ended the server
+	}
+	return nil
 }
 
 // lines gives the driver's lines, and ends the program when there are no more: the
 // driver is gone, or wants no more of it.
 func (c *child) lines() <-chan string {
 	lines := make(chan string)
-	go func() {
+	go func() { // ends with the program
 		for c.in.Scan() {
 			lines <- c.in.Text()
 		}
