@@ -12,17 +12,42 @@ require (
 	github.com/teleport-go/teleport/plugins/overloader v0.1.0
 	github.com/teleport-go/teleport/plugins/proxy v0.1.0
 	github.com/teleport-go/teleport/plugins/stats v0.1.0
+	github.com/teleport-go/teleport/plugins/trace v0.1.0
 	github.com/teleport-go/teleport/protos/httproto v0.1.0
 	github.com/teleport-go/teleport/protos/jsonproto v0.1.0
 	github.com/teleport-go/teleport/protos/pbproto v0.1.0
 	github.com/teleport-go/teleport/protos/rawproto v0.1.0
 	github.com/teleport-go/teleport/protos/thriftproto v0.1.0
+	go.opentelemetry.io/otel/sdk v1.47.0
+	go.opentelemetry.io/otel/trace v1.47.0
 	go.yaml.in/yaml/v3 v3.0.6
 )
 
 require (
-	github.com/go-playground/validator/v10 v10.30.6
-	github.com/prometheus/common v0.72.0
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/gabriel-vasile/mimetype v1.4.16 // indirect
+	github.com/go-logr/logr v1.4.4 // indirect
+	github.com/go-logr/stdr v1.2.2 // indirect
+	github.com/go-playground/locales v0.14.2 // indirect
+	github.com/go-playground/universal-translator v0.18.2 // indirect
+	github.com/gogo/protobuf v1.3.2 // indirect
+	github.com/google/uuid v1.6.0 // indirect
+	github.com/grafana/regexp v0.0.0-20250905093917-f7b3be9d1853 // indirect
+	github.com/leodido/go-urn v1.5.0 // indirect
+	github.com/prometheus/client_model v0.6.3 // indirect
+	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
+	go.opentelemetry.io/otel v1.47.0 // indirect
+	go.opentelemetry.io/otel/log v1.47.0 // indirect
+	go.opentelemetry.io/otel/metric v1.47.0 // indirect
+	golang.org/x/crypto v0.57.0 // indirect
+	golang.org/x/sys v0.48.0 // indirect
+	golang.org/x/text v0.42.0 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
+)
+
+require (
+	github.com/go-playground/validator/v10 v10.30.5
+	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/prometheus v0.315.0
 	github.com/teleport-go/teleport/codecs/formcodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/jsoncodec v0.1.0 // indirect
