@@ -1,6 +1,6 @@
 module github.com/teleport-go/teleport/tools/bench
 
-go 1.25.0
+go 1.26.0
 
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
@@ -13,7 +13,6 @@ require (
 )
 
 require (
-	github.com/google/pprof v0.0.0-20261016150608-1facf8f91b50
 	github.com/teleport-go/teleport/codecs/formcodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/jsoncodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/plaincodec v0.1.0 // indirect
