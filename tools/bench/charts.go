@@ -48,7 +48,7 @@ func (d *document) throughputChart() chart.Chart {
 
 func (d *document) p99Chart() chart.Chart {
 	return chart.Chart{
-		Title: "99 of 100 calls are faster than", Note: d.chartNote(), Axis: "p99 of a call, logarithmic (less is better)",
+		Title: "p99: what 99 of 100 calls are faster than", Note: d.chartNote(), Axis: "p99 of a call, logarithmic (less is better)",
 		Log: true, Ascending: true, Format: durationText,
 		Groups: d.chartGroups(func(w window) float64 { return float64(w.Load.P99) }),
 	}

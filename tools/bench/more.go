@@ -53,6 +53,9 @@ func planSlow(list []candidate, rounds int) (turns []turn) {
 		return nil
 	}
 	two := slices.DeleteFunc(slices.Clone(list), func(c candidate) bool { return c.name != fastCandidate && c.name != slowCandidate })
+	if len(two) < 2 {
+		return nil // nothing to compare
+	}
 	for round := range rounds {
 		for _, i := range order(len(two), round) {
 			turns = append(turns, turn{table: tableSlow, candidate: two[i], config: cfg, round: round, block: round})
@@ -153,7 +156,9 @@ func (r *reporter) slow() {
 	}
 	r.line("\n## Slow handlers, %s\n", configText(slowConfig))
 	t.write(&r.b)
-	if fast.rate() == 0 || slow.rate() == 0 {
-		r.line("\n**%s: %s; %s: %s**", fastCandidate, fast.failure(), slowCandidate, slow.failure())
+	for name, c := range map[string]cell{fastCandidate: fast, slowCandidate: slow} {
+		if c.rate() == 0 {
+			r.line("\n**%s: %s**", name, c.failure())
+		}
 	}
 }

@@ -162,7 +162,7 @@ func (r *reporter) config(config string) {
 }
 
 func (r *reporter) candidates() {
-	t := table{head: []string{"candidate", "version", "note"}}
+	t := table{head: []string{"candidate", "version", "note"}, text: true}
 	for _, c := range r.d.Candidates {
 		t.rows = append(t.rows, []string{c.Name, orDash(c.version()), orDash(c.Note)})
 	}
@@ -178,6 +178,9 @@ func (d *document) best(k cellKey) cell {
 
 func (d *document) floor(k cellKey) cell {
 	k.candidate = floorOf(k.config)
+	if len(d.cells[k]) == 0 { // not chosen
+		k.candidate = "floor"
+	}
 	return d.cells[k]
 }
 
@@ -195,6 +198,7 @@ func (d *document) configs(table string) (list []string) {
 type table struct {
 	head []string
 	rows [][]string
+	text bool // no column has numbers
 }
 
 func (t table) write(b *strings.Builder) {
@@ -208,7 +212,10 @@ func (t table) write(b *strings.Builder) {
 		for i, text := range row {
 			fill := strings.Repeat(" ", wide[i]-utf8.RuneCountInString(text))
 			if i == 0 {
-				fmt.Fprintf(b, "| %s%s |", text, fill)
+				b.WriteByte('|')
+			}
+			if i == 0 || t.text {
+				fmt.Fprintf(b, " %s%s |", text, fill)
 			} else {
 				fmt.Fprintf(b, " %s%s |", fill, text)
 			}
@@ -218,7 +225,10 @@ func (t table) write(b *strings.Builder) {
 	line(t.head)
 	for i, n := range wide {
 		if i == 0 {
-			fmt.Fprintf(b, "|%s|", strings.Repeat("-", n+2))
+			b.WriteByte('|')
+		}
+		if i == 0 || t.text {
+			fmt.Fprintf(b, "%s|", strings.Repeat("-", n+2))
 		} else {
 			fmt.Fprintf(b, "%s:|", strings.Repeat("-", n+1))
 		}

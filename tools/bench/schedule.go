@@ -111,7 +111,14 @@ func (p *pace) overhead(t turn) time.Duration {
 	if n := p.windows[t.config.Name]; n > 0 {
 		return p.spent[t.config.Name] / time.Duration(n)
 	}
-	return 120*time.Millisecond + time.Duration(t.config.Conns)*150*time.Microsecond
+	// Nothing is known of this configuration: the machine is as slow as with the others.
+	guess := 120*time.Millisecond + time.Duration(t.config.Conns)*150*time.Microsecond
+	var spent time.Duration
+	windows := 0
+	for name, n := range p.windows {
+		spent, windows = spent+p.spent[name], windows+n
+	}
+	return max(guess, spent/time.Duration(max(windows, 1)))
 }
 
 func withWarmUp(window time.Duration) time.Duration {

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestWholeRun(t *testing.T) {
+	dir := t.TempDir()
+	o, err := parseOptions([]string{"-peers", "floor,teleport-typed,teleport-slow", "-configs", "a1,b2", "-rounds", "1", "-window", "20ms",
+		"-idle", "10", "-slow", "-json", filepath.Join(dir, "all.json"), "-out", filepath.Join(dir, "out"), "-profile", filepath.Join(dir, "profile")}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.sizes = []int{64, 1 << 16}
+	var lines bytes.Buffer
+	if err := measureAll(t.Context(), o, io.Discard, &progress{w: &lines}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "all.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d document
+	if err := json.Unmarshal(b, &d); err != nil {
+		t.Fatal(err)
+	}
+	tables := map[string]int{}
+	for _, w := range d.Windows {
+		tables[w.Table]++
+		if w.Error != "" || w.Load.Calls == 0 || w.Load.P50 <= 0 || w.Load.P50 > w.Load.Max || w.Load.Min > w.Load.P50 || w.Server.CPU < 0 || w.Phase.Name == "" {
+			t.Errorf("window %+v", w)
+		}
+	}
+	if tables[tableCalls] != 4 || tables[tableSlow] != 2 || tables[tableSizes] < 4 {
+		t.Errorf("windows of tables: %v", tables)
+	}
+	if len(d.Idle) != 4 || d.Idle[0].Error != "" || d.Idle[0].Connecting <= 0 {
+		t.Errorf("idle sessions: %+v", d.Idle)
+	}
+	if d.Machine.Go == "" || d.Machine.CPUs == 0 || len(d.Candidates) != 3 || d.Candidates[0].Note == "" {
+		t.Errorf("machine %+v, candidates %+v", d.Machine, d.Candidates)
+	}
+	report, err := os.ReadFile(filepath.Join(dir, "out", "report.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"## Calls per second ÷ floor", "## a1: one connection, 1 caller", "## Idle sessions", "## Message sizes, a8", "## Slow handlers", "teleport-typed"} {
+		if !strings.Contains(string(report), want) {
+			t.Errorf("the report does not have %q:\n%s", want, report)
+		}
+	}
+	for _, name := range []string{"out/throughput.svg", "out/p99.svg", "profile/floor-a1-server.cpu.svg", "profile/teleport-typed-b2-client.alloc.svg"} {
+		wellFormed(t, filepath.Join(dir, name))
+	}
+	if got := strings.Count(lines.String(), " left\n"); got != len(d.Windows) {
+		t.Errorf("%d lines of progress for %d windows:\n%s", got, len(d.Windows), lines.String())
+	}
+}
+
+func wellFormed(t *testing.T, file string) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer f.Close()
+	for d := xml.NewDecoder(f); ; {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Errorf("%s: %v", file, err)
+			return
+		}
+	}
+}
+
+// What cannot be measured is told, and does not stop the others.
+func TestFailuresAreRows(t *testing.T) {
+	o, err := parseOptions([]string{"-peers", "floor", "-configs", "a1", "-rounds", "1", "-window", "20ms"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.idle, o.sizes, o.slow = 0, nil, false
+	o.list = append(o.list, candidate{name: "unbuilt", err: errors.New("unbuilt does not build: line 1\nline 2")},
+		candidate{name: "no-program", program: filepath.Join(t.TempDir(), "none"), patience: time.Second})
+	var out, lines bytes.Buffer
+	if err := measureAll(t.Context(), o, &out, &progress{w: &lines}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"**unbuilt has no program:** unbuilt does not build: line 1\n", "no-program", "| floor "} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report does not have %q:\n%s", want, out.String())
+		}
+	}
+}
+
+func TestInterruptedRunWritesWhatItHas(t *testing.T) {
+	o, err := parseOptions([]string{"-peers", "floor", "-configs", "a1", "-idle", "5"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out bytes.Buffer
+	if err := measureAll(ctx, o, &out, &progress{w: io.Discard}); err == nil || !strings.Contains(err.Error(), "interrupted") {
+		t.Errorf("error %v, want interrupted", err)
+	}
+	if !strings.Contains(out.String(), "There was no time for 5 windows") {
+		t.Errorf("report:\n%s", out.String())
+	}
+}

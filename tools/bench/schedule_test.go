@@ -1,0 +1,164 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/teleport-go/teleport/tools/bench/harness"
+)
+
+func TestOrderIsFair(t *testing.T) {
+	for n := range 20 {
+		for round := range 6 {
+			got := slices.Sorted(slices.Values(order(n, round)))
+			for i, v := range got {
+				if i != v || len(got) != n {
+					t.Fatalf("order(%d, %d) is not a permutation: %v", n, round, got)
+				}
+			}
+		}
+	}
+	follows := map[[2]int]int{}
+	const n, rounds = 11, 5
+	for round := range rounds {
+		list := order(n, round)
+		for i := 1; i < n; i++ {
+			follows[[2]int{list[i-1], list[i]}]++
+		}
+	}
+	for pair, times := range follows {
+		if times > 1 {
+			t.Errorf("%d follows %d in %d of %d rounds", pair[1], pair[0], times, rounds)
+		}
+	}
+}
+
+func TestFits(t *testing.T) {
+	for _, test := range []struct {
+		candidate string
+		want      string
+	}{
+		{"arpc", "a1 a100 b100 c1000"},
+		{"teleport-typed", "a1 a100 b100 c1000"},
+		{"floor", "a1 a100 b100 c1000"},
+		{"floor-conn", "a1 b100 s100"},
+		{"socket", "s100"},
+		{"teleport-slow", ""},
+	} {
+		var got []string
+		for _, name := range strings.Fields("a1 a100 b100 c1000 s100") {
+			cfg, err := harness.ParseConfig(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fits(test.candidate, cfg) {
+				got = append(got, name)
+			}
+		}
+		if got := strings.Join(got, " "); got != test.want {
+			t.Errorf("%s fits %q, want %q", test.candidate, got, test.want)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for _, test := range []struct {
+		name, args string
+		want       string // configs, rounds, window, idle, sizes, slow, limit
+		err        string
+	}{
+		{"full", "", "13 configs, 5 rounds of 1s, 10000 idle, 10 sizes, slow true, limit 0s", ""},
+		{"quick", "-quick", "5 configs, 2 rounds of 400ms, 0 idle, 0 sizes, slow false, limit 1m40s", ""},
+		{"quick, as asked", "-quick -rounds 3 -window 50ms -configs a1,c1000", "2 configs, 3 rounds of 50ms, 0 idle, 0 sizes, slow false, limit 1m40s", ""},
+		{"quick and idle", "-quick -idle 500", "5 configs, 2 rounds of 400ms, 500 idle, 0 sizes, slow false, limit 1m40s", ""},
+		{"idle alone", "-idle 500", "0 configs, 5 rounds of 1s, 500 idle, 0 sizes, slow false, limit 0s", ""},
+		{"slow alone", "-slow", "0 configs, 5 rounds of 1s, 0 idle, 0 sizes, slow true, limit 0s", ""},
+		{"sizes and calls", "-sizes -configs b100,s1", "2 configs, 5 rounds of 1s, 0 idle, 10 sizes, slow false, limit 0s", ""},
+		{"calls alone", "-idle 0 -sizes=false -slow=false", "13 configs, 5 rounds of 1s, 0 idle, 0 sizes, slow false, limit 0s", ""},
+		{"unknown letter", "-configs d5", "", "letter"},
+		{"no number", "-configs a", "", "a"},
+		{"nobody", "-configs a0", "", "1 to 100000"},
+		{"unknown peer", "-peers nobody", "", "nobody"},
+		{"no round", "-rounds 0", "", "at least 1 round"},
+		{"no flag", "quick", "", "quick"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			o, err := parseOptions(strings.Fields(test.args), io.Discard)
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) {
+					t.Errorf("error %v, want one of %q", err, test.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := fmt.Sprintf("%d configs, %d rounds of %v, %d idle, %d sizes, slow %v, limit %v", len(o.configs), o.rounds, o.window, o.idle, len(o.sizes), o.slow, o.limit)
+			if got != test.want {
+				t.Errorf("%s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestBodySizes(t *testing.T) {
+	if list := bodySizes(); list[0] != 64 || list[len(list)-1] != 16<<20 || len(list) != 10 {
+		t.Errorf("sizes %v, want 64 to 16 Mi in powers of 4", list)
+	}
+}
+
+// A run of many windows ends within its limit whatever the windows cost besides their
+// length, as long as the shortest ones have room; else it stops in time.
+func TestPaceKeepsTheLimit(t *testing.T) {
+	var list []candidate
+	for i := range 19 {
+		list = append(list, candidate{name: fmt.Sprintf("peer%d", i)})
+	}
+	cfgs, err := parseConfigs(quickConfigs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	turns := plan(list, cfgs, 2)
+	for _, test := range []struct {
+		name     string
+		overhead time.Duration
+		all      bool
+	}{
+		{"cheap", 50 * time.Millisecond, true},
+		{"as guessed", 200 * time.Millisecond, true},
+		{"slow", 500 * time.Millisecond, true},
+		{"very slow", 2 * time.Second, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := newPace(400*time.Millisecond, quickLimit)
+			begin := p.end.Add(-quickLimit)
+			now, done := begin, 0
+			var length time.Duration
+			for i, turn := range turns {
+				if i == 0 || turn.block != turns[i-1].block {
+					length = p.window(turns[i:], now)
+				}
+				if length > 400*time.Millisecond || length < shortest {
+					t.Fatalf("window of %v", length)
+				}
+				if p.over(turn, length, now) {
+					break
+				}
+				took := withWarmUp(length) + test.overhead
+				p.done(turn, length, took)
+				now = now.Add(took)
+				done++
+			}
+			if took := now.Sub(begin); took > quickLimit+3*time.Second {
+				t.Errorf("%d windows took %v, the limit is %v", done, took, quickLimit)
+			}
+			if all := done == len(turns); all != test.all {
+				t.Errorf("%d of %d windows done, want all: %v", done, len(turns), test.all)
+			}
+		})
+	}
+}
