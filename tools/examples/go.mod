@@ -4,13 +4,17 @@ go 1.26.0
 
 require (
 	github.com/apache/thrift v0.25.0
+	github.com/go-playground/validator/v10 v10.30.5
+	github.com/prometheus/prometheus v0.315.0
 	github.com/teleport-go/teleport/codecs/thriftcodec v0.1.0
 	github.com/teleport-go/teleport/core v0.1.0
 	github.com/teleport-go/teleport/mixers/standard v0.1.0
 	github.com/teleport-go/teleport/plugins/auth v0.1.0
+	github.com/teleport-go/teleport/plugins/binder v0.1.0
 	github.com/teleport-go/teleport/plugins/heartbeat v0.1.0
 	github.com/teleport-go/teleport/plugins/overloader v0.1.0
 	github.com/teleport-go/teleport/plugins/proxy v0.1.0
+	github.com/teleport-go/teleport/plugins/secure v0.1.0
 	github.com/teleport-go/teleport/plugins/stats v0.1.0
 	github.com/teleport-go/teleport/plugins/trace v0.1.0
 	github.com/teleport-go/teleport/protos/httproto v0.1.0
@@ -35,6 +39,7 @@ require (
 	github.com/grafana/regexp v0.0.0-20250905093917-f7b3be9d1853 // indirect
 	github.com/leodido/go-urn v1.5.0 // indirect
 	github.com/prometheus/client_model v0.6.3 // indirect
+	github.com/prometheus/common v0.72.0 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
 	go.opentelemetry.io/otel v1.47.0 // indirect
 	go.opentelemetry.io/otel/log v1.47.0 // indirect
@@ -46,15 +51,10 @@ require (
 )
 
 require (
-	github.com/go-playground/validator/v10 v10.30.5
-	github.com/prometheus/common v0.72.0 // indirect
-	github.com/prometheus/prometheus v0.315.0
 	github.com/teleport-go/teleport/codecs/formcodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/jsoncodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/plaincodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/xmlcodec v0.1.0 // indirect
-	github.com/teleport-go/teleport/plugins/binder v0.1.0
-	github.com/teleport-go/teleport/plugins/secure v0.1.0
 	github.com/teleport-go/teleport/xfers/gzip v0.1.0 // indirect
 	github.com/teleport-go/teleport/xfers/md5 v0.1.0 // indirect
 	golang.org/x/time v0.16.0 // indirect
