@@ -306,6 +306,20 @@ func TestBreaker(t *testing.T) {
 			w.release()
 		})
 	})
+	t.Run("a connection that is gone already", func(t *testing.T) {
+		inWorld(t, redials(-1), func(t *testing.T, w *world) {
+			c, s := w.pair()
+			w.net.Refuse(w.addr, -1)
+			mem(c).Cut()
+			wantState(t, s, closed)
+			if got := c.getState(); got != redialing {
+				t.Errorf("state is %v; want redialing", got)
+			}
+			wantBreak(t, c, false)
+			wantBreak(t, s, false)
+			wantReason(t, s, SideNetwork, "reset")
+		})
+	})
 	t.Run("without a cause", func(t *testing.T) {
 		inWorld(t, nil, func(t *testing.T, w *world) {
 			c, _ := w.pair()
