@@ -1,6 +1,7 @@
 package heartbeat_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -55,4 +56,28 @@ func TestRateOfConnection(t *testing.T) {
 			t.Errorf("the connection was given up: %v", e.cliSess.CloseReason())
 		}
 	})
+}
+
+// Silence is counted from when the connection was made, not from anything before.
+func TestSilenceBegins(t *testing.T) {
+	for _, name := range []string{"ping", "redialled"} {
+		bubble(t, name, func(t *testing.T) {
+			ping := heartbeat.NewPing(2, true)
+			after(time.Hour)
+			e := newEnds(t, plugins(heartbeat.NewPong()), plugins(ping), func(c *tp.PeerConfig) { c.RedialTimes = 1 })
+			if name == "redialled" {
+				after(time.Minute)
+				e.conn().Cut()
+				after(time.Second)
+			}
+			conn := e.conn()
+			conn.Freeze()
+			defer conn.Thaw()
+			hangs := e.cliSess.AsyncCall("/hang", "x", nil, nil)
+			if _, r := hangs.Reply(); r == nil || !strings.Contains(r.Reason, "nothing heard for 4s at a rate of 2s") {
+				t.Errorf("the pending call: %s; want 4s at a rate of 2s", r)
+			}
+			e.cliSess.Close()
+		})
+	}
 }
