@@ -21,7 +21,10 @@ const method = "/bench.Echo/Say"
 func main() { harness.Main(candidates()...) }
 
 func candidates() []harness.Candidate {
-	return []harness.Candidate{{Name: "grpc", Serve: serve, Dial: dial}}
+	return []harness.Candidate{{
+		Name: "grpc", Serve: serve, Dial: dial,
+		Note: "without TLS; buffers and windows as they are by themselves; a goroutine a call",
+	}}
 }
 
 // service is what protoc-gen-go-grpc would write for a service with one method.

@@ -24,7 +24,10 @@ const (
 func main() { harness.Main(candidates()...) }
 
 func candidates() []harness.Candidate {
-	return []harness.Candidate{{Name: "rpcx", Serve: serve, Dial: dial}}
+	return []harness.Candidate{{
+		Name: "rpcx", Serve: serve, Dial: dial,
+		Note: "handlers of its Context, which are called without reflection; a goroutine a call",
+	}}
 }
 
 // say is a handler of rpcx's faster kind: it is called without reflection.

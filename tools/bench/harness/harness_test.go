@@ -1,0 +1,148 @@
+package harness
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestParseConfig(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		want Config
+		err  string
+	}{
+		{"a100", Config{"a100", 1, 100}, ""},
+		{"b5000", Config{"b5000", 5000, 5000}, ""},
+		{"c1000", Config{"c1000", 8, 1000}, ""},
+		{"s7", Config{"s7", 7, 7}, ""},
+		{"", Config{}, "want a letter and a number"},
+		{"a", Config{}, "want a letter and a number"},
+		{"a0", Config{}, "want a number of 1 to"},
+		{"a100001", Config{}, "want a number of 1 to"},
+		{"ax", Config{}, "want a number of 1 to"},
+		{"d1", Config{}, "the letter is"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := ParseConfig(test.name)
+			if got != test.want || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+				t.Errorf("ParseConfig(%q) = %+v, %v; want %+v, %q", test.name, got, err, test.want, test.err)
+			}
+		})
+	}
+}
+
+// Connections are made a few at a time, each of them has its call, and the first
+// one that cannot be made is told of.
+func TestConnect(t *testing.T) {
+	const n = 200
+	var dialled, called, now, most atomic.Int64
+	dial := func() (func() error, error) {
+		defer now.Add(-1)
+		for v := now.Add(1); v > most.Load(); {
+			most.Store(v)
+		}
+		dialled.Add(1)
+		return func() error { called.Add(1); return nil }, nil
+	}
+	for _, test := range []struct {
+		name  string
+		call  bool
+		calls int64
+	}{{"called", true, n}, {"uncalled", false, 0}} {
+		t.Run(test.name, func(t *testing.T) {
+			dialled.Store(0)
+			called.Store(0)
+			calls, err := connect(dial, n, test.call)
+			if err != nil || len(calls) != n || dialled.Load() != n || called.Load() != test.calls {
+				t.Errorf("%d of %d connections, %d calls, %v; want %d calls", len(calls), dialled.Load(), called.Load(), err, test.calls)
+			}
+			if most.Load() > dialers {
+				t.Errorf("%d at a time, want at most %d", most.Load(), dialers)
+			}
+		})
+	}
+	refused := errors.New("refused")
+	_, err := connect(func() (func() error, error) { return nil, refused }, 3, true)
+	if !errors.Is(err, refused) || !strings.Contains(err.Error(), "connection 1 of 3") {
+		t.Errorf("connect: %v", err)
+	}
+}
+
+func TestTooManyFiles(t *testing.T) {
+	err := allowFiles(1 << 40)
+	if err == nil || !strings.Contains(err.Error(), "connections need") || !strings.Contains(err.Error(), "ulimit") {
+		t.Errorf("allowFiles: %v", err)
+	}
+}
+
+func TestDrive(t *testing.T) {
+	var n atomic.Int64
+	slow := func() error { n.Add(1); time.Sleep(time.Millisecond); return nil }
+	l, err := drive([]func() error{slow, slow}, 4, 30*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Calls != n.Load() || l.Calls < 4 || l.Elapsed < 30*time.Millisecond {
+		t.Errorf("%d calls in %v, %d were made", l.Calls, l.Elapsed, n.Load())
+	}
+	if !(time.Millisecond-time.Millisecond/10 <= l.Min && l.Min <= l.P50 && l.P50 <= l.P99 && l.P99 <= l.P999 && l.P999 <= l.Max) {
+		t.Errorf("times %+v are out of order", l)
+	}
+
+	broken := errors.New("broken")
+	_, err = drive([]func() error{slow, func() error { return broken }}, 4, 30*time.Millisecond)
+	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "2 of 4 callers") {
+		t.Errorf("drive: %v", err)
+	}
+}
+
+func TestServe(t *testing.T) {
+	var out bytes.Buffer
+	c := &child{
+		candidates: []Candidate{{Name: "x", Note: "why", Serve: func() (string, error) { return "here", nil }}},
+		in:         bufio.NewScanner(strings.NewReader("usage\ngc\n")),
+		out:        &out,
+	}
+	if err := c.run([]string{"serve", "-peer", "x", "-conns", "10"}); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 3 || lines[0] != Mark+`"here"` {
+		t.Fatalf("told %q; want the address, and usage twice", lines)
+	}
+	for _, line := range lines[1:] {
+		var u Usage
+		if err := json.Unmarshal([]byte(strings.TrimPrefix(line, Mark)), &u); err != nil || u.Allocs == 0 {
+			t.Errorf("usage %q: %v", line, err)
+		}
+	}
+
+	out.Reset()
+	if err := c.run([]string{"list"}); err != nil || out.String() != Mark+`{"Name":"x","Note":"why","Sized":false}`+"\n" {
+		t.Errorf("list: %q, %v", out.String(), err)
+	}
+}
+
+func TestWrongArguments(t *testing.T) {
+	c := &child{candidates: []Candidate{{Name: "x"}, {Name: "y"}}, in: bufio.NewScanner(strings.NewReader("")), out: io.Discard}
+	for _, test := range []struct{ name, args, want string }{
+		{"none", "", "want serve, load or list"},
+		{"unknown", "dance", `"dance" is not known`},
+		{"unknown candidate", "serve -peer z", "there are: x y"},
+		{"unknown configuration", "load -peer x -config q1", "the letter is"},
+		{"not sized", "load -peer x -config a1 -size 5", "x does not send bodies"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if err := c.run(strings.Fields(test.args)); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%q: %v, want %q", test.args, err, test.want)
+			}
+		})
+	}
+}
