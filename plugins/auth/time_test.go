@@ -91,7 +91,7 @@ func TestNothingBefore(t *testing.T) {
 	}
 }
 
-// A redial is refused for good with 401 and tried again after other errors.
+// A redial is refused for good with 401 or 403, and tried again after other errors.
 func TestRedialRefused(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -99,6 +99,7 @@ func TestRedialRefused(t *testing.T) {
 		tries int32
 	}{
 		{"401", tp.NewRerror(tp.CodeUnauthorized, "", "expired"), 1},
+		{"403", tp.NewRerror(403, "Forbidden", "locked"), 1},
 		{"another", refusal, 3},
 	} {
 		bubble(t, test.name, func(t *testing.T) {
