@@ -154,6 +154,19 @@ func TestWhatTravels(t *testing.T) {
 	})
 }
 
+// A new trace takes nothing along of what the metadata had from another.
+func TestNothingStale(t *testing.T) {
+	var s seen
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, rigConfig{routes: s.route})
+		r.sess.Call("/see", 1, nil, tp.WithAddMeta("traceparent", parentOK), tp.WithAddMeta("tracestate", "c=3"), tp.WithAddMeta("Baggage", "user=eve"))
+		made := find(t, r.cli.take(t), oteltrace.SpanKindClient, "/see").SpanContext
+		if got, want := s.meta.String(), "traceparent=00-"+made.TraceID().String()+"-"+made.SpanID().String()+"-01"; !strings.HasPrefix(got, want[:len(want)-2]) || strings.Contains(got, "&") {
+			t.Errorf("the metadata is %s; want %s alone", got, want)
+		}
+	})
+}
+
 // Without a recorder what comes goes on, to the last handler.
 func TestNotRecorded(t *testing.T) {
 	for _, test := range []struct {

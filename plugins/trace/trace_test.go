@@ -90,7 +90,7 @@ func lines(list []tracetest.SpanStub) (text []string) {
 		}
 		for _, a := range s.Attributes {
 			if key := string(a.Key); !strings.HasPrefix(key, "rpc.system") && !strings.HasPrefix(key, "network.") && key != "rpc.response.status_code" {
-				line += fmt.Sprintf(" %s=%s", a.Key, a.Value.Emit())
+				line += fmt.Sprintf(" %s=%s", a.Key, a.Value.String())
 			}
 		}
 		text = append(text, line)
@@ -102,7 +102,7 @@ func lines(list []tracetest.SpanStub) (text []string) {
 func attrs(s tracetest.SpanStub) map[string]string {
 	m := make(map[string]string)
 	for _, a := range s.Attributes {
-		m[string(a.Key)] = a.Value.Emit()
+		m[string(a.Key)] = a.Value.String()
 	}
 	return m
 }
