@@ -350,3 +350,93 @@ func TestConcurrent(t *testing.T) {
 		t.Errorf("counted %d passed and %d refused; want 400 together", c.Passed, c.Refused)
 	}
 }
+
+// lower reroutes to lower-case names.
+type lower struct{}
+
+func (lower) Name() string { return "lower" }
+func (lower) PostReadCallHeader(ctx tp.ReadCtx) *tp.Rerror {
+	ctx.ResetServiceMethod(strings.ToLower(ctx.ServiceMethod()))
+	return nil
+}
+
+// Whatever a caller writes: a handler is limited by the name it was registered with.
+func TestByRegisteredName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := overloader.New(overloader.LimitConfig{MaxHandlerQPS: []overloader.HandlerLimit{{"/group/a", 1}}})
+		net := tptest.NewNetwork()
+		srv := tptest.NewPeer(t, tp.PeerConfig{Network: net.Register(t)}, lower{}, o)
+		tp.HandleCall(srv.SubRoute("group"), "/a", func(_ tp.CallCtx, arg *int) (int, error) { return *arg, nil })
+		sess := dial(t, net, tptest.Listen(t, srv))
+		for _, method := range []string{"/group/a?x=1", "/group/a?x=2", "/group/%61", "/Group/A", "/group/a#f"} {
+			time.Sleep(time.Second)
+			if got := passed(t, sess, method, 3); got != 1 {
+				t.Errorf("%d calls of %s passed; want 1", got, method)
+			}
+		}
+		if got := o.Counts().Handlers; fmt.Sprint(got) != "[{/group/a 5 10}]" {
+			t.Errorf("counted %v", got)
+		}
+	})
+}
+
+// A session that took no place, since it is older than the plugin, frees none.
+func TestOlderSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := tptest.NewNetwork()
+		srv := tptest.NewPeer(t, tp.PeerConfig{Network: net.Register(t)})
+		addr := tptest.Listen(t, srv)
+		older := dial(t, net, addr)
+		synctest.Wait()
+		o := overloader.New(overloader.LimitConfig{MaxConn: 1})
+		srv.PluginContainer().AppendRight(o)
+		dial(t, net, addr)
+		synctest.Wait()
+		older.Close()
+		synctest.Wait()
+		o.PostDisconnect(older) // should it be told nevertheless
+		if got := o.Counts().Conns; got != 1 {
+			t.Errorf("counted %d; want 1: another session has ended", got)
+		}
+	})
+}
+
+type refuseDial struct{}
+
+func (refuseDial) Name() string { return "refuse" }
+func (refuseDial) PostDial(tp.PreSession) *tp.Rerror {
+	return tp.NewRerror(tp.CodeUnauthorized, "no", "")
+}
+
+// A dialled session gives its place back when a later plugin refuses it, and when
+// it breaks and is not to be had again.
+func TestPlaceOfLostDial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := overloader.New(overloader.LimitConfig{MaxConn: 1})
+		net, addr, _ := serve(t, overloader.New(overloader.LimitConfig{}))
+		refusing := tptest.NewPeer(t, tp.PeerConfig{Network: net.Register(t)}, o, refuseDial{})
+		for range 3 {
+			if _, r := refusing.Dial(addr); r == nil || r.Code == tp.CodeTooManyRequests {
+				t.Errorf("Dial: %s; want the later plugin's refusal", r)
+			}
+		}
+		if got := o.Counts().Conns; got != 0 {
+			t.Errorf("counted %d after refused dials; want 0", got)
+		}
+		for _, redials := range []int32{0, 2} {
+			net, addr, _ := serve(t, overloader.New(overloader.LimitConfig{}))
+			cli := tptest.NewPeer(t, tp.PeerConfig{Network: net.Register(t), RedialTimes: redials}, o)
+			sess := tptest.Dial(t, cli, addr)
+			if got := o.Counts().Conns; got != 1 {
+				t.Errorf("counted %d; want 1", got)
+			}
+			net.Refuse(addr, 100)
+			net.Find(sess.LocalAddr().String()).Cut()
+			<-sess.CloseNotify()
+			synctest.Wait()
+			if got := o.Counts().Conns; got != 0 {
+				t.Errorf("counted %d after a break with %d redials; want 0", got, redials)
+			}
+		}
+	})
+}
