@@ -3,6 +3,7 @@ package binder_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -143,6 +144,36 @@ func TestHostileMeta(t *testing.T) {
 	r := g.sess.Call("/bind", fromMeta{}, nil, tp.WithAddMeta("i", "1"), tp.WithAddMeta("i", "q")).Rerror()
 	if _, got := reason(t, r); got != `converting type []string ("q") to a slice: invalid syntax` {
 		t.Errorf("a slice: reason %q", got)
+	}
+}
+
+// However much metadata there is, what belongs to a field reaches it, and a reason
+// stays short.
+func TestMuchMeta(t *testing.T) {
+	g := newRig(t)
+	got := make(chan fromMeta, 1)
+	tp.HandleCall(g.srv, "/bind", func(_ tp.CallCtx, arg *fromMeta) (int, error) { got <- *arg; return 1, nil })
+	huge := long(64 << 10)
+	set := func(m tp.Message) {
+		for i := range 1000 {
+			m.Meta().Add(fmt.Sprint("k", i), "v")
+			m.Meta().Add("s", fmt.Sprint(i))
+		}
+		m.Meta().Add("xy_z", huge)
+		m.Meta().Add("xy_z", "second")
+	}
+	if r := g.sess.Call("/bind", fromMeta{}, nil, set).Rerror(); r != nil {
+		t.Fatal(r)
+	}
+	if a := <-got; len(a.Strings) != 1000 || a.Strings[999] != "999" || a.XyZ != huge || string(a.Bytes) != "0" {
+		t.Errorf("%d texts, one of %d bytes, first %q", len(a.Strings), len(a.XyZ), a.Bytes)
+	}
+	r := g.sess.Call("/bind", fromMeta{}, nil, set, tp.WithSetMeta("u", huge)).Rerror()
+	if param, text := reason(t, r); param != "u" || len(r.Reason) > 1000 {
+		t.Errorf("parameter %q, a reason of %d bytes", param, len(text))
+	}
+	if !g.sess.Health() {
+		t.Errorf("the session has ended: %v", g.sess.CloseReason())
 	}
 }
 

@@ -2,6 +2,7 @@ package stats_test
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -203,6 +204,11 @@ func TestUnknownHandlers(t *testing.T) {
 		if r := find(srv, stats.In, "unknown"); r.Calls != 1 || r.Pushes != 1 || r.Latency.Count != 1 || r.Errors != nil {
 			t.Errorf("unknown: %d calls, %d pushes, %d answered, errors %v; want 1, 1, 1, none", r.Calls, r.Pushes, r.Latency.Count, r.Errors)
 		}
+		for _, r := range srv.Snapshot().Routes {
+			if !slices.Contains([]string{"/ok", "/slow", "/fail", "/note", stats.Unknown, stats.Other}, r.Name) {
+				t.Errorf("there is a route %q", r.Name)
+			}
+		}
 	})
 }
 
@@ -214,6 +220,29 @@ func (unknowns) PostNewPeer(p tp.EarlyPeer) error {
 	p.SetUnknownCall(func(tp.UnknownCallCtx) (any, *tp.Rerror) { return 1, nil })
 	p.SetUnknownPush(func(tp.UnknownPushCtx) *tp.Rerror { return nil })
 	return nil
+}
+
+// Many at once make no more labels than one after the other.
+func TestBoundedAtOnce(t *testing.T) {
+	_, cli, sess, _ := pair(t)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 100 {
+				sess.Push("/"+strconv.Itoa(i)+"/"+strconv.Itoa(j), 1)
+			}
+		})
+	}
+	wg.Wait()
+	pushes, routes := uint64(0), 0
+	for _, r := range cli.Snapshot().Routes {
+		if r.Direction == stats.Out {
+			pushes, routes = pushes+r.Pushes, routes+1
+		}
+	}
+	if pushes != 800 || routes != 501 {
+		t.Errorf("%d pushes in %d routes; want 800 in 501", pushes, routes)
+	}
 }
 
 // Strangers must not make labels, nor memory.
