@@ -17,9 +17,9 @@ type phase struct {
 }
 
 const (
-	pingBatches = 9
-	pingTrips   = 300
-	pingLimit   = 60 * time.Millisecond // for all; who shares a core with somebody else gives up
+	pingBatches = 15
+	pingTrips   = 100
+	pingLimit   = 100 * time.Millisecond // for all; who shares a core with somebody else gives up
 )
 
 // ping measures the round trip of a cache line between two threads: one counts to

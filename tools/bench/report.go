@@ -164,7 +164,11 @@ func (r *reporter) config(config string) {
 func (r *reporter) candidates() {
 	t := table{head: []string{"candidate", "version", "note"}, text: true}
 	for _, c := range r.d.Candidates {
-		t.rows = append(t.rows, []string{c.Name, orDash(c.version()), orDash(c.Note)})
+		measured := slices.ContainsFunc(r.d.Windows, func(w window) bool { return w.Candidate == c.Name }) ||
+			slices.ContainsFunc(r.d.Idle, func(i idle) bool { return i.Candidate == c.Name })
+		if measured {
+			t.rows = append(t.rows, []string{c.Name, orDash(c.version()), orDash(c.Note)})
+		}
 	}
 	r.line("\n## Candidates\n")
 	t.write(&r.b)
