@@ -40,8 +40,14 @@ func (d *document) throughputChart() chart.Chart {
 			if v == 0 {
 				return "0"
 			}
-			return rateText(v)
+			s := rateText(v)
+			for _, zeros := range []string{".00", ".0"} { // of the axis
+				s = strings.Replace(s, zeros+"k", "k", 1)
+				s = strings.Replace(s, zeros+"M", "M", 1)
+			}
+			return s
 		},
+		Max:    maxBars,
 		Groups: d.chartGroups(window.rate),
 	}
 }
@@ -49,7 +55,7 @@ func (d *document) throughputChart() chart.Chart {
 func (d *document) p99Chart() chart.Chart {
 	return chart.Chart{
 		Title: "p99: what 99 of 100 calls are faster than", Note: d.chartNote(), Axis: "p99 of a call, logarithmic (less is better)",
-		Log: true, Ascending: true, Format: durationText,
+		Log: true, Ascending: true, Format: durationText, Max: maxBars,
 		Groups: d.chartGroups(func(w window) float64 { return float64(w.Load.P99) }),
 	}
 }
@@ -59,6 +65,9 @@ func (d *document) chartNote() string {
 		d.Machine.CPUs, orDash(d.Machine.CPU), d.Machine.Go, d.Started.UTC().Format(time.DateOnly))
 }
 
+// maxBars has room for all peers, three rows of ours, and a floor.
+const maxBars = 13
+
 // chartGroups has a group a configuration. It leaves out the rows with other codecs
 // than the peers', and floors of other shapes; the tables have them.
 func (d *document) chartGroups(figure func(window) float64) (groups []chart.Group) {
@@ -66,7 +75,7 @@ func (d *document) chartGroups(figure func(window) float64) (groups []chart.Grou
 		g := chart.Group{Title: configText(config)}
 		for _, c := range d.Candidates {
 			kind := kindOf(c.Name)
-			if strings.HasSuffix(c.Name, "-json") || kind == chart.Bounds && c.Name != floorOf(config) {
+			if strings.HasSuffix(c.Name, "-json") || c.Name == "teleport-bytes" || kind == chart.Bounds && c.Name != floorOf(config) {
 				continue
 			}
 			g.Bars = append(g.Bars, chart.Bar{Name: c.Name, Kind: kind, Value: d.cells[cellKey{tableCalls, c.Name, config, 0}].of(figure)})

@@ -44,6 +44,8 @@ func measureIdle(ctx context.Context, list []candidate, n int, live *progress) (
 			if err != nil {
 				r.Error = err.Error()
 				live.failed(turn{candidate: c}, err)
+			} else {
+				live.told(c.name, fmt.Sprintf("%.1f KiB a session", float64(r.RSS)/1024))
 			}
 			all = append(all, r)
 		}

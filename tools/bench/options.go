@@ -60,8 +60,8 @@ func parseOptions(args []string, output io.Writer) (o options, err error) {
 	}
 	given := map[string]bool{}
 	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	// Who names one of the other tables wants it, and not all the others.
-	if named := given["idle"] || given["sizes"] || given["slow"]; named || *quick {
+	// Who names a table wants it, and not all the others.
+	if named := given["idle"] || given["sizes"] || given["slow"]; named || given["configs"] || *quick {
 		if !given["idle"] {
 			o.idle = 0
 		}

@@ -37,12 +37,16 @@ func (p *progress) end(w window, left time.Duration) {
 	if w.ok() {
 		rate = fmt.Sprintf("%.0f calls/s", w.rate())
 	}
-	rest := left.Round(time.Second).String() + " left"
+	p.told(w.Candidate, fmt.Sprintf("%s, %s left", rate, left.Round(time.Second)))
+}
+
+// told shows a candidate's result: on a terminal, beside what comes next.
+func (p *progress) told(candidate, result string) {
 	if p.terminal {
-		p.last = fmt.Sprintf(" (%s; %s: %s)", rest, w.Candidate, rate)
+		p.last = fmt.Sprintf(" (%s: %s)", candidate, result)
 		return
 	}
-	fmt.Fprintf(p.w, "%s: %s, %s\n", p.now, rate, rest)
+	fmt.Fprintf(p.w, "%s: %s\n", p.now, result)
 }
 
 // failed keeps the reason in sight.

@@ -51,7 +51,9 @@ func (r *reporter) head() {
 	if d.Gate {
 		what = "dropped, and ratios are of windows of one phase"
 	}
-	r.line("Windows by the distance of the cores: %s (changed ones are %s).", orDash(strings.Join(phases, ", ")), what)
+	if len(phases) > 0 {
+		r.line("Windows by the distance of the cores: %s (changed ones are %s).", strings.Join(phases, ", "), what)
+	}
 	if d.Skipped > 0 {
 		r.line("\n**There was no time for %d windows.**", d.Skipped)
 	}

@@ -17,7 +17,7 @@ import (
 func TestWholeRun(t *testing.T) {
 	dir := t.TempDir()
 	o, err := parseOptions([]string{"-peers", "floor,teleport-typed,teleport-slow", "-configs", "a1,b2", "-rounds", "1", "-window", "20ms",
-		"-idle", "10", "-slow", "-json", filepath.Join(dir, "all.json"), "-out", filepath.Join(dir, "out"), "-profile", filepath.Join(dir, "profile")}, io.Discard)
+		"-idle", "10", "-sizes", "-slow", "-json", filepath.Join(dir, "all.json"), "-out", filepath.Join(dir, "out"), "-profile", filepath.Join(dir, "profile")}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

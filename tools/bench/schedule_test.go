@@ -79,6 +79,7 @@ func TestOptions(t *testing.T) {
 		{"slow alone", "-slow", "0 configs, 5 rounds of 1s, 0 idle, 0 sizes, slow true, limit 0s", ""},
 		{"sizes and calls", "-sizes -configs b100,s1", "2 configs, 5 rounds of 1s, 0 idle, 10 sizes, slow false, limit 0s", ""},
 		{"calls alone", "-idle 0 -sizes=false -slow=false", "13 configs, 5 rounds of 1s, 0 idle, 0 sizes, slow false, limit 0s", ""},
+		{"some calls", "-configs a1,b100 -rounds 1", "2 configs, 1 rounds of 1s, 0 idle, 0 sizes, slow false, limit 0s", ""},
 		{"unknown letter", "-configs d5", "", "letter"},
 		{"no number", "-configs a", "", "a"},
 		{"nobody", "-configs a0", "", "1 to 100000"},
