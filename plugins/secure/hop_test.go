@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -23,7 +24,18 @@ func (stdJSON) Name() string                       { return codec.NameJSON }
 func (stdJSON) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
 func (stdJSON) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
 
-func init() { codec.Register(stdJSON{}) }
+// stdXML stands in for the XML codec.
+type stdXML struct{}
+
+func (stdXML) ID() byte                           { return codec.XML }
+func (stdXML) Name() string                       { return codec.NameXML }
+func (stdXML) Marshal(v any) ([]byte, error)      { return xml.Marshal(v) }
+func (stdXML) Unmarshal(data []byte, v any) error { return xml.Unmarshal(data, v) }
+
+func init() {
+	codec.Register(stdJSON{})
+	codec.Register(stdXML{})
+}
 
 func TestLegacyGolden(t *testing.T) {
 	p, err := Legacy("cipherkey1234567")
@@ -71,6 +83,22 @@ func TestLegacyGolden(t *testing.T) {
 	m.UnmarshalBody(body)
 	if r := l.read(m); r != nil || string(m.RawBody()) != "[1,2,3]" {
 		t.Errorf("read %q, %s; want [1,2,3]", m.RawBody(), r)
+	}
+}
+
+// In XML the older ages have no tag for the names.
+func TestLegacyXML(t *testing.T) {
+	text, err := os.ReadFile("testdata/golden/legacy.xml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := bytes.TrimSpace(text)
+	e, err := unmarshalEnvelope(codec.XML, want)
+	if err != nil || e.CipherVersion != "1ba49884c59b16619f411c7c80343c9c" || e.CipherText != "a2b37762f05bf0fc18a57076ca4d4a0c" {
+		t.Fatalf("decoded %+v, %v", e, err)
+	}
+	if got, err := marshalEnvelope(codec.XML, envelope{CipherVersion: e.CipherVersion, CipherText: e.CipherText}); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("encoded %s, %v; want %s", got, err, want)
 	}
 }
 

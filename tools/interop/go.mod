@@ -7,7 +7,6 @@ require (
 	github.com/teleport-go/teleport/codecs/formcodec v0.1.0
 	github.com/teleport-go/teleport/codecs/jsoncodec v0.1.0
 	github.com/teleport-go/teleport/codecs/plaincodec v0.1.0
-	github.com/teleport-go/teleport/codecs/xmlcodec v0.1.0
 	github.com/teleport-go/teleport/core v0.1.0
 	github.com/teleport-go/teleport/plugins/auth v0.1.0
 	github.com/teleport-go/teleport/plugins/heartbeat v0.1.0
