@@ -20,6 +20,7 @@ func TestMain(m *testing.M) {
 		if len(os.Args) > 1 && slices.Contains(harness.Commands, os.Args[1]) {
 			harness.Main(own()...)
 		}
+		os.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0") // each child would sleep a second
 		os.Exit(m.Run())
 	case "good":
 		harness.Main(harness.Candidate{Name: "x", Serve: func() (string, error) {
