@@ -91,8 +91,8 @@ func parse(page []byte, contentType string) (series []string, err error) {
 			_, _, value := parser.Series()
 			var l labels.Labels
 			parser.Labels(&l)
-			name := l.Get(labels.MetricName)
-			series = append(series, fmt.Sprint(name, labels.NewBuilder(l).Del(labels.MetricName).Labels(), " ", value))
+			const name = "__name__"
+			series = append(series, fmt.Sprint(l.Get(name), labels.NewBuilder(l).Del(name).Labels(), " ", value))
 		}
 	}
 }
