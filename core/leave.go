@@ -243,15 +243,17 @@ func (s *session) endBound() {
 
 // cutOff is failPending for calls that somebody waits for in Close or Drain.
 func (s *session) cutOff(reason *CloseReason) {
-	n := s.failPending(reason)
-	s.mu.Lock()
-	s.cut += n
+	s.mu.Lock() // who sees that none is pending any more finds the number here
+	calls := s.pending.Drain()
+	s.cut += len(calls)
 	s.mu.Unlock()
+	s.fail(calls, reason)
 }
 
-// failPending ends all pending calls with the reason; it returns their number.
-func (s *session) failPending(reason *CloseReason) int {
-	calls := s.pending.Drain()
+// failPending ends all pending calls with the reason.
+func (s *session) failPending(reason *CloseReason) { s.fail(s.pending.Drain(), reason) }
+
+func (s *session) fail(calls []*callCmd, reason *CloseReason) {
 	for _, cmd := range calls {
 		cmd.settle(reason.rerror())
 	}
@@ -259,15 +261,23 @@ func (s *session) failPending(reason *CloseReason) int {
 		s.forget(s.settled)
 	}
 	s.becameIdle()
-	return len(calls)
 }
 
 // run is the session's goroutine: it reads, and owns the end of each connection
-// and of the session.
+// and of the session, unless another goroutine takes the reading over.
 func (s *session) run(l *link) {
-	defer s.env.sessions.Done()
+	reads := true
+	defer func() {
+		if reads {
+			s.env.sessions.Done()
+		}
+	}()
 	for l != nil {
 		err := s.serve(l)
+		if err == errHandedOver {
+			reads = false
+			return
+		}
 		l.over.fire()
 		if s.settleLink(l, readReason(l, err)) {
 			l = s.redial()
@@ -283,7 +293,7 @@ func (s *session) run(l *link) {
 func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
 	s.mu.Lock()
 	clean := reason.Side == SideRemote
-	fail := func(reason *CloseReason) { s.failPending(reason) }
+	fail := s.failPending
 	switch {
 	case s.state == draining:
 		s.mu.Unlock()
