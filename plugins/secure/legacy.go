@@ -7,7 +7,6 @@ import (
 	"crypto/md5"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/xml"
 	"errors"
 	"fmt"
 
@@ -47,7 +46,7 @@ var (
 // envelope is the body of a sealed message, encoded with the message's codec. Its
 // names are small in JSON alone, where the older ages have a tag for them.
 type envelope struct {
-	XMLName       xml.Name `json:"-" xml:"Encrypt" form:"-"`
+	XMLName       struct{} `json:"-" xml:"Encrypt" form:"-"` // the element's name
 	CipherVersion string   `json:"cipherversion" xml:"Cipherversion" form:"Cipherversion"`
 	CipherText    string   `json:"ciphertext" xml:"Ciphertext" form:"Ciphertext"`
 }
