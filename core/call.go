@@ -236,6 +236,7 @@ func (s *session) sendCall(l *link, cmd *callCmd, deadline int64) {
 		return
 	}
 	s.flush(l, deadline != 0 || ctx != nil && ctx.Done() != nil, s.pending.Len() > 1)
+	l.callsBack()
 	hooks := s.env.hooks()
 	if len(hooks.postWriteCall) > 0 {
 		if r := runHooks[PostWriteCallPlugin, WriteCtx](s.logger, s.env.cfg.HidePanics, hooks.postWriteCall, PostWriteCallPlugin.PostWriteCall, cmd); r != nil {

@@ -31,6 +31,9 @@ type handlerCtx struct {
 	expires int64     // X-Timeout: when the caller stops waiting, in the sweeper's time; 0: never
 	undone  bool      // the argument is to be decoded on the handler's goroutine
 	release freer
+	turn    uint64        // the reader's turn in which it runs the handler; 0: another goroutine does
+	began   int64         // when the handler began, in the sweeper's time; 0: nobody wants to know
+	count   uint8         // of messages that passed through here
 	answer  atomic.Uint32 // who answers: answerOpen, answerHandler, answerSweep
 
 	// Guarded by link.mu.
@@ -104,6 +107,7 @@ func (c *handlerCtx) recycle() {
 	}
 	c.handler, c.hooks, c.cmd, c.arg, c.rerr, c.swap, c.release = nil, nil, nil, nil, nil, nil, nil
 	c.start, c.expires, c.undone = time.Time{}, 0, false
+	c.turn, c.began = 0, 0
 	c.answer.Store(answerOpen)
 	c.ageAt, c.ageSeq, c.agePipe = 0, 0, c.agePipe[:0]
 	c.ctx, c.cancel = nil, nil
@@ -117,8 +121,8 @@ func (c *handlerCtx) live() *session {
 	return c.sess
 }
 
-func (c *handlerCtx) Peer() Peer          { return c.live().env.peer }
-func (c *handlerCtx) Session() CtxSession { return c.live() }
+func (c *handlerCtx) Peer() Peer          { return c.asked().env.peer }
+func (c *handlerCtx) Session() CtxSession { return c.asked() }
 
 func (c *handlerCtx) IP() string {
 	c.live()

@@ -22,6 +22,7 @@ type env struct {
 	sweeper *sweep.Sweeper
 	workers *workers.Pool[*handlerCtx]
 	memory  *inbox.Memory
+	watch   watch
 
 	// wakes are channels of capacity 1 for callers that wait; the user never sees
 	// one. They are the peer's own because a channel must not leave the bubble of

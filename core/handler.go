@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
+
+	"github.com/teleport-go/teleport/core/internal/pace"
 )
 
 // Handler is a route and what serves it. It does not change once registered.
@@ -16,6 +18,7 @@ type Handler struct {
 	replyType reflect.Type // nil for a PUSH
 	plugins   *PluginContainer
 	panics    throttle // of the lines about them
+	pace      pace.Pace
 
 	// newArg makes what the body is decoded into: a pointer. It may set c.release
 	// to have it back.

@@ -30,6 +30,15 @@ type link struct {
 	passed []Plugin                    // whose PostDial, PostRedial or PostAccept has passed
 	redial bool                        // not the first of its session
 
+	// The reader's own, passed on with the reading (see inline.go).
+	seat  *seat
+	turns uint64
+
+	_     [64]byte      // callers look at what is above, the reader writes what follows
+	turn  atomic.Uint64 // which of its turns the reader spends in a handler; 0: in none
+	reach atomic.Uint64 // the last turn whose handler has asked for its session
+	_     [64]byte
+
 	mu    sync.Mutex  // guards what follows
 	timed *handlerCtx // handlers with a context or an age, a list
 	dead  error       // cause for contexts made from now on; nil while alive
@@ -59,6 +68,7 @@ func (l *link) open(conn net.Conn, pf ProtoFunc) {
 		WriteTimeout: e.cfg.WriteTimeout,
 		Memory:       e.memory,
 		Recognise:    e.cfg.HandshakeTimeout,
+		BeforeRead:   l.beforeRead,
 		Offend:       func(err error) { l.kill(SideLocal, err, "reading a frame") },
 		Fail:         func(err error) { l.kill(SideNetwork, err, "writing") },
 	})

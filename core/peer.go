@@ -82,6 +82,7 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 		sweeper: sweep.New(), memory: inbox.NewMemory(cfg.ReadMemory),
 	}
 	p.env.workers = workers.New(p.env.sweeper, (*handlerCtx).handle)
+	p.env.watch.init()
 	p.cfg = &p.env.cfg
 	p.group = &group{router: p.env.router, plugins: plugins}
 	p.group.root = p.group
@@ -234,6 +235,7 @@ func (p *peer) join() error {
 	go func() {
 		p.env.sessions.Wait()
 		p.env.workers.Close()
+		p.env.watch.close()
 		p.env.sweeper.Close()
 		close(ended)
 	}()

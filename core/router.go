@@ -134,6 +134,7 @@ func (g *group) handle(method string, h *Handler, plugin []Plugin) string {
 
 func (g *group) add(name string, h *Handler, plugin []Plugin) string {
 	h.name = name
+	h.pace.Begin()
 	if err := g.register(h, plugin); err != nil {
 		panic(err)
 	}

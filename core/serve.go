@@ -1,7 +1,6 @@
 package tp
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +28,8 @@ var errRefusals = errors.New("too many refused calls wait to be answered")
 const maxRouteHops = 4
 
 // serve reads messages and dispatches them until the connection ends, and
-// returns why. It never waits for room to write.
+// returns why. It never waits for room to write. If the error is errHandedOver
+// somebody else reads now.
 func (s *session) serve(l *link) error {
 	var c *handlerCtx // none while waiting: an idle session holds no more than it must
 	defer func() {
@@ -49,9 +49,6 @@ func (s *session) serve(l *link) error {
 			putCtx(c)
 			c = nil
 		}
-		if l.sock.Buffered() == 0 {
-			l.sock.Flush(socket.NoBlock)
-		}
 		if err := l.sock.Wait(); err != nil {
 			return err
 		}
@@ -70,10 +67,14 @@ func (s *session) serve(l *link) error {
 				continue
 			}
 		}
-		if s.dispatch(c) {
-			c = nil
-		} else {
+		given := c
+		c = nil // for the case that a handler ends the goroutine
+		switch s.dispatch(given) {
+		case kept:
+			c = given
 			c.recycle()
+		case handedOver:
+			return errHandedOver
 		}
 	}
 }
@@ -101,9 +102,17 @@ func (s *session) preReadHeader(c *handlerCtx) error {
 	return nil
 }
 
-// dispatch handles the message in c as far as the reader does. It reports whether
-// c was given away.
-func (s *session) dispatch(c *handlerCtx) (taken bool) {
+// fate is what became of a message's context.
+type fate uint8
+
+const (
+	kept       fate = iota // it is the reader's
+	taken                  // it was given away
+	handedOver             // so was the reading
+)
+
+// dispatch handles the message in c as far as the reader does.
+func (s *session) dispatch(c *handlerCtx) fate {
 	switch c.in.Mtype() {
 	case TypeReply:
 		return s.handleReply(c)
@@ -115,12 +124,12 @@ func (s *session) dispatch(c *handlerCtx) (taken bool) {
 	}
 	s.env.throttled(&s.drops, aLot, s.logger, WARNING, "dropped a message from %s: %d %s: type %d (%s), method %q, seq %d",
 		c.link.ip, CodeMtypeNotAllowed, CodeText(CodeMtypeNotAllowed), c.in.Mtype(), TypeText(c.in.Mtype()), c.in.ServiceMethod(), c.in.Seq())
-	return false
+	return kept
 }
 
 // handleRequest takes a CALL or PUSH through the moments that belong to the
 // reader, and starts the handler.
-func (s *session) handleRequest(c *handlerCtx) (taken bool) {
+func (s *session) handleRequest(c *handlerCtx) fate {
 	c.hooks = s.env.hooks()
 	call := c.in.Mtype() == TypeCall
 	if call {
@@ -149,7 +158,7 @@ func (s *session) handleRequest(c *handlerCtx) (taken bool) {
 			if running > s.env.cfg.MaxHandlers+maxRefusals {
 				c.link.kill(SideLocal, errRefusals, "refusing")
 				s.handlerDone()
-				return false
+				return kept
 			}
 			c.in.DropRaw()
 			if inTurn {
@@ -157,21 +166,23 @@ func (s *session) handleRequest(c *handlerCtx) (taken bool) {
 			} else {
 				s.env.workers.Go(s.shard, c) // these hooks may block
 			}
-			return true
+			return taken
 		}
 		c.refuse(r)
 		s.handlerDone()
-		return false
+		return kept
 	}
 	switch {
 	case c.in.InTurn():
 		s.enqueueOrdered(nil, c)
 	case c.handler.ordered:
 		s.enqueueOrdered(c.handler, c)
+	case c.handler.pace.Here() && !c.undone && s.takeSeat(c.link):
+		return c.handleHere()
 	default:
 		s.env.workers.Go(s.shard, c)
 	}
-	return true
+	return taken
 }
 
 func (s *session) handlerDone() {
@@ -288,14 +299,21 @@ func (c *handlerCtx) handle() {
 	returned := false
 	defer func() {
 		if !returned { // runtime.Goexit
-			c.end(nil, NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), "the handler ended its goroutine"))
+			c.end(nil, goexitRerror())
 		}
 		putCtx(c)
 		s.handlerDone()
 	}()
+	if c.count++; c.count%sampled == 1 {
+		c.began = s.env.sweeper.Now()
+	}
 	reply, r := c.work()
 	returned = true
 	c.end(reply, r)
+}
+
+func goexitRerror() *Rerror {
+	return NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), "the handler ended its goroutine")
 }
 
 // work is what happens between decoding and reply.
@@ -350,6 +368,7 @@ func (c *handlerCtx) end(reply any, r *Rerror) {
 		c.reply(reply, r, false)
 		return
 	}
+	c.sample()
 	if r != nil {
 		s := c.sess
 		s.env.throttled(&s.failures, aLot, s.logger, WARNING, "PUSH %q from %s: %s", c.in.ServiceMethod(), c.link.ip, r)
@@ -379,6 +398,7 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 		}
 	}
 	err := c.enqueue(now)
+	c.sample()
 	if err != nil && isPackError(err) {
 		// The reply cannot be sent as it is; that is an answer too.
 		r = NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), err.Error())
@@ -397,7 +417,7 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 		c.logHandled(r)
 		return
 	}
-	if !now { // the reader flushes when there is nothing more to read
+	if !now && !c.reading() { // the reader flushes before it reads
 		var mode socket.FlushMode
 		if s.running.Load() > 1 {
 			mode = socket.Yield
@@ -421,7 +441,13 @@ func (c *handlerCtx) enqueue(now bool) error {
 		}
 		return err
 	}
-	return c.link.sock.Enqueue(context.Background(), &c.out)
+	if c.reading() {
+		if err := c.link.sock.TryEnqueue(&c.out); err != socket.ErrFull {
+			return err
+		}
+		c.link.handOver(c.turn) // to wait for room
+	}
+	return c.link.sock.Enqueue(nil, &c.out)
 }
 
 // isPackError reports whether the message, not the connection, is to blame.
@@ -432,11 +458,11 @@ func isPackError(err error) bool {
 
 // handleReply finishes the call that waits for this reply. The caller's context
 // may have won already: then the reply is dropped undecoded.
-func (s *session) handleReply(c *handlerCtx) (taken bool) {
+func (s *session) handleReply(c *handlerCtx) (f fate) {
 	cmd, ok := s.pending.Take(c.in.Seq())
 	if !ok {
 		s.env.throttled(&s.unasked, aLot, s.logger, DEBUG, "dropped a reply from %s: nobody waits for seq %d", c.link.ip, c.in.Seq())
-		return false
+		return kept
 	}
 	cmd.inCodec, cmd.inSize = c.in.BodyCodec(), c.in.Size()
 	if c.in.Meta().Len() > 0 {
@@ -449,11 +475,11 @@ func (s *session) handleReply(c *handlerCtx) (taken bool) {
 	if r == nil && len(c.hooks.postReadReplyBody) > 0 {
 		cmd.reply = c
 		c.in.DropRaw()
-		taken = true
+		f = taken
 	}
 	cmd.settle(r)
 	s.becameIdle()
-	return taken
+	return f
 }
 
 func (s *session) readReply(c *handlerCtx, cmd *callCmd) *Rerror {

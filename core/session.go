@@ -20,6 +20,7 @@ type session struct {
 	env   *env
 	plan  *dialPlan // how it was dialled; nil if it was accepted
 	shard int       // of the workers
+	place uint32    // where the watchdog looks
 
 	pending pending.Table[*callCmd]
 	cur     atomic.Pointer[link] // where calls go out; nil unless ready
@@ -69,7 +70,7 @@ var noID string // what the ids of sessions in preparation point to
 
 func newSession(e *env, plan *dialPlan) *session {
 	s := &session{
-		logger: e.log, env: e, plan: plan, shard: e.workers.Shard(),
+		logger: e.log, env: e, plan: plan, shard: e.workers.Shard(), place: e.watch.next.Add(1),
 	}
 	s.sessionAge.Store(int64(e.cfg.DefaultSessionAge))
 	s.contextAge.Store(int64(e.cfg.DefaultContextAge))

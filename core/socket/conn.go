@@ -38,6 +38,7 @@ type Options struct {
 	Offend       func(error)   // the peer's memory for half-arrived frames is used up, mostly by this one
 	Memory       *inbox.Memory // that memory; may be nil
 	Recognise    time.Duration // longest time in which an AnyProto recognises its peer; 0: 10 s
+	BeforeRead   func()        // called by the reading goroutine before each read from the network, which may wait; may be nil
 }
 
 // Conn is a connection that speaks a protocol, as an engine sees it: messages
@@ -67,7 +68,7 @@ type Conn struct {
 func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
 	c := &Conn{conn: conn, opts: o}
 	c.SetLimit(o.Limit)
-	c.in = inbox.New(conn, inbox.Config{Memory: o.Memory, Offend: o.Offend})
+	c.in = inbox.New(conn, inbox.Config{Memory: o.Memory, Offend: o.Offend, Before: o.BeforeRead})
 	c.out = outbox.New(conn, outbox.Config{Bound: o.Bound, WriteTimeout: o.WriteTimeout, Fail: o.Fail})
 	c.setProto(pf)
 	return c
@@ -156,22 +157,39 @@ func (e *PackError) Unwrap() error { return e.Err }
 // Enqueue appends the message to the outgoing batch. It waits for room until ctx
 // ends (nil: without end). Call Flush afterwards. Errors: a *PackError, ctx's
 // error, or what the connection died of. Safe for concurrent use.
-func (c *Conn) Enqueue(ctx context.Context, m *Envelope) error { return c.enqueue(ctx, m, false) }
+func (c *Conn) Enqueue(ctx context.Context, m *Envelope) error { return c.enqueue(ctx, m, enqueueWait) }
 
 // EnqueueNow is Enqueue for the reading goroutine: it never waits for room and
 // may overshoot the bound up to twice; beyond that it fails.
-func (c *Conn) EnqueueNow(m *Envelope) error { return c.enqueue(context.Background(), m, true) }
+func (c *Conn) EnqueueNow(m *Envelope) error { return c.enqueue(nil, m, enqueueNow) }
 
-func (c *Conn) enqueue(ctx context.Context, m *Envelope, now bool) error {
+// TryEnqueue is Enqueue if there is room at once, else its error is ErrFull.
+func (c *Conn) TryEnqueue(m *Envelope) error { return c.enqueue(nil, m, enqueueTry) }
+
+// ErrFull says that there is no room for a message at the moment.
+var ErrFull = outbox.ErrFull
+
+type admission uint8
+
+const (
+	enqueueWait admission = iota
+	enqueueNow
+	enqueueTry
+)
+
+func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 	m.limit = c.limit.Load()
 	app := c.appender()
 	if app != nil && m.inPlace(inPlaceMax) {
 		var b []byte
 		var err error
-		if now {
-			b, err = c.out.BeginNow()
-		} else {
+		switch how {
+		case enqueueWait:
 			b, err = c.out.Begin(ctx)
+		case enqueueNow:
+			b, err = c.out.BeginNow()
+		case enqueueTry:
+			b, err = c.out.TryBegin()
 		}
 		if err != nil {
 			return err
@@ -187,10 +205,13 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, now bool) error {
 		bufpool.Put(frame)
 		return &PackError{err}
 	}
-	if now {
-		err = c.out.SendNow(frame)
-	} else {
+	switch how {
+	case enqueueWait:
 		err = c.out.Send(ctx, frame)
+	case enqueueNow:
+		err = c.out.SendNow(frame)
+	case enqueueTry:
+		err = c.out.TrySend(frame)
 	}
 	if err == nil {
 		c.spoke.Store(true)

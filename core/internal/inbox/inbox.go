@@ -44,6 +44,9 @@ type Config struct {
 	// of any Reader that shares the Memory: it closes the connection and must
 	// neither block nor use a Reader. The Reader fails with the same error.
 	Offend func(error)
+	// Before is called before each read from the connection: what the caller has
+	// put off can be done now, as the read may wait. May be nil.
+	Before func()
 }
 
 // Reader reads from one connection. One goroutine uses it.
@@ -72,6 +75,7 @@ type Reader struct {
 	got    int    // what try read
 	gotErr error
 
+	before  func()
 	account account
 }
 
@@ -81,7 +85,7 @@ type Reader struct {
 // itself (not a type that embeds one, whose Read must be heard): then it waits
 // without a buffer.
 func New(conn net.Conn, cfg Config) *Reader {
-	r := &Reader{conn: conn, size: defaultBuffer}
+	r := &Reader{conn: conn, size: defaultBuffer, before: cfg.Before}
 	if cfg.Buffer > 0 {
 		r.size = capacity(min(cfg.Buffer, bufpool.MaxSize))
 	}
@@ -233,6 +237,9 @@ func (r *Reader) fill() error {
 // read reads once into dst, or into the usual buffer if dst is nil. It returns
 // either bytes or an error.
 func (r *Reader) read(dst []byte) (n int, err error) {
+	if r.before != nil {
+		r.before()
+	}
 	switch {
 	case r.account.condemned() != nil:
 		return 0, r.account.condemned()

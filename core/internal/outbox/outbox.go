@@ -54,6 +54,8 @@ var (
 	// ErrSlowReader says that twice Config.Bound waits to be written, so that
 	// not even the reader's own messages are accepted.
 	ErrSlowReader = errors.New("outbox: slow reader")
+	// ErrFull says that there is no room at the moment.
+	ErrFull = errors.New("outbox: full")
 )
 
 // Config holds the limits of a Writer. The zero value is usable.
@@ -155,6 +157,15 @@ func (w *Writer) BeginNow() ([]byte, error) {
 	return w.in.grow(minFree, w.hint), nil
 }
 
+// TryBegin is Begin for who does something else if there is no room at once:
+// then the error is ErrFull.
+func (w *Writer) TryBegin() ([]byte, error) {
+	if err := w.admitTry(0); err != nil {
+		return nil, err
+	}
+	return w.in.grow(minFree, w.hint), nil
+}
+
 // Commit accepts b, which is what Begin returned with one frame appended, as
 // one message, and unlocks the batch. It does not write; see Flush. If nothing
 // was appended it is an Abort.
@@ -195,6 +206,16 @@ func (w *Writer) Send(ctx context.Context, frame []byte) error {
 // SendNow is to Send as BeginNow is to Begin.
 func (w *Writer) SendNow(frame []byte) error {
 	if err := w.admitNow(len(frame)); err != nil {
+		recycle(frame)
+		return err
+	}
+	w.accept(frame)
+	return nil
+}
+
+// TrySend is to Send as TryBegin is to Begin.
+func (w *Writer) TrySend(frame []byte) error {
+	if err := w.admitTry(len(frame)); err != nil {
 		recycle(frame)
 		return err
 	}

@@ -121,6 +121,20 @@ func (w *Writer) admitNow(n int) error {
 	return nil
 }
 
+// admitTry is admit for who would rather come again.
+func (w *Writer) admitTry(n int) error {
+	w.mu.Lock()
+	err := w.err
+	if err == nil && (w.room.first != nil || !w.fits(n)) {
+		w.wake()
+		err = ErrFull
+	}
+	if err != nil {
+		w.mu.Unlock()
+	}
+	return err
+}
+
 // fits reports whether there is room for n bytes. Called with the lock.
 func (w *Writer) fits(n int) bool {
 	return w.used == 0 || w.used < w.cfg.Bound && n <= w.cfg.Bound-w.used

@@ -1,0 +1,267 @@
+package tp
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/pace"
+	"github.com/teleport-go/teleport/core/internal/testwire"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// With TELEPORT_INLINE=always the reader runs every handler that it may run, and
+// the reading is handed over at once: then all tests of the package are tests of
+// that too.
+func init() { pace.Always = os.Getenv("TELEPORT_INLINE") == "always" }
+
+// earn lets the readers of p run these handlers.
+func earn(p *peer, methods ...string) {
+	for _, m := range methods {
+		h := p.env.router.lookup(false, m)
+		if h == nil {
+			h = p.env.router.lookup(true, m)
+		}
+		for range 100 {
+			h.pace.Sample(p.env.sweeper.Now(), 0)
+		}
+	}
+	p.env.watch.wake()
+}
+
+// lost reports whether readers do not run the handler any more.
+func lost(p *peer, method string) bool {
+	return !p.env.router.lookup(false, method).pace.Here()
+}
+
+// A handler that does not return holds up the messages behind it, those that have
+// arrived already included, for a moment only, and only once.
+func TestInlineWatchdog(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		c, s := w.pair()
+		earn(w.server, "/stuck", "/echo")
+		mem(c).Freeze() // so that all of it arrives at once
+		stuck := call(c, "/stuck", "a")
+		var behind []<-chan outcome[CallCmd]
+		for i := range 20 {
+			behind = append(behind, call(c, "/echo", fmt.Sprint(i)))
+		}
+		mem(c).Thaw()
+		if wait := 2*watchPeriod + time.Microsecond; !pace.Always {
+			if synctest.Wait(); s.link.turn.Load() == 0 {
+				t.Fatal("the reader does not run the handler")
+			}
+			pass(wait)
+		}
+		for i, b := range behind {
+			wantReply(t, ended(t, b).v, fmt.Sprint(i))
+		}
+		wantWaiting(t, stuck)
+		w.release()
+		wantReply(t, ended(t, stuck).v, "a")
+		if !pace.Always && !lost(w.server, "/stuck") {
+			t.Error("a handler that had to be watched is run by the reader still")
+		}
+		if !pace.Always && lost(w.server, "/echo") {
+			t.Error("a handler has lost what another one should have")
+		}
+		next := call(c, "/stuck", "b") // the gate is open now
+		wantReply(t, ended(t, next).v, "b")
+		wantReady(t, s)
+	})
+}
+
+// A call that a handler makes on its own session gets its reply without waiting
+// for the watchdog.
+func TestInlineCallsBack(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		back func(c CallCtx) (string, *Rerror)
+	}{
+		{"Call", func(c CallCtx) (string, *Rerror) {
+			var reply string
+			return "", c.Session().Call("/echo", "back", &reply).Rerror()
+		}},
+		{"Call through the peer", func(c CallCtx) (string, *Rerror) {
+			var reply string
+			s, _ := c.Peer().GetSession(c.Session().ID())
+			return reply, s.Call("/echo", "back", &reply).Rerror()
+		}},
+		{"Invoke", func(c CallCtx) (string, *Rerror) {
+			reply, err := Invoke[string](c.Context(), c.Session(), "/echo", "back")
+			return reply, ToRerror(err)
+		}},
+		{"AsyncCall", func(c CallCtx) (string, *Rerror) {
+			cmd := c.Session().AsyncCall("/echo", "back", new(string), nil)
+			<-cmd.Done()
+			return "", cmd.Rerror()
+		}},
+		{"on a goroutine of its own", func(c CallCtx) (string, *Rerror) {
+			s, done := c.Session(), make(chan *Rerror)
+			go func() { done <- s.Call("/echo", "back", new(string)).Rerror() }()
+			return "", <-done
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, nil, func(t *testing.T, w *world) {
+				HandleCall(w.server, "/back", func(c CallCtx, _ *string) (string, error) {
+					_, r := test.back(c)
+					return "called", r.Err()
+				})
+				c, s := w.pair()
+				earn(w.server, "/back", "/echo")
+				back := ended(t, call(c, "/back", ""))
+				wantReply(t, back.v, "called")
+				if back.took != 0 {
+					t.Errorf("it took %v; want no wait for the watchdog", back.took)
+				}
+				wantReply(t, ended(t, call(c, "/echo", "after")).v, "after")
+				wantReady(t, s)
+			})
+		})
+	}
+}
+
+// Whatever a handler does in the reader's place, the session goes on, or ends as
+// it should.
+func TestInlineHandlers(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		handle func(c CallCtx) error
+		words  string // of the error; "": a reply
+		ends   bool
+	}{
+		{"returns", func(CallCtx) error { return nil }, "", false},
+		{"fails", func(CallCtx) error { return NewRerror(1001, "mine", "why").Err() }, "mine", false},
+		{"panics", func(CallCtx) error { panic("aside") }, "aside", false},
+		{"ends its goroutine", func(CallCtx) error { runtime.Goexit(); return nil }, "ended its goroutine", false},
+		{"ends its goroutine when the reading is another's", func(c CallCtx) error {
+			c.Session().Call("/echo", "", new(string))
+			runtime.Goexit()
+			return nil
+		}, "ended its goroutine", false},
+		{"waits for its context", func(c CallCtx) error {
+			select {
+			case <-c.Context().Done():
+			case <-time.After(time.Second):
+			}
+			return nil
+		}, "", false},
+		{"closes its session", func(c CallCtx) error { c.Session().(Session).Close(); return nil }, "", true},
+		{"sends more than there is room for", func(c CallCtx) error {
+			for range 100 {
+				if r := c.Session().Push("/note", strings.Repeat("x", 10<<10)); r != nil {
+					return r.Err()
+				}
+			}
+			return nil
+		}, "", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(c *PeerConfig) { c.WriteBound = 64 << 10 }, func(t *testing.T, w *world) {
+				HandleCall(w.server, "/do", func(c CallCtx, _ *string) (string, error) { return "done", test.handle(c) })
+				c, s := w.pair()
+				earn(w.server, "/do", "/echo")
+				for range 3 {
+					do := call(c, "/do", "")
+					pass(3 * time.Second)
+					cmd := ended(t, do).v
+					if test.words != "" {
+						if r := cmd.Rerror(); r == nil || !strings.Contains(r.String(), test.words) {
+							t.Fatalf("error is %s; want the words %q", r, test.words)
+						}
+					} else {
+						wantReply(t, cmd, "done")
+					}
+					if test.ends {
+						wantState(t, s, closed)
+						return
+					}
+					earn(w.server, "/do", "/echo")
+					wantReply(t, ended(t, call(c, "/echo", "after")).v, "after")
+					wantReady(t, s)
+				}
+			})
+		})
+	}
+}
+
+// Replies of a reader that finds no room go out when there is some, and its
+// reading goes on meanwhile.
+func TestInlineRepliesWaitForRoom(t *testing.T) {
+	inWorld(t, func(c *PeerConfig) { c.WriteBound = 64 << 10 }, func(t *testing.T, w *world) {
+		earn(w.server, "/echo", "/note")
+		conn, err := w.net.Dial(t.Context(), w.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sock := socket.NewSocket(conn, testwire.New)
+		defer sock.Close()
+		big := strings.Repeat("x", 20<<10)
+		const calls = 40
+		for i := range calls + 1 {
+			m := socket.NewMessage(socket.WithServiceMethod("/echo"), socket.WithBody(big), socket.WithBodyCodec(testwire.TextCodec{}.ID()))
+			m.SetMtype(TypeCall)
+			m.SetSeq(int32(i + 1))
+			if i == calls {
+				m.SetMtype(TypePush)
+				m.SetServiceMethod("/note")
+				m.SetBody("behind them")
+			}
+			if err := sock.WriteMessage(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait() // without the watchdog
+		w.log.want(t, "note behind them")
+		for _, s := range w.server.env.hub.all() {
+			if _, bytes := s.Queued(); bytes == 0 || bytes > 2*64<<10 {
+				t.Errorf("%d bytes wait to be written, with a bound of 64 KiB", bytes)
+			}
+		}
+		for range calls {
+			m := socket.NewMessage(socket.WithNewBody(func(socket.Header) any { return new(string) }))
+			if err := sock.ReadMessage(m); err != nil {
+				t.Fatal(err)
+			}
+			if got := *m.Body().(*string); got != big {
+				t.Errorf("a reply of %d bytes, want %d", len(got), len(big))
+			}
+		}
+	})
+}
+
+// While no reader runs handlers the watchdog does not run either.
+func TestInlineWatchdogSleeps(t *testing.T) {
+	if pace.Always {
+		return // it never sleeps
+	}
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		c, s := w.pair()
+		earn(w.server, "/echo")
+		for range 100 {
+			wantReply(t, ended(t, call(c, "/echo", "x")).v, "x")
+			pass(watchPeriod)
+		}
+		if !w.server.env.watch.awake.Load() {
+			t.Error("asleep while it is needed")
+		}
+		pass((watchRest + 2) * watchPeriod)
+		if w.server.env.watch.awake.Load() {
+			t.Error("awake with nothing to watch")
+		}
+		wantReply(t, ended(t, call(c, "/echo", "y")).v, "y")
+		if s.link.turns != 100 {
+			t.Errorf("the reader ran %d handlers, want 100: none after the watchdog slept", s.link.turns)
+		}
+		earn(w.server, "/echo")
+		wantReply(t, ended(t, call(c, "/echo", "z")).v, "z")
+		if s.link.turns != 101 {
+			t.Error("it does not wake up again")
+		}
+	})
+}

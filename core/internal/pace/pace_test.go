@@ -1,0 +1,150 @@
+package pace
+
+import (
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	quick = int64(time.Microsecond)
+	fair  = int64(10 * time.Microsecond)
+	slow  = int64(10 * time.Millisecond)
+	step  = int64(time.Millisecond)
+)
+
+// run gives p n samples, a step apart, and returns the time after them.
+func run(p *Pace, now int64, n int, took, step int64) int64 {
+	for range n {
+		p.Sample(now, took)
+		now += step
+	}
+	return now
+}
+
+func TestEarn(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		give func(p *Pace)
+		want bool
+	}{
+		{"nothing known", func(p *Pace) {}, false},
+		{"one short of enough", func(p *Pace) { run(p, 0, enough-1, quick, step) }, false},
+		{"enough", func(p *Pace) { run(p, 0, enough, quick, step) }, true},
+		{"too rare", func(p *Pace) { run(p, 0, 10*enough, quick, hot/4) }, false},
+		{"rare, then often", func(p *Pace) { run(p, run(p, 0, enough/2, quick, hot), 2*enough, quick, step) }, true},
+		{"not short", func(p *Pace) { run(p, 0, 10*enough, fair, step) }, false},
+		{"one in two is not short", func(p *Pace) {
+			for i := range int64(10 * enough) {
+				p.Sample(i*step/10, []int64{quick, fair}[i%2])
+			}
+		}, false},
+		{"one in fifty is slow", func(p *Pace) {
+			for i := range int64(49) {
+				p.Sample(i, quick)
+			}
+			p.Sample(50, slow)
+			run(p, 51, enough, quick, step)
+		}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := new(Pace)
+			test.give(p)
+			if got := p.Here(); got != test.want {
+				t.Errorf("Here() = %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestEarnedIsTold(t *testing.T) {
+	p := new(Pace)
+	told := 0
+	for i := range int64(3 * enough) {
+		if p.Sample(i, quick) {
+			told++
+		}
+	}
+	if told != 1 {
+		t.Errorf("told %d times, want once", told)
+	}
+}
+
+// Each loss lasts longer than the one before, unless all was well for long.
+func TestLose(t *testing.T) {
+	p := new(Pace)
+	now := run(p, 0, enough, quick, step)
+	for _, ban := range []int64{20, 160, 1280, 10240, 60000, 60000} {
+		ban *= int64(time.Millisecond)
+		if !p.Here() {
+			t.Fatal("not earned")
+		}
+		p.Slow(now)
+		if p.Here() {
+			t.Fatal("one slow call has not taken it away")
+		}
+		run(p, now, enough, quick, (ban-1)/enough)
+		p.Sample(now+ban-1, quick)
+		if p.Here() {
+			t.Fatalf("earned again within %v", time.Duration(ban))
+		}
+		now = run(p, now+ban, enough, quick, step/100)
+	}
+	now += soon*maxBan + 1
+	p.Slow(now)
+	run(p, now+firstBan, enough, quick, step)
+	if !p.Here() {
+		t.Error("an old loss still counts")
+	}
+}
+
+func TestSlowSamplesLose(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		took int64
+		n    int // samples until it is lost
+	}{
+		{"not short any more", fair, enough / 2},
+		{"slow", slow, 4},
+	} {
+		p := new(Pace)
+		now := run(p, 0, enough+5, quick, step)
+		now = run(p, now, test.n-1, test.took, step)
+		if !p.Here() {
+			t.Errorf("%s: lost before %d samples", test.name, test.n)
+		}
+		now = run(p, now, 1, test.took, step)
+		if p.Here() {
+			t.Errorf("%s: not lost after %d samples", test.name, test.n)
+		}
+		run(p, now, enough, quick, 1)
+		if p.Here() {
+			t.Errorf("%s: earned again at once", test.name)
+		}
+	}
+}
+
+func TestSlowOfWhatWasNotEarned(t *testing.T) {
+	p := new(Pace)
+	p.Slow(0)
+	run(p, 0, enough, quick, step)
+	if !p.Here() {
+		t.Error("there was nothing to lose")
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	p := new(Pace)
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := range int64(5000) {
+				p.Sample(i, quick)
+				if p.Here() && g == 0 && i%100 == 0 {
+					p.Slow(i)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
