@@ -122,7 +122,6 @@ var peerModules = []struct{ prefix, path string }{
 	{"drpc", "storj.io/drpc"},
 	{"nats", "github.com/nats-io/nats.go"},
 	{"net-rpc", "go"},
-	{"teleport", "google.golang.org/protobuf"},
 }
 
 // version is of the module that a candidate is about; "" if that is not known.
