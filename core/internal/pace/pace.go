@@ -1,10 +1,11 @@
 // Package pace decides which handlers are short enough to be run by the
 // goroutine that reads.
 //
-// A handler earns that by a run of short samples, and loses it by one slow call:
-// whatever is behind it on the connection had to wait. A first loss is short, as
-// a busy machine may have taken the processor away; each that follows soon is
-// much longer, up to a minute.
+// A handler earns that by a run of short samples, and loses it by slow calls:
+// whatever is behind one on the connection has to wait. One slow call among many
+// thousands is allowed, as a busy machine takes the processor away from whoever
+// runs, and so that the gain on the others outweighs the wait. A first loss is
+// short; each that follows soon is much longer, up to a minute.
 package pace
 
 import (
@@ -23,6 +24,8 @@ const (
 	enough = 64                 // points to earn it, and at most
 	hot    = int64(time.Second) // the time in which they have to come
 
+	apart = 256 // samples between two slow calls that are forgiven
+
 	firstBan = int64(20 * time.Millisecond)
 	maxBan   = int64(time.Minute)
 	growth   = 8  // of a ban over the one before
@@ -40,6 +43,7 @@ type Pace struct {
 	until  int64 // nothing is earned before
 	ban    int64 // how long it was taken away the last time
 	earned int64 // when it was earned the last time
+	since  int   // samples since then, or since the last slow call
 }
 
 // Always says that everything has earned it from the beginning, and never loses
@@ -72,6 +76,7 @@ func (p *Pace) Sample(now, took int64) (earned bool) {
 	if p.points == 0 {
 		p.begun = now
 	}
+	p.since++
 	switch {
 	case took < short:
 		p.points++
@@ -95,18 +100,21 @@ func (p *Pace) Sample(now, took int64) (earned bool) {
 			p.points = 0 // too rare for it to matter
 			return false
 		}
-		p.earned = now
+		p.earned, p.since = now, 0
 		p.here.Store(true)
 		return true
 	}
 	return false
 }
 
-// Slow takes away what was earned.
+// Slow notes that one call took long. Two of them too near to each other, or the
+// first too soon, take away what was earned.
 func (p *Pace) Slow(now int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.here.Load() {
+	near := p.since < apart
+	p.since = 0
+	if near && p.here.Load() {
 		p.slow(now)
 	}
 }

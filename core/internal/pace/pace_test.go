@@ -90,11 +90,37 @@ func TestLose(t *testing.T) {
 		}
 		now = run(p, now+ban, enough, quick, step/100)
 	}
+	now = run(p, now, apart, quick, 1)
 	now += soon*maxBan + 1
+	p.Slow(now)
+	if !p.Here() {
+		t.Error("one slow call among many has taken it away")
+	}
 	p.Slow(now)
 	run(p, now+firstBan, enough, quick, step)
 	if !p.Here() {
 		t.Error("an old loss still counts")
+	}
+}
+
+func TestSlowCallsApart(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		samples int
+		want    bool
+	}{
+		{"far enough apart", apart, true},
+		{"too near", apart - 1, false},
+	} {
+		p := new(Pace)
+		now := run(p, 0, enough+test.samples, quick, step/100)
+		for range 5 {
+			p.Slow(now)
+			now = run(p, now, test.samples, quick, step/100)
+		}
+		if got := p.Here(); got != test.want {
+			t.Errorf("%s: Here() = %v, want %v", test.name, got, test.want)
+		}
 	}
 }
 
