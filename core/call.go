@@ -21,6 +21,7 @@ type callCmd struct {
 	link   *link    // that it went out on
 	out    socket.Envelope
 	result any
+	over   bool // result has served another call
 	swap   *Swap
 	start  time.Time
 	seq    int32

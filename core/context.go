@@ -96,6 +96,15 @@ func putCtx(c *handlerCtx) {
 	ctxPool.Put(c)
 }
 
+// retire ends the use of c for a message; the reader goes on with it.
+func (c *handlerCtx) retire() {
+	if c.release != nil {
+		c.release.free()
+		c.release = nil
+	}
+	c.sess = nil // as in the pool: whoever still uses it panics with words
+}
+
 // recycle makes c ready for the next message on the same link.
 func (c *handlerCtx) recycle() {
 	if c.listed { // a hook has asked for the context; written by who owns c alone

@@ -14,6 +14,7 @@ type Handler struct {
 	push      bool
 	unknown   bool
 	ordered   bool
+	reuses    bool         // arguments have served other calls
 	argElem   reflect.Type // of what newArg points to; nil for unknown handlers
 	replyType reflect.Type // nil for a PUSH
 	plugins   *PluginContainer

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/pace"
+	"github.com/teleport-go/teleport/core/internal/poison"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -46,13 +47,19 @@ func (c *handlerCtx) handleHere() (f fate) {
 			s.env.sessions.Add(1) // for who reads now: run counts this goroutine's end
 		}
 		f = taken
-		if !l.turn.CompareAndSwap(turn, 0) {
+		switch {
+		case !l.turn.CompareAndSwap(turn, 0):
 			f = handedOver
 			h.pace.Slow(s.env.sweeper.Now())
-		} else if !returned {
+		case !returned:
 			go s.run(l) // this goroutine ends
+		case !poison.On():
+			c.retire()
+			f = kept
 		}
-		putCtx(c)
+		if f != kept {
+			putCtx(c)
+		}
 		s.handlerDone()
 	}()
 	reply, r := c.work()
@@ -145,7 +152,8 @@ func (s *session) takeSeat(l *link) bool {
 }
 
 const (
-	watchPeriod = time.Millisecond
+	watchPeriod = 2 * time.Millisecond
+	watchLooks  = 4  // at one and the same handler: a busy system takes the processor away for a few milliseconds
 	watchRest   = 20 // periods without a handler after which the watchdog sleeps
 )
 
@@ -166,9 +174,10 @@ type watch struct {
 // seat is where a reader sits while it may run handlers.
 type seat struct {
 	link atomic.Pointer[link]
-	was  *link // what the watchdog saw at its last look, and the turn
+	was  *link // what the watchdog saw at its last look, the turn, and how often
 	turn uint64
-	_    [40]byte // seats do not share a cache line
+	seen int
+	_    [32]byte // seats do not share a cache line
 }
 
 func (w *watch) init() {
@@ -220,7 +229,7 @@ func (w *watch) run() {
 	}
 }
 
-// look hands the reading over from each handler that was there at the last look
+// look hands the reading over from each handler that was there at the last looks
 // already. It reports whether there is a reader to be watched.
 func (w *watch) look() (any bool) {
 	for i := range w.seats {
@@ -230,12 +239,13 @@ func (w *watch) look() (any bool) {
 		if l != nil {
 			any = true
 			turn = l.turn.Load()
-			if turn != 0 && l == s.was && turn == s.turn {
-				l.handOver(turn)
-				l = nil
-			}
 		}
-		s.was, s.turn = l, turn
+		if turn == 0 || l != s.was || turn != s.turn {
+			s.was, s.turn, s.seen = l, turn, 1
+		} else if s.seen++; s.seen >= watchLooks {
+			l.handOver(turn)
+			s.was = nil
+		}
 	}
 	return any
 }

@@ -51,7 +51,7 @@ func TestInlineWatchdog(t *testing.T) {
 			behind = append(behind, call(c, "/echo", fmt.Sprint(i)))
 		}
 		mem(c).Thaw()
-		if wait := 2*watchPeriod + time.Microsecond; !pace.Always {
+		if wait := (watchLooks+1)*watchPeriod + time.Microsecond; !pace.Always {
 			if synctest.Wait(); s.link.turn.Load() == 0 {
 				t.Fatal("the reader does not run the handler")
 			}

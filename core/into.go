@@ -19,8 +19,9 @@ import (
 // memory of others into arg. After the reply was sent both are emptied and serve
 // another call.
 //
-// The argument is set to its zero value, or, if its type has a ResetVT method of
-// its own (vtprotobuf's pool feature), emptied by that: then it keeps its buffers.
+// The argument is set to its zero value. Two keep their buffers: bytes, and what
+// has a ResetVT method of its own (vtprotobuf's pool feature), which is emptied by
+// that.
 func HandleCallInto[Arg, Reply any](r Router, method string, f func(ctx CallCtx, arg *Arg, reply *Reply) error, plugin ...Plugin) string {
 	if f == nil {
 		panic(fmt.Sprintf("tp: HandleCallInto %q: the function is nil", method))
@@ -28,6 +29,7 @@ func HandleCallInto[Arg, Reply any](r Router, method string, f func(ctx CallCtx,
 	pool := &sync.Pool{New: func() any { return new(lent[Arg, Reply]) }}
 	empty := emptier[Arg]()
 	return r.routeGroup().handle(method, &Handler{
+		reuses:    true,
 		argElem:   reflect.TypeFor[Arg](),
 		replyType: reflect.TypeFor[Reply](),
 		newArg: func(c *handlerCtx) any {
@@ -65,6 +67,9 @@ func (p *lent[A, R]) free() {
 
 // emptier returns what empties a value of type T.
 func emptier[T any]() func(*T) {
+	if empty, ok := any(emptyBytes).(func(*T)); ok {
+		return empty
+	}
 	type resetter interface{ ResetVT() }
 	if t := reflect.TypeFor[*T](); t.Implements(reflect.TypeFor[resetter]()) && !promotes(t.Elem(), "ResetVT") {
 		return func(v *T) { any(v).(resetter).ResetVT() }
@@ -72,6 +77,13 @@ func emptier[T any]() func(*T) {
 	return func(v *T) {
 		var zero T
 		*v = zero
+	}
+}
+
+func emptyBytes(b *[]byte) {
+	*b = (*b)[:0]
+	if cap(*b) > decodeInReader {
+		*b = nil
 	}
 }
 
@@ -95,23 +107,28 @@ func promotes(t reflect.Type, method string) bool {
 }
 
 // InvokeInto is Invoke with a result of the caller's: the reply's body is decoded
-// into what result points to, as Call does it, so that one value can serve many
-// calls. A nil result drops the body. After an error the result may be half
-// filled. The result must not be used elsewhere until InvokeInto has returned.
+// into what result points to, so that one value can serve many calls. Bytes go
+// where the old ones were; else the codec decides what becomes of what is there:
+// protobuf empties it, JSON leaves the fields that are not in the body. After an
+// empty body the result is zero. A nil result drops the body. After an error the
+// result may be half filled. It must not be used elsewhere until InvokeInto has
+// returned.
 func InvokeInto(ctx context.Context, s CtxSession, method string, arg, result any, set ...MessageSetting) error {
 	own, fast := s.(*session)
 	if !fast {
+		if v := reflect.ValueOf(result); v.Kind() == reflect.Pointer && !v.IsNil() {
+			v.Elem().SetZero()
+		}
 		all := append([]MessageSetting{WithContext(ctx)}, set...)
 		return s.Call(method, arg, result, all...).Rerror().Err()
 	}
-	r := own.invoke(ctx, method, arg, result, set)
-	return r.Err()
+	return own.invoke(ctx, method, arg, result, true, set).Err()
 }
 
 // invoke is a call with a pooled command.
-func (s *session) invoke(ctx context.Context, method string, arg, result any, set []MessageSetting) *Rerror {
+func (s *session) invoke(ctx context.Context, method string, arg, result any, over bool, set []MessageSetting) *Rerror {
 	cmd := pushes.Get().(*callCmd)
-	cmd.logger, cmd.sess, cmd.result = s.logger, s, result
+	cmd.logger, cmd.sess, cmd.result, cmd.over = s.logger, s, result, over
 	if ctx != nil {
 		cmd.out.SetContext(ctx)
 	}

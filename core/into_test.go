@@ -121,6 +121,8 @@ func TestHandleCallIntoNil(t *testing.T) {
 func TestInvokeInto(t *testing.T) {
 	e := &ends{routes: func(p tp.Peer) {
 		tp.HandleCall(p, "/pair", func(_ tp.CallCtx, a *Pair) (Pair, error) { return *a, nil })
+		tp.HandleCall(p, "/nothing", func(tp.CallCtx, *Pair) ([]byte, error) { return nil, nil })
+		tp.HandleCallInto(p, "/bytes", func(_ tp.CallCtx, arg, reply *[]byte) error { *reply = *arg; return nil })
 	}}
 	e.dial(t)
 	ctx := t.Context()
@@ -131,6 +133,18 @@ func TestInvokeInto(t *testing.T) {
 			want := Pair{A: fmt.Sprint(i), B: "b"}
 			if err := tp.InvokeInto(ctx, s, "/pair", want, &got); err != nil || got != want {
 				t.Errorf("got %+v, %v; want %+v", got, err, want)
+			}
+		}
+		if err := tp.InvokeInto(ctx, s, "/nothing", nil, &got); err != nil || got != (Pair{}) {
+			t.Errorf("an empty body: got %+v, %v; want nothing of an earlier reply", got, err)
+		}
+		if s == e.sess {
+			room := make([]byte, 0, 100)
+			bytes := room
+			for _, want := range []string{"many bytes", "few", ""} {
+				if err := tp.InvokeInto(ctx, s, "/bytes", []byte(want), &bytes); err != nil || string(bytes) != want || &bytes[:1][0] != &room[:1][0] {
+					t.Errorf("bytes: got %q, %v; want %q, in the same place", bytes, err, want)
+				}
 			}
 		}
 		if err := tp.InvokeInto(ctx, s, "/pair", Pair{}, nil); err != nil {
@@ -145,7 +159,7 @@ func TestInvokeInto(t *testing.T) {
 			t.Errorf("a cancelled context: %v", err)
 		}
 	}
-	if w.calls != 6 {
-		t.Errorf("another kind of session got %d calls, want 6", w.calls)
+	if w.calls != 7 {
+		t.Errorf("another kind of session got %d calls, want 7", w.calls)
 	}
 }

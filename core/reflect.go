@@ -126,8 +126,19 @@ type CtrlPoolFunc func() CtrlStructPtr
 func factoryMaker(factory CtrlPoolFunc, field int) func(*handlerCtx) reflect.Value {
 	return func(c *handlerCtx) reflect.Value {
 		v := reflect.ValueOf(factory())
-		v.Elem().Field(field).Set(reflect.ValueOf(c))
+		setContext(v.Elem().Field(field), c)
 		return v
+	}
+}
+
+// setContext puts c into the field of a controller. Through a pointer of the right
+// type: reflect's Set would look up all methods each time.
+func setContext(field reflect.Value, c *handlerCtx) {
+	switch f := field.Addr().Interface().(type) {
+	case *CallCtx:
+		*f = c
+	case *PushCtx:
+		*f = c
 	}
 }
 
@@ -138,7 +149,7 @@ func controllerMaker(prototype reflect.Value, field int) func(*handlerCtx) refle
 	return func(c *handlerCtx) reflect.Value {
 		v := reflect.New(t)
 		v.Elem().Set(prototype)
-		v.Elem().Field(field).Set(reflect.ValueOf(c))
+		setContext(v.Elem().Field(field), c)
 		return v
 	}
 }

@@ -42,6 +42,7 @@ func (s *session) serve(l *link) error {
 			if c == nil {
 				c = getCtx(l)
 			}
+			c.sess = s
 			if err := s.preReadHeader(c); err != nil {
 				return &frameError{err}
 			}
@@ -55,6 +56,7 @@ func (s *session) serve(l *link) error {
 		if c == nil {
 			c = getCtx(l)
 		}
+		c.sess = s
 		if err := l.sock.ReadInto(&c.in); err != nil {
 			if refusal := refusalOf(err); refusal != nil {
 				s.Debugf("refused a message from %s: %v", l.ip, err)
@@ -245,7 +247,7 @@ func (c *handlerCtx) begin() *Rerror {
 // bindArg makes the argument and decodes the body into it.
 func (c *handlerCtx) bindArg() *Rerror {
 	arg := c.handler.newArg(c)
-	if err := c.bindSafely(arg); err != nil {
+	if err := c.bindSafely(arg, c.handler.reuses); err != nil {
 		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
 	}
 	c.arg = arg
@@ -254,13 +256,17 @@ func (c *handlerCtx) bindArg() *Rerror {
 	return nil
 }
 
-func (c *handlerCtx) bindSafely(arg any) (err error) {
+func (c *handlerCtx) bindSafely(arg any, over bool) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("codec panicked: %v", v)
 		}
 	}()
-	_, err = c.in.Bind(arg)
+	if over {
+		_, err = c.in.BindOver(arg)
+	} else {
+		_, err = c.in.Bind(arg)
+	}
 	return err
 }
 
@@ -504,7 +510,7 @@ func (s *session) readReply(c *handlerCtx, cmd *callCmd) *Rerror {
 		cmd.raw = c.in.KeepBody()
 		return nil
 	}
-	if err := c.bindSafely(cmd.result); err != nil {
+	if err := c.bindSafely(cmd.result, cmd.over); err != nil {
 		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
 	}
 	c.in.SetBody(cmd.result)

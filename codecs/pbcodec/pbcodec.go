@@ -44,8 +44,8 @@ type Codec struct {
 }
 
 var (
-	_ codec.Appender = Codec{}
-	_ codec.Sizer    = Codec{}
+	_ codec.Appender      = Codec{}
+	_ codec.SizedAppender = Codec{}
 )
 
 // The generated fast methods.
@@ -105,6 +105,29 @@ func (c Codec) Marshal(v any) ([]byte, error) {
 	return b, nil
 }
 
+// AppendSized is Append for a message of which Size has said size, and which has
+// not changed since.
+func (c Codec) AppendSized(dst []byte, v any, size int) ([]byte, error) {
+	if size == 0 {
+		return c.Append(dst, v) // nothing, or what Append refuses
+	}
+	if m, ok := v.(sizedMarshaler); ok {
+		return appendSized(dst, m, size)
+	}
+	if _, ok := v.(marshaler); ok {
+		return c.Append(dst, v)
+	}
+	m, ok := message(v)
+	if !ok {
+		return dst, noMessage(v)
+	}
+	out, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(slices.Grow(dst, size), m)
+	if err != nil {
+		return dst, encodeError(v, err)
+	}
+	return out, nil
+}
+
 // Append appends what Marshal returns to dst. If it fails it returns dst,
 // unchanged in length.
 func (Codec) Append(dst []byte, v any) ([]byte, error) {
@@ -112,7 +135,7 @@ func (Codec) Append(dst []byte, v any) ([]byte, error) {
 		if isNil(v) {
 			return dst, nil
 		}
-		return appendSized(dst, m)
+		return appendSized(dst, m, m.SizeVT())
 	}
 	if isNothing(v) {
 		return dst, nil
@@ -141,8 +164,7 @@ func (Codec) Append(dst []byte, v any) ([]byte, error) {
 	return out, nil
 }
 
-func appendSized(dst []byte, m sizedMarshaler) ([]byte, error) {
-	size := m.SizeVT()
+func appendSized(dst []byte, m sizedMarshaler, size int) ([]byte, error) {
 	out := slices.Grow(dst, size)
 	room := out[len(dst) : len(dst)+size]
 	n, err := m.MarshalToSizedBufferVT(room)

@@ -7,3 +7,11 @@ type Sizer interface {
 	Appender
 	Size(v any) int
 }
+
+// SizedAppender is a [Sizer] that need not find out again what Size has said.
+type SizedAppender interface {
+	Sizer
+	// AppendSized is Append for a value of which Size has said size, and which
+	// has not changed since.
+	AppendSized(dst []byte, v any, size int) ([]byte, error)
+}

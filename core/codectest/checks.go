@@ -207,6 +207,17 @@ func appends(s subject) error {
 			if err := s.decodes(got[len(head):], sample); err != nil {
 				return fmt.Errorf("append to %d bytes of %d: %w", len(dst), cap(dst), err)
 			}
+			a, ok := s.Codec.(codec.SizedAppender)
+			if !ok {
+				continue
+			}
+			sized, err := a.AppendSized(dst, sample.value, a.Size(sample.value))
+			if err != nil {
+				return fmt.Errorf("%s: append, its size known: %w", sample.name, err)
+			}
+			if !bytes.Equal(sized, got) {
+				return fmt.Errorf("%s: append, its size known, made %.100q; want %.100q", sample.name, sized, got)
+			}
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -24,6 +25,7 @@ type Envelope struct {
 	inTurn   bool
 	size     uint32
 	limit    uint32 // 0: none
+	sized    int32  // what the codec's Size has just said of body, plus 1; 0: unknown
 
 	method string
 	uri    *url.URL // made on demand from method
@@ -239,6 +241,12 @@ func (m *Envelope) AppendBody(dst []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
+	if sized := m.sized; sized > 0 {
+		m.sized = 0
+		if a, ok := c.(codec.SizedAppender); ok {
+			return a.AppendSized(dst, m.body, int(sized-1))
+		}
+	}
 	return codec.AppendBody(dst, c, m.body)
 }
 
@@ -261,6 +269,7 @@ func (m *Envelope) Encode(buf []byte) ([]byte, error) {
 // inPlace reports whether the body may be encoded under the lock of a batch:
 // that takes no user code, and not more than max bytes.
 func (m *Envelope) inPlace(max int) bool {
+	m.sized = 0
 	if m.pipe.Len() > 0 {
 		return false
 	}
@@ -282,10 +291,16 @@ func (m *Envelope) inPlace(max int) bool {
 	if a, ok := c.(codec.Appender); !ok || !a.Pure() {
 		return false
 	}
-	if s, ok := c.(codec.Sizer); ok {
-		return s.Size(m.body) <= max
+	s, ok := c.(codec.Sizer)
+	if !ok {
+		return false
 	}
-	return false
+	n := s.Size(m.body)
+	if n < 0 || n > max {
+		return false
+	}
+	m.sized = int32(n) + 1 // AppendBody follows
+	return true
 }
 
 func (m *Envelope) UnmarshalBody(b []byte) error {
@@ -343,6 +358,22 @@ func (m *Envelope) Bind(v any) (byte, error) {
 		return m.codec, err
 	}
 	return m.codec, c.Unmarshal(m.raw, v)
+}
+
+// BindOver is Bind for a value that served another message: bytes are put where
+// the old ones were, as far as there is room, and an empty body is a zero value.
+func (m *Envelope) BindOver(v any) (byte, error) {
+	if b, ok := v.(*[]byte); ok && b != nil {
+		*b = append((*b)[:0], m.raw...)
+		m.body = v
+		return m.codec, nil
+	}
+	if len(m.raw) == 0 {
+		if r := reflect.ValueOf(v); r.Kind() == reflect.Pointer && !r.IsNil() {
+			r.Elem().SetZero()
+		}
+	}
+	return m.Bind(v)
 }
 
 func (m *Envelope) XferPipe() *xfer.XferPipe { return &m.pipe }
