@@ -5,14 +5,32 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/tools/bench/benchmsg"
 )
 
-// dialBytes is for calls that get back the bytes they have sent.
+// dialBytes is for calls that get back the bytes they have sent, in a place that
+// served before.
 func dialBytes(addr string, size int) (func() error, error) {
+	return teleportDial(codec.NameProtobuf, func(s tp.Session) func() error {
+		body := newBody(size)
+		replies := sync.Pool{New: func() any { return new([]byte) }}
+		return func() error {
+			reply := replies.Get().(*[]byte)
+			defer replies.Put(reply)
+			if err := tp.InvokeInto(context.Background(), s, "/pooled/bytes", &body, reply); err != nil {
+				return err
+			}
+			return checkBody(*reply, size)
+		}
+	})(addr)
+}
+
+// dialOwnedBytes is for calls that get back the bytes they have sent.
+func dialOwnedBytes(addr string, size int) (func() error, error) {
 	return teleportDial(codec.NameProtobuf, func(s tp.Session) func() error {
 		body := newBody(size)
 		return func() error {

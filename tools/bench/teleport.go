@@ -41,7 +41,12 @@ func teleportCandidates() []harness.Candidate {
 		{
 			Name: "teleport-bytes", Serve: teleportServe,
 			Dial: func(addr string) (func() error, error) { return dialBytes(addr, benchmsg.Size) }, DialSized: dialBytes,
-			Note: "HandleCall and Invoke, a body of plain bytes, echoed",
+			Note: "HandleCallInto and InvokeInto, a body of plain bytes, echoed, into bytes that served before, as the floor does",
+		},
+		{
+			Name: "teleport-owned-bytes", Serve: teleportServe,
+			Dial: func(addr string) (func() error, error) { return dialOwnedBytes(addr, benchmsg.Size) }, DialSized: dialOwnedBytes,
+			Note: "HandleCall and Invoke, a body of plain bytes, echoed; both sides own what they get",
 		},
 		{
 			Name: "teleport-json", Serve: teleportServe, Dial: teleportDial(codec.NameJSON, callJSON),
@@ -98,6 +103,10 @@ func teleportServe() (string, error) {
 		return nil
 	})
 	tp.HandleCall(srv, "/typed/bytes", func(_ tp.CallCtx, arg *[]byte) ([]byte, error) { return *arg, nil })
+	tp.HandleCallInto(srv, "/pooled/bytes", func(_ tp.CallCtx, arg, reply *[]byte) error {
+		*reply = *arg
+		return nil
+	})
 	tp.HandleCall(srv, "/typed/json", func(_ tp.CallCtx, arg *Record) (*Record, error) {
 		arg.ID = benchmsg.Answered
 		return arg, nil
