@@ -273,7 +273,9 @@ func (s *session) begin(l *link) *Rerror {
 		old.evict(s)
 	}
 	s.startAge()
-	go s.run(l)
+	if !s.park(l) {
+		go s.run(l)
+	}
 	return nil
 }
 

@@ -70,8 +70,7 @@ func emptier[T any]() func(*T) {
 	if empty, ok := any(emptyBytes).(func(*T)); ok {
 		return empty
 	}
-	type resetter interface{ ResetVT() }
-	if t := reflect.TypeFor[*T](); t.Implements(reflect.TypeFor[resetter]()) && !promotes(t.Elem(), "ResetVT") {
+	if t := reflect.TypeFor[*T](); t.Implements(resetterType) && !promotes(t.Elem(), resetterType) {
 		return func(v *T) { any(v).(resetter).ResetVT() }
 	}
 	return func(v *T) {
@@ -80,6 +79,10 @@ func emptier[T any]() func(*T) {
 	}
 }
 
+type resetter interface{ ResetVT() }
+
+var resetterType = reflect.TypeFor[resetter]()
+
 func emptyBytes(b *[]byte) {
 	*b = (*b)[:0]
 	if cap(*b) > decodeInReader {
@@ -87,20 +90,16 @@ func emptyBytes(b *[]byte) {
 	}
 }
 
-// promotes reports whether the struct t may have the method from a field, so that
-// it would empty only a part of it.
-func promotes(t reflect.Type, method string) bool {
+// promotes reports whether the struct t may have the method of i from a field, so
+// that it would empty only a part of it.
+func promotes(t, i reflect.Type) bool {
 	if t.Kind() != reflect.Struct {
 		return false
 	}
-	for i := range t.NumField() {
-		if f := t.Field(i); f.Anonymous {
-			if _, ok := f.Type.MethodByName(method); ok {
-				return true
-			}
-			if _, ok := reflect.PointerTo(f.Type).MethodByName(method); ok {
-				return true
-			}
+	for n := range t.NumField() {
+		f := t.Field(n)
+		if f.Anonymous && (f.Type.Implements(i) || reflect.PointerTo(f.Type).Implements(i)) {
+			return true
 		}
 	}
 	return false

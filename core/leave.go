@@ -119,7 +119,7 @@ func (s *session) Break(cause error) bool {
 	if !live || !l.killed.CompareAndSwap(nil, &CloseReason{SideNetwork, cause, "reading"}) {
 		return false
 	}
-	l.conn.Close()
+	l.close()
 	return true
 }
 
@@ -216,7 +216,7 @@ func (s *session) drain(ctx context.Context, l *link) {
 		l.cancelHandlers(reason)
 		s.cutOff(reason)
 		l.sock.Stop(reason) // first, as in settleLink
-		l.conn.Close()
+		l.close()
 		return
 	}
 	if c, ok := l.conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
@@ -228,7 +228,7 @@ func (s *session) drain(ctx context.Context, l *link) {
 		case <-t.C:
 		}
 	}
-	l.conn.Close()
+	l.close()
 }
 
 // endBound lets go of what bounds draining.
@@ -273,6 +273,7 @@ func (s *session) run(l *link) {
 		}
 	}()
 	for l != nil {
+		s.watchRest(l)
 		err := s.serve(l)
 		if err == errHandedOver {
 			reads = false
@@ -318,7 +319,7 @@ func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
 			s.mu.Unlock()
 		}
 		lost := l.sock.Stop(reason) // first: who waits for room is to get the reason, not that the connection was closed
-		l.conn.Close()
+		l.close()
 		l.cancelHandlers(reason)
 		s.failPending(reason)
 		l.gone.fire()

@@ -37,7 +37,15 @@ type link struct {
 	_     [64]byte      // callers look at what is above, the reader writes what follows
 	turn  atomic.Uint64 // which of its turns the reader spends in a handler; 0: in none
 	reach atomic.Uint64 // the last turn whose handler has asked for its session
-	_     [64]byte
+
+	// See park.go.
+	rest     atomic.Uint32
+	waits    atomic.Uint32 // how often the reader began to wait
+	parked   atomic.Bool   // nobody reads: the lot waits
+	fd       atomic.Int32  // that it waits for
+	restAt   atomic.Int64  // when the sweep looks, in the sweeper's time; 0: not before the reader begins again
+	restedAt uint32        // waits when it looked last; the sweep's
+	_        [64]byte
 
 	mu    sync.Mutex  // guards what follows
 	timed *handlerCtx // handlers with a context or an age, a list
@@ -103,7 +111,7 @@ func trusts(networks []netip.Prefix, a net.Addr) bool {
 // cleans up.
 func (l *link) kill(side Side, cause error, act string) {
 	l.killed.CompareAndSwap(nil, &CloseReason{side, cause, act})
-	l.conn.Close()
+	l.close()
 }
 
 var errEnded = errors.New("the protocol has said its last")

@@ -236,6 +236,7 @@ func (p *peer) join() error {
 		p.env.sessions.Wait()
 		p.env.workers.Close()
 		p.env.watch.close()
+		p.env.lot.Close()
 		p.env.sweeper.Close()
 		close(ended)
 	}()

@@ -1,6 +1,7 @@
 package tp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -50,7 +51,11 @@ func (s *session) serve(l *link) error {
 			putCtx(c)
 			c = nil
 		}
-		if err := l.sock.Wait(); err != nil {
+		if c == nil {
+			if err := s.wait(l); err != nil {
+				return err
+			}
+		} else if err := l.sock.Wait(); err != nil {
 			return err
 		}
 		if c == nil {
@@ -453,7 +458,7 @@ func (c *handlerCtx) enqueue(now bool) error {
 		}
 		c.link.handOver(c.turn) // to wait for room
 	}
-	return c.link.sock.Enqueue(nil, &c.out)
+	return c.link.sock.Enqueue(context.Background(), &c.out)
 }
 
 // isPackError reports whether the message, not the connection, is to blame.

@@ -236,6 +236,7 @@ func (s *session) Expire(now int64) (next int64) {
 	s.mu.Unlock()
 	if l != nil {
 		next = earlier(next, l.expireHandlers(now))
+		next = earlier(next, l.rouse(now))
 	}
 	if at := s.expireAt.Load(); at != 0 {
 		if at <= now {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/bufpool"
@@ -116,6 +117,16 @@ func (c *Conn) Wait() error {
 	return c.in.Wait()
 }
 
+// Descriptor returns what Wait waits with, nil if the connection is not read by its
+// descriptor: then nobody else can tell whether something has arrived. Only the
+// reading goroutine calls it.
+func (c *Conn) Descriptor() syscall.RawConn {
+	if c.reads {
+		return nil
+	}
+	return c.in.Raw()
+}
+
 // Buffered is the number of bytes that have arrived and were not read. Only the
 // reading goroutine calls it.
 func (c *Conn) Buffered() int { return c.in.Buffered() }
@@ -161,10 +172,10 @@ func (c *Conn) Enqueue(ctx context.Context, m *Envelope) error { return c.enqueu
 
 // EnqueueNow is Enqueue for the reading goroutine: it never waits for room and
 // may overshoot the bound up to twice; beyond that it fails.
-func (c *Conn) EnqueueNow(m *Envelope) error { return c.enqueue(nil, m, enqueueNow) }
+func (c *Conn) EnqueueNow(m *Envelope) error { return c.enqueue(context.Background(), m, enqueueNow) }
 
 // TryEnqueue is Enqueue if there is room at once, else its error is ErrFull.
-func (c *Conn) TryEnqueue(m *Envelope) error { return c.enqueue(nil, m, enqueueTry) }
+func (c *Conn) TryEnqueue(m *Envelope) error { return c.enqueue(context.Background(), m, enqueueTry) }
 
 // ErrFull says that there is no room for a message at the moment.
 var ErrFull = outbox.ErrFull

@@ -101,6 +101,9 @@ func New(conn net.Conn, cfg Config) *Reader {
 // Buffered returns the number of bytes that can be read without waiting.
 func (r *Reader) Buffered() int { return len(r.big) - r.off + r.w - r.r }
 
+// Raw returns what Wait waits with; nil if it uses the connection's own Read.
+func (r *Reader) Raw() syscall.RawConn { return r.raw }
+
 // Wait returns when at least one byte is buffered. While it waits, the buffer
 // of a TCP or unix connection is in the pool. The error is io.EOF at the end.
 func (r *Reader) Wait() error {
