@@ -155,8 +155,8 @@ func consumeOne(m *module, version, dir string, env []string) (cost, error) {
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
-// helloWorld is a program that has a peer and the module; for a library alone
-// the linker would throw most of it away, and the sizes would say nothing.
+// helloWorld is a program that has a peer, which listens and dials, and the module;
+// of less the linker would throw most away, and the sizes would say nothing.
 func helloWorld(m *module) string {
 	line := "\t_ \"" + m.path() + "\"\n"
 	if m.Dir == "core" {
@@ -166,6 +166,8 @@ func helloWorld(m *module) string {
 
 func main() {
 	peer := tp.NewPeer(tp.PeerConfig{})
+	peer.Listen()
+	peer.Dial(peer.Addrs()[0].String())
 	peer.Close()
 }
 `
