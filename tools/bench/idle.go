@@ -40,7 +40,7 @@ func measureIdle(ctx context.Context, list []candidate, n int, live *progress) (
 				return all
 			}
 			live.begin(2*i+j+1, 2*len(list), turn{candidate: c, config: harness.Config{Name: fmt.Sprintf("%d idle", n)}})
-			r, err := idleSessions(c, n, called)
+			r, err := idleSessions(ctx, c, n, called)
 			if err != nil {
 				r.Error = err.Error()
 				live.failed(turn{candidate: c}, err)
@@ -53,7 +53,11 @@ func measureIdle(ctx context.Context, list []candidate, n int, live *progress) (
 	return all
 }
 
-func idleSessions(c candidate, n int, called bool) (r idle, err error) {
+// silence is how long the sessions do nothing before the memory is measured: some
+// servers take note of that, and only a large number is measured in earnest.
+func silence(n int) time.Duration { return time.Duration(min(n, 4000)) * time.Millisecond }
+
+func idleSessions(ctx context.Context, c candidate, n int, called bool) (r idle, err error) {
 	r = idle{Candidate: c.name, Sessions: n, Called: called}
 	srv, addr, err := startServer(c, n)
 	if err != nil {
@@ -76,6 +80,11 @@ func idleSessions(c candidate, n int, called bool) (r idle, err error) {
 	var ready harness.Ready
 	if err := cli.tell(&ready, 0); err != nil {
 		return r, err
+	}
+	select {
+	case <-time.After(silence(n)):
+	case <-ctx.Done():
+		return r, ctx.Err()
 	}
 	now, err := srv.usage("gc")
 	if err != nil {
