@@ -26,6 +26,7 @@ type callCmd struct {
 	start  time.Time
 	seq    int32
 	async  bool   // nobody waits on wake
+	pooled bool   // nobody but its caller ever sees it
 	method string // of out, for the reader: a hook of the caller's may look at out meanwhile
 	detail string
 
@@ -176,7 +177,7 @@ func (s *session) launch(cmd *callCmd) {
 		}
 	}
 	cmd.method = cmd.out.ServiceMethod()
-	seq, err := s.pending.Add(cmd, deadline)
+	seq, calls, err := s.pending.AddCounting(cmd, deadline)
 	if err != nil {
 		cmd.settle(NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()))
 		return
@@ -199,7 +200,7 @@ func (s *session) launch(cmd *callCmd) {
 			return
 		}
 	}
-	s.sendCall(l, cmd, deadline)
+	s.sendCall(l, cmd, deadline, calls > 1)
 }
 
 // failCall ends a pending call with an error; false if somebody was faster.
@@ -215,8 +216,8 @@ func (s *session) failCall(seq int32, r *Rerror) bool {
 }
 
 // sendCall enqueues a call that has its number. deadline is the one that
-// DefaultCallTimeout gives it, 0 for none.
-func (s *session) sendCall(l *link, cmd *callCmd, deadline int64) {
+// DefaultCallTimeout gives it, 0 for none; busy says that others are under way.
+func (s *session) sendCall(l *link, cmd *callCmd, deadline int64, busy bool) {
 	cmd.link = l
 	ctx := cmd.out.GivenContext()
 	admission := ctx
@@ -236,7 +237,7 @@ func (s *session) sendCall(l *link, cmd *callCmd, deadline int64) {
 		}
 		return
 	}
-	s.flush(l, deadline != 0 || ctx != nil && ctx.Done() != nil, s.pending.Len() > 1)
+	s.flush(l, deadline != 0 || ctx != nil && ctx.Done() != nil, busy)
 	l.callsBack()
 	hooks := s.env.hooks()
 	if len(hooks.postWriteCall) > 0 {
@@ -364,6 +365,9 @@ func (cmd *callCmd) complete() {
 		cmd.cost = time.Since(cmd.start)
 	}
 	s.logCall(cmd)
+	if cmd.pooled {
+		return // nobody else has it
+	}
 	cmd.mu.Lock()
 	cmd.finished.Store(true)
 	done, unhook := cmd.done, cmd.unhook

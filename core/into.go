@@ -128,6 +128,7 @@ func InvokeInto(ctx context.Context, s CtxSession, method string, arg, result an
 func (s *session) invoke(ctx context.Context, method string, arg, result any, over bool, set []MessageSetting) *Rerror {
 	cmd := pushes.Get().(*callCmd)
 	cmd.logger, cmd.sess, cmd.result, cmd.over = s.logger, s, result, over
+	cmd.pooled = true
 	if ctx != nil {
 		cmd.out.SetContext(ctx)
 	}

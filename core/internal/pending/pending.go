@@ -57,14 +57,20 @@ type ring[T any] struct{ slots []slot[T] }
 // Expire takes it, in nanoseconds of the clock that Expire is called with; 0
 // means never. The error is ErrFull or ErrClosed.
 func (t *Table[T]) Add(v T, deadline int64) (seq int32, err error) {
+	seq, _, err = t.AddCounting(v, deadline)
+	return seq, err
+}
+
+// AddCounting is Add that also returns how many calls are pending now.
+func (t *Table[T]) AddCounting(v T, deadline int64) (seq int32, n int, err error) {
 	t.mu.Lock()
 	if t.closed {
 		t.mu.Unlock()
-		return 0, ErrClosed
+		return 0, 0, ErrClosed
 	}
 	if t.n == maxPending {
 		t.mu.Unlock()
-		return 0, ErrFull
+		return 0, 0, ErrFull
 	}
 	if t.n >= len(t.slots)/2 {
 		t.grow()
@@ -75,8 +81,9 @@ func (t *Table[T]) Add(v T, deadline int64) (seq int32, err error) {
 	if deadline != 0 && (t.nearest == 0 || deadline < t.nearest) {
 		t.nearest = deadline
 	}
+	n = t.n
 	t.mu.Unlock()
-	return seq, nil
+	return seq, n, nil
 }
 
 // Next returns the next number, for a message that awaits no reply. It works
