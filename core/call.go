@@ -257,6 +257,7 @@ func (s *session) relaunch(l *link, cmd *callCmd, err error) {
 		return // somebody has settled it
 	}
 	l.kill(SideNetwork, err, "writing")
+	l.callsBack()
 	ctx := cmd.out.Context()
 	select {
 	case <-l.gone.wait():

@@ -274,7 +274,7 @@ func (s *session) begin(l *link) *Rerror {
 	}
 	s.startAge()
 	if !s.park(l) {
-		go s.run(l)
+		l.read()
 	}
 	return nil
 }

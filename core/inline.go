@@ -40,19 +40,15 @@ func (c *handlerCtx) handleHere() (f fate) {
 	if pace.Always {
 		go l.handOver(turn) // tests do not wait for the watchdog
 	}
-	returned := false
-	defer func() {
-		if !returned {
-			c.end(nil, goexitRerror())
-			s.env.sessions.Add(1) // for who reads now: run counts this goroutine's end
-		}
+	worked, ended := false, false
+	defer func() { // what the deferred answer below ends, too, comes here
+		mine := l.turn.CompareAndSwap(turn, 0)
 		f = taken
 		switch {
-		case !l.turn.CompareAndSwap(turn, 0):
+		case !mine:
 			f = handedOver
 			h.pace.Slow(s.env.sweeper.Now())
-		case !returned:
-			go s.run(l) // this goroutine ends
+		case !ended: // runtime.Goexit; run sees to the reading
 		case !poison.On():
 			c.retire()
 			f = kept
@@ -62,9 +58,15 @@ func (c *handlerCtx) handleHere() (f fate) {
 		}
 		s.handlerDone()
 	}()
+	defer func() {
+		if !worked {
+			c.end(nil, goexitRerror())
+		}
+	}()
 	reply, r := c.work()
-	returned = true
+	worked = true
 	c.end(reply, r)
+	ended = true
 	return f
 }
 
@@ -87,8 +89,9 @@ func (c *handlerCtx) sample() {
 		return
 	}
 	now := c.sess.env.sweeper.Now()
-	if c.handler.pace.Sample(now, now-c.began) {
-		c.sess.env.watch.wake()
+	w := &c.sess.env.watch
+	if c.handler.pace.Sample(now, now-c.began) || c.handler.pace.Here() && !w.awake.Load() {
+		w.wake() // or again, after a pause
 	}
 	c.began = 0
 }
@@ -100,7 +103,7 @@ func (l *link) handOver(turn uint64) {
 		return
 	}
 	l.leaveSeat()
-	go l.sess.run(l)
+	l.read()
 }
 
 // callsBack is asked after a call was sent: its reply has to be read by somebody.

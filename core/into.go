@@ -16,8 +16,8 @@ import (
 // Ownership: arg and reply, and all they point to, belong to the engine. Until f
 // returns it may read arg and fill reply, which is zero when f is called and may
 // hold parts of arg; what is to live longer has to be copied. f must not put
-// memory of others into arg. After the reply was sent both are emptied and serve
-// another call.
+// memory of others into arg. After the reply was sent and the last hook has run
+// both are emptied and serve another call: no plugin may keep them either.
 //
 // The argument is set to its zero value. Two keep their buffers: bytes, and what
 // has a ResetVT method of its own (vtprotobuf's pool feature), which is emptied by

@@ -266,19 +266,26 @@ func (s *session) fail(calls []*callCmd, reason *CloseReason) {
 // run is the session's goroutine: it reads, and owns the end of each connection
 // and of the session, unless another goroutine takes the reading over.
 func (s *session) run(l *link) {
-	reads := true
+	var me uint32
+	reading, mine := false, true
 	defer func() {
-		if reads {
+		switch {
+		case reading && l.reader.Load() == me:
+			l.read() // a handler or a hook has ended this goroutine
+		case !reading && mine:
 			s.env.sessions.Done()
 		}
 	}()
 	for l != nil {
 		s.watchRest(l)
+		me, reading = l.reader.Load(), true
 		err := s.serve(l)
+		reading = false
 		if err == errHandedOver {
-			reads = false
+			mine = false
 			return
 		}
+		l.beforeRead() // no read comes any more
 		l.over.fire()
 		if s.settleLink(l, readReason(l, err)) {
 			l = s.redial()
@@ -287,6 +294,12 @@ func (s *session) run(l *link) {
 		}
 	}
 	s.finish()
+}
+
+// read starts the goroutine that reads from now on.
+func (l *link) read() {
+	l.reader.Add(1)
+	go l.sess.run(l)
 }
 
 // settleLink cleans up after a connection that is not read any more. It reports

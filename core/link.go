@@ -39,10 +39,11 @@ type link struct {
 	reach atomic.Uint64 // the last turn whose handler has asked for its session
 
 	// See park.go.
+	reader   atomic.Uint32 // counts the goroutines that were to read, one after the other
 	rest     atomic.Uint32
 	waits    atomic.Uint32 // how often the reader began to wait
 	parked   atomic.Bool   // nobody reads: the lot waits
-	fd       atomic.Int32  // that it waits for
+	ticket   atomic.Uint64 // a lot.Ticket
 	restAt   atomic.Int64  // when the sweep looks, in the sweeper's time; 0: not before the reader begins again
 	restedAt uint32        // waits when it looked last; the sweep's
 	_        [64]byte

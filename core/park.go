@@ -4,12 +4,15 @@ import (
 	"errors"
 	"os"
 	"time"
+
+	"github.com/teleport-go/teleport/core/internal/lot"
 )
 
 // A session over which nothing comes gives its goroutine up. Its connection is
 // parked: the peer's lot waits for all such connections at once, and a goroutine
 // begins to read when there is something to read, or when this side closes the
-// connection, since it is the reader who notices all ends.
+// connection, since it is the reader who notices all ends. (If somebody else of
+// this process closes it the lot notices, within seconds.)
 //
 // A session is parked when it begins, and again when the sweep has found its
 // reader waiting for a while. Only connections that are read by their descriptor
@@ -40,6 +43,7 @@ func (s *session) wait(l *link) error {
 		l.conn.SetReadDeadline(time.Time{})
 		l.mu.Unlock()
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			s.watchRest(l) // something has come meanwhile
 			return err
 		}
 		if l.sock.Buffered() == 0 && s.park(l) {
@@ -57,13 +61,13 @@ func (s *session) park(l *link) bool {
 		return false
 	}
 	l.parked.Store(true)
-	fd, err := s.env.lot.Park(c, l)
+	ticket, err := s.env.lot.Park(c, l)
 	if err != nil {
 		return !l.parked.CompareAndSwap(true, false) // who has closed it may have been faster
 	}
-	l.fd.Store(fd)
+	l.ticket.Store(uint64(ticket))
 	if !l.parked.Load() {
-		s.env.lot.Forget(fd, l)
+		s.env.lot.Forget(ticket)
 	}
 	return true
 }
@@ -75,7 +79,7 @@ func (l *link) unpark() bool {
 	if !l.parked.CompareAndSwap(true, false) {
 		return false
 	}
-	go l.sess.run(l)
+	l.read()
 	return true
 }
 
@@ -83,7 +87,7 @@ func (l *link) unpark() bool {
 func (l *link) close() {
 	l.conn.Close()
 	if l.unpark() {
-		l.sess.env.lot.Forget(l.fd.Load(), l)
+		l.sess.env.lot.Forget(lot.Ticket(l.ticket.Load()))
 	}
 }
 

@@ -44,6 +44,9 @@ func (s *session) serve(l *link) error {
 				c = getCtx(l)
 			}
 			c.sess = s
+			if l.sock.Buffered() == 0 {
+				l.beforeRead() // the hook may block
+			}
 			if err := s.preReadHeader(c); err != nil {
 				return &frameError{err}
 			}

@@ -189,7 +189,7 @@ const (
 )
 
 func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
-	m.limit = c.limit.Load()
+	m.limit, m.sized = c.limit.Load(), 0
 	app := c.appender()
 	if app != nil && m.inPlace(inPlaceMax) {
 		var b []byte

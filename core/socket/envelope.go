@@ -86,7 +86,7 @@ func (m *Envelope) Reset(settings ...MessageSetting) {
 // Clear empties the message but keeps its limit and its interner, which belong
 // to the connection it is used on.
 func (m *Envelope) Clear() {
-	m.seq, m.mtype, m.codec, m.size = 0, 0, 0, 0
+	m.seq, m.mtype, m.codec, m.size, m.sized = 0, 0, 0, 0, 0
 	m.rawOwned, m.encoded, m.inTurn = false, false, false
 	m.method = ""
 	if m.uri != nil {
@@ -201,7 +201,7 @@ func (m *Envelope) SetNewBody(fn NewBodyFunc) { m.newBody = fn }
 
 func (m *Envelope) SetBody(body any) {
 	m.body = body
-	m.encoded = false
+	m.encoded, m.sized = false, 0
 }
 
 func (m *Envelope) MarshalBody() ([]byte, error) {
@@ -363,7 +363,7 @@ func (m *Envelope) Bind(v any) (byte, error) {
 // BindOver is Bind for a value that served another message: bytes are put where
 // the old ones were, as far as there is room, and an empty body is a zero value.
 func (m *Envelope) BindOver(v any) (byte, error) {
-	if b, ok := v.(*[]byte); ok && b != nil {
+	if b, ok := v.(*[]byte); ok && b != nil && !m.rawOwned {
 		*b = append((*b)[:0], m.raw...)
 		m.body = v
 		return m.codec, nil

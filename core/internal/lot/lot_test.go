@@ -62,14 +62,14 @@ func raw(t testing.TB, c net.Conn) syscall.RawConn {
 func supported(t testing.TB, l *Lot[told], c net.Conn) bool {
 	t.Helper()
 	w := newTold()
-	fd, err := l.Park(raw(t, c), w)
+	ticket, err := l.Park(raw(t, c), w)
 	if errors.Is(err, errors.ErrUnsupported) {
 		return false
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Forget(fd, w)
+	l.Forget(ticket)
 	return true
 }
 
@@ -154,6 +154,53 @@ func TestParkClosed(t *testing.T) {
 	l.Close()
 }
 
+// A connection that somebody else has closed is noticed as well.
+func TestClosedBehindIt(t *testing.T) {
+	var l Lot[told]
+	defer l.Close()
+	a, b := pair(t, "tcp")
+	if !supported(t, &l, a) {
+		return
+	}
+	w, other := newTold(), newTold()
+	for c, w := range map[net.Conn]told{a: w, b: other} {
+		if _, err := l.Park(raw(t, c), w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.look()
+	if len(w) != 0 || len(other) != 0 {
+		t.Fatal("told before the end")
+	}
+	a.Close()
+	other.want(t) // an event
+	w.want(t)
+}
+
+// A ticket of an earlier Park does not undo a later one.
+func TestOldTicket(t *testing.T) {
+	var l Lot[told]
+	defer l.Close()
+	a, b := pair(t, "tcp")
+	if !supported(t, &l, a) {
+		return
+	}
+	w := newTold()
+	old, err := l.Park(raw(t, a), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Write([]byte("x"))
+	w.want(t)
+	a.Read(make([]byte, 1))
+	if _, err := l.Park(raw(t, a), w); err != nil {
+		t.Fatal(err)
+	}
+	l.Forget(old)
+	b.Write([]byte("y"))
+	w.want(t)
+}
+
 // Many connections that come and go, so that descriptors are used again.
 func TestMany(t *testing.T) {
 	var l Lot[told]
@@ -168,14 +215,14 @@ func TestMany(t *testing.T) {
 			for i := range 100 {
 				a, b := pair(t, "tcp")
 				w := newTold()
-				fd, err := l.Park(raw(t, a), w)
+				ticket, err := l.Park(raw(t, a), w)
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				if i%3 == 0 { // closed while it is parked
 					a.Close()
-					l.Forget(fd, w)
+					l.Forget(ticket)
 					b.Close()
 					continue
 				}

@@ -1,8 +1,11 @@
 package lot
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"syscall"
+	"time"
 )
 
 // The constants that package syscall lacks or has in another type.
@@ -31,6 +34,10 @@ func newPoller() (*poller, error) {
 		p.file.Close()
 		return nil, err
 	}
+	if err := p.file.SetReadDeadline(time.Time{}); err != nil { // the runtime cannot wait for it
+		p.file.Close()
+		return nil, fmt.Errorf("lot: %w: %w", errors.ErrUnsupported, err)
+	}
 	return p, nil
 }
 
@@ -51,10 +58,25 @@ func (p *poller) arm(fd int32) (err error) {
 	return err
 }
 
+// lookEvery is how often run calls look.
+const lookEvery = 3 * time.Second
+
 // run tells of events until close.
-func (p *poller) run(ready func(fd int32)) {
+func (p *poller) run(ready func(fd int32), look func()) {
+	for {
+		if p.file.SetReadDeadline(time.Now().Add(lookEvery)) != nil {
+			return
+		}
+		if err := p.wait(ready); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		}
+		look()
+	}
+}
+
+func (p *poller) wait(ready func(fd int32)) error {
 	var events [128]syscall.EpollEvent
-	p.raw.Read(func(epoll uintptr) bool {
+	return p.raw.Read(func(epoll uintptr) bool {
 		for {
 			n, err := syscall.EpollWait(int(epoll), events[:], 0)
 			if err == syscall.EINTR {

@@ -12,6 +12,6 @@ type poller struct{}
 
 func newPoller() (*poller, error) { return nil, fmt.Errorf("lot: %w", errors.ErrUnsupported) }
 
-func (*poller) arm(int32) error { return errors.ErrUnsupported }
-func (*poller) run(func(int32)) {}
-func (*poller) close()          {}
+func (*poller) arm(int32) error         { return errors.ErrUnsupported }
+func (*poller) run(func(int32), func()) {}
+func (*poller) close()                  {}
