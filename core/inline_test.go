@@ -2,6 +2,7 @@ package tp
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"runtime"
 	"strings"
@@ -233,6 +234,103 @@ func TestInlineRepliesWaitForRoom(t *testing.T) {
 			}
 		}
 	})
+}
+
+// exitHook ends the goroutine of the first message that passes.
+type exitHook struct{ passed int }
+
+func (*exitHook) Name() string { return "exit" }
+
+func (h *exitHook) PostWriteReply(WriteCtx) *Rerror {
+	if h.passed++; h.passed == 1 {
+		runtime.Goexit()
+	}
+	return nil
+}
+
+// A hook that ends the reader's goroutine does not end the reading.
+func TestInlineHookEndsItsGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.open(nil, &exitHook{})
+		c, s := w.pair()
+		earn(w.server, "/echo")
+		for i := range 3 {
+			wantReply(t, ended(t, call(c, "/echo", fmt.Sprint(i))).v, fmt.Sprint(i))
+		}
+		wantReady(t, s)
+		if err := w.server.Close(); err != nil {
+			t.Errorf("Close of the peer: %v", err)
+		}
+		wantState(t, s, closed)
+	})
+}
+
+// A handler's place outlives a pause in which the watchdog has slept.
+func TestInlineAfterAPause(t *testing.T) {
+	if pace.Always {
+		return // nothing is earned
+	}
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		c, s := w.pair()
+		earn(w.server, "/echo")
+		calls := func() (inline uint64) {
+			was := s.link.turns
+			for range 200 {
+				wantReply(t, ended(t, call(c, "/echo", "x")).v, "x")
+			}
+			return s.link.turns - was
+		}
+		if got := calls(); got != 200 {
+			t.Errorf("the reader ran %d of 200 handlers", got)
+		}
+		pass(2 * watchRest * watchPeriod)
+		if got := calls(); got < 100 {
+			t.Errorf("after a pause the reader ran %d of 200 handlers", got)
+		}
+	})
+}
+
+// A connection that fails behind a handler leaves nothing with the watchdog.
+func TestInlineSeatOfABadFrame(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		earn(w.server, "/echo")
+		conn, err := w.net.Dial(t.Context(), w.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec := &recorder{Conn: conn}
+		sock := socket.NewSocket(rec, testwire.New)
+		m := socket.NewMessage(socket.WithServiceMethod("/echo"), socket.WithBody("x"), socket.WithBodyCodec(testwire.TextCodec{}.ID()))
+		m.SetMtype(TypeCall)
+		m.SetSeq(1)
+		if err := sock.WriteMessage(m); err != nil {
+			t.Fatal(err)
+		}
+		conn.Write(append(rec.written, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4)) // in one piece
+		pass(time.Second)
+		watch := &w.server.env.watch
+		for i := range watch.seats {
+			if watch.seats[i].link.Load() != nil {
+				t.Error("a dead connection has a seat")
+			}
+		}
+		if !pace.Always && watch.awake.Load() {
+			t.Error("the watchdog is awake")
+		}
+		conn.Close()
+	})
+}
+
+// recorder keeps what is written to itself.
+type recorder struct {
+	net.Conn
+	written []byte
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	r.written = append(r.written, p...)
+	return len(p), nil
 }
 
 // While no reader runs handlers the watchdog does not run either.
