@@ -19,7 +19,7 @@ import (
 // are (see socket.Conn.Descriptor); all others keep a reader.
 
 // parkAfter is how long a reader waits in vain before its session is parked.
-const parkAfter = int64(time.Second)
+const parkAfter = int64(time.Minute) // longer than the usual heartbeat: waking each time costs more than it saves
 
 // Where a reader is, as far as the sweep may disturb it.
 const (
