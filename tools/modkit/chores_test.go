@@ -63,8 +63,10 @@ func TestGolden(t *testing.T) {
 		{"same", "", core, g.toolchain},
 		{"one module more", "+ draws example.com/a v1.0.0", cost{core.goLine, core.size, []string{"core", "example.com/a v1.0.0"}}, g.toolchain},
 		{"higher go line", "- go 1.25\n+ go 1.26", cost{"1.26", core.size, core.draws}, g.toolchain},
-		{"larger", "- size 3.1 MB\n+ size 3.2 MB", cost{core.goLine, "3.2 MB", core.draws}, g.toolchain},
-		{"larger with another compiler", "", cost{core.goLine, "3.2 MB", core.draws}, "go1.27 linux/amd64"},
+		{"larger by the slack", "", cost{core.goLine, "3.3 MB", core.draws}, g.toolchain},
+		{"larger", "- size 3.1 MB\n+ size 3.4 MB", cost{core.goLine, "3.4 MB", core.draws}, g.toolchain},
+		{"smaller", "- size 3.1 MB\n+ size 2.8 MB", cost{core.goLine, "2.8 MB", core.draws}, g.toolchain},
+		{"larger with another compiler", "", cost{core.goLine, "3.4 MB", core.draws}, "go1.27 linux/amd64"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := golden{test.toolchain, map[string]cost{"core": test.got}}

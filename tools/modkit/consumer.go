@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"go/format"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/mod/modfile"
@@ -155,6 +157,17 @@ func consumeOne(m *module, version, dir string, env []string) (cost, error) {
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
+// slack is how many megabytes a program may differ from its line before a review
+// has to look. Any change of core moves all programs by some kilobytes, and with
+// that a few of them over the edge of a rounding.
+const slack = 0.2
+
+func near(a, b string) bool {
+	x, errX := strconv.ParseFloat(strings.TrimSuffix(a, " MB"), 64)
+	y, errY := strconv.ParseFloat(strings.TrimSuffix(b, " MB"), 64)
+	return errX == nil && errY == nil && math.Abs(x-y) < slack+0.01
+}
+
 // helloWorld is a program that has a peer, which listens and dials, and the module;
 // of less the linker would throw most away, and the sizes would say nothing.
 func helloWorld(m *module) string {
@@ -265,7 +278,8 @@ func (c cost) format(dir string) string {
 	return s
 }
 
-// compareGolden fails where a module draws something else than ci/consumer.golden says.
+// compareGolden fails where a module draws something else than ci/consumer.golden says,
+// or makes a program whose size is further from its line than slack.
 func compareGolden(l *lot, modules []*module, want, got golden) error {
 	var errs []error
 	for _, m := range modules {
@@ -274,7 +288,7 @@ func compareGolden(l *lot, modules []*module, want, got golden) error {
 			continue // its failure is told already
 		}
 		w, ok := want.costs[m.Dir]
-		if ok && want.toolchain != got.toolchain {
+		if ok && (want.toolchain != got.toolchain || near(w.size, g.size)) {
 			g.size = w.size // another compiler makes other sizes
 		}
 		wants, gots := w.format(m.Dir), g.format(m.Dir)
