@@ -272,6 +272,27 @@ func TestFilter(t *testing.T) {
 	})
 }
 
+// What is not traced takes no name from what is, nor do the names of the rest
+// lead around the filter.
+func TestFilterComesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		filter := func(method string) bool { return strings.HasPrefix(method, "/p") }
+		r := newRig(t, rigConfig{srv: trace.Config{Filter: filter}, cli: trace.Config{Filter: filter}})
+		for i := range 600 {
+			r.sess.Call("/n"+strconv.Itoa(i)+"?/p", 1, nil)
+		}
+		r.sess.Call(trace.Unknown, 1, nil)
+		r.sess.Call(trace.Other, 1, nil)
+		r.sess.Call("/p", 1, nil)
+		if got := lines(r.cli.take(t)); len(got) != 1 || !strings.HasPrefix(got[0], "client /p ") {
+			t.Errorf("the spans here are %q; want /p", got)
+		}
+		if got := lines(r.srv.take(t)); len(got) != 1 || !strings.HasPrefix(got[0], "server unknown ") {
+			t.Errorf("the spans there are %q; want one of unknown", got)
+		}
+	})
+}
+
 // Names are few, whatever comes.
 func TestNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	oteltrace "go.opentelemetry.io/otel/trace"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/labels"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -26,13 +27,10 @@ const ScopeName = "github.com/teleport-go/teleport/plugins/trace"
 
 const (
 	// Unknown is the route of incoming messages that have no handler of their own.
-	Unknown = "unknown"
+	Unknown = labels.Unknown
 	// Other is the route of outgoing messages beyond the first 500 paths, or of
 	// a path over 200 bytes or not in UTF-8.
-	Other = "other"
-
-	maxPaths = 500 // of outgoing messages
-	maxPath  = 200 // bytes
+	Other = labels.Other
 )
 
 // Config says how it is traced. The zero value traces all, by what is global in
@@ -62,7 +60,7 @@ type plugin struct {
 	fields      []string // that the propagators write
 	filter      func(string) bool
 	public      func(tp.ReadCtx) bool
-	in, out     routes
+	in, out     *routes
 }
 
 var (
@@ -94,8 +92,8 @@ func New(cfg Config) tp.Plugin {
 		filter:      cfg.Filter,
 		public:      cfg.Public,
 	}
-	p.in.init(Unknown, oteltrace.SpanKindServer, oteltrace.SpanKindConsumer)
-	p.out.init(Other, oteltrace.SpanKindClient, oteltrace.SpanKindProducer)
+	p.in = newRoutes(Unknown, 0, cfg.Filter, oteltrace.SpanKindServer, oteltrace.SpanKindConsumer)
+	p.out = newRoutes(Other, labels.MaxPaths, cfg.Filter, oteltrace.SpanKindClient, oteltrace.SpanKindProducer)
 	return p
 }
 
@@ -105,7 +103,7 @@ func (*plugin) Name() string { return "trace" }
 // PostReg makes the name of a handler a span's.
 func (p *plugin) PostReg(h *tp.Handler) error {
 	if !h.IsUnknown() {
-		p.in.add(h.Name(), 0, p.filter(h.Name()))
+		p.in.Add(h.Name())
 	}
 	return nil
 }
@@ -156,15 +154,13 @@ func (p *plugin) PostExchange(ctx tp.PreCtx, r *tp.Rerror) {
 // send begins the span of an outgoing message.
 func (p *plugin) send(ctx tp.WriteCtx) {
 	m := ctx.Output()
-	path := pathOf(m.ServiceMethod())
-	to := p.out.find(path)
-	if to == nil {
-		if to = p.out.rest(path, p.filter); to.traced && short(path) {
-			to = p.out.add(path, maxPaths, true)
+	path := labels.Path(m.ServiceMethod())
+	to := p.out.Get(path)
+	if to == p.out.Rest() {
+		if !p.filter(path) { // first: what is not traced takes no name
+			return
 		}
-	}
-	if !to.traced {
-		return
+		to = p.out.Meet(path)
 	}
 	parent := m.Context()
 	spanCtx, span := p.tracer.Start(parent, to.name, to.options(m)...)
@@ -183,11 +179,8 @@ func (p *plugin) send(ctx tp.WriteCtx) {
 func (p *plugin) serve(ctx tp.ReadCtx) *mark {
 	m := ctx.Input()
 	path := ctx.Path()
-	from := p.in.find(path)
-	if from == nil {
-		from = p.in.rest(path, p.filter)
-	}
-	if !from.traced {
+	from := p.in.Get(path)
+	if !from.traced || from == p.in.Rest() && !p.filter(path) {
 		return nil
 	}
 	base, options := m.Context(), from.options(m)
