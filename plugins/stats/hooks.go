@@ -1,11 +1,10 @@
 package stats
 
 import (
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/labels"
 )
 
 var (
@@ -27,10 +26,12 @@ var (
 
 // New returns a plugin that has counted nothing.
 func New() *Stats {
-	s := &Stats{base: time.Now(), sessions: make(map[any]bool)}
-	s.in.init(Unknown)
-	s.out.init(Other)
-	return s
+	return &Stats{
+		base:     time.Now(),
+		in:       labels.New(Unknown, 0, newRoute),
+		out:      labels.New(Other, labels.MaxPaths, newRoute),
+		sessions: make(map[any]bool),
+	}
 }
 
 // Name returns "stats".
@@ -45,7 +46,7 @@ func (s *Stats) PostNewPeer(tp.EarlyPeer) error {
 // PostReg makes the name of a handler a label.
 func (s *Stats) PostReg(h *tp.Handler) error {
 	if !h.IsUnknown() {
-		s.in.add(h.Name(), 0)
+		s.in.Add(h.Name())
 	}
 	return nil
 }
@@ -85,7 +86,7 @@ func (s *Stats) PostDisconnect(sess tp.BaseSession) *tp.Rerror {
 
 // PreReadCallBody counts a call that has a handler, and starts its time.
 func (s *Stats) PreReadCallBody(ctx tp.ReadCtx) *tp.Rerror {
-	c := s.in.get(ctx.Path())
+	c := s.in.Get(ctx.Path())
 	m := ctx.Input()
 	c.calls.Add(1)
 	c.bytesIn.Add(uint64(m.Size()))
@@ -106,7 +107,7 @@ func (s *Stats) PostWriteReply(ctx tp.WriteCtx) *tp.Rerror {
 		c = k.route
 		c.time.add(s.now() - k.start)
 	} else {
-		c = s.in.get(read.Path())
+		c = s.in.Get(read.Path())
 		c.calls.Add(1)
 		c.bytesIn.Add(uint64(in.Size()))
 	}
@@ -122,7 +123,7 @@ func (s *Stats) PostReadPushHeader(ctx tp.ReadCtx) *tp.Rerror {
 	if s.peers.Load() == 0 {
 		return nil // a group's: it is asked about what is not its own, too
 	}
-	if c := s.in.get(ctx.Path()); c == s.in.rest {
+	if c := s.in.Get(ctx.Path()); c == s.in.Rest() {
 		m := ctx.Input()
 		c.pushes.Add(1)
 		c.bytesIn.Add(uint64(m.Size()))
@@ -137,7 +138,7 @@ func (s *Stats) PreReadPushBody(ctx tp.ReadCtx) *tp.Rerror {
 	if s.marked(m) != nil {
 		return nil // counted already
 	}
-	c := s.in.get(ctx.Path())
+	c := s.in.Get(ctx.Path())
 	c.pushes.Add(1)
 	c.bytesIn.Add(uint64(m.Size()))
 	return nil
@@ -146,7 +147,7 @@ func (s *Stats) PreReadPushBody(ctx tp.ReadCtx) *tp.Rerror {
 // PreWriteCall counts a call that is about to be sent, and starts its time.
 func (s *Stats) PreWriteCall(ctx tp.WriteCtx) *tp.Rerror {
 	m := ctx.Output()
-	c := s.outgoing(m.ServiceMethod())
+	c := s.out.Meet(m.ServiceMethod())
 	c.calls.Add(1)
 	s.mark(m, c)
 	return nil
@@ -182,23 +183,8 @@ func (s *Stats) PostReadReplyHeader(ctx tp.ReadCtx) *tp.Rerror {
 // PostWritePush counts a push that was sent.
 func (s *Stats) PostWritePush(ctx tp.WriteCtx) *tp.Rerror {
 	m := ctx.Output()
-	c := s.outgoing(m.ServiceMethod())
+	c := s.out.Meet(m.ServiceMethod())
 	c.pushes.Add(1)
 	c.bytesOut.Add(uint64(m.Size()))
 	return nil
-}
-
-// outgoing returns the counters of a path, new ones while there are few.
-func (s *Stats) outgoing(method string) *route {
-	if i := strings.IndexAny(method, "?#"); i >= 0 {
-		method = method[:i]
-	}
-	c := s.out.get(method)
-	if c != s.out.rest || method == Other || len(method) > maxPath || !utf8.ValidString(method) {
-		return c
-	}
-	if len(*s.out.byName.Load()) > maxPaths {
-		return c
-	}
-	return s.out.add(method, maxPaths)
 }

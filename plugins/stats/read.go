@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"slices"
 	"time"
+
+	"github.com/teleport-go/teleport/core/labels"
 )
 
 // Direction tells who has asked: In is what others send here, with the replies
@@ -101,14 +103,12 @@ func (s *Stats) Snapshot() Snapshot {
 			shot.QueuedBytes += bytes
 		}
 	}
-	shot.Routes = append(s.in.read(In), s.out.read(Out)...)
+	shot.Routes = append(read(s.in, In), read(s.out, Out)...)
 	return shot
 }
 
-func (r *routes) read(d Direction) []Route {
-	all := *r.byName.Load()
-	list := make([]Route, 0, len(all))
-	for _, c := range all {
+func read(routes *labels.Set[*route], d Direction) (list []Route) {
+	for _, c := range routes.All() {
 		list = append(list, c.read(d))
 	}
 	slices.SortFunc(list, func(a, b Route) int { return cmp.Compare(a.Name, b.Name) })

@@ -10,23 +10,21 @@ package stats
 import (
 	"context"
 	"math/bits"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/labels"
 )
 
 const (
 	// Unknown is the route of incoming messages that have no handler of their own.
-	Unknown = "unknown"
+	Unknown = labels.Unknown
 	// Other is the route of outgoing messages beyond the first 500 paths, or of
 	// a path over 200 bytes or not in UTF-8.
-	Other = "other"
+	Other = labels.Other
 
-	maxPaths = 500 // of outgoing messages
-	maxPath  = 200 // bytes
 	maxCodes = 32  // of a route; further codes count as one
 )
 
@@ -36,7 +34,7 @@ const (
 // may be called concurrently. New makes one.
 type Stats struct {
 	base     time.Time // clocks run from here
-	in, out  routes
+	in, out  *labels.Set[*route]
 	peers    atomic.Int32 // given to as a whole
 	redials  atomic.Uint64
 	accepted atomic.Uint64 // sessions so far
@@ -44,14 +42,6 @@ type Stats struct {
 
 	mu       sync.Mutex   // guards what follows
 	sessions map[any]bool // that live; true: dialled
-}
-
-// routes finds the counters of a name. A name that is there is found without a lock.
-type routes struct {
-	byName atomic.Pointer[map[string]*route]
-	rest   *route // of all names that are not there
-
-	mu sync.Mutex // guards changes
 }
 
 // route is the counters of one name in one direction.
@@ -84,39 +74,7 @@ func (h *histogram) add(ns int64) {
 	h.sum.Add(ns)
 }
 
-func (r *routes) init(rest string) {
-	r.rest = &route{name: rest}
-	r.byName.Store(&map[string]*route{rest: r.rest})
-}
-
-// get returns the counters of a name, or those of the rest.
-func (r *routes) get(name string) *route {
-	if c := (*r.byName.Load())[name]; c != nil {
-		return c
-	}
-	return r.rest
-}
-
-// add makes counters for a name, if there are fewer than most; 0 is no limit.
-func (r *routes) add(name string, most int) *route {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	old := *r.byName.Load()
-	if c := old[name]; c != nil {
-		return c
-	}
-	if most > 0 && len(old) > most { // one of them is the rest
-		return r.rest
-	}
-	all := make(map[string]*route, len(old)+1)
-	for k, v := range old {
-		all[k] = v
-	}
-	c := &route{name: strings.Clone(name)}
-	all[c.name] = c
-	r.byName.Store(&all)
-	return c
-}
+func newRoute(name string) *route { return &route{name: name} }
 
 // fail counts an error by its code. Codes come from the other side, so they are
 // not believed to be few.
