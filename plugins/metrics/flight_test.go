@@ -62,7 +62,7 @@ func TestSameAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := m.in.rest
+	s := m.in.Rest()
 	for _, test := range []struct {
 		name      string
 		sess      uintptr
@@ -113,9 +113,9 @@ func TestOverTime(t *testing.T) {
 	c := &fakeServed{fakeCall: fakeCall{sess: new(fakeSession), out: socket.NewMessage()}, in: socket.NewMessage()}
 	late := flight{start: 1, until: 2, sess: address(c.sess)}
 	m.base = m.base.Add(-time.Hour)
-	late.series = m.in.rest
+	late.series = m.in.Rest()
 	m.flights.put(address(c.in), late)
-	late.series = m.out.rest
+	late.series = m.out.Rest()
 	m.flights.put(address(c.out), late)
 	for range 2 {
 		m.settle()
@@ -124,7 +124,7 @@ func TestOverTime(t *testing.T) {
 		t.Errorf("%d calls are remembered; want the one served", calls)
 	}
 	m.PostWriteReply(c)
-	in, out := m.in.rest, m.out.rest
+	in, out := m.in.Rest(), m.out.Rest()
 	if ok, none := testutil.ToFloat64(in.counter(codeOK)), testutil.ToFloat64(in.counter(codeNone)); ok != 0 || none != 1 {
 		t.Errorf("in: %v calls, %v without a reply; want 0, 1", ok, none)
 	}

@@ -39,7 +39,7 @@ func (m *Metrics) PostReg(h *tp.Handler) error {
 	if h.IsUnknown() {
 		return nil
 	}
-	s := m.in.add(h.Name(), 0)
+	s := m.in.Add(h.Name())
 	if h.IsPush() {
 		s.push(0)
 		return nil
@@ -107,7 +107,7 @@ func (m *Metrics) sessionsNow() map[any]bool {
 
 // PreReadCallBody begins a call that has a handler.
 func (m *Metrics) PreReadCallBody(ctx tp.ReadCtx) *tp.Rerror {
-	s := m.in.get(ctx.Path())
+	s := m.in.Get(ctx.Path())
 	in, sess := ctx.Input(), ctx.Session()
 	s.receive(in.Size())
 	f := flight{series: s, start: m.now(), sess: address(sess), seq: in.Seq()}
@@ -130,7 +130,7 @@ func (m *Metrics) PostWriteReply(ctx tp.WriteCtx) *tp.Rerror {
 	if ok {
 		f.observe(m.now())
 	} else {
-		f.series = m.in.get(read.Path())
+		f.series = m.in.Get(read.Path())
 		f.series.receive(in.Size())
 	}
 	f.series.send(out.Size())
@@ -163,7 +163,7 @@ func (m *Metrics) PostReadPushHeader(ctx tp.ReadCtx) *tp.Rerror {
 	if m.peers.Load() == 0 {
 		return nil // a group's: it is asked about what is not its own, too
 	}
-	if s := m.in.get(ctx.Path()); s == m.in.rest {
+	if s := m.in.Get(ctx.Path()); s == m.in.Rest() {
 		in := ctx.Input()
 		s.push(1)
 		s.receive(in.Size())
@@ -178,7 +178,7 @@ func (m *Metrics) PreReadPushBody(ctx tp.ReadCtx) *tp.Rerror {
 	if in.Context().Value(m) != nil {
 		return nil // counted already
 	}
-	s := m.in.get(ctx.Path())
+	s := m.in.Get(ctx.Path())
 	s.push(1)
 	s.receive(in.Size())
 	return nil
@@ -187,7 +187,7 @@ func (m *Metrics) PreReadPushBody(ctx tp.ReadCtx) *tp.Rerror {
 // PreWriteCall begins a call that is about to be sent.
 func (m *Metrics) PreWriteCall(ctx tp.WriteCtx) *tp.Rerror {
 	out := ctx.Output()
-	f := flight{series: m.outgoing(out.ServiceMethod()), start: m.now(), sess: address(ctx.Session())}
+	f := flight{series: m.out.Meet(out.ServiceMethod()), start: m.now(), sess: address(ctx.Session())}
 	if at, ok := out.Context().Deadline(); ok {
 		f.until = int64(at.Sub(m.base))
 	}
@@ -198,7 +198,7 @@ func (m *Metrics) PreWriteCall(ctx tp.WriteCtx) *tp.Rerror {
 // PostWriteCall counts the bytes of a call; its reply may have come already.
 func (m *Metrics) PostWriteCall(ctx tp.WriteCtx) *tp.Rerror {
 	out := ctx.Output()
-	m.outgoing(out.ServiceMethod()).send(out.Size())
+	m.out.Meet(out.ServiceMethod()).send(out.Size())
 	return nil
 }
 
@@ -223,7 +223,7 @@ func (m *Metrics) PostReadReplyHeader(ctx tp.ReadCtx) *tp.Rerror {
 // PostWritePush counts a push that was sent.
 func (m *Metrics) PostWritePush(ctx tp.WriteCtx) *tp.Rerror {
 	out := ctx.Output()
-	s := m.outgoing(out.ServiceMethod())
+	s := m.out.Meet(out.ServiceMethod())
 	s.push(1)
 	s.send(out.Size())
 	return nil

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/labels"
 )
 
 // Config says how to count. The zero value is well for most.
@@ -53,7 +54,7 @@ var DefBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .
 type Metrics struct {
 	base    time.Time // clocks run from here
 	codes   codes
-	in, out routes
+	in, out *labels.Set[*series]
 	flights flights
 	peers   atomic.Int32 // given to as a whole
 
@@ -113,8 +114,8 @@ func New(cfg Config) (*Metrics, error) {
 	if err := prometheus.NewRegistry().Register(m); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	m.in.init(m, directionIn, Unknown)
-	m.out.init(m, directionOut, Other)
+	m.in = labels.New(Unknown, 0, m.newSeries(directionIn))
+	m.out = labels.New(Other, labels.MaxPaths, m.newSeries(directionOut))
 	for _, side := range []string{sideAccepted, sideDialled} {
 		m.opened.WithLabelValues(side)
 		for _, reason := range []tp.Side{tp.SideLocal, tp.SideRemote, tp.SideNetwork} {
@@ -173,7 +174,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- metric
 	}
-	for _, s := range m.in.all() {
+	for _, s := range m.in.All() {
 		if s.duration.Load() != nil || running[s] > 0 { // it serves calls
 			gauge(m.handlers, running[s], s.route)
 		}

@@ -1,32 +1,26 @@
 package metrics
 
 import (
-	"maps"
 	"slices"
 	"strconv"
-	"strings"
-	"sync"
 	"sync/atomic"
-	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/labels"
 )
 
 const (
 	// Unknown is the route of incoming messages that have no handler of their own.
-	Unknown = "unknown"
+	Unknown = labels.Unknown
 	// Other is the route of outgoing messages beyond the first 500 paths, or of
 	// a path over 200 bytes or not in UTF-8; and the code that is in no list.
-	Other = "other"
+	Other = labels.Other
 	// None is the code of a call without a reply: of an outgoing one that was
 	// cancelled, timed out, not written, or lost with its connection; of an
 	// incoming one whose reply was too late or met a broken connection.
 	None = "none"
-
-	maxPaths = 500 // of outgoing messages
-	maxPath  = 200 // bytes
 
 	directionIn, directionOut = "in", "out"
 	sideAccepted, sideDialled = "accepted", "dialled"
@@ -127,60 +121,9 @@ func (s *series) timer() prometheus.Observer {
 	return *o
 }
 
-// routes finds the series of a name; one that is there is found without a lock.
-type routes struct {
-	m         *Metrics
-	direction string
-	rest      *series // of all names that are not there
-	byName    atomic.Pointer[map[string]*series]
-	mu        sync.Mutex // guards changes
-}
-
-func (r *routes) init(m *Metrics, direction, rest string) {
-	r.m, r.direction = m, direction
-	r.byName.Store(new(map[string]*series))
-	r.rest = r.add(rest, 0)
-}
-
-func (r *routes) get(name string) *series {
-	if s := (*r.byName.Load())[name]; s != nil {
-		return s
+// newSeries returns what makes the series of a route.
+func (m *Metrics) newSeries(direction string) func(route string) *series {
+	return func(route string) *series {
+		return &series{m: m, direction: direction, route: route, calls: make([]atomic.Pointer[prometheus.Counter], len(m.codes.labels))}
 	}
-	return r.rest
-}
-
-// add makes a series for a name, if there are fewer than most beside the rest; 0
-// is no limit.
-func (r *routes) add(name string, most int) *series {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := *r.byName.Load()
-	if s := all[name]; s != nil {
-		return s
-	}
-	if most > 0 && len(all) > most {
-		return r.rest
-	}
-	if all = maps.Clone(all); all == nil {
-		all = make(map[string]*series)
-	}
-	s := &series{m: r.m, direction: r.direction, route: strings.ToValidUTF8(name, "\ufffd"),
-		calls: make([]atomic.Pointer[prometheus.Counter], len(r.m.codes.labels))}
-	all[strings.Clone(name)] = s
-	r.byName.Store(&all)
-	return s
-}
-
-func (r *routes) all() []*series { return slices.Collect(maps.Values(*r.byName.Load())) }
-
-// outgoing returns the series of a service method, a new one while there are few.
-func (m *Metrics) outgoing(method string) *series {
-	if i := strings.IndexAny(method, "?#"); i >= 0 {
-		method = method[:i]
-	}
-	s := m.out.get(method)
-	if s != m.out.rest || method == Other || len(method) > maxPath || !utf8.ValidString(method) {
-		return s
-	}
-	return m.out.add(method, maxPaths)
 }
