@@ -8,7 +8,6 @@ import (
 )
 
 var (
-	_ tp.PostNewPeerPlugin         = (*Stats)(nil)
 	_ tp.PostRegPlugin             = (*Stats)(nil)
 	_ tp.PostDialPlugin            = (*Stats)(nil)
 	_ tp.PostRedialPlugin          = (*Stats)(nil)
@@ -16,12 +15,10 @@ var (
 	_ tp.PostDisconnectPlugin      = (*Stats)(nil)
 	_ tp.PreReadCallBodyPlugin     = (*Stats)(nil)
 	_ tp.PostWriteReplyPlugin      = (*Stats)(nil)
-	_ tp.PostReadPushHeaderPlugin  = (*Stats)(nil)
-	_ tp.PreReadPushBodyPlugin     = (*Stats)(nil)
 	_ tp.PreWriteCallPlugin        = (*Stats)(nil)
 	_ tp.PostWriteCallPlugin       = (*Stats)(nil)
 	_ tp.PostReadReplyHeaderPlugin = (*Stats)(nil)
-	_ tp.PostWritePushPlugin       = (*Stats)(nil)
+	_ tp.PostExchangePlugin        = (*Stats)(nil)
 )
 
 // New returns a plugin that has counted nothing.
@@ -37,12 +34,6 @@ func New() *Stats {
 // Name returns "stats".
 func (s *Stats) Name() string { return "stats" }
 
-// PostNewPeer notes that a whole peer has the plugin.
-func (s *Stats) PostNewPeer(tp.EarlyPeer) error {
-	s.peers.Add(1)
-	return nil
-}
-
 // PostReg makes the name of a handler a label.
 func (s *Stats) PostReg(h *tp.Handler) error {
 	if !h.IsUnknown() {
@@ -54,7 +45,8 @@ func (s *Stats) PostReg(h *tp.Handler) error {
 // PostDial counts a dialled session.
 func (s *Stats) PostDial(sess tp.PreSession) *tp.Rerror {
 	s.dialled.Add(1)
-	return s.begin(sess, true)
+	s.open(sess, true)
+	return nil
 }
 
 // PostRedial counts a redial; the session is the same.
@@ -66,14 +58,14 @@ func (s *Stats) PostRedial(tp.PreSession) *tp.Rerror {
 // PostAccept counts an accepted session.
 func (s *Stats) PostAccept(sess tp.PreSession) *tp.Rerror {
 	s.accepted.Add(1)
-	return s.begin(sess, false)
+	s.open(sess, false)
+	return nil
 }
 
-func (s *Stats) begin(sess any, dialled bool) *tp.Rerror {
+func (s *Stats) open(sess any, dialled bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sessions[sess] = dialled
-	return nil
 }
 
 // PostDisconnect forgets a session.
@@ -84,107 +76,94 @@ func (s *Stats) PostDisconnect(sess tp.BaseSession) *tp.Rerror {
 	return nil
 }
 
-// PreReadCallBody counts a call that has a handler, and starts its time.
+// PreReadCallBody begins a call that has a handler.
 func (s *Stats) PreReadCallBody(ctx tp.ReadCtx) *tp.Rerror {
-	c := s.in.Get(ctx.Path())
-	m := ctx.Input()
-	c.calls.Add(1)
-	c.bytesIn.Add(uint64(m.Size()))
-	s.mark(m, c)
+	s.begin(ctx.Input(), s.in.Get(ctx.Path()))
 	return nil
 }
 
-// PostWriteReply ends a call's time; it counts those that found no handler, or no
-// way to it.
+// PostWriteReply counts the bytes of a reply.
 func (s *Stats) PostWriteReply(ctx tp.WriteCtx) *tp.Rerror {
 	read, ok := ctx.(tp.ReadCtx)
 	if !ok {
 		return nil
 	}
 	var c *route
-	in := read.Input()
-	if k := s.marked(in); k != nil {
+	if k := s.begun(read.Input()); k != nil {
 		c = k.route
-		c.time.add(s.now() - k.start)
 	} else {
 		c = s.in.Get(read.Path())
-		c.calls.Add(1)
-		c.bytesIn.Add(uint64(in.Size()))
 	}
 	c.bytesOut.Add(uint64(ctx.Output().Size()))
-	if r := ctx.Rerror(); r.HasError() {
-		c.fail(r.Code)
-	}
 	return nil
 }
 
-// PostReadPushHeader counts a push that will find no handler, or an unknown one.
-func (s *Stats) PostReadPushHeader(ctx tp.ReadCtx) *tp.Rerror {
-	if s.peers.Load() == 0 {
-		return nil // a group's: it is asked about what is not its own, too
-	}
-	if c := s.in.Get(ctx.Path()); c == s.in.Rest() {
-		m := ctx.Input()
-		c.pushes.Add(1)
-		c.bytesIn.Add(uint64(m.Size()))
-		s.mark(m, c)
-	}
-	return nil
-}
-
-// PreReadPushBody counts a push that has a handler.
-func (s *Stats) PreReadPushBody(ctx tp.ReadCtx) *tp.Rerror {
-	m := ctx.Input()
-	if s.marked(m) != nil {
-		return nil // counted already
-	}
-	c := s.in.Get(ctx.Path())
-	c.pushes.Add(1)
-	c.bytesIn.Add(uint64(m.Size()))
-	return nil
-}
-
-// PreWriteCall counts a call that is about to be sent, and starts its time.
+// PreWriteCall begins a call that is about to be sent.
 func (s *Stats) PreWriteCall(ctx tp.WriteCtx) *tp.Rerror {
 	m := ctx.Output()
-	c := s.out.Meet(m.ServiceMethod())
-	c.calls.Add(1)
-	s.mark(m, c)
+	s.begin(m, s.out.Meet(m.ServiceMethod()))
 	return nil
 }
 
 // PostWriteCall counts the bytes of a call.
 func (s *Stats) PostWriteCall(ctx tp.WriteCtx) *tp.Rerror {
 	m := ctx.Output()
-	if k := s.marked(m); k != nil {
-		k.route.bytesOut.Add(uint64(m.Size()))
-	}
+	s.sent(m).bytesOut.Add(uint64(m.Size()))
 	return nil
 }
 
-// PostReadReplyHeader ends a call's time.
+// PostReadReplyHeader counts the bytes of the reply to a call.
 func (s *Stats) PostReadReplyHeader(ctx tp.ReadCtx) *tp.Rerror {
-	call, ok := ctx.(tp.WriteCtx)
-	if !ok {
-		return nil
-	}
-	k := s.marked(call.Output())
-	if k == nil {
-		return nil // launched before there was the plugin
-	}
-	k.route.time.add(s.now() - k.start)
-	k.route.bytesIn.Add(uint64(ctx.Input().Size()))
-	if r := ctx.Rerror(); r.HasError() {
-		k.route.fail(r.Code)
+	if call, ok := ctx.(tp.WriteCtx); ok {
+		s.sent(call.Output()).bytesIn.Add(uint64(ctx.Input().Size()))
 	}
 	return nil
 }
 
-// PostWritePush counts a push that was sent.
-func (s *Stats) PostWritePush(ctx tp.WriteCtx) *tp.Rerror {
-	m := ctx.Output()
-	c := s.out.Meet(m.ServiceMethod())
-	c.pushes.Add(1)
-	c.bytesOut.Add(uint64(m.Size()))
-	return nil
+// sent returns the counters of a call that was sent.
+func (s *Stats) sent(m tp.Message) *route {
+	if k := s.begun(m); k != nil {
+		return k.route
+	}
+	return s.out.Meet(m.ServiceMethod()) // launched before there was the plugin
+}
+
+// PostExchange counts a call or push, and how it has ended.
+func (s *Stats) PostExchange(ctx tp.PreCtx, r *tp.Rerror) {
+	served, incoming := ctx.(tp.ReadCtx)
+	var m tp.Message
+	var c *route
+	if incoming {
+		m = served.Input()
+	} else {
+		m = ctx.(tp.WriteCtx).Output()
+	}
+	k := s.begun(m)
+	switch {
+	case k != nil:
+		c = k.route
+	case incoming:
+		c = s.in.Get(served.Path())
+	default:
+		c = s.out.Meet(m.ServiceMethod())
+	}
+	push := m.Mtype() == tp.TypePush
+	switch {
+	case push:
+		c.pushes.Add(1)
+	case k == nil:
+		c.refused.Add(1)
+	default:
+		c.time.add(s.now() - k.start)
+	}
+	failed := r.HasError()
+	switch {
+	case incoming:
+		c.bytesIn.Add(uint64(m.Size()))
+	case push && !failed: // that of a call is counted when it was accepted
+		c.bytesOut.Add(uint64(m.Size()))
+	}
+	if failed {
+		c.fail(r.Code)
+	}
 }

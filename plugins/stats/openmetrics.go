@@ -52,6 +52,10 @@ func (v Snapshot) AppendOpenMetrics(dst []byte) []byte {
 	family(b, "teleport_queued_bytes", "gauge", "bytes", "Bytes accepted for sending and not written.")
 	sample(b, "teleport_queued_bytes", uint64(max(v.QueuedBytes, 0)))
 
+	family(b, "teleport_calls_in_flight", "gauge", "", "Calls under way.")
+	for _, r := range v.Routes {
+		sample(b, "teleport_calls_in_flight", r.InFlight, "direction", string(r.Direction), "route", r.Name)
+	}
 	counter := func(name, unit, help string, value func(*Route) uint64) {
 		family(b, name, "counter", unit, help)
 		for i := range v.Routes {
@@ -59,12 +63,12 @@ func (v Snapshot) AppendOpenMetrics(dst []byte) []byte {
 			sample(b, name+"_total", value(r), "direction", string(r.Direction), "route", r.Name)
 		}
 	}
-	counter("teleport_calls", "", "Calls, answered or not.", func(r *Route) uint64 { return r.Calls })
-	counter("teleport_pushes", "", "Pushes.", func(r *Route) uint64 { return r.Pushes })
+	counter("teleport_calls", "", "Calls that have ended, answered or not.", func(r *Route) uint64 { return r.Calls })
+	counter("teleport_pushes", "", "Pushes, refused ones included.", func(r *Route) uint64 { return r.Pushes })
 	counter("teleport_received_bytes", "bytes", "Bytes of frames received.", func(r *Route) uint64 { return r.BytesReceived })
 	counter("teleport_sent_bytes", "bytes", "Bytes of frames sent.", func(r *Route) uint64 { return r.BytesSent })
 
-	family(b, "teleport_errors", "counter", "", "Replies with an error, by code.")
+	family(b, "teleport_errors", "counter", "", "Calls and pushes that have ended with an error, by code.")
 	for _, r := range v.Routes {
 		for _, code := range slices.Sorted(maps.Keys(r.Errors)) {
 			sample(b, "teleport_errors_total", r.Errors[code], "direction", string(r.Direction), "route", r.Name, "code", strconv.Itoa(int(code)))
@@ -80,7 +84,7 @@ func (v Snapshot) AppendOpenMetrics(dst []byte) []byte {
 
 func (v Snapshot) appendLatencies(b *bytes.Buffer) {
 	const name = "teleport_call_duration_seconds"
-	family(b, name, "histogram", "seconds", "Time of calls until their reply.")
+	family(b, name, "histogram", "seconds", "Time of calls until their end.")
 	les := make([]string, 0, buckets+1)
 	for _, d := range Bounds() {
 		les = append(les, strconv.FormatFloat(d.Seconds(), 'g', -1, 64))

@@ -3,6 +3,7 @@ package stats
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 
@@ -38,15 +39,16 @@ type Snapshot struct {
 type Route struct {
 	Direction Direction `json:"direction"`
 	Name      string    `json:"name"`
-	// Calls is how many there were, answered or not; the answered ones are
-	// Latency.Count (incoming ones without a handler: Errors).
+	// Calls is how many have ended, answered or not. Those refused before their
+	// time could begin are not in Latency.
 	Calls         uint64           `json:"calls"`
-	Pushes        uint64           `json:"pushes"`
-	Errors        map[int32]uint64 `json:"errors,omitempty"`       // replies with an error, by code
+	InFlight      uint64           `json:"in_flight"`              // calls under way
+	Pushes        uint64           `json:"pushes"`                 // sent or served, refused ones included
+	Errors        map[int32]uint64 `json:"errors,omitempty"`       // of calls and pushes, by code
 	OtherErrors   uint64           `json:"other_errors,omitempty"` // of codes beyond the first 32
 	BytesReceived uint64           `json:"bytes_received"`         // frames
 	BytesSent     uint64           `json:"bytes_sent"`
-	Latency       Latency          `json:"latency"` // of calls until their reply, encoding or decoding of the argument included
+	Latency       Latency          `json:"latency"` // of calls until their end, encoding or decoding of the argument included
 }
 
 // Latency is a histogram of durations.
@@ -116,23 +118,20 @@ func read(routes *labels.Set[*route], d Direction) (list []Route) {
 }
 
 func (r *route) read(d Direction) Route {
-	v := Route{
-		Direction: d, Name: r.name,
-		Latency:       r.time.read(), // before Calls: there are never more of it
-		Calls:         r.calls.Load(),
-		Pushes:        r.pushes.Load(),
-		BytesReceived: r.bytesIn.Load(), BytesSent: r.bytesOut.Load(),
-	}
+	v := Route{Direction: d, Name: r.name}
+	v.Errors, v.OtherErrors = r.readErrors() // first: there are never more of them than of calls and pushes
+	v.Latency = r.time.read()
+	v.Calls = v.Latency.Count + r.refused.Load()
+	v.InFlight = r.begun.Load() - v.Latency.Count // begun last: it is never less
+	v.Pushes = r.pushes.Load()
+	v.BytesReceived, v.BytesSent = r.bytesIn.Load(), r.bytesOut.Load()
+	return v
+}
+
+func (r *route) readErrors() (byCode map[int32]uint64, others uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	v.OtherErrors = r.otherErrors
-	if len(r.errors) > 0 {
-		v.Errors = make(map[int32]uint64, len(r.errors))
-		for code, n := range r.errors {
-			v.Errors[code] = n
-		}
-	}
-	return v
+	return maps.Clone(r.errors), r.otherErrors
 }
 
 func (h *histogram) read() Latency {

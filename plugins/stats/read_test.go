@@ -136,13 +136,23 @@ func (e *exchange) Input() tp.Message  { return e.in }
 func (e *exchange) Output() tp.Message { return e.out }
 func (e *exchange) Rerror() *tp.Rerror { return nil }
 
+// sending is that of a message that is sent.
+type sending struct {
+	tp.WriteCtx
+	out tp.Message
+}
+
+func (e *sending) Output() tp.Message { return e.out }
+
 func BenchmarkMessage(b *testing.B) {
 	s := stats.New()
-	e := &exchange{in: socket.NewMessage(), out: socket.NewMessage()}
-	set := func(m tp.Message) { m.Reset(tp.WithServiceMethod("/math/add")) }
-	set(e.in)
-	set(e.out)
-	s.PreWriteCall(e) // the label is there
+	message := func(mtype byte) tp.Message {
+		return socket.NewMessage(tp.WithMtype(mtype), tp.WithServiceMethod("/math/add"))
+	}
+	e := &exchange{in: message(tp.TypeCall), out: message(tp.TypeCall)}
+	made := &sending{out: e.out}
+	sent, pushed := &sending{out: message(tp.TypePush)}, &exchange{in: message(tp.TypePush)}
+	s.PostExchange(sent, nil) // the label is there
 	run := func(name string, messages int, f func()) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -157,16 +167,17 @@ func BenchmarkMessage(b *testing.B) {
 		s.PreWriteCall(e)
 		s.PostWriteCall(e)
 		s.PostReadReplyHeader(e)
+		s.PostExchange(made, nil)
 	})
 	run("call served", 2, func() {
 		tp.WithContext(b.Context())(e.in)
 		s.PreReadCallBody(e)
 		s.PostWriteReply(e)
+		s.PostExchange(e, nil)
 	})
-	run("push sent", 1, func() { s.PostWritePush(e) })
+	run("push sent", 1, func() { s.PostExchange(sent, nil) })
 	run("push served", 1, func() {
 		tp.WithContext(b.Context())(e.in)
-		s.PostReadPushHeader(e)
-		s.PreReadPushBody(e)
+		s.PostExchange(pushed, nil)
 	})
 }

@@ -1,6 +1,7 @@
 // Package stats counts what a peer does: calls, pushes, errors by code, bytes and
 // the time of calls, by route and direction; sessions and their queues. It is read
-// as a Go value, as JSON (expvar), or as OpenMetrics text.
+// as a Go value, as JSON (expvar), or as OpenMetrics text. Calls and pushes count
+// when they have ended, whatever has ended them.
 //
 // A label never comes from a stranger: incoming messages go by the name their
 // handler was registered with, all others as "unknown"; outgoing ones by their
@@ -16,6 +17,7 @@ import (
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/labels"
+	"github.com/teleport-go/teleport/core/socket"
 )
 
 const (
@@ -25,7 +27,7 @@ const (
 	// a path over 200 bytes or not in UTF-8.
 	Other = labels.Other
 
-	maxCodes = 32  // of a route; further codes count as one
+	maxCodes = 32 // of a route; further codes count as one
 )
 
 // Stats is the plugin, for a peer; it may be shared by several, whose counts it
@@ -35,7 +37,6 @@ const (
 type Stats struct {
 	base     time.Time // clocks run from here
 	in, out  *labels.Set[*route]
-	peers    atomic.Int32 // given to as a whole
 	redials  atomic.Uint64
 	accepted atomic.Uint64 // sessions so far
 	dialled  atomic.Uint64
@@ -46,14 +47,17 @@ type Stats struct {
 
 // route is the counters of one name in one direction.
 type route struct {
-	name          string
-	calls, pushes atomic.Uint64
-	bytesIn       atomic.Uint64
-	bytesOut      atomic.Uint64
-	time          histogram
-	mu            sync.Mutex // guards errors
-	errors        map[int32]uint64
-	otherErrors   uint64
+	name     string
+	begun    atomic.Uint64 // calls whose time has begun
+	time     histogram     // of those that have ended
+	refused  atomic.Uint64 // calls that have ended before their time could begin
+	pushes   atomic.Uint64
+	bytesIn  atomic.Uint64
+	bytesOut atomic.Uint64
+
+	mu          sync.Mutex // guards what follows
+	errors      map[int32]uint64
+	otherErrors uint64
 }
 
 // buckets is the number of bounds of a histogram: 1 µs, 2 µs, 4 µs … 67 s.
@@ -93,10 +97,11 @@ func (r *route) fail(code int32) {
 	r.errors[code]++
 }
 
-// mark is put into the context of a message until its reply.
+// mark is put into the context of a call when its time begins.
 type mark struct {
 	context.Context
 	owner *Stats
+	of    tp.Message // what a handler sends has the mark of its cause, too
 	route *route
 	start int64
 }
@@ -110,13 +115,19 @@ func (m *mark) Value(key any) any {
 	return m.Context.Value(key)
 }
 
-func (s *Stats) mark(m tp.Message, c *route) {
-	tp.WithContext(&mark{Context: m.Context(), owner: s, route: c, start: s.now()})(m)
+// begin starts the time of a call.
+func (s *Stats) begin(m tp.Message, c *route) {
+	c.begun.Add(1)
+	k := &mark{Context: m.Context(), owner: s, of: m, route: c, start: s.now()}
+	m.(*socket.Envelope).SetContext(k) // the one kind of message there is; tp.WithContext costs an allocation
 }
 
-func (s *Stats) marked(m tp.Message) *mark {
-	k, _ := m.Context().Value(s).(*mark)
-	return k
+// begun returns the mark of a call; nil if its time has not begun.
+func (s *Stats) begun(m tp.Message) *mark {
+	if k, ok := m.Context().Value(s).(*mark); ok && k.of == m {
+		return k
+	}
+	return nil
 }
 
 func (s *Stats) now() int64 { return int64(time.Since(s.base)) }

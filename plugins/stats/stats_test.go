@@ -77,7 +77,7 @@ func TestCounts(t *testing.T) {
 			{srv, stats.In, "/slow", 1, 0, 1, "map[]"},
 			{srv, stats.In, "/fail", 2, 0, 2, "map[4001:2]"},
 			{srv, stats.In, "/note", 0, 2, 0, "map[]"},
-			{srv, stats.In, "unknown", 1, 1, 0, "map[404:1]"},
+			{srv, stats.In, "unknown", 1, 1, 0, "map[404:2]"},
 			{cli, stats.Out, "/ok", 3, 0, 3, "map[]"},
 			{cli, stats.Out, "/slow", 1, 0, 1, "map[]"},
 			{cli, stats.Out, "/fail", 2, 0, 2, "map[4001:2]"},
