@@ -2,13 +2,10 @@ package metrics_test
 
 import (
 	"testing"
-	"time"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/plugins/metrics"
 )
-
-func (*fakeSession) ContextAge() time.Duration { return 0 }
 
 func BenchmarkMessage(b *testing.B) {
 	for _, cfg := range []struct {
@@ -16,7 +13,7 @@ func BenchmarkMessage(b *testing.B) {
 		config metrics.Config
 	}{{"classic", metrics.Config{}}, {"native too", metrics.Config{NativeFactor: 1.1}}} {
 		m := newMetrics(b, cfg.config)
-		e := newExchange()
+		e := newExchange(tp.TypeCall)
 		p := tp.NewPeer(tp.PeerConfig{}, m)
 		b.Cleanup(func() { p.Close() })
 		tp.HandleCall(p, "/math/add", func(tp.CallCtx, *int) (int, error) { return 0, nil })
@@ -34,34 +31,36 @@ func BenchmarkMessage(b *testing.B) {
 			m.PreWriteCall(e)
 			m.PostWriteCall(e)
 			m.PostReadReplyHeader(e)
+			m.PostExchange(e.made(), nil)
 		})
 		run("call served", 2, func() {
 			m.PreReadCallBody(e)
 			m.PostWriteReply(e)
+			m.PostExchange(e, nil)
 		})
-		run("push sent", 1, func() { m.PostWritePush(e) })
-		run("push served", 1, func() {
-			m.PostReadPushHeader(e)
-			m.PreReadPushBody(e)
-		})
+		push := newExchange(tp.TypePush)
+		run("push sent", 1, func() { m.PostExchange(push.made(), nil) })
+		run("push served", 1, func() { m.PostExchange(push, nil) })
 	}
 }
 
 // A message of a known route takes no memory.
 func TestAllocs(t *testing.T) {
-	m, e := newMetrics(t, metrics.Config{NativeFactor: 1.1}), newExchange()
+	m, e := newMetrics(t, metrics.Config{NativeFactor: 1.1}), newExchange(tp.TypeCall)
 	p := tp.NewPeer(tp.PeerConfig{}, m)
 	defer p.Close()
 	tp.HandleCall(p, "/math/add", func(tp.CallCtx, *int) (int, error) { return 0, nil })
+	push := newExchange(tp.TypePush)
 	if n := testing.AllocsPerRun(1000, func() {
 		m.PreWriteCall(e)
 		m.PostWriteCall(e)
 		m.PostReadReplyHeader(e)
+		m.PostExchange(e.made(), nil)
 		m.PreReadCallBody(e)
 		m.PostWriteReply(e)
-		m.PostWritePush(e)
-		m.PostReadPushHeader(e)
-		m.PreReadPushBody(e)
+		m.PostExchange(e, nil)
+		m.PostExchange(push.made(), nil)
+		m.PostExchange(push, nil)
 	}); n > 0 {
 		t.Errorf("%v allocations for two calls and two pushes; want 0", n)
 	}

@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"context"
 	"maps"
 	"time"
 
@@ -9,7 +8,6 @@ import (
 )
 
 var (
-	_ tp.PostNewPeerPlugin         = (*Metrics)(nil)
 	_ tp.PostRegPlugin             = (*Metrics)(nil)
 	_ tp.PostDialPlugin            = (*Metrics)(nil)
 	_ tp.PostRedialPlugin          = (*Metrics)(nil)
@@ -17,22 +15,14 @@ var (
 	_ tp.PostDisconnectPlugin      = (*Metrics)(nil)
 	_ tp.PreReadCallBodyPlugin     = (*Metrics)(nil)
 	_ tp.PostWriteReplyPlugin      = (*Metrics)(nil)
-	_ tp.PostReadPushHeaderPlugin  = (*Metrics)(nil)
-	_ tp.PreReadPushBodyPlugin     = (*Metrics)(nil)
 	_ tp.PreWriteCallPlugin        = (*Metrics)(nil)
 	_ tp.PostWriteCallPlugin       = (*Metrics)(nil)
 	_ tp.PostReadReplyHeaderPlugin = (*Metrics)(nil)
-	_ tp.PostWritePushPlugin       = (*Metrics)(nil)
+	_ tp.PostExchangePlugin        = (*Metrics)(nil)
 )
 
 // Name returns "metrics".
 func (m *Metrics) Name() string { return "metrics" }
-
-// PostNewPeer notes that a whole peer has the plugin.
-func (m *Metrics) PostNewPeer(tp.EarlyPeer) error {
-	m.peers.Add(1)
-	return nil
-}
 
 // PostReg makes the name of a handler a label, and its counters begin with 0.
 func (m *Metrics) PostReg(h *tp.Handler) error {
@@ -41,7 +31,7 @@ func (m *Metrics) PostReg(h *tp.Handler) error {
 	}
 	s := m.in.Add(h.Name())
 	if h.IsPush() {
-		s.push(0)
+		s.counter(s.pushes, m.pushes, codeOK)
 		return nil
 	}
 	s.begin()
@@ -50,24 +40,23 @@ func (m *Metrics) PostReg(h *tp.Handler) error {
 
 // PostDial counts a dialled session.
 func (m *Metrics) PostDial(sess tp.PreSession) *tp.Rerror {
-	m.begin(sess, true)
+	m.open(sess, true)
 	return nil
 }
 
 // PostRedial counts a redial; the session is the same.
-func (m *Metrics) PostRedial(sess tp.PreSession) *tp.Rerror {
+func (m *Metrics) PostRedial(tp.PreSession) *tp.Rerror {
 	m.redials.Inc()
-	m.end(sess, true)
 	return nil
 }
 
 // PostAccept counts an accepted session.
 func (m *Metrics) PostAccept(sess tp.PreSession) *tp.Rerror {
-	m.begin(sess, false)
+	m.open(sess, false)
 	return nil
 }
 
-func (m *Metrics) begin(sess any, dialled bool) {
+func (m *Metrics) open(sess any, dialled bool) {
 	m.opened.WithLabelValues(side(dialled)).Inc()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -88,7 +77,6 @@ func (m *Metrics) PostDisconnect(sess tp.BaseSession) *tp.Rerror {
 		reason = r.Side
 	}
 	m.closed.WithLabelValues(side(dialled), string(reason)).Inc()
-	m.end(sess, false)
 	return nil
 }
 
@@ -107,91 +95,22 @@ func (m *Metrics) sessionsNow() map[any]bool {
 
 // PreReadCallBody begins a call that has a handler.
 func (m *Metrics) PreReadCallBody(ctx tp.ReadCtx) *tp.Rerror {
-	s := m.in.Get(ctx.Path())
-	in, sess := ctx.Input(), ctx.Session()
-	s.receive(in.Size())
-	f := flight{series: s, start: m.now(), sess: address(sess), seq: in.Seq()}
-	if age := sess.ContextAge(); age > 0 {
-		f.until = f.start + int64(age)
-	}
-	m.flights.put(address(in), f)
+	m.flights.put(address(ctx.Input()), flight{m.in.Get(ctx.Path()), m.now()})
 	return nil
 }
 
-// PostWriteReply ends a call; it counts those that found no handler, or no way to
-// it.
+// PostWriteReply counts the bytes of a reply.
 func (m *Metrics) PostWriteReply(ctx tp.WriteCtx) *tp.Rerror {
-	read, ok := ctx.(tp.ReadCtx)
-	if !ok {
-		return nil
+	if read, ok := ctx.(tp.ReadCtx); ok {
+		m.in.Get(read.Path()).send(ctx.Output().Size())
 	}
-	in, out := read.Input(), ctx.Output()
-	f, ok := m.flights.take(address(in), address(ctx.Session()), in.Seq())
-	if ok {
-		f.observe(m.now())
-	} else {
-		f.series = m.in.Get(read.Path())
-		f.series.receive(in.Size())
-	}
-	f.series.send(out.Size())
-	if !f.lost {
-		f.series.call(m.codes.of(out.Rerror()))
-	}
-	return nil
-}
-
-func (f *flight) observe(now int64) {
-	f.series.timer().Observe(time.Duration(now - f.start).Seconds())
-}
-
-// counted marks a push that was counted before its handler was known.
-type counted struct {
-	context.Context
-	by *Metrics
-}
-
-// Value finds the mark through contexts that others have put around it.
-func (c *counted) Value(key any) any {
-	if key == any(c.by) {
-		return true
-	}
-	return c.Context.Value(key)
-}
-
-// PostReadPushHeader counts a push that will find no handler, or an unknown one.
-func (m *Metrics) PostReadPushHeader(ctx tp.ReadCtx) *tp.Rerror {
-	if m.peers.Load() == 0 {
-		return nil // a group's: it is asked about what is not its own, too
-	}
-	if s := m.in.Get(ctx.Path()); s == m.in.Rest() {
-		in := ctx.Input()
-		s.push(1)
-		s.receive(in.Size())
-		tp.WithContext(&counted{in.Context(), m})(in)
-	}
-	return nil
-}
-
-// PreReadPushBody counts a push that has a handler.
-func (m *Metrics) PreReadPushBody(ctx tp.ReadCtx) *tp.Rerror {
-	in := ctx.Input()
-	if in.Context().Value(m) != nil {
-		return nil // counted already
-	}
-	s := m.in.Get(ctx.Path())
-	s.push(1)
-	s.receive(in.Size())
 	return nil
 }
 
 // PreWriteCall begins a call that is about to be sent.
 func (m *Metrics) PreWriteCall(ctx tp.WriteCtx) *tp.Rerror {
 	out := ctx.Output()
-	f := flight{series: m.out.Meet(out.ServiceMethod()), start: m.now(), sess: address(ctx.Session())}
-	if at, ok := out.Context().Deadline(); ok {
-		f.until = int64(at.Sub(m.base))
-	}
-	m.flights.put(address(out), f)
+	m.flights.put(address(out), flight{m.out.Meet(out.ServiceMethod()), m.now()})
 	return nil
 }
 
@@ -202,29 +121,40 @@ func (m *Metrics) PostWriteCall(ctx tp.WriteCtx) *tp.Rerror {
 	return nil
 }
 
-// PostReadReplyHeader ends a call.
+// PostReadReplyHeader counts the bytes of the reply to a call.
 func (m *Metrics) PostReadReplyHeader(ctx tp.ReadCtx) *tp.Rerror {
-	call, ok := ctx.(tp.WriteCtx)
-	if !ok {
-		return nil
-	}
-	f, ok := m.flights.take(address(call.Output()), address(ctx.Session()), 0)
-	if !ok {
-		return nil // launched before there was the plugin
-	}
-	f.observe(m.now())
-	f.series.receive(ctx.Input().Size())
-	if !f.lost {
-		f.series.call(m.codes.of(ctx.Rerror()))
-	}
+	in := ctx.Input() // goes by the call's service method
+	m.out.Meet(in.ServiceMethod()).receive(in.Size())
 	return nil
 }
 
-// PostWritePush counts a push that was sent.
-func (m *Metrics) PostWritePush(ctx tp.WriteCtx) *tp.Rerror {
-	out := ctx.Output()
+// PostExchange counts a call or push, and how it has ended.
+func (m *Metrics) PostExchange(ctx tp.PreCtx, r *tp.Rerror) {
+	code := m.codes.of(r)
+	if served, ok := ctx.(tp.ReadCtx); ok {
+		in := served.Input()
+		s := m.in.Get(served.Path())
+		s.receive(in.Size())
+		m.end(in, s, code)
+		return
+	}
+	out := ctx.(tp.WriteCtx).Output()
 	s := m.out.Meet(out.ServiceMethod())
-	s.push(1)
-	s.send(out.Size())
-	return nil
+	if code == codeOK && out.Mtype() == tp.TypePush { // the bytes of a call were counted when it was accepted
+		s.send(out.Size())
+	}
+	m.end(out, s, code)
+}
+
+// end counts a message; s is for one that has not begun.
+func (m *Metrics) end(message tp.Message, s *series, code int) {
+	if message.Mtype() == tp.TypePush {
+		s.push(code)
+		return
+	}
+	if f, ok := m.flights.take(address(message)); ok {
+		s = f.series
+		s.timer().Observe(time.Duration(m.now() - f.start).Seconds())
+	}
+	s.call(code)
 }

@@ -1,6 +1,6 @@
 // Package metrics counts what a peer does, for Prometheus: calls by code, pushes,
 // bytes and the time of calls, by route and direction; sessions, running handlers
-// and queues.
+// and queues. Calls and pushes count when they have ended, whatever has ended them.
 //
 // A label never comes from a stranger: incoming messages go by the name their
 // handler was registered with, all others as "unknown"; outgoing ones by their
@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -56,7 +55,6 @@ type Metrics struct {
 	codes   codes
 	in, out *labels.Set[*series]
 	flights flights
-	peers   atomic.Int32 // given to as a whole
 
 	calls, pushes, received, sent *prometheus.CounterVec
 	opened, closed                *prometheus.CounterVec
@@ -65,11 +63,8 @@ type Metrics struct {
 
 	sessions, handlers, queuedMessages, queuedBytes *prometheus.Desc
 
-	settling sync.Mutex // held by settle
-
-	mu   sync.Mutex         // guards what follows
-	live map[any]bool       // sessions; true: dialled
-	gone map[uintptr]ending // of sessions since the last settling, by address
+	mu   sync.Mutex   // guards live
+	live map[any]bool // sessions; true: dialled
 }
 
 var _ prometheus.Collector = (*Metrics)(nil)
@@ -90,10 +85,9 @@ func New(cfg Config) (*Metrics, error) {
 		base:  time.Now(),
 		codes: newCodes(cfg.Codes),
 		live:  make(map[any]bool),
-		gone:  make(map[uintptr]ending),
 
-		calls:    counter("teleport_calls_total", "Calls that have ended, by the code of their reply.", "direction", "route", "code"),
-		pushes:   counter("teleport_pushes_total", "Pushes.", "direction", "route"),
+		calls:    counter("teleport_calls_total", "Calls that have ended, by what their caller got.", "direction", "route", "code"),
+		pushes:   counter("teleport_pushes_total", "Pushes that have ended, by their error.", "direction", "route", "code"),
 		received: counter("teleport_received_bytes_total", "Bytes of frames received.", "direction", "route"),
 		sent:     counter("teleport_sent_bytes_total", "Bytes of frames sent.", "direction", "route"),
 		opened:   counter("teleport_sessions_opened_total", "Sessions opened.", "side"),
@@ -101,7 +95,7 @@ func New(cfg Config) (*Metrics, error) {
 		redials: prometheus.NewCounter(prometheus.CounterOpts{Name: "teleport_redials_total",
 			Help: "Broken connections made again.", ConstLabels: cfg.ConstLabels}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "teleport_call_duration_seconds", Help: "Time of calls until their reply.", ConstLabels: cfg.ConstLabels,
+			Name: "teleport_call_duration_seconds", Help: "Time of calls until their end.", ConstLabels: cfg.ConstLabels,
 			Buckets: cfg.Buckets, NativeHistogramBucketFactor: cfg.NativeFactor,
 			NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
 		}, []string{"direction", "route"}),
@@ -163,7 +157,6 @@ func (m *Metrics) collectors() []prometheus.Collector {
 
 // Collect sends the metrics; gauges are read now.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
-	running := m.settle() // before the counters, to which it adds
 	for _, c := range m.collectors() {
 		c.Collect(ch)
 	}
@@ -174,6 +167,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- metric
 	}
+	running := m.flights.running()
 	for _, s := range m.in.All() {
 		if s.duration.Load() != nil || running[s] > 0 { // it serves calls
 			gauge(m.handlers, running[s], s.route)

@@ -1,7 +1,6 @@
 package metrics_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -52,8 +51,8 @@ func TestCounts(t *testing.T) {
 			"calls_total{/fail in other}":             1,
 			"calls_total{/fail 503 in}":               1,
 			"calls_total{404 in unknown}":             1,
-			"pushes_total{/note in}":                  2,
-			"pushes_total{in unknown}":                1,
+			"pushes_total{/note 0 in}":                2,
+			"pushes_total{404 in unknown}":            1,
 			"call_duration_seconds_sum{/slow in}":     1,
 			"call_duration_seconds_count{/ok in}":     4,
 			"call_duration_seconds_count{in unknown}": 0,
@@ -72,8 +71,8 @@ func TestCounts(t *testing.T) {
 			"calls_total{/fail other out}":             1,
 			"calls_total{/fail 503 out}":               1,
 			"calls_total{/nobody 404 out}":             1,
-			"pushes_total{/note out}":                  2,
-			"pushes_total{/nobody out}":                1,
+			"pushes_total{/note 0 out}":                2,
+			"pushes_total{/nobody 0 out}":              1,
 			"call_duration_seconds_sum{/slow out}":     1,
 			"call_duration_seconds_count{/nobody out}": 1,
 			"calls_total{/ok 0 in}":                    0,
@@ -109,7 +108,7 @@ func TestBothSides(t *testing.T) {
 		synctest.Wait()
 		check(t, "both", read(t, both), map[string]float64{
 			"calls_total{/ok 0 in}": 1, "calls_total{/ok 0 out}": 1,
-			"pushes_total{/note in}": 1, "pushes_total{/note out}": 1,
+			"pushes_total{/note 0 in}": 1, "pushes_total{/note 0 out}": 1,
 			"sessions{accepted}": 1, "sessions{dialled}": 1,
 		})
 	})
@@ -207,76 +206,6 @@ func TestInFlight(t *testing.T) {
 	})
 }
 
-// Calls that end without a hook are counted as such, once.
-func TestNone(t *testing.T) {
-	for _, test := range []struct {
-		name string
-		do   func(t *testing.T, w *world)
-		srv  map[string]float64
-		cli  map[string]float64
-	}{
-		{"the caller's deadline", func(t *testing.T, w *world) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
-			defer cancel()
-			w.sess.Call("/slow", 1, nil, tp.WithContext(ctx))
-			time.Sleep(3 * time.Second)
-		},
-			map[string]float64{"calls_total{/slow 0 in}": 1, "calls_total{/slow in none}": 0},
-			map[string]float64{"calls_total{/slow 0 out}": 0, "calls_total{/slow none out}": 1},
-		},
-		{"the handler's age", func(t *testing.T, w *world) {
-			w.peer.RangeSession(func(s tp.Session) bool { s.SetContextAge(time.Second / 2); return true })
-			w.sess.Call("/slow", 1, nil)
-			time.Sleep(3 * time.Second)
-		},
-			map[string]float64{"calls_total{/slow 0 in}": 0, "calls_total{/slow in none}": 1},
-			map[string]float64{"calls_total{/slow 408 out}": 1, "calls_total{/slow none out}": 0},
-		},
-		{"the end of the session", func(t *testing.T, w *world) {
-			w.sess.AsyncCall("/slow", 1, nil, nil)
-			synctest.Wait()
-			w.net.Find(w.sess.LocalAddr().String()).Cut()
-			synctest.Wait()
-			w.sess.Close()
-			time.Sleep(3 * time.Second)
-		},
-			map[string]float64{"calls_total{/slow 0 in}": 0, "calls_total{/slow in none}": 1},
-			map[string]float64{"calls_total{/slow 0 out}": 0, "calls_total{/slow none out}": 1},
-		},
-		{"a break of the dialling side that serves", func(t *testing.T, w *world) {
-			w.peer.RangeSession(func(s tp.Session) bool { s.AsyncCall("/slow", 1, nil, nil); return true })
-			synctest.Wait()
-			w.net.Find(w.sess.LocalAddr().String()).Cut()
-			synctest.Wait()
-			w.sess.Call("/ok", 1, nil)
-			time.Sleep(3 * time.Second)
-		},
-			map[string]float64{"calls_total{/slow 0 out}": 0, "calls_total{/slow none out}": 1},
-			map[string]float64{"calls_total{/slow 0 in}": 0, "calls_total{/slow in none}": 1, "calls_total{/ok 0 out}": 1},
-		},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				synctest.Wait() // the server has its session, too
-				test.do(t, w)
-				synctest.Wait()
-				for range 2 { // the second scrape changes nothing
-					srv, cli := read(t, w.srv), read(t, w.cli)
-					check(t, "server", srv, test.srv)
-					check(t, "client", cli, test.cli)
-					check(t, "server", srv, map[string]float64{"handlers_in_flight{/slow}": 0})
-					check(t, "client", cli, map[string]float64{"handlers_in_flight{/slow}": 0})
-				}
-				w.sess.Close()
-				time.Sleep(time.Minute)
-				check(t, "server, after Close", read(t, w.srv), test.srv)
-				check(t, "client, after Close", read(t, w.cli), test.cli)
-			})
-		})
-	}
-}
-
 // A call that waits for the redial is not lost by it.
 func TestCallWaitsForRedial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -286,9 +215,9 @@ func TestCallWaitsForRedial(t *testing.T) {
 		synctest.Wait()
 		go w.sess.Call("/slow", 1, nil)
 		time.Sleep(time.Second / 2)
-		check(t, "client, before the reply", read(t, w.cli), map[string]float64{"redials_total{}": 1, "calls_total{/slow none out}": 0})
+		check(t, "client, before the reply", read(t, w.cli), map[string]float64{"redials_total{}": 1, "calls_total{/slow 102 out}": 0})
 		time.Sleep(2 * time.Second)
-		check(t, "client", read(t, w.cli), map[string]float64{"calls_total{/slow 0 out}": 1, "calls_total{/slow none out}": 0})
+		check(t, "client", read(t, w.cli), map[string]float64{"calls_total{/slow 0 out}": 1, "calls_total{/slow 102 out}": 0})
 	})
 }
 
@@ -308,7 +237,7 @@ func TestReroutedGoesByItsHandler(t *testing.T) {
 		w.sess.Call("/OK", 1, nil)
 		w.sess.Push("/NOTE", 1)
 		synctest.Wait()
-		check(t, "server", read(t, w.srv), map[string]float64{"calls_total{/ok 0 in}": 1, "pushes_total{/note in}": 1, "pushes_total{in unknown}": 0})
+		check(t, "server", read(t, w.srv), map[string]float64{"calls_total{/ok 0 in}": 1, "pushes_total{/note 0 in}": 1, "pushes_total{404 in unknown}": 0})
 	})
 }
 
@@ -329,7 +258,7 @@ func TestUnknownHandlers(t *testing.T) {
 		w.sess.Call("/x", 1, nil)
 		w.sess.Push("/x", 1)
 		synctest.Wait()
-		check(t, "server", read(t, w.srv), map[string]float64{"calls_total{0 in unknown}": 1, "pushes_total{in unknown}": 1, "call_duration_seconds_count{in unknown}": 1})
+		check(t, "server", read(t, w.srv), map[string]float64{"calls_total{0 in unknown}": 1, "pushes_total{0 in unknown}": 1, "call_duration_seconds_count{in unknown}": 1})
 	})
 }
 
@@ -350,7 +279,7 @@ func TestGroup(t *testing.T) {
 		sess.Push("/nobody", 1)
 		synctest.Wait()
 		values := read(t, m)
-		check(t, "group", values, map[string]float64{"calls_total{/g/ok 0 in}": 1, "pushes_total{/g/note in}": 1, "sessions{accepted}": 0})
+		check(t, "group", values, map[string]float64{"calls_total{/g/ok 0 in}": 1, "pushes_total{/g/note 0 in}": 1, "sessions{accepted}": 0})
 		if c, p := count(values, "teleport_calls_total"), count(values, "teleport_pushes_total"); c != 1 || p != 1 {
 			t.Errorf("%d series of calls, %d of pushes; want 1, 1", c, p)
 		}
@@ -393,11 +322,11 @@ func TestHostile(t *testing.T) {
 			t.Errorf("server: %d samples; want %d as before", len(srv), len(before))
 		}
 		check(t, "server", srv, map[string]float64{
-			"calls_total{404 in unknown}": 10_000 + 5, "pushes_total{in unknown}": 1001, "calls_total{/fail in other}": 1001,
+			"calls_total{404 in unknown}": 10_000 + 5, "pushes_total{404 in unknown}": 1001, "calls_total{/fail in other}": 1001,
 		})
 		// Of the 500 four are /ok, /fail, /p and unknown.
 		check(t, "client", cli, map[string]float64{
-			"calls_total{404 other out}": 10_000 - 496 + 3, "pushes_total{other out}": 1000 - 496, "calls_total{/fail other out}": 1001,
+			"calls_total{404 other out}": 10_000 - 496 + 3, "pushes_total{0 other out}": 1000 - 496, "calls_total{/fail other out}": 1001,
 		})
 		if n := count(cli, "teleport_sent_bytes_total"); n != 500+1 {
 			t.Errorf("client: %d routes out; want 501", n)
@@ -422,7 +351,7 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	check(t, "client", read(t, w.cli), map[string]float64{"calls_total{/ok 0 out}": 800, "pushes_total{/note out}": 800})
+	check(t, "client", read(t, w.cli), map[string]float64{"calls_total{/ok 0 out}": 800, "pushes_total{/note 0 out}": 800})
 	if n := count(read(t, w.cli), "teleport_call_duration_seconds_count"); n != 500+3 { // three incoming ones
 		t.Errorf("%d routes; want 503", n)
 	}

@@ -59,7 +59,7 @@ func TestScrape(t *testing.T) {
 			}
 			check(t, string(format), samples(families), map[string]float64{
 				"calls_total{/slow 0 in}": 1, "call_duration_seconds_sum{/slow in}": 1, "sessions{accepted}": 1,
-				"pushes_total{/note in}": 1, "queued_bytes{}": 0, "handlers_in_flight{/slow}": 0,
+				"pushes_total{/note 0 in}": 1, "queued_bytes{}": 0, "handlers_in_flight{/slow}": 0,
 			})
 			_, families = scrape(t, w.cli.Handler(), test.accept)
 			check(t, string(format), samples(families), map[string]float64{"calls_total{/q\"\\\n 404 out}": 1})
@@ -121,9 +121,9 @@ func TestBuckets(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := newMetrics(t, test.cfg)
-			e := newExchange()
+			e := newExchange(tp.TypeCall)
 			m.PreWriteCall(e)
-			m.PostReadReplyHeader(e)
+			m.PostExchange(e.made(), nil)
 			_, families := scrape(t, m.Handler(), "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
 			for _, f := range families {
 				if f.GetName() != "teleport_call_duration_seconds" {
@@ -166,22 +166,31 @@ func TestConfigErrors(t *testing.T) {
 	}
 }
 
-// exchange is the context of a message without a peer around it.
+// exchange is the context of a message that is served, without a peer around it;
+// made, that of one that is sent.
 type exchange struct {
 	tp.ReadCtx
-	sess    fakeSession
 	in, out tp.Message
+	sending sending
 }
 
-type fakeSession struct{ tp.Session }
-
-func newExchange() *exchange {
-	set := tp.WithServiceMethod("/math/add")
-	return &exchange{in: socket.NewMessage(set), out: socket.NewMessage(set)}
+type sending struct {
+	tp.WriteCtx
+	out tp.Message
 }
 
-func (e *exchange) Path() string           { return e.in.ServiceMethod() }
-func (e *exchange) Session() tp.CtxSession { return &e.sess }
-func (e *exchange) Input() tp.Message      { return e.in }
-func (e *exchange) Output() tp.Message     { return e.out }
-func (e *exchange) Rerror() *tp.Rerror     { return nil }
+func newExchange(mtype byte) *exchange {
+	message := func() tp.Message {
+		return socket.NewMessage(tp.WithMtype(mtype), tp.WithServiceMethod("/math/add"))
+	}
+	e := &exchange{in: message(), out: message()}
+	e.sending.out = e.out
+	return e
+}
+
+func (e *exchange) Path() string       { return e.in.ServiceMethod() }
+func (e *exchange) Input() tp.Message  { return e.in }
+func (e *exchange) Output() tp.Message { return e.out }
+func (e *exchange) Rerror() *tp.Rerror { return nil }
+func (e *exchange) made() *sending     { return &e.sending }
+func (s *sending) Output() tp.Message  { return s.out }

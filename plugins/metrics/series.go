@@ -17,10 +17,6 @@ const (
 	// Other is the route of outgoing messages beyond the first 500 paths, or of
 	// a path over 200 bytes or not in UTF-8; and the code that is in no list.
 	Other = labels.Other
-	// None is the code of a call without a reply: of an outgoing one that was
-	// cancelled, timed out, not written, or lost with its connection; of an
-	// incoming one whose reply was too late or met a broken connection.
-	None = "none"
 
 	directionIn, directionOut = "in", "out"
 	sideAccepted, sideDialled = "accepted", "dialled"
@@ -33,7 +29,7 @@ var known = []int32{
 	tp.CodeTooManyRequests, tp.CodeCanceled, tp.CodeInternalServerError, tp.CodeBadGateway, tp.CodeBusy,
 }
 
-// codes numbers the labels of codes: 0 is that of success, 1 is Other, 2 is None.
+// codes numbers the labels of codes: 0 is that of success, 1 is Other.
 type codes struct {
 	labels []string
 	index  map[int32]int
@@ -42,11 +38,10 @@ type codes struct {
 const (
 	codeOK = iota
 	codeOther
-	codeNone
 )
 
 func newCodes(more []int32) codes {
-	c := codes{labels: []string{codeOK: "0", codeOther: Other, codeNone: None}, index: map[int32]int{tp.CodeOK: codeOK}}
+	c := codes{labels: []string{codeOK: "0", codeOther: Other}, index: map[int32]int{tp.CodeOK: codeOK}}
 	for _, code := range slices.Concat(known, more) {
 		if _, ok := c.index[code]; !ok {
 			c.index[code] = len(c.labels)
@@ -73,25 +68,27 @@ type series struct {
 	m                *Metrics
 	direction, route string
 
-	calls                  []atomic.Pointer[prometheus.Counter] // by number of the code
-	pushes, received, sent atomic.Pointer[prometheus.Counter]
-	duration               atomic.Pointer[prometheus.Observer]
+	calls, pushes  []atomic.Pointer[prometheus.Counter] // by number of the code
+	received, sent atomic.Pointer[prometheus.Counter]
+	duration       atomic.Pointer[prometheus.Observer]
 }
 
 // begin makes what calls need, so that it is there before the first.
 func (s *series) begin() {
 	s.timer()
-	s.counter(codeOK)
+	s.counter(s.calls, s.m.calls, codeOK)
 }
 
-func (s *series) call(code int) { s.counter(code).Inc() }
+func (s *series) call(code int) { s.counter(s.calls, s.m.calls, code).Inc() }
+func (s *series) push(code int) { s.counter(s.pushes, s.m.pushes, code).Inc() }
 
-func (s *series) counter(code int) prometheus.Counter {
-	c := s.calls[code].Load()
+// counter returns the counter of a code.
+func (s *series) counter(byCode []atomic.Pointer[prometheus.Counter], vec *prometheus.CounterVec, code int) prometheus.Counter {
+	c := byCode[code].Load()
 	if c == nil {
-		made := s.m.calls.WithLabelValues(s.direction, s.route, s.m.codes.labels[code])
+		made := vec.WithLabelValues(s.direction, s.route, s.m.codes.labels[code])
 		c = &made
-		s.calls[code].Store(c)
+		byCode[code].Store(c)
 	}
 	return *c
 }
@@ -107,7 +104,6 @@ func (s *series) add(at *atomic.Pointer[prometheus.Counter], vec *prometheus.Cou
 	(*c).Add(float64(n))
 }
 
-func (s *series) push(n uint32)    { s.add(&s.pushes, s.m.pushes, n) }
 func (s *series) receive(n uint32) { s.add(&s.received, s.m.received, n) }
 func (s *series) send(n uint32)    { s.add(&s.sent, s.m.sent, n) }
 
@@ -124,6 +120,9 @@ func (s *series) timer() prometheus.Observer {
 // newSeries returns what makes the series of a route.
 func (m *Metrics) newSeries(direction string) func(route string) *series {
 	return func(route string) *series {
-		return &series{m: m, direction: direction, route: route, calls: make([]atomic.Pointer[prometheus.Counter], len(m.codes.labels))}
+		byCode := func() []atomic.Pointer[prometheus.Counter] {
+			return make([]atomic.Pointer[prometheus.Counter], len(m.codes.labels))
+		}
+		return &series{m: m, direction: direction, route: route, calls: byCode(), pushes: byCode()}
 	}
 }
