@@ -176,8 +176,5 @@ func BenchmarkMessage(b *testing.B) {
 		s.PostExchange(e, nil)
 	})
 	run("push sent", 1, func() { s.PostExchange(sent, nil) })
-	run("push served", 1, func() {
-		tp.WithContext(b.Context())(e.in)
-		s.PostExchange(pushed, nil)
-	})
+	run("push served", 1, func() { s.PostExchange(pushed, nil) })
 }
