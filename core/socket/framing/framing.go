@@ -1,0 +1,78 @@
+// Package framing is what protocols have in common whose frames tell their size
+// first: it is for those who write one.
+//
+// A [Reader] finds the frame, in place where the connection can, and undoes the
+// filters of its payload. A [Writer] puts a payload through them and writes the
+// frame. A [Speech] is the dialect of a connection, and [Fields] is a message as the
+// payload has it, with the error of a reply in one of the two places where the
+// older ages have it. What a [FieldError] calls whole costs a message; any
+// other error costs the connection.
+//
+// What a frame looks like stays with the protocol: how its size is written, and
+// what the payload is made of. The example is a whole protocol.
+package framing
+
+import (
+	"math"
+
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+const (
+	// MaxFilters is the largest number of filters of a message that is read.
+	MaxFilters = 8
+	// OwnFrom is the size in bytes from which memory for one message passes to
+	// it; what is not larger is the connection's, and used again.
+	OwnFrom = 64 << 10
+
+	maxIDs  = 1<<8 - 1                                  // filters of a message that is written
+	maxSize = uint64(min(1<<32-1, uint64(math.MaxInt))) // bytes of a frame
+)
+
+// IsReply tells whether messages of this type carry an error.
+func IsReply(mtype byte) bool {
+	return mtype == socket.TypeReply || mtype == socket.TypeAuthReply
+}
+
+// Own tells m that the bytes of its body are nobody else's, so that it may be kept
+// without a copy.
+func Own(m socket.Message) {
+	if o, ok := m.(interface{ OwnBody() }); ok {
+		o.OwnBody()
+	}
+}
+
+// FieldError is a frame that cannot be read, or a message that does not fit into
+// one. It reads "raw: seq of 9 bytes is over the frame's end".
+type FieldError struct {
+	Proto string // the protocol's name
+	Field string // which part of the frame: "size", "seq", "service method", …
+	Fault string // what is wrong with it, with its value; may be empty
+	Err   error  // the cause; may be nil
+	// Whole says that the whole frame has been read, so that the connection can
+	// go on. Then the error matches [socket.ErrBadMessage].
+	Whole bool
+}
+
+func (e *FieldError) Error() string {
+	text := e.Proto + ": " + e.Field
+	if e.Fault != "" {
+		text += " " + e.Fault
+	}
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+// Unwrap returns the cause and, where it applies, socket.ErrBadMessage.
+func (e *FieldError) Unwrap() []error {
+	var errs []error
+	if e.Err != nil {
+		errs = append(errs, e.Err)
+	}
+	if e.Whole {
+		errs = append(errs, socket.ErrBadMessage)
+	}
+	return errs
+}

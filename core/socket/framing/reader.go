@@ -1,0 +1,182 @@
+package framing
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// Reader reads the frames of one connection: Head, Frame, Payload, once each a
+// message. It belongs to who calls Unpack.
+//
+// An error of Head or Frame ends the connection, one of Payload costs the message.
+// Memory grows with what has arrived, never with what a size claims.
+type Reader struct {
+	name string
+	r    io.Reader
+	peek socket.PeekReader // r, if it is one
+
+	head  int    // bytes that Head has looked at
+	frame []byte // the frame, where it cannot be peeked at
+	plain []byte // what the filters made of the payload
+	owned bool
+}
+
+// NewReader returns a Reader of r for the protocol of that name, with which its
+// errors begin. It looks at frames in place if r is a [socket.PeekReader]; else
+// it reads them, and never a byte behind one.
+func NewReader(name string, r io.Reader) Reader {
+	peek, _ := r.(socket.PeekReader)
+	return Reader{name: name, r: r, peek: peek}
+}
+
+// Head returns the first n bytes of the frame, from which the protocol tells its
+// size. If they are not enough it may ask again, for more. They are valid until the
+// next call. The error is io.EOF only where no frame has begun.
+func (r *Reader) Head(n int) ([]byte, error) {
+	if r.peek == nil {
+		return r.readHead(n)
+	}
+	head, err := r.peek.Peek(n)
+	if err != nil {
+		return nil, r.cutShort("size", len(head), n, err)
+	}
+	r.head = n
+	return head, nil
+}
+
+// Frame returns the whole frame, of size bytes, those of Head included. It is
+// valid until the next Head or Frame. The message is told the size before any
+// memory is taken, and may refuse it; a size above 4 GiB it could not be told
+// is refused here.
+func (r *Reader) Frame(m socket.Message, size uint64) ([]byte, error) {
+	switch {
+	case size > maxSize:
+		return nil, fmt.Errorf("%s: message of %d bytes: %w", r.name, size, socket.ErrSizeLimit)
+	case size < uint64(max(r.head, 1)):
+		return nil, r.lost("size", fmt.Sprintf("of %d bytes is below the header's %d", size, max(r.head, 1)))
+	}
+	if err := m.SetSize(uint32(size)); err != nil {
+		return nil, err
+	}
+	m.XferPipe().Reset()
+	if r.peek == nil {
+		return r.readFrame(int(size))
+	}
+	r.head, r.owned = 0, false
+	frame, err := r.peek.Peek(int(size))
+	if err != nil {
+		return nil, r.cutShort("frame", len(frame), int(size), err)
+	}
+	// The bytes stay where they are until the next Peek.
+	if _, err := r.peek.Discard(int(size)); err != nil {
+		return nil, fmt.Errorf("%s: frame of %d bytes: %w", r.name, size, err)
+	}
+	return frame, nil
+}
+
+// Payload returns what went through the filters. b is the frame from their number
+// on: one byte, then an id each, then what they made of the payload. They become
+// the message's pipe. The payload is valid as long as the frame.
+func (r *Reader) Payload(m socket.Message, b []byte) ([]byte, error) {
+	if len(b) > 0 && b[0] == 0 {
+		return b[1:], nil
+	}
+	return r.unfilter(m, b)
+}
+
+func (r *Reader) unfilter(m socket.Message, b []byte) ([]byte, error) {
+	if len(b) == 0 {
+		return nil, r.bad("size", "of 0 bytes leaves no room for the number of filters", nil)
+	}
+	n, b := int(b[0]), b[1:]
+	if n > MaxFilters {
+		return nil, r.bad("pipe", fmt.Sprintf("of %d filters is longer than %d", n, MaxFilters), nil)
+	}
+	if n > len(b) {
+		return nil, r.bad("pipe", fmt.Sprintf("of %d bytes is over the frame's end", n), nil)
+	}
+	pipe := m.XferPipe()
+	if err := pipe.Append(b[:n]...); err != nil {
+		return nil, r.bad("pipe", "", err)
+	}
+	plain, err := pipe.AppendUnpack(r.plain[:0], b[n:], int(min(uint64(m.Limit()), math.MaxInt)))
+	if err != nil {
+		return nil, r.bad("pipe", "", err)
+	}
+	r.plain = plain
+	if r.owned = cap(plain) > OwnFrom; r.owned {
+		r.plain = nil
+	}
+	return plain, nil
+}
+
+// Owned tells whether the bytes of the last Frame, or of the Payload if there were
+// filters, are nobody else's: then a body that is a part of them may be passed on by
+// [Own]. (For a frame in place the connection sees to that.)
+func (r *Reader) Owned() bool { return r.owned }
+
+func (r *Reader) readHead(n int) ([]byte, error) {
+	if r.frame == nil {
+		r.frame = make([]byte, max(n, 4<<10))
+	}
+	if n > len(r.frame) {
+		r.frame = append(r.frame, make([]byte, n-len(r.frame))...)
+	}
+	if r.head < n {
+		got, err := io.ReadFull(r.r, r.frame[r.head:n])
+		if r.head += got; err != nil {
+			return nil, r.cutShort("size", r.head, n, err)
+		}
+	}
+	return r.frame[:n], nil
+}
+
+// readFrame reads what is left of the frame. Its memory is at most twice what has
+// arrived, or what there was.
+func (r *Reader) readFrame(size int) ([]byte, error) {
+	b := r.frame[:r.head]
+	r.head = 0
+	for len(b) < size {
+		if len(b) == cap(b) {
+			grown := make([]byte, len(b), min(max(2*len(b), 4<<10), size))
+			copy(grown, b)
+			b = grown
+		}
+		n, err := io.ReadFull(r.r, b[len(b):min(cap(b), size)])
+		if b = b[:len(b)+n]; err != nil {
+			return nil, r.cutShort("frame", len(b), size, err)
+		}
+	}
+	r.frame = b[:cap(b)]
+	if r.owned = size > OwnFrom; r.owned {
+		r.frame = nil
+	}
+	return b, nil
+}
+
+// cutShort is the error of a connection that ended, or failed, after n of size
+// bytes: io.EOF only where no frame had begun.
+func (r *Reader) cutShort(field string, n, size int, err error) error {
+	if n == 0 && field == "size" {
+		if errors.Is(err, io.EOF) {
+			return io.EOF
+		}
+		return err
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("%s: %s ended after %d of %d bytes: %w", r.name, field, n, size, err)
+}
+
+func (r *Reader) bad(field, fault string, cause error) error {
+	return &FieldError{Proto: r.name, Field: field, Fault: fault, Err: cause, Whole: true}
+}
+
+func (r *Reader) lost(field, fault string) error {
+	return &FieldError{Proto: r.name, Field: field, Fault: fault}
+}
