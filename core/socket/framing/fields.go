@@ -99,7 +99,11 @@ func AppendMeta(dst []byte, m socket.Message) []byte {
 	if IsReply(m.Mtype()) && m.Rerror().HasError() {
 		rerr = m.Rerror()
 	}
-	if rerr == nil && (meta.Len() == 0 || !meta.Has(socket.MetaReplyError)) {
+	switch {
+	case rerr != nil:
+	case meta.Len() == 0:
+		return dst
+	case !meta.Has(socket.MetaReplyError):
 		return meta.AppendBytes(dst)
 	}
 	own := socket.AcquireMeta()
