@@ -63,7 +63,7 @@ func (v Snapshot) AppendOpenMetrics(dst []byte) []byte {
 			sample(b, name+"_total", value(r), "direction", string(r.Direction), "route", r.Name)
 		}
 	}
-	counter("teleport_calls", "", "Calls that have ended, answered or not.", func(r *Route) uint64 { return r.Calls })
+	counter("teleport_calls", "", "Calls, answered or not.", func(r *Route) uint64 { return r.Calls })
 	counter("teleport_pushes", "", "Pushes, refused ones included.", func(r *Route) uint64 { return r.Pushes })
 	counter("teleport_received_bytes", "bytes", "Bytes of frames received.", func(r *Route) uint64 { return r.BytesReceived })
 	counter("teleport_sent_bytes", "bytes", "Bytes of frames sent.", func(r *Route) uint64 { return r.BytesSent })

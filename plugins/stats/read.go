@@ -39,8 +39,8 @@ type Snapshot struct {
 type Route struct {
 	Direction Direction `json:"direction"`
 	Name      string    `json:"name"`
-	// Calls is how many have ended, answered or not. Those refused before their
-	// time could begin are not in Latency.
+	// Calls is how many there were: those under way, those that have ended, and
+	// those refused before their time could begin, which are not in Latency.
 	Calls         uint64           `json:"calls"`
 	InFlight      uint64           `json:"in_flight"`              // calls under way
 	Pushes        uint64           `json:"pushes"`                 // sent or served, refused ones included
@@ -121,8 +121,9 @@ func (r *route) read(d Direction) Route {
 	v := Route{Direction: d, Name: r.name}
 	v.Errors, v.OtherErrors = r.readErrors() // first: there are never more of them than of calls and pushes
 	v.Latency = r.time.read()
-	v.Calls = v.Latency.Count + r.refused.Load()
-	v.InFlight = r.begun.Load() - v.Latency.Count // begun last: it is never less
+	begun := r.begun.Load() // behind what has ended: it is never less
+	v.Calls = begun + r.refused.Load()
+	v.InFlight = begun - v.Latency.Count
 	v.Pushes = r.pushes.Load()
 	v.BytesReceived, v.BytesSent = r.bytesIn.Load(), r.bytesOut.Load()
 	return v

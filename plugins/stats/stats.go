@@ -1,7 +1,7 @@
 // Package stats counts what a peer does: calls, pushes, errors by code, bytes and
 // the time of calls, by route and direction; sessions and their queues. It is read
-// as a Go value, as JSON (expvar), or as OpenMetrics text. Calls and pushes count
-// when they have ended, whatever has ended them.
+// as a Go value, as JSON (expvar), or as OpenMetrics text. How a call or push has
+// ended is counted whatever has ended it.
 //
 // A label never comes from a stranger: incoming messages go by the name their
 // handler was registered with, all others as "unknown"; outgoing ones by their
