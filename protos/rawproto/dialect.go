@@ -8,6 +8,7 @@ import (
 
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 	"github.com/teleport-go/teleport/core/xfer"
 )
 
@@ -48,9 +49,6 @@ func (d Dialect) header() int {
 	return 4 + 1
 }
 
-// statusOK is the status block of a V7 message without an error.
-const statusOK = "code=0"
-
 // older tells the two older ages apart by their first payload: V7's has a
 // status where V5's has metadata. f is the payload taken apart in that dialect.
 //
@@ -58,19 +56,19 @@ const statusOK = "code=0"
 // codec and body, must also read as V7's metadata does for the payload to be
 // taken for V7's, and a block above 255 bytes is looked at twice: there the
 // high byte of its length would be a V5 codec.
-func older(payload []byte, f *fields) (Dialect, error) {
-	var seven fields
-	if seven.parse(payload, V7) == nil && seven.statusFits() && metaFits(seven.meta) {
-		five := fields{}
-		if five.parse(payload, V5) != nil || five.codec == 0 ||
-			!known(five.codec) || seven.codec == 0 || known(seven.codec) {
+func older(payload []byte, f *framing.Fields) (Dialect, error) {
+	var seven framing.Fields
+	if parse(&seven, payload, V7) == nil && statusFits(&seven) && metaFits(seven.Meta) {
+		var five framing.Fields
+		if parse(&five, payload, V5) != nil || five.Codec == 0 ||
+			!known(five.Codec) || seven.Codec == 0 || known(seven.Codec) {
 			*f = seven
 			return V7, nil
 		}
 		*f = five
 		return V5, nil
 	}
-	return V5, f.parse(payload, V5)
+	return V5, parse(f, payload, V5)
 }
 
 func known(id byte) bool {
@@ -79,14 +77,14 @@ func known(id byte) bool {
 }
 
 // statusFits tells whether V7 would have written this status.
-func (f *fields) statusFits() bool {
-	if string(f.status) == statusOK {
+func statusFits(f *framing.Fields) bool {
+	if string(f.Status) == framing.StatusOK {
 		return true
 	}
-	if !isReply(f.mtype) {
+	if !framing.IsReply(f.Mtype) {
 		return false
 	}
-	b, ok := bytes.CutPrefix(f.status, []byte("code="))
+	b, ok := bytes.CutPrefix(f.Status, []byte("code="))
 	if !ok {
 		return false
 	}
@@ -177,7 +175,7 @@ func recognise(prefix []byte) (match bool, need int) {
 		return false, 0 // a TLS record, or text
 	case n == version:
 		return size > 6, 0
-	case n > maxPipe || size <= 5+uint32(n):
+	case n > framing.MaxFilters || size <= 5+uint32(n):
 		return false, 0
 	case len(prefix) < 6+int(n):
 		return false, 6 + int(n)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // textCodec has the id of the form codec, and makes it one that is known.
@@ -31,14 +32,21 @@ type end struct {
 func (e *end) Write(p []byte) (int, error) { return e.to.Write(p) }
 func (e *end) Dialed() bool                { return e.dialed }
 
-// connect makes the two protocols of a connection.
-func connect(client, server []Dialect) (c, s *rawProto) {
-	a, b := new(bytes.Buffer), new(bytes.Buffer)
-	return NewRawProtoFunc(client...)(&end{a, b, true}).(*rawProto),
-		NewRawProtoFunc(server...)(&end{b, a, false}).(*rawProto)
+// side is a protocol with its end of the connection.
+type side struct {
+	*rawProto
+	rw *end
 }
 
-func pass(t *testing.T, from, to *rawProto, m socket.Message) {
+// connect makes the two protocols of a connection.
+func connect(client, server []Dialect) (c, s side) {
+	a, b := new(bytes.Buffer), new(bytes.Buffer)
+	left, right := &end{a, b, true}, &end{b, a, false}
+	return side{NewRawProtoFunc(client...)(left).(*rawProto), left},
+		side{NewRawProtoFunc(server...)(right).(*rawProto), right}
+}
+
+func pass(t *testing.T, from, to side, m socket.Message) {
 	t.Helper()
 	if err := from.Pack(m); err != nil {
 		t.Fatalf("pack: %v", err)
@@ -233,7 +241,7 @@ func TestOlder(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			payload := append([]byte{1, '1', test.mtype, 0, 0, byte(len(test.status))}, test.status...)
 			payload = append(payload, "\x00\x00j1"...)
-			var f fields
+			var f framing.Fields
 			if d, err := older(payload, &f); d != test.want || err != nil {
 				t.Errorf("older = %v, %v; want %v", d, err, test.want)
 			}
@@ -244,8 +252,8 @@ func TestOlder(t *testing.T) {
 // What cannot be read settles nothing.
 func TestBadFirstFrame(t *testing.T) {
 	c, s := connect([]Dialect{V7}, nil)
-	s.rw.(*end).Buffer.Write(framed(V5, nil, []byte{9, '1'}))
-	s.rw.(*end).Buffer.Write(framed(V5, []byte("?"), []byte{1, '1'}))
+	s.rw.Buffer.Write(framed(V5, nil, []byte{9, '1'}))
+	s.rw.Buffer.Write(framed(V5, []byte("?"), []byte{1, '1'}))
 	for range 2 {
 		if err := s.Unpack(socket.NewMessage()); !errors.Is(err, socket.ErrBadMessage) {
 			t.Fatalf("unpack: %v, want ErrBadMessage", err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 func goldenNames(f *testing.F) (names []string) {
@@ -60,7 +61,7 @@ func FuzzUnpack(f *testing.F) {
 				m := new(socket.Envelope)
 				m.SetLimit(1 << 20)
 				err := p.Unpack(m)
-				if n := max(cap(p.frame), cap(m.RawBody())); m.XferPipe().Len() == 0 && n > 2*len(data)+4<<10 {
+				if n := cap(m.RawBody()); m.XferPipe().Len() == 0 && n > 2*len(data)+4<<10 {
 					t.Errorf("%d bytes took %d bytes of memory", len(data), n)
 				}
 				if err == nil || errors.Is(err, socket.ErrBadMessage) {
@@ -108,12 +109,12 @@ func FuzzRoundTrip(f *testing.F) {
 		text, reason = strings.ToValidUTF8(text, "?"), strings.ToValidUTF8(reason, "?") // JSON has no other
 		for _, d := range []Dialect{Seed, V5, V7} {
 			m := message(seq, mtype, method, codec, string(body), socket.WithAddMeta(key, value))
-			if code != 0 && isReply(mtype) {
+			if code != 0 && framing.IsReply(mtype) {
 				m.SetRerror(socket.NewRerror(code, text, reason))
 			}
 			c, s := connect([]Dialect{d}, nil)
 			if err := c.Pack(m); err != nil {
-				if n := s.rw.(*end).Buffer.Len(); n != 0 {
+				if n := s.rw.Buffer.Len(); n != 0 {
 					t.Fatalf("%v: pack: %v, and %d bytes", d, err, n)
 				}
 				continue
@@ -124,14 +125,14 @@ func FuzzRoundTrip(f *testing.F) {
 			// The reader has to be told only where an old age's metadata reads
 			// like the other's status, or is out of all proportion.
 			if meta := m.Meta().String(); d != Seed && (strings.HasPrefix(meta, "code=") || len(meta) > 255) {
-				s.reads = d
+				s.speech.Settle(d)
 			}
 			got := socket.NewMessage()
 			if err := s.Unpack(got); err != nil {
 				t.Fatalf("%v: unpack: %v", d, err)
 			}
-			if s.reads != d {
-				t.Fatalf("%v taken for %v", d, s.reads)
+			if s.speech.Reads() != d {
+				t.Fatalf("%v taken for %v", d, s.speech.Reads())
 			}
 			if got, want := picture(got), picture(m); got != want {
 				t.Fatalf("%v:\n got %s\nwant %s", d, got, want)
@@ -148,19 +149,19 @@ func FuzzOlder(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		var got, five, seven fields
+		var got, five, seven framing.Fields
 		d, err := older(payload, &got)
-		err5, err7 := five.parse(payload, V5), seven.parse(payload, V7)
+		err5, err7 := parse(&five, payload, V5), parse(&seven, payload, V7)
 		switch d {
 		case V7:
-			if err != nil || err7 != nil || !isReply(seven.mtype) && string(seven.status) != statusOK {
-				t.Errorf("taken for v7: %v, %v, status %q", err, err7, seven.status)
+			if err != nil || err7 != nil || !framing.IsReply(seven.Mtype) && string(seven.Status) != framing.StatusOK {
+				t.Errorf("taken for v7: %v, %v, status %q", err, err7, seven.Status)
 			}
 		case V5:
 			if (err == nil) != (err5 == nil) {
 				t.Errorf("taken for v5: %v, %v", err, err5)
 			}
-			if err7 == nil && string(seven.status) == statusOK && len(seven.meta) == 0 {
+			if err7 == nil && string(seven.Status) == framing.StatusOK && len(seven.Meta) == 0 {
 				t.Errorf("taken for v5, and is what v7 writes: %q", payload)
 			}
 		default:

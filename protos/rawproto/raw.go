@@ -9,12 +9,10 @@ package rawproto
 
 import (
 	"encoding/binary"
-	"fmt"
 	"io"
-	"math"
-	"sync/atomic"
 
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // Name is the name by which a configuration chooses the protocol.
@@ -25,11 +23,6 @@ const (
 	version7 = 6         // what V7 calls itself; it is not on the wire
 	maxText  = 1<<8 - 1  // bytes of a field with one byte of length
 	maxBlock = 1<<16 - 1 // bytes of a field with two bytes of length
-	maxPipe  = 8         // filters of a message that is read
-
-	// ownFrom is the size from which memory for one message passes to it; what
-	// is smaller is the connection's and used again.
-	ownFrom = 64 << 10
 )
 
 func init() {
@@ -47,36 +40,16 @@ func NewRawProtoFunc(dialect ...Dialect) socket.ProtoFunc {
 		named = dialect[0]
 	}
 	return func(rw io.ReadWriter) socket.Proto {
-		p := &rawProto{rw: rw}
-		p.peek, _ = rw.(socket.PeekReader)
-		p.room, _ = rw.(socket.BufferWriter)
-		if s, ok := rw.(socket.Sider); ok {
-			p.dialed = s.Dialed()
-		}
-		if p.dialed {
-			p.reads = named
-		}
-		speaks := named
-		if speaks == 0 {
-			speaks = Seed
-		}
-		p.speaks.Store(uint32(speaks))
+		p := &rawProto{in: framing.NewReader(Name, rw), out: framing.NewWriter(Name, rw)}
+		p.speech.Begin(rw, named, Seed)
 		return p
 	}
 }
 
 type rawProto struct {
-	rw     io.ReadWriter
-	peek   socket.PeekReader   // rw, if it is one
-	room   socket.BufferWriter // rw, if it is one
-	dialed bool
-
-	speaks atomic.Uint32 // a Dialect; Unpack may change it once, beside Pack
-
-	// The rest belongs to who calls Unpack.
-	reads Dialect // 0: not settled yet
-	frame []byte  // the frame, where it cannot be peeked at
-	plain []byte  // what the pipe made of the frame
+	in     framing.Reader
+	out    framing.Writer
+	speech framing.Speech[Dialect]
 }
 
 var (
@@ -92,80 +65,42 @@ func (p *rawProto) Version() (byte, string) {
 	return version, Name
 }
 
-func (p *rawProto) dialect() Dialect { return Dialect(p.speaks.Load()) }
+func (p *rawProto) dialect() Dialect { return p.speech.Speaks() }
 
 // Hint guesses that the peer is of an older age.
 func (p *rawProto) Hint() string {
-	if !p.dialed || p.dialect() != Seed {
+	if !p.speech.Dialed() || p.dialect() != Seed {
 		return ""
 	}
 	return "the peer closed after the first frame: an older age? use rawproto.V7 (or V5) to dial it"
 }
 
 // Pack writes the frame of m with one Write.
-func (p *rawProto) Pack(m socket.Message) error {
-	if p.room != nil {
-		frame, err := p.AppendFrame(p.room.AvailableBuffer(), m)
-		if err != nil {
-			return err
-		}
-		_, err = p.room.Write(frame)
-		return err
-	}
-	s := getScratch()
-	defer s.free()
-	frame, err := p.AppendFrame(s.b, m)
-	if err != nil {
-		return err
-	}
-	s.b = frame
-	_, err = p.rw.Write(frame)
-	return err
-}
+func (p *rawProto) Pack(m socket.Message) error { return p.out.Pack(p, m) }
 
 // AppendFrame appends the frame of m to dst. It may be called concurrently.
 func (p *rawProto) AppendFrame(dst []byte, m socket.Message) ([]byte, error) {
 	d := p.dialect()
 	if !d.valid() {
-		return dst, fmt.Errorf("raw: no such dialect: %d", d)
-	}
-	pipe := m.XferPipe()
-	n := pipe.Len()
-	if n > maxText {
-		return dst, tooLong("pipe", n, "filters", maxText)
+		return dst, noDialect(d)
 	}
 	out := append(dst, 0, 0, 0, 0) // the size
 	if d == Seed {
 		out = append(out, version)
 	}
-	out = append(out, byte(n))
 	var err error
-	if n == 0 {
-		out, err = appendPayload(out, m, d)
+	if m.XferPipe().Len() == 0 {
+		out, err = appendPayload(append(out, 0), m, d)
 	} else {
-		out, err = appendPiped(pipe.AppendIDs(out), m, d)
+		out, err = p.out.Payload(out, m, func(b []byte) ([]byte, error) { return appendPayload(b, m, d) })
 	}
 	if err != nil {
 		return dst, err
 	}
-	size := len(out) - len(dst)
-	if int64(size) > math.MaxUint32 {
-		return dst, fmt.Errorf("raw: message of %d bytes: %w", size, socket.ErrSizeLimit)
-	}
-	if err := m.SetSize(uint32(size)); err != nil {
+	size, err := p.out.Size(m, len(out)-len(dst))
+	if err != nil {
 		return dst, err
 	}
-	binary.BigEndian.PutUint32(out[len(dst):], uint32(size))
+	binary.BigEndian.PutUint32(out[len(dst):], size)
 	return out, nil
-}
-
-func appendPiped(dst []byte, m socket.Message, d Dialect) ([]byte, error) {
-	s := getScratch()
-	defer s.free()
-	payload, err := appendPayload(s.b, m, d)
-	if err != nil {
-		return dst, err
-	}
-	s.b = payload
-	return m.XferPipe().AppendPack(dst, payload)
 }

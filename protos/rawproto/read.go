@@ -2,163 +2,50 @@ package rawproto
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
-	"math"
 
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // Unpack reads one frame. The body it hands over is valid until the next call,
 // if the message does not own it.
 func (p *rawProto) Unpack(m socket.Message) error {
-	m.XferPipe().Reset()
-	if p.peek != nil {
-		return p.unpackInPlace(m)
-	}
-	return p.unpackCopy(m)
-}
-
-func (p *rawProto) unpackInPlace(m socket.Message) error {
-	head, err := p.peek.Peek(4)
-	if err != nil {
-		return cutShort("size", len(head), 4, err)
-	}
-	size, err := frameSize(head, m)
+	head, err := p.in.Head(4)
 	if err != nil {
 		return err
 	}
-	frame, err := p.peek.Peek(size)
-	if err != nil {
-		return cutShort("frame", len(frame), size, err)
-	}
-	err = p.decode(frame, m)
-	// The bytes stay where they are until the next Peek.
-	if _, derr := p.peek.Discard(size); derr != nil {
-		return fmt.Errorf("raw: frame of %d bytes: %w", size, derr)
-	}
-	return err
-}
-
-func (p *rawProto) unpackCopy(m socket.Message) error {
-	if p.frame == nil {
-		p.frame = make([]byte, 0, 4<<10)
-	}
-	head := p.frame[:4]
-	if n, err := io.ReadFull(p.rw, head); err != nil {
-		return cutShort("size", n, 4, err)
-	}
-	size, err := frameSize(head, m)
-	if err != nil {
-		return err
-	}
-	frame, err := readTo(p.rw, head, size)
-	if err != nil {
-		return err
-	}
-	p.frame = frame
-	if len(frame) > ownFrom {
-		p.frame = nil
-	}
-	if err = p.decode(frame, m); err == nil && p.frame == nil && m.XferPipe().Len() == 0 {
-		own(m)
-	}
-	return err
-}
-
-// readTo reads until b has size bytes. Its memory is at most twice what has
-// arrived, or what b has.
-func readTo(r io.Reader, b []byte, size int) ([]byte, error) {
-	for len(b) < size {
-		if len(b) == cap(b) {
-			grown := make([]byte, len(b), min(2*len(b), size))
-			copy(grown, b)
-			b = grown
-		}
-		n, err := io.ReadFull(r, b[len(b):min(cap(b), size)])
-		if b = b[:len(b)+n]; err != nil {
-			return b, cutShort("frame", len(b), size, err)
-		}
-	}
-	return b, nil
-}
-
-// cutShort is the error of a connection that ended, or failed, after n of size
-// bytes: io.EOF only where no frame had begun.
-func cutShort(field string, n, size int, err error) error {
-	if errors.Is(err, io.EOF) {
-		if n == 0 && field == "size" {
-			return io.EOF
-		}
-		err = io.ErrUnexpectedEOF
-	}
-	if n == 0 && field == "size" {
-		return err
-	}
-	return fmt.Errorf("raw: %s ended after %d of %d bytes: %w", field, n, size, err)
-}
-
-// frameSize returns the length of the frame, and tells it to the message before
-// any memory is taken.
-func frameSize(head []byte, m socket.Message) (int, error) {
 	size := binary.BigEndian.Uint32(head)
-	if least := V5.header(); size < uint32(least) {
-		return 0, &FieldError{Field: "size", Fault: fmt.Sprintf("of %d bytes is below the header's %d", size, least)}
+	if size < uint32(V5.header()) {
+		return belowHeader(int(size), V5)
 	}
-	if uint64(size) > math.MaxInt {
-		return 0, fmt.Errorf("raw: message of %d bytes: %w", size, socket.ErrSizeLimit)
+	frame, err := p.in.Frame(m, uint64(size))
+	if err != nil {
+		return err
 	}
-	return int(size), m.SetSize(size)
-}
-
-// decode makes the message of a whole frame.
-func (p *rawProto) decode(frame []byte, m socket.Message) error {
 	d, err := p.layout(frame)
 	if err != nil {
 		return err
 	}
-	pipe, payload := m.XferPipe(), frame[d.header():]
-	n := int(frame[d.header()-1])
-	if n > maxPipe {
-		return bad("pipe", fmt.Sprintf("of %d filters is longer than %d", n, maxPipe), nil)
+	payload, err := p.in.Payload(m, frame[d.header()-1:])
+	if err != nil {
+		return err
 	}
-	if n > len(payload) {
-		return overEnd("pipe", n)
-	}
-	passOn := false
-	if n > 0 {
-		if err := pipe.Append(payload[:n]...); err != nil {
-			return bad("pipe", "", err)
-		}
-		limit := int(min(uint64(m.Limit()), math.MaxInt))
-		plain, err := pipe.AppendUnpack(p.plain[:0], payload[n:], limit)
-		if err != nil {
-			return bad("pipe", "", err)
-		}
-		payload, p.plain = plain, plain
-		if passOn = cap(plain) > ownFrom; passOn {
-			p.plain = nil
-		}
-	}
-	var f fields
-	if p.reads == 0 && d != Seed {
+	var f framing.Fields
+	if p.speech.Reads() == 0 && d != Seed {
 		d, err = older(payload, &f)
 	} else {
-		err = f.parse(payload, d)
+		err = parse(&f, payload, d)
 	}
 	if err != nil {
 		return err
 	}
-	if p.reads == 0 {
-		p.reads = d
-		p.speaks.Store(uint32(d))
+	p.speech.Settle(d)
+	if err := f.Fill(m); err != nil {
+		return bad("body", "", err)
 	}
-	if err := f.fill(m, d); err != nil {
-		return err
-	}
-	if passOn {
-		own(m)
+	if p.in.Owned() {
+		framing.Own(m)
 	}
 	return nil
 }
@@ -166,7 +53,7 @@ func (p *rawProto) decode(frame []byte, m socket.Message) error {
 // layout returns the dialect by which the frame's header is read; V5 stands for
 // both older ones while it is not settled.
 func (p *rawProto) layout(frame []byte) (Dialect, error) {
-	d := p.reads
+	d := p.speech.Reads()
 	if d == 0 {
 		d = V5
 		if len(frame) > 4 && frame[4] == version {
@@ -174,21 +61,14 @@ func (p *rawProto) layout(frame []byte) (Dialect, error) {
 		}
 	}
 	if !d.valid() {
-		return d, fmt.Errorf("raw: no such dialect: %d", d)
+		return d, noDialect(d)
 	}
 	// An older age would mean 114 filters by it: more than anybody has.
 	if seed := frame[4] == version; seed != (d == Seed) {
-		return d, &FieldError{Field: "version", Fault: fmt.Sprintf("byte %#02x is not of the dialect %v", frame[4], d)}
+		return d, lost("version", fmt.Sprintf("byte %#02x is not of the dialect %v", frame[4], d))
 	}
 	if len(frame) < d.header() {
-		return d, &FieldError{Field: "size", Fault: fmt.Sprintf("of %d bytes is below the header's %d", len(frame), d.header())}
+		return d, belowHeader(len(frame), d)
 	}
 	return d, nil
-}
-
-// own tells the message that the bytes of its body are nobody else's.
-func own(m socket.Message) {
-	if o, ok := m.(interface{ OwnBody() }); ok {
-		o.OwnBody()
-	}
 }
