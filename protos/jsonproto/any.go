@@ -92,7 +92,7 @@ func (d *document) value(s *scanner, key int) error {
 	field := keys[key]
 	switch c := s.next(); {
 	case c == 'n':
-		d.hasStatus = d.hasStatus || key == keyStatus
+		d.HasStatus = d.HasStatus || key == keyStatus
 		return s.word("null")
 	case c == '"' && key != keySeq && key != keyMtype && key != keyCodec:
 		text, escaped, err := s.text()
@@ -112,13 +112,13 @@ func (d *document) value(s *scanner, key int) error {
 		}
 		switch key {
 		case keyMethod:
-			d.method = text
+			d.ServiceMethod = text
 		case keyStatus:
-			d.status, d.hasStatus = text, true
+			d.Status, d.HasStatus = text, true
 		case keyMeta:
-			d.meta = text
+			d.Meta = text
 		default:
-			d.body = text
+			d.Body = text
 		}
 		return nil
 	case key != keySeq && key != keyMtype && key != keyCodec:
@@ -129,14 +129,14 @@ func (d *document) value(s *scanner, key int) error {
 	token := s.token()
 	if key == keySeq {
 		v, err := whole(field, token, math.MinInt32, math.MaxInt32)
-		d.seq = int32(v)
+		d.Seq = int32(v)
 		return err
 	}
 	v, err := whole(field, token, 0, math.MaxUint8)
 	if key == keyMtype {
-		d.mtype = byte(v)
+		d.Mtype = byte(v)
 	} else {
-		d.codec = byte(v)
+		d.Codec = byte(v)
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // called returns the dialect of a constructor's arguments.
@@ -181,7 +182,7 @@ func TestReplyErrorKey(t *testing.T) {
 				socket.WithAddMeta(socket.MetaReplyError, own), socket.WithAddMeta(socket.MetaReplyError, own),
 				socket.WithRerror(test.rerr))
 			must(c.Pack(m))
-			if n := strings.Count(s.rw.(*end).Buffer.String(), "X-Reply-Error"); n > 1 && test.d != V7 {
+			if n := strings.Count(s.rw.Buffer.String(), "X-Reply-Error"); n > 1 && test.d != V7 {
 				t.Errorf("the key is %d times in the frame", n)
 			}
 			if got := m.Meta().String(); !strings.Contains(got, "X-Reply-Error") {
@@ -190,7 +191,7 @@ func TestReplyErrorKey(t *testing.T) {
 			got := socket.NewMessage()
 			must(s.Unpack(got))
 			var want *socket.Rerror
-			if isReply(test.mtype) {
+			if framing.IsReply(test.mtype) {
 				want = test.rerr
 			}
 			if got.Rerror().String() != want.String() {

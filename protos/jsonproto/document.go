@@ -8,19 +8,14 @@ import (
 	"strconv"
 
 	"github.com/teleport-go/teleport/core/codec"
-	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // document is a payload taken apart; its slices are parts of the payload or of
 // text.
 type document struct {
-	seq          int32
-	mtype, codec byte
-	method, meta []byte
-	status       []byte
-	hasStatus    bool
-	body         []byte
-	unescaped    bool // body is a part of text
+	framing.Fields
+	unescaped bool // the body is a part of text
 
 	text []byte // where strings are unescaped
 }
@@ -46,17 +41,17 @@ func (d *document) parseFixed(b []byte) (body []byte, ok bool) {
 	if mtype, b, ok = cutNumber(b, `,"mtype":`); !ok || mtype < 0 || mtype > math.MaxUint8 {
 		return nil, false
 	}
-	if d.method, b, ok = d.cutText(b, `,"serviceMethod":"`); !ok {
+	if d.ServiceMethod, b, ok = d.cutText(b, `,"serviceMethod":"`); !ok {
 		return nil, false
 	}
-	d.status, b, d.hasStatus = d.cutText(b, `,"status":"`)
-	if d.meta, b, ok = d.cutText(b, `,"meta":"`); !ok {
+	d.Status, b, d.HasStatus = d.cutText(b, `,"status":"`)
+	if d.Meta, b, ok = d.cutText(b, `,"meta":"`); !ok {
 		return nil, false
 	}
 	if codec, b, ok = cutNumber(b, `,"bodyCodec":`); !ok || codec < 0 || codec > math.MaxUint8 {
 		return nil, false
 	}
-	d.seq, d.mtype, d.codec = int32(seq), byte(mtype), byte(codec)
+	d.Seq, d.Mtype, d.Codec = int32(seq), byte(mtype), byte(codec)
 	return cut(b, `,"body":`)
 }
 
@@ -149,25 +144,25 @@ func (d *document) lastBody(b []byte) (ok bool) {
 		return false
 	}
 	if len(s) == 0 {
-		d.body = s
+		d.Body = s
 		return true
 	}
 	if clean(s) {
-		d.body = b[:len(s)] // to the frame's end, for who looks where it lies
+		d.Body = b[:len(s)] // to the frame's end, for who looks where it lies
 		return true
 	}
 	at := len(d.text)
 	var plain bool
 	d.text, plain, ok = unescape(d.text, s, strict)
-	d.body, d.unescaped = d.text[at:], true
-	if marked || ok && (plain || d.codec != codec.JSON || json.Valid(d.body)) {
+	d.Body, d.unescaped = d.text[at:], true
+	if marked || ok && (plain || d.Codec != codec.JSON || json.Valid(d.Body)) {
 		return ok
 	}
 	end := len(d.text)
 	var older bool
 	d.text, older = unquote(d.text, s)
 	if older && (!ok || json.Valid(d.text[end:])) {
-		d.body = d.text[end:]
+		d.Body = d.text[end:]
 		return true
 	}
 	d.text = d.text[:end]
@@ -176,52 +171,10 @@ func (d *document) lastBody(b []byte) (ok bool) {
 
 // dialect tells by which of the two the document was written.
 func (d *document) dialect() Dialect {
-	if d.hasStatus {
+	if d.HasStatus {
 		return V7
 	}
 	return V5
-}
-
-// fill sets the message to the document; the body is handed over as it is.
-func (d *document) fill(m socket.Message) error {
-	m.SetSeq(d.seq)
-	m.SetMtype(d.mtype)
-	m.SetServiceMethodBytes(d.method)
-	m.SetBodyCodec(d.codec)
-	meta := m.Meta()
-	if len(d.meta) > 0 || meta.Len() > 0 {
-		meta.ParseBytes(d.meta)
-	}
-	var rerr *socket.Rerror
-	if isReply(d.mtype) {
-		rerr = d.rerror(meta)
-	}
-	m.SetRerror(rerr)
-	if !d.hasStatus && meta.Len() > 0 {
-		meta.Del(socket.MetaReplyError)
-	}
-	if err := m.UnmarshalBody(d.body); err != nil {
-		return bad("body", "", err)
-	}
-	return nil
-}
-
-// rerror returns the error that a reply carries.
-func (d *document) rerror(meta *socket.Meta) *socket.Rerror {
-	if !d.hasStatus {
-		return socket.NewRerrorFromMeta(meta)
-	}
-	if len(d.status) == 0 || string(d.status) == statusOK {
-		return nil
-	}
-	status := socket.AcquireMeta()
-	defer socket.ReleaseMeta(status)
-	status.ParseBytes(d.status)
-	code, err := strconv.ParseInt(string(status.Peek("code")), 10, 32)
-	if err != nil || code == 0 {
-		return nil // V7 reads it so
-	}
-	return socket.NewRerror(int32(code), string(status.Peek("msg")), string(status.Peek("cause")))
 }
 
 // whole reads a number that has to be a whole one between two others.
