@@ -147,3 +147,18 @@ func BenchmarkUnpack(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkAppendFrame(b *testing.B) {
+	for d := Dialect(1); d.valid(); d++ {
+		b.Run(d.String(), func(b *testing.B) {
+			m := typical(letters)
+			p, buf := NewPbProtoFunc(d)(nil).(*pbProto), make([]byte, 0, 4<<10)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := p.AppendFrame(buf, m); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

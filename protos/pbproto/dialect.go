@@ -2,12 +2,9 @@ package pbproto
 
 import (
 	"bytes"
-	"encoding/binary"
-	"errors"
 	"strconv"
 
-	"github.com/teleport-go/teleport/core/socket"
-	"github.com/teleport-go/teleport/core/xfer"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // Dialect is a numbering of the fields.
@@ -42,9 +39,6 @@ func (d Dialect) String() string {
 	return "dialect " + strconv.Itoa(int(d))
 }
 
-// statusOK is the status of a V7 message without an error.
-const statusOK = "code=0"
-
 // dialect tells by which of the two the fields were written. Where neither the
 // codec nor the body is there, it is V7 if field 4 reads like its status.
 func (f *fields) dialect() (Dialect, error) {
@@ -77,11 +71,11 @@ func (f *fields) fits(d Dialect) error {
 
 // statusFits tells whether V7 would have written field 4 as the status.
 func (f *fields) statusFits() bool {
-	if string(f.bytes[4]) == statusOK {
+	if string(f.bytes[4]) == framing.StatusOK {
 		return true
 	}
 	b, ok := bytes.CutPrefix(f.bytes[4], []byte("code="))
-	if !ok || f.num[2] > 255 || !isReply(byte(f.num[2])) {
+	if !ok || f.num[2] > 255 || !framing.IsReply(byte(f.num[2])) {
 		return false
 	}
 	code, b, more := bytes.Cut(b, []byte("&"))
@@ -96,36 +90,11 @@ func (f *fields) statusFits() bool {
 	return !more
 }
 
-// recognise tells protobuf frames from those of the other protocols: behind the
-// number of filters, 0 in most first frames, a payload begins with the tag of
-// the sequence number, or of the message type where that is 0. Filters are undone
-// to see it; where that cannot be done, one that only adds something behind still
-// shows it.
+// recognise tells protobuf frames from those of the other protocols: a payload
+// begins with the tag of the sequence number, or of the message type where that is
+// 0.
 func recognise(prefix []byte) (match bool, need int) {
-	if len(prefix) < header {
-		return false, header
-	}
-	size, n := binary.BigEndian.Uint32(prefix), int(prefix[4])
-	if size >= 1<<28 || n > maxPipe || size < uint32(1+n+2) {
-		return false, 0
-	}
-	if len(prefix) < header+n+1 {
-		return false, header + n + 1
-	}
-	payload := prefix[header+n:]
-	if n > 0 {
-		// A raw frame ends four bytes earlier: asking for more at once would wait
-		// for what never comes.
-		plain, need, err := socket.FirstPayload(prefix, header, header+n, int(size))
-		if need == 0 && err != nil {
-			plain, need, err = socket.FirstPayload(prefix, header, header+n, 4+int(size))
-		}
-		switch {
-		case need > 0:
-			return false, need
-		case !errors.Is(err, xfer.ErrUnsupported) && !errors.Is(err, socket.ErrSizeLimit):
-			payload = plain
-		}
-	}
-	return len(payload) > 0 && (payload[0] == 1<<3 || payload[0] == 2<<3), 0
+	return framing.Recognise(prefix, func(payload []byte) bool {
+		return payload[0] == 1<<3 || payload[0] == 2<<3
+	})
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // textCodec has the id of the form codec, and takes *string.
@@ -94,12 +95,10 @@ func TestNamedDialect(t *testing.T) {
 		t.Run(d.String()+" after a good frame", func(t *testing.T) {
 			c, s := connect([]Dialect{d}, []Dialect{d})
 			pass(t, s, c, goldens["call"]())
-			s.speaks.Store(uint32(d.other()))
-			must(s.Pack(goldens["call"]()))
+			must(NewPbProtoFunc(d.other())(s.rw).Pack(goldens["call"]()))
 			if err := c.Unpack(socket.NewMessage()); !errors.Is(err, socket.ErrBadMessage) {
 				t.Errorf("unpack: %v, want ErrBadMessage", err)
 			}
-			s.speaks.Store(uint32(d))
 			pass(t, s, c, goldens["reply"]())
 		})
 	}
@@ -223,7 +222,7 @@ func TestReplyErrorKey(t *testing.T) {
 				socket.WithAddMeta(socket.MetaReplyError, own), socket.WithAddMeta(socket.MetaReplyError, own),
 				socket.WithRerror(test.rerr))
 			must(c.Pack(m))
-			if n := strings.Count(s.rw.(*end).Buffer.String(), "X-Reply-Error"); n > 1 && test.d != V7 {
+			if n := strings.Count(s.rw.Buffer.String(), "X-Reply-Error"); n > 1 && test.d != V7 {
 				t.Errorf("the key is %d times in the frame", n)
 			}
 			if got := m.Meta().String(); !strings.Contains(got, "X-Reply-Error") {
@@ -232,7 +231,7 @@ func TestReplyErrorKey(t *testing.T) {
 			got := socket.NewMessage()
 			must(s.Unpack(got))
 			var want *socket.Rerror
-			if isReply(test.mtype) {
+			if framing.IsReply(test.mtype) {
 				want = test.rerr
 			}
 			if got.Rerror().String() != want.String() {

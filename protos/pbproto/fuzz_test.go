@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // peeking offers what the engine's connections do for reading.
@@ -58,7 +59,7 @@ func FuzzUnpack(f *testing.F) {
 				m := new(socket.Envelope)
 				m.SetLimit(1 << 20)
 				err := p.Unpack(m)
-				if n := max(cap(p.frame), cap(m.RawBody())); m.XferPipe().Len() == 0 && n > 2*len(data)+4<<10 {
+				if n := cap(m.RawBody()); m.XferPipe().Len() == 0 && n > 2*len(data)+4<<10 {
 					t.Errorf("%d bytes took %d bytes of memory", len(data), n)
 				}
 				if err == nil || errors.Is(err, socket.ErrBadMessage) {
@@ -97,7 +98,7 @@ func FuzzRoundTrip(f *testing.F) {
 		text, reason = strings.ToValidUTF8(text, "?"), strings.ToValidUTF8(reason, "?") // JSON has no other
 		for _, d := range []Dialect{V5, V7} {
 			m := message(seq, mtype, method, codec, string(body), socket.WithAddMeta(key, value))
-			if code != 0 && isReply(mtype) {
+			if code != 0 && framing.IsReply(mtype) {
 				m.SetRerror(socket.NewRerror(code, text, reason))
 			}
 			c, s := connect([]Dialect{d}, nil)
@@ -110,14 +111,14 @@ func FuzzRoundTrip(f *testing.F) {
 			// The reader has to be told only where metadata read like the other's
 			// status, and nothing else is there.
 			if codec == 0 && len(body) == 0 && strings.HasPrefix(m.Meta().String(), "code=") {
-				s.reads = d
+				s.speech.Settle(d)
 			}
 			got := socket.NewMessage()
 			if err := s.Unpack(got); err != nil {
 				t.Fatalf("%v: unpack: %v", d, err)
 			}
-			if s.reads != d {
-				t.Fatalf("%v taken for %v", d, s.reads)
+			if s.speech.Reads() != d {
+				t.Fatalf("%v taken for %v", d, s.speech.Reads())
 			}
 			if got, want := picture(got), picture(m); got != want {
 				t.Fatalf("%v:\n got %s\nwant %s", d, got, want)

@@ -8,44 +8,16 @@ import (
 	"strconv"
 
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // FieldError is a frame that cannot be read, or a message that does not fit
 // into one. If the whole frame has been read, so that the connection can go on,
 // it matches [socket.ErrBadMessage].
-type FieldError struct {
-	Field string // which part of the frame: "size", "pipe", "field 5", …
-	Fault string // what is wrong with it, with its value
-	Err   error  // the cause; may be nil
-
-	read bool // the whole frame has been read
-}
-
-func (e *FieldError) Error() string {
-	text := "protobuf: " + e.Field
-	if e.Fault != "" {
-		text += " " + e.Fault
-	}
-	if e.Err != nil {
-		text += ": " + e.Err.Error()
-	}
-	return text
-}
-
-// Unwrap returns the cause and, where it applies, socket.ErrBadMessage.
-func (e *FieldError) Unwrap() []error {
-	var errs []error
-	if e.Err != nil {
-		errs = append(errs, e.Err)
-	}
-	if e.read {
-		errs = append(errs, socket.ErrBadMessage)
-	}
-	return errs
-}
+type FieldError = framing.FieldError
 
 func bad(field, fault string, cause error) error {
-	return &FieldError{Field: field, Fault: fault, Err: cause, read: true}
+	return &FieldError{Proto: Name, Field: field, Fault: fault, Err: cause, Whole: true}
 }
 
 func badField(number uint64, fault string) error {
@@ -85,11 +57,6 @@ func wrongType(number uint64, got, want wire) error {
 	return badField(number, fmt.Sprintf("is %v, want %v", got, want))
 }
 
-// isReply tells whether messages of this type carry an error.
-func isReply(mtype byte) bool {
-	return mtype == socket.TypeReply || mtype == socket.TypeAuthReply
-}
-
 // appendPayload appends the message; fields that are zero are left out. On an
 // error it returns anything.
 func appendPayload(dst []byte, m socket.Message, d Dialect) ([]byte, error) {
@@ -103,11 +70,16 @@ func appendPayload(dst []byte, m socket.Message, d Dialect) ([]byte, error) {
 	if d == V7 {
 		var at int
 		dst, at = open(dst, next, 1)
-		dst = shut(appendStatus(dst, m), at, 1)
+		dst = shut(framing.AppendStatus(dst, m), at, 1)
 		next++
 	}
 	dst, at := open(dst, next, 1)
-	dst = shut(appendMeta(dst, m, d), at, 1)
+	if d == V7 {
+		dst = m.Meta().AppendBytes(dst)
+	} else {
+		dst = framing.AppendMeta(dst, m)
+	}
+	dst = shut(dst, at, 1)
 	dst = appendInt(dst, next+1, int64(m.BodyCodec()))
 
 	room := varintLen(bodyGuess(m.Body()))
@@ -167,51 +139,6 @@ func bodyGuess(body any) int {
 		return len(b)
 	}
 	return 1 << 7
-}
-
-// appendStatus appends V7's status: code=0, or code, msg and cause.
-func appendStatus(dst []byte, m socket.Message) []byte {
-	rerr := m.Rerror()
-	if !isReply(m.Mtype()) || !rerr.HasError() {
-		return append(dst, statusOK...)
-	}
-	status := socket.AcquireMeta()
-	defer socket.ReleaseMeta(status)
-	status.SetUint("code", int(rerr.Code))
-	if rerr.Message != "" {
-		status.Add("msg", rerr.Message)
-	}
-	// The cause is there even when it is empty, with the "=" that metadata
-	// leaves out. A key without a value is its escaped text and no more.
-	dst = append(status.AppendBytes(dst), "&cause="...)
-	if rerr.Reason != "" {
-		status.Reset()
-		status.Add(rerr.Reason, "")
-		dst = status.AppendBytes(dst)
-	}
-	return dst
-}
-
-// appendMeta appends the metadata, and the error of a reply where the dialect
-// has no other place for it. A key of that name in the metadata is never sent.
-func appendMeta(dst []byte, m socket.Message, d Dialect) []byte {
-	meta := m.Meta()
-	if d == V7 {
-		return meta.AppendBytes(dst)
-	}
-	var rerr *socket.Rerror
-	if isReply(m.Mtype()) && m.Rerror().HasError() {
-		rerr = m.Rerror()
-	}
-	if rerr == nil && (meta.Len() == 0 || !meta.Has(socket.MetaReplyError)) {
-		return meta.AppendBytes(dst)
-	}
-	own := socket.AcquireMeta()
-	defer socket.ReleaseMeta(own)
-	meta.CopyTo(own)
-	own.Del(socket.MetaReplyError)
-	rerr.SetToMeta(own)
-	return own.AppendBytes(dst)
 }
 
 // fields is a payload taken apart, by number; its slices are parts of the
@@ -302,51 +229,21 @@ func (f *fields) fill(m socket.Message, d Dialect) error {
 	if f.num[2] > math.MaxUint8 {
 		return badField(2, fmt.Sprintf("(message type) of %d is beyond a byte", f.num[2]))
 	}
-	meta4, codec, body := f.bytes[4], f.num[5], f.bytes[6]
+	out := framing.Fields{Seq: int32(seq), Mtype: byte(f.num[2]), ServiceMethod: f.bytes[3]}
+	codec := f.num[5]
 	if d == V7 {
-		meta4, codec, body = f.bytes[5], f.num[6], f.bytes[7]
+		codec = f.num[6]
+		out.HasStatus = true
+		out.Status, out.Meta, out.Body = f.bytes[4], f.bytes[5], f.bytes[7]
+	} else {
+		out.Meta, out.Body = f.bytes[4], f.bytes[6]
 	}
 	if codec > math.MaxUint8 {
 		return bad("body codec", fmt.Sprintf("of %d is beyond a byte", codec), nil)
 	}
-	mtype := byte(f.num[2])
-	m.SetSeq(int32(seq))
-	m.SetMtype(mtype)
-	m.SetServiceMethodBytes(f.bytes[3])
-	m.SetBodyCodec(byte(codec))
-	meta := m.Meta()
-	if len(meta4) > 0 || meta.Len() > 0 {
-		meta.ParseBytes(meta4)
-	}
-	var rerr *socket.Rerror
-	if isReply(mtype) {
-		rerr = f.rerror(meta, d)
-	}
-	m.SetRerror(rerr)
-	if d != V7 && meta.Len() > 0 {
-		meta.Del(socket.MetaReplyError)
-	}
-	if err := m.UnmarshalBody(body); err != nil {
+	out.Codec = byte(codec)
+	if err := out.Fill(m); err != nil {
 		return bad("body", "", err)
 	}
 	return nil
-}
-
-// rerror returns the error that a reply carries.
-func (f *fields) rerror(meta *socket.Meta, d Dialect) *socket.Rerror {
-	if d != V7 {
-		return socket.NewRerrorFromMeta(meta)
-	}
-	b := f.bytes[4]
-	if len(b) == 0 || string(b) == statusOK {
-		return nil
-	}
-	status := socket.AcquireMeta()
-	defer socket.ReleaseMeta(status)
-	status.ParseBytes(b)
-	code, err := strconv.ParseInt(string(status.Peek("code")), 10, 32)
-	if err != nil || code == 0 {
-		return nil // V7 reads it so
-	}
-	return socket.NewRerror(int32(code), string(status.Peek("msg")), string(status.Peek("cause")))
 }

@@ -11,11 +11,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"math"
-	"sync"
-	"sync/atomic"
 
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // ID and Name are what Version returns; by the name a configuration chooses the
@@ -23,17 +21,6 @@ import (
 const (
 	ID   byte = 'p'
 	Name      = "protobuf"
-)
-
-const (
-	header  = 4 + 1     // bytes before the filters' ids
-	maxIDs  = 1<<8 - 1  // filters of a message that is written
-	maxPipe = 8         // filters of a message that is read
-	maxSize = 1<<32 - 1 // bytes of a frame
-
-	// ownFrom is the size from which memory for one message passes to it; what
-	// is smaller is the connection's and used again.
-	ownFrom = 64 << 10
 )
 
 func init() {
@@ -51,37 +38,17 @@ func NewPbProtoFunc(dialect ...Dialect) socket.ProtoFunc {
 		named = dialect[0]
 	}
 	return func(rw io.ReadWriter) socket.Proto {
-		p := &pbProto{rw: rw}
-		p.peek, _ = rw.(socket.PeekReader)
-		p.room, _ = rw.(socket.BufferWriter)
-		if s, ok := rw.(socket.Sider); ok {
-			p.dialed = s.Dialed()
-		}
-		if p.dialed {
-			p.reads = named
-		}
-		speaks := named
-		if speaks == 0 {
-			speaks = V5
-		}
-		p.speaks.Store(uint32(speaks))
+		p := &pbProto{in: framing.NewReader(Name, rw), out: framing.NewWriter(Name, rw)}
+		p.speech.Begin(rw, named, V5)
 		return p
 	}
 }
 
 type pbProto struct {
-	rw     io.ReadWriter
-	peek   socket.PeekReader   // rw, if it is one
-	room   socket.BufferWriter // rw, if it is one
-	dialed bool
-
-	speaks atomic.Uint32 // a Dialect; Unpack may change it once, beside Pack
-
-	// The rest belongs to who calls Unpack.
-	reads Dialect // 0: not settled yet
-	heard bool    // a frame of that dialect has arrived
-	frame []byte  // the frame, where it cannot be peeked at
-	plain []byte  // what the pipe made of the frame
+	in     framing.Reader
+	out    framing.Writer
+	speech framing.Speech[Dialect]
+	heard  bool // Unpack's: a frame of the settled dialect has arrived
 }
 
 var (
@@ -92,94 +59,41 @@ var (
 // Version returns ID and Name.
 func (p *pbProto) Version() (byte, string) { return ID, Name }
 
-func (p *pbProto) dialect() Dialect { return Dialect(p.speaks.Load()) }
+func (p *pbProto) dialect() Dialect { return p.speech.Speaks() }
 
 // Hint guesses that the peer is of the other age.
 func (p *pbProto) Hint() string {
-	if !p.dialed || p.dialect() != V5 {
+	if !p.speech.Dialed() || p.dialect() != V5 {
 		return ""
 	}
 	return "the peer closed after the first frame: eRPC v7? use pbproto.V7 to dial it"
 }
 
 // Pack writes the frame of m with one Write.
-func (p *pbProto) Pack(m socket.Message) error {
-	if p.room != nil {
-		frame, err := p.AppendFrame(p.room.AvailableBuffer(), m)
-		if err != nil {
-			return err
-		}
-		_, err = p.room.Write(frame)
-		return err
-	}
-	s := getScratch()
-	defer s.free()
-	frame, err := p.AppendFrame(s.b, m)
-	if err != nil {
-		return err
-	}
-	s.b = frame
-	_, err = p.rw.Write(frame)
-	return err
-}
+func (p *pbProto) Pack(m socket.Message) error { return p.out.Pack(p, m) }
 
 // AppendFrame appends the frame of m to dst. It may be called concurrently.
 func (p *pbProto) AppendFrame(dst []byte, m socket.Message) ([]byte, error) {
 	d := p.dialect()
 	if !d.valid() {
-		return dst, fmt.Errorf("protobuf: no such dialect: %d", d)
+		return dst, noDialect(d)
 	}
-	pipe := m.XferPipe()
-	n := pipe.Len()
-	if n > maxIDs {
-		return dst, &FieldError{Field: "pipe", Fault: fmt.Sprintf("of %d filters is longer than %d", n, maxIDs)}
-	}
-	out := append(dst, 0, 0, 0, 0, byte(n)) // the size
+	out := append(dst, 0, 0, 0, 0) // the size
 	var err error
-	if n == 0 {
-		out, err = appendPayload(out, m, d)
+	if m.XferPipe().Len() == 0 {
+		out, err = appendPayload(append(out, 0), m, d)
 	} else {
-		out, err = appendPiped(pipe.AppendIDs(out), m, d)
+		out, err = p.out.Payload(out, m, func(b []byte) ([]byte, error) { return appendPayload(b, m, d) })
 	}
 	if err != nil {
 		return dst, err
 	}
-	size := len(out) - len(dst)
-	if int64(size) > maxSize {
-		return dst, fmt.Errorf("protobuf: message of %d bytes: %w", size, socket.ErrSizeLimit)
-	}
-	if err := m.SetSize(uint32(size)); err != nil {
+	size, err := p.out.Size(m, len(out)-len(dst))
+	if err != nil {
 		return dst, err
 	}
-	binary.BigEndian.PutUint32(out[len(dst):], uint32(size-4))
+	binary.BigEndian.PutUint32(out[len(dst):], size-4)
 	return out, nil
 }
 
-func appendPiped(dst []byte, m socket.Message, d Dialect) ([]byte, error) {
-	s := getScratch()
-	defer s.free()
-	payload, err := appendPayload(s.b, m, d)
-	if err != nil {
-		return dst, err
-	}
-	s.b = payload
-	return m.XferPipe().AppendPack(dst, payload)
-}
-
-// scratch is a pooled buffer.
-type scratch struct{ b []byte }
-
-var scratches = sync.Pool{New: func() any { return &scratch{make([]byte, 0, 1<<10)} }}
-
-func getScratch() *scratch { return scratches.Get().(*scratch) }
-
-func (s *scratch) free() {
-	if cap(s.b) > 1<<20 {
-		return // one large message must not stay in memory
-	}
-	s.b = s.b[:0]
-	scratches.Put(s)
-}
-
-// limitOf is the largest size the message takes, as an int.
-func limitOf(m socket.Message) int { return int(min(uint64(m.Limit()), math.MaxInt)) }
+func noDialect(d Dialect) error { return fmt.Errorf("protobuf: no such dialect: %d", d) }

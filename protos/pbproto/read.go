@@ -2,139 +2,27 @@ package pbproto
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
-	"math"
 
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // Unpack reads one frame. The body it hands over is valid until the next call,
 // if the message does not own it.
 func (p *pbProto) Unpack(m socket.Message) error {
-	m.XferPipe().Reset()
-	if p.peek != nil {
-		return p.unpackInPlace(m)
-	}
-	return p.unpackCopy(m)
-}
-
-func (p *pbProto) unpackInPlace(m socket.Message) error {
-	head, err := p.peek.Peek(4)
-	if err != nil {
-		return cutShort("size", len(head), 4, err)
-	}
-	size, err := frameSize(head, m)
+	head, err := p.in.Head(4)
 	if err != nil {
 		return err
 	}
-	frame, err := p.peek.Peek(size)
-	if err != nil {
-		return cutShort("frame", len(frame), size, err)
-	}
-	err = p.decode(frame, m)
-	// The bytes stay where they are until the next Peek.
-	if _, derr := p.peek.Discard(size); derr != nil {
-		return fmt.Errorf("protobuf: frame of %d bytes: %w", size, derr)
-	}
-	return err
-}
-
-func (p *pbProto) unpackCopy(m socket.Message) error {
-	if p.frame == nil {
-		p.frame = make([]byte, 0, 4<<10)
-	}
-	head := p.frame[:4]
-	if n, err := io.ReadFull(p.rw, head); err != nil {
-		return cutShort("size", n, 4, err)
-	}
-	size, err := frameSize(head, m)
+	// On the wire the size is without its own four bytes.
+	frame, err := p.in.Frame(m, 4+uint64(binary.BigEndian.Uint32(head)))
 	if err != nil {
 		return err
 	}
-	frame, err := readTo(p.rw, head, size)
+	payload, err := p.in.Payload(m, frame[4:])
 	if err != nil {
 		return err
-	}
-	p.frame = frame
-	if len(frame) > ownFrom {
-		p.frame = nil
-	}
-	if err = p.decode(frame, m); err == nil && p.frame == nil && m.XferPipe().Len() == 0 {
-		own(m)
-	}
-	return err
-}
-
-// readTo reads until b has size bytes. Its memory is at most twice what has
-// arrived, or what b has.
-func readTo(r io.Reader, b []byte, size int) ([]byte, error) {
-	for len(b) < size {
-		if len(b) == cap(b) {
-			grown := make([]byte, len(b), min(2*len(b), size))
-			copy(grown, b)
-			b = grown
-		}
-		n, err := io.ReadFull(r, b[len(b):min(cap(b), size)])
-		if b = b[:len(b)+n]; err != nil {
-			return b, cutShort("frame", len(b), size, err)
-		}
-	}
-	return b, nil
-}
-
-// cutShort is the error of a connection that ended, or failed, after n of size
-// bytes: io.EOF only where no frame had begun.
-func cutShort(field string, n, size int, err error) error {
-	if errors.Is(err, io.EOF) {
-		if n == 0 && field == "size" {
-			return io.EOF
-		}
-		err = io.ErrUnexpectedEOF
-	}
-	if n == 0 && field == "size" {
-		return err
-	}
-	return fmt.Errorf("protobuf: %s ended after %d of %d bytes: %w", field, n, size, err)
-}
-
-// frameSize returns the length of the frame, and tells it to the message before
-// any memory is taken. On the wire it is without its own four bytes.
-func frameSize(head []byte, m socket.Message) (int, error) {
-	size := 4 + uint64(binary.BigEndian.Uint32(head))
-	if size > min(maxSize, math.MaxInt) {
-		return 0, fmt.Errorf("protobuf: message of %d bytes: %w", size, socket.ErrSizeLimit)
-	}
-	return int(size), m.SetSize(uint32(size))
-}
-
-// decode makes the message of a whole frame.
-func (p *pbProto) decode(frame []byte, m socket.Message) error {
-	if len(frame) < header {
-		return bad("size", "of 0 bytes leaves no room for the number of filters", nil)
-	}
-	pipe, payload := m.XferPipe(), frame[header:]
-	n := int(frame[header-1])
-	if n > maxPipe {
-		return bad("pipe", fmt.Sprintf("of %d filters is longer than %d", n, maxPipe), nil)
-	}
-	if n > len(payload) {
-		return overEnd("pipe", uint64(n))
-	}
-	passOn := false
-	if n > 0 {
-		if err := pipe.Append(payload[:n]...); err != nil {
-			return bad("pipe", "", err)
-		}
-		plain, err := pipe.AppendUnpack(p.plain[:0], payload[n:], limitOf(m))
-		if err != nil {
-			return bad("pipe", "", err)
-		}
-		payload, p.plain = plain, plain
-		if passOn = cap(plain) > ownFrom; passOn {
-			p.plain = nil
-		}
 	}
 	var f fields
 	if err := f.parse(payload); err != nil {
@@ -147,8 +35,8 @@ func (p *pbProto) decode(frame []byte, m socket.Message) error {
 	if err := f.fill(m, d); err != nil {
 		return err
 	}
-	if passOn {
-		own(m)
+	if p.in.Owned() {
+		framing.Own(m)
 	}
 	return nil
 }
@@ -156,32 +44,24 @@ func (p *pbProto) decode(frame []byte, m socket.Message) error {
 // layout returns the dialect by which the fields are read, and settles it by the
 // first frame.
 func (p *pbProto) layout(f *fields) (Dialect, error) {
-	d := p.reads
+	d := p.speech.Reads()
 	if d == 0 {
 		var err error
 		if d, err = f.dialect(); err != nil {
 			return d, err
 		}
-		p.reads = d
-		p.speaks.Store(uint32(d))
+		p.speech.Settle(d)
 	}
 	if !d.valid() {
-		return d, fmt.Errorf("protobuf: no such dialect: %d", d)
+		return d, noDialect(d)
 	}
 	if err := f.fits(d); err != nil {
 		if !p.heard && f.fits(d.other()) == nil {
 			// All that will come is of the other dialect.
-			return d, &FieldError{Field: "dialect", Fault: fmt.Sprintf("of the peer is %v, want %v", d.other(), d)}
+			return d, &FieldError{Proto: Name, Field: "dialect", Fault: fmt.Sprintf("of the peer is %v, want %v", d.other(), d)}
 		}
 		return d, err
 	}
 	p.heard = true
 	return d, nil
-}
-
-// own tells the message that the bytes of its body are nobody else's.
-func own(m socket.Message) {
-	if o, ok := m.(interface{ OwnBody() }); ok {
-		o.OwnBody()
-	}
 }

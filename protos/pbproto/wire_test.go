@@ -64,18 +64,25 @@ type end struct {
 func (e *end) Write(p []byte) (int, error) { return e.to.Write(p) }
 func (e *end) Dialed() bool                { return e.dialed }
 
+// side is a protocol with its end of the connection.
+type side struct {
+	*pbProto
+	rw *end
+}
+
 // connect makes the two protocols of a connection.
-func connect(client, server []Dialect) (c, s *pbProto) {
+func connect(client, server []Dialect) (c, s side) {
 	a, b := new(bytes.Buffer), new(bytes.Buffer)
-	return NewPbProtoFunc(client...)(&end{a, b, true}).(*pbProto),
-		NewPbProtoFunc(server...)(&end{b, a, false}).(*pbProto)
+	left, right := &end{a, b, true}, &end{b, a, false}
+	return side{NewPbProtoFunc(client...)(left).(*pbProto), left},
+		side{NewPbProtoFunc(server...)(right).(*pbProto), right}
 }
 
 // arrive puts bytes where p reads.
-func arrive(p *pbProto, b []byte) { p.rw.(*end).Buffer.Write(b) }
+func arrive(p side, b []byte) { p.rw.Buffer.Write(b) }
 
 // pass sends m from one to the other and compares what arrives.
-func pass(t *testing.T, from, to *pbProto, m socket.Message) {
+func pass(t *testing.T, from, to side, m socket.Message) {
 	t.Helper()
 	if err := from.Pack(m); err != nil {
 		t.Fatalf("pack: %v", err)
