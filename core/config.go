@@ -37,6 +37,7 @@ type PeerConfig struct {
 	RedialWait         time.Duration `yaml:"redial_wait"          ini:"redial_wait"          comment:"Longest wait of a call without deadline for a redial, default 30s; ns,µs,ms,s,m,h"`
 	MaxHandlers        int           `yaml:"max_handlers"         ini:"max_handlers"         comment:"Handlers that run at once in a session, default 10000"`
 	WriteBound         int           `yaml:"write_bound"          ini:"write_bound"          comment:"Bytes of a session that may wait to be written, default 4194304"`
+	BusyPoll           time.Duration `yaml:"busy_poll"            ini:"busy_poll"            comment:"Longest time a reader whose messages come in quick succession polls before it sleeps, default 100µs; negative: never; ns,µs,ms,s,m,h"`
 	ReadMemory         int64         `yaml:"read_memory"          ini:"read_memory"          comment:"Bytes for half-arrived large messages of all sessions, default 1073741824"`
 	MessageSizeLimit   uint32        `yaml:"message_size_limit"   ini:"message_size_limit"   comment:"Largest message in bytes; 0 is the process-wide limit"`
 	UnixMode           os.FileMode   `yaml:"unix_mode"            ini:"unix_mode"            comment:"Mode of a unix socket file, default 0600"`
@@ -73,6 +74,9 @@ func (c *PeerConfig) check() error {
 	positive(&c.HandshakeTimeout, 10*time.Second)
 	positive(&c.WriteTimeout, 30*time.Second)
 	positive(&c.RedialWait, 30*time.Second)
+	if c.BusyPoll == 0 {
+		c.BusyPoll = 100 * time.Microsecond
+	}
 	positive(&c.SlowCometDuration, math.MaxInt64)
 	positive(&c.MaxHandlers, 10_000)
 	positive(&c.WriteBound, 4<<20)

@@ -4,7 +4,6 @@ import (
 	"sync"
 
 	"github.com/teleport-go/teleport/core/internal/inbox"
-	"github.com/teleport-go/teleport/core/internal/lot"
 	"github.com/teleport-go/teleport/core/internal/sweep"
 	"github.com/teleport-go/teleport/core/internal/workers"
 )
@@ -24,7 +23,7 @@ type env struct {
 	workers *workers.Pool[*handlerCtx]
 	memory  *inbox.Memory
 	watch   watch
-	lot     lot.Lot[*link]
+	lots    []lotOf
 
 	// wakes are channels of capacity 1 for callers that wait; the user never sees
 	// one. They are the peer's own because a channel must not leave the bubble of

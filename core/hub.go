@@ -4,11 +4,13 @@ import (
 	"errors"
 	"strconv"
 	"sync"
+	"sync/atomic"
 )
 
 // hub holds the sessions that are ready or redialling, by id. Safe for
 // concurrent use; its lock is never held while a session's code runs.
 type hub struct {
+	size   atomic.Int32 // of m
 	mu     sync.RWMutex
 	m      map[string]*session
 	serial uint64 // makes default ids unique
@@ -68,6 +70,7 @@ func (h *hub) move(s *session, id string) {
 		delete(h.m, was)
 	}
 	h.m[id] = s
+	h.size.Store(int32(len(h.m)))
 	s.id.Store(&id)
 }
 
@@ -96,6 +99,7 @@ func (h *hub) drop(s *session) {
 	defer h.mu.Unlock()
 	if id := s.ID(); h.m[id] == s {
 		delete(h.m, id)
+		h.size.Store(int32(len(h.m)))
 	}
 }
 
@@ -106,11 +110,7 @@ func (h *hub) get(id string) *session {
 	return h.m[id]
 }
 
-func (h *hub) count() int {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	return len(h.m)
-}
+func (h *hub) count() int { return int(h.size.Load()) }
 
 func (h *hub) all() []*session {
 	h.mu.RLock()

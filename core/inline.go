@@ -37,17 +37,24 @@ func (c *handlerCtx) handleHere() (f fate) {
 		c.began = s.env.sweeper.Now()
 	}
 	l.turn.Store(turn)
+	visit := l.keeper != nil
+	if visit {
+		s.lot().inside.Store(l)
+	}
 	if pace.Always {
 		go l.handOver(turn) // tests do not wait for the watchdog
 	}
 	worked, ended := false, false
 	defer func() { // what the deferred answer below ends, too, comes here
 		mine := l.turn.CompareAndSwap(turn, 0)
+		if visit && mine {
+			s.lot().inside.Store(nil)
+		}
 		f = taken
 		switch {
 		case !mine:
 			f = handedOver
-			h.pace.Slow(s.env.sweeper.Now())
+			h.pace.Slow(s.env.sweeper.Now(), visit)
 		case !ended: // runtime.Goexit; run sees to the reading
 		case !poison.On():
 			c.retire()
@@ -103,11 +110,27 @@ func (l *link) handOver(turn uint64) {
 		return
 	}
 	l.leaveSeat()
+	if l.keeper != nil {
+		l.sess.lot().inside.Store(nil)
+		l.endVisit()
+	}
 	l.read()
 }
 
 // callsBack is asked after a call was sent: its reply has to be read by somebody.
 func (l *link) callsBack() {
+	l.giveUp()
+	if l.place.Load() == itself {
+		return
+	}
+	if x := l.sess.lot().inside.Load(); x != nil && x != l {
+		x.giveUp() // who calls may be the keeper that has to read the reply
+	}
+}
+
+// giveUp hands the reading over if the reader is in a handler that has asked for
+// its session.
+func (l *link) giveUp() {
 	if turn := l.turn.Load(); turn != 0 && l.reach.Load() == turn {
 		l.handOver(turn)
 	}
@@ -115,6 +138,14 @@ func (l *link) callsBack() {
 
 // beforeRead is called by the reader before each read from the network.
 func (l *link) beforeRead() {
+	l.pause()
+	if !l.trying {
+		l.endVisit()
+	}
+}
+
+// pause is for a reader that has nothing to do at the moment.
+func (l *link) pause() {
 	if l.seat != nil {
 		l.leaveSeat()
 	}

@@ -271,13 +271,16 @@ func (s *session) run(l *link) {
 	defer func() {
 		switch {
 		case reading && l.reader.Load() == me:
+			l.endVisit()
 			l.read() // a handler or a hook has ended this goroutine
 		case !reading && mine:
 			s.env.sessions.Done()
 		}
 	}()
 	for l != nil {
-		s.watchRest(l)
+		if l.keeper == nil {
+			s.watchRest(l)
+		}
 		me, reading = l.reader.Load(), true
 		err := s.serve(l)
 		reading = false
@@ -285,7 +288,8 @@ func (s *session) run(l *link) {
 			mine = false
 			return
 		}
-		l.beforeRead() // no read comes any more
+		l.trying = false
+		l.beforeRead() // no read comes any more, but the end may take its time
 		l.over.fire()
 		if s.settleLink(l, readReason(l, err)) {
 			l = s.redial()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/teleport-go/teleport/core/internal/lot"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -31,8 +32,14 @@ type link struct {
 	redial bool                        // not the first of its session
 
 	// The reader's own, passed on with the reading (see inline.go).
-	seat  *seat
-	turns uint64
+	seat    *seat
+	turns   uint64
+	keeper  *lot.Keeper // the lot's goroutine reads; nil: one of the link's own does
+	looks   int         // reads of a visit
+	trying  bool        // that read does not wait
+	waiting int64       // average time of a wait, in nanoseconds
+	lone    int         // waits in a row that ended with one message
+	got     int         // messages since the last wait
 
 	_     [64]byte      // callers look at what is above, the reader writes what follows
 	turn  atomic.Uint64 // which of its turns the reader spends in a handler; 0: in none
@@ -42,7 +49,8 @@ type link struct {
 	reader   atomic.Uint32 // counts the goroutines that were to read, one after the other
 	rest     atomic.Uint32
 	waits    atomic.Uint32 // how often the reader began to wait
-	parked   atomic.Bool   // nobody reads: the lot waits
+	place    atomic.Uint32 // who waits for the next byte
+	shut     atomic.Bool   // this side has closed conn
 	ticket   atomic.Uint64 // a lot.Ticket
 	restAt   atomic.Int64  // when the sweep looks, in the sweeper's time; 0: not before the reader begins again
 	restedAt uint32        // waits when it looked last; the sweep's
@@ -58,7 +66,7 @@ func newLink(s *session, conn net.Conn, pf ProtoFunc, epoch uint32) *link {
 	e.cfg.Tuning.Apply(conn)
 	l := &link{
 		sess: s, epoch: epoch, conn: conn, pf: pf,
-		local: conn.LocalAddr(), remote: conn.RemoteAddr(), redial: epoch > 1,
+		waiting: longWait, local: conn.LocalAddr(), remote: conn.RemoteAddr(), redial: epoch > 1,
 	}
 	l.ip = addrText(l.remote)
 	l.trusted = trusts(e.cfg.trusted, l.remote)

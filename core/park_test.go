@@ -81,10 +81,10 @@ func idle(t testing.TB, s *session) bool {
 	}
 	soon(t, "the session is parked", func() bool {
 		l := s.currentLink()
-		if !l.parked.Load() {
+		if l.place.Load() != parked {
 			sweepRest(l)
 		}
-		return l.parked.Load()
+		return l.place.Load() == parked
 	})
 	return true
 }

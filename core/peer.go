@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -83,6 +84,7 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 	}
 	p.env.workers = workers.New(p.env.sweeper, (*handlerCtx).handle)
 	p.env.watch.init()
+	p.env.lots = make([]lotOf, min(runtime.GOMAXPROCS(0), maxLots))
 	p.cfg = &p.env.cfg
 	p.group = &group{router: p.env.router, plugins: plugins}
 	p.group.root = p.group
@@ -236,7 +238,9 @@ func (p *peer) join() error {
 		p.env.sessions.Wait()
 		p.env.workers.Close()
 		p.env.watch.close()
-		p.env.lot.Close()
+		for i := range p.env.lots {
+			p.env.lots[i].Close()
+		}
 		p.env.sweeper.Close()
 		close(ended)
 	}()

@@ -77,6 +77,7 @@ func (s *session) serve(l *link) error {
 				continue
 			}
 		}
+		l.got++
 		given := c
 		c = nil // for the case that a handler ends the goroutine
 		switch s.dispatch(given) {

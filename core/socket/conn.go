@@ -117,6 +117,18 @@ func (c *Conn) Wait() error {
 	return c.in.Wait()
 }
 
+// TryWait is Wait that does not wait: ok tells whether something has arrived. It
+// needs a Descriptor.
+func (c *Conn) TryWait() (ok bool, err error) { return c.in.TryWait() }
+
+// Spare gives the read buffer back if nothing is in it. Only the reading goroutine
+// calls it.
+func (c *Conn) Spare() { c.in.Spare() }
+
+// Dry reports whether the last read from the network left nothing behind, most
+// likely. Only the reading goroutine calls it.
+func (c *Conn) Dry() bool { return c.in.Dry() }
+
 // Descriptor returns what Wait waits with, nil if the connection is not read by its
 // descriptor: then nobody else can tell whether something has arrived. Only the
 // reading goroutine calls it.

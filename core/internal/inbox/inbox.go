@@ -30,6 +30,8 @@ const (
 // what was cut off is lost, so the connection is of no use any more.
 var ErrPacketTooLarge = errors.New("inbox: packet is too large")
 
+var errNothing = errors.New("inbox: nothing has arrived")
+
 // Config says how a Reader works. The zero value is ready.
 type Config struct {
 	// Buffer is the size of the usual buffer in bytes, rounded up to a power of
@@ -72,8 +74,10 @@ type Reader struct {
 	fatal   error // nothing is read any more
 
 	dst    []byte // where try reads to; nil: the usual buffer
-	got    int    // what try read
+	got    int    // what try read; -1: nothing was there
 	gotErr error
+	once   bool // try does not wait
+	dry    bool // the last try got less than there was room for
 
 	before  func()
 	account account
@@ -114,6 +118,32 @@ func (r *Reader) Wait() error {
 	}
 	return nil
 }
+
+// TryWait is Wait that does not wait: ok tells whether at least one byte is
+// buffered. It needs Raw.
+func (r *Reader) TryWait() (ok bool, err error) {
+	if r.Buffered() > 0 {
+		return true, nil
+	}
+	r.once = true
+	err = r.fill()
+	r.once = false
+	if err == errNothing {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Spare gives the buffer back if nothing is in it.
+func (r *Reader) Spare() {
+	if r.Buffered() == 0 {
+		r.release()
+	}
+}
+
+// Dry reports whether the last read has found less than there was room for: most
+// likely nothing more is there.
+func (r *Reader) Dry() bool { return r.dry }
 
 // Peek returns the next n bytes without consuming them. They lie in the buffer
 // and are valid until the next Peek, Read, Wait, Rest or Close; a Discard of no

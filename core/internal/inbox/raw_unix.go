@@ -35,6 +35,8 @@ func (r *Reader) readRaw(dst []byte) (int, error) {
 	case r.gotErr != nil:
 		return 0, &net.OpError{Op: "read", Net: r.conn.LocalAddr().Network(), Source: r.conn.LocalAddr(),
 			Addr: r.conn.RemoteAddr(), Err: os.NewSyscallError("read", r.gotErr)}
+	case r.got < 0:
+		return 0, errNothing
 	case r.got == 0:
 		return 0, io.EOF
 	}
@@ -56,8 +58,10 @@ func (r *Reader) tryRead(fd uintptr) (done bool) {
 		if r.dst == nil && r.w == r.r {
 			r.release()
 		}
-		return false
+		r.got = -1
+		return r.once
 	}
 	r.got, r.gotErr = max(n, 0), err
+	r.dry = n < len(dst)
 	return true
 }

@@ -1,19 +1,25 @@
 // Package lot waits for many connections at once, on one goroutine: whoever has
-// nothing to do until its connection can be read needs none of its own meanwhile.
+// nothing to do until its connection can be read needs none of its own meanwhile,
+// and what is done at once then needs none at all.
 package lot
 
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
 // ErrClosed says that nothing can be parked any more.
 var ErrClosed = errors.New("lot: closed")
 
-// Waiter is who is told, once, that its connection can be read. It is called on
-// the lot's goroutine and must not block.
-type Waiter interface{ Readable() }
+// Waiter is who is told that its connection can be read.
+type Waiter interface {
+	// Readable is called on the lot's goroutine, the keeper k's. It reads what is
+	// there, and is called again as long as there is something left. While it
+	// works nobody else is told, so before it waits for anything it calls k.Leave.
+	Readable(k *Keeper)
+}
 
 // Lot holds waiters. Its methods may be called concurrently. The zero value is
 // ready; it has a goroutine from the first Park to Close.
@@ -24,7 +30,7 @@ type Lot[W Waiter] struct {
 	closed  bool
 	waiting map[int32]place[W]
 	tickets uint32
-	wg      sync.WaitGroup
+	wg      sync.WaitGroup // of the keeper, whoever that is
 }
 
 // place is where a waiter waits.
@@ -37,15 +43,32 @@ type place[W any] struct {
 // Ticket stands for one Park. The zero value is of none.
 type Ticket uint64 // a number, and in the low half the descriptor
 
-// Park waits until c can be read or has come to its end, and then calls
-// w.Readable, perhaps before Park has returned. That c was closed in this process
-// it notices within a few seconds only. An error says that nothing is waited for;
-// it is errors.ErrUnsupported where the system has no means.
-func (l *Lot[W]) Park(c syscall.RawConn, w W) (ticket Ticket, err error) {
+func (t Ticket) fd() int32 { return int32(uint32(t)) }
+
+// Keeper is the role of the goroutine that waits for all.
+type Keeper struct {
+	left atomic.Bool
+	next func() // starts another
+}
+
+// Leave gives the role to a new goroutine, if that was not done before. Whoever
+// is being told then is not told any more: it has to be taken out of the lot first.
+// It may be called by any goroutine.
+func (k *Keeper) Leave() {
+	if k.left.CompareAndSwap(false, true) {
+		k.next()
+	}
+}
+
+// Park tells w whenever c can be read or has come to its end, perhaps before Park
+// has returned, until Take; before, it stores the ticket for that. That c was
+// closed in this process it notices within a few seconds only. An error says that
+// nothing is waited for; it is errors.ErrUnsupported where the system has no means.
+func (l *Lot[W]) Park(c syscall.RawConn, w W, store func(Ticket)) (err error) {
 	l.mu.Lock()
 	if err = l.open(); err != nil {
 		l.mu.Unlock()
-		return 0, err
+		return err
 	}
 	p := l.poller
 	l.mu.Unlock()
@@ -54,27 +77,35 @@ func (l *Lot[W]) Park(c syscall.RawConn, w W) (ticket Ticket, err error) {
 		fd := int32(n)
 		l.mu.Lock()
 		l.tickets++
-		ticket = Ticket(l.tickets)<<32 | Ticket(uint32(fd))
+		ticket := Ticket(l.tickets)<<32 | Ticket(uint32(fd))
 		l.waiting[fd] = place[W]{w, c, ticket}
 		l.mu.Unlock()
-		if err = p.arm(fd); err != nil {
-			l.Forget(ticket)
+		store(ticket)
+		if err = p.arm(ticket); err != nil {
+			l.forget(ticket)
 		}
 	})
 	if failed != nil {
 		err = failed
 	}
-	return ticket, err
+	return err
 }
 
-// Forget lets go of a waiter that is not to be told any more. It may be told all
-// the same, if that has begun.
-func (l *Lot[W]) Forget(t Ticket) {
+// Take lets go of a waiter. It may be told all the same, if that has begun.
+func (l *Lot[W]) Take(t Ticket) {
+	if p, ok := l.forget(t); ok {
+		p.conn.Control(func(uintptr) { l.poller.disarm(t) }) // who is closed has left it by that
+	}
+}
+
+func (l *Lot[W]) forget(t Ticket) (p place[W], ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if fd := int32(uint32(t)); l.waiting[fd].ticket == t {
-		delete(l.waiting, fd)
+	if p = l.waiting[t.fd()]; p.ticket != t {
+		return p, false
 	}
+	delete(l.waiting, t.fd())
+	return p, true
 }
 
 // open makes the poller at the first use. Called with the lock.
@@ -93,34 +124,71 @@ func (l *Lot[W]) open() error {
 		return err
 	}
 	l.poller, l.waiting = p, make(map[int32]place[W])
-	l.wg.Go(func() { p.run(l.ready, l.look) })
+	l.wg.Add(1)
+	go l.keep()
 	return nil
+}
+
+// keep is a keeper's life.
+func (l *Lot[W]) keep() {
+	k := &Keeper{next: func() { go l.keep() }}
+	ended := false
+	defer func() {
+		switch {
+		case k.left.Load():
+		case ended:
+			l.wg.Done()
+		default:
+			k.Leave() // the goroutine was ended by who was told
+		}
+	}()
+	var events events
+	for {
+		n, err := l.poller.wait(&events)
+		switch {
+		case err == errLook:
+			l.look(k)
+		case err != nil:
+			ended = true
+			return
+		}
+		for i := range n {
+			if k.left.Load() {
+				return // the others are told by the next keeper
+			}
+			l.tell(events.ticket(i), k)
+		}
+		if k.left.Load() {
+			return
+		}
+	}
 }
 
 // look tells those whose connections were closed by somebody else: of that there
 // is no event.
-func (l *Lot[W]) look() {
-	var dead []int32
+func (l *Lot[W]) look(k *Keeper) {
+	var dead []Ticket
 	l.mu.Lock()
-	for fd, p := range l.waiting {
+	for _, p := range l.waiting {
 		if p.conn.Control(func(uintptr) {}) != nil {
-			dead = append(dead, fd)
+			dead = append(dead, p.ticket)
 		}
 	}
 	l.mu.Unlock()
-	for _, fd := range dead {
-		l.ready(fd)
+	for _, t := range dead {
+		if k.left.Load() {
+			return // the next looks again
+		}
+		l.tell(t, k)
 	}
 }
 
-// ready tells the waiter of a descriptor.
-func (l *Lot[W]) ready(fd int32) {
+func (l *Lot[W]) tell(t Ticket, k *Keeper) {
 	l.mu.Lock()
-	p, ok := l.waiting[fd]
-	delete(l.waiting, fd)
+	p := l.waiting[t.fd()]
 	l.mu.Unlock()
-	if ok {
-		p.w.Readable()
+	if p.ticket == t {
+		p.w.Readable(k)
 	}
 }
 

@@ -11,17 +11,28 @@ import (
 	"time"
 )
 
-// told is a waiter that says when it was told.
-type told chan struct{}
+// told is a waiter that says when it was told, and is taken out by that.
+type told struct {
+	c      chan struct{}
+	lot    *Lot[*told]
+	ticket Ticket
+}
 
-func (t told) Readable() { t <- struct{}{} }
+func (t *told) Readable(*Keeper) {
+	t.lot.Take(t.ticket)
+	t.c <- struct{}{}
+}
 
-func newTold() told { return make(told, 10) }
+func newTold(l *Lot[*told]) *told { return &told{c: make(chan struct{}, 10), lot: l} }
 
-func (t told) want(tb testing.TB) {
+func (t *told) park(c syscall.RawConn) error {
+	return t.lot.Park(c, t, func(k Ticket) { t.ticket = k })
+}
+
+func (t *told) want(tb testing.TB) {
 	tb.Helper()
 	select {
-	case <-t:
+	case <-t.c:
 	case <-time.After(10 * time.Second):
 		tb.Fatal("it was not told")
 	}
@@ -59,17 +70,17 @@ func raw(t testing.TB, c net.Conn) syscall.RawConn {
 }
 
 // supported reports whether the system has lots; elsewhere Park says so.
-func supported(t testing.TB, l *Lot[told], c net.Conn) bool {
+func supported(t testing.TB, l *Lot[*told], c net.Conn) bool {
 	t.Helper()
-	w := newTold()
-	ticket, err := l.Park(raw(t, c), w)
+	w := newTold(l)
+	err := w.park(raw(t, c))
 	if errors.Is(err, errors.ErrUnsupported) {
 		return false
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Forget(ticket)
+	l.Take(w.ticket)
 	return true
 }
 
@@ -90,14 +101,14 @@ func TestPark(t *testing.T) {
 			}},
 		} {
 			t.Run(network+"/"+test.name, func(t *testing.T) {
-				var l Lot[told]
+				var l Lot[*told]
 				defer l.Close()
 				a, b := pair(t, network)
 				if !supported(t, &l, a) {
 					return
 				}
-				w := newTold()
-				if _, err := l.Park(raw(t, a), w); err != nil {
+				w := newTold(&l)
+				if err := w.park(raw(t, a)); err != nil {
 					t.Fatal(err)
 				}
 				test.do(t, b)
@@ -109,18 +120,18 @@ func TestPark(t *testing.T) {
 
 // What has arrived before is an event as well, and each Park is told once.
 func TestParkAgain(t *testing.T) {
-	var l Lot[told]
+	var l Lot[*told]
 	defer l.Close()
 	a, b := pair(t, "tcp")
 	if !supported(t, &l, a) {
 		return
 	}
 	for i := range 100 {
-		w := newTold()
+		w := newTold(&l)
 		if i%2 == 0 {
 			b.Write([]byte("x"))
 		}
-		if _, err := l.Park(raw(t, a), w); err != nil {
+		if err := w.park(raw(t, a)); err != nil {
 			t.Fatal(err)
 		}
 		if i%2 == 1 {
@@ -130,25 +141,25 @@ func TestParkAgain(t *testing.T) {
 		if _, err := io.ReadFull(a, make([]byte, 1)); err != nil {
 			t.Fatal(err)
 		}
-		if len(w) != 0 {
+		if len(w.c) != 0 {
 			t.Fatal("told twice")
 		}
 	}
 }
 
 func TestParkClosed(t *testing.T) {
-	var l Lot[told]
+	var l Lot[*told]
 	a, b := pair(t, "tcp")
 	if !supported(t, &l, a) {
 		return
 	}
 	c := raw(t, a)
 	a.Close()
-	if _, err := l.Park(c, newTold()); !errors.Is(err, net.ErrClosed) {
+	if err := newTold(&l).park(c); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a closed connection: %v, want %v", err, net.ErrClosed)
 	}
 	l.Close()
-	if _, err := l.Park(raw(t, b), newTold()); !errors.Is(err, ErrClosed) {
+	if err := newTold(&l).park(raw(t, b)); !errors.Is(err, ErrClosed) {
 		t.Errorf("a closed lot: %v, want %v", err, ErrClosed)
 	}
 	l.Close()
@@ -156,20 +167,20 @@ func TestParkClosed(t *testing.T) {
 
 // A connection that somebody else has closed is noticed as well.
 func TestClosedBehindIt(t *testing.T) {
-	var l Lot[told]
+	var l Lot[*told]
 	defer l.Close()
 	a, b := pair(t, "tcp")
 	if !supported(t, &l, a) {
 		return
 	}
-	w, other := newTold(), newTold()
-	for c, w := range map[net.Conn]told{a: w, b: other} {
-		if _, err := l.Park(raw(t, c), w); err != nil {
+	w, other := newTold(&l), newTold(&l)
+	for c, w := range map[net.Conn]*told{a: w, b: other} {
+		if err := w.park(raw(t, c)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	l.look()
-	if len(w) != 0 || len(other) != 0 {
+	l.look(new(Keeper))
+	if len(w.c) != 0 || len(other.c) != 0 {
 		t.Fatal("told before the end")
 	}
 	a.Close()
@@ -179,31 +190,32 @@ func TestClosedBehindIt(t *testing.T) {
 
 // A ticket of an earlier Park does not undo a later one.
 func TestOldTicket(t *testing.T) {
-	var l Lot[told]
+	var l Lot[*told]
 	defer l.Close()
 	a, b := pair(t, "tcp")
 	if !supported(t, &l, a) {
 		return
 	}
-	w := newTold()
-	old, err := l.Park(raw(t, a), w)
+	w := newTold(&l)
+	err := w.park(raw(t, a))
+	old := w.ticket
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.Write([]byte("x"))
 	w.want(t)
 	a.Read(make([]byte, 1))
-	if _, err := l.Park(raw(t, a), w); err != nil {
+	if err := w.park(raw(t, a)); err != nil {
 		t.Fatal(err)
 	}
-	l.Forget(old)
+	l.Take(old)
 	b.Write([]byte("y"))
 	w.want(t)
 }
 
 // Many connections that come and go, so that descriptors are used again.
 func TestMany(t *testing.T) {
-	var l Lot[told]
+	var l Lot[*told]
 	defer l.Close()
 	a, _ := pair(t, "tcp")
 	if !supported(t, &l, a) {
@@ -214,15 +226,15 @@ func TestMany(t *testing.T) {
 		wg.Go(func() {
 			for i := range 100 {
 				a, b := pair(t, "tcp")
-				w := newTold()
-				ticket, err := l.Park(raw(t, a), w)
+				w := newTold(&l)
+				err := w.park(raw(t, a))
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				if i%3 == 0 { // closed while it is parked
 					a.Close()
-					l.Forget(ticket)
+					l.Take(w.ticket)
 					b.Close()
 					continue
 				}

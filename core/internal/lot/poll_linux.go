@@ -8,16 +8,21 @@ import (
 	"time"
 )
 
-// The constants that package syscall lacks or has in another type.
-const (
-	readable = syscall.EPOLLIN | syscall.EPOLLRDHUP
-	oneShot  = 1 << 30 // EPOLLONESHOT
-)
+// readable has no EPOLLET and no EPOLLONESHOT: what is left after Readable is an
+// event again, so nobody has to read until nothing is left, or to arm it again.
+const readable = syscall.EPOLLIN | syscall.EPOLLRDHUP
 
 // poller is an epoll of its own. The runtime waits for it, so no thread does.
 type poller struct {
 	file *os.File
 	raw  syscall.RawConn
+}
+
+// events are those of one look at the epoll.
+type events [128]syscall.EpollEvent
+
+func (e *events) ticket(i int) Ticket {
+	return Ticket(uint32(e[i].Pad))<<32 | Ticket(uint32(e[i].Fd))
 }
 
 func newPoller() (*poller, error) {
@@ -34,23 +39,29 @@ func newPoller() (*poller, error) {
 		p.file.Close()
 		return nil, err
 	}
-	if err := p.file.SetReadDeadline(time.Time{}); err != nil { // the runtime cannot wait for it
+	if err := p.file.SetReadDeadline(time.Now().Add(lookEvery)); err != nil { // the runtime cannot wait for it
 		p.file.Close()
 		return nil, fmt.Errorf("lot: %w: %w", errors.ErrUnsupported, err)
 	}
 	return p, nil
 }
 
-// arm waits for one event of fd. Whoever is closed leaves the epoll by itself, so
-// a number may have to be added again.
-func (p *poller) arm(fd int32) (err error) {
+// arm waits for events of a ticket's descriptor. Whoever is closed leaves the
+// epoll by itself.
+func (p *poller) arm(t Ticket) error {
+	e := syscall.EpollEvent{Events: readable, Fd: t.fd(), Pad: int32(t >> 32)}
+	err := p.control(syscall.EPOLL_CTL_ADD, t.fd(), &e)
+	if err == syscall.EEXIST {
+		err = p.control(syscall.EPOLL_CTL_MOD, t.fd(), &e)
+	}
+	return os.NewSyscallError("epoll_ctl", err)
+}
+
+func (p *poller) disarm(t Ticket) { p.control(syscall.EPOLL_CTL_DEL, t.fd(), nil) }
+
+func (p *poller) control(op int, fd int32, e *syscall.EpollEvent) (err error) {
 	failed := p.raw.Control(func(epoll uintptr) {
-		e := syscall.EpollEvent{Events: readable | oneShot, Fd: fd}
-		err = syscall.EpollCtl(int(epoll), syscall.EPOLL_CTL_MOD, int(fd), &e)
-		if err == syscall.ENOENT {
-			err = syscall.EpollCtl(int(epoll), syscall.EPOLL_CTL_ADD, int(fd), &e)
-		}
-		err = os.NewSyscallError("epoll_ctl", err)
+		err = syscall.EpollCtl(int(epoll), op, int(fd), e)
 	})
 	if failed != nil {
 		return failed
@@ -58,38 +69,31 @@ func (p *poller) arm(fd int32) (err error) {
 	return err
 }
 
-// lookEvery is how often run calls look.
+// lookEvery is how often wait says errLook.
 const lookEvery = 3 * time.Second
 
-// run tells of events until close.
-func (p *poller) run(ready func(fd int32), look func()) {
-	for {
-		if p.file.SetReadDeadline(time.Now().Add(lookEvery)) != nil {
-			return
-		}
-		if err := p.wait(ready); !errors.Is(err, os.ErrDeadlineExceeded) {
-			return
-		}
-		look()
-	}
-}
+var errLook = errors.New("lot: time to look")
 
-func (p *poller) wait(ready func(fd int32)) error {
-	var events [128]syscall.EpollEvent
-	return p.raw.Read(func(epoll uintptr) bool {
+// wait waits for events and returns how many there are.
+func (p *poller) wait(e *events) (n int, err error) {
+	failed := p.raw.Read(func(epoll uintptr) bool {
 		for {
-			n, err := syscall.EpollWait(int(epoll), events[:], 0)
-			if err == syscall.EINTR {
-				continue
-			}
-			if n <= 0 {
-				return false // wait
-			}
-			for _, e := range events[:n] {
-				ready(e.Fd)
+			n, err = syscall.EpollWait(int(epoll), e[:], 0)
+			if err != syscall.EINTR {
+				return n != 0
 			}
 		}
 	})
+	switch {
+	case errors.Is(failed, os.ErrDeadlineExceeded):
+		if failed = p.file.SetReadDeadline(time.Now().Add(lookEvery)); failed == nil {
+			failed = errLook
+		}
+		return 0, failed
+	case failed != nil:
+		return 0, failed
+	}
+	return max(n, 0), err
 }
 
 func (p *poller) close() { p.file.Close() }

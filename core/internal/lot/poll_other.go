@@ -10,8 +10,14 @@ import (
 // Elsewhere every connection has a goroutine of its own.
 type poller struct{}
 
+type events struct{}
+
+var errLook = errors.New("lot: time to look")
+
 func newPoller() (*poller, error) { return nil, fmt.Errorf("lot: %w", errors.ErrUnsupported) }
 
-func (*poller) arm(int32) error         { return errors.ErrUnsupported }
-func (*poller) run(func(int32), func()) {}
-func (*poller) close()                  {}
+func (*events) ticket(int) Ticket         { return 0 }
+func (*poller) arm(Ticket) error          { return errors.ErrUnsupported }
+func (*poller) disarm(Ticket)             {}
+func (*poller) wait(*events) (int, error) { return 0, errors.ErrUnsupported }
+func (*poller) close()                    {}

@@ -108,11 +108,11 @@ func (p *Pace) Sample(now, took int64) (earned bool) {
 }
 
 // Slow notes that one call took long. Two of them too near to each other, or the
-// first too soon, take away what was earned.
-func (p *Pace) Slow(now int64) {
+// first too soon, take away what was earned; so does each if strict.
+func (p *Pace) Slow(now int64, strict bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	near := p.since < apart
+	near := strict || p.since < apart
 	p.since = 0
 	if near && p.here.Load() {
 		p.slow(now)

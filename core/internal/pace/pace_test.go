@@ -79,7 +79,7 @@ func TestLose(t *testing.T) {
 		if !p.Here() {
 			t.Fatal("not earned")
 		}
-		p.Slow(now)
+		p.Slow(now, false)
 		if p.Here() {
 			t.Fatal("one slow call has not taken it away")
 		}
@@ -92,11 +92,11 @@ func TestLose(t *testing.T) {
 	}
 	now = run(p, now, apart, quick, 1)
 	now += soon*maxBan + 1
-	p.Slow(now)
+	p.Slow(now, false)
 	if !p.Here() {
 		t.Error("one slow call among many has taken it away")
 	}
-	p.Slow(now)
+	p.Slow(now, false)
 	run(p, now+firstBan, enough, quick, step)
 	if !p.Here() {
 		t.Error("an old loss still counts")
@@ -115,7 +115,7 @@ func TestSlowCallsApart(t *testing.T) {
 		p := new(Pace)
 		now := run(p, 0, enough+test.samples, quick, step/100)
 		for range 5 {
-			p.Slow(now)
+			p.Slow(now, false)
 			now = run(p, now, test.samples, quick, step/100)
 		}
 		if got := p.Here(); got != test.want {
@@ -152,7 +152,7 @@ func TestSlowSamplesLose(t *testing.T) {
 
 func TestSlowOfWhatWasNotEarned(t *testing.T) {
 	p := new(Pace)
-	p.Slow(0)
+	p.Slow(0, false)
 	run(p, 0, enough, quick, step)
 	if !p.Here() {
 		t.Error("there was nothing to lose")
@@ -167,7 +167,7 @@ func TestConcurrentUse(t *testing.T) {
 			for i := range int64(5000) {
 				p.Sample(i, quick)
 				if p.Here() && g == 0 && i%100 == 0 {
-					p.Slow(i)
+					p.Slow(i, false)
 				}
 			}
 		})
