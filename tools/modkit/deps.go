@@ -120,7 +120,7 @@ func bareTests(m *module) bool {
 // that is not here sees all of core. core/codec and core/xfer are the ids by
 // which a protocol names what it carries.
 var sees = map[string][]string{
-	"protos": {"core/socket", "core/codec", "core/xfer"},
+	"protos": {"core/socket", "core/socket/framing", "core/codec", "core/xfer"},
 	"codecs": {"core/codec"},
 	"xfers":  {"core/xfer"},
 }
