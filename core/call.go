@@ -21,7 +21,8 @@ type callCmd struct {
 	link   *link    // that it went out on
 	out    socket.Envelope
 	result any
-	over   bool // result has served another call
+	over   bool    // result has served another call
+	memory *[]byte // of result; nil if it has none of its own
 	swap   *Swap
 	start  time.Time
 	seq    int32

@@ -31,6 +31,7 @@ type handlerCtx struct {
 	expires int64     // X-Timeout: when the caller stops waiting, in the sweeper's time; 0: never
 	undone  bool      // the argument is to be decoded on the handler's goroutine
 	release freer
+	memory  *[]byte       // of an argument that is used again
 	turn    uint64        // the reader's turn in which it runs the handler; 0: another goroutine does
 	began   int64         // when the handler began, in the sweeper's time; 0: nobody wants to know
 	count   uint8         // of messages that passed through here
@@ -114,7 +115,7 @@ func (c *handlerCtx) recycle() {
 	if c.out.Mtype() != 0 {
 		c.out.Clear()
 	}
-	c.handler, c.hooks, c.cmd, c.arg, c.rerr, c.swap, c.release = nil, nil, nil, nil, nil, nil, nil
+	c.handler, c.hooks, c.cmd, c.arg, c.rerr, c.swap, c.release, c.memory = nil, nil, nil, nil, nil, nil, nil, nil
 	c.start, c.expires, c.undone = time.Time{}, 0, false
 	c.turn, c.began = 0, 0
 	c.answer.Store(answerOpen)

@@ -35,7 +35,7 @@ func HandleCallInto[Arg, Reply any](r Router, method string, f func(ctx CallCtx,
 		newArg: func(c *handlerCtx) any {
 			p := pool.Get().(*lent[Arg, Reply])
 			p.pool, p.empty = pool, empty
-			c.release = p
+			c.release, c.memory = p, &p.memory
 			return &p.arg
 		},
 		invoke: func(c *handlerCtx, _ any) (any, *Rerror) {
@@ -54,15 +54,30 @@ type lent[A, R any] struct {
 	empty func(*A)
 	arg   A
 	reply R
+
+	memory []byte // arg may refer to it
 }
 
 func (p *lent[A, R]) free() {
 	var zero R
 	p.reply = zero // first: it may hold parts of arg
 	p.empty(&p.arg)
+	p.memory = spent(p.memory)
 	if !poison.On() { // else whoever has kept them keeps them empty
 		p.pool.Put(p)
 	}
+}
+
+// spent is memory that a value may have referred to, ready for the next one.
+func spent(b []byte) []byte {
+	if poison.On() {
+		poison.Scribble(b)
+		return nil
+	}
+	if cap(b) > decodeInReader {
+		return nil
+	}
+	return b
 }
 
 // emptier returns what empties a value of type T.
@@ -105,15 +120,37 @@ func promotes(t, i reflect.Type) bool {
 	return false
 }
 
+// Reused is a result for InvokeInto that serves many calls: a value, and the memory
+// that its strings and bytes may lie in. A call with a *Reused[T] decodes into
+// Value. Where the codec lets a value alias its body (pbcodec.Codec{Alias: true}) the
+// call makes no memory at all, and whatever Value holds is valid until the next
+// call only: what is to live longer has to be copied (strings.Clone). With other
+// codecs it is as with a *T. The zero value is ready.
+type Reused[T any] struct {
+	Value  T
+	memory []byte
+}
+
+func (r *Reused[T]) reused() (value any, memory *[]byte) {
+	if cap(r.memory) > decodeInReader {
+		r.memory = nil
+	}
+	return &r.Value, &r.memory
+}
+
 // InvokeInto is Invoke with a result of the caller's: the reply's body is decoded
 // into what result points to, so that one value can serve many calls. Bytes go
 // where the old ones were; else the codec decides what becomes of what is there:
 // protobuf empties it, JSON leaves the fields that are not in the body. After an
 // empty body the result is zero. A nil result drops the body. After an error the
-// result may be half filled. It must not be used elsewhere until InvokeInto has
+// result may be half filled. See Reused for a result with memory of its own. It must not be used elsewhere until InvokeInto has
 // returned.
 func InvokeInto(ctx context.Context, s CtxSession, method string, arg, result any, set ...MessageSetting) error {
 	own, fast := s.(*session)
+	var memory *[]byte
+	if r, ok := result.(interface{ reused() (any, *[]byte) }); ok {
+		result, memory = r.reused()
+	}
 	if !fast {
 		if v := reflect.ValueOf(result); v.Kind() == reflect.Pointer && !v.IsNil() {
 			v.Elem().SetZero()
@@ -121,13 +158,13 @@ func InvokeInto(ctx context.Context, s CtxSession, method string, arg, result an
 		all := append([]MessageSetting{WithContext(ctx)}, set...)
 		return s.Call(method, arg, result, all...).Rerror().Err()
 	}
-	return own.invoke(ctx, method, arg, result, true, set).Err()
+	return own.invoke(ctx, method, arg, result, memory, true, set).Err()
 }
 
 // invoke is a call with a pooled command.
-func (s *session) invoke(ctx context.Context, method string, arg, result any, over bool, set []MessageSetting) *Rerror {
+func (s *session) invoke(ctx context.Context, method string, arg, result any, memory *[]byte, over bool, set []MessageSetting) *Rerror {
 	cmd := pushes.Get().(*callCmd)
-	cmd.logger, cmd.sess, cmd.result, cmd.over = s.logger, s, result, over
+	cmd.logger, cmd.sess, cmd.result, cmd.memory, cmd.over = s.logger, s, result, memory, over
 	cmd.pooled = true
 	if ctx != nil {
 		cmd.out.SetContext(ctx)

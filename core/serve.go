@@ -256,7 +256,7 @@ func (c *handlerCtx) begin() *Rerror {
 // bindArg makes the argument and decodes the body into it.
 func (c *handlerCtx) bindArg() *Rerror {
 	arg := c.handler.newArg(c)
-	if err := c.bindSafely(arg, c.handler.reuses); err != nil {
+	if err := c.bindSafely(arg, c.handler.reuses, c.memory); err != nil {
 		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
 	}
 	c.arg = arg
@@ -265,14 +265,14 @@ func (c *handlerCtx) bindArg() *Rerror {
 	return nil
 }
 
-func (c *handlerCtx) bindSafely(arg any, over bool) (err error) {
+func (c *handlerCtx) bindSafely(arg any, over bool, memory *[]byte) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("codec panicked: %v", v)
 		}
 	}()
 	if over {
-		_, err = c.in.BindOver(arg)
+		_, err = c.in.BindOver(arg, memory)
 	} else {
 		_, err = c.in.Bind(arg)
 	}
@@ -519,7 +519,7 @@ func (s *session) readReply(c *handlerCtx, cmd *callCmd) *Rerror {
 		cmd.raw = c.in.KeepBody()
 		return nil
 	}
-	if err := c.bindSafely(cmd.result, cmd.over); err != nil {
+	if err := c.bindSafely(cmd.result, cmd.over, cmd.memory); err != nil {
 		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
 	}
 	c.in.SetBody(cmd.result)

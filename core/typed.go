@@ -30,14 +30,14 @@ func Invoke[Reply any](ctx context.Context, s CtxSession, method string, arg any
 	}
 	if t.Kind() == reflect.Pointer {
 		reply := reflect.New(t.Elem()).Interface().(Reply)
-		if r := own.invoke(ctx, method, arg, reply, false, set); r.HasError() {
+		if r := own.invoke(ctx, method, arg, reply, nil, false, set); r.HasError() {
 			return zero, r.Err()
 		}
 		return reply, nil
 	}
 	pool := resultPool[Reply](t)
 	box := pool.Get().(*Reply)
-	r := own.invoke(ctx, method, arg, box, false, set)
+	r := own.invoke(ctx, method, arg, box, nil, false, set)
 	reply := *box
 	*box = zero
 	pool.Put(box)

@@ -34,7 +34,9 @@ type Codec struct {
 	// its strings and bytes are parts of that copy. So each of them keeps the whole
 	// body in memory as long as it is kept itself (strings.Clone what is to live
 	// long), and no bytes of it may be changed in place or appended to: what
-	// lies behind them belongs to the next field (bytes.Clone them first).
+	// lies behind them belongs to the next field (bytes.Clone them first). Where the
+	// engine decodes into values that it uses again (HandleCallInto, tp.Reused) there
+	// is not even the copy: there strings live no longer than the value.
 	//
 	// A message with ResetVT is emptied by it instead of by Reset: it keeps the room of
 	// its lists, and what that code pools of it goes back to the pool. So nothing
@@ -179,12 +181,18 @@ func appendSized(dst []byte, m sizedMarshaler, size int) ([]byte, error) {
 
 // Unmarshal resets the message v points to and decodes data into it. Nil,
 // struct{} and *struct{} take anything.
-func (c Codec) Unmarshal(data []byte, v any) error {
+func (c Codec) Unmarshal(data []byte, v any) error { return c.decode(data, v, false) }
+
+// UnmarshalBorrowed is Unmarshal, but with Alias a message that has
+// UnmarshalVTUnsafe refers to data itself instead of a copy.
+func (c Codec) UnmarshalBorrowed(data []byte, v any) error { return c.decode(data, v, true) }
+
+func (c Codec) decode(data []byte, v any, borrow bool) error {
 	if m, ok := v.(unmarshaler); ok { // first: the road of speed
 		if isNil(v) {
 			return intoNil(v)
 		}
-		if err := c.unmarshal(data, m); err != nil {
+		if err := c.unmarshal(data, m, borrow); err != nil {
 			return decodeError(v, err)
 		}
 		return nil
@@ -205,7 +213,7 @@ func (c Codec) Unmarshal(data []byte, v any) error {
 	return nil
 }
 
-func (c Codec) unmarshal(data []byte, m unmarshaler) error {
+func (c Codec) unmarshal(data []byte, m unmarshaler, borrow bool) error {
 	if !c.Alias {
 		m.Reset()
 		return m.UnmarshalVT(data)
@@ -219,9 +227,12 @@ func (c Codec) unmarshal(data []byte, m unmarshaler) error {
 	if !ok {
 		return m.UnmarshalVT(data)
 	}
-	own := make([]byte, len(data))
-	copy(own, data)
-	return a.UnmarshalVTUnsafe(own)
+	if !borrow {
+		own := make([]byte, len(data))
+		copy(own, data)
+		data = own
+	}
+	return a.UnmarshalVTUnsafe(data)
 }
 
 // message returns v as a message of today; those of the first generation of

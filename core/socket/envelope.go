@@ -362,7 +362,9 @@ func (m *Envelope) Bind(v any) (byte, error) {
 
 // BindOver is Bind for a value that served another message: bytes are put where
 // the old ones were, as far as there is room, and an empty body is a zero value.
-func (m *Envelope) BindOver(v any) (byte, error) {
+// If memory is not nil the body may be put there, and the value refer to it: both
+// serve the next message together.
+func (m *Envelope) BindOver(v any, memory *[]byte) (byte, error) {
 	if b, ok := v.(*[]byte); ok && b != nil && !m.rawOwned {
 		*b = append((*b)[:0], m.raw...)
 		m.body = v
@@ -371,6 +373,21 @@ func (m *Envelope) BindOver(v any) (byte, error) {
 	if len(m.raw) == 0 {
 		if r := reflect.ValueOf(v); r.Kind() == reflect.Pointer && !r.IsNil() {
 			r.Elem().SetZero()
+		}
+		return m.Bind(v)
+	}
+	if memory != nil {
+		c, err := codec.Get(m.codec)
+		if err != nil {
+			return m.codec, err
+		}
+		if c, ok := c.(codec.Borrower); ok {
+			body := m.raw
+			if !m.rawOwned {
+				*memory = append((*memory)[:0], body...)
+				body = *memory
+			}
+			return m.codec, c.UnmarshalBorrowed(body, v)
 		}
 	}
 	return m.Bind(v)
