@@ -9,10 +9,10 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// Reader reads the frames of one connection: Head, Frame, Payload, once each a
-// message. It belongs to who calls Unpack.
+// Reader reads the frames of one connection: Head, Frame, then Payload or Unfilter,
+// once each a message. It belongs to who calls Unpack.
 //
-// An error of Head or Frame ends the connection, one of Payload costs the message.
+// An error of Head or Frame ends the connection, a later one costs the message.
 // Memory grows with what has arrived, never with what a size claims.
 type Reader struct {
 	name string
@@ -93,17 +93,29 @@ func (r *Reader) unfilter(m socket.Message, b []byte) ([]byte, error) {
 		return nil, r.bad("size", "of 0 bytes leaves no room for the number of filters", nil)
 	}
 	n, b := int(b[0]), b[1:]
-	if n > MaxFilters {
-		return nil, r.bad("pipe", fmt.Sprintf("of %d filters is longer than %d", n, MaxFilters), nil)
-	}
-	if n > len(b) {
+	switch {
+	case n > MaxFilters:
+		return nil, r.tooMany(n)
+	case n > len(b):
 		return nil, r.bad("pipe", fmt.Sprintf("of %d bytes is over the frame's end", n), nil)
 	}
+	return r.Unfilter(m, b[:n], b[n:])
+}
+
+// Unfilter is Payload for a frame that has the filters' ids elsewhere: b is what
+// they made of the payload, which without filters is b itself.
+func (r *Reader) Unfilter(m socket.Message, ids, b []byte) ([]byte, error) {
+	if len(ids) == 0 {
+		return b, nil
+	}
+	if len(ids) > MaxFilters {
+		return nil, r.tooMany(len(ids))
+	}
 	pipe := m.XferPipe()
-	if err := pipe.Append(b[:n]...); err != nil {
+	if err := pipe.Append(ids...); err != nil {
 		return nil, r.bad("pipe", "", err)
 	}
-	plain, err := pipe.AppendUnpack(r.plain[:0], b[n:], int(min(uint64(m.Limit()), math.MaxInt)))
+	plain, err := pipe.AppendUnpack(r.plain[:0], b, int(min(uint64(m.Limit()), math.MaxInt)))
 	if err != nil {
 		return nil, r.bad("pipe", "", err)
 	}
@@ -114,7 +126,7 @@ func (r *Reader) unfilter(m socket.Message, b []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// Owned tells whether the bytes of the last Frame, or of the Payload if there were
+// Owned tells whether the bytes of the last Frame, or of its payload if there were
 // filters, are nobody else's: then a body that is a part of them may be passed on by
 // [Own]. (For a frame in place the connection sees to that.)
 func (r *Reader) Owned() bool { return r.owned }
@@ -175,6 +187,10 @@ func (r *Reader) cutShort(field string, n, size int, err error) error {
 
 func (r *Reader) bad(field, fault string, cause error) error {
 	return &FieldError{Proto: r.name, Field: field, Fault: fault, Err: cause, Whole: true}
+}
+
+func (r *Reader) tooMany(filters int) error {
+	return r.bad("pipe", fmt.Sprintf("of %d filters is longer than %d", filters, MaxFilters), nil)
 }
 
 func (r *Reader) lost(field, fault string) error {

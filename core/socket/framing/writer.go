@@ -9,7 +9,7 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// Writer writes the frames of one connection. Payload and Size are for
+// Writer writes the frames of one connection. Payload, Filter and Size are for
 // AppendFrame, and may be called concurrently; Pack runs one at a time.
 type Writer struct {
 	name string
@@ -57,6 +57,17 @@ func (w *Writer) Payload(dst []byte, m socket.Message, appendTo func(dst []byte)
 	if n == 0 {
 		return appendTo(append(dst, 0))
 	}
+	return w.Filter(pipe.AppendIDs(append(dst, byte(n))), m, appendTo)
+}
+
+// Filter is Payload for a frame that has the filters' ids elsewhere: it appends
+// what they make of the payload, which without filters is the payload itself.
+func (w *Writer) Filter(dst []byte, m socket.Message, appendTo func(dst []byte) ([]byte, error)) ([]byte, error) {
+	pipe := m.XferPipe()
+	n := pipe.Len()
+	if n == 0 {
+		return appendTo(dst)
+	}
 	if n > maxIDs {
 		return dst, &FieldError{Proto: w.name, Field: "pipe", Fault: fmt.Sprintf("of %d filters is longer than %d", n, maxIDs)}
 	}
@@ -67,7 +78,7 @@ func (w *Writer) Payload(dst []byte, m socket.Message, appendTo func(dst []byte)
 		return dst, err
 	}
 	s.b = payload
-	return pipe.AppendPack(pipe.AppendIDs(append(dst, byte(n))), payload)
+	return pipe.AppendPack(dst, payload)
 }
 
 // Size tells the message the size of its frame, and returns it as it goes on the

@@ -169,3 +169,34 @@ func TestWriterRefuses(t *testing.T) {
 		t.Errorf("a connection that fails: %v, want %v", err, unencoded)
 	}
 }
+
+// The ids of the filters may stand where the protocol wants them.
+func TestFilter(t *testing.T) {
+	w, r := NewWriter("x", nil), NewReader("x", nil)
+	for _, test := range []struct {
+		filters, text, want string
+	}{
+		{"", "abc", "abc"}, {"r", "abc", "cba"}, {"rc", "abc", ".cba"}, {"rrrrrrrr", "", ""},
+	} {
+		m := socket.NewMessage(socket.WithBody([]byte(test.text)), socket.WithXferPipe([]byte(test.filters)...))
+		out, err := w.Filter([]byte("head "), m, m.AppendBody)
+		if want := "head " + test.want; err != nil || string(out) != want {
+			t.Errorf("filters %q: %q, %v; want %q", test.filters, out, err, want)
+		}
+		m = socket.NewMessage()
+		got, err := r.Unfilter(m, []byte(test.filters), []byte(test.want))
+		if err != nil || string(got) != test.text || string(m.XferPipe().IDs()) != test.filters {
+			t.Errorf("filters %q undone: %q through %q, %v; want %q", test.filters, got, m.XferPipe().IDs(), err, test.text)
+		}
+	}
+	for _, test := range []struct{ filters, text, want string }{
+		{"rrrrrrrrr", "", "x: pipe of 9 filters is longer than 8"},
+		{"\xff", "", "x: pipe: "},
+		{"c", "abc", "x: pipe: "},
+	} {
+		_, err := r.Unfilter(socket.NewMessage(), []byte(test.filters), []byte(test.text))
+		if !errors.Is(err, socket.ErrBadMessage) || !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("filters %q of %q: %v, want %s…", test.filters, test.text, err, test.want)
+		}
+	}
+}
