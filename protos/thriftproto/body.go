@@ -16,7 +16,7 @@ func (p *proto) setBody(m socket.Message, f *message) error {
 	} else {
 		m.SetBodyCodec(codecOf(f.values[tpCodec]))
 	}
-	body, passOn := f.body, false
+	body := f.body
 	switch {
 	case f.kind == thriftException:
 		body = nil
@@ -34,39 +34,15 @@ func (p *proto) setBody(m socket.Message, f *message) error {
 		}
 		if ids := f.values[tpPipe]; len(ids) > 0 {
 			var err error
-			if body, passOn, err = p.unpipe(m, ids, body); err != nil {
+			if body, err = p.in.Unfilter(m, ids, body); err != nil {
 				return err
 			}
 		}
 	}
 	if err := m.UnmarshalBody(body); err != nil {
-		return badCause("body", err)
-	}
-	if passOn {
-		own(m)
+		return &FieldError{Proto: errName, Field: "body", Err: err, Whole: true}
 	}
 	return nil
-}
-
-// unpipe undoes the filters; passOn says that the bytes are the message's.
-func (p *proto) unpipe(m socket.Message, ids, body []byte) (plain []byte, passOn bool, err error) {
-	if len(ids) > maxPipe {
-		return nil, false, bad("pipe", "of %d filters is longer than %d", len(ids), maxPipe)
-	}
-	pipe := m.XferPipe()
-	if err := pipe.Append(ids...); err != nil {
-		return nil, false, badCause("pipe", err)
-	}
-	limit := int(min(uint64(m.Limit()), math.MaxInt))
-	plain, err = pipe.AppendUnpack(p.plain[:0], body, limit)
-	if err != nil {
-		return nil, false, badCause("pipe", err)
-	}
-	p.plain = plain
-	if passOn = cap(plain) > ownFrom; passOn {
-		p.plain = nil
-	}
-	return plain, passOn, nil
 }
 
 // codecOf returns the codec that a header names: a byte, which the older ages

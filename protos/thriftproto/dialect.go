@@ -1,9 +1,9 @@
 package thriftproto
 
 import (
-	"bytes"
 	"encoding/binary"
 	"strconv"
+	"strings"
 )
 
 // Dialect says where a reply's error travels.
@@ -37,7 +37,7 @@ const recogniseMost = 60 << 10
 func recognises(f form) func(prefix []byte) (match bool, need int) {
 	return func(prefix []byte) (match bool, need int) {
 		const head = 4 + 2
-		if n := min(len(prefix), head); n > 4 && !bytes.HasPrefix(magic, prefix[4:n]) {
+		if n := min(len(prefix), head); n > 4 && !strings.HasPrefix(magic, string(prefix[4:n])) {
 			return false, 0
 		}
 		if len(prefix) > 0 && prefix[0] > maxLength>>24 {

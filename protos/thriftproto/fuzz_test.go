@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // peeking offers what the engine's connections do for reading.
@@ -63,7 +64,7 @@ func FuzzUnpack(f *testing.F) {
 				m := new(socket.Envelope)
 				m.SetLimit(1 << 20)
 				err := p.Unpack(m)
-				if n := max(cap(p.frame), cap(m.RawBody())); m.XferPipe().Len() == 0 && n > 2*len(data)+4<<10 {
+				if n := cap(m.RawBody()); m.XferPipe().Len() == 0 && n > 2*len(data)+4<<10 {
 					t.Errorf("%d bytes took %d bytes of memory", len(data), n)
 				}
 				if err == nil || errors.Is(err, socket.ErrBadMessage) {
@@ -124,12 +125,12 @@ func FuzzRoundTrip(f *testing.F) {
 		for _, form := range forms {
 			for _, d := range []Dialect{V5, V7} {
 				m := msg(seq, mtype, method, codec, string(body), socket.WithAddMeta(key, value))
-				if code != 0 && isReply(mtype) {
+				if code != 0 && framing.IsReply(mtype) {
 					m.SetRerror(socket.NewRerror(code, text, reason))
 				}
 				c, s := connect(form, []Dialect{d}, nil)
 				if err := c.Pack(m); err != nil {
-					if n := s.rw.(*end).Buffer.Len(); n != 0 {
+					if n := s.rw.Buffer.Len(); n != 0 {
 						t.Fatalf("%v, %v: pack: %v, and %d bytes", form, d, err, n)
 					}
 					continue

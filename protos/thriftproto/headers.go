@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // header is one of the project's headers.
@@ -46,9 +47,13 @@ func appendHeaders(dst []byte, m socket.Message, order []header, d Dialect) ([]b
 		dst = append(dst, 0)
 		switch h {
 		case tpMeta:
-			dst = appendMeta(dst, m, d)
+			if d == V7 {
+				dst = m.Meta().AppendBytes(dst)
+			} else {
+				dst = framing.AppendMeta(dst, m)
+			}
 		case tpStatus:
-			dst = appendStatus(dst, m)
+			dst = framing.AppendStatus(dst, m)
 		case tpCodec:
 			dst = append(dst, m.BodyCodec())
 		case tpPipe:

@@ -11,7 +11,7 @@ import (
 // A client of Thrift's own wants the name in the reply, and errors as exceptions.
 func TestThriftClient(t *testing.T) {
 	_, s := connect(structForm, nil, nil)
-	sent := s.rw.(*end).to
+	sent := s.rw.to
 	s.hears(framed("\x00\x00\x00\x00", "\x80\x01\x00\x01\x00\x00\x00\x03add\x00\x00\x00\x07"+encoded("x")))
 	m := socket.NewMessage()
 	if err := s.Unpack(m); err != nil {

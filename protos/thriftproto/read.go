@@ -1,19 +1,11 @@
 package thriftproto
 
 import (
-	"bytes"
 	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
-	"math"
 
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
-
-// ownFrom is the size from which memory for one message passes to it; what is
-// smaller is the connection's and used again.
-const ownFrom = 64 << 10
 
 // lead is how many bytes tell whether this is a frame, and its size.
 const lead = 4 + 2
@@ -21,110 +13,39 @@ const lead = 4 + 2
 // Unpack reads one frame. The body it hands over is valid until the next call,
 // if the message does not own it.
 func (p *proto) Unpack(m socket.Message) error {
-	m.XferPipe().Reset()
-	if p.peek != nil {
-		return p.unpackInPlace(m)
-	}
-	return p.unpackCopy(m)
-}
-
-func (p *proto) unpackInPlace(m socket.Message) error {
-	head, err := p.peek.Peek(lead)
-	if err != nil {
-		return cutShort("size", len(head), lead, err)
-	}
-	size, err := frameSize(head, m)
+	head, err := p.in.Head(lead)
 	if err != nil {
 		return err
 	}
-	frame, err := p.peek.Peek(size)
-	if err != nil {
-		return cutShort("frame", len(frame), size, err)
-	}
-	err = p.decode(frame, m)
-	// The bytes stay where they are until the next Peek.
-	if _, derr := p.peek.Discard(size); derr != nil {
-		return fmt.Errorf("thrift: frame of %d bytes: %w", size, derr)
-	}
-	return err
-}
-
-func (p *proto) unpackCopy(m socket.Message) error {
-	if p.frame == nil {
-		p.frame = make([]byte, 0, 4<<10)
-	}
-	head := p.frame[:lead]
-	if n, err := io.ReadFull(p.rw, head); err != nil {
-		return cutShort("size", n, lead, err)
-	}
-	size, err := frameSize(head, m)
-	if err != nil {
-		return err
-	}
-	frame, err := readTo(p.rw, head, size)
-	if err != nil {
-		return err
-	}
-	p.frame = frame
-	if len(frame) > ownFrom {
-		p.frame = nil
-	}
-	if err = p.decode(frame, m); err == nil && p.frame == nil && m.XferPipe().Len() == 0 {
-		own(m)
-	}
-	return err
-}
-
-// readTo reads until b has size bytes. Its memory is at most twice what has
-// arrived, or what b has.
-func readTo(r io.Reader, b []byte, size int) ([]byte, error) {
-	for len(b) < size {
-		if len(b) == cap(b) {
-			grown := make([]byte, len(b), min(2*len(b), size))
-			copy(grown, b)
-			b = grown
-		}
-		n, err := io.ReadFull(r, b[len(b):min(cap(b), size)])
-		if b = b[:len(b)+n]; err != nil {
-			return b, cutShort("frame", len(b), size, err)
-		}
-	}
-	return b, nil
-}
-
-// cutShort is the error of a connection that ended, or failed, after n of size
-// bytes: io.EOF only where no frame had begun.
-func cutShort(field string, n, size int, err error) error {
-	if errors.Is(err, io.EOF) {
-		if n == 0 && field == "size" {
-			return io.EOF
-		}
-		err = io.ErrUnexpectedEOF
-	}
-	if n == 0 && field == "size" {
-		return err
-	}
-	return fmt.Errorf("thrift: %s ended after %d of %d bytes: %w", field, n, size, err)
-}
-
-// frameSize returns the length of the frame, and tells it to the message before
-// any memory is taken. On the wire it is without its own four bytes.
-func frameSize(head []byte, m socket.Message) (int, error) {
 	length := binary.BigEndian.Uint32(head)
+	if length < start-4 || length > maxLength || string(head[4:]) != magic {
+		return noFrame(head, length)
+	}
+	// On the wire the size is without its own four bytes.
+	frame, err := p.in.Frame(m, 4+uint64(length))
+	if err != nil {
+		return err
+	}
+	if err := p.decode(frame, m); err != nil {
+		return err
+	}
+	if p.in.Owned() {
+		framing.Own(m)
+	}
+	return nil
+}
+
+// noFrame tells why the first bytes are not those of a frame.
+func noFrame(head []byte, length uint32) error {
 	switch unframed := length&0xffff_0000 == strict; {
 	case unframed, head[4] == 0x80 && head[5] == 1:
-		return 0, refused("frame", "without headers: the peer must use Thrift's THeader transport")
-	case !bytes.HasPrefix(head[4:], magic):
-		return 0, refused("frame", "begins with %#04x, and not with THeader's 0x0fff", head[4:lead])
+		return refused("frame", "without headers: the peer must use Thrift's THeader transport")
+	case string(head[4:]) != magic:
+		return refused("frame", "begins with %#04x, and not with THeader's 0x0fff", head[4:])
 	case length > maxLength:
-		return 0, refused("size", "of %d bytes is over THeader's %d", length, maxLength)
-	case length < start-4:
-		return 0, refused("size", "of %d bytes is below the header's %d", length, start-4)
+		return refused("size", "of %d bytes is over THeader's %d", length, maxLength)
 	}
-	if uint64(length)+4 > math.MaxInt {
-		return 0, fmt.Errorf("thrift: message of %d bytes: %w", uint64(length)+4, socket.ErrSizeLimit)
-	}
-	return int(length) + 4, m.SetSize(length + 4)
+	return refused("size", "of %d bytes is below the header's %d", length, start-4)
 }
 
 // message is a frame taken apart; its slices are parts of the frame.
@@ -217,15 +138,18 @@ func (p *proto) decode(frame []byte, m socket.Message) error {
 	if p.form == structForm && mtype == socket.TypeCall && !f.some {
 		p.calls.add(f.seq, m.ServiceMethod())
 	}
-	if !p.settled && f.some {
-		p.settled = true
-		d := V5
-		if f.values[tpStatus] != nil {
-			d = V7
-		}
-		p.speaks.Store(uint32(d))
+	if f.some {
+		p.speech.Settle(f.dialect())
 	}
 	return nil
+}
+
+// dialect returns the one of a peer that is ours.
+func (f *message) dialect() Dialect {
+	if f.values[tpStatus] != nil {
+		return V7
+	}
+	return V5
 }
 
 // setMeta sets the metadata. Those of a peer that is none of ours are the headers
@@ -242,12 +166,12 @@ func (f *message) setMeta(m socket.Message) {
 
 // rerror returns the error that a reply carries.
 func (f *message) rerror(m socket.Message, mtype byte) *socket.Rerror {
-	if !isReply(mtype) {
+	if !framing.IsReply(mtype) {
 		return nil
 	}
 	var rerr *socket.Rerror
 	if v := f.values[tpStatus]; v != nil {
-		rerr = statusError(v)
+		rerr = framing.ParseStatus(v)
 	} else {
 		rerr = socket.NewRerrorFromMeta(m.Meta())
 	}
@@ -255,11 +179,4 @@ func (f *message) rerror(m socket.Message, mtype byte) *socket.Rerror {
 		rerr = exceptionError(f.body)
 	}
 	return rerr
-}
-
-// own tells the message that the bytes of its body are nobody else's.
-func own(m socket.Message) {
-	if o, ok := m.(interface{ OwnBody() }); ok {
-		o.OwnBody()
-	}
 }

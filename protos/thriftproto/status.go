@@ -2,73 +2,9 @@ package thriftproto
 
 import (
 	"encoding/binary"
-	"strconv"
 
 	"github.com/teleport-go/teleport/core/socket"
 )
-
-// statusOK is the status of a V7 message without an error.
-const statusOK = "code=0"
-
-// appendStatus appends V7's status: code=0, or code, msg and cause.
-func appendStatus(dst []byte, m socket.Message) []byte {
-	rerr := m.Rerror()
-	if !isReply(m.Mtype()) || !rerr.HasError() {
-		return append(dst, statusOK...)
-	}
-	status := socket.AcquireMeta()
-	defer socket.ReleaseMeta(status)
-	status.SetUint("code", int(rerr.Code))
-	if rerr.Message != "" {
-		status.Add("msg", rerr.Message)
-	}
-	// The cause is there even when it is empty, with the "=" that metadata
-	// leaves out. A key without a value is its escaped text and no more.
-	dst = append(status.AppendBytes(dst), "&cause="...)
-	if rerr.Reason != "" {
-		status.Reset()
-		status.Add(rerr.Reason, "")
-		dst = status.AppendBytes(dst)
-	}
-	return dst
-}
-
-// appendMeta appends the metadata, and the error of a reply where the dialect
-// has no other place for it. A key of that name in the metadata is never sent.
-func appendMeta(dst []byte, m socket.Message, d Dialect) []byte {
-	meta := m.Meta()
-	if d == V7 {
-		return meta.AppendBytes(dst)
-	}
-	var rerr *socket.Rerror
-	if isReply(m.Mtype()) && m.Rerror().HasError() {
-		rerr = m.Rerror()
-	}
-	if rerr == nil && (meta.Len() == 0 || !meta.Has(socket.MetaReplyError)) {
-		return meta.AppendBytes(dst)
-	}
-	own := socket.AcquireMeta()
-	defer socket.ReleaseMeta(own)
-	meta.CopyTo(own)
-	own.Del(socket.MetaReplyError)
-	rerr.SetToMeta(own)
-	return own.AppendBytes(dst)
-}
-
-// statusError returns the error in V7's status.
-func statusError(text []byte) *socket.Rerror {
-	if string(text) == statusOK {
-		return nil
-	}
-	status := socket.AcquireMeta()
-	defer socket.ReleaseMeta(status)
-	status.ParseBytes(text)
-	code, err := strconv.ParseInt(string(status.Peek("code")), 10, 32)
-	if err != nil || code == 0 {
-		return nil // V7 reads it so
-	}
-	return socket.NewRerror(int32(code), string(status.Peek("msg")), string(status.Peek("cause")))
-}
 
 // Kinds of a TApplicationException.
 const (

@@ -12,10 +12,9 @@ package thriftproto
 
 import (
 	"io"
-	"sync"
-	"sync/atomic"
 
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // Ids and names of the two forms, as Version returns them; by the name a
@@ -61,18 +60,11 @@ func newFunc(f form, dialect []Dialect) socket.ProtoFunc {
 		named = dialect[0]
 	}
 	return func(rw io.ReadWriter) socket.Proto {
-		p := &proto{form: f, orders: orders[f], rw: rw}
-		p.peek, _ = rw.(socket.PeekReader)
-		p.room, _ = rw.(socket.BufferWriter)
-		if s, ok := rw.(socket.Sider); ok {
-			p.dialed = s.Dialed()
+		p := &proto{
+			form: f, orders: orders[f],
+			in: framing.NewReader(errName, rw), out: framing.NewWriter(errName, rw),
 		}
-		p.settled = p.dialed && named != 0
-		speaks := named
-		if speaks == 0 {
-			speaks = V5
-		}
-		p.speaks.Store(uint32(speaks))
+		p.speech.Begin(rw, named, V5)
 		return p
 	}
 }
@@ -80,18 +72,10 @@ func newFunc(f form, dialect []Dialect) socket.ProtoFunc {
 type proto struct {
 	form   form
 	orders [V7 + 1][]header // of the headers, by dialect
-	rw     io.ReadWriter
-	peek   socket.PeekReader   // rw, if it is one
-	room   socket.BufferWriter // rw, if it is one
-	dialed bool
-
-	speaks atomic.Uint32 // a Dialect; Unpack may change it once, beside Pack
-	calls  calls         // of a peer that is none of ours
-
-	// The rest belongs to who calls Unpack.
-	settled bool   // speaks does not change any more
-	frame   []byte // the frame, where it cannot be peeked at
-	plain   []byte // what the pipe made of the body
+	in     framing.Reader
+	out    framing.Writer
+	speech framing.Speech[Dialect]
+	calls  calls // of a peer that is none of ours
 }
 
 var _ socket.FrameAppender = (*proto)(nil)
@@ -104,40 +88,7 @@ func (p *proto) Version() (byte, string) {
 	return BinaryID, BinaryName
 }
 
-func (p *proto) dialect() Dialect { return Dialect(p.speaks.Load()) }
+func (p *proto) dialect() Dialect { return p.speech.Speaks() }
 
 // Pack writes the frame of m with one Write.
-func (p *proto) Pack(m socket.Message) error {
-	if p.room != nil {
-		frame, err := p.AppendFrame(p.room.AvailableBuffer(), m)
-		if err != nil {
-			return err
-		}
-		_, err = p.room.Write(frame)
-		return err
-	}
-	s := getScratch()
-	defer s.free()
-	frame, err := p.AppendFrame(s.b, m)
-	if err != nil {
-		return err
-	}
-	s.b = frame
-	_, err = p.rw.Write(frame)
-	return err
-}
-
-// scratch is a pooled buffer.
-type scratch struct{ b []byte }
-
-var scratches = sync.Pool{New: func() any { return &scratch{make([]byte, 0, 1<<10)} }}
-
-func getScratch() *scratch { return scratches.Get().(*scratch) }
-
-func (s *scratch) free() {
-	if cap(s.b) > 1<<20 {
-		return // one large message must not stay in memory
-	}
-	s.b = s.b[:0]
-	scratches.Put(s)
-}
+func (p *proto) Pack(m socket.Message) error { return p.out.Pack(p, m) }

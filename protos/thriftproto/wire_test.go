@@ -80,16 +80,23 @@ type end struct {
 func (e *end) Write(p []byte) (int, error) { return e.to.Write(p) }
 func (e *end) Dialed() bool                { return e.dialed }
 
-// connect makes the two protocols of a connection.
-func connect(f form, client, server []Dialect) (c, s *proto) {
-	a, b := new(bytes.Buffer), new(bytes.Buffer)
-	return newFunc(f, client)(&end{a, b, true}).(*proto), newFunc(f, server)(&end{b, a, false}).(*proto)
+// side is a protocol with its end of the connection.
+type side struct {
+	*proto
+	rw *end
 }
 
-// hears puts bytes where p reads.
-func (p *proto) hears(b []byte) { p.rw.(*end).Buffer.Write(b) }
+// connect makes the two protocols of a connection.
+func connect(f form, client, server []Dialect) (c, s side) {
+	a, b := new(bytes.Buffer), new(bytes.Buffer)
+	left, right := &end{a, b, true}, &end{b, a, false}
+	return side{newFunc(f, client)(left).(*proto), left}, side{newFunc(f, server)(right).(*proto), right}
+}
 
-func pass(t *testing.T, from, to *proto, m socket.Message) {
+// hears puts bytes where s reads.
+func (s side) hears(b []byte) { s.rw.Buffer.Write(b) }
+
+func pass(t *testing.T, from, to side, m socket.Message) {
 	t.Helper()
 	if err := from.Pack(m); err != nil {
 		t.Fatalf("pack: %v", err)

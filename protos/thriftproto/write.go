@@ -13,12 +13,10 @@ import (
 const (
 	start     = 4 + 2 + 2 + 4 + 2 // bytes before the headers: size, magic, flags, sequence, size of the headers
 	maxLength = 0x3fffffff        // the largest size THeader has
-	maxIDs    = 1<<8 - 1          // filters of a message that is written
-	maxPipe   = 8                 // filters of a message that is read
 	strict    = 0x8001_0000       // with the type of a message
 )
 
-var magic = []byte{0x0f, 0xff}
+const magic = "\x0f\xff"
 
 // Types of a message in Thrift.
 const (
@@ -39,11 +37,6 @@ func typeOf(mtype byte) (uint32, error) {
 		return thriftOneway, nil
 	}
 	return 0, refused("message type", "%d is not carried", mtype)
-}
-
-// isReply tells whether messages of this type carry an error.
-func isReply(mtype byte) bool {
-	return mtype == socket.TypeReply || mtype == socket.TypeAuthReply
 }
 
 // AppendFrame appends the frame of m to dst. It may be called concurrently.
@@ -74,12 +67,9 @@ func (p *proto) appendFrame(dst []byte, m socket.Message) (out []byte, answered 
 		return dst, false, fmt.Errorf("thrift: no such dialect: %d", d)
 	}
 	if p.form == structForm {
-		err = fitsStruct(m)
-	} else if n := m.XferPipe().Len(); n > maxIDs {
-		err = refused("pipe", "of %d filters is longer than %d", n, maxIDs)
-	}
-	if err != nil {
-		return dst, false, err
+		if err := fitsStruct(m); err != nil {
+			return dst, false, err
+		}
 	}
 	kind, err := typeOf(m.Mtype())
 	if err != nil {
@@ -118,7 +108,7 @@ func (p *proto) appendFrame(dst []byte, m socket.Message) (out []byte, answered 
 	case p.form == structForm:
 		dst, err = appendStruct(dst, m)
 	default:
-		dst, err = appendBinary(dst, m)
+		dst, err = p.appendBinary(dst, m)
 	}
 	return dst, answered, err
 }
@@ -148,27 +138,19 @@ func appendStruct(dst []byte, m socket.Message) ([]byte, error) {
 }
 
 // appendBinary appends the body as a binary value, through the pipe.
-func appendBinary(dst []byte, m socket.Message) ([]byte, error) {
+func (p *proto) appendBinary(dst []byte, m socket.Message) ([]byte, error) {
 	at := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
 	var err error
 	if m.XferPipe().Len() == 0 {
 		dst, err = m.AppendBody(dst)
 	} else {
-		dst, err = appendPiped(dst, m)
+		dst, err = p.out.Filter(dst, m, m.AppendBody)
 	}
-	// A length that does not fit is far over the frame's.
-	binary.BigEndian.PutUint32(dst[at:], uint32(len(dst)-at-4))
-	return dst, err
-}
-
-func appendPiped(dst []byte, m socket.Message) ([]byte, error) {
-	s := getScratch()
-	defer s.free()
-	body, err := m.AppendBody(s.b)
 	if err != nil {
 		return dst, err
 	}
-	s.b = body
-	return m.XferPipe().AppendPack(dst, body)
+	// A length that does not fit is far over the frame's.
+	binary.BigEndian.PutUint32(dst[at:], uint32(len(dst)-at-4))
+	return dst, nil
 }
