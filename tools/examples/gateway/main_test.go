@@ -24,7 +24,7 @@ var varies = []struct {
 	{regexp.MustCompile(`(?m)^((?:in|out) +/heartbeat +)\d+.*`), "$1…"},
 	{regexp.MustCompile(`(?m)^((?:in|out) .*) [0-9.µms]+$`), "$1 …"},
 	{regexp.MustCompile(`(?m)^teleport_errors_total\{.*"/heartbeat".*\n`), ""}, // one may have waited for the redial
-	{regexp.MustCompile(` +`), " "}, // columns are as wide as what is in them
+	{regexp.MustCompile(` +`), " "},                                            // columns are as wide as what is in them
 }
 
 func steady(text string) string {
