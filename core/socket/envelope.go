@@ -365,10 +365,13 @@ func (m *Envelope) Bind(v any) (byte, error) {
 // If memory is not nil the body may be put there, and the value refer to it: both
 // serve the next message together.
 func (m *Envelope) BindOver(v any, memory *[]byte) (byte, error) {
-	if b, ok := v.(*[]byte); ok && b != nil && !m.rawOwned {
+	switch b, ok := v.(*[]byte); {
+	case ok && b != nil && !m.rawOwned:
 		*b = append((*b)[:0], m.raw...)
 		m.body = v
 		return m.codec, nil
+	case ok && len(m.raw) > 0:
+		return m.Bind(v) // whatever the codec
 	}
 	if len(m.raw) == 0 {
 		if r := reflect.ValueOf(v); r.Kind() == reflect.Pointer && !r.IsNil() {
