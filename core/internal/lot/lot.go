@@ -29,6 +29,7 @@ type Lot[W Waiter] struct {
 	failed  error // of making the poller
 	closed  bool
 	waiting map[int32]place[W]
+	dead    []W // to be told: their connections were closed by somebody else
 	tickets uint32
 	wg      sync.WaitGroup // of the keeper, whoever that is
 }
@@ -78,6 +79,9 @@ func (l *Lot[W]) Park(c syscall.RawConn, w W, store func(Ticket)) (err error) {
 		l.mu.Lock()
 		l.tickets++
 		ticket := Ticket(l.tickets)<<32 | Ticket(uint32(fd))
+		if p, ok := l.waiting[fd]; ok { // the descriptor has been closed, and its number used again
+			l.dead = append(l.dead, p.w)
+		}
 		l.waiting[fd] = place[W]{w, c, ticket}
 		l.mu.Unlock()
 		store(ticket)
@@ -142,8 +146,9 @@ func (l *Lot[W]) keep() {
 			k.Leave() // the goroutine was ended by who was told
 		}
 	}()
+	l.tellDead(k) // whom the last keeper has left
 	var events events
-	for {
+	for !k.left.Load() {
 		n, err := l.poller.wait(&events)
 		switch {
 		case err == errLook:
@@ -158,28 +163,36 @@ func (l *Lot[W]) keep() {
 			}
 			l.tell(events.ticket(i), k)
 		}
-		if k.left.Load() {
-			return
-		}
 	}
 }
 
 // look tells those whose connections were closed by somebody else: of that there
 // is no event.
 func (l *Lot[W]) look(k *Keeper) {
-	var dead []Ticket
 	l.mu.Lock()
-	for _, p := range l.waiting {
+	for fd, p := range l.waiting {
 		if p.conn.Control(func(uintptr) {}) != nil {
-			dead = append(dead, p.ticket)
+			delete(l.waiting, fd)
+			l.dead = append(l.dead, p.w)
 		}
 	}
 	l.mu.Unlock()
-	for _, t := range dead {
-		if k.left.Load() {
-			return // the next looks again
+	l.tellDead(k)
+}
+
+func (l *Lot[W]) tellDead(k *Keeper) {
+	for !k.left.Load() {
+		l.mu.Lock()
+		n := len(l.dead) - 1
+		if n < 0 {
+			l.dead = nil
+			l.mu.Unlock()
+			return
 		}
-		l.tell(t, k)
+		w := l.dead[n]
+		l.dead = l.dead[:n]
+		l.mu.Unlock()
+		w.Readable(k)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -16,10 +17,14 @@ type told struct {
 	c      chan struct{}
 	lot    *Lot[*told]
 	ticket Ticket
+	leaves bool // the keeper's goroutine has something else to do then
 }
 
-func (t *told) Readable(*Keeper) {
+func (t *told) Readable(k *Keeper) {
 	t.lot.Take(t.ticket)
+	if t.leaves {
+		k.Leave()
+	}
 	t.c <- struct{}{}
 }
 
@@ -186,6 +191,181 @@ func TestClosedBehindIt(t *testing.T) {
 	a.Close()
 	other.want(t) // an event
 	w.want(t)
+}
+
+// All of them are noticed at the same look, even if each makes the keeper leave.
+func TestManyClosedBehindIt(t *testing.T) {
+	var l Lot[*told]
+	defer l.Close()
+	a, _ := pair(t, "tcp")
+	if !supported(t, &l, a) {
+		return
+	}
+	var all []*told
+	for range 10 {
+		a, _ := pair(t, "tcp")
+		w := newTold(&l)
+		w.leaves = true
+		if err := w.park(raw(t, a)); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, w)
+		a.Close()
+	}
+	told := make(chan time.Time, len(all))
+	for _, w := range all {
+		go func() { <-w.c; told <- time.Now() }()
+	}
+	var first, last time.Time
+	for i := range all {
+		select {
+		case last = <-told:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%d were told", i)
+		}
+		if i == 0 {
+			first = last
+		}
+	}
+	if took := last.Sub(first); took > time.Second {
+		t.Errorf("the last was told %v after the first", took)
+	}
+}
+
+// Who was closed by somebody else is told as well when another connection has got
+// the number of its descriptor and waits under it.
+func TestDescriptorUsedAgain(t *testing.T) {
+	var l Lot[*told]
+	defer l.Close()
+	a, _ := pair(t, "tcp")
+	if !supported(t, &l, a) {
+		return
+	}
+	w := newTold(&l)
+	if err := w.park(raw(t, a)); err != nil {
+		t.Fatal(err)
+	}
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lis.Close()
+	a.Close()
+	for n := 0; ; n++ {
+		b, err := net.Dial("tcp", lis.Addr().String()) // the lowest number that is free
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		other := newTold(&l)
+		if err := other.park(raw(t, b)); err != nil {
+			t.Fatal(err)
+		}
+		if other.ticket.fd() == w.ticket.fd() {
+			break
+		}
+		if n == 100 {
+			t.Fatal("the number is not used again")
+		}
+	}
+	w.want(t)
+}
+
+// A keeper that was left in the middle of what it had to tell leaves the rest to
+// the next one, and one whose goroutine is ended too.
+func TestLeave(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		leaves func(k *Keeper)
+	}{
+		{"leaves", (*Keeper).Leave},
+		{"leaves twice", func(k *Keeper) { k.Leave(); k.Leave() }},
+		{"left by another goroutine", func(k *Keeper) {
+			done := make(chan struct{})
+			go func() { k.Leave(); close(done) }()
+			<-done
+		}},
+		{"ends its goroutine", func(*Keeper) { runtime.Goexit() }},
+		{"leaves and ends its goroutine", func(k *Keeper) { k.Leave(); runtime.Goexit() }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var l Lot[leaver]
+			defer l.Close()
+			var reported sync.WaitGroup
+			var peers []net.Conn
+			for range 10 {
+				a, b := pair(t, "tcp")
+				peers = append(peers, b)
+				reported.Add(1)
+				var ticket Ticket
+				err := l.Park(raw(t, a), func(k *Keeper) {
+					l.Take(ticket)
+					reported.Done()
+					test.leaves(k)
+				}, func(k Ticket) { ticket = k })
+				if errors.Is(err, errors.ErrUnsupported) {
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, b := range peers {
+				b.Write([]byte("x"))
+			}
+			all := make(chan struct{})
+			go func() { reported.Wait(); close(all) }()
+			select {
+			case <-all:
+			case <-time.After(10 * time.Second):
+				t.Fatal("some were not told")
+			}
+		})
+	}
+}
+
+type leaver func(k *Keeper)
+
+func (f leaver) Readable(k *Keeper) { f(k) }
+
+// What is left unread is told again, without another Park.
+func TestToldAgain(t *testing.T) {
+	var l Lot[leaver]
+	defer l.Close()
+	a, b := pair(t, "tcp")
+	var ticket Ticket
+	read, one := make(chan byte, 10), make([]byte, 1)
+	err := l.Park(raw(t, a), func(*Keeper) {
+		if _, err := a.Read(one); err != nil {
+			l.Take(ticket)
+			close(read)
+			return
+		}
+		read <- one[0]
+	}, func(k Ticket) { ticket = k })
+	if errors.Is(err, errors.ErrUnsupported) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Write([]byte("abc"))
+	b.(*net.TCPConn).CloseWrite()
+	var got []byte
+	for end := time.After(10 * time.Second); ; {
+		select {
+		case c, ok := <-read:
+			if !ok {
+				if string(got) != "abc" {
+					t.Errorf("got %q, want %q", got, "abc")
+				}
+				return
+			}
+			got = append(got, c)
+		case <-end:
+			t.Fatalf("got %q, and nothing more", got)
+		}
+	}
 }
 
 // A ticket of an earlier Park does not undo a later one.
