@@ -19,6 +19,13 @@ import (
 // batch, under its lock; larger ones are encoded beside it and handed over.
 const inPlaceMax = 16 << 10
 
+const (
+	// roomAlways is what Begin has free for a frame.
+	roomAlways = 4 << 10
+	// beside is what a frame has beside its body and method, about.
+	beside = 512
+)
+
 // FlushMode is a combination of hints for [Conn.Flush].
 type FlushMode = outbox.Mode
 
@@ -203,7 +210,8 @@ const (
 func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 	m.limit, m.sized = c.limit.Load(), 0
 	app := c.appender()
-	if app != nil && m.inPlace(inPlaceMax) {
+	size, inPlace := m.inPlace(inPlaceMax)
+	if app != nil && inPlace {
 		var b []byte
 		var err error
 		switch how {
@@ -216,6 +224,9 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 		}
 		if err != nil {
 			return err
+		}
+		if size += beside + len(m.method); size > roomAlways && size > cap(b)-len(b) {
+			b = c.out.Room(size)
 		}
 		if err = c.appendFrame(app, b, m); err != nil {
 			return &PackError{err}
@@ -281,7 +292,7 @@ func (c *Conn) packFrame(app FrameAppender, m *Envelope) (frame []byte, err erro
 	}
 	c.packMu.Lock()
 	defer c.packMu.Unlock()
-	c.frame = bufpool.Get(len(body) + 512)
+	c.frame = bufpool.Get(len(body) + beside)
 	defer func() { c.frame = nil }()
 	err = c.proto.Pack(m)
 	m.encoded, m.raw = false, nil // body goes back to the pool
@@ -290,7 +301,7 @@ func (c *Conn) packFrame(app FrameAppender, m *Envelope) (frame []byte, err erro
 
 // guess is about the room that the frame of m takes.
 func (c *Conn) guess(m *Envelope) int {
-	n := 512 + len(m.method)
+	n := beside + len(m.method)
 	if m.encoded {
 		return n + len(m.raw) // the body may be the caller's again
 	}

@@ -267,40 +267,42 @@ func (m *Envelope) Encode(buf []byte) ([]byte, error) {
 }
 
 // inPlace reports whether the body may be encoded under the lock of a batch:
-// that takes no user code, and not more than max bytes.
-func (m *Envelope) inPlace(max int) bool {
+// that takes no user code, and not more than max bytes. n is how many, about.
+func (m *Envelope) inPlace(max int) (n int, ok bool) {
 	m.sized = 0
 	if m.pipe.Len() > 0 {
-		return false
+		return 0, false
 	}
 	if m.encoded {
-		return len(m.raw) <= max
+		return len(m.raw), len(m.raw) <= max
 	}
 	switch b := m.body.(type) {
 	case nil:
-		return true
+		return 0, true
 	case []byte:
-		return len(b) <= max
+		return len(b), len(b) <= max
 	case *[]byte:
-		return b == nil || len(*b) <= max
+		if b == nil {
+			return 0, true
+		}
+		return len(*b), len(*b) <= max
 	}
 	c, err := codec.Get(m.codec)
 	if err != nil {
-		return false
+		return 0, false
 	}
 	if a, ok := c.(codec.Appender); !ok || !a.Pure() {
-		return false
+		return 0, false
 	}
 	s, ok := c.(codec.Sizer)
 	if !ok {
-		return false
+		return 0, false
 	}
-	n := s.Size(m.body)
-	if n < 0 || n > max {
-		return false
+	if n = s.Size(m.body); n < 0 || n > max {
+		return 0, false
 	}
 	m.sized = int32(n) + 1 // AppendBody follows
-	return true
+	return n, true
 }
 
 func (m *Envelope) UnmarshalBody(b []byte) error {

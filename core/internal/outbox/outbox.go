@@ -87,7 +87,7 @@ const (
 
 // Writer collects frames and writes them to one connection. All methods may be
 // called concurrently, but between Begin and Commit or Abort the goroutine
-// that began must call no other method: it holds the lock.
+// that began must call no other method but Room: it holds the lock.
 type Writer struct {
 	conn    net.Conn
 	cfg     Config
@@ -145,6 +145,16 @@ func (w *Writer) Begin(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	return w.in.grow(minFree, w.hint), nil
+}
+
+// Room is called between Begin and Commit, by who is about to append n bytes: it
+// returns what Begin has returned, with as much room, so that the batch is not
+// copied by append.
+func (w *Writer) Room(n int) []byte {
+	if len(w.in.tail) >= copyBelow && cap(w.in.tail)-len(w.in.tail) < n {
+		w.in.seal() // to write it by itself costs less than to copy it
+	}
+	return w.in.grow(n, w.hint)
 }
 
 // BeginNow is Begin for the goroutine that reads the connection, which must

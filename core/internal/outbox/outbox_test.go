@@ -256,6 +256,24 @@ func TestBegin(t *testing.T) {
 			b, _ := w.Begin(nil)
 			w.Commit(append(b, small...))
 		}, small, 1},
+		{"with room", func(t *testing.T, w *Writer) {
+			w.Begin(nil)
+			b := w.Room(len(large))
+			if cap(b) < len(large) {
+				t.Errorf("Room(%d) has room for %d", len(large), cap(b))
+			}
+			w.Commit(append(b, large...))
+		}, large, 1},
+		{"with room behind others", func(t *testing.T, w *Writer) {
+			b, _ := w.Begin(nil)
+			first := append(b, large[:40_000]...)
+			w.Commit(first)
+			w.Begin(nil)
+			w.Commit(append(w.Room(100_000), large[40_000:140_000]...))
+			if len(w.in.segs) != 1 || &w.in.segs[0].b[0] != &first[0] {
+				t.Errorf("the first frame was copied: %d segments", len(w.in.segs))
+			}
+		}, large[:140_000], 2},
 		{"reallocated", func(t *testing.T, w *Writer) {
 			b, _ := w.Begin(nil)
 			w.Commit(append(b, large...))
