@@ -241,7 +241,7 @@ func (w *Writer) accept(frame []byte) {
 	case n == 0:
 		recycle(frame)
 	case n < copyBelow:
-		w.in.commit(append(w.in.grow(n, w.hint), frame...))
+		w.in.commit(append(w.Room(n), frame...))
 		recycle(frame)
 	default:
 		w.in.segment(frame)

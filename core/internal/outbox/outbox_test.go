@@ -265,8 +265,8 @@ func TestBegin(t *testing.T) {
 			w.Commit(append(b, large...))
 		}, large, 1},
 		{"with room behind others", func(t *testing.T, w *Writer) {
-			b, _ := w.Begin(nil)
-			first := append(b, large[:40_000]...)
+			w.Begin(nil)
+			first := append(w.Room(100_000), large[:40_000]...)
 			w.Commit(first)
 			w.Begin(nil)
 			w.Commit(append(w.Room(100_000), large[40_000:140_000]...))
