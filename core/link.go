@@ -35,6 +35,7 @@ type link struct {
 	seat    *seat
 	turns   uint64
 	keeper  *lot.Keeper // the lot's goroutine reads; nil: one of the link's own does
+	since   int64       // when the session was parked or the last visit ended
 	looks   int         // reads of a visit
 	trying  bool        // that read does not wait
 	waiting int64       // average time of a wait, in nanoseconds

@@ -74,6 +74,9 @@ func (s *session) lot() *lotOf { return &s.env.lots[s.place%uint32(len(s.env.lot
 
 // wait waits for a message. It returns errHandedOver if the session was parked.
 func (s *session) wait(l *link) error {
+	if l.sock.Buffered() > 0 {
+		return nil
+	}
 	if l.keeper != nil {
 		if given, err := s.look(l); given || err != nil {
 			return err
@@ -81,7 +84,7 @@ func (s *session) wait(l *link) error {
 	}
 	if l.got > 1 {
 		l.lone = 0
-	} else if l.lone++; l.lone > maxLone && l.sock.Buffered() == 0 && s.crowded() {
+	} else if l.lone++; l.lone > maxLone && s.crowded() && !l.busy() {
 		l.lone = 0
 		l.pause()
 		if s.park(l) {
@@ -119,6 +122,10 @@ func (s *session) wait(l *link) error {
 // look is wait on a visit. If nothing is left it parks the session again (given,
 // errHandedOver); if there is too much it ends the visit and returns false.
 func (s *session) look(l *link) (given bool, err error) {
+	if l.sock.Descriptor() == nil { // the protocol reads ahead: it alone knows what is there
+		l.endVisit()
+		return false, nil
+	}
 	for l.sock.Buffered() == 0 {
 		if l.looks > 0 && l.sock.Dry() {
 			if l.goOn() {
@@ -150,6 +157,7 @@ func (l *link) goOn() bool {
 	l.sock.Spare()
 	k := l.keeper
 	l.keeper = nil
+	l.since = l.sess.env.sweeper.Now()
 	l.place.Store(parked)
 	if !l.shut.Load() || !l.place.CompareAndSwap(parked, visited) {
 		return true
@@ -179,7 +187,7 @@ func (s *session) park(l *link) bool {
 	if c == nil || l.sock.Buffered() > 0 {
 		return false
 	}
-	l.looks = 0
+	l.looks, l.since = 0, s.env.sweeper.Now()
 	l.place.Store(parked)
 	err := s.lot().Park(c, l, func(t lot.Ticket) { l.ticket.Store(uint64(t)) })
 	if err != nil {
@@ -194,7 +202,8 @@ func (l *link) Readable(k *lot.Keeper) {
 		return
 	}
 	l.keeper, l.looks = k, 0
-	if !l.sess.crowded() {
+	l.waited(l.sess.env.sweeper.Now() - l.since)
+	if !l.sess.crowded() || l.busy() {
 		l.endVisit()
 	}
 	l.reader.Add(1)

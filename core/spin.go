@@ -27,7 +27,7 @@ var spinning atomic.Int32
 // some have come. began is now.
 func (s *session) poll(l *link, began int64) (ok bool, err error) {
 	most := int64(s.env.cfg.BusyPoll)
-	if l.waiting >= spinBelow || most < 0 {
+	if !l.busy() || most < 0 {
 		return false, nil
 	}
 	if int(spinning.Add(1)) > runtime.GOMAXPROCS(0)/2 {
@@ -45,6 +45,9 @@ func (s *session) poll(l *link, began int64) (ok bool, err error) {
 	}
 	return false, nil
 }
+
+// busy reports whether the next message is about to come.
+func (l *link) busy() bool { return l.waiting < spinBelow }
 
 // waited notes how long a wait took.
 func (l *link) waited(d int64) {
