@@ -36,11 +36,11 @@ func (c *handlerCtx) handleHere() (f fate) {
 	if turn%sampled == 0 {
 		c.began = s.env.sweeper.Now()
 	}
-	l.turn.Store(turn)
 	visit := l.keeper != nil
 	if visit {
 		s.lot().inside.Store(l)
 	}
+	l.turn.Store(turn) // from here on the reading may be somebody else's
 	if pace.Always {
 		go l.handOver(turn) // tests do not wait for the watchdog
 	}

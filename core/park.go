@@ -212,6 +212,9 @@ func (l *link) Readable(k *lot.Keeper) {
 
 // close closes the connection; the reader notices.
 func (l *link) close() {
+	if l.place.Load() != itself { // now: a descriptor that somebody has a copy of does not leave the lot by being closed
+		l.sess.lot().Take(lot.Ticket(l.ticket.Load()))
+	}
 	l.conn.Close()
 	l.shut.Store(true)
 	if l.place.CompareAndSwap(parked, itself) {

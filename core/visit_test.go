@@ -1,0 +1,584 @@
+package tp
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/pace"
+	"github.com/teleport-go/teleport/core/internal/testwire"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// throng is a server and a client with so many sessions between them that the
+// keepers of their lots serve them.
+type throng struct {
+	*parking
+	clients, servers []*session // of one connection each
+	goroutines       int        // before the first of them
+	closeAll         func()
+}
+
+// newThrong returns nil where sessions are not parked.
+func newThrong(t *testing.T, network string, pf ProtoFunc, routes func(p *peer)) *throng {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		return nil
+	}
+	testwire.Register()
+	g := &throng{goroutines: runtime.NumGoroutine()}
+	open := func() *peer {
+		cfg := PeerConfig{
+			Network: network, LocalIP: "127.0.0.1", DefaultBodyCodec: "testtext", Protocol: pf,
+			CloseTimeout: 5 * time.Second, WriteBound: 64 << 10, Logger: slog.New(slog.DiscardHandler),
+		}
+		if network == "unix" {
+			cfg.LocalIP = filepath.Join(t.TempDir(), "s")
+		}
+		p := NewPeer(cfg).(*peer)
+		HandleCall(p, "/echo", func(_ CallCtx, arg *string) (string, error) { return *arg, nil })
+		if routes != nil {
+			routes(p)
+		}
+		return p
+	}
+	g.parking = &parking{srv: open(), cli: open()}
+	g.closeAll = sync.OnceFunc(func() { g.cli.Close(); g.srv.Close() })
+	t.Cleanup(g.closeAll)
+	if err := g.srv.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	g.addr = g.srv.Addrs()[0].String()
+	for range crowd + 4 {
+		c, r := g.cli.Dial(g.addr)
+		if r != nil {
+			t.Fatal(r)
+		}
+		g.clients = append(g.clients, c.(*session))
+		g.servers = append(g.servers, g.newest(t))
+	}
+	for _, s := range g.all() {
+		soon(t, "the session is parked", func() bool { return s.currentLink().place.Load() == parked })
+	}
+	return g
+}
+
+func (g *throng) all() []*session { return append(append([]*session(nil), g.clients...), g.servers...) }
+
+// newest waits for a session of the server that is not known yet.
+func (g *throng) newest(t *testing.T) (s *session) {
+	t.Helper()
+	soon(t, "the server has the session", func() bool {
+		for _, s = range g.srv.env.hub.all() {
+			if !contains(g.servers, s) {
+				return true
+			}
+		}
+		return false
+	})
+	return s
+}
+
+func contains(list []*session, s *session) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+// wantServed calls over all sessions but these, in both directions.
+func (g *throng) wantServed(t *testing.T, but ...*session) {
+	t.Helper()
+	for i := range g.clients {
+		if c, s := g.clients[i], g.servers[i]; !contains(but, c) && !contains(but, s) {
+			wantEcho(t, c, fmt.Sprint("to the server ", i))
+			wantEcho(t, s, fmt.Sprint("to the client ", i))
+		}
+	}
+}
+
+// wantPlaces checks that the lots wait for those connections that nobody reads, and
+// for no other: they would be told for ever.
+func (g *throng) wantPlaces(t *testing.T) {
+	t.Helper()
+	soon(t, "the lots wait for whom they should", func() bool {
+		for _, s := range g.all() {
+			var fd uintptr
+			if s.ControlFD(func(n uintptr) { fd = n }) != nil {
+				continue
+			}
+			if place := s.currentLink().place.Load(); place == visited || inLot(t, fd) != (place == parked) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// inLot reports whether an epoll waits for the descriptor as lots do.
+func inLot(t *testing.T, fd uintptr) bool {
+	t.Helper()
+	files, err := filepath.Glob("/proc/self/fdinfo/*")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no descriptors: ", err)
+	}
+	for _, f := range files {
+		b, _ := os.ReadFile(f) // closed meanwhile perhaps
+		for line := range strings.Lines(string(b)) {
+			var n uintptr
+			var events uint32
+			if _, err := fmt.Sscanf(line, "tfd: %d events: %x", &n, &events); err == nil && n == fd && events&^0x18 == 0x2001 { // the kernel adds errors and ends
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// wantNobody closes both peers: then no goroutine is left.
+func (g *throng) wantNobody(t *testing.T) {
+	t.Helper()
+	g.closeAll()
+	soon(t, "all goroutines have ended", func() bool { return runtime.NumGoroutine() <= g.goroutines })
+}
+
+// stranger is a connection to the server that is no peer's, with its session.
+type stranger struct {
+	net.Conn
+	sock socket.Socket
+	sess *session
+}
+
+func (g *throng) stranger(t *testing.T, network string) *stranger {
+	t.Helper()
+	conn, err := net.Dial(network, g.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	s := &stranger{Conn: conn, sock: socket.NewSocket(conn, testwire.New), sess: g.newest(t)}
+	g.servers = append(g.servers, s.sess)
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	return s
+}
+
+// frames are calls of method, numbered from seq on.
+func frames(t *testing.T, method, arg string, seq, n int) []byte {
+	t.Helper()
+	rec := &recorder{Conn: new(net.TCPConn)}
+	sock := socket.NewSocket(rec, testwire.New)
+	for i := range n {
+		m := socket.NewMessage(socket.WithServiceMethod(method), socket.WithBody(arg), socket.WithBodyCodec(testwire.TextCodec{}.ID()))
+		m.SetMtype(TypeCall)
+		m.SetSeq(int32(seq + i))
+		if err := sock.WriteMessage(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return rec.written
+}
+
+func (s *stranger) send(t *testing.T, b []byte) {
+	t.Helper()
+	if _, err := s.Write(b); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantReplies reads n replies.
+func (s *stranger) wantReplies(t *testing.T, n int, want string) {
+	t.Helper()
+	for i := range n {
+		m := socket.NewMessage(socket.WithNewBody(func(socket.Header) any { return new(string) }))
+		if err := s.sock.ReadMessage(m); err != nil {
+			t.Fatalf("reply %d of %d: %v", i+1, n, err)
+		}
+		if got := *m.Body().(*string); got != want {
+			t.Errorf("a reply of %d bytes, want %d", len(got), len(want))
+		}
+	}
+}
+
+var visitNetworks = []string{"tcp", "unix"}
+
+// Calls over many sessions leave none of them with a goroutine, without a sweep.
+func TestVisitsNeedNoGoroutines(t *testing.T) {
+	if pace.Always {
+		return // the reading is handed over all the time
+	}
+	for _, network := range visitNetworks {
+		t.Run(network, func(t *testing.T) {
+			g := newThrong(t, network, testwire.New, nil)
+			if g == nil {
+				return
+			}
+			before := runtime.NumGoroutine()
+			for range 3 {
+				g.wantServed(t)
+			}
+			g.wantPlaces(t)
+			for _, s := range g.all() {
+				if l := s.currentLink(); l.place.Load() != parked || l.reader.Load() == 0 {
+					t.Errorf("a session's place is %d after %d readers, want %d", l.place.Load(), l.reader.Load(), parked)
+				}
+			}
+			soon(t, "no session has a goroutine", func() bool { return runtime.NumGoroutine() < before+len(g.clients)/2 })
+			g.wantNobody(t)
+		})
+	}
+}
+
+// A frame that is not whole yet holds up its own session only.
+func TestVisitHalfAFrame(t *testing.T) {
+	for _, network := range visitNetworks {
+		t.Run(network, func(t *testing.T) {
+			g := newThrong(t, network, testwire.New, nil)
+			if g == nil {
+				return
+			}
+			for _, cut := range []int{1, 3, 4, 20} {
+				s := g.stranger(t, network)
+				f := frames(t, "/echo", "halves", 1, 2)
+				s.send(t, f[:cut])
+				soon(t, "the session has a reader", func() bool { return s.sess.currentLink().place.Load() == itself })
+				g.wantServed(t, s.sess)
+				g.wantPlaces(t)
+				s.send(t, f[cut:])
+				s.wantReplies(t, 2, "halves")
+			}
+			g.wantNobody(t)
+		})
+	}
+}
+
+// doing is what the handler "/do" of a throng does, and whether a keeper ran it.
+type doing struct {
+	do   func(c CallCtx, s *session) error
+	seen atomic.Int32
+}
+
+func (d *doing) route(p *peer) {
+	HandleCall(p, "/do", func(c CallCtx, _ *string) (string, error) {
+		h := c.(*handlerCtx)
+		if h.turn != 0 && h.link.place.Load() == visited {
+			d.seen.Add(1)
+		}
+		return "done", d.do(c, h.sess)
+	})
+}
+
+// Whatever a handler does that the keeper runs, its session and all others go on,
+// or end as they should.
+func TestVisitHandlers(t *testing.T) {
+	echo := func(s CtxSession) error { return s.Call("/echo", "back", new(string)).Rerror().Err() }
+	for _, test := range []struct {
+		name string
+		do   func(g *throng, i int, c CallCtx, s *session) error // i: whose handler it is
+		want string                                              // the error's words; "": a reply
+		ends int                                                 // whose session is over: 1 that of i, 2 that of the next
+	}{
+		{"returns", func(*throng, int, CallCtx, *session) error { return nil }, "", 0},
+		{"fails", func(*throng, int, CallCtx, *session) error { return NewRerror(1001, "mine", "").Err() }, "mine", 0},
+		{"panics", func(*throng, int, CallCtx, *session) error { panic("aside") }, "aside", 0},
+		{"ends its goroutine", func(*throng, int, CallCtx, *session) error { runtime.Goexit(); return nil }, "ended its goroutine", 0},
+		{"blocks until the others were served", func(g *throng, i int, _ CallCtx, s *session) error {
+			for j, c := range g.clients {
+				if j != i {
+					if err := echo(c); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		}, "", 0},
+		{"calls back", func(_ *throng, _ int, c CallCtx, _ *session) error { return echo(c.Session()) }, "", 0},
+		{"calls back without asking for its session", func(_ *throng, _ int, _ CallCtx, s *session) error { return echo(s) }, "", 0},
+		{"calls over all other sessions", func(g *throng, i int, c CallCtx, _ *session) error {
+			c.Peer()
+			for j, s := range g.servers {
+				if j != i {
+					if err := echo(s); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		}, "", 0},
+		{"calls back and ends its goroutine", func(_ *throng, _ int, c CallCtx, _ *session) error {
+			if err := echo(c.Session()); err != nil {
+				return err
+			}
+			runtime.Goexit()
+			return nil
+		}, "ended its goroutine", 0},
+		{"pushes more than there is room for", func(_ *throng, _ int, _ CallCtx, s *session) error {
+			for range 100 {
+				if r := s.Push("/none", strings.Repeat("x", 10<<10)); r != nil {
+					return r.Err()
+				}
+			}
+			return nil
+		}, "", 0},
+		{"closes its session", func(_ *throng, _ int, _ CallCtx, s *session) error { return s.Close() }, "", 1},
+		{"gives its connection up", func(_ *throng, _ int, _ CallCtx, s *session) error { s.Break(io.ErrNoProgress); return nil }, "reset|closed by peer", 1},
+		{"closes another session", func(g *throng, i int, _ CallCtx, _ *session) error { return g.servers[i+1].Close() }, "", 2},
+		{"gives another one up", func(g *throng, i int, _ CallCtx, _ *session) error {
+			g.servers[i+1].Break(io.ErrNoProgress)
+			return nil
+		}, "", 2},
+		{"the peer gives up", func(g *throng, i int, _ CallCtx, s *session) error {
+			g.clients[i].Break(io.ErrNoProgress)
+			<-g.clients[i].done.wait()
+			return nil
+		}, "multiple Read calls", 1},
+		{"the peer resets", func(g *throng, i int, _ CallCtx, s *session) error {
+			if c, ok := g.clients[i].currentLink().conn.(*net.TCPConn); ok {
+				c.SetLinger(0)
+			}
+			g.clients[i].currentLink().close()
+			<-g.clients[i].done.wait()
+			return nil
+		}, "closed network connection", 1},
+	} {
+		for _, network := range visitNetworks {
+			t.Run(test.name+"/"+network, func(t *testing.T) {
+				var d doing
+				g := newThrong(t, network, testwire.New, d.route)
+				if g == nil {
+					return
+				}
+				var over []*session
+				for i := 0; i < len(g.clients)-1; i += 2 {
+					d.do = func(c CallCtx, s *session) error { return test.do(g, i, c, s) }
+					earn(g.srv, "/do")
+					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+					r := g.clients[i].Call("/do", "", new(string), WithContext(ctx)).Rerror()
+					cancel()
+					if text := r.String(); test.want == "" && r != nil || test.want != "" && !anyOf(text, test.want) {
+						t.Fatalf("the error is %s; want the words %q", text, test.want)
+					}
+					for j := range test.ends {
+						if j == test.ends-1 {
+							gone := []*session{g.clients[i+j], g.servers[i+j]}
+							over = append(over, gone...)
+							for _, s := range gone {
+								soon(t, "the session is over", func() bool { return s.getState() == closed })
+							}
+						}
+					}
+					g.wantServed(t, over...)
+					g.wantPlaces(t)
+					if d.seen.Load() >= 2 {
+						break
+					}
+				}
+				if d.seen.Load() == 0 && !pace.Always {
+					t.Error("no keeper ran the handler")
+				}
+				g.wantNobody(t)
+			})
+		}
+	}
+}
+
+// anyOf reports whether the text has one of the words between |.
+func anyOf(text, words string) bool {
+	for w := range strings.SplitSeq(words, "|") {
+		if strings.Contains(text, w) {
+			return true
+		}
+	}
+	return false
+}
+
+// A session over which much comes at once gets a reader of its own, and loses it
+// when single messages come.
+func TestVisitHotSession(t *testing.T) {
+	if pace.Always {
+		return // readers change all the time
+	}
+	g := newThrong(t, "tcp", testwire.New, nil)
+	if g == nil {
+		return
+	}
+	s := g.stranger(t, "tcp")
+	place := &s.sess.currentLink().place
+	big := strings.Repeat("x", 8<<10)
+	const n = 400
+	flood := frames(t, "/echo", big, 1, n)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.Write(flood) })
+	s.wantReplies(t, n/2, big)
+	soon(t, "it has a reader", func() bool { return place.Load() == itself })
+	s.wantReplies(t, n/2, big)
+	wg.Wait()
+	three := frames(t, "/echo", "3", 1, 3)
+	for i := range 2 * maxLone {
+		s.send(t, three)
+		s.wantReplies(t, 3, "3")
+		if place.Load() != itself {
+			t.Fatalf("it has lost its reader after %d times three messages at once", i)
+		}
+	}
+	one := frames(t, "/echo", "1", 1, 1)
+	for range 2 * maxLone {
+		for end := time.Now().Add(200 * time.Microsecond); time.Now().Before(end); {
+			runtime.Gosched() // else the reader expects the next one at once
+		}
+		s.send(t, one)
+		s.wantReplies(t, 1, "1")
+	}
+	soon(t, "it is parked", func() bool { return place.Load() == parked })
+	g.wantPlaces(t)
+	g.wantNobody(t)
+}
+
+// A protocol that reads ahead into memory of its own is asked for what it has.
+func TestVisitProtocolReadsAhead(t *testing.T) {
+	ahead := func(rw io.ReadWriter) Proto {
+		return testwire.New(struct {
+			io.Reader
+			io.Writer
+		}{bufio.NewReader(rw), rw})
+	}
+	g := newThrong(t, "tcp", ahead, nil)
+	if g == nil {
+		return
+	}
+	s := g.stranger(t, "tcp")
+	for range 3 {
+		s.send(t, frames(t, "/echo", "ahead", 1, 5))
+		s.wantReplies(t, 5, "ahead")
+	}
+	g.wantServed(t, s.sess)
+	g.wantNobody(t)
+}
+
+// Connections that somebody has closed behind the back of their sessions end them.
+func TestVisitClosedBehindIt(t *testing.T) {
+	g := newThrong(t, "tcp", testwire.New, nil)
+	if g == nil {
+		return
+	}
+	over := g.servers[len(g.servers)/2:]
+	for _, s := range over {
+		s.currentLink().conn.Close()
+	}
+	for _, s := range over {
+		soon(t, "the session is over", func() bool { return s.getState() == closed })
+	}
+	g.wantServed(t, over...)
+	g.wantNobody(t)
+}
+
+// The lot lets go of a closed connection though somebody else has a copy of its
+// descriptor: else that would be an event for ever.
+func TestVisitCopiedDescriptor(t *testing.T) {
+	g := newThrong(t, "tcp", testwire.New, nil)
+	if g == nil {
+		return
+	}
+	s := g.servers[0]
+	f, err := s.currentLink().conn.(*net.TCPConn).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var fd uintptr
+	s.ControlFD(func(n uintptr) { fd = n })
+	if !inLot(t, fd) {
+		t.Fatal("the session is not parked")
+	}
+	s.Break(io.ErrNoProgress)
+	<-s.done.wait()
+	if inLot(t, fd) {
+		t.Error("the lot waits for it still")
+	}
+}
+
+// Many calls in both directions at any moment, while sessions are closed and
+// others begin: each call gets its reply or an error of a session that ended.
+func TestVisitsAtAnyMoment(t *testing.T) {
+	for _, network := range visitNetworks {
+		t.Run(network, func(t *testing.T) {
+			g := newThrong(t, network, testwire.New, func(p *peer) {
+				HandleCall(p, "/back", func(c CallCtx, arg *string) (string, error) {
+					return *arg, c.Session().Call("/echo", *arg, new(string)).Rerror().Err()
+				})
+				HandleCall(p, "/slow", func(_ CallCtx, arg *string) (string, error) {
+					for range 50 {
+						runtime.Gosched()
+					}
+					return *arg, nil
+				})
+			})
+			if g == nil {
+				return
+			}
+			var stop atomic.Bool
+			var earner, callers sync.WaitGroup
+			earner.Go(func() {
+				for !stop.Load() {
+					earn(g.srv, "/echo", "/slow", "/back")
+					earn(g.cli, "/echo", "/slow", "/back")
+					runtime.Gosched()
+				}
+			})
+			const ending = 4 // the last sessions are closed on the way
+			for i, from := range g.all() {
+				index := i % len(g.clients)
+				callers.Go(func() {
+					rnd := rand.New(rand.NewPCG(uint64(i), 7))
+					for n := range 30 {
+						ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+						arg := fmt.Sprint(i, " ", n)
+						var reply string
+						method := []string{"/echo", "/back", "/slow"}[rnd.IntN(3)]
+						r := from.Call(method, arg, &reply, WithContext(ctx)).Rerror()
+						cancel()
+						switch {
+						case r == nil && reply == arg:
+						case index >= len(g.clients)-ending && r != nil && (r.Code == CodeConnClosed || r.Code == CodeInternalServerError):
+							return
+						default:
+							t.Errorf("%s of session %d = %q, %s; want %q", method, index, reply, r, arg)
+						}
+						if n == 15 && index >= len(g.clients)-ending {
+							switch rnd.IntN(3) {
+							case 0:
+								from.Close()
+							case 1:
+								from.Break(io.ErrNoProgress)
+							case 2:
+								from.currentLink().conn.Close()
+							}
+						}
+						for range rnd.IntN(100) {
+							runtime.Gosched()
+						}
+					}
+				})
+			}
+			callers.Wait()
+			stop.Store(true)
+			earner.Wait()
+			n := len(g.clients) - ending
+			g.wantServed(t, append(append([]*session(nil), g.clients[n:]...), g.servers[n:]...)...)
+			g.wantNobody(t)
+		})
+	}
+}
