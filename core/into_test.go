@@ -8,8 +8,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"unsafe"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/internal/poison"
 )
 
 // pooledArg counts how often one was emptied by its own method.
@@ -161,5 +164,163 @@ func TestInvokeInto(t *testing.T) {
 	}
 	if w.calls != 7 {
 		t.Errorf("another kind of session got %d calls, want 7", w.calls)
+	}
+}
+
+// lendingCodec encodes strings as they are. What it decodes may be a part of the body.
+type lendingCodec struct{}
+
+var _ codec.Borrower = lendingCodec{}
+
+func (lendingCodec) ID() byte                        { return 247 }
+func (lendingCodec) Name() string                    { return "testlending" }
+func (lendingCodec) Pure() bool                      { return true }
+func (c lendingCodec) Marshal(v any) ([]byte, error) { return c.Append(nil, v) }
+func (lendingCodec) Size(v any) int                  { return len(lendingText(v)) }
+
+func (lendingCodec) Append(dst []byte, v any) ([]byte, error) {
+	return append(dst, lendingText(v)...), nil
+}
+
+func (lendingCodec) Unmarshal(b []byte, v any) error {
+	*v.(*string) = string(b)
+	return nil
+}
+
+func (lendingCodec) UnmarshalBorrowed(b []byte, v any) error {
+	*v.(*string) = unsafe.String(unsafe.SliceData(b), len(b))
+	return nil
+}
+
+func lendingText(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case *string:
+		return *v
+	}
+	return ""
+}
+
+// newLending returns two ends that speak lendingCodec. Their server keeps the last
+// argument of "/into" as it was lent.
+func newLending(t *testing.T) (e *ends, kept *string) {
+	codec.Replace(lendingCodec{})
+	kept = new(string)
+	e = &ends{both: func(c *tp.PeerConfig) { c.DefaultBodyCodec = "testlending" }, routes: func(p tp.Peer) {
+		tp.HandleCall(p, "/echo", func(_ tp.CallCtx, arg *string) (string, error) { return *arg, nil })
+		tp.HandleCallInto(p, "/into", func(_ tp.CallCtx, arg, reply *string) error {
+			*kept = *arg
+			*reply = *arg // a part of it
+			return nil
+		})
+		tp.HandleCallInto(p, "/lend", func(_ tp.CallCtx, arg, reply *string) error { *reply = *arg; return nil })
+		tp.HandleCall(p, "/kept", func(_ tp.CallCtx, arg *string) (string, error) { *kept = *arg; return "", nil })
+	}}
+	return e.dial(t), kept
+}
+
+func TestReused(t *testing.T) {
+	e, _ := newLending(t)
+	ctx := t.Context()
+	w := &wrapped{CtxSession: e.sess}
+	for _, method := range []string{"/echo", "/into"} {
+		for _, s := range []tp.CtxSession{e.sess, w} {
+			var r tp.Reused[string]
+			for _, want := range []string{"first", "second", "", "third", strings.Repeat("large ", 50_000), "small", strings.Repeat("x", 60<<10), ""} {
+				if err := tp.InvokeInto(ctx, s, method, want, &r); err != nil || r.Value != want {
+					t.Errorf("%s: got %d bytes, %v; want %d: %.10q", method, len(r.Value), err, len(want), want)
+				}
+			}
+			if err := tp.InvokeInto(ctx, s, "/no", "", &r); !errors.Is(err, tp.ErrNotFound) {
+				t.Errorf("no route: %v", err)
+			}
+			canceled, cancel := context.WithCancel(ctx)
+			cancel()
+			if err := tp.InvokeInto(canceled, s, method, "x", &r); !errors.Is(err, context.Canceled) {
+				t.Errorf("a cancelled context: %v", err)
+			}
+		}
+	}
+	if w.calls != 2*10 {
+		t.Errorf("another kind of session got %d calls, want 20", w.calls)
+	}
+}
+
+// A result is valid until the next call, and lies in one and the same memory; a
+// large one does not.
+func TestReusedMemory(t *testing.T) {
+	e, _ := newLending(t)
+	ctx := t.Context()
+	var r tp.Reused[string]
+	invoke := func(want string) string {
+		t.Helper()
+		if err := tp.InvokeInto(ctx, e.sess, "/echo", want, &r); err != nil || r.Value != want {
+			t.Fatalf("got %.10q, %v; want %.10q", r.Value, err, want)
+		}
+		return r.Value
+	}
+	first := invoke("first")
+	at := unsafe.StringData(first)
+	large := invoke(strings.Repeat("l", 100<<10))
+	if first != "first" {
+		t.Errorf("a large result was put over a small one: %q", first)
+	}
+	if again := invoke("again"); unsafe.StringData(again) != at || first != "again" {
+		t.Error("the memory is not used again")
+	}
+	if strings.Trim(large, "l") != "" {
+		t.Error("a large result was written over")
+	}
+}
+
+// Results of many callers at once do not mix.
+func TestReusedConcurrently(t *testing.T) {
+	e, _ := newLending(t)
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			var r tp.Reused[string]
+			for i := range 100 {
+				ctx, cancel := context.WithCancel(t.Context())
+				if i%3 == 0 {
+					go cancel() // at any moment
+				}
+				want := strings.Repeat(fmt.Sprint(g, " ", i, " "), 1+i*20)
+				err := tp.InvokeInto(ctx, e.sess, "/lend", want, &r)
+				cancel()
+				if err == nil && r.Value != want || err != nil && !errors.Is(err, context.Canceled) {
+					t.Errorf("got %.20q, %v; want %.20q", r.Value, err, want)
+				}
+				r.Value = "" // nobody writes to it any more
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Whoever keeps a lent argument finds out in tests; any other is the handler's.
+func TestHandleCallIntoMemory(t *testing.T) {
+	defer poison.Switch()()
+	e, kept := newLending(t)
+	for _, test := range []struct {
+		method, want string
+	}{
+		{"/into", strings.Repeat("\xdb", 5)},
+		{"/kept", "lent?"},
+	} {
+		if err := tp.InvokeInto(t.Context(), e.sess, test.method, "lent?", nil); err != nil {
+			t.Fatal(err)
+		}
+		serving := e.serverSession(t)
+		e.sess.Close()
+		<-serving.CloseNotify()
+		e.srv.Close() // the handler has ended
+		if *kept != test.want {
+			t.Errorf("%s kept %q, want %q", test.method, *kept, test.want)
+		}
+		if test.method == "/into" {
+			e, kept = newLending(t)
+		}
 	}
 }

@@ -169,3 +169,33 @@ func allocations(t *testing.T, log *lineLog) {
 		})
 	}
 }
+
+// Strings that are lent take no memory, at neither end.
+func TestAllocationsOfReused(t *testing.T) {
+	codec.Replace(lendingCodec{})
+	cfg := tp.PeerConfig{LocalIP: "127.0.0.1", Protocol: newLean, DefaultBodyCodec: "testlending", Logger: newQuiet(nil)}
+	srv, cli := tp.NewPeer(cfg), tp.NewPeer(cfg)
+	defer srv.Close()
+	defer cli.Close()
+	tp.HandleCallInto(srv, "/into", func(_ tp.CallCtx, arg, reply *string) error { *reply = *arg; return nil })
+	if err := srv.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	sess, r := cli.Dial(srv.Addrs()[0].String())
+	if r != nil {
+		t.Fatal(r)
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties the pools
+	arg, result := "a text of some length, so that it matters", tp.Reused[string]{}
+	do := func() {
+		if err := tp.InvokeInto(t.Context(), sess, "/into", &arg, &result); err != nil || result.Value != arg {
+			panic(err)
+		}
+	}
+	for range 2000 {
+		do()
+	}
+	if n := testing.AllocsPerRun(2000, do); n != 0 {
+		t.Errorf("%v allocations in the process, want none", n)
+	}
+}
