@@ -194,3 +194,37 @@ func TestReplace(t *testing.T) {
 		t.Errorf("used %s, want %s", got, want)
 	}
 }
+
+// A borrowed body is not copied where the message refers to it, else what is
+// decoded owns its memory as ever.
+func TestBorrowed(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		alias bool
+		v     any
+		list  func(v any) []string
+		lent  bool
+	}{
+		{"aliased", true, new(texts), func(v any) []string { return v.(*texts).List }, true},
+		{"no alias", false, new(texts), func(v any) []string { return v.(*texts).List }, false},
+		{"a message without the method", true, new(reuseTexts), func(v any) []string { return v.(*reuseTexts).t.List }, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			data := []byte(twoTexts)
+			var c codec.Borrower = Codec{Alias: test.alias}
+			if err := c.UnmarshalBorrowed(data, test.v); err != nil {
+				t.Fatal(err)
+			}
+			list := test.list(test.v)
+			if got, want := fmt.Sprint(list), "[hi there]"; got != want {
+				t.Fatalf("decoded %s, want %s", got, want)
+			}
+			if lent := unsafe.StringData(list[0]) == &data[2]; lent != test.lent {
+				t.Errorf("a part of the body: %v, want %v", lent, test.lent)
+			}
+		})
+	}
+	if err := (Codec{Alias: true}).UnmarshalBorrowed(nil, (*texts)(nil)); err == nil {
+		t.Error("nothing is wrong with nil")
+	}
+}

@@ -90,3 +90,43 @@ func TestIdleHoldsNoBuffer(t *testing.T) {
 		})
 	}
 }
+
+// TryWait tells what is there, holds no buffer after Spare, and does not change how
+// the next read waits.
+func TestTryWait(t *testing.T) {
+	near, far := loopback(t)
+	r := New(near, Config{})
+	defer r.Close()
+	want := func(what string, ok bool, err error) {
+		t.Helper()
+		if got, gotErr := r.TryWait(); got != ok || !errors.Is(gotErr, err) {
+			t.Fatalf("%s: TryWait = %v, %v; want %v, %v", what, got, gotErr, ok, err)
+		}
+	}
+	for range 2 {
+		want("nothing", false, nil)
+		r.Spare()
+		if r.buf != nil {
+			t.Error("a buffer is held for nothing")
+		}
+		time.AfterFunc(5*time.Millisecond, func() { far.Write([]byte("abc")) })
+		if err := r.Wait(); err != nil || r.Buffered() != 3 || !r.Dry() {
+			t.Fatalf("Wait = %v, %d bytes, dry: %v; want 3, all there were", err, r.Buffered(), r.Dry())
+		}
+		want("bytes are buffered", true, nil)
+		if r.Spare(); r.Buffered() != 3 {
+			t.Fatal("Spare has lost what was there")
+		}
+		r.Discard(3)
+	}
+	go far.Write(make([]byte, 1<<20))
+	for dry := true; dry; dry = r.Dry() {
+		r.Discard(r.Buffered())
+		if err := r.Wait(); err != nil {
+			t.Fatal("no read has filled the buffer: ", err)
+		}
+	}
+	near.Close()
+	r.Discard(r.Buffered())
+	want("closed", false, net.ErrClosed)
+}

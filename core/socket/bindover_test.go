@@ -1,0 +1,71 @@
+package socket_test
+
+import (
+	"testing"
+	"unsafe"
+
+	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// lender is a codec of strings that may be parts of the body.
+type lender struct{}
+
+func (lender) ID() byte                      { return 246 }
+func (lender) Name() string                  { return "testlender" }
+func (lender) Marshal(v any) ([]byte, error) { return []byte(*v.(*string)), nil }
+
+func (l lender) Unmarshal(b []byte, v any) error {
+	*v.(*string) = "copied " + string(b)
+	return nil
+}
+
+func (l lender) UnmarshalBorrowed(b []byte, v any) error {
+	*v.(*string) = unsafe.String(unsafe.SliceData(b), len(b))
+	return nil
+}
+
+func TestBindOver(t *testing.T) {
+	codec.Replace(lender{})
+	room := make([]byte, 0, 100)
+	for _, test := range []struct {
+		name   string
+		body   string
+		owned  bool
+		memory []byte // nil: none
+		want   string
+		lent   bool // the value lies in memory
+	}{
+		{"no memory", "body", false, nil, "copied body", false},
+		{"memory", "body", false, room, "body", true},
+		{"the message owns its body", "body", true, room, "body", false},
+		{"empty", "", false, room, "", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var m socket.Envelope
+			m.SetBodyCodec(lender{}.ID())
+			raw := []byte(test.body)
+			if err := m.UnmarshalBody(raw); err != nil {
+				t.Fatal(err)
+			}
+			if test.owned {
+				m.KeepBody()
+			}
+			var memory *[]byte
+			if test.memory != nil {
+				memory = &test.memory
+			}
+			v := "before"
+			if id, err := m.BindOver(&v, memory); id != (lender{}).ID() || err != nil {
+				t.Fatal(id, err)
+			}
+			clear(raw) // the connection's again
+			if v != test.want {
+				t.Errorf("got %q, want %q", v, test.want)
+			}
+			if lent := unsafe.StringData(v) == &room[:1][0]; lent != test.lent {
+				t.Errorf("it lies in the memory: %v, want %v", lent, test.lent)
+			}
+		})
+	}
+}

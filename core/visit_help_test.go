@@ -1,0 +1,208 @@
+package tp
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/testwire"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// throng is a server and a client with so many sessions between them that the
+// keepers of their lots serve them.
+type throng struct {
+	*parking
+	clients, servers []*session // of one connection each
+	goroutines       int        // before the first of them
+	closeAll         func()
+}
+
+// newThrong returns nil where sessions are not parked.
+func newThrong(t *testing.T, network string, pf ProtoFunc, routes func(p *peer)) *throng {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		return nil
+	}
+	testwire.Register()
+	g := &throng{goroutines: runtime.NumGoroutine()}
+	open := func() *peer {
+		cfg := PeerConfig{
+			Network: network, LocalIP: "127.0.0.1", DefaultBodyCodec: "testtext", Protocol: pf,
+			CloseTimeout: 5 * time.Second, WriteBound: 64 << 10, Logger: slog.New(slog.DiscardHandler),
+		}
+		if network == "unix" {
+			cfg.LocalIP = filepath.Join(t.TempDir(), "s")
+		}
+		p := NewPeer(cfg).(*peer)
+		HandleCall(p, "/echo", func(_ CallCtx, arg *string) (string, error) { return *arg, nil })
+		if routes != nil {
+			routes(p)
+		}
+		return p
+	}
+	g.parking = &parking{srv: open(), cli: open()}
+	g.closeAll = sync.OnceFunc(func() { g.cli.Close(); g.srv.Close() })
+	t.Cleanup(g.closeAll)
+	if err := g.srv.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	g.addr = g.srv.Addrs()[0].String()
+	for range crowd + 4 {
+		c, r := g.cli.Dial(g.addr)
+		if r != nil {
+			t.Fatal(r)
+		}
+		g.clients = append(g.clients, c.(*session))
+		g.servers = append(g.servers, g.newest(t))
+	}
+	for _, s := range g.all() {
+		soon(t, "the session is parked", func() bool { return s.currentLink().place.Load() == parked })
+	}
+	return g
+}
+
+func (g *throng) all() []*session { return append(append([]*session(nil), g.clients...), g.servers...) }
+
+// newest waits for a session of the server that is not known yet.
+func (g *throng) newest(t *testing.T) (s *session) {
+	t.Helper()
+	soon(t, "the server has the session", func() bool {
+		for _, s = range g.srv.env.hub.all() {
+			if !contains(g.servers, s) {
+				return true
+			}
+		}
+		return false
+	})
+	return s
+}
+
+func contains(list []*session, s *session) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+// wantServed calls over all sessions but these, in both directions.
+func (g *throng) wantServed(t *testing.T, but ...*session) {
+	t.Helper()
+	for i := range g.clients {
+		if c, s := g.clients[i], g.servers[i]; !contains(but, c) && !contains(but, s) {
+			wantEcho(t, c, fmt.Sprint("to the server ", i))
+			wantEcho(t, s, fmt.Sprint("to the client ", i))
+		}
+	}
+}
+
+// wantPlaces checks that the lots wait for those connections that nobody reads, and
+// for no other: they would be told for ever.
+func (g *throng) wantPlaces(t *testing.T) {
+	t.Helper()
+	soon(t, "the lots wait for whom they should", func() bool {
+		for _, s := range g.all() {
+			var fd uintptr
+			if s.ControlFD(func(n uintptr) { fd = n }) != nil {
+				continue
+			}
+			if place := s.currentLink().place.Load(); place == visited || inLot(t, fd) != (place == parked) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// inLot reports whether an epoll waits for the descriptor as lots do.
+func inLot(t *testing.T, fd uintptr) bool {
+	t.Helper()
+	files, err := filepath.Glob("/proc/self/fdinfo/*")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no descriptors: ", err)
+	}
+	for _, f := range files {
+		b, _ := os.ReadFile(f) // closed meanwhile perhaps
+		for line := range strings.Lines(string(b)) {
+			var n uintptr
+			var events uint32
+			if _, err := fmt.Sscanf(line, "tfd: %d events: %x", &n, &events); err == nil && n == fd && events&^0x18 == 0x2001 { // the kernel adds errors and ends
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// wantNobody closes both peers: then no goroutine is left.
+func (g *throng) wantNobody(t *testing.T) {
+	t.Helper()
+	g.closeAll()
+	soon(t, "all goroutines have ended", func() bool { return runtime.NumGoroutine() <= g.goroutines })
+}
+
+// stranger is a connection to the server that is no peer's, with its session.
+type stranger struct {
+	net.Conn
+	sock socket.Socket
+	sess *session
+}
+
+func (g *throng) stranger(t *testing.T, network string) *stranger {
+	t.Helper()
+	conn, err := net.Dial(network, g.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	s := &stranger{Conn: conn, sock: socket.NewSocket(conn, testwire.New), sess: g.newest(t)}
+	g.servers = append(g.servers, s.sess)
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	return s
+}
+
+// frames are calls of method, numbered from seq on.
+func frames(t *testing.T, method, arg string, seq, n int) []byte {
+	t.Helper()
+	rec := &recorder{Conn: new(net.TCPConn)}
+	sock := socket.NewSocket(rec, testwire.New)
+	for i := range n {
+		m := socket.NewMessage(socket.WithServiceMethod(method), socket.WithBody(arg), socket.WithBodyCodec(testwire.TextCodec{}.ID()))
+		m.SetMtype(TypeCall)
+		m.SetSeq(int32(seq + i))
+		if err := sock.WriteMessage(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return rec.written
+}
+
+func (s *stranger) send(t *testing.T, b []byte) {
+	t.Helper()
+	if _, err := s.Write(b); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantReplies reads n replies.
+func (s *stranger) wantReplies(t *testing.T, n int, want string) {
+	t.Helper()
+	for i := range n {
+		m := socket.NewMessage(socket.WithNewBody(func(socket.Header) any { return new(string) }))
+		if err := s.sock.ReadMessage(m); err != nil {
+			t.Fatalf("reply %d of %d: %v", i+1, n, err)
+		}
+		if got := *m.Body().(*string); got != want {
+			t.Errorf("a reply of %d bytes, want %d", len(got), len(want))
+		}
+	}
+}
