@@ -40,6 +40,7 @@ func (c *handlerCtx) handleHere() (f fate) {
 	if visit {
 		s.lot().inside.Store(l)
 	}
+	me := l.reader.Load()
 	l.turn.Store(turn) // from here on the reading may be somebody else's
 	if pace.Always {
 		go l.handOver(turn) // tests do not wait for the watchdog
@@ -54,6 +55,7 @@ func (c *handlerCtx) handleHere() (f fate) {
 		switch {
 		case !mine:
 			f = handedOver
+			l.reader.CompareAndSwap(me, me+1) // who took it may not have got so far: if this goroutine is ended, run must not read
 			h.pace.Slow(s.env.sweeper.Now(), visit)
 		case !ended: // runtime.Goexit; run sees to the reading
 		case !poison.On():
