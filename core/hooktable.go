@@ -38,6 +38,8 @@ type hookTable struct {
 	// connection holds, in order, the plugins that take part in making or
 	// ending a connection: PostDial, PostRedial, PostAccept, PostDisconnect.
 	connection []Plugin
+
+	waits bool // a hook of the reader's may wait
 }
 
 func (t *hookTable) headerHooks(push bool) []headerHook { return t.header[kindOf(push)] }
@@ -82,6 +84,7 @@ func newHookTable(all, middle []Plugin) *hookTable {
 		pick(&t.postReadReplyBody, p)
 		pick(&t.postExchange, p)
 		pickHeader(&t.header, p)
+		t.waits = t.waits || mayWait(p)
 		if isConnectionPlugin(p) {
 			t.connection = append(t.connection, p)
 		}
@@ -96,6 +99,18 @@ func pick[P Plugin](list *[]P, p Plugin) {
 	if h, ok := p.(P); ok {
 		*list = append(*list, h)
 	}
+}
+
+// mayWait reports whether the plugin has a hook that the reader runs, and does not
+// promise that it is prompt. PostExchange may not wait at all.
+func mayWait(p Plugin) bool {
+	switch p.(type) {
+	case PromptPlugin:
+	case PreReadHeaderPlugin, PostReadCallHeaderPlugin, PostReadPushHeaderPlugin, PreReadCallBodyPlugin, PreReadPushBodyPlugin,
+		PostReadReplyHeaderPlugin, PreReadReplyBodyPlugin:
+		return true
+	}
+	return false
 }
 
 func isConnectionPlugin(p Plugin) bool {

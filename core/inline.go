@@ -36,7 +36,7 @@ func (c *handlerCtx) handleHere() (f fate) {
 	if turn%sampled == 0 {
 		c.began = s.env.sweeper.Now()
 	}
-	visit := l.keeper != nil
+	visit, since := l.keeper != nil, l.visited
 	if visit {
 		s.lot().inside.Store(l)
 	}
@@ -56,7 +56,8 @@ func (c *handlerCtx) handleHere() (f fate) {
 		case !mine:
 			f = handedOver
 			l.reader.CompareAndSwap(me, me+1) // who took it may not have got so far: if this goroutine is ended, run must not read
-			h.pace.Slow(s.env.sweeper.Now(), visit)
+			now := s.env.sweeper.Now()
+			h.pace.Slow(now, visit && now-since > longWait) // a call of anybody's may have taken the reading
 		case !ended: // runtime.Goexit; run sees to the reading
 		case !poison.On():
 			c.retire()

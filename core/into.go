@@ -132,9 +132,10 @@ type Reused[T any] struct {
 }
 
 func (r *Reused[T]) reused() (value any, memory *[]byte) {
-	if cap(r.memory) > decodeInReader {
-		r.memory = nil
+	if r == nil {
+		return nil, nil
 	}
+	r.memory = spent(r.memory)
 	return &r.Value, &r.memory
 }
 

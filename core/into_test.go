@@ -187,6 +187,8 @@ func (lendingCodec) Unmarshal(b []byte, v any) error {
 	return nil
 }
 
+func (lendingCodec) Borrows(any) bool { return true }
+
 func (lendingCodec) UnmarshalBorrowed(b []byte, v any) error {
 	*v.(*string) = unsafe.String(unsafe.SliceData(b), len(b))
 	return nil

@@ -36,7 +36,8 @@ type link struct {
 	turns   uint64
 	keeper  *lot.Keeper // the lot's goroutine reads; nil: one of the link's own does
 	since   int64       // when the session was parked or the last visit ended
-	looks   int         // reads of a visit
+	visited int64       // when the last visit began
+	looks   int         // its reads
 	trying  bool        // that read does not wait
 	waiting int64       // average time of a wait, in nanoseconds
 	lone    int         // waits in a row that ended with one message

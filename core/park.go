@@ -20,8 +20,8 @@ import (
 // whoever is about to wait for anything ends the visit first: the goroutine becomes
 // the session's own, which reads as long as it is worth it, and the lot gets a new
 // keeper. That goes for the rest of a frame, for a session over which much comes,
-// for one whose connection has ended, and for a handler that takes its time, by the
-// same guards as in inline.go.
+// for one whose connection has ended, for a hook that has not promised to be prompt,
+// and for a handler that takes its time, by the same guards as in inline.go.
 //
 // A session is parked when it begins, again when its own reader has waited for
 // single messages for a while, and when the sweep has found it waiting in vain.
@@ -36,7 +36,7 @@ const (
 	crowd = 16
 	// maxLooks is how often a visit may find something before the session gets a
 	// reader of its own.
-	maxLooks = 8
+	maxLooks = 4
 	// maxLone is how many single messages a reader waits for before it gives the
 	// session back.
 	maxLone = 64
@@ -60,8 +60,11 @@ const (
 
 var pastTime = time.Unix(1, 0)
 
-// crowded reports whether the peer has so many sessions that visits are worth it.
-func (s *session) crowded() bool { return s.env.hub.count() >= crowd || pace.Always }
+// crowded reports whether the peer has so many sessions that visits are worth it,
+// and no hook that might wait on one.
+func (s *session) crowded() bool {
+	return (s.env.hub.count() >= crowd || pace.Always) && !s.env.hooks().waits
+}
 
 // lotOf is a lot, and the link whose handler its keeper runs.
 type lotOf struct {
@@ -202,7 +205,8 @@ func (l *link) Readable(k *lot.Keeper) {
 		return
 	}
 	l.keeper, l.looks = k, 0
-	l.waited(l.sess.env.sweeper.Now() - l.since)
+	l.visited = l.sess.env.sweeper.Now()
+	l.waited(l.visited - l.since)
 	if !l.sess.crowded() || l.busy() {
 		l.endVisit()
 	}

@@ -13,6 +13,17 @@ type Plugin interface {
 	Name() string
 }
 
+// PromptPlugin is a Plugin whose hooks never wait: not for the network, nor for a
+// lock that somebody holds while he waits. Prompt is called by nobody. The hooks that
+// see a header, or a body before it is decoded, run in the goroutine that reads;
+// one that waits holds up its session, and therefore a session that meets such a
+// hook keeps a goroutine of its own. Where all of them are prompt, the sessions of a
+// peer that has many can do without (Linux).
+type PromptPlugin interface {
+	Plugin
+	Prompt()
+}
+
 // PluginContainer is the ordered list of plugins that a peer, a group or a
 // handler sees: left, then the groups' and the handler's own from outer to
 // inner, then right. Left and right belong to the whole peer. A change reaches

@@ -15,6 +15,7 @@ func (s *session) handleReply(c *handlerCtx) (f fate) {
 	c.in.SetServiceMethod(cmd.method)
 	c.cmd, c.rerr = cmd, c.in.Rerror()
 	c.hooks = s.env.hooks()
+	c.mayWait(c.hooks)
 	r := s.readReply(c, cmd)
 	if r == nil && len(c.hooks.postReadReplyBody) > 0 {
 		cmd.reply = c

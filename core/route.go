@@ -38,7 +38,15 @@ func (c *handlerCtx) route(push bool) *Rerror {
 		}
 	}
 	c.handler, c.hooks = h, h.plugins.hooks()
+	c.mayWait(c.hooks)
 	return nil
+}
+
+// mayWait is told before the reader runs hooks.
+func (c *handlerCtx) mayWait(t *hookTable) {
+	if t.waits && c.link.keeper != nil {
+		c.link.endVisit()
+	}
 }
 
 // enter runs the header hooks of a route's own plugins. They may reroute; then
@@ -49,6 +57,7 @@ func (c *handlerCtx) enter(h *Handler, push bool, winner Plugin) (*Handler, *Rer
 	}
 	ran := []Plugin{winner}
 	for range maxRouteHops {
+		c.mayWait(h.plugins.hooks())
 		for _, p := range h.plugins.hooks().ownHeader(push) {
 			if containsPlugin(ran, p.plugin) {
 				continue
@@ -97,6 +106,7 @@ func (c *handlerCtx) probe(push bool) (*Handler, *Rerror) {
 	if len(probes) == 0 {
 		return nil, nil
 	}
+	c.link.endVisit() // whatever they are
 	was := c.save()
 	key := c.in.RouteKey()
 	for _, p := range probes {

@@ -142,6 +142,7 @@ func (s *session) dispatch(c *handlerCtx) fate {
 // reader, and starts the handler.
 func (s *session) handleRequest(c *handlerCtx) fate {
 	c.hooks = s.env.hooks()
+	c.mayWait(c.hooks)
 	call := c.in.Mtype() == TypeCall
 	if call {
 		c.out.SetMtype(TypeReply)

@@ -145,6 +145,9 @@ func TestVisitHandlers(t *testing.T) {
 			g.servers[i+1].Break(io.ErrNoProgress)
 			return nil
 		}, "", 2},
+		{"closes another one's connection", func(g *throng, i int, _ CallCtx, _ *session) error {
+			return g.servers[i+1].currentLink().conn.Close()
+		}, "", 2},
 		{"the peer gives up", func(g *throng, i int, _ CallCtx, s *session) error {
 			g.clients[i].Break(io.ErrNoProgress)
 			<-g.clients[i].done.wait()
@@ -197,6 +200,63 @@ func TestVisitHandlers(t *testing.T) {
 				g.wantNobody(t)
 			})
 		}
+	}
+}
+
+// lingerer is a plugin whose hook waits when it meets a message for "/waits".
+type lingerer struct{ come, leave chan struct{} }
+
+func (*lingerer) Name() string { return "lingerer" }
+
+func (w *lingerer) PostReadCallHeader(c ReadCtx) *Rerror {
+	if c.ServiceMethod() == "/waits" {
+		w.come <- struct{}{}
+		<-w.leave
+	}
+	return nil
+}
+
+// lingererBefore is one that waits before the body.
+type lingererBefore struct{ w *lingerer }
+
+func (lingererBefore) Name() string                        { return "lingerer before" }
+func (b lingererBefore) PreReadCallBody(c ReadCtx) *Rerror { return b.w.PostReadCallHeader(c) }
+
+// A hook that waits does so at the cost of its own session, whoever has the plugin.
+func TestVisitHooksThatWait(t *testing.T) {
+	handler := func(CallCtx, *string) (string, error) { return "done", nil }
+	for _, test := range []struct {
+		name  string
+		route func(p *peer, w *lingerer)
+	}{
+		{"of the peer", func(p *peer, w *lingerer) {
+			p.PluginContainer().AppendRight(w)
+			HandleCall(p, "/waits", handler)
+		}},
+		{"of the peer, before the body", func(p *peer, w *lingerer) {
+			p.PluginContainer().AppendRight(lingererBefore{w})
+			HandleCall(p, "/waits", handler)
+		}},
+		{"of the handler", func(p *peer, w *lingerer) { HandleCall(p, "/waits", handler, w) }},
+		{"of the handler, before the body", func(p *peer, w *lingerer) { HandleCall(p, "/waits", handler, lingererBefore{w}) }},
+		{"of another handler, asked where there is no route", func(p *peer, w *lingerer) { HandleCall(p, "/other", handler, w) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := &lingerer{make(chan struct{}), make(chan struct{})}
+			g := newThrong(t, "tcp", testwire.New, func(p *peer) { test.route(p, w) })
+			if g == nil {
+				return
+			}
+			over := make(chan *Rerror, 1)
+			go func() { over <- g.clients[0].Call("/waits", "", new(string)).Rerror() }()
+			<-w.come
+			g.wantServed(t, g.clients[0], g.servers[0])
+			close(w.leave)
+			if r := <-over; r != nil && r.Code != CodeNotFound {
+				t.Error(r)
+			}
+			g.wantServed(t)
+		})
 	}
 }
 

@@ -183,6 +183,15 @@ func appendSized(dst []byte, m sizedMarshaler, size int) ([]byte, error) {
 // struct{} and *struct{} take anything.
 func (c Codec) Unmarshal(data []byte, v any) error { return c.decode(data, v, false) }
 
+// Borrows reports whether v, with Alias, refers to what it is decoded from.
+func (c Codec) Borrows(v any) bool {
+	if !c.Alias {
+		return false
+	}
+	_, ok := v.(aliaser)
+	return ok
+}
+
 // UnmarshalBorrowed is Unmarshal, but with Alias a message that has
 // UnmarshalVTUnsafe refers to data itself instead of a copy.
 func (c Codec) UnmarshalBorrowed(data []byte, v any) error { return c.decode(data, v, true) }

@@ -20,6 +20,8 @@ func (l lender) Unmarshal(b []byte, v any) error {
 	return nil
 }
 
+func (l lender) Borrows(any) bool { return true }
+
 func (l lender) UnmarshalBorrowed(b []byte, v any) error {
 	*v.(*string) = unsafe.String(unsafe.SliceData(b), len(b))
 	return nil

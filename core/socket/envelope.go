@@ -386,7 +386,7 @@ func (m *Envelope) BindOver(v any, memory *[]byte) (byte, error) {
 		if err != nil {
 			return m.codec, err
 		}
-		if c, ok := c.(codec.Borrower); ok {
+		if c, ok := c.(codec.Borrower); ok && c.Borrows(v) {
 			body := m.raw
 			if !m.rawOwned {
 				*memory = append((*memory)[:0], body...)

@@ -55,10 +55,14 @@ var (
 	_ tp.PostReadCallHeaderPlugin  = (*ping)(nil)
 	_ tp.PostReadPushHeaderPlugin  = (*ping)(nil)
 	_ tp.PostReadReplyHeaderPlugin = (*ping)(nil)
+	_ tp.PromptPlugin              = (*ping)(nil)
 )
 
 // Name returns "heart-ping".
 func (p *ping) Name() string { return "heart-ping" }
+
+// Prompt promises that no hook waits.
+func (*ping) Prompt() {}
 
 func (p *ping) SetRate(rateSecond int) {
 	p.rate.Store(int64(seconds(rateSecond)))

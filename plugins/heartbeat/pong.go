@@ -33,12 +33,16 @@ var (
 	_ tp.PostReadCallHeaderPlugin  = (*pong)(nil)
 	_ tp.PostReadPushHeaderPlugin  = (*pong)(nil)
 	_ tp.PostReadReplyHeaderPlugin = (*pong)(nil)
+	_ tp.PromptPlugin              = (*pong)(nil)
 )
 
 func (p *pong) pong() {}
 
 // Name returns "heart-pong".
 func (p *pong) Name() string { return "heart-pong" }
+
+// Prompt promises that no hook waits.
+func (*pong) Prompt() {}
 
 // PostNewPeer registers the routes of beats: HeartbeatServiceMethod, and what the
 // peer's mapper makes of the word, which is what old peers with that mapper ask for.

@@ -23,10 +23,14 @@ type ignoreCase struct{}
 var (
 	_ tp.PostReadCallHeaderPlugin = ignoreCase{}
 	_ tp.PostReadPushHeaderPlugin = ignoreCase{}
+	_ tp.PromptPlugin             = ignoreCase{}
 )
 
 // Name returns "ignoreCase".
 func (ignoreCase) Name() string { return "ignoreCase" }
+
+// Prompt promises that no hook waits.
+func (ignoreCase) Prompt() {}
 
 // PostReadCallHeader reroutes a CALL.
 func (ignoreCase) PostReadCallHeader(ctx tp.ReadCtx) *tp.Rerror { return lower(ctx) }

@@ -93,6 +93,7 @@ var (
 	_ tp.PostDisconnectPlugin  = (*Overloader)(nil)
 	_ tp.PreReadCallBodyPlugin = (*Overloader)(nil)
 	_ tp.PreReadPushBodyPlugin = (*Overloader)(nil)
+	_ tp.PromptPlugin          = (*Overloader)(nil)
 )
 
 // New returns a plugin with these limits.
@@ -105,6 +106,9 @@ func New(conf LimitConfig) *Overloader {
 
 // Name returns "overloader".
 func (o *Overloader) Name() string { return "overloader" }
+
+// Prompt promises that no hook waits.
+func (*Overloader) Prompt() {}
 
 // LimitConfig returns the limits as New or Update got them; a copy.
 func (o *Overloader) LimitConfig() LimitConfig {

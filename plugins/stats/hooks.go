@@ -19,6 +19,7 @@ var (
 	_ tp.PostWriteCallPlugin       = (*Stats)(nil)
 	_ tp.PostReadReplyHeaderPlugin = (*Stats)(nil)
 	_ tp.PostExchangePlugin        = (*Stats)(nil)
+	_ tp.PromptPlugin              = (*Stats)(nil)
 )
 
 // New returns a plugin that has counted nothing.
@@ -33,6 +34,9 @@ func New() *Stats {
 
 // Name returns "stats".
 func (s *Stats) Name() string { return "stats" }
+
+// Prompt promises that no hook waits.
+func (*Stats) Prompt() {}
 
 // PostReg makes the name of a handler a label.
 func (s *Stats) PostReg(h *tp.Handler) error {
