@@ -16,9 +16,9 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// throng is a server and a client with so many sessions between them that the
+// crowdOf is a server and a client with so many sessions between them that the
 // keepers of their lots serve them.
-type throng struct {
+type crowdOf struct {
 	*parking
 	clients, servers []*session // of one connection each
 	goroutines       int        // before the first of them
@@ -26,13 +26,13 @@ type throng struct {
 }
 
 // newThrong returns nil where sessions are not parked.
-func newThrong(t *testing.T, network string, pf ProtoFunc, routes func(p *peer)) *throng {
+func newThrong(t *testing.T, network string, pf ProtoFunc, routes func(p *peer)) *crowdOf {
 	t.Helper()
 	if runtime.GOOS != "linux" {
 		return nil
 	}
 	testwire.Register()
-	g := &throng{goroutines: runtime.NumGoroutine()}
+	g := &crowdOf{goroutines: runtime.NumGoroutine()}
 	open := func() *peer {
 		cfg := PeerConfig{
 			Network: network, LocalIP: "127.0.0.1", DefaultBodyCodec: "testtext", Protocol: pf,
@@ -69,10 +69,12 @@ func newThrong(t *testing.T, network string, pf ProtoFunc, routes func(p *peer))
 	return g
 }
 
-func (g *throng) all() []*session { return append(append([]*session(nil), g.clients...), g.servers...) }
+func (g *crowdOf) all() []*session {
+	return append(append([]*session(nil), g.clients...), g.servers...)
+}
 
 // newest waits for a session of the server that is not known yet.
-func (g *throng) newest(t *testing.T) (s *session) {
+func (g *crowdOf) newest(t *testing.T) (s *session) {
 	t.Helper()
 	soon(t, "the server has the session", func() bool {
 		for _, s = range g.srv.env.hub.all() {
@@ -95,7 +97,7 @@ func contains(list []*session, s *session) bool {
 }
 
 // wantServed calls over all sessions but these, in both directions.
-func (g *throng) wantServed(t *testing.T, but ...*session) {
+func (g *crowdOf) wantServed(t *testing.T, but ...*session) {
 	t.Helper()
 	for i := range g.clients {
 		if c, s := g.clients[i], g.servers[i]; !contains(but, c) && !contains(but, s) {
@@ -107,7 +109,7 @@ func (g *throng) wantServed(t *testing.T, but ...*session) {
 
 // wantPlaces checks that the lots wait for those connections that nobody reads, and
 // for no other: they would be told for ever.
-func (g *throng) wantPlaces(t *testing.T) {
+func (g *crowdOf) wantPlaces(t *testing.T) {
 	t.Helper()
 	soon(t, "the lots wait for whom they should", func() bool {
 		for _, s := range g.all() {
@@ -144,7 +146,7 @@ func inLot(t *testing.T, fd uintptr) bool {
 }
 
 // wantNobody closes both peers: then no goroutine is left.
-func (g *throng) wantNobody(t *testing.T) {
+func (g *crowdOf) wantNobody(t *testing.T) {
 	t.Helper()
 	g.closeAll()
 	soon(t, "all goroutines have ended", func() bool { return runtime.NumGoroutine() <= g.goroutines })
@@ -157,7 +159,7 @@ type stranger struct {
 	sess *session
 }
 
-func (g *throng) stranger(t *testing.T, network string) *stranger {
+func (g *crowdOf) stranger(t *testing.T, network string) *stranger {
 	t.Helper()
 	conn, err := net.Dial(network, g.addr)
 	if err != nil {

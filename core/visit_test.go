@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"runtime"
@@ -92,15 +93,15 @@ func TestVisitHandlers(t *testing.T) {
 	echo := func(s CtxSession) error { return s.Call("/echo", "back", new(string)).Rerror().Err() }
 	for _, test := range []struct {
 		name string
-		do   func(g *throng, i int, c CallCtx, s *session) error // i: whose handler it is
-		want string                                              // the error's words; "": a reply
-		ends int                                                 // whose session is over: 1 that of i, 2 that of the next
+		do   func(g *crowdOf, i int, c CallCtx, s *session) error // i: whose handler it is
+		want string                                               // the error's words; "": a reply
+		ends int                                                  // whose session is over: 1 that of i, 2 that of the next
 	}{
-		{"returns", func(*throng, int, CallCtx, *session) error { return nil }, "", 0},
-		{"fails", func(*throng, int, CallCtx, *session) error { return NewRerror(1001, "mine", "").Err() }, "mine", 0},
-		{"panics", func(*throng, int, CallCtx, *session) error { panic("aside") }, "aside", 0},
-		{"ends its goroutine", func(*throng, int, CallCtx, *session) error { runtime.Goexit(); return nil }, "ended its goroutine", 0},
-		{"blocks until the others were served", func(g *throng, i int, _ CallCtx, s *session) error {
+		{"returns", func(*crowdOf, int, CallCtx, *session) error { return nil }, "", 0},
+		{"fails", func(*crowdOf, int, CallCtx, *session) error { return NewRerror(1001, "mine", "").Err() }, "mine", 0},
+		{"panics", func(*crowdOf, int, CallCtx, *session) error { panic("aside") }, "aside", 0},
+		{"ends its goroutine", func(*crowdOf, int, CallCtx, *session) error { runtime.Goexit(); return nil }, "ended its goroutine", 0},
+		{"blocks until the others were served", func(g *crowdOf, i int, _ CallCtx, s *session) error {
 			for j, c := range g.clients {
 				if j != i {
 					if err := echo(c); err != nil {
@@ -110,9 +111,9 @@ func TestVisitHandlers(t *testing.T) {
 			}
 			return nil
 		}, "", 0},
-		{"calls back", func(_ *throng, _ int, c CallCtx, _ *session) error { return echo(c.Session()) }, "", 0},
-		{"calls back without asking for its session", func(_ *throng, _ int, _ CallCtx, s *session) error { return echo(s) }, "", 0},
-		{"calls over all other sessions", func(g *throng, i int, c CallCtx, _ *session) error {
+		{"calls back", func(_ *crowdOf, _ int, c CallCtx, _ *session) error { return echo(c.Session()) }, "", 0},
+		{"calls back without asking for its session", func(_ *crowdOf, _ int, _ CallCtx, s *session) error { return echo(s) }, "", 0},
+		{"calls over all other sessions", func(g *crowdOf, i int, c CallCtx, _ *session) error {
 			c.Peer()
 			for j, s := range g.servers {
 				if j != i {
@@ -123,14 +124,14 @@ func TestVisitHandlers(t *testing.T) {
 			}
 			return nil
 		}, "", 0},
-		{"calls back and ends its goroutine", func(_ *throng, _ int, c CallCtx, _ *session) error {
+		{"calls back and ends its goroutine", func(_ *crowdOf, _ int, c CallCtx, _ *session) error {
 			if err := echo(c.Session()); err != nil {
 				return err
 			}
 			runtime.Goexit()
 			return nil
 		}, "ended its goroutine", 0},
-		{"pushes more than there is room for", func(_ *throng, _ int, _ CallCtx, s *session) error {
+		{"pushes more than there is room for", func(_ *crowdOf, _ int, _ CallCtx, s *session) error {
 			for range 100 {
 				if r := s.Push("/none", strings.Repeat("x", 10<<10)); r != nil {
 					return r.Err()
@@ -138,22 +139,22 @@ func TestVisitHandlers(t *testing.T) {
 			}
 			return nil
 		}, "", 0},
-		{"closes its session", func(_ *throng, _ int, _ CallCtx, s *session) error { return s.Close() }, "", 1},
-		{"gives its connection up", func(_ *throng, _ int, _ CallCtx, s *session) error { s.Break(io.ErrNoProgress); return nil }, "reset|closed by peer", 1},
-		{"closes another session", func(g *throng, i int, _ CallCtx, _ *session) error { return g.servers[i+1].Close() }, "", 2},
-		{"gives another one up", func(g *throng, i int, _ CallCtx, _ *session) error {
+		{"closes its session", func(_ *crowdOf, _ int, _ CallCtx, s *session) error { return s.Close() }, "", 1},
+		{"gives its connection up", func(_ *crowdOf, _ int, _ CallCtx, s *session) error { s.Break(io.ErrNoProgress); return nil }, "reset|closed by peer", 1},
+		{"closes another session", func(g *crowdOf, i int, _ CallCtx, _ *session) error { return g.servers[i+1].Close() }, "", 2},
+		{"gives another one up", func(g *crowdOf, i int, _ CallCtx, _ *session) error {
 			g.servers[i+1].Break(io.ErrNoProgress)
 			return nil
 		}, "", 2},
-		{"closes another one's connection", func(g *throng, i int, _ CallCtx, _ *session) error {
+		{"closes another one's connection", func(g *crowdOf, i int, _ CallCtx, _ *session) error {
 			return g.servers[i+1].currentLink().conn.Close()
 		}, "", 2},
-		{"the peer gives up", func(g *throng, i int, _ CallCtx, s *session) error {
+		{"the peer gives up", func(g *crowdOf, i int, _ CallCtx, s *session) error {
 			g.clients[i].Break(io.ErrNoProgress)
 			<-g.clients[i].done.wait()
 			return nil
 		}, "multiple Read calls", 1},
-		{"the peer resets", func(g *throng, i int, _ CallCtx, s *session) error {
+		{"the peer resets", func(g *crowdOf, i int, _ CallCtx, s *session) error {
 			if c, ok := g.clients[i].currentLink().conn.(*net.TCPConn); ok {
 				c.SetLinger(0)
 			}
@@ -450,6 +451,44 @@ func TestVisitsAtAnyMoment(t *testing.T) {
 			n := len(g.clients) - ending
 			g.wantServed(t, append(append([]*session(nil), g.clients[n:]...), g.servers[n:]...)...)
 			g.wantNobody(t)
+		})
+	}
+}
+
+// Who is visited depends on how many there are, how busy they are, and the hooks.
+func TestCrowded(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		sessions int32
+		gap      time.Duration // between two visits
+		waits    bool          // a hook may
+		want     bool
+	}{
+		{"few", crowd - 1, time.Second, false, pace.Always},
+		{"enough", crowd, 0, false, true},
+		{"enough, with a hook that may wait", crowd, 0, true, false},
+		{"many and busy", throng, 0, false, true},
+		{"too many and busy", throng + 1, time.Microsecond, false, false},
+		{"too many, none yet", throng + 1, -1, false, true},
+		{"too many, now and then", throng + 1, time.Second, false, true},
+		{"too many, now and then, with a hook that may wait", throng + 1, time.Second, true, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var plugins []Plugin
+			if test.waits {
+				plugins = append(plugins, &lingerer{})
+			}
+			p := NewPeer(PeerConfig{Logger: slog.New(slog.DiscardHandler)}, plugins...).(*peer)
+			defer p.Close()
+			s := newSession(p.env, nil)
+			for now := int64(1); test.gap >= 0 && now < 1000*int64(test.gap)+2; now += int64(test.gap) + 1 {
+				s.lot().met(now)
+			}
+			p.env.hub.size.Store(test.sessions)
+			if got := s.crowded(); got != test.want {
+				t.Errorf("crowded() = %v, want %v; the gap is %v", got, test.want, time.Duration(s.lot().gap.Load()))
+			}
+			p.env.hub.size.Store(0)
 		})
 	}
 }

@@ -55,7 +55,7 @@ func measureIdle(ctx context.Context, list []candidate, n int, live *progress) (
 
 // silence is how long the sessions do nothing before the memory is measured: some
 // servers take note of that, and only a large number is measured in earnest.
-func silence(n int) time.Duration { return time.Duration(min(n, 4000)) * time.Millisecond }
+func silence(n int) time.Duration { return time.Duration(min(n, 12_000)) * time.Millisecond }
 
 func idleSessions(ctx context.Context, c candidate, n int, called bool) (r idle, err error) {
 	r = idle{Candidate: c.name, Sessions: n, Called: called}
