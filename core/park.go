@@ -34,10 +34,6 @@ const (
 	// crowd is how many sessions a peer has before visits are worth it: below,
 	// whoever waits itself is faster.
 	crowd = 16
-	// throng is how many sessions a peer has when visits to busy ones are not worth
-	// it any more: what they touch is in no cache, and the runtime's epoll has
-	// each event as well.
-	throng = 2048
 	// maxLooks is how often a visit may find something before the session gets a
 	// reader of its own.
 	maxLooks = 4
@@ -65,34 +61,16 @@ const (
 var pastTime = time.Unix(1, 0)
 
 // crowded reports whether the peer has so many sessions that visits are worth it,
-// not so many that are busy, and no hook that might wait on one.
+// and no hook that might wait on one.
 func (s *session) crowded() bool {
-	n := s.env.hub.count()
-	if n > throng {
-		if gap := s.lot().gap.Load(); gap > 0 && gap < longWait {
-			return false
-		}
-	}
-	return (n >= crowd || pace.Always) && !s.env.hooks().waits
+	return (s.env.hub.count() >= crowd || pace.Always) && !s.env.hooks().waits
 }
 
 // lotOf is a lot, and the link whose handler its keeper runs.
 type lotOf struct {
 	lot.Lot[*link]
 	inside atomic.Pointer[link]
-	last   atomic.Int64 // when the last visit began
-	gap    atomic.Int64 // the average time between two, in nanoseconds; 0: there was none
 	_      [64]byte
-}
-
-// met notes that a visit begins.
-func (o *lotOf) met(now int64) {
-	gap, last := o.gap.Load(), o.last.Load()
-	if gap == 0 { // the first
-		gap, last = 10*longWait, now-10*longWait
-	}
-	o.gap.Store(gap + (min(now-last, 10*longWait)-gap)/64)
-	o.last.Store(now)
 }
 
 func (s *session) lot() *lotOf { return &s.env.lots[s.place%uint32(len(s.env.lots))] }
@@ -229,7 +207,6 @@ func (l *link) Readable(k *lot.Keeper) {
 	l.keeper, l.looks = k, 0
 	l.visited = l.sess.env.sweeper.Now()
 	l.waited(l.visited - l.since)
-	l.sess.lot().met(l.visited)
 	if !l.sess.crowded() || l.busy() {
 		l.endVisit()
 	}
