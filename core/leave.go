@@ -213,9 +213,9 @@ func (s *session) drain(ctx context.Context, l *link) {
 	}
 	reason := s.CloseReason()
 	if !finished || ctx.Err() != nil {
+		l.sock.Stop(reason) // first, as in settleLink; and no cancelled handler's reply goes out by chance
 		l.cancelHandlers(reason)
 		s.cutOff(reason)
-		l.sock.Stop(reason) // first, as in settleLink
 		l.close()
 		return
 	}
