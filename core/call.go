@@ -21,8 +21,9 @@ type callCmd struct {
 	link   *link    // that it went out on
 	out    socket.Envelope
 	result any
-	over   bool    // result has served another call
-	memory *[]byte // of result; nil if it has none of its own
+	mode   codec.Mode // what is known of result
+	over   bool       // result has served another call
+	memory *[]byte    // of result; nil if it has none of its own
 	swap   *Swap
 	start  time.Time
 	seq    int32
@@ -67,11 +68,14 @@ func (s *session) Call(serviceMethod string, arg, result any, setting ...Message
 // call launches and waits. Only the goroutine that runs it finishes the command.
 func (cmd *callCmd) call(serviceMethod string, arg any, setting []MessageSetting) {
 	s := cmd.sess
-	wake, ok := s.env.wakes.Get().(chan struct{})
-	if !ok {
-		wake = make(chan struct{}, 1)
+	wake := cmd.wake
+	if wake == nil {
+		var ok bool
+		if wake, ok = s.env.wakes.Get().(chan struct{}); !ok {
+			wake = make(chan struct{}, 1)
+		}
+		cmd.wake = wake
 	}
-	cmd.wake = wake
 	if cmd.prepare(serviceMethod, arg, setting) {
 		s.launch(cmd)
 	}
@@ -87,8 +91,10 @@ func (cmd *callCmd) call(serviceMethod string, arg any, setting []MessageSetting
 	} else {
 		<-wake
 	}
-	cmd.wake = nil
-	s.env.wakes.Put(wake)
+	if !cmd.pooled { // else they stay together
+		cmd.wake = nil
+		s.env.wakes.Put(wake)
+	}
 	cmd.complete()
 }
 

@@ -30,6 +30,10 @@ type env struct {
 	// testing/synctest that it was made in.
 	wakes sync.Pool
 
+	// commands are those that nobody keeps: of PUSHes, and of typed calls, each of
+	// which has such a channel already.
+	commands sync.Pool
+
 	sessions sync.WaitGroup // every session's goroutine
 }
 

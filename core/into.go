@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"sync"
 
+	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/internal/poison"
 )
 
@@ -159,14 +160,13 @@ func InvokeInto(ctx context.Context, s CtxSession, method string, arg, result an
 		all := append([]MessageSetting{WithContext(ctx)}, set...)
 		return s.Call(method, arg, result, all...).Rerror().Err()
 	}
-	return own.invoke(ctx, method, arg, result, memory, true, set).Err()
+	return own.invoke(ctx, method, arg, result, memory, 0, true, set).Err()
 }
 
 // invoke is a call with a pooled command.
-func (s *session) invoke(ctx context.Context, method string, arg, result any, memory *[]byte, over bool, set []MessageSetting) *Rerror {
-	cmd := pushes.Get().(*callCmd)
-	cmd.logger, cmd.sess, cmd.result, cmd.memory, cmd.over = s.logger, s, result, memory, over
-	cmd.pooled = true
+func (s *session) invoke(ctx context.Context, method string, arg, result any, memory *[]byte, mode codec.Mode, over bool, set []MessageSetting) *Rerror {
+	cmd := s.command()
+	cmd.result, cmd.memory, cmd.mode, cmd.over = result, memory, mode, over
 	if ctx != nil {
 		cmd.out.SetContext(ctx)
 	}

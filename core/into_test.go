@@ -170,7 +170,7 @@ func TestInvokeInto(t *testing.T) {
 // lendingCodec encodes strings as they are. What it decodes may be a part of the body.
 type lendingCodec struct{}
 
-var _ codec.Borrower = lendingCodec{}
+var _ codec.Decoder = lendingCodec{}
 
 func (lendingCodec) ID() byte                        { return 247 }
 func (lendingCodec) Name() string                    { return "testlending" }
@@ -189,7 +189,10 @@ func (lendingCodec) Unmarshal(b []byte, v any) error {
 
 func (lendingCodec) Borrows(any) bool { return true }
 
-func (lendingCodec) UnmarshalBorrowed(b []byte, v any) error {
+func (c lendingCodec) Decode(b []byte, v any, mode codec.Mode) error {
+	if mode&codec.Lent == 0 {
+		return c.Unmarshal(b, v)
+	}
 	*v.(*string) = unsafe.String(unsafe.SliceData(b), len(b))
 	return nil
 }
@@ -324,5 +327,64 @@ func TestHandleCallIntoMemory(t *testing.T) {
 		if test.method == "/into" {
 			e, kept = newLending(t)
 		}
+	}
+}
+
+// modalCodec encodes strings as they are, and decodes what it was told of them.
+type modalCodec struct{ lendingCodec }
+
+func (modalCodec) ID() byte     { return 248 }
+func (modalCodec) Name() string { return "testmodal" }
+
+func (c modalCodec) Unmarshal(b []byte, v any) error { return c.Decode(b, v, 0) }
+
+func (modalCodec) Decode(b []byte, v any, mode codec.Mode) error {
+	*v.(*string) = []string{"used ", "fresh ", "lent ", "fresh lent "}[mode] + string(b)
+	return nil
+}
+
+// Codecs are told what is known of the value: those that the engine makes are
+// empty, those of callers need not be.
+func TestDecodeModes(t *testing.T) {
+	codec.Replace(modalCodec{})
+	e := &ends{both: func(c *tp.PeerConfig) { c.DefaultBodyCodec = "testmodal" }, routes: func(p tp.Peer) {
+		tp.HandleCall(p, "/value", func(_ tp.CallCtx, arg *string) (string, error) { return *arg, nil })
+		tp.HandleCallInto(p, "/into", func(_ tp.CallCtx, arg, reply *string) error { *reply = *arg; return nil })
+	}}
+	s := e.dial(t).sess
+	ctx := t.Context()
+	for _, test := range []struct {
+		name   string
+		method string
+		call   func(method string) (string, error)
+		want   string
+	}{
+		{"Invoke", "/value", func(m string) (string, error) { return tp.Invoke[string](ctx, s, m, "x") }, "fresh fresh x"},
+		{"Invoke of a pointer", "/value", func(m string) (string, error) {
+			p, err := tp.Invoke[*string](ctx, s, m, "x")
+			return *p, err
+		}, "fresh fresh x"},
+		{"InvokeInto", "/value", func(m string) (r string, err error) {
+			err = tp.InvokeInto(ctx, s, m, "x", &r)
+			return r, err
+		}, "used fresh x"},
+		{"Reused", "/value", func(m string) (string, error) {
+			var r tp.Reused[string]
+			err := tp.InvokeInto(ctx, s, m, "x", &r)
+			return r.Value, err
+		}, "lent fresh x"},
+		{"Call", "/value", func(m string) (r string, err error) {
+			err = s.Call(m, "x", &r).Rerror().Err()
+			return r, err
+		}, "used fresh x"},
+		{"HandleCallInto", "/into", func(m string) (string, error) { return tp.Invoke[string](ctx, s, m, "x") }, "fresh fresh lent x"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for range 3 { // what served goes back to where it came from
+				if got, err := test.call(test.method); err != nil || got != test.want {
+					t.Errorf("got %q, %v; want %q", got, err, test.want)
+				}
+			}
+		})
 	}
 }

@@ -3,18 +3,23 @@ package tp
 import (
 	"context"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// pushes are the commands of PUSHes: nobody keeps them.
-var pushes = sync.Pool{New: func() any { return new(callCmd) }}
+// command returns a command that nobody but the caller will have.
+func (s *session) command() *callCmd {
+	cmd, ok := s.env.commands.Get().(*callCmd)
+	if !ok {
+		cmd = new(callCmd)
+	}
+	cmd.logger, cmd.sess, cmd.pooled = s.logger, s, true
+	return cmd
+}
 
 func (s *session) Push(serviceMethod string, arg any, setting ...MessageSetting) *Rerror {
-	p := pushes.Get().(*callCmd)
-	p.logger, p.sess = s.logger, s
+	p := s.command()
 	r := p.push(serviceMethod, arg, setting)
 	s.logPush(p, r)
 	p.recycle()
@@ -23,6 +28,7 @@ func (s *session) Push(serviceMethod string, arg any, setting ...MessageSetting)
 
 // recycle gives a command that nobody else holds back to where it came from.
 func (cmd *callCmd) recycle() {
+	e := cmd.sess.env
 	cmd.out.Reset()
 	if cmd.in.Len() > 0 {
 		cmd.in.Reset()
@@ -31,7 +37,7 @@ func (cmd *callCmd) recycle() {
 	cmd.start, cmd.cost, cmd.seq, cmd.detail, cmd.method, cmd.inCodec, cmd.inSize = time.Time{}, 0, 0, "", "", 0, 0
 	cmd.raw, cmd.reply, cmd.done, cmd.memory, cmd.over, cmd.pooled = nil, nil, nil, nil, false, false
 	cmd.finished.Store(false)
-	pushes.Put(cmd)
+	e.commands.Put(cmd)
 }
 
 func (cmd *callCmd) push(serviceMethod string, arg any, setting []MessageSetting) *Rerror {

@@ -49,7 +49,7 @@ func (s *session) readReply(c *handlerCtx, cmd *callCmd) *Rerror {
 		cmd.raw = c.in.KeepBody()
 		return nil
 	}
-	if err := c.bindSafely(cmd.result, cmd.over, cmd.memory); err != nil {
+	if err := c.bindSafely(cmd.result, cmd.mode, cmd.over, cmd.memory); err != nil {
 		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
 	}
 	c.in.SetBody(cmd.result)

@@ -257,7 +257,7 @@ func (c *handlerCtx) begin() *Rerror {
 // bindArg makes the argument and decodes the body into it.
 func (c *handlerCtx) bindArg() *Rerror {
 	arg := c.handler.newArg(c)
-	if err := c.bindSafely(arg, c.handler.reuses, c.memory); err != nil {
+	if err := c.bindSafely(arg, codec.Fresh, c.handler.reuses, c.memory); err != nil {
 		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
 	}
 	c.arg = arg
@@ -266,16 +266,16 @@ func (c *handlerCtx) bindArg() *Rerror {
 	return nil
 }
 
-func (c *handlerCtx) bindSafely(arg any, over bool, memory *[]byte) (err error) {
+func (c *handlerCtx) bindSafely(arg any, mode codec.Mode, over bool, memory *[]byte) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("codec panicked: %v", v)
 		}
 	}()
 	if over {
-		_, err = c.in.BindOver(arg, memory)
+		_, err = c.in.BindOver(arg, memory, mode)
 	} else {
-		_, err = c.in.Bind(arg)
+		_, err = c.in.BindMode(arg, mode)
 	}
 	return err
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"reflect"
 	"sync"
+
+	"github.com/teleport-go/teleport/core/codec"
 )
 
 // Invoke is a typed Call: it waits for the reply, the end of ctx, or the end of
@@ -30,14 +32,14 @@ func Invoke[Reply any](ctx context.Context, s CtxSession, method string, arg any
 	}
 	if t.Kind() == reflect.Pointer {
 		reply := reflect.New(t.Elem()).Interface().(Reply)
-		if r := own.invoke(ctx, method, arg, reply, nil, false, set); r.HasError() {
+		if r := own.invoke(ctx, method, arg, reply, nil, codec.Fresh, false, set); r.HasError() {
 			return zero, r.Err()
 		}
 		return reply, nil
 	}
 	pool := resultPool[Reply](t)
 	box := pool.Get().(*Reply)
-	r := own.invoke(ctx, method, arg, box, nil, false, set)
+	r := own.invoke(ctx, method, arg, box, nil, codec.Fresh, false, set)
 	reply := *box
 	*box = zero
 	pool.Put(box)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/teleport-go/teleport/core/codec"
@@ -195,6 +196,47 @@ func TestReplace(t *testing.T) {
 	}
 }
 
+// A value that is known to be empty is not emptied, and only such a one.
+func TestFresh(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		alias bool
+		v     any
+		used  func(v any) []string
+		mode  codec.Mode
+		want  string
+	}{
+		{"generated", false, new(plainTexts), usedByPlain, codec.Fresh, "[unmarshal]"},
+		{"generated, perhaps not empty", false, new(plainTexts), usedByPlain, 0, "[reset unmarshal]"},
+		{"aliased", true, new(texts), usedByTexts, codec.Fresh, "[unsafe]"},
+		{"aliased, lent", true, new(texts), usedByTexts, codec.Fresh | codec.Lent, "[unsafe]"},
+		{"aliased, lent, perhaps not empty", true, new(texts), usedByTexts, codec.Lent, "[resetvt unsafe]"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if err := (Codec{Alias: test.alias}).Decode([]byte(twoTexts), test.v, test.mode); err != nil {
+				t.Fatal(err)
+			}
+			if got := fmt.Sprint(test.used(test.v)); got != test.want {
+				t.Errorf("used %s, want %s", got, test.want)
+			}
+		})
+	}
+	data, err := proto.Marshal(&wrapperspb.StringValue{}) // no field
+	if err != nil {
+		t.Fatal(err)
+	}
+	data = append(data, 0x50, 1) // one that is not known
+	for mode, want := range map[codec.Mode]string{0: "", codec.Fresh: "was there"} {
+		m := wrapperspb.String("was there")
+		if err := (Codec{}).Decode(data, m, mode); err != nil || m.Value != want {
+			t.Errorf("by reflection, mode %d: %q, %v; want %q", mode, m.Value, err, want)
+		}
+	}
+}
+
+func usedByTexts(v any) []string { return v.(*texts).used }
+func usedByPlain(v any) []string { return v.(*plainTexts).t.used }
+
 // A borrowed body is not copied where the message refers to it, else what is
 // decoded owns its memory as ever.
 func TestBorrowed(t *testing.T) {
@@ -211,8 +253,8 @@ func TestBorrowed(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			data := []byte(twoTexts)
-			var c codec.Borrower = Codec{Alias: test.alias}
-			if err := c.UnmarshalBorrowed(data, test.v); err != nil {
+			var c codec.Decoder = Codec{Alias: test.alias}
+			if err := c.Decode(data, test.v, codec.Lent); err != nil {
 				t.Fatal(err)
 			}
 			list := test.list(test.v)
@@ -224,7 +266,7 @@ func TestBorrowed(t *testing.T) {
 			}
 		})
 	}
-	if err := (Codec{Alias: true}).UnmarshalBorrowed(nil, (*texts)(nil)); err == nil {
+	if err := (Codec{Alias: true}).Decode(nil, (*texts)(nil), codec.Lent); err == nil {
 		t.Error("nothing is wrong with nil")
 	}
 }

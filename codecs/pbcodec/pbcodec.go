@@ -181,9 +181,9 @@ func appendSized(dst []byte, m sizedMarshaler, size int) ([]byte, error) {
 
 // Unmarshal resets the message v points to and decodes data into it. Nil,
 // struct{} and *struct{} take anything.
-func (c Codec) Unmarshal(data []byte, v any) error { return c.decode(data, v, false) }
+func (c Codec) Unmarshal(data []byte, v any) error { return c.Decode(data, v, 0) }
 
-// Borrows reports whether v, with Alias, refers to what it is decoded from.
+// Borrows reports whether v, with Alias, would refer to what it is decoded from.
 func (c Codec) Borrows(v any) bool {
 	if !c.Alias {
 		return false
@@ -192,16 +192,14 @@ func (c Codec) Borrows(v any) bool {
 	return ok
 }
 
-// UnmarshalBorrowed is Unmarshal, but with Alias a message that has
-// UnmarshalVTUnsafe refers to data itself instead of a copy.
-func (c Codec) UnmarshalBorrowed(data []byte, v any) error { return c.decode(data, v, true) }
-
-func (c Codec) decode(data []byte, v any, borrow bool) error {
+// Decode is Unmarshal. A fresh message is not emptied; to data that is lent a
+// message that has UnmarshalVTUnsafe refers itself, with Alias, instead of a copy.
+func (c Codec) Decode(data []byte, v any, mode codec.Mode) error {
 	if m, ok := v.(unmarshaler); ok { // first: the road of speed
 		if isNil(v) {
 			return intoNil(v)
 		}
-		if err := c.unmarshal(data, m, borrow); err != nil {
+		if err := c.unmarshal(data, m, mode); err != nil {
 			return decodeError(v, err)
 		}
 		return nil
@@ -216,27 +214,29 @@ func (c Codec) decode(data []byte, v any, borrow bool) error {
 	if isNil(v) {
 		return intoNil(v)
 	}
-	if err := proto.Unmarshal(data, m); err != nil {
+	o := proto.UnmarshalOptions{Merge: mode&codec.Fresh != 0} // else it is emptied first
+	if err := o.Unmarshal(data, m); err != nil {
 		return decodeError(v, err)
 	}
 	return nil
 }
 
-func (c Codec) unmarshal(data []byte, m unmarshaler, borrow bool) error {
-	if !c.Alias {
-		m.Reset()
-		return m.UnmarshalVT(data)
+func (c Codec) unmarshal(data []byte, m unmarshaler, mode codec.Mode) error {
+	if mode&codec.Fresh == 0 {
+		if r, ok := m.(recycler); ok && c.Alias {
+			r.ResetVT()
+		} else {
+			m.Reset()
+		}
 	}
-	if r, ok := m.(recycler); ok {
-		r.ResetVT()
-	} else {
-		m.Reset()
+	if !c.Alias {
+		return m.UnmarshalVT(data)
 	}
 	a, ok := m.(aliaser)
 	if !ok {
 		return m.UnmarshalVT(data)
 	}
-	if !borrow {
+	if mode&codec.Lent == 0 {
 		own := make([]byte, len(data))
 		copy(own, data)
 		data = own

@@ -16,6 +16,7 @@ var checks = []check{
 	{"round trip", roundTrip},
 	{"result belongs to the caller", resultOwned},
 	{"input neither changed nor kept", inputLeft},
+	{"modes", modes},
 	{"nil", nilValues},
 	{"garbage", garbage},
 	{"cut short", cutShort},
@@ -99,6 +100,48 @@ func inputLeft(s subject) error {
 		scribble(data)
 		if err := s.holds(v, sample); err != nil {
 			return fmt.Errorf("the input was written over after Unmarshal: %w", err)
+		}
+	}
+	return nil
+}
+
+// modes: what a Decoder is told saves work and changes nothing else.
+func modes(s subject) error {
+	d, ok := s.Codec.(codec.Decoder)
+	if !ok {
+		return nil
+	}
+	for _, sample := range s.samples {
+		data, err := s.Marshal(sample.value)
+		if err != nil {
+			return fmt.Errorf("%s: Marshal: %w", sample.name, err)
+		}
+		for mode := range codec.Fresh | codec.Lent + 1 {
+			name := fmt.Sprintf("mode %d: %s", mode, sample.name)
+			data := slices.Clip(slices.Clone(data))
+			v := sample.fresh()
+			if err := d.Decode(data, v, mode); err != nil {
+				return fmt.Errorf("%s: Decode: %w", name, err)
+			}
+			if mode&codec.Lent == 0 || !d.Borrows(v) {
+				scribble(data)
+			}
+			if err := s.holds(v, sample); err != nil {
+				return fmt.Errorf("mode %d: %w", mode, err)
+			}
+			if mode&codec.Fresh != 0 {
+				continue
+			}
+			want := sample.fresh()
+			if data, err = s.Marshal(sample.value); err == nil {
+				err = errors.Join(s.Unmarshal(data, want), s.Unmarshal(data, want), d.Decode(data, v, mode))
+			}
+			if err != nil {
+				return fmt.Errorf("%s: into a value that has served: %w", name, err)
+			}
+			if !s.equal(v, want) {
+				return fmt.Errorf("%s: a value that has served is %+v; want %+v, as from Unmarshal", name, show(v), show(want))
+			}
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package codectest
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
 	"runtime"
 	"slices"
 	"testing"
@@ -218,5 +219,63 @@ func TestOptions(t *testing.T) {
 		if err := With().check(checks[0], good{}, values); err == nil {
 			t.Errorf("samples %v: no error", values)
 		}
+	}
+}
+
+// decoding is good and a Decoder.
+type decoding struct {
+	good
+	borrows bool
+	decode  func(data []byte, v any, mode codec.Mode) error
+}
+
+func (d *decoding) Borrows(any) bool { return d.borrows }
+func (d *decoding) Decode(data []byte, v any, mode codec.Mode) error {
+	return d.decode(data, v, mode)
+}
+
+func TestModes(t *testing.T) {
+	clean := func(data []byte, v any, mode codec.Mode) error {
+		if mode&codec.Fresh == 0 {
+			reflect.ValueOf(v).Elem().SetZero()
+		}
+		return json.Unmarshal(data, v)
+	}
+	keeps := func(data []byte, v any, mode codec.Mode) error {
+		if s, ok := v.(*string); ok && mode&codec.Lent != 0 {
+			*s = unsafe.String(&data[1], len(data)-2)
+			return nil
+		}
+		return clean(data, v, mode)
+	}
+	for _, test := range []struct {
+		name  string
+		codec decoding
+		good  bool
+	}{
+		{"good", decoding{decode: clean}, true},
+		{"borrows", decoding{borrows: true, decode: keeps}, true},
+		{"borrows, and does not say so", decoding{decode: keeps}, false},
+		{"refuses", decoding{decode: func([]byte, any, codec.Mode) error { return errors.New("no") }}, false},
+		{"loses the value of a mode", decoding{decode: func(data []byte, v any, mode codec.Mode) error {
+			if mode == codec.Fresh|codec.Lent {
+				return nil
+			}
+			return clean(data, v, mode)
+		}}, false},
+		{"adds to what was there", decoding{decode: func(data []byte, v any, mode codec.Mode) error {
+			if p, ok := v.(*pair); ok {
+				was := p.B
+				defer func() { p.B = append(was, p.B...) }()
+			}
+			return clean(data, v, codec.Fresh)
+		}}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := With().check(check{"modes", modes}, &test.codec, samples())
+			if (err == nil) != test.good {
+				t.Errorf("the check says %v", err)
+			}
+		})
 	}
 }

@@ -22,7 +22,10 @@ func (l lender) Unmarshal(b []byte, v any) error {
 
 func (l lender) Borrows(any) bool { return true }
 
-func (l lender) UnmarshalBorrowed(b []byte, v any) error {
+func (l lender) Decode(b []byte, v any, mode codec.Mode) error {
+	if mode&codec.Lent == 0 {
+		return l.Unmarshal(b, v)
+	}
 	*v.(*string) = unsafe.String(unsafe.SliceData(b), len(b))
 	return nil
 }
@@ -58,7 +61,7 @@ func TestBindOver(t *testing.T) {
 				memory = &test.memory
 			}
 			v := "before"
-			if id, err := m.BindOver(&v, memory); id != (lender{}).ID() || err != nil {
+			if id, err := m.BindOver(&v, memory, 0); id != (lender{}).ID() || err != nil {
 				t.Fatal(id, err)
 			}
 			clear(raw) // the connection's again

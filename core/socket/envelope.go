@@ -28,8 +28,7 @@ type Envelope struct {
 	sized    int32  // what the codec's Size has just said of body, plus 1; 0: unknown
 
 	method string
-	uri    *url.URL // made on demand from method
-	uriWas url.URL  // *uri when it was made; a difference means a hook rerouted
+	uri    *routeURI // made on demand from method
 
 	meta    Meta
 	rerr    *Rerror
@@ -42,6 +41,13 @@ type Envelope struct {
 }
 
 var _ Message = (*Envelope)(nil)
+
+// routeURI is what UriObject gave away, and what it was then: a difference means
+// that a hook has rerouted.
+type routeURI struct {
+	url *url.URL
+	was url.URL
+}
 
 // Interner maps the bytes of a service method to a string; it saves the
 // allocation for names that are known. It must not keep b.
@@ -88,10 +94,7 @@ func (m *Envelope) Reset(settings ...MessageSetting) {
 func (m *Envelope) Clear() {
 	m.seq, m.mtype, m.codec, m.size, m.sized = 0, 0, 0, 0, 0
 	m.rawOwned, m.encoded, m.inTurn = false, false, false
-	m.method = ""
-	if m.uri != nil {
-		m.uri, m.uriWas = nil, url.URL{}
-	}
+	m.method, m.uri = "", nil
 	if m.meta.Len() > 0 {
 		m.meta.Reset()
 	}
@@ -124,8 +127,8 @@ func (m *Envelope) Rerror() *Rerror     { return m.rerr }
 func (m *Envelope) SetRerror(r *Rerror) { m.rerr = r }
 
 func (m *Envelope) ServiceMethod() string {
-	if m.uri != nil && *m.uri != m.uriWas {
-		return m.uri.String()
+	if m.uri != nil && *m.uri.url != m.uri.was {
+		return m.uri.url.String()
 	}
 	return m.method
 }
@@ -149,9 +152,9 @@ func (m *Envelope) UriObject() *url.URL {
 		if err != nil {
 			u = &url.URL{Path: m.method}
 		}
-		m.uri, m.uriWas = u, *u
+		m.uri = &routeURI{u, *u}
 	}
-	return m.uri
+	return m.uri.url
 }
 
 func (m *Envelope) SetUriObject(u *url.URL) {
@@ -159,7 +162,7 @@ func (m *Envelope) SetUriObject(u *url.URL) {
 		u = new(url.URL)
 	}
 	m.method = u.String()
-	m.uri, m.uriWas = u, *u
+	m.uri = &routeURI{u, *u}
 }
 
 // RouteKey is UriObject().Path, found without parsing where the text is plain.
@@ -340,7 +343,10 @@ func (m *Envelope) DropRaw() { m.raw, m.rawOwned = nil, false }
 // BodyOwned reports whether the raw body may be kept without a copy.
 func (m *Envelope) BodyOwned() bool { return m.rawOwned }
 
-func (m *Envelope) Bind(v any) (byte, error) {
+func (m *Envelope) Bind(v any) (byte, error) { return m.BindMode(v, 0) }
+
+// BindMode is Bind into a value of which something more is known.
+func (m *Envelope) BindMode(v any, mode codec.Mode) (byte, error) {
 	switch b := v.(type) {
 	case nil:
 		return m.codec, nil
@@ -359,14 +365,19 @@ func (m *Envelope) Bind(v any) (byte, error) {
 	if err != nil {
 		return m.codec, err
 	}
+	if mode != 0 {
+		if c, ok := c.(codec.Decoder); ok {
+			return m.codec, c.Decode(m.raw, v, mode)
+		}
+	}
 	return m.codec, c.Unmarshal(m.raw, v)
 }
 
-// BindOver is Bind for a value that served another message: bytes are put where
+// BindOver is BindMode for a value that served another message: bytes are put where
 // the old ones were, as far as there is room, and an empty body is a zero value.
 // If memory is not nil the body may be put there, and the value refer to it: both
 // serve the next message together.
-func (m *Envelope) BindOver(v any, memory *[]byte) (byte, error) {
+func (m *Envelope) BindOver(v any, memory *[]byte, mode codec.Mode) (byte, error) {
 	switch b, ok := v.(*[]byte); {
 	case ok && b != nil && !m.rawOwned:
 		*b = append((*b)[:0], m.raw...)
@@ -386,16 +397,16 @@ func (m *Envelope) BindOver(v any, memory *[]byte) (byte, error) {
 		if err != nil {
 			return m.codec, err
 		}
-		if c, ok := c.(codec.Borrower); ok && c.Borrows(v) {
+		if c, ok := c.(codec.Decoder); ok && c.Borrows(v) {
 			body := m.raw
 			if !m.rawOwned {
 				*memory = append((*memory)[:0], body...)
 				body = *memory
 			}
-			return m.codec, c.UnmarshalBorrowed(body, v)
+			return m.codec, c.Decode(body, v, mode|codec.Lent)
 		}
 	}
-	return m.Bind(v)
+	return m.BindMode(v, mode)
 }
 
 func (m *Envelope) XferPipe() *xfer.XferPipe { return &m.pipe }
