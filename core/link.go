@@ -19,7 +19,7 @@ type link struct {
 	epoch   uint32
 	conn    net.Conn
 	pf      ProtoFunc
-	sock    *socket.Conn
+	sock    *socket.Conn // points to room, unless it was replaced
 	local   net.Addr
 	remote  net.Addr
 	ip      string // of the remote address, as text
@@ -61,15 +61,19 @@ type link struct {
 	mu    sync.Mutex  // guards what follows
 	timed *handlerCtx // handlers with a context or an age, a list
 	dead  error       // cause for contexts made from now on; nil while alive
+
+	room socket.Conn
 }
 
 func newLink(s *session, conn net.Conn, pf ProtoFunc, epoch uint32) *link {
 	e := s.env
 	e.cfg.Tuning.Apply(conn)
-	l := &link{
-		sess: s, epoch: epoch, conn: conn, pf: pf,
-		waiting: longWait, local: conn.LocalAddr(), remote: conn.RemoteAddr(), redial: epoch > 1,
+	l := &s.first
+	if l.sess != nil {
+		l = new(link)
 	}
+	l.sess, l.epoch, l.redial, l.waiting = s, epoch, epoch > 1, longWait
+	l.local, l.remote = conn.LocalAddr(), conn.RemoteAddr()
 	l.ip = addrText(l.remote)
 	l.trusted = trusts(e.cfg.trusted, l.remote)
 	l.open(conn, pf)
@@ -80,7 +84,11 @@ func newLink(s *session, conn net.Conn, pf ProtoFunc, epoch uint32) *link {
 func (l *link) open(conn net.Conn, pf ProtoFunc) {
 	e := l.sess.env
 	l.conn, l.pf = conn, pf
-	l.sock = socket.NewConn(conn, pf, socket.Options{
+	sock := &l.room
+	if l.sock != nil {
+		sock = new(socket.Conn)
+	}
+	sock.Init(conn, pf, socket.Options{
 		Dialed:       l.sess.plan != nil,
 		Limit:        e.cfg.MessageSizeLimit,
 		Bound:        e.cfg.WriteBound,
@@ -91,6 +99,7 @@ func (l *link) open(conn net.Conn, pf ProtoFunc) {
 		Offend:       func(err error) { l.kill(SideLocal, err, "reading a frame") },
 		Fail:         func(err error) { l.kill(SideNetwork, err, "writing") },
 	})
+	l.sock = sock
 }
 
 func addrText(a net.Addr) string {

@@ -57,6 +57,9 @@ type session struct {
 
 	orderedMu sync.Mutex // guards ordered
 	ordered   map[*Handler]*orderedQueue
+
+	_     [64]byte
+	first link
 }
 
 var (

@@ -58,28 +58,38 @@ type Conn struct {
 	app   FrameAppender // proto, if it is one
 	end   Ender         // proto, if it is one
 	turns switcher      // proto, if it may become another
-	in    *inbox.Reader
-	out   *outbox.Writer
 	opts  Options
 	limit atomic.Uint32
 	heard atomic.Bool // a frame has arrived
 	spoke atomic.Bool // a frame was accepted for sending
 
-	peeked []byte // the last Peek; the reading goroutine's
-	reads  bool   // the protocol calls Read; the reading goroutine's
-
 	packMu sync.Mutex // one Pack at a time, for a proto that is no FrameAppender
 	frame  []byte     // guarded by packMu: the frame that Pack writes
+
+	// Here and not behind pointers, so that a connection lies in one piece of memory:
+	// with thousands of them most is not in the cache, nor are the pages known.
+	_      [64]byte // writers look at what is above, the reader changes what follows
+	in     inbox.Reader
+	peeked []byte // the last Peek; the reading goroutine's
+	reads  bool   // the protocol calls Read; the reading goroutine's
+	_      [64]byte
+	out    outbox.Writer
 }
 
 // NewConn makes conn speak the protocol that pf makes.
 func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
-	c := &Conn{conn: conn, opts: o}
-	c.SetLimit(o.Limit)
-	c.in = inbox.New(conn, inbox.Config{Memory: o.Memory, Offend: o.Offend, Before: o.BeforeRead})
-	c.out = outbox.New(conn, outbox.Config{Bound: o.Bound, WriteTimeout: o.WriteTimeout, Fail: o.Fail})
-	c.setProto(pf)
+	c := new(Conn)
+	c.Init(conn, pf, o)
 	return c
+}
+
+// Init makes the zero value what NewConn returns. A Conn is not copied after that.
+func (c *Conn) Init(conn net.Conn, pf ProtoFunc, o Options) {
+	c.conn, c.opts = conn, o
+	c.SetLimit(o.Limit)
+	c.in.Init(conn, inbox.Config{Memory: o.Memory, Offend: o.Offend, Before: o.BeforeRead})
+	c.out.Init(conn, outbox.Config{Bound: o.Bound, WriteTimeout: o.WriteTimeout, Fail: o.Fail})
+	c.setProto(pf)
 }
 
 func (c *Conn) setProto(pf ProtoFunc) {
@@ -163,7 +173,9 @@ func (c *Conn) ReadInto(m *Envelope) (err error) {
 	if err := c.proto.Unpack(m); err != nil {
 		return err
 	}
-	c.heard.Store(true)
+	if !c.heard.Load() { // what is above in is not written to for nothing
+		c.heard.Store(true)
+	}
 	if c.in.Owned() && sameEnd(m.raw, c.peeked) {
 		m.rawOwned = true // the frame is nobody else's, and the body a part of it
 	}
@@ -231,7 +243,7 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 		if err = c.appendFrame(app, b, m); err != nil {
 			return &PackError{err}
 		}
-		c.spoke.Store(true)
+		c.nowSpoke()
 		return nil
 	}
 	frame, err := c.packFrame(app, m)
@@ -248,9 +260,15 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 		err = c.out.TrySend(frame)
 	}
 	if err == nil {
-		c.spoke.Store(true)
+		c.nowSpoke()
 	}
 	return err
+}
+
+func (c *Conn) nowSpoke() {
+	if !c.spoke.Load() {
+		c.spoke.Store(true)
+	}
 }
 
 // appendFrame packs m behind b under the batch's lock, and gives the lock back.

@@ -59,7 +59,8 @@ type Reader struct {
 	conn    net.Conn
 	raw     syscall.RawConn       // nil: conn.Read
 	try     func(fd uintptr) bool // made once: a closure a read would be an allocation each
-	size    int                   // of the usual buffer, a power of two
+	tryOnce func(fd uintptr)
+	size    int // of the usual buffer, a power of two
 	packets bool
 
 	// The stream goes on in big[off:], then in buf[r:w].
@@ -89,7 +90,14 @@ type Reader struct {
 // itself (not a type that embeds one, whose Read must be heard): then it waits
 // without a buffer.
 func New(conn net.Conn, cfg Config) *Reader {
-	r := &Reader{conn: conn, size: defaultBuffer, before: cfg.Before}
+	r := new(Reader)
+	r.Init(conn, cfg)
+	return r
+}
+
+// Init makes the zero value what New returns.
+func (r *Reader) Init(conn net.Conn, cfg Config) {
+	r.conn, r.size, r.before = conn, defaultBuffer, cfg.Before
 	if cfg.Buffer > 0 {
 		r.size = capacity(min(cfg.Buffer, bufpool.MaxSize))
 	}
@@ -99,7 +107,6 @@ func New(conn net.Conn, cfg Config) *Reader {
 	}
 	r.account.memory, r.account.offend = cfg.Memory, cfg.Offend
 	r.useRaw()
-	return r
 }
 
 // Buffered returns the number of bytes that can be read without waiting.

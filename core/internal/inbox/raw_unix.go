@@ -23,11 +23,17 @@ func (r *Reader) useRaw() {
 		r.raw = nil
 	}
 	r.try = r.tryRead
+	r.tryOnce = func(fd uintptr) { r.tryRead(fd) }
 }
 
 func (r *Reader) readRaw(dst []byte) (int, error) {
 	r.dst, r.got, r.gotErr = dst[:min(len(dst), maxRead)], 0, nil
-	err := r.raw.Read(r.try)
+	var err error
+	if r.once {
+		err = r.raw.Control(r.tryOnce) // Read would look up the runtime's part of the descriptor
+	} else {
+		err = r.raw.Read(r.try)
+	}
 	r.dst = nil
 	switch {
 	case err != nil:

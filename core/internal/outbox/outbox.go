@@ -114,22 +114,33 @@ type Writer struct {
 	out   batch
 	chunk int  // bytes of one plain write
 	armed bool // the connection has a write deadline
+
+	rawRoom rawWriter // what raw points to
 }
 
 // New returns a Writer to conn. Nobody else may write to conn while it is in
 // use; its write deadline belongs to the Writer.
 func New(conn net.Conn, cfg Config) *Writer {
+	w := new(Writer)
+	w.Init(conn, cfg)
+	return w
+}
+
+// Init makes the zero value what New returns.
+func (w *Writer) Init(conn net.Conn, cfg Config) {
 	if cfg.Bound <= 0 {
 		cfg.Bound = defaultBound
 	}
 	if cfg.WriteTimeout <= 0 {
 		cfg.WriteTimeout = defaultTimeout
 	}
-	w := &Writer{conn: conn, cfg: cfg, raw: newRaw(conn), chunk: firstChunk}
+	w.conn, w.cfg, w.chunk = conn, cfg, firstChunk
+	if w.rawRoom.init(conn) {
+		w.raw = &w.rawRoom
+	}
 	if a := conn.LocalAddr(); a != nil && a.Network() == "unixpacket" {
 		w.largest = maxPacket
 	}
-	return w
 }
 
 // Begin waits until there is room, behind those who came earlier, then locks

@@ -7,6 +7,6 @@ import "net"
 // A rawWriter does not exist here: every connection is written by its Write.
 type rawWriter struct{}
 
-func newRaw(net.Conn) *rawWriter { return nil }
+func (*rawWriter) init(net.Conn) bool { return false }
 
 func (*rawWriter) write([]byte, bool) (int, error) { return 0, errAgain }

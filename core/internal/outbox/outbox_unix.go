@@ -3,7 +3,6 @@
 package outbox
 
 import (
-	"errors"
 	"io"
 	"net"
 	"os"
@@ -16,6 +15,7 @@ type rawWriter struct {
 	conn net.Conn
 	rc   syscall.RawConn
 	fn   func(fd uintptr) bool
+	now  func(fd uintptr) // fn that does not wait
 
 	// In and out of fn; the flusher's.
 	b    []byte
@@ -24,10 +24,10 @@ type rawWriter struct {
 	err  error
 }
 
-// newRaw returns nil unless conn is exactly a TCP or Unix socket. A type that
+// init returns false unless conn is exactly a TCP or Unix socket. A type that
 // embeds one has its SyscallConn too, but also a Write of its own, which must
 // not be bypassed.
-func newRaw(conn net.Conn) *rawWriter {
+func (r *rawWriter) init(conn net.Conn) bool {
 	var rc syscall.RawConn
 	var err error
 	switch c := conn.(type) {
@@ -36,14 +36,15 @@ func newRaw(conn net.Conn) *rawWriter {
 	case *net.UnixConn:
 		rc, err = c.SyscallConn()
 	default:
-		return nil
+		return false
 	}
 	if err != nil {
-		return nil
+		return false
 	}
-	r := &rawWriter{conn: conn, rc: rc}
+	r.conn, r.rc = conn, rc
 	r.fn = r.once
-	return r
+	r.now = func(fd uintptr) { r.once(fd) }
+	return true
 }
 
 // once tries one write; false asks to be called again when the socket is ready.
@@ -65,13 +66,15 @@ func (r *rawWriter) once(fd uintptr) bool {
 func (r *rawWriter) write(b []byte, wait bool) (int, error) {
 	r.b, r.wait = b, wait
 	r.n, r.err = 0, nil
-	err := r.rc.Write(r.fn)
+	var err error
+	if wait {
+		err = r.rc.Write(r.fn)
+	} else {
+		err = r.rc.Control(r.now) // Write would look up the runtime's part of the descriptor
+	}
 	r.b = nil
 	switch {
 	case err != nil:
-		if !wait && errors.Is(err, os.ErrDeadlineExceeded) {
-			return 0, errAgain // a deadline of somebody else's; who waits sets a new one
-		}
 		return 0, err
 	case r.err == syscall.EAGAIN:
 		return 0, errAgain

@@ -40,7 +40,7 @@ func TestRawOnlyForSockets(t *testing.T) {
 	}{
 		{"tcp", tcp, true}, {"unix", unix, true}, {"pipe", pipe, false}, {"wrapped", wrap, false},
 	} {
-		if got := newRaw(test.conn) != nil; got != test.want {
+		if got := new(rawWriter).init(test.conn); got != test.want {
 			t.Errorf("%s: raw = %v, want %v", test.name, got, test.want)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	minSize    = 16      // slots of the first ring
+	minSize    = 4       // slots of the first ring
 	keepSize   = 256     // an empty ring of up to as many slots is kept
 	maxPending = 1 << 20 // calls in one table
 )
