@@ -15,48 +15,52 @@ import (
 // link is one connection of a session. A session that redials has several, one
 // after the other; epoch counts them.
 type link struct {
+	// What a visit looks at first is one cache line. In a crowd little else of a
+	// session is in the cache.
 	sess    *session
+	env     *env
+	sock    *socket.Conn  // points to room, unless it was replaced
+	keeper  *lot.Keeper   // the lot's goroutine reads; nil: one of the link's own does
+	since   int64         // when the session was parked or the last visit ended
+	visited int64         // when the last visit began
+	place   atomic.Uint32 // who waits for the next byte; see park.go
+	reader  atomic.Uint32 // counts the goroutines that were to read, one after the other
+	shut    atomic.Bool   // this side has closed conn
+	looks   uint8         // the visit's reads
+	trying  bool          // that read does not wait
+
 	epoch   uint32
 	conn    net.Conn
 	pf      ProtoFunc
-	sock    *socket.Conn // points to room, unless it was replaced
 	local   net.Addr
 	remote  net.Addr
 	ip      string // of the remote address, as text
 	trusted bool   // the peer may say X-Real-IP
+	redial  bool   // not the first of its session
 
 	killed atomic.Pointer[CloseReason] // set before this side closes conn on an error
 	over   event                       // nothing is read any more
 	gone   event                       // the calls of a link that was ready have been settled
 	passed []Plugin                    // whose PostDial, PostRedial or PostAccept has passed
-	redial bool                        // not the first of its session
+	ticket atomic.Uint64               // a lot.Ticket
+
+	_ [64]byte // callers look at what is above, the reader writes what follows
 
 	// The reader's own, passed on with the reading (see inline.go).
 	seat    *seat
 	turns   uint64
-	keeper  *lot.Keeper // the lot's goroutine reads; nil: one of the link's own does
-	since   int64       // when the session was parked or the last visit ended
-	visited int64       // when the last visit began
-	looks   int         // its reads
-	trying  bool        // that read does not wait
-	waiting int64       // average time of a wait, in nanoseconds
-	lone    int         // waits in a row that ended with one message
-	got     int         // messages since the last wait
+	waiting int64 // average time of a wait, in nanoseconds
+	lone    int   // waits in a row that ended with one message
+	got     int   // messages since the last wait
 
-	_     [64]byte      // callers look at what is above, the reader writes what follows
 	turn  atomic.Uint64 // which of its turns the reader spends in a handler; 0: in none
 	reach atomic.Uint64 // the last turn whose handler has asked for its session
 
 	// See park.go.
-	reader   atomic.Uint32 // counts the goroutines that were to read, one after the other
 	rest     atomic.Uint32
 	waits    atomic.Uint32 // how often the reader began to wait
-	place    atomic.Uint32 // who waits for the next byte
-	shut     atomic.Bool   // this side has closed conn
-	ticket   atomic.Uint64 // a lot.Ticket
-	restAt   atomic.Int64  // when the sweep looks, in the sweeper's time; 0: not before the reader begins again
 	restedAt uint32        // waits when it looked last; the sweep's
-	_        [64]byte
+	restAt   atomic.Int64  // when the sweep looks, in the sweeper's time; 0: not before the reader begins again
 
 	mu    sync.Mutex  // guards what follows
 	timed *handlerCtx // handlers with a context or an age, a list
@@ -72,7 +76,7 @@ func newLink(s *session, conn net.Conn, pf ProtoFunc, epoch uint32) *link {
 	if l.sess != nil {
 		l = new(link)
 	}
-	l.sess, l.epoch, l.redial, l.waiting = s, epoch, epoch > 1, longWait
+	l.sess, l.env, l.epoch, l.redial, l.waiting = s, e, epoch, epoch > 1, longWait
 	l.local, l.remote = conn.LocalAddr(), conn.RemoteAddr()
 	l.ip = addrText(l.remote)
 	l.trusted = trusts(e.cfg.trusted, l.remote)
@@ -82,7 +86,7 @@ func newLink(s *session, conn net.Conn, pf ProtoFunc, epoch uint32) *link {
 
 // open makes the socket of the link.
 func (l *link) open(conn net.Conn, pf ProtoFunc) {
-	e := l.sess.env
+	e := l.env
 	l.conn, l.pf = conn, pf
 	sock := &l.room
 	if l.sock != nil {

@@ -160,7 +160,7 @@ func (l *link) goOn() bool {
 	l.sock.Spare()
 	k := l.keeper
 	l.keeper = nil
-	l.since = l.sess.env.sweeper.Now()
+	l.since = l.env.sweeper.Now()
 	l.place.Store(parked)
 	if !l.shut.Load() || !l.place.CompareAndSwap(parked, visited) {
 		return true
@@ -205,7 +205,7 @@ func (l *link) Readable(k *lot.Keeper) {
 		return
 	}
 	l.keeper, l.looks = k, 0
-	l.visited = l.sess.env.sweeper.Now()
+	l.visited = l.env.sweeper.Now()
 	l.waited(l.visited - l.since)
 	if !l.sess.crowded() || l.busy() {
 		l.endVisit()

@@ -15,23 +15,26 @@ import (
 
 // session is a connection with all it can do, on either side. state.go draws its life.
 type session struct {
+	// The first connection, which most sessions have for all their life: one piece of
+	// memory with the session.
+	first link
+
 	logger
-	sweep.Handle
-	env   *env
-	plan  *dialPlan // how it was dialled; nil if it was accepted
-	shard int       // of the workers
-	place uint32    // where the watchdog looks
+	env                    *env
+	cur                    atomic.Pointer[link] // where calls go out; nil unless ready
+	running                atomic.Int32         // handlers begun and not done
+	leaving                atomic.Bool          // draining or later: who becomes idle says so on idle
+	sessionAge, contextAge atomic.Int64         // nanoseconds; 0: unlimited
+	place                  uint32               // where the watchdog looks
+	shard                  int                  // of the workers
 
 	pending pending.Table[*callCmd]
-	cur     atomic.Pointer[link] // where calls go out; nil unless ready
-	running atomic.Int32         // handlers begun and not done
+	plan    *dialPlan // how it was dialled; nil if it was accepted
 	swap    Swap
 	id      atomic.Pointer[string]
+	sweep.Handle
+	expireAt atomic.Int64 // end of the session's age, in the sweeper's time; 0: none
 
-	sessionAge, contextAge atomic.Int64 // nanoseconds; 0: unlimited
-	expireAt               atomic.Int64 // end of the session's age, in the sweeper's time; 0: none
-
-	leaving     atomic.Bool   // draining or later: who becomes idle says so on idle
 	idle        chan struct{} // of capacity 1; made before leaving is set
 	closeNotify event
 	quiet       event // draining has come to no pending calls and an empty batch
@@ -57,9 +60,6 @@ type session struct {
 
 	orderedMu sync.Mutex // guards ordered
 	ordered   map[*Handler]*orderedQueue
-
-	_     [64]byte
-	first link
 }
 
 var (

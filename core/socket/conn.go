@@ -53,15 +53,16 @@ type Options struct {
 // are appended to a batch by many goroutines and flushed together; one goroutine
 // reads. [Socket] is the simple view of it.
 type Conn struct {
-	conn  net.Conn
-	proto Proto
-	app   FrameAppender // proto, if it is one
-	end   Ender         // proto, if it is one
-	turns switcher      // proto, if it may become another
-	opts  Options
-	limit atomic.Uint32
-	heard atomic.Bool // a frame has arrived
-	spoke atomic.Bool // a frame was accepted for sending
+	conn      net.Conn
+	proto     Proto
+	app       FrameAppender // proto, if it is one
+	end       Ender         // proto, if it is one
+	turns     switcher      // proto, if it may become another
+	limit     atomic.Uint32
+	dialed    bool
+	recognise time.Duration
+	heard     atomic.Bool // a frame has arrived
+	spoke     atomic.Bool // a frame was accepted for sending
 
 	packMu sync.Mutex // one Pack at a time, for a proto that is no FrameAppender
 	frame  []byte     // guarded by packMu: the frame that Pack writes
@@ -85,7 +86,7 @@ func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
 
 // Init makes the zero value what NewConn returns. A Conn is not copied after that.
 func (c *Conn) Init(conn net.Conn, pf ProtoFunc, o Options) {
-	c.conn, c.opts = conn, o
+	c.conn, c.dialed, c.recognise = conn, o.Dialed, o.Recognise
 	c.SetLimit(o.Limit)
 	c.in.Init(conn, inbox.Config{Memory: o.Memory, Offend: o.Offend, Before: o.BeforeRead})
 	c.out.Init(conn, outbox.Config{Bound: o.Bound, WriteTimeout: o.WriteTimeout, Fail: o.Fail})
@@ -396,13 +397,13 @@ func (w wire) Read(p []byte) (int, error) {
 
 func (w wire) Discard(n int) (int, error) { return w.c.in.Discard(n) }
 func (w wire) Buffered() int              { return w.c.in.Buffered() }
-func (w wire) Dialed() bool               { return w.c.opts.Dialed }
+func (w wire) Dialed() bool               { return w.c.dialed }
 
 // SetReadDeadline bounds the reads of an Unpack.
 func (w wire) SetReadDeadline(t time.Time) error { return w.c.conn.SetReadDeadline(t) }
 
 // RecogniseTime is how long AnyProto may take.
-func (w wire) RecogniseTime() time.Duration { return w.c.opts.Recognise }
+func (w wire) RecogniseTime() time.Duration { return w.c.recognise }
 
 func (w wire) Peek(n int) ([]byte, error) {
 	b, err := w.c.in.Peek(n)

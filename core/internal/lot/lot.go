@@ -21,6 +21,9 @@ type Waiter interface {
 	Readable(k *Keeper)
 }
 
+// keepPlaces is how many places an empty lot keeps.
+const keepPlaces = 256
+
 // Lot holds waiters. Its methods may be called concurrently. The zero value is
 // ready; it has a goroutine from the first Park to Close.
 type Lot[W Waiter] struct {
@@ -28,7 +31,9 @@ type Lot[W Waiter] struct {
 	poller  *poller
 	failed  error // of making the poller
 	closed  bool
-	waiting map[int32]place[W]
+	waiting map[int32]uint32 // places by descriptor; events find theirs without it
+	places  []place[W]
+	free    []uint32
 	dead    []W // to be told: their connections were closed by somebody else
 	tickets uint32
 	wg      sync.WaitGroup // of the keeper, whoever that is
@@ -38,13 +43,12 @@ type Lot[W Waiter] struct {
 type place[W any] struct {
 	w      W
 	conn   syscall.RawConn
-	ticket Ticket
+	ticket Ticket // zero: the place is free
+	fd     int32
 }
 
 // Ticket stands for one Park. The zero value is of none.
-type Ticket uint64 // a number, and in the low half the descriptor
-
-func (t Ticket) fd() int32 { return int32(uint32(t)) }
+type Ticket uint64 // a number, and in the low half the place
 
 // Keeper is the role of the goroutine that waits for all.
 type Keeper struct {
@@ -77,15 +81,24 @@ func (l *Lot[W]) Park(c syscall.RawConn, w W, store func(Ticket)) (err error) {
 	failed := c.Control(func(n uintptr) {
 		fd := int32(n)
 		l.mu.Lock()
-		l.tickets++
-		ticket := Ticket(l.tickets)<<32 | Ticket(uint32(fd))
-		if p, ok := l.waiting[fd]; ok { // the descriptor has been closed, and its number used again
-			l.dead = append(l.dead, p.w)
+		if l.tickets++; l.tickets == 0 {
+			l.tickets = 1
 		}
-		l.waiting[fd] = place[W]{w, c, ticket}
+		at, used := l.waiting[fd]
+		switch n := len(l.free) - 1; {
+		case used: // the descriptor has been closed, and its number used again
+			l.dead = append(l.dead, l.places[at].w)
+		case n >= 0:
+			at, l.free = l.free[n], l.free[:n]
+		default:
+			at = uint32(len(l.places))
+			l.places = append(l.places, place[W]{})
+		}
+		ticket := Ticket(l.tickets)<<32 | Ticket(at)
+		l.waiting[fd], l.places[at] = at, place[W]{w, c, ticket, fd}
 		l.mu.Unlock()
 		store(ticket)
-		if err = p.arm(ticket); err != nil {
+		if err = p.arm(ticket, fd); err != nil {
 			l.forget(ticket)
 		}
 	})
@@ -98,18 +111,35 @@ func (l *Lot[W]) Park(c syscall.RawConn, w W, store func(Ticket)) (err error) {
 // Take lets go of a waiter. It may be told all the same, if that has begun.
 func (l *Lot[W]) Take(t Ticket) {
 	if p, ok := l.forget(t); ok {
-		p.conn.Control(func(uintptr) { l.poller.disarm(t) }) // who is closed has left it by that
+		p.conn.Control(func(uintptr) { l.poller.disarm(p.fd) }) // who is closed has left it by that
 	}
 }
 
 func (l *Lot[W]) forget(t Ticket) (p place[W], ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p = l.waiting[t.fd()]; p.ticket != t {
-		return p, false
+	if p, ok = l.place(t); ok {
+		l.vacate(uint32(t))
 	}
-	delete(l.waiting, t.fd())
-	return p, true
+	return p, ok
+}
+
+// place returns what waits with the ticket. Called with the lock.
+func (l *Lot[W]) place(t Ticket) (p place[W], ok bool) {
+	if at := uint32(t); t != 0 && int(at) < len(l.places) {
+		p = l.places[at]
+	}
+	return p, t != 0 && p.ticket == t
+}
+
+// vacate makes a place free. Called with the lock.
+func (l *Lot[W]) vacate(at uint32) {
+	delete(l.waiting, l.places[at].fd)
+	l.places[at] = place[W]{}
+	l.free = append(l.free, at)
+	if len(l.waiting) == 0 && len(l.places) > keepPlaces {
+		l.waiting, l.places, l.free = make(map[int32]uint32), nil, nil
+	}
 }
 
 // open makes the poller at the first use. Called with the lock.
@@ -127,7 +157,7 @@ func (l *Lot[W]) open() error {
 		}
 		return err
 	}
-	l.poller, l.waiting = p, make(map[int32]place[W])
+	l.poller, l.waiting = p, make(map[int32]uint32)
 	l.wg.Add(1)
 	go l.keep()
 	return nil
@@ -170,9 +200,9 @@ func (l *Lot[W]) keep() {
 // is no event.
 func (l *Lot[W]) look(k *Keeper) {
 	l.mu.Lock()
-	for fd, p := range l.waiting {
-		if p.conn.Control(func(uintptr) {}) != nil {
-			delete(l.waiting, fd)
+	for at, p := range l.places {
+		if p.ticket != 0 && p.conn.Control(func(uintptr) {}) != nil {
+			l.vacate(uint32(at))
 			l.dead = append(l.dead, p.w)
 		}
 	}
@@ -198,9 +228,9 @@ func (l *Lot[W]) tellDead(k *Keeper) {
 
 func (l *Lot[W]) tell(t Ticket, k *Keeper) {
 	l.mu.Lock()
-	p := l.waiting[t.fd()]
+	p, ok := l.place(t)
 	l.mu.Unlock()
-	if p.ticket == t {
+	if ok {
 		p.w.Readable(k)
 	}
 }

@@ -250,6 +250,7 @@ func TestDescriptorUsedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lis.Close()
+	was := number(t, raw(t, a))
 	a.Close()
 	for n := 0; ; n++ {
 		b, err := net.Dial("tcp", lis.Addr().String()) // the lowest number that is free
@@ -261,7 +262,7 @@ func TestDescriptorUsedAgain(t *testing.T) {
 		if err := other.park(raw(t, b)); err != nil {
 			t.Fatal(err)
 		}
-		if other.ticket.fd() == w.ticket.fd() {
+		if number(t, raw(t, b)) == was {
 			break
 		}
 		if n == 100 {
@@ -430,5 +431,57 @@ func TestMany(t *testing.T) {
 	defer l.mu.Unlock()
 	if len(l.waiting) != 0 {
 		t.Errorf("%d waiters are left", len(l.waiting))
+	}
+}
+
+// number returns the descriptor of a connection.
+func number(t *testing.T, c syscall.RawConn) (fd uintptr) {
+	t.Helper()
+	if err := c.Control(func(n uintptr) { fd = n }); err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
+// Places serve again, and a lot that many have left keeps no room for them.
+func TestPlacesServeAgain(t *testing.T) {
+	var l Lot[*told]
+	defer l.Close()
+	var conns []syscall.RawConn
+	for range 3 {
+		a, _ := pair(t, "tcp")
+		conns = append(conns, raw(t, a))
+	}
+	park := func(c syscall.RawConn) *told {
+		w := newTold(&l)
+		if err := w.park(c); err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	first, second := park(conns[0]), park(conns[1])
+	l.Take(first.ticket)
+	third := park(conns[2])
+	if uint32(third.ticket) != uint32(first.ticket) || third.ticket == first.ticket {
+		t.Errorf("tickets %x, %x, %x; want the first place to serve the third, with another number", first.ticket, second.ticket, third.ticket)
+	}
+	l.Take(first.ticket) // again: the place is another's now
+	if p, ok := l.place(third.ticket); !ok || p.w != third {
+		t.Error("an old ticket took another's place")
+	}
+	l.mu.Lock()
+	for range 2 * keepPlaces {
+		l.free = append(l.free, uint32(len(l.places)))
+		l.places = append(l.places, place[*told]{})
+	}
+	l.mu.Unlock()
+	l.Take(second.ticket)
+	l.Take(third.ticket)
+	if len(l.places)+len(l.free)+len(l.waiting) != 0 {
+		t.Errorf("%d places, %d of them free, for %d waiters; want none", len(l.places), len(l.free), len(l.waiting))
+	}
+	l.Take(third.ticket)
+	if again := park(conns[0]); uint32(again.ticket) != 0 {
+		t.Errorf("ticket %x after that, want place 0", again.ticket)
 	}
 }

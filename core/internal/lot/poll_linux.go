@@ -46,18 +46,18 @@ func newPoller() (*poller, error) {
 	return p, nil
 }
 
-// arm waits for events of a ticket's descriptor. Whoever is closed leaves the
+// arm waits for events of a descriptor, which come with the ticket. Whoever is closed leaves the
 // epoll by itself.
-func (p *poller) arm(t Ticket) error {
-	e := syscall.EpollEvent{Events: readable, Fd: t.fd(), Pad: int32(t >> 32)}
-	err := p.control(syscall.EPOLL_CTL_ADD, t.fd(), &e)
+func (p *poller) arm(t Ticket, fd int32) error {
+	e := syscall.EpollEvent{Events: readable, Fd: int32(uint32(t)), Pad: int32(t >> 32)}
+	err := p.control(syscall.EPOLL_CTL_ADD, fd, &e)
 	if err == syscall.EEXIST {
-		err = p.control(syscall.EPOLL_CTL_MOD, t.fd(), &e)
+		err = p.control(syscall.EPOLL_CTL_MOD, fd, &e)
 	}
 	return os.NewSyscallError("epoll_ctl", err)
 }
 
-func (p *poller) disarm(t Ticket) { p.control(syscall.EPOLL_CTL_DEL, t.fd(), nil) }
+func (p *poller) disarm(fd int32) { p.control(syscall.EPOLL_CTL_DEL, fd, nil) }
 
 func (p *poller) control(op int, fd int32, e *syscall.EpollEvent) (err error) {
 	failed := p.raw.Control(func(epoll uintptr) {

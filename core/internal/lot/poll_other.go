@@ -17,7 +17,7 @@ var errLook = errors.New("lot: time to look")
 func newPoller() (*poller, error) { return nil, fmt.Errorf("lot: %w", errors.ErrUnsupported) }
 
 func (*events) ticket(int) Ticket         { return 0 }
-func (*poller) arm(Ticket) error          { return errors.ErrUnsupported }
-func (*poller) disarm(Ticket)             {}
+func (*poller) arm(Ticket, int32) error   { return errors.ErrUnsupported }
+func (*poller) disarm(int32)              {}
 func (*poller) wait(*events) (int, error) { return 0, errors.ErrUnsupported }
 func (*poller) close()                    {}
