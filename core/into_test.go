@@ -362,7 +362,10 @@ func TestDecodeModes(t *testing.T) {
 		{"Invoke", "/value", func(m string) (string, error) { return tp.Invoke[string](ctx, s, m, "x") }, "fresh fresh x"},
 		{"Invoke of a pointer", "/value", func(m string) (string, error) {
 			p, err := tp.Invoke[*string](ctx, s, m, "x")
-			return *p, err
+			if err != nil {
+				return "", err
+			}
+			return *p, nil
 		}, "fresh fresh x"},
 		{"InvokeInto", "/value", func(m string) (r string, err error) {
 			err = tp.InvokeInto(ctx, s, m, "x", &r)

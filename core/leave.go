@@ -213,9 +213,10 @@ func (s *session) drain(ctx context.Context, l *link) {
 	}
 	reason := s.CloseReason()
 	if !finished || ctx.Err() != nil {
-		l.sock.Stop(reason) // first, as in settleLink; and no cancelled handler's reply goes out by chance
+		calls := s.takeCutOff() // before Stop: callers who wait for room take theirs away
+		l.sock.Stop(reason)     // before the rest, as in settleLink; and no cancelled handler's reply goes out by chance
 		l.cancelHandlers(reason)
-		s.cutOff(reason)
+		s.fail(calls, reason)
 		l.close()
 		return
 	}
@@ -242,12 +243,15 @@ func (s *session) endBound() {
 }
 
 // cutOff is failPending for calls that somebody waits for in Close or Drain.
-func (s *session) cutOff(reason *CloseReason) {
+func (s *session) cutOff(reason *CloseReason) { s.fail(s.takeCutOff(), reason) }
+
+// takeCutOff takes and counts the calls that cutOff ends.
+func (s *session) takeCutOff() []*callCmd {
 	s.mu.Lock() // who sees that none is pending any more finds the number here
+	defer s.mu.Unlock()
 	calls := s.pending.Drain()
 	s.cut += len(calls)
-	s.mu.Unlock()
-	s.fail(calls, reason)
+	return calls
 }
 
 // failPending ends all pending calls with the reason.

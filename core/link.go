@@ -87,7 +87,12 @@ func newLink(s *session, conn net.Conn, pf ProtoFunc, epoch uint32) *link {
 // open makes the socket of the link.
 func (l *link) open(conn net.Conn, pf ProtoFunc) {
 	e := l.env
+	l.mu.Lock()
 	l.conn, l.pf = conn, pf
+	l.mu.Unlock()
+	if l.killed.Load() != nil { // the one before was closed meanwhile
+		conn.Close()
+	}
 	sock := &l.room
 	if l.sock != nil {
 		sock = new(socket.Conn)

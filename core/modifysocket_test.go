@@ -1,9 +1,12 @@
 package tp_test
 
 import (
+	"context"
 	"net"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/internal/testwire"
@@ -140,4 +143,47 @@ func TestModifySocketHandsOverWhatWasRead(t *testing.T) {
 			}
 		})
 	}
+}
+
+// toldConn tells of its end.
+type toldConn struct {
+	net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (c *toldConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+// A connection that a hook puts in place of one that is being closed, or was, is
+// closed as well: a hook that reads from it does not wait for ever.
+func TestModifySocketOfAConnectionThatIsClosed(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	first := &toldConn{closed: make(chan struct{})}
+	second := &toldConn{closed: make(chan struct{})}
+	dial := func(s tp.PreSession) *tp.Rerror {
+		s.ModifySocket(func(c net.Conn) (net.Conn, tp.ProtoFunc) { first.Conn = c; return first, nil })
+		cancel()
+		for over := false; !over; { // at the same time
+			s.ModifySocket(func(c net.Conn) (net.Conn, tp.ProtoFunc) { return c, nil })
+			select {
+			case <-first.closed:
+				over = true
+			default:
+			}
+		}
+		s.ModifySocket(func(c net.Conn) (net.Conn, tp.ProtoFunc) { second.Conn = c; return second, nil })
+		select {
+		case <-second.closed:
+		case <-time.After(5 * time.Second):
+			t.Error("the second connection is open")
+		}
+		return nil
+	}
+	e := &ends{cliPlugin: []tp.Plugin{early{name: "told", dial: dial}}}
+	e.listen(t)
+	_, r := e.cli.DialContext(ctx, e.addr)
+	wantRerror(t, "Dial", r, tp.CodeDialFailed, "context canceled")
 }

@@ -219,7 +219,10 @@ func (l *link) close() {
 	if l.place.Load() != itself { // now: a descriptor that somebody has a copy of does not leave the lot by being closed
 		l.sess.lot().Take(lot.Ticket(l.ticket.Load()))
 	}
-	l.conn.Close()
+	l.mu.Lock()
+	conn := l.conn // which a hook may replace
+	l.mu.Unlock()
+	conn.Close()
 	l.shut.Store(true)
 	if l.place.CompareAndSwap(parked, itself) {
 		l.sess.lot().Take(lot.Ticket(l.ticket.Load()))

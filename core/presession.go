@@ -51,7 +51,7 @@ func (s *session) ModifySocket(fn func(conn net.Conn) (modifiedConn net.Conn, ne
 	if len(rest) > 0 {
 		conn = &prefixedConn{Conn: conn, rest: rest}
 	}
-	s.mu.Lock() // conn and sock of a link in preparation are seen by its hooks alone
+	s.mu.Lock()
 	l.open(conn, pf)
 	l.local, l.remote = conn.LocalAddr(), conn.RemoteAddr()
 	l.ip = addrText(l.remote)

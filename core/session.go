@@ -215,11 +215,16 @@ func (s *session) ControlFD(f func(fd uintptr)) error {
 	if s.prep != nil {
 		l = s.prep
 	}
+	gone := st == closed || st == redialing && l != s.prep
+	var conn net.Conn
+	if !gone {
+		conn = l.conn
+	}
 	s.mu.Unlock()
-	if st == closed || st == redialing && l != s.prep {
+	if gone {
 		return net.ErrClosed
 	}
-	return socket.ControlFD(l.conn, f)
+	return socket.ControlFD(conn, f)
 }
 
 // Expire is called by the sweeper: pending calls, handlers, and the session may

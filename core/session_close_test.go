@@ -3,6 +3,7 @@ package tp
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -278,4 +279,37 @@ func TestRow13_WhoWaitsForRoomGetsTheReason(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Row 13: callers who wait for room when all is stopped are counted too.
+func TestCutOffCountsThoseWithoutRoom(t *testing.T) {
+	inWorld(t, func(cfg *PeerConfig) { cfg.WriteBound = 10_000 }, func(t *testing.T, w *world) {
+		c, _ := w.pair()
+		mem(c).Freeze()
+		var chs []<-chan outcome[CallCmd]
+		for range 10 {
+			chs = append(chs, call(c, "/stuck", strings.Repeat("x", 9000)))
+		}
+		wantWaiting(t, chs[9])
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		l := c.link
+		l.mu.Lock() // handlers are told of the end under it, which may take its time
+		drained := make(chan error, 1)
+		go func() { drained <- c.Drain(ctx) }()
+		for n := c.pending.Len(); c.pending.Len() == n; {
+			runtime.Gosched()
+		}
+		for range 1000 { // let those who were woken take their calls away
+			runtime.Gosched()
+		}
+		l.mu.Unlock()
+		if err := <-drained; err == nil || !strings.Contains(err.Error(), "10 calls cut off") {
+			t.Errorf("Drain: %v; want 10 calls cut off", err)
+		}
+		for _, ch := range chs {
+			wantRerror(t, ended(t, ch).v.Rerror(), CodeConnClosed, "closed by this side")
+		}
+		w.release()
+	})
 }

@@ -196,7 +196,7 @@ func (w *Writer) write(wait bool) (n int, err error) {
 	}
 	if w.armed {
 		// A forgotten deadline would end what others write once it is over: a
-		// key update of TLS, say, and our own raw writes.
+		// key update of TLS, say.
 		w.armed = false
 		w.conn.SetWriteDeadline(time.Time{})
 	}
@@ -213,7 +213,7 @@ func (w *Writer) writeWait(b []byte) (int, error) {
 		return 0, err
 	}
 	n, err = w.raw.write(b, true)
-	w.conn.SetWriteDeadline(time.Time{}) // the next raw write would find it expired
+	w.conn.SetWriteDeadline(time.Time{}) // who is given the connection later would find it expired
 	return n, err
 }
 

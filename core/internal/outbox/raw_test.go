@@ -135,10 +135,8 @@ func TestRawSlowButSteady(t *testing.T) {
 	for range 25 {
 		<-pace.C
 	}
-	put(w, nil, 1, 2, 600)
-	w.Flush(0)
-	if _, n := w.Queued(); n != 0 {
-		t.Errorf("%d bytes were left to another goroutine", n)
+	if _, err := near.Write(appendFrame(nil, 1, 2, 600)); err != nil {
+		t.Fatalf("a deadline was left behind: %v", err)
 	}
 	if s, n, err := readFrame(far); s != 1 || n != 2 || err != nil {
 		t.Errorf("frame %d of %d, %v", n, s, err)
