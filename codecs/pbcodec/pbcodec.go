@@ -42,6 +42,10 @@ type Codec struct {
 	// its lists, and what that code pools of it goes back to the pool. So nothing
 	// but strings may be kept of what was decoded into a message before when
 	// it is decoded into once more.
+	//
+	// What that code pools keeps the room of its bytes too, and here that is a part of
+	// some body. UnmarshalVT would write there: messages of a pooled type that has bytes
+	// are to be decoded by this codec alone.
 	Alias bool
 }
 
