@@ -30,7 +30,7 @@ type link struct {
 	trying  bool          // that read does not wait
 
 	epoch   uint32
-	conn    net.Conn
+	conn    net.Conn // until the link is ready hooks may replace it, under mu and the session's
 	pf      ProtoFunc
 	local   net.Addr
 	remote  net.Addr
@@ -90,9 +90,6 @@ func (l *link) open(conn net.Conn, pf ProtoFunc) {
 	l.mu.Lock()
 	l.conn, l.pf = conn, pf
 	l.mu.Unlock()
-	if l.killed.Load() != nil { // the one before was closed meanwhile
-		conn.Close()
-	}
 	sock := &l.room
 	if l.sock != nil {
 		sock = new(socket.Conn)

@@ -51,12 +51,15 @@ func (s *session) ModifySocket(fn func(conn net.Conn) (modifiedConn net.Conn, ne
 	if len(rest) > 0 {
 		conn = &prefixedConn{Conn: conn, rest: rest}
 	}
-	s.mu.Lock()
+	s.mu.Lock() // for who asks for the addresses, or the descriptor
 	l.open(conn, pf)
 	l.local, l.remote = conn.LocalAddr(), conn.RemoteAddr()
 	l.ip = addrText(l.remote)
 	l.trusted = trusts(s.env.cfg.trusted, l.remote)
 	s.mu.Unlock()
+	if l.killed.Load() != nil { // the one before was closed meanwhile
+		conn.Close()
+	}
 	if limit > 0 {
 		l.sock.SetLimit(limit)
 	}
