@@ -13,6 +13,7 @@ import (
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/internal/poison"
+	"github.com/teleport-go/teleport/core/internal/testwire"
 )
 
 // pooledArg counts how often one was emptied by its own method.
@@ -167,25 +168,13 @@ func TestInvokeInto(t *testing.T) {
 	}
 }
 
-// lendingCodec encodes strings as they are. What it decodes may be a part of the body.
-type lendingCodec struct{}
+// lendingCodec is a codec of strings. What it decodes may be a part of the body.
+type lendingCodec struct{ testwire.TextCodec }
 
 var _ codec.Decoder = lendingCodec{}
 
-func (lendingCodec) ID() byte                        { return 247 }
-func (lendingCodec) Name() string                    { return "testlending" }
-func (lendingCodec) Pure() bool                      { return true }
-func (c lendingCodec) Marshal(v any) ([]byte, error) { return c.Append(nil, v) }
-func (lendingCodec) Size(v any) int                  { return len(lendingText(v)) }
-
-func (lendingCodec) Append(dst []byte, v any) ([]byte, error) {
-	return append(dst, lendingText(v)...), nil
-}
-
-func (lendingCodec) Unmarshal(b []byte, v any) error {
-	*v.(*string) = string(b)
-	return nil
-}
+func (lendingCodec) ID() byte     { return 247 }
+func (lendingCodec) Name() string { return "testlending" }
 
 func (lendingCodec) Borrows(any) bool { return true }
 
@@ -195,16 +184,6 @@ func (c lendingCodec) Decode(b []byte, v any, mode codec.Mode) error {
 	}
 	*v.(*string) = unsafe.String(unsafe.SliceData(b), len(b))
 	return nil
-}
-
-func lendingText(v any) string {
-	switch v := v.(type) {
-	case string:
-		return v
-	case *string:
-		return *v
-	}
-	return ""
 }
 
 // newLending returns two ends that speak lendingCodec. Their server keeps the last

@@ -189,7 +189,7 @@ func TestAllocationsOfReused(t *testing.T) {
 	arg, result := "a text of some length, so that it matters", tp.Reused[string]{}
 	do := func() {
 		if err := tp.InvokeInto(t.Context(), sess, "/into", &arg, &result); err != nil || result.Value != arg {
-			panic(err)
+			t.Fatalf("got %q, %v", result.Value, err)
 		}
 	}
 	for range 2000 {
