@@ -345,7 +345,7 @@ func (m *Envelope) BodyOwned() bool { return m.rawOwned }
 
 func (m *Envelope) Bind(v any) (byte, error) { return m.BindMode(v, 0) }
 
-// BindMode is Bind into a value of which something more is known.
+// BindMode is Bind, of which a [codec.Decoder] is told what is known of v.
 func (m *Envelope) BindMode(v any, mode codec.Mode) (byte, error) {
 	switch b := v.(type) {
 	case nil:

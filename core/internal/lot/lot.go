@@ -85,11 +85,11 @@ func (l *Lot[W]) Park(c syscall.RawConn, w W, store func(Ticket)) (err error) {
 			l.tickets = 1
 		}
 		at, used := l.waiting[fd]
-		switch n := len(l.free) - 1; {
+		switch last := len(l.free) - 1; {
 		case used: // the descriptor has been closed, and its number used again
 			l.dead = append(l.dead, l.places[at].w)
-		case n >= 0:
-			at, l.free = l.free[n], l.free[:n]
+		case last >= 0:
+			at, l.free = l.free[last], l.free[:last]
 		default:
 			at = uint32(len(l.places))
 			l.places = append(l.places, place[W]{})

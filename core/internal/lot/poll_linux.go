@@ -46,8 +46,8 @@ func newPoller() (*poller, error) {
 	return p, nil
 }
 
-// arm waits for events of a descriptor, which come with the ticket. Whoever is closed leaves the
-// epoll by itself.
+// arm waits for events of a descriptor, which come with the ticket. Whoever is
+// closed leaves the epoll by itself.
 func (p *poller) arm(t Ticket, fd int32) error {
 	e := syscall.EpollEvent{Events: readable, Fd: int32(uint32(t)), Pad: int32(t >> 32)}
 	err := p.control(syscall.EPOLL_CTL_ADD, fd, &e)
