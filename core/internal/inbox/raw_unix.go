@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"github.com/teleport-go/teleport/core/internal/sockio"
 )
 
 // useRaw prepares reading past conn.Read, where that changes nothing but the
@@ -56,9 +58,9 @@ func (r *Reader) tryRead(fd uintptr) (done bool) {
 	if dst == nil {
 		dst = r.room()
 	}
-	n, err := syscall.Read(int(fd), dst)
+	n, err := sockio.Read(fd, dst)
 	for err == syscall.EINTR {
-		n, err = syscall.Read(int(fd), dst)
+		n, err = sockio.Read(fd, dst)
 	}
 	if err == syscall.EAGAIN {
 		if r.dst == nil && r.w == r.r {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/teleport-go/teleport/core/internal/sockio"
 )
 
 // readable has no EPOLLET and no EPOLLONESHOT: what is left after Readable is an
@@ -78,7 +80,7 @@ var errLook = errors.New("lot: time to look")
 func (p *poller) wait(e *events) (n int, err error) {
 	failed := p.raw.Read(func(epoll uintptr) bool {
 		for {
-			n, err = syscall.EpollWait(int(epoll), e[:], 0)
+			n, err = sockio.Events(epoll, e[:])
 			if err != syscall.EINTR {
 				return n != 0
 			}

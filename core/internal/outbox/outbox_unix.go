@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"github.com/teleport-go/teleport/core/internal/sockio"
 )
 
 // A rawWriter writes to a socket without waiting for it unless told to, and
@@ -50,7 +52,7 @@ func (r *rawWriter) init(conn net.Conn) bool {
 // once tries one write; false asks to be called again when the socket is ready.
 func (r *rawWriter) once(fd uintptr) bool {
 	for {
-		r.n, r.err = syscall.Write(int(fd), r.b)
+		r.n, r.err = sockio.Write(fd, r.b)
 		switch r.err {
 		case syscall.EINTR:
 		case syscall.EAGAIN:
