@@ -244,7 +244,9 @@ func (s *session) sendCall(l *link, cmd *callCmd, deadline int64, busy bool) {
 		}
 		return
 	}
-	s.flush(l, deadline != 0 || ctx != nil && ctx.Done() != nil, busy)
+	if !busy || !l.attends.Load() {
+		s.flush(l, deadline != 0 || ctx != nil && ctx.Done() != nil, busy)
+	}
 	l.callsBack()
 	hooks := s.env.hooks()
 	if len(hooks.postWriteCall) > 0 {

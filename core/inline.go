@@ -40,6 +40,9 @@ func (c *handlerCtx) handleHere() (f fate) {
 	if visit {
 		s.lot().inside.Store(l)
 	}
+	if l.unattend() {
+		l.sock.Flush(socket.NoBlock)
+	}
 	me := l.reader.Load()
 	l.turn.Store(turn) // from here on the reading may be somebody else's
 	if pace.Always {
@@ -141,6 +144,9 @@ func (l *link) giveUp() {
 
 // beforeRead is called by the reader before each read from the network.
 func (l *link) beforeRead() {
+	if !l.trying {
+		l.unattend()
+	}
 	l.pause()
 	if !l.trying {
 		l.endVisit()
@@ -155,6 +161,26 @@ func (l *link) pause() {
 	if l.sock != nil { // else a protocol reads while it is made
 		l.sock.Flush(socket.NoBlock)
 	}
+}
+
+// attend says that the reader flushes before long: it is busy with replies, or polls.
+// Until it says otherwise, callers whose replies it has to read anyway leave their
+// calls to it. So what the callers of a batch of replies call next is one write, and
+// none of them has to wait until the others have appended. Only a reader that runs
+// nobody else's code attends.
+func (l *link) attend() {
+	if !l.attends.Load() && l.keeper == nil && l.sock.Descriptor() != nil {
+		l.attends.Store(true)
+	}
+}
+
+// unattend ends that, before anything that may take its time. The reader has to flush
+// after it: a call enqueued before is left to that, one enqueued later sees it.
+func (l *link) unattend() (did bool) {
+	if did = l.attends.Load(); did {
+		l.attends.Store(false)
+	}
+	return did
 }
 
 // leaveSeat is for whoever has the reading.

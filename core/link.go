@@ -30,6 +30,7 @@ type link struct {
 	trying  bool          // that read does not wait
 
 	epoch   uint32
+	attends atomic.Bool // the reader flushes before long; see attend
 	conn    net.Conn // until the link is ready hooks may replace it, under mu and the session's
 	pf      ProtoFunc
 	local   net.Addr
@@ -52,6 +53,7 @@ type link struct {
 	waiting int64 // average time of a wait, in nanoseconds
 	lone    int   // waits in a row that ended with one message
 	got     int   // messages since the last wait
+	replies int   // of these
 
 	turn  atomic.Uint64 // which of its turns the reader spends in a handler; 0: in none
 	reach atomic.Uint64 // the last turn whose handler has asked for its session

@@ -89,6 +89,7 @@ func (s *session) wait(l *link) error {
 		l.lone = 0
 	} else if l.lone++; l.lone > maxLone && s.crowded() && !l.busy() {
 		l.lone = 0
+		l.unattend()
 		l.pause()
 		if s.park(l) {
 			return errHandedOver
@@ -97,13 +98,15 @@ func (s *session) wait(l *link) error {
 	l.got = 0
 	for l.sock.Buffered() == 0 && l.sock.Descriptor() != nil {
 		began := s.env.sweeper.Now()
-		if ok, err := s.poll(l, began); ok || err != nil {
+		ok, err := s.poll(l, began)
+		l.replies = 0
+		if ok || err != nil {
 			l.waited(s.env.sweeper.Now() - began)
 			return err
 		}
 		l.waits.Add(1)
 		l.rest.Store(resting)
-		err := l.sock.Wait()
+		err = l.sock.Wait()
 		l.waited(s.env.sweeper.Now() - began)
 		if l.rest.Swap(busy) != roused {
 			return err

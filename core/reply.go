@@ -16,6 +16,10 @@ func (s *session) handleReply(c *handlerCtx) (f fate) {
 	c.cmd, c.rerr = cmd, c.in.Rerror()
 	c.hooks = s.env.hooks()
 	c.mayWait(c.hooks)
+	c.link.replies++
+	if !c.hooks.waits {
+		c.link.attend()
+	}
 	r := s.readReply(c, cmd)
 	if r == nil && len(c.hooks.postReadReplyBody) > 0 {
 		cmd.reply = c

@@ -37,6 +37,12 @@ func (s *session) poll(l *link, began int64) (ok bool, err error) {
 	defer spinning.Add(-1)
 	l.trying = true
 	defer func() { l.trying = false }()
+	if l.attends.Load() && l.replies > 1 {
+		if l.seat != nil {
+			l.pause() // replies of handlers do not wait for callers
+		}
+		runtime.Gosched() // their callers call again, then all of it is one write
+	}
 	for now := began; now-began < most; now = s.env.sweeper.Now() {
 		if ok, err = l.sock.TryWait(); ok || err != nil {
 			return ok, err

@@ -1,0 +1,200 @@
+package tp
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	"github.com/teleport-go/teleport/core/internal/pace"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// attending is a client's link that nobody reads, and whose reader is said to attend;
+// nil where readers do not.
+func attending(t *testing.T, p *parking) (c *session, l *link) {
+	c, _ = p.dial(t)
+	if !idle(t, c) {
+		return c, nil
+	}
+	l = c.currentLink()
+	l.attends.Store(true)
+	return c, l
+}
+
+func launched(s *session, method, arg string) CallCmd {
+	return s.AsyncCall(method, arg, new(string), make(chan CallCmd, 1))
+}
+
+// Calls that are launched while the reader attends are the reader's to flush, but for
+// one that has the session for itself; nothing is left behind when it stops.
+func TestAttendingReaderFlushes(t *testing.T) {
+	p := newParking(t, "tcp")
+	begun, gate := make(chan string, 3), make(chan struct{})
+	HandleCall(p.srv, "/held", func(_ CallCtx, arg *string) (string, error) { begun <- *arg; <-gate; return *arg, nil })
+	c, l := attending(t, p)
+	if l == nil {
+		return
+	}
+	first := launched(c, "/held", "first")
+	if got := <-begun; got != "first" {
+		t.Fatalf("%q has come", got)
+	}
+	second := launched(c, "/held", "second")
+	third := launched(c, "/held", "third")
+	soon(t, "two calls wait for the reader", func() bool { n, _ := l.sock.Queued(); return n == 2 })
+	l.unattend()
+	l.sock.Flush(socket.NoBlock)
+	for range 2 {
+		<-begun
+	}
+	close(gate)
+	wantReply(t, first, "first")
+	wantReply(t, second, "second")
+	wantReply(t, third, "third")
+}
+
+// A push is nobody's but its caller's: no reply of it keeps the reader busy.
+func TestPushesAreFlushedAtOnce(t *testing.T) {
+	p := newParking(t, "tcp")
+	pushed, gate := make(chan string, 1), make(chan struct{})
+	HandleCall(p.srv, "/held", func(CallCtx, *string) (string, error) { <-gate; return "", nil })
+	HandlePush(p.srv, "/pushed", func(_ PushCtx, arg *string) error { pushed <- *arg; return nil })
+	c, l := attending(t, p)
+	if l == nil {
+		return
+	}
+	held := launched(c, "/held", "")
+	soon(t, "a call is under way", func() bool { return c.pending.Len() == 1 })
+	if r := c.Push("/pushed", "x"); r != nil {
+		t.Fatal(r)
+	}
+	if got := <-pushed; got != "x" {
+		t.Errorf("%q has come", got)
+	}
+	close(gate)
+	wantReply(t, held, "")
+}
+
+// A reader that runs a handler does not attend, since that may take its time: it
+// flushes first.
+func TestReaderInHandlerDoesNotAttend(t *testing.T) {
+	l, far := spinner(t, -1)
+	if l == nil || pace.Always {
+		return // or the reading is handed over
+	}
+	type state struct {
+		here, attends bool
+		queued        int
+	}
+	seen := make(chan state, 1)
+	p := l.env.peer.(*peer)
+	HandleCall(p, "/look", func(CallCtx, *string) (string, error) {
+		n, _ := l.sock.Queued()
+		seen <- state{l.turn.Load() != 0, l.attends.Load(), n}
+		return "", nil
+	})
+	earn(p, "/look")
+	far.Write(frames(t, "/look", "", 1, 1))
+	l.trying = true
+	soon(t, "a call has come", func() bool { ok, _ := l.sock.TryWait(); return ok })
+	l.trying = false
+	l.attends.Store(true)
+	var m socket.Envelope
+	if r := prepareMessage(l.sess, &m, TypePush, "/nowhere", "x", nil); r != nil {
+		t.Fatal(r)
+	}
+	if err := l.sock.Enqueue(t.Context(), &m); err != nil {
+		t.Fatal(err)
+	}
+	go l.sess.serve(l)
+	if got := <-seen; got.attends || got.queued > 0 || !got.here {
+		t.Errorf("in the handler: %+v", got)
+	}
+}
+
+// Nor does one whose hooks may ask a database.
+func TestReaderWithHooksThatMayWaitDoesNotAttend(t *testing.T) {
+	if pace.Always {
+		return // all are visited
+	}
+	for _, waits := range []bool{true, false} {
+		p := newParking(t, "tcp")
+		seen := make(chan bool, 100)
+		var plugin Plugin = &attendHook{seen}
+		if !waits {
+			plugin = &promptAttendHook{attendHook{seen}}
+		}
+		p.cli.PluginContainer().AppendRight(plugin)
+		c, _ := p.dial(t)
+		if l := c.currentLink(); runtime.GOOS != "linux" || l.sock.Descriptor() == nil {
+			return
+		}
+		for i := range 10 {
+			wantEcho(t, c, fmt.Sprint(i))
+		}
+		close(seen)
+		any := false
+		for attends := range seen {
+			any = any || attends
+		}
+		if any == waits {
+			t.Errorf("hooks may wait: %v; the reader attends: %v", waits, any)
+		}
+	}
+}
+
+type attendHook struct{ seen chan bool }
+
+func (*attendHook) Name() string { return "attend" }
+
+func (h *attendHook) PostReadReplyHeader(c ReadCtx) *Rerror {
+	h.seen <- c.(*handlerCtx).link.attends.Load()
+	return nil
+}
+
+type promptAttendHook struct{ attendHook }
+
+func (*promptAttendHook) Prompt() {}
+
+// A reader that waits does not attend; it flushes first.
+func TestWaitingReaderDoesNotAttend(t *testing.T) {
+	l, far := spinner(t, -1)
+	if l == nil {
+		return
+	}
+	l.attends.Store(true)
+	var m socket.Envelope
+	if r := prepareMessage(l.sess, &m, TypePush, "/nowhere", "x", nil); r != nil {
+		t.Fatal(r)
+	}
+	if err := l.sock.Enqueue(t.Context(), &m); err != nil {
+		t.Fatal(err)
+	}
+	waited := make(chan error, 1)
+	go func() { waited <- l.sess.wait(l) }()
+	if _, err := far.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	far.Write([]byte("x"))
+	if err := <-waited; err != nil || l.attends.Load() {
+		t.Errorf("wait = %v; the reader attends: %v", err, l.attends.Load())
+	}
+}
+
+// A reader that gives its session back to the lot does not attend any more.
+func TestParkingReaderDoesNotAttend(t *testing.T) {
+	l, _ := spinner(t, -1)
+	if l == nil {
+		return
+	}
+	l.env.hub.size.Add(crowd)
+	defer l.env.hub.size.Add(-crowd)
+	l.lone, l.waiting = maxLone, longWait
+	l.attends.Store(true)
+	if err := l.sess.wait(l); err != errHandedOver {
+		t.Fatalf("wait = %v, want %v", err, errHandedOver)
+	}
+	if l.attends.Load() {
+		t.Error("the reader of a parked session attends")
+	}
+}
