@@ -1,6 +1,7 @@
 package tp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/internal/bufpool"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -43,6 +45,7 @@ type callCmd struct {
 	inCodec byte
 	inSize  uint32
 	raw     []byte      // a large body, to be decoded by the caller
+	whole   bool        // nobody else has raw
 	reply   *handlerCtx // for hooks after decoding
 	wake    chan struct{}
 	cmds    chan<- CallCmd
@@ -416,17 +419,34 @@ func (cmd *callCmd) decode(raw []byte) *Rerror {
 		return nil
 	}
 	if b, ok := cmd.result.(*[]byte); ok {
-		*b = raw
+		switch {
+		case cmd.over && cap(*b) >= len(raw):
+			*b = append((*b)[:0], raw...)
+		case cmd.whole:
+			*b = raw
+			return nil
+		default:
+			*b = bytes.Clone(raw)
+		}
+		cmd.free(raw)
 		return nil
 	}
 	c, err := codec.Get(cmd.inCodec)
 	if err == nil {
 		err = safely(func() error { return c.Unmarshal(raw, cmd.result) })
 	}
+	cmd.free(raw)
 	if err != nil {
 		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
 	}
 	return nil
+}
+
+// free gives the memory of a body back that was decoded.
+func (cmd *callCmd) free(raw []byte) {
+	if cmd.whole {
+		bufpool.Put(raw)
+	}
 }
 
 // safely makes a panic of a codec an error.

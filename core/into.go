@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/internal/bufpool"
 	"github.com/teleport-go/teleport/core/internal/poison"
 )
 
@@ -76,6 +77,7 @@ func spent(b []byte) []byte {
 		return nil
 	}
 	if cap(b) > decodeInReader {
+		bufpool.Put(b)
 		return nil
 	}
 	return b
@@ -102,6 +104,7 @@ var resetterType = reflect.TypeFor[resetter]()
 func emptyBytes(b *[]byte) {
 	*b = (*b)[:0]
 	if cap(*b) > decodeInReader {
+		bufpool.Put(*b)
 		*b = nil
 	}
 }

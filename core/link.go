@@ -31,7 +31,7 @@ type link struct {
 
 	epoch   uint32
 	attends atomic.Bool // the reader flushes before long; see attend
-	conn    net.Conn // until the link is ready hooks may replace it, under mu and the session's
+	conn    net.Conn    // until the link is ready hooks may replace it, under mu and the session's
 	pf      ProtoFunc
 	local   net.Addr
 	remote  net.Addr

@@ -50,7 +50,7 @@ func (s *session) readReply(c *handlerCtx, cmd *callCmd) *Rerror {
 	}
 	if len(c.in.RawBody()) > decodeInReader {
 		cmd.inCodec = c.in.BodyCodec()
-		cmd.raw = c.in.KeepBody()
+		cmd.raw, cmd.whole = c.in.TakeBody()
 		return nil
 	}
 	if err := c.bindSafely(cmd.result, cmd.mode, cmd.over, cmd.memory); err != nil {

@@ -241,7 +241,7 @@ func (c *handlerCtx) begin() *Rerror {
 	case h.unknown:
 		c.in.KeepBody()
 	case len(c.in.RawBody()) > decodeInReader:
-		c.in.KeepBody()
+		c.in.HoldBody()
 		c.undone = true
 	default:
 		if r := c.bindArg(); r != nil {
@@ -262,7 +262,7 @@ func (c *handlerCtx) bindArg() *Rerror {
 	}
 	c.arg = arg
 	c.in.SetBody(arg)
-	c.in.DropRaw()
+	c.in.FreeBody()
 	return nil
 }
 

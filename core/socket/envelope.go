@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/internal/bufpool"
 	"github.com/teleport-go/teleport/core/xfer"
 )
 
@@ -21,6 +22,7 @@ type Envelope struct {
 	mtype    byte
 	codec    byte
 	rawOwned bool // raw belongs to the message
+	rawKept  bool // and to somebody else
 	encoded  bool // raw is the encoded body, ready to be packed
 	inTurn   bool
 	size     uint32
@@ -93,7 +95,7 @@ func (m *Envelope) Reset(settings ...MessageSetting) {
 // to the connection it is used on.
 func (m *Envelope) Clear() {
 	m.seq, m.mtype, m.codec, m.size, m.sized = 0, 0, 0, 0, 0
-	m.rawOwned, m.encoded, m.inTurn = false, false, false
+	m.rawOwned, m.rawKept, m.encoded, m.inTurn = false, false, false, false
 	m.method, m.uri = "", nil
 	if m.meta.Len() > 0 {
 		m.meta.Reset()
@@ -316,7 +318,7 @@ func (m *Envelope) UnmarshalBody(b []byte) error {
 			return nil // nobody wants it
 		}
 	}
-	m.raw, m.rawOwned, m.encoded = b, false, false
+	m.raw, m.rawOwned, m.rawKept, m.encoded = b, false, false, false
 	if m.body == nil {
 		return nil
 	}
@@ -330,15 +332,42 @@ func (m *Envelope) KeepBody() []byte {
 	if !m.rawOwned && m.raw != nil {
 		m.raw = append(make([]byte, 0, len(m.raw)), m.raw...)
 	}
-	m.rawOwned = true
+	m.rawOwned, m.rawKept = true, true
 	return m.raw
+}
+
+// HoldBody is KeepBody for who decodes the body later and then lets it go
+// (FreeBody).
+func (m *Envelope) HoldBody() {
+	if !m.rawOwned && m.raw != nil {
+		m.raw = append(bufpool.Get(len(m.raw)), m.raw...)
+		m.rawOwned = true
+	}
+}
+
+// FreeBody is DropRaw for a body that nobody refers to any more: memory that is the
+// message's own, and that KeepBody has given to nobody, serves again.
+func (m *Envelope) FreeBody() {
+	if m.rawOwned && !m.rawKept {
+		bufpool.Put(m.raw)
+	}
+	m.DropRaw()
+}
+
+// TakeBody gives the body away. whole says that the taker is the only one who
+// has it.
+func (m *Envelope) TakeBody() (raw []byte, whole bool) {
+	m.HoldBody()
+	raw, whole = m.raw, !m.rawKept
+	m.DropRaw()
+	return raw, whole
 }
 
 // OwnBody says that the bytes UnmarshalBody was given belong to the message.
 func (m *Envelope) OwnBody() { m.rawOwned = true }
 
 // DropRaw forgets the encoded body, whose memory is about to be used again.
-func (m *Envelope) DropRaw() { m.raw, m.rawOwned = nil, false }
+func (m *Envelope) DropRaw() { m.raw, m.rawOwned, m.rawKept = nil, false, false }
 
 // BodyOwned reports whether the raw body may be kept without a copy.
 func (m *Envelope) BodyOwned() bool { return m.rawOwned }
@@ -352,8 +381,11 @@ func (m *Envelope) BindMode(v any, mode codec.Mode) (byte, error) {
 		return m.codec, nil
 	case *[]byte:
 		if b != nil && len(m.raw) > 0 {
-			*b = m.KeepBody()
-			m.raw, m.rawOwned = nil, false // given away
+			*b = m.raw
+			if !m.rawOwned || m.rawKept {
+				*b = append(make([]byte, 0, len(m.raw)), m.raw...)
+			}
+			m.DropRaw() // given away
 			m.body = v
 		}
 		return m.codec, nil
@@ -379,8 +411,11 @@ func (m *Envelope) BindMode(v any, mode codec.Mode) (byte, error) {
 // serve the next message together.
 func (m *Envelope) BindOver(v any, memory *[]byte, mode codec.Mode) (byte, error) {
 	switch b, ok := v.(*[]byte); {
-	case ok && b != nil && !m.rawOwned:
+	case ok && b != nil && (!m.rawOwned || cap(*b) >= len(m.raw)):
 		*b = append((*b)[:0], m.raw...)
+		if m.rawOwned {
+			m.FreeBody()
+		}
 		m.body = v
 		return m.codec, nil
 	case ok && len(m.raw) > 0:
@@ -402,6 +437,10 @@ func (m *Envelope) BindOver(v any, memory *[]byte, mode codec.Mode) (byte, error
 			if !m.rawOwned {
 				*memory = append((*memory)[:0], body...)
 				body = *memory
+			} else if !m.rawKept {
+				bufpool.Put(*memory)
+				*memory = body // which is large
+				m.DropRaw()
 			}
 			return m.codec, c.Decode(body, v, mode|codec.Lent)
 		}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/internal/poison"
 	"github.com/teleport-go/teleport/core/internal/testwire"
 	"github.com/teleport-go/teleport/core/socket"
 )
@@ -256,13 +257,77 @@ func TestKeepBody(t *testing.T) {
 	if kept := m.KeepBody(); &kept[0] != &own[0] {
 		t.Error("KeepBody copies what is the message's already")
 	}
-	// A *[]byte takes them over, and the message forgets them.
-	var v []byte
-	if _, err := m.Bind(&v); err != nil || &v[0] != &own[0] {
-		t.Errorf("Bind: %v, %q in other memory", err, v)
+	// A *[]byte gets a copy of what somebody keeps; what nobody does it takes over.
+	for _, kept := range []bool{true, false} {
+		m := new(socket.Envelope)
+		m.UnmarshalBody(own)
+		m.OwnBody()
+		if kept {
+			m.KeepBody()
+		}
+		var v []byte
+		if _, err := m.Bind(&v); err != nil || string(v) != "own" || (&v[0] == &own[0]) == kept {
+			t.Errorf("kept %v: Bind: %v, %q, in the same memory: %v", kept, err, v, &v[0] == &own[0])
+		}
+		if m.RawBody() != nil || m.BodyOwned() {
+			t.Errorf("raw = %q after it was given away", m.RawBody())
+		}
 	}
-	if m.RawBody() != nil || m.BodyOwned() {
-		t.Errorf("raw = %q after it was given away", m.RawBody())
+}
+
+// Who has taken a body is told whether nobody else has it, and FreeBody lets no memory
+// serve again that somebody else may look at.
+func TestTakeAndFreeBody(t *testing.T) {
+	defer poison.Switch()()
+	const large = 70_000
+	for _, test := range []struct {
+		name       string
+		own, keep  bool
+		same, sole bool // TakeBody: the memory it was; nobody else has it
+		freed      bool
+	}{
+		{"lent", false, false, false, true, false},
+		{"lent and kept", false, true, false, false, false},
+		{"owned", true, false, true, true, true},
+		{"owned and kept", true, true, true, false, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := new(socket.Envelope)
+			raw := bytes.Repeat([]byte("x"), large)
+			arrive := func() {
+				m.UnmarshalBody(raw)
+				if test.own {
+					m.OwnBody()
+				}
+				if test.keep {
+					m.KeepBody()
+				}
+			}
+			arrive()
+			got, sole := m.TakeBody()
+			if sole != test.sole || (&got[0] == &raw[0]) != test.same || !bytes.Equal(got, raw) {
+				t.Errorf("TakeBody: sole %v, the same memory: %v", sole, &got[0] == &raw[0])
+			}
+			if m.RawBody() != nil {
+				t.Error("it has its body still")
+			}
+			arrive()
+			m.FreeBody()
+			if freed := raw[0] != 'x'; freed != test.freed {
+				t.Errorf("FreeBody has freed it: %v, want %v", freed, test.freed)
+			}
+			if m.RawBody() != nil {
+				t.Error("it has its body still")
+			}
+		})
+	}
+	m := new(socket.Envelope)
+	lent := []byte("lent")
+	m.UnmarshalBody(lent)
+	m.HoldBody()
+	lent[0] = '#'
+	if string(m.RawBody()) != "lent" {
+		t.Errorf("held: %q", m.RawBody())
 	}
 }
 

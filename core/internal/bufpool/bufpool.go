@@ -1,12 +1,14 @@
 // Package bufpool lends byte buffers by size class: powers of two from 512
-// bytes to 1 MiB. Larger ones are made and forgotten, so that one large message
-// does not stay in memory. Get and Put allocate nothing at steady state and may
-// be called concurrently.
+// bytes to 8 MiB. Larger ones are made and forgotten, so that one huge message
+// does not stay in memory; what is not lent again goes at the second collection of
+// garbage. Get and Put allocate nothing at steady state and may be called concurrently.
 package bufpool
 
 import (
 	"math/bits"
 	"sync"
+
+	"github.com/teleport-go/teleport/core/internal/poison"
 )
 
 const (
@@ -16,7 +18,7 @@ const (
 	MaxSize = 1 << maxBits
 
 	minBits = 9
-	maxBits = 20
+	maxBits = 23
 )
 
 // classes[i] holds buffers of at least MinSize<<i bytes, each in a *[]byte: a
@@ -43,18 +45,29 @@ func Get(n int) []byte {
 	b := *h
 	*h = nil
 	headers.Put(h)
+	if cap(b) < n { // a part of what was lent; rare
+		Put(b[: 0 : MinSize<<i>>1])
+		return make([]byte, 0, MinSize<<i)
+	}
 	return b[:0]
 }
 
 // Put takes a buffer back, from Get or not, grown or not; nobody may use it
 // or a part of it any more. Those smaller than MinSize or larger than MaxSize are
-// dropped.
+// dropped. What lacks a 16th or less of its class, since a frame's head was cut off
+// in front, is still of that class.
 func Put(b []byte) {
 	c := cap(b)
 	if c < MinSize || c > MaxSize {
 		return
 	}
+	if poison.On() {
+		poison.Scribble(b[:c])
+	}
 	h := headers.Get().(*[]byte)
 	*h = b
-	classes[bits.Len(uint(c))-1-minBits].Put(h)
+	classes[class(c)].Put(h)
 }
+
+// class is where a buffer of capacity c goes.
+func class(c int) int { return min(bits.Len(uint(c+c/16))-1, maxBits) - minBits }

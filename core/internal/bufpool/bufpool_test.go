@@ -9,7 +9,7 @@ import (
 )
 
 func TestGet(t *testing.T) {
-	for _, n := range []int{-1, 0, 1, 511, 512, 513, 1024, 1025, 1<<20 - 1, 1 << 20, 1<<20 + 1, 5 << 20} {
+	for _, n := range []int{-1, 0, 1, 511, 512, 513, 1024, 1025, 1<<20 - 1, 1 << 20, 1<<20 + 1, 5 << 20, 8 << 20, 8<<20 + 1} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			for range 2 { // made, then perhaps from the pool
 				b := Get(n)
@@ -27,7 +27,7 @@ func TestGet(t *testing.T) {
 
 // What is put back must never come out of a class that promises more.
 func TestPutOdd(t *testing.T) {
-	for _, c := range []int{0, 1, 511, 513, 1023, 1025, 1<<20 - 1, 1<<20 + 1, 2 << 20} {
+	for _, c := range []int{0, 1, 511, 513, 1023, 1025, 1<<20 - 1, 1<<20 + 1, 2 << 20, 8<<20 - 1, 8 << 20, 8<<20 + 1} {
 		Put(make([]byte, 3, max(c, 3)))
 		Put(make([]byte, 0, c))
 	}
@@ -36,6 +36,27 @@ func TestPutOdd(t *testing.T) {
 		for range 8 {
 			if b := Get(size); cap(b) < size || cap(b) > MaxSize {
 				t.Errorf("Get(%d) has cap %d", size, cap(b))
+			}
+		}
+	}
+}
+
+// A buffer whose head was cut off serves messages of the same size again; one that
+// lacks more belongs to the class below.
+func TestClass(t *testing.T) {
+	for c, want := range map[int]int{
+		MinSize: 0, 2*MinSize - 1: 1, 2 * MinSize: 1, 1<<17 - 30: 17 - minBits, 1<<17 - 1<<12: 17 - minBits, 1<<17 - 1<<14: 16 - minBits,
+		MaxSize - 1: maxBits - minBits, MaxSize: maxBits - minBits, MaxSize/2 + 1: maxBits - 1 - minBits,
+	} {
+		if got := class(c); got != want {
+			t.Errorf("a buffer of %d bytes is of class %d, want %d", c, got, want)
+		}
+	}
+	for n := MinSize; n <= MaxSize; n *= 2 {
+		Put(make([]byte, 0, n-n/32))
+		for range 4 {
+			if b := Get(n); cap(b) < n {
+				t.Fatalf("Get(%d) has cap %d", n, cap(b))
 			}
 		}
 	}

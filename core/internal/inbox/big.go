@@ -56,11 +56,11 @@ func (r *Reader) collect(n int) error {
 // startBig makes the frame's own buffer and moves into it what is there.
 func (r *Reader) startBig(n int) error {
 	have := r.w - r.r
-	size := capacity(min(n, floor(max(r.size, 2*have))))
+	size := min(n, floor(max(r.size, 2*have)))
 	if r.packets { // what arrives passes through the usual buffer
-		size = capacity(min(n, max(have, bigFrame)))
+		size = min(n, max(have, bigFrame))
 	}
-	if err := r.account.set(size); err != nil {
+	if err := r.account.set(capacity(size)); err != nil {
 		return err
 	}
 	b := take(size)
@@ -76,8 +76,8 @@ func (r *Reader) growBig(n int) error {
 		return nil
 	}
 	have := r.big[r.off:]
-	size := capacity(min(n, floor(2*len(have))))
-	if err := r.account.set(size); err != nil {
+	size := min(n, floor(2*len(have)))
+	if err := r.account.set(capacity(size)); err != nil {
 		return err
 	}
 	b := append(take(size), have...)

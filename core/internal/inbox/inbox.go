@@ -20,6 +20,7 @@ import (
 
 const (
 	defaultBuffer = 32 << 10
+	maxBuffer     = 1 << 20
 	bigFrame      = 64 << 10  // a frame over it gets a buffer of its own
 	packetRoom    = 256 << 10 // room for one packet: the largest message of older peers
 	maxEmptyReads = 100
@@ -99,7 +100,7 @@ func New(conn net.Conn, cfg Config) *Reader {
 func (r *Reader) Init(conn net.Conn, cfg Config) {
 	r.conn, r.size, r.before = conn, defaultBuffer, cfg.Before
 	if cfg.Buffer > 0 {
-		r.size = capacity(min(cfg.Buffer, bufpool.MaxSize))
+		r.size = capacity(min(cfg.Buffer, maxBuffer))
 	}
 	if a := conn.LocalAddr(); a != nil && a.Network() == "unixpacket" {
 		r.packets = true
@@ -364,8 +365,11 @@ func cut(err error, n int) error {
 
 func whole(b []byte) []byte { return b[:cap(b)] }
 
-// take gets a buffer of exactly capacity(n) bytes.
-func take(n int) []byte { return bufpool.Get(n)[:0:capacity(n)] }
+// take returns a buffer for n bytes, with no more than they take.
+func take(n int) []byte {
+	b := bufpool.Get(n)
+	return b[:0:min(cap(b), capacity(n))]
+}
 
 // capacity is what a buffer of n bytes takes: the pool has powers of two up to
 // its largest. The growth limit counts on it: where n is no more than a certain

@@ -102,6 +102,7 @@ func (b *batch) reset() {
 		segs = nil
 	}
 	if cap(tail) > maxKept {
+		recycle(tail)
 		tail = nil
 	}
 	*b = batch{segs: segs, tail: tail}

@@ -45,7 +45,7 @@ const (
 	copyBelow = 32 << 10  // smaller frames are copied, larger ones become a segment
 	sealAt    = 256 << 10 // a buffer this full is not grown any more
 	maxHint   = 64 << 10  // a fresh buffer is at most this large
-	maxKept   = 1 << 20   // larger buffers do not go back to the pool
+	maxKept   = 1 << 20   // a larger buffer does not serve the next batch
 )
 
 var (
@@ -326,9 +326,5 @@ func slowReader(used, bound int) error {
 	return fmt.Errorf("%w: %d bytes waiting, bound is %d", ErrSlowReader, used, bound)
 }
 
-// recycle gives a buffer back to the pool, unless it is too large to be kept.
-func recycle(b []byte) {
-	if c := cap(b); c > 0 && c <= maxKept {
-		bufpool.Put(b)
-	}
-}
+// recycle gives a buffer back to the pool.
+func recycle(b []byte) { bufpool.Put(b) }

@@ -1,0 +1,153 @@
+package tp_test
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+	"testing"
+
+	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/internal/poison"
+)
+
+// The memory of large bodies serves again, but never while somebody may look at it.
+
+// bodyKeeper keeps bodies for ever, in a hook that sees them before they are decoded.
+type bodyKeeper struct {
+	mu   sync.Mutex
+	kept [][2][]byte // the body, and a copy of it
+}
+
+func (*bodyKeeper) Name() string { return "keeper" }
+
+func (k *bodyKeeper) keep(c tp.ReadCtx) *tp.Rerror {
+	b := c.Input().KeepBody()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.kept = append(k.kept, [2][]byte{b, bytes.Clone(b)})
+	return nil
+}
+
+func (k *bodyKeeper) PreReadCallBody(c tp.ReadCtx) *tp.Rerror  { return k.keep(c) }
+func (k *bodyKeeper) PreReadReplyBody(c tp.ReadCtx) *tp.Rerror { return k.keep(c) }
+
+func (k *bodyKeeper) want(t *testing.T, n int) {
+	t.Helper()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.kept) != n {
+		t.Errorf("%d bodies were kept, want %d", len(k.kept), n)
+	}
+	for i, x := range k.kept {
+		if !bytes.Equal(x[0], x[1]) {
+			t.Errorf("body %d of %d bytes was kept and has changed", i, len(x[1]))
+		}
+	}
+}
+
+var largeSizes = []int{600, 60 << 10, 64<<10 - 20, 64<<10 + 1, 150_000}
+
+func TestLargeBodies(t *testing.T) {
+	const rounds = 2
+	for _, test := range []struct {
+		name          string
+		hooks, poison bool
+	}{{"as it is", false, false}, {"poisoned", false, true}, {"a hook keeps bodies", true, false}, {"a hook keeps bodies, poisoned", true, true}} {
+		t.Run(test.name, func(t *testing.T) {
+			hooks := test.hooks
+			if test.poison {
+				defer poison.Switch()()
+			}
+			var mu sync.Mutex
+			var owned [][2][]byte // arguments that are the handler's for ever, and copies
+			e := &ends{routes: func(p tp.Peer) {
+				tp.HandleCall(p, "/owned", func(_ tp.CallCtx, arg *[]byte) ([]byte, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					owned = append(owned, [2][]byte{*arg, bytes.Clone(*arg)})
+					return *arg, nil
+				})
+				tp.HandleCallInto(p, "/into", func(_ tp.CallCtx, arg, reply *[]byte) error { *reply = *arg; return nil })
+				tp.HandleCall(p, "/text", func(_ tp.CallCtx, arg *string) (string, error) { return *arg, nil })
+			}}
+			srv, cli := new(bodyKeeper), new(bodyKeeper)
+			if hooks {
+				e.srvPlugin, e.cliPlugin = []tp.Plugin{srv}, []tp.Plugin{cli}
+			}
+			e.dial(t)
+			var results [][2][]byte // replies that are the caller's for ever, and copies
+			var wg sync.WaitGroup
+			calls := 0
+			for g := range 2 {
+				for _, size := range largeSizes {
+					calls += rounds * 4
+					wg.Go(func() {
+						var over []byte
+						for i := range rounds {
+							want := bytes.Repeat([]byte{byte('a' + g), byte('0' + i)}, size/2)
+							check := func(how string, got []byte, err error) {
+								if err != nil || !bytes.Equal(got, want) {
+									t.Errorf("%s of %d bytes: %v, %.10q… of %d bytes", how, size, err, got, len(got))
+								}
+							}
+							got, err := tp.Invoke[[]byte](t.Context(), e.sess, "/owned", want)
+							check("Invoke", got, err)
+							mu.Lock()
+							results = append(results, [2][]byte{got, bytes.Clone(got)})
+							mu.Unlock()
+							err = tp.InvokeInto(t.Context(), e.sess, "/into", want, &over)
+							check("InvokeInto", over, err)
+							text, err := tp.Invoke[string](t.Context(), e.sess, "/text", string(want))
+							check("text", []byte(text), err)
+							var called []byte
+							err = e.sess.Call("/into", want, &called).Rerror().Err()
+							check("Call", called, err)
+						}
+					})
+				}
+			}
+			wg.Wait()
+			for what, list := range map[string][][2][]byte{"an argument": owned, "a reply": results} {
+				for _, x := range list {
+					if !bytes.Equal(x[0], x[1]) {
+						t.Errorf("%s of %d bytes has changed", what, len(x[1]))
+					}
+				}
+			}
+			if hooks {
+				srv.want(t, calls)
+				cli.want(t, calls)
+			}
+		})
+	}
+}
+
+// Memory that the caller brings is used, but stays the caller's.
+func TestLargeReplyIntoMemoryOfTheCaller(t *testing.T) {
+	defer poison.Switch()()
+	e := &ends{routes: func(p tp.Peer) {
+		tp.HandleCall(p, "/text", func(_ tp.CallCtx, n *int) ([]byte, error) { return bytes.Repeat([]byte("x"), *n), nil })
+	}}
+	e.dial(t)
+	mine := make([]byte, 2<<20)
+	result := mine[: 0 : 1<<20]
+	for _, n := range []int{70_000, 1 << 20, 64 << 10, 100} {
+		if err := tp.InvokeInto(t.Context(), e.sess, "/text", n, &result); err != nil || string(result) != strings.Repeat("x", n) {
+			t.Fatalf("%d bytes: %v, %d bytes", n, err, len(result))
+		}
+		if &result[0] != &mine[0] {
+			t.Errorf("%d bytes lie elsewhere", n)
+		}
+	}
+	if err := tp.InvokeInto(t.Context(), e.sess, "/text", 1<<20+1, &result); err != nil || len(result) != 1<<20+1 {
+		t.Fatal(err, len(result))
+	}
+	for range 10 { // what the pool has is lent now
+		if err := tp.InvokeInto(t.Context(), e.sess, "/text", 1<<20, new([]byte)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := strings.Repeat("x", 100); string(mine[:100]) != want || mine[1<<20] != 0 {
+		t.Error("memory of the caller's was used for others")
+	}
+}
