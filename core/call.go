@@ -18,43 +18,46 @@ import (
 // its number from the pending table: the reply, the caller's context, the sweep,
 // or the end of the session.
 type callCmd struct {
+	// What the reader of a reply looks at is two cache lines: with thousands of
+	// callers none of a command is in the cache.
 	logger
-	sess   *session // nil for a fake
-	link   *link    // that it went out on
-	out    socket.Envelope
-	result any
-	mode   codec.Mode // what is known of result
-	over   bool       // result has served another call
-	memory *[]byte    // of result; nil if it has none of its own
-	swap   *Swap
-	start  time.Time
-	seq    int32
-	async  bool   // nobody waits on wake
-	pooled bool   // nobody but its caller ever sees it
-	method string // of out, for the reader: a hook of the caller's may look at out meanwhile
-	detail string
+	sess    *session // nil for a fake
+	link    *link    // that it went out on
+	result  any
+	wake    chan struct{}
+	memory  *[]byte    // of result; nil if it has none of its own
+	mode    codec.Mode // what is known of result
+	over    bool       // result has served another call
+	async   bool       // nobody waits on wake
+	pooled  bool       // nobody but its caller ever sees it
+	whole   bool       // nobody else has raw
+	inCodec byte
+	inSize  uint32
+	rerr    *Rerror // inCodec, inSize, raw, reply and this are set by the winner before it wakes the caller
+	method  string  // of out, for the reader: a hook of the caller's may look at out meanwhile
+	seq     int32
 
 	// halves counts what an asynchronous call still needs to be complete: to be
 	// launched and to be settled. So the user never gets a command that is still
 	// being sent.
 	halves atomic.Int32
 
-	// Set by the winner before it wakes the caller.
-	rerr    *Rerror
-	in      Meta
-	inCodec byte
-	inSize  uint32
-	raw     []byte      // a large body, to be decoded by the caller
-	whole   bool        // nobody else has raw
-	reply   *handlerCtx // for hooks after decoding
-	wake    chan struct{}
-	cmds    chan<- CallCmd
-	unhook  func() bool // takes back the watch on an asynchronous call's context
+	raw   []byte      // a large body, to be decoded by the caller
+	reply *handlerCtx // for hooks after decoding
 
-	cost     time.Duration
+	start  time.Time
+	cost   time.Duration
+	detail string
+	swap   *Swap
+	out    socket.Envelope
+	in     Meta // set by the winner, too
+
+	// What a pooled command has no use for.
 	finished atomic.Bool
 	mu       sync.Mutex    // guards done, unhook and swap
 	done     chan struct{} // made on demand
+	cmds     chan<- CallCmd
+	unhook   func() bool // takes back the watch on an asynchronous call's context
 }
 
 var (

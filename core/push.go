@@ -35,9 +35,7 @@ func (cmd *callCmd) recycle() {
 	}
 	cmd.logger, cmd.sess, cmd.link, cmd.result, cmd.swap, cmd.rerr = logger{}, nil, nil, nil, nil, nil
 	cmd.start, cmd.cost, cmd.seq, cmd.detail, cmd.method, cmd.inCodec, cmd.inSize = time.Time{}, 0, 0, "", "", 0, 0
-	cmd.whole = false
-	cmd.raw, cmd.reply, cmd.done, cmd.memory, cmd.mode, cmd.over, cmd.pooled = nil, nil, nil, nil, 0, false, false
-	cmd.finished.Store(false)
+	cmd.raw, cmd.reply, cmd.memory, cmd.mode, cmd.over, cmd.pooled, cmd.whole = nil, nil, nil, 0, false, false, false
 	e.commands.Put(cmd)
 }
 

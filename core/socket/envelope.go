@@ -30,15 +30,15 @@ type Envelope struct {
 	sized    int32  // what the codec's Size has just said of body, plus 1; 0: unknown
 
 	method string
+	body   any
 	uri    *routeURI // made on demand from method
 
-	meta    Meta
-	rerr    *Rerror
-	body    any
-	newBody NewBodyFunc
-	raw     []byte
-	pipe    xfer.XferPipe
 	ctx     context.Context
+	rerr    *Rerror
+	newBody NewBodyFunc
+	pipe    xfer.XferPipe
+	raw     []byte
+	meta    Meta // its first fields are what Clear looks at; most messages have no use for the rest
 	intern  Interner
 }
 

@@ -44,11 +44,11 @@ var ErrNoMeta = errors.New("no such key")
 // [Meta.CopyTo]), hold 4 GiB, nor be used concurrently; once it no longer changes, all that only
 // reads may run concurrently, save QueryString and WriteTo.
 type Meta struct {
+	pairs []metaPair
 	// All bytes in order, key0 value0 key1 value1 …, without a gap: one block to
 	// reuse, and a pair costs no memory of its own.
-	buf   []byte
-	pairs []metaPair
-	out   []byte // scratch of QueryString and WriteTo
+	buf []byte
+	out []byte // scratch of QueryString and WriteTo
 }
 
 // metaPair is where a key and its value end in the block. The key begins where
