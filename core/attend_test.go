@@ -2,10 +2,13 @@ package tp
 
 import (
 	"fmt"
+	"net"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/teleport-go/teleport/core/internal/pace"
+	"github.com/teleport-go/teleport/core/internal/testwire"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -43,7 +46,6 @@ func TestAttendingReaderFlushes(t *testing.T) {
 	third := launched(c, "/held", "third")
 	soon(t, "two calls wait for the reader", func() bool { n, _ := l.sock.Queued(); return n == 2 })
 	l.unattend()
-	l.sock.Flush(socket.NoBlock)
 	for range 2 {
 		<-begun
 	}
@@ -155,6 +157,75 @@ func (h *attendHook) PostReadReplyHeader(c ReadCtx) *Rerror {
 type promptAttendHook struct{ attendHook }
 
 func (*promptAttendHook) Prompt() {}
+
+// waitingHook waits, on the goroutine that reads.
+type waitingHook struct{ begun, gate chan struct{} }
+
+func (*waitingHook) Name() string { return "waiting" }
+
+func (h *waitingHook) wait() *Rerror {
+	close(h.begun)
+	<-h.gate
+	return nil
+}
+
+type waitingBodyHook struct{ waitingHook }
+
+func (h *waitingBodyHook) PreReadPushBody(ReadCtx) *Rerror { return h.wait() }
+
+type waitingHeaderHook struct{ waitingHook }
+
+func (h *waitingHeaderHook) PostReadPushHeader(ReadCtx) *Rerror { return h.wait() }
+
+// Hooks of a route, or of one that a message might be rerouted to, may wait as well:
+// a call that comes behind a reply and such a message is sent all the same.
+func TestReaderInHookOfRouteDoesNotAttend(t *testing.T) {
+	for _, test := range []struct {
+		name, method string
+		plugin       func(waitingHook) Plugin
+	}{
+		{"the route's own", "/slow", func(h waitingHook) Plugin { return &waitingBodyHook{h} }},
+		{"of another route", "/nowhere", func(h waitingHook) Plugin { return &waitingHeaderHook{h} }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			hook := waitingHook{make(chan struct{}), make(chan struct{})}
+			defer close(hook.gate)
+			p := newParking(t, "tcp")
+			HandlePush(p.cli, "/slow", func(PushCtx, *string) error { return nil }, test.plugin(hook))
+			lis, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer lis.Close()
+			c, r := p.cli.Dial(lis.Addr().String())
+			if r != nil {
+				t.Fatal(r)
+			}
+			far, err := lis.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer far.Close()
+			far.SetReadDeadline(time.Now().Add(20 * time.Second))
+			sock := socket.NewSocket(far, testwire.New)
+			read := func(what string) socket.Message {
+				m := socket.NewMessage()
+				if err := sock.ReadMessage(m); err != nil {
+					t.Errorf("%s call does not come: %v", what, err)
+				}
+				return m
+			}
+			launched(c.(*session), "/a", "first")
+			launched(c.(*session), "/a", "second")
+			read("the first")
+			seq := int(read("the second").Seq())
+			far.Write(append(framesOf(t, TypeReply, "/a", "x", seq, 1), framesOf(t, TypePush, test.method, "y", 99, 1)...))
+			<-hook.begun
+			launched(c.(*session), "/a", "third")
+			read("the third")
+		})
+	}
+}
 
 // A reader that waits does not attend; it flushes first.
 func TestWaitingReaderDoesNotAttend(t *testing.T) {

@@ -423,6 +423,7 @@ func (cmd *callCmd) decode(raw []byte) *Rerror {
 	}
 	if b, ok := cmd.result.(*[]byte); ok {
 		switch {
+		case b == nil:
 		case cmd.over && cap(*b) >= len(raw):
 			*b = append((*b)[:0], raw...)
 		case cmd.whole:

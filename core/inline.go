@@ -40,9 +40,7 @@ func (c *handlerCtx) handleHere() (f fate) {
 	if visit {
 		s.lot().inside.Store(l)
 	}
-	if l.unattend() {
-		l.sock.Flush(socket.NoBlock)
-	}
+	l.unattend()
 	me := l.reader.Load()
 	l.turn.Store(turn) // from here on the reading may be somebody else's
 	if pace.Always {
@@ -144,12 +142,9 @@ func (l *link) giveUp() {
 
 // beforeRead is called by the reader before each read from the network.
 func (l *link) beforeRead() {
-	if !l.trying {
-		l.unattend()
-	}
 	l.pause()
 	if !l.trying {
-		l.endVisit()
+		l.aside()
 	}
 }
 
@@ -166,21 +161,28 @@ func (l *link) pause() {
 // attend says that the reader flushes before long: it is busy with replies, or polls.
 // Until it says otherwise, callers whose replies it has to read anyway leave their
 // calls to it. So what the callers of a batch of replies call next is one write, and
-// none of them has to wait until the others have appended. Only a reader that runs
-// nobody else's code attends.
+// none of them has to wait until the others have appended. A reader that attends runs
+// no handler and no hook that may wait; codecs, filters and the log of asynchronous
+// calls it does run.
 func (l *link) attend() {
 	if !l.attends.Load() && l.keeper == nil && l.sock.Descriptor() != nil {
 		l.attends.Store(true)
 	}
 }
 
-// unattend ends that, before anything that may take its time. The reader has to flush
-// after it: a call enqueued before is left to that, one enqueued later sees it.
-func (l *link) unattend() (did bool) {
-	if did = l.attends.Load(); did {
+// unattend ends that, before anything that may take its time. It flushes: a call that
+// was enqueued before is left to that, one that comes later sees that nobody attends.
+func (l *link) unattend() {
+	if l.attends.Load() {
 		l.attends.Store(false)
+		l.sock.Flush(socket.NoBlock)
 	}
-	return did
+}
+
+// aside is called before what may wait: nobody else is to wait for that.
+func (l *link) aside() {
+	l.unattend()
+	l.endVisit()
 }
 
 // leaveSeat is for whoever has the reading.

@@ -64,6 +64,10 @@ func (p *lent[A, R]) free() {
 	var zero R
 	p.reply = zero // first: it may hold parts of arg
 	p.empty(&p.arg)
+	if cap(p.memory) > decodeInReader {
+		bufpool.Put(p.memory)
+		p.memory = nil
+	}
 	p.memory = spent(p.memory)
 	if !poison.On() { // else whoever has kept them keeps them empty
 		p.pool.Put(p)
@@ -77,7 +81,6 @@ func spent(b []byte) []byte {
 		return nil
 	}
 	if cap(b) > decodeInReader {
-		bufpool.Put(b)
 		return nil
 	}
 	return b

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/internal/poison"
 )
 
@@ -119,6 +120,43 @@ func TestLargeBodies(t *testing.T) {
 				cli.want(t, calls)
 			}
 		})
+	}
+}
+
+// scribbler keeps bodies, and writes to them.
+type scribbler struct{ body []byte }
+
+func (*scribbler) Name() string { return "scribbler" }
+
+func (s *scribbler) PreReadCallBody(c tp.ReadCtx) *tp.Rerror {
+	s.body = c.Input().KeepBody()
+	return nil
+}
+
+func (s *scribbler) PostReadCallBody(tp.ReadCtx) *tp.Rerror {
+	clear(s.body)
+	return nil
+}
+
+// What a hook keeps is its own: the handler's argument lies elsewhere.
+func TestKeptBodyIsNotLent(t *testing.T) {
+	codec.Replace(lendingCodec{})
+	for _, n := range []int{100, 100_000} {
+		want := strings.Repeat("x", n)
+		var got, gotBytes string
+		e := &ends{both: func(c *tp.PeerConfig) { c.DefaultBodyCodec = "testlending" }, routes: func(p tp.Peer) {
+			tp.HandleCallInto(p, "/text", func(_ tp.CallCtx, arg, _ *string) error { got = strings.Clone(*arg); return nil }, new(scribbler))
+			tp.HandleCallInto(p, "/bytes", func(_ tp.CallCtx, arg, _ *[]byte) error { gotBytes = string(*arg); return nil }, new(scribbler))
+		}}
+		e.dial(t)
+		for _, method := range []string{"/text", "/bytes"} {
+			if err := tp.InvokeInto(t.Context(), e.sess, method, want, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got != want || gotBytes != want {
+			t.Errorf("%d bytes: the arguments are %.10q… and %.10q…", n, got, gotBytes)
+		}
 	}
 }
 

@@ -44,8 +44,8 @@ func (c *handlerCtx) route(push bool) *Rerror {
 
 // mayWait is told before the reader runs hooks.
 func (c *handlerCtx) mayWait(t *hookTable) {
-	if t.waits && c.link.keeper != nil {
-		c.link.endVisit()
+	if t.waits {
+		c.link.aside()
 	}
 }
 
@@ -106,7 +106,7 @@ func (c *handlerCtx) probe(push bool) (*Handler, *Rerror) {
 	if len(probes) == 0 {
 		return nil, nil
 	}
-	c.link.endVisit() // whatever they are
+	c.link.aside() // whatever they are
 	was := c.save()
 	key := c.in.RouteKey()
 	for _, p := range probes {

@@ -175,11 +175,16 @@ func (g *crowdOf) stranger(t *testing.T, network string) *stranger {
 // frames are calls of method, numbered from seq on.
 func frames(t *testing.T, method, arg string, seq, n int) []byte {
 	t.Helper()
+	return framesOf(t, TypeCall, method, arg, seq, n)
+}
+
+func framesOf(t *testing.T, mtype byte, method, arg string, seq, n int) []byte {
+	t.Helper()
 	rec := &recorder{Conn: new(net.TCPConn)}
 	sock := socket.NewSocket(rec, testwire.New)
 	for i := range n {
 		m := socket.NewMessage(socket.WithServiceMethod(method), socket.WithBody(arg), socket.WithBodyCodec(testwire.TextCodec{}.ID()))
-		m.SetMtype(TypeCall)
+		m.SetMtype(mtype)
 		m.SetSeq(int32(seq + i))
 		if err := sock.WriteMessage(m); err != nil {
 			t.Fatal(err)

@@ -37,14 +37,17 @@ func TestBindOver(t *testing.T) {
 		name   string
 		body   string
 		owned  bool
+		kept   bool
 		memory []byte // nil: none
 		want   string
 		lent   bool // the value lies in memory
 	}{
-		{"no memory", "body", false, nil, "copied body", false},
-		{"memory", "body", false, room, "body", true},
-		{"the message owns its body", "body", true, room, "body", false},
-		{"empty", "", false, room, "", false},
+		{"no memory", "body", false, false, nil, "copied body", false},
+		{"memory", "body", false, false, room, "body", true},
+		{"the message owns its body", "body", true, false, room, "body", false},
+		{"somebody keeps the body", "body", false, true, room, "body", true},
+		{"somebody keeps what the message owns", "body", true, true, room, "body", true},
+		{"empty", "", false, false, room, "", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var m socket.Envelope
@@ -54,7 +57,10 @@ func TestBindOver(t *testing.T) {
 				t.Fatal(err)
 			}
 			if test.owned {
-				m.KeepBody()
+				m.OwnBody()
+			}
+			if test.kept {
+				raw = m.KeepBody()
 			}
 			var memory *[]byte
 			if test.memory != nil {
@@ -64,7 +70,9 @@ func TestBindOver(t *testing.T) {
 			if id, err := m.BindOver(&v, memory, 0); id != (lender{}).ID() || err != nil {
 				t.Fatal(id, err)
 			}
-			clear(raw) // the connection's again
+			if !test.owned || test.kept {
+				clear(raw) // the connection's again, or of who keeps it
+			}
 			if v != test.want {
 				t.Errorf("got %q, want %q", v, test.want)
 			}

@@ -434,12 +434,11 @@ func (m *Envelope) BindOver(v any, memory *[]byte, mode codec.Mode) (byte, error
 		}
 		if c, ok := c.(codec.Decoder); ok && c.Borrows(v) {
 			body := m.raw
-			if !m.rawOwned {
+			if !m.rawOwned || m.rawKept {
 				*memory = append((*memory)[:0], body...)
 				body = *memory
-			} else if !m.rawKept {
-				bufpool.Put(*memory)
-				*memory = body // which is large
+			} else {
+				*memory = body
 				m.DropRaw()
 			}
 			return m.codec, c.Decode(body, v, mode|codec.Lent)

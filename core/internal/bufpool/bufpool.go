@@ -43,12 +43,12 @@ func Get(n int) []byte {
 		return make([]byte, 0, MinSize<<i)
 	}
 	b := *h
-	*h = nil
-	headers.Put(h)
-	if cap(b) < n { // a part of what was lent; rare
-		Put(b[: 0 : MinSize<<i>>1])
+	if cap(b) < n { // its head was cut off
+		classes[i].Put(h)
 		return make([]byte, 0, MinSize<<i)
 	}
+	*h = nil
+	headers.Put(h)
 	return b[:0]
 }
 

@@ -1,4 +1,4 @@
-// Package sockio reads and writes sockets that never make a thread wait.
+// Package sockio reads and writes sockets without waiting for the network.
 //
 // The runtime takes a system call for something that may wait: it is told of the
 // call's beginning and end, and a monitor that finds it still under way 20 µs later
