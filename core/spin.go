@@ -16,7 +16,7 @@ import (
 // and none where there is but one.
 
 const (
-	spinBelow = int64(60 * time.Microsecond) // the average wait of a reader that polls
+	spinBelow = int64(80 * time.Microsecond) // the average wait of a reader that polls
 	longWait  = int64(time.Millisecond)      // longer ones count as this
 )
 
