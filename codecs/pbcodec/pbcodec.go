@@ -45,7 +45,8 @@ type Codec struct {
 	//
 	// What that code pools keeps the room of its bytes too, and here that is a part of
 	// some body. UnmarshalVT would write there: messages of a pooled type that has bytes
-	// are to be decoded by this codec alone.
+	// are to be decoded by this codec alone, and nobody else may append to such bytes:
+	// large bodies serve other messages later.
 	Alias bool
 }
 

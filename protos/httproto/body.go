@@ -211,9 +211,6 @@ func (p *httpProto) readLine(max int) ([]byte, error) {
 // decode undoes the compression of a body.
 func (p *httpProto) decode(h *head, m socket.Message, body []byte) ([]byte, error) {
 	if !h.gzip && h.filter == nil {
-		if h.chunked && p.body == nil && len(body) > 0 {
-			own(m)
-		}
 		return body, nil
 	}
 	limit := int(min(uint64(m.Limit()), math.MaxInt))

@@ -108,10 +108,7 @@ func (p *httpProto) request(h *head, m socket.Message) error {
 		return p.refuse(h, m, err)
 	}
 	m.SetBodyCodec(h.codec)
-	if err := m.UnmarshalBody(body); err != nil {
-		return &fault{text: "body", cause: err}
-	}
-	return nil
+	return p.hand(h, m, body)
 }
 
 // requestBody reads the body as it was sent.
@@ -172,6 +169,18 @@ func inTurn(m socket.Message) {
 	if t, ok := m.(interface{ SetInTurn() }); ok {
 		t.SetInTurn()
 	}
+}
+
+// hand gives the body to the message: for ever if it was collected from chunks in
+// memory that the protocol does not use again.
+func (p *httpProto) hand(h *head, m socket.Message, body []byte) error {
+	if err := m.UnmarshalBody(body); err != nil {
+		return &fault{text: "body", cause: err}
+	}
+	if h.chunked && p.body == nil && !h.gzip && h.filter == nil && len(body) > 0 {
+		own(m)
+	}
+	return nil
 }
 
 // own tells the message that the bytes of its body are nobody else's.
@@ -241,10 +250,7 @@ func (p *httpProto) response(h *head, m socket.Message) error {
 		m.SetRerror(responseError(h.status, body))
 		body = nil
 	}
-	if err := m.UnmarshalBody(body); err != nil {
-		return &fault{text: "body", cause: err}
-	}
-	return nil
+	return p.hand(h, m, body)
 }
 
 // replied returns the seq of a response that does not say it.
