@@ -56,7 +56,7 @@ func (r *Reader) collect(n int) error {
 // startBig makes the frame's own buffer and moves into it what is there.
 func (r *Reader) startBig(n int) error {
 	have := r.w - r.r
-	size := min(n, step(max(r.size, 2*have), have))
+	size := min(n, floor(max(r.size, 2*have)))
 	if r.packets { // what arrives passes through the usual buffer
 		size = min(n, max(have, bigFrame))
 	}
@@ -70,23 +70,13 @@ func (r *Reader) startBig(n int) error {
 	return nil
 }
 
-// step is how much a buffer of at most most bytes holds: less than a power of two,
-// so that one whose head was cut off will do, but more than have.
-func step(most, have int) int {
-	size := floor(most)
-	if less := size - size/16; less > have {
-		return less
-	}
-	return size
-}
-
 // growBig makes room for another byte at least.
 func (r *Reader) growBig(n int) error {
 	if len(r.big) < cap(r.big) {
 		return nil
 	}
 	have := r.big[r.off:]
-	size := min(n, step(2*len(have), len(have)))
+	size := min(n, floor(2*len(have)))
 	if err := r.account.set(capacity(size)); err != nil {
 		return err
 	}
