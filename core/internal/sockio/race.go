@@ -1,23 +1,29 @@
-//go:build race
+//go:build race && linux
 
 package sockio
 
-import "sync/atomic"
+import "syscall"
 
-// What is written to a socket happens before it is read from one: the race
-// detector is told so by hand, as package syscall does, and that the bytes are
-// looked at, or changed.
+// The race detector is told of a call of package syscall that what happened before
+// a write happened before a read, and which bytes are looked at or changed. Here that
+// is done by hand: by calls of that package that move nothing.
 
-var sent atomic.Uint64
+var null = func() int {
+	fd, err := syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		panic("sockio: /dev/null: " + err.Error())
+	}
+	return fd
+}()
 
 func sending(b []byte) {
 	for seen := [512]byte{}; len(b) > 0; {
 		b = b[copy(seen[:], b):]
 	}
-	sent.Add(1)
+	syscall.Write(-1, nil)
 }
 
 func received(b []byte) {
-	sent.Load()
+	syscall.Read(null, nil)
 	copy(b, b)
 }

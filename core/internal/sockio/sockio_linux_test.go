@@ -136,25 +136,39 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// What happened before a Write happened before the Read that gets the bytes. The
-// race detector, which cannot see that by itself, must not complain.
+// What happened before a write happened before the read that gets the bytes, whether
+// either is of this package or not. The race detector, which cannot see that by
+// itself, must not complain.
 func TestWriteHappensBeforeRead(t *testing.T) {
-	a, b := pair(t, syscall.SOCK_STREAM, false)
-	x := 0
-	go func() {
-		x = 1
-		Write(a, []byte("go"))
-	}()
-	soon(t, "Read", func() {
-		for {
-			if n, _ := Read(b, make([]byte, 2)); n > 0 {
-				break
-			}
-		}
-		if x != 1 {
-			t.Error("x has not changed")
-		}
-	})
+	plainRead := func(fd uintptr, b []byte) (int, error) { return syscall.Read(int(fd), b) }
+	plainWrite := func(fd uintptr, b []byte) (int, error) { return syscall.Write(int(fd), b) }
+	for _, test := range []struct {
+		name        string
+		write, read func(uintptr, []byte) (int, error)
+	}{
+		{"Write to Read", Write, Read},
+		{"Write to syscall.Read", Write, plainRead},
+		{"syscall.Write to Read", plainWrite, Read},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a, b := pair(t, syscall.SOCK_STREAM, false)
+			x := 0
+			go func() {
+				x = 1
+				test.write(a, []byte("go"))
+			}()
+			soon(t, test.name, func() {
+				for {
+					if n, _ := test.read(b, make([]byte, 2)); n > 0 {
+						break
+					}
+				}
+				if x != 1 {
+					t.Error("x has not changed")
+				}
+			})
+		})
+	}
 }
 
 func TestEvents(t *testing.T) {
