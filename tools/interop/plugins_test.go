@@ -188,10 +188,12 @@ func TestPluginsOfBoth(t *testing.T) {
 		t.Parallel()
 		heard := newBeats()
 		srv := plain(t, heartbeat.NewPong(), heard)
-		newTheirs(t, erpc.PeerConfig{}, theirheart.NewPing(3, true)).dial(t, listening(t, srv, detects))
+		answered := answers{make(chan string, 1024)}
+		newTheirs(t, erpc.PeerConfig{}, theirheart.NewPing(3, true), answered).dial(t, listening(t, srv, detects))
 		if rate := receive(t, "beat", heard.calls); rate != "3" {
 			t.Errorf("rate %q", rate)
 		}
+		receive(t, "answer", answered.replies) // their Close must not meet a reply that is being read
 		if n := srv.CountSession(); n != 1 {
 			t.Errorf("%d sessions", n)
 		}
@@ -213,6 +215,16 @@ func TestPluginsOfBoth(t *testing.T) {
 			t.Error(s.CloseReason())
 		}
 	})
+}
+
+// answers is a plugin of theirs that hears replies.
+type answers struct{ replies chan string }
+
+func (answers) Name() string { return "answers" }
+
+func (a answers) PostReadReplyBody(erpc.ReadCtx) *erpc.Status {
+	a.replies <- "one"
+	return nil
 }
 
 // beats is a plugin that hears heartbeats and their answers.
