@@ -1,0 +1,148 @@
+package socket
+
+import (
+	"reflect"
+
+	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/internal/bufpool"
+)
+
+// The body of a message that has arrived: who has its bytes, and what they are
+// decoded into. MarshalBody and AppendBody, the way out, are in envelope.go.
+
+func (m *Envelope) UnmarshalBody(b []byte) error {
+	if m.body == nil && m.newBody != nil {
+		m.body = m.newBody(m)
+		if m.body == nil {
+			m.DropRaw()
+			return nil // nobody wants it
+		}
+	}
+	m.raw, m.rawOwned, m.rawKept, m.encoded = b, false, false, false
+	if m.body == nil {
+		return nil
+	}
+	_, err := m.Bind(m.body)
+	return err
+}
+
+func (m *Envelope) RawBody() []byte { return m.raw }
+
+func (m *Envelope) KeepBody() []byte {
+	if !m.rawOwned && m.raw != nil {
+		m.raw = append(make([]byte, 0, len(m.raw)), m.raw...)
+	}
+	m.rawOwned, m.rawKept = true, true
+	return m.raw
+}
+
+// HoldBody is KeepBody for who decodes the body later and then lets it go
+// (FreeBody).
+func (m *Envelope) HoldBody() {
+	if !m.rawOwned && m.raw != nil {
+		m.raw = append(bufpool.Get(len(m.raw)), m.raw...)
+		m.rawOwned = true
+	}
+}
+
+// FreeBody is DropRaw for a body that nobody refers to any more: memory that is the
+// message's own, and that KeepBody has given to nobody, serves again.
+func (m *Envelope) FreeBody() {
+	if m.rawOwned && !m.rawKept {
+		bufpool.Put(m.raw)
+	}
+	m.DropRaw()
+}
+
+// TakeBody gives the body away. whole says that the taker is the only one who
+// has it.
+func (m *Envelope) TakeBody() (raw []byte, whole bool) {
+	m.HoldBody()
+	raw, whole = m.raw, !m.rawKept
+	m.DropRaw()
+	return raw, whole
+}
+
+// OwnBody says that the bytes UnmarshalBody was given belong to the message.
+func (m *Envelope) OwnBody() { m.rawOwned = true }
+
+// DropRaw forgets the encoded body, whose memory is about to be used again.
+func (m *Envelope) DropRaw() { m.raw, m.rawOwned, m.rawKept = nil, false, false }
+
+// BodyOwned reports whether the raw body may be kept without a copy.
+func (m *Envelope) BodyOwned() bool { return m.rawOwned }
+
+func (m *Envelope) Bind(v any) (byte, error) { return m.BindMode(v, 0) }
+
+// BindMode is Bind, of which a [codec.Decoder] is told what is known of v.
+func (m *Envelope) BindMode(v any, mode codec.Mode) (byte, error) {
+	switch b := v.(type) {
+	case nil:
+		return m.codec, nil
+	case *[]byte:
+		if b != nil && len(m.raw) > 0 {
+			*b = m.raw
+			if !m.rawOwned || m.rawKept {
+				*b = append(make([]byte, 0, len(m.raw)), m.raw...)
+			}
+			m.DropRaw() // given away
+			m.body = v
+		}
+		return m.codec, nil
+	}
+	if len(m.raw) == 0 {
+		return m.codec, nil
+	}
+	c, err := codec.Get(m.codec)
+	if err != nil {
+		return m.codec, err
+	}
+	if mode != 0 {
+		if c, ok := c.(codec.Decoder); ok {
+			return m.codec, c.Decode(m.raw, v, mode)
+		}
+	}
+	return m.codec, c.Unmarshal(m.raw, v)
+}
+
+// BindOver is BindMode for a value that served another message: bytes are put where
+// the old ones were, as far as there is room, and an empty body is a zero value.
+// If memory is not nil the body may be put there, and the value refer to it: both
+// serve the next message together.
+func (m *Envelope) BindOver(v any, memory *[]byte, mode codec.Mode) (byte, error) {
+	switch b, ok := v.(*[]byte); {
+	case ok && b != nil && (!m.rawOwned || cap(*b) >= len(m.raw)):
+		*b = append((*b)[:0], m.raw...)
+		if m.rawOwned {
+			m.FreeBody()
+		}
+		m.body = v
+		return m.codec, nil
+	case ok && len(m.raw) > 0:
+		return m.Bind(v) // whatever the codec
+	}
+	if len(m.raw) == 0 {
+		if r := reflect.ValueOf(v); r.Kind() == reflect.Pointer && !r.IsNil() {
+			r.Elem().SetZero()
+		}
+		return m.Bind(v)
+	}
+	if memory != nil {
+		c, err := codec.Get(m.codec)
+		if err != nil {
+			return m.codec, err
+		}
+		if c, ok := c.(codec.Decoder); ok && c.Borrows(v) {
+			body := m.raw
+			if !m.rawOwned || m.rawKept {
+				*memory = append((*memory)[:0], body...)
+				body = *memory
+			} else {
+				*memory = body
+				m.DropRaw()
+			}
+			return m.codec, c.Decode(body, v, mode|codec.Lent)
+		}
+	}
+	return m.BindMode(v, mode)
+}
