@@ -8,10 +8,12 @@ import "syscall"
 // a write happened before a read, and which bytes are looked at or changed. Here that
 // is done by hand: by calls of that package that move nothing.
 
+// null is where reading nothing succeeds. Where there is none, reads fail: then the
+// detector sees less order than there is, and may complain for nothing.
 var null = func() int {
 	fd, err := syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {
-		panic("sockio: /dev/null: " + err.Error())
+		return -1
 	}
 	return fd
 }()

@@ -7,6 +7,10 @@ import (
 	"unsafe"
 )
 
+// The kernel is given the memory of a slice by its address, which unsafe allows in
+// the list of a system call's arguments: the slice stays where it is until that
+// returns.
+
 // Read reads from a socket. If nothing is there the error is EAGAIN, even where
 // the socket is in blocking mode. At the end n is 0 without an error.
 func Read(fd uintptr, b []byte) (n int, err error) {
