@@ -28,6 +28,18 @@ func launched(s *session, method, arg string) CallCmd {
 	return s.AsyncCall(method, arg, new(string), make(chan CallCmd, 1))
 }
 
+// enqueue leaves a message to whoever flushes next.
+func enqueue(t *testing.T, l *link) {
+	t.Helper()
+	var m socket.Envelope
+	if r := prepareMessage(l.sess, &m, TypePush, "/nowhere", "x", nil); r != nil {
+		t.Fatal(r)
+	}
+	if err := l.sock.Enqueue(t.Context(), &m); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Calls that are launched while the reader attends are the reader's to flush, but for
 // one that has the session for itself; nothing is left behind when it stops.
 func TestAttendingReaderFlushes(t *testing.T) {
@@ -101,13 +113,7 @@ func TestReaderInHandlerDoesNotAttend(t *testing.T) {
 	soon(t, "a call has come", func() bool { ok, _ := l.sock.TryWait(); return ok })
 	l.trying = false
 	l.attends.Store(true)
-	var m socket.Envelope
-	if r := prepareMessage(l.sess, &m, TypePush, "/nowhere", "x", nil); r != nil {
-		t.Fatal(r)
-	}
-	if err := l.sock.Enqueue(t.Context(), &m); err != nil {
-		t.Fatal(err)
-	}
+	enqueue(t, l)
 	go l.sess.serve(l)
 	if got := <-seen; got.attends || got.queued > 0 || !got.here {
 		t.Errorf("in the handler: %+v", got)
@@ -234,13 +240,7 @@ func TestWaitingReaderDoesNotAttend(t *testing.T) {
 		return
 	}
 	l.attends.Store(true)
-	var m socket.Envelope
-	if r := prepareMessage(l.sess, &m, TypePush, "/nowhere", "x", nil); r != nil {
-		t.Fatal(r)
-	}
-	if err := l.sock.Enqueue(t.Context(), &m); err != nil {
-		t.Fatal(err)
-	}
+	enqueue(t, l)
 	waited := make(chan error, 1)
 	go func() { waited <- l.sess.wait(l) }()
 	if _, err := far.Read(make([]byte, 1)); err != nil {
