@@ -35,7 +35,7 @@ func (e *env) accessLevel(log logger, cost time.Duration) (LoggerLevel, bool) {
 
 func (s *session) logCall(cmd *callCmd) {
 	if hooks := s.env.hooks(); len(hooks.postExchange) > 0 {
-		hooks.exchanged(s, cmd, cmd.rerr)
+		hooks.exchanged(s.env.guard, cmd, cmd.rerr)
 	}
 	if level, ok := s.env.accessLevel(s.logger, cmd.cost); ok {
 		attrs := s.accessAttrs(cmd.link, "-", cmd.cost, level, cmd.out.ServiceMethod())
@@ -64,7 +64,7 @@ func (s *session) resultSide(cmd *callCmd) slog.Attr {
 
 func (s *session) logPush(cmd *callCmd, r *Rerror) {
 	if hooks := s.env.hooks(); len(hooks.postExchange) > 0 {
-		hooks.exchanged(s, cmd, r)
+		hooks.exchanged(s.env.guard, cmd, r)
 	}
 	var cost time.Duration
 	if !cmd.start.IsZero() {
@@ -81,7 +81,7 @@ func (s *session) logPush(cmd *callCmd, r *Rerror) {
 func (c *handlerCtx) logHandled(r *Rerror) {
 	s := c.sess
 	if len(c.hooks.postExchange) > 0 {
-		c.hooks.exchanged(s, c, r)
+		c.hooks.exchanged(s.env.guard, c, r)
 	}
 	var cost time.Duration
 	if !c.start.IsZero() {

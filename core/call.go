@@ -14,33 +14,33 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// callCmd is a call under way. Until it is settled it belongs to whoever takes
+// callCmd is a call under way. Until it is resolved it belongs to whoever takes
 // its number from the pending table: the reply, the caller's context, the sweep,
 // or the end of the session.
 type callCmd struct {
 	// What the reader of a reply looks at is two cache lines: with thousands of
 	// callers none of a command is in the cache.
 	logger
-	sess    *session // nil for a fake
-	link    *link    // that it went out on
-	result  any
-	wake    chan struct{}
-	memory  *[]byte    // of result; nil if it has none of its own
-	mode    codec.Mode // what is known of result
-	over    bool       // result has served another call
-	async   bool       // nobody waits on wake
-	pooled  bool       // nobody but its caller ever sees it
-	whole   bool       // nobody else has raw
-	inCodec byte
-	inSize  uint32
-	rerr    *Rerror // inCodec, inSize, raw, reply and this are set by the winner before it wakes the caller
-	method  string  // of out, for the reader: a hook of the caller's may look at out meanwhile
-	seq     int32
+	sess      *session // nil for a fake
+	link      *link    // that it went out on
+	result    any
+	wake      chan struct{}
+	memory    *[]byte    // of result; nil if it has none of its own
+	mode      codec.Mode // what is known of result
+	over      bool       // result has served another call
+	async     bool       // nobody waits on wake
+	pooled    bool       // nobody but its caller ever sees it
+	exclusive bool       // raw is nobody else's
+	inCodec   byte
+	inSize    uint32
+	rerr      *Rerror // inCodec, inSize, raw, reply and this are set by the winner before it wakes the caller
+	method    string  // of out, for the reader: a hook of the caller's may look at out meanwhile
+	seq       int32
 
-	// halves counts what an asynchronous call still needs to be complete: to be
-	// launched and to be settled. So the user never gets a command that is still
+	// remaining counts what an asynchronous call still needs to be complete: to be
+	// launched and to be resolved. So the user never gets a command that is still
 	// being sent.
-	halves atomic.Int32
+	remaining atomic.Int32
 
 	raw   []byte      // a large body, to be decoded by the caller
 	reply *handlerCtx // for hooks after decoding
@@ -82,7 +82,9 @@ func (cmd *callCmd) call(serviceMethod string, arg any, setting []MessageSetting
 		}
 		cmd.wake = wake
 	}
-	if cmd.prepare(serviceMethod, arg, setting) {
+	if r := cmd.prepare(kindCall, serviceMethod, arg, setting); r != nil {
+		cmd.resolve(r)
+	} else {
 		s.launch(cmd)
 	}
 	if ctx := cmd.out.GivenContext(); ctx != nil && ctx.Done() != nil {
@@ -111,45 +113,48 @@ func (s *session) AsyncCall(serviceMethod string, arg, result any, callCmdChan c
 		panic("*session.AsyncCall(): callCmdChan channel is unbuffered")
 	}
 	cmd := &callCmd{logger: s.logger, sess: s, result: result, async: true, cmds: callCmdChan}
-	if cmd.prepare(serviceMethod, arg, setting) {
+	if r := cmd.prepare(kindCall, serviceMethod, arg, setting); r != nil {
+		cmd.resolve(r)
+	} else {
 		s.launch(cmd)
 	}
-	cmd.halfDone()
+	cmd.finishPart()
 	return cmd
 }
 
-// prepare fills in the message. If that fails, or the context has ended already,
-// it settles the command and returns false.
-func (cmd *callCmd) prepare(serviceMethod string, arg any, setting []MessageSetting) bool {
+// prepare fills in a request, and runs the hooks before it is written.
+func (cmd *callCmd) prepare(k kind, serviceMethod string, arg any, setting []MessageSetting) *Rerror {
 	s := cmd.sess
 	if s.env.cfg.CountTime {
 		cmd.start = time.Now()
 	}
-	if r := prepareMessage(s, &cmd.out, TypeCall, serviceMethod, arg, setting); r != nil {
-		cmd.settle(r)
-		return false
+	mtype := TypeCall
+	if k == kindPush {
+		mtype = TypePush
 	}
-	ctx := cmd.out.GivenContext()
-	if ctx != nil {
+	if r := prepareMessage(s, &cmd.out, mtype, serviceMethod, arg, setting); r != nil {
+		return r
+	}
+	if ctx := cmd.out.GivenContext(); ctx != nil {
 		if ctx.Err() != nil {
-			cmd.settle(contextRerror(ctx))
-			return false
+			return contextRerror(ctx)
 		}
-		if at, ok := ctx.Deadline(); ok {
+		if at, ok := ctx.Deadline(); ok && k == kindCall {
 			setTimeout(cmd.out.Meta(), time.Until(at))
 		}
 	}
 	if s.env.cfg.PrintDetail {
 		cmd.detail = bodyText(&cmd.out)
 	}
-	hooks := s.env.hooks()
-	if len(hooks.preWriteCall) > 0 {
-		if r := runHooks[PreWriteCallPlugin, WriteCtx](s.logger, s.env.cfg.HidePanics, hooks.preWriteCall, PreWriteCallPlugin.PreWriteCall, cmd); r != nil {
-			cmd.settle(r)
-			return false
-		}
+	return s.env.hooks().preWrite[k].run(s.env.guard, cmd)
+}
+
+// written runs the hooks after the batch has accepted a request.
+func (cmd *callCmd) written(k kind) {
+	s := cmd.sess
+	if r := s.env.hooks().postWrite[k].run(s.env.guard, cmd); r != nil {
+		s.Errorf("%s of %q: %s", [...]string{"PostWriteCall", "PostWritePush"}[k], cmd.out.ServiceMethod(), r)
 	}
-	return true
 }
 
 // prepareMessage fills in an outgoing message. A setting that panics (an unknown
@@ -176,7 +181,7 @@ func prepareMessage(s *session, m *socket.Envelope, mtype byte, serviceMethod st
 	return nil
 }
 
-// launch gives the call its number and sends it. Every error settles it.
+// launch gives the call its number and sends it. Every error resolves it.
 func (s *session) launch(cmd *callCmd) {
 	ctx := cmd.out.GivenContext()
 	deadline := int64(0)
@@ -185,17 +190,17 @@ func (s *session) launch(cmd *callCmd) {
 	}
 	if s.leaving.Load() { // before the table, whose calls get the connection's reason
 		if reason := s.CloseReason(); reason != nil {
-			cmd.settle(reason.rerror())
+			cmd.resolve(reason.rerror())
 			return
 		}
 	}
 	cmd.method = cmd.out.ServiceMethod()
 	seq, calls, err := s.pending.AddCounting(cmd, deadline)
 	if err != nil {
-		cmd.settle(NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()))
+		cmd.resolve(NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()))
 		return
 	}
-	// From here on somebody else may settle it; if it is pooled its memory still
+	// From here on somebody else may resolve it; if it is pooled its memory still
 	// is ours, since only we wait for it.
 	cmd.seq = seq
 	cmd.out.SetSeq(seq)
@@ -209,7 +214,7 @@ func (s *session) launch(cmd *callCmd) {
 	// seen a link here, either the drain finds the call or the link lives.
 	l := s.cur.Load()
 	if l == nil {
-		if l = s.holdCall(cmd); l == nil {
+		if l = s.queueCall(cmd); l == nil {
 			return
 		}
 	}
@@ -222,8 +227,8 @@ func (s *session) failCall(seq int32, r *Rerror) bool {
 	if !ok {
 		return false
 	}
-	s.forget(func(w *waiter) bool { return w.seq == seq })
-	cmd.settle(r)
+	s.forget(func(w *redialEntry) bool { return w.seq == seq })
+	cmd.resolve(r)
 	s.becameIdle()
 	return true
 }
@@ -250,16 +255,11 @@ func (s *session) sendCall(l *link, cmd *callCmd, deadline int64, busy bool) {
 		}
 		return
 	}
-	if !busy || !l.attends.Load() {
+	if !busy || !l.sock.Corked() {
 		s.flush(l, deadline != 0 || ctx != nil && ctx.Done() != nil, busy)
 	}
-	l.callsBack()
-	hooks := s.env.hooks()
-	if len(hooks.postWriteCall) > 0 {
-		if r := runHooks[PostWriteCallPlugin, WriteCtx](s.logger, s.env.cfg.HidePanics, hooks.postWriteCall, PostWriteCallPlugin.PostWriteCall, cmd); r != nil {
-			s.Errorf("PostWriteCall of %q: %s", cmd.out.ServiceMethod(), r)
-		}
-	}
+	l.ensureReader()
+	cmd.written(kindCall)
 }
 
 // relaunch launches a call again that a broken link has not accepted, as if it had
@@ -269,16 +269,16 @@ func (s *session) sendCall(l *link, cmd *callCmd, deadline int64, busy bool) {
 // by a hook in the reader.
 func (s *session) relaunch(l *link, cmd *callCmd, err error) {
 	if _, ok := s.pending.Take(cmd.seq); !ok {
-		return // somebody has settled it
+		return // somebody has resolved it
 	}
 	l.kill(SideNetwork, err, "writing")
-	l.callsBack()
+	l.ensureReader()
 	ctx := cmd.out.Context()
 	select {
 	case <-l.gone.wait():
 		s.launch(cmd)
 	case <-ctx.Done():
-		cmd.settle(contextRerror(ctx))
+		cmd.resolve(contextRerror(ctx))
 	}
 	s.becameIdle()
 }
@@ -338,21 +338,21 @@ func writeRerror(ctx context.Context, err error) *Rerror {
 	return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), err.Error()).WithCause(err)
 }
 
-// settle ends the call with what the winner has found out, and wakes the caller,
+// resolve ends the call with what the winner has found out, and wakes the caller,
 // who completes it. A call that nobody waits for is completed here. The winner
 // must not touch cmd afterwards.
-func (cmd *callCmd) settle(r *Rerror) {
+func (cmd *callCmd) resolve(r *Rerror) {
 	cmd.rerr = r
 	if !cmd.async {
 		cmd.wake <- struct{}{}
 		return
 	}
-	cmd.halfDone()
+	cmd.finishPart()
 }
 
-// halfDone completes an asynchronous call at its second call.
-func (cmd *callCmd) halfDone() {
-	if cmd.halves.Add(1) < 2 {
+// finishPart completes an asynchronous call at its second call.
+func (cmd *callCmd) finishPart() {
+	if cmd.remaining.Add(1) < 2 {
 		return
 	}
 	if cmd.raw != nil || cmd.reply != nil {
@@ -372,7 +372,7 @@ func (cmd *callCmd) complete() {
 	if c := cmd.reply; c != nil {
 		if cmd.rerr == nil {
 			c.in.SetBody(cmd.result)
-			cmd.rerr = runHooks[PostReadReplyBodyPlugin, ReadCtx](s.logger, s.env.cfg.HidePanics, c.hooks.postReadReplyBody, PostReadReplyBodyPlugin.PostReadReplyBody, c)
+			cmd.rerr = c.hooks.postReadReply.run(s.env.guard, c)
 		}
 		cmd.reply = nil
 		putCtx(c)
@@ -426,7 +426,7 @@ func (cmd *callCmd) decode(raw []byte) *Rerror {
 		case b == nil:
 		case cmd.over && cap(*b) >= len(raw):
 			*b = append((*b)[:0], raw...)
-		case cmd.whole:
+		case cmd.exclusive:
 			*b = raw
 			return nil
 		default:
@@ -440,25 +440,12 @@ func (cmd *callCmd) decode(raw []byte) *Rerror {
 		err = safely(func() error { return c.Unmarshal(raw, cmd.result) })
 	}
 	cmd.free(raw)
-	if err != nil {
-		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
-	}
-	return nil
+	return badMessage(err)
 }
 
 // free gives the memory of a body back that was decoded.
 func (cmd *callCmd) free(raw []byte) {
-	if cmd.whole {
+	if cmd.exclusive {
 		bufpool.Put(raw)
 	}
-}
-
-// safely makes a panic of a codec an error.
-func safely(f func() error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("codec panicked: %v", v)
-		}
-	}()
-	return f()
 }

@@ -17,25 +17,26 @@ import (
 // pool when the reply, the last hook and the access log are done.
 type handlerCtx struct {
 	logger
-	sess    *session
-	link    *link
-	in      socket.Envelope
-	out     socket.Envelope // the reply
-	handler *Handler        // nil until the route is known, and for 404
-	hooks   *hookTable      // the handler's, or the peer's
-	cmd     *callCmd        // of a REPLY: the call it answers
-	arg     any
-	rerr    *Rerror
-	swap    *Swap
-	start   time.Time // only with CountTime
-	expires int64     // X-Timeout: when the caller stops waiting, in the sweeper's time; 0: never
-	undone  bool      // the argument is to be decoded on the handler's goroutine
-	release freer
-	memory  *[]byte       // of an argument that is used again
-	turn    uint64        // the reader's turn in which it runs the handler; 0: another goroutine does
-	began   int64         // when the handler began, in the sweeper's time; 0: nobody wants to know
-	count   uint8         // of messages that passed through here
-	answer  atomic.Uint32 // who answers: answerOpen, answerHandler, answerSweep
+	sess        *session
+	link        *link
+	in          socket.Envelope
+	out         socket.Envelope // the reply
+	handler     *Handler        // nil until the route is known, and for 404
+	hooks       *hookTable      // the handler's, or the peer's
+	cmd         *callCmd        // of a REPLY: the call it answers
+	arg         any
+	refusal     *Rerror // why the handler of a request must not run
+	result      *Rerror // the error of a request that was answered
+	swap        *Swap
+	start       time.Time // only with CountTime
+	expires     int64     // X-Timeout: when the caller stops waiting, in the sweeper's time; 0: never
+	decodeLater bool      // the argument is to be decoded on the handler's goroutine
+	release     freer
+	memory      *[]byte       // of an argument that is used again
+	turn        uint64        // as what the reader's state knows the handler; 0: another goroutine runs it
+	began       int64         // when the handler began, in the sweeper's time; 0: nobody wants to know
+	count       uint8         // of messages that passed through here
+	answeredBy  atomic.Uint32 // answerOpen, answerHandler, answerSweep
 
 	// Guarded by link.mu.
 	listed     bool
@@ -115,12 +116,20 @@ func (c *handlerCtx) recycle() {
 	if c.out.Mtype() != 0 {
 		c.out.Clear()
 	}
-	c.handler, c.hooks, c.cmd, c.arg, c.rerr, c.swap, c.release, c.memory = nil, nil, nil, nil, nil, nil, nil, nil
-	c.start, c.expires, c.undone = time.Time{}, 0, false
+	c.handler, c.hooks, c.cmd, c.arg, c.refusal, c.result, c.swap, c.release, c.memory = nil, nil, nil, nil, nil, nil, nil, nil, nil
+	c.start, c.expires, c.decodeLater = time.Time{}, 0, false
 	c.turn, c.began = 0, 0
-	c.answer.Store(answerOpen)
+	c.answeredBy.Store(answerOpen)
 	c.ageAt, c.ageSeq, c.agePipe = 0, 0, c.agePipe[:0]
 	c.ctx, c.cancel = nil, nil
+}
+
+// kind is the kind of a request.
+func (c *handlerCtx) kind() kind {
+	if c.in.Mtype() == TypePush {
+		return kindPush
+	}
+	return kindCall
 }
 
 // live returns the session, and panics when the context is used up.
@@ -131,8 +140,17 @@ func (c *handlerCtx) live() *session {
 	return c.sess
 }
 
-func (c *handlerCtx) Peer() Peer          { return c.asked().env.peer }
-func (c *handlerCtx) Session() CtxSession { return c.asked() }
+func (c *handlerCtx) Peer() Peer {
+	s := c.live()
+	c.escape()
+	return s.env.peer
+}
+
+func (c *handlerCtx) Session() CtxSession {
+	s := c.live()
+	c.escape()
+	return s
+}
 
 func (c *handlerCtx) IP() string {
 	c.live()
@@ -233,8 +251,15 @@ func (c *handlerCtx) UriObject() *url.URL            { c.live(); return c.in.Uri
 func (c *handlerCtx) Path() string                   { c.live(); return c.in.RouteKey() }
 func (c *handlerCtx) Query() url.Values              { c.live(); return c.in.UriObject().Query() }
 
-func (c *handlerCtx) Input() Message  { c.live(); return &c.in }
-func (c *handlerCtx) Rerror() *Rerror { c.live(); return c.rerr }
+func (c *handlerCtx) Input() Message { c.live(); return &c.in }
+
+func (c *handlerCtx) Rerror() *Rerror {
+	c.live()
+	if c.cmd != nil {
+		return c.in.Rerror()
+	}
+	return c.result
+}
 
 // Output is the reply; for the hooks of a REPLY the call's request.
 func (c *handlerCtx) Output() Message {

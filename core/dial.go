@@ -68,7 +68,7 @@ func dialRerror(addr string, err error) *Rerror {
 func (p *peer) dialOnce(ctx context.Context, s *session, epoch uint32) (*link, *Rerror) {
 	addr := s.plan.addr
 	for _, h := range p.env.hooks().preDial {
-		if r := runPreDial(p.log, h, p.sourceAddr(), addr); r.HasError() {
+		if r := (guard{log: p.log}).run(h, func() *Rerror { return h.PreDial(p.sourceAddr(), addr) }); r.HasError() {
 			return nil, r
 		}
 	}
@@ -93,15 +93,6 @@ func causeOr(ctx context.Context, err error) error {
 		return cause
 	}
 	return err
-}
-
-func runPreDial(log logger, h PreDialPlugin, local net.Addr, remote string) (r *Rerror) {
-	defer func() {
-		if v := recover(); v != nil {
-			r = panicRerror(log, "plugin "+h.Name(), v, false)
-		}
-	}()
-	return h.PreDial(local, remote)
 }
 
 // sourceAddr is where dialled connections come from; nil if the system chooses.
@@ -238,7 +229,7 @@ func (l *link) hangUp() {
 func (s *session) connectionHook(l *link, p Plugin) (r *Rerror) {
 	defer func() {
 		if v := recover(); v != nil {
-			r = panicRerror(s.logger, "plugin "+p.Name(), v, false)
+			r = guard{log: s.logger}.rerror("plugin "+p.Name(), v)
 			if s.plan != nil {
 				r.Code, r.Message = CodeDialFailed, CodeText(CodeDialFailed)
 			}
@@ -250,7 +241,7 @@ func (s *session) connectionHook(l *link, p Plugin) (r *Rerror) {
 		}
 		return nil
 	}
-	if l.redial {
+	if l.epoch > 1 {
 		if h, ok := p.(PostRedialPlugin); ok {
 			return h.PostRedial(s)
 		}
@@ -273,8 +264,8 @@ func (s *session) begin(l *link) *Rerror {
 		old.evict(s)
 	}
 	s.startAge()
-	if !s.park(l) {
-		l.read()
+	if !l.park() {
+		l.startReader()
 	}
 	return nil
 }
@@ -345,8 +336,8 @@ func (s *session) redial() *link {
 	return nil
 }
 
-// rejoin makes a redialled session ready: its id first, then what has waited, in
-// order, then everybody else.
+// rejoin makes a redialled session ready: its id first, then what was queued, in
+// order, then all other calls.
 func (s *session) rejoin(l *link) bool {
 	s.mu.Lock()
 	custom := s.customID
@@ -354,17 +345,33 @@ func (s *session) rejoin(l *link) bool {
 	if !custom {
 		s.env.hub.rename(s, addrText(l.local), false)
 	}
-	s.sendWaiting(l) // mu is held from here on
-	if s.reason != nil {
-		s.mu.Unlock()
-		s.refuseLink(l, s.reason.rerror())
-		return false
+	for {
+		queued, closed := s.rejoinUnlessQueued(l)
+		if closed != nil {
+			s.refuseLink(l, closed.rerror())
+			return false
+		}
+		if len(queued) == 0 {
+			s.startAge()
+			return true
+		}
+		s.sendQueued(l, queued)
 	}
-	s.state, s.link, s.prep, s.stopDial = ready, l, nil, nil
-	s.cur.Store(l)
-	s.mu.Unlock()
-	s.startAge()
-	return true
+}
+
+// rejoinUnlessQueued makes the session ready if nothing is queued, so that no call can
+// overtake what was; else it returns that. closed says that the session was closed.
+func (s *session) rejoinUnlessQueued(l *link) (queued []*redialEntry, closed *CloseReason) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason != nil {
+		return nil, s.reason
+	}
+	if queued = s.takeRedialQueue(); len(queued) == 0 {
+		s.state, s.link, s.prep, s.stopDial = ready, l, nil, nil
+		s.cur.Store(l)
+	}
+	return queued, nil
 }
 
 // backoff is the pause before attempt n: the interval doubled n times, at most

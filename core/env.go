@@ -2,8 +2,10 @@ package tp
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/teleport-go/teleport/core/internal/inbox"
+	"github.com/teleport-go/teleport/core/internal/poller"
 	"github.com/teleport-go/teleport/core/internal/sweep"
 	"github.com/teleport-go/teleport/core/internal/workers"
 )
@@ -12,18 +14,20 @@ import (
 // first session exists, so a session needs no lock for it, and need not know how
 // its peer listens or dials.
 type env struct {
-	peer    Peer
-	cfg     PeerConfig
-	network Network
-	log     logger
-	plugins *PluginContainer // the root's
-	router  *router
-	hub     *hub
-	sweeper *sweep.Sweeper
-	workers *workers.Pool[*handlerCtx]
-	memory  *inbox.Memory
-	watch   watch
-	lots    []lotOf
+	peer     Peer
+	cfg      PeerConfig
+	network  Network
+	log      logger
+	plugins  *PluginContainer // the root's
+	router   *router
+	hub      *hub
+	sweeper  *sweep.Sweeper
+	workers  *workers.Pool[*handlerCtx]
+	memory   *inbox.Memory
+	watchdog watchdog
+	pollers  []poller.Poller[link, *link]
+	guard    guard         // of the hooks of messages
+	serial   atomic.Uint32 // of the last session
 
 	// wakes are channels of capacity 1 for callers that wait; the user never sees
 	// one. They are the peer's own because a channel must not leave the bubble of

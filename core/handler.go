@@ -5,13 +5,13 @@ import (
 	"reflect"
 	"sync"
 
-	"github.com/teleport-go/teleport/core/internal/pace"
+	"github.com/teleport-go/teleport/core/internal/inlining"
 )
 
 // Handler is a route and what serves it. It does not change once registered.
 type Handler struct {
 	name      string
-	push      bool
+	kind      kind
 	unknown   bool
 	ordered   bool
 	reuses    bool         // arguments have served other calls
@@ -19,7 +19,7 @@ type Handler struct {
 	replyType reflect.Type // nil for a PUSH
 	plugins   *PluginContainer
 	panics    throttle // of the lines about them
-	pace      pace.Pace
+	inlining  inlining.Record
 
 	// newArg makes what the body is decoded into: a pointer. It may set c.release
 	// to have it back.
@@ -43,10 +43,10 @@ func (h *Handler) NewArgValue() reflect.Value { return reflect.New(h.argElem) }
 func (h *Handler) ReplyType() reflect.Type { return h.replyType }
 
 // IsCall reports whether it serves CALLs.
-func (h *Handler) IsCall() bool { return !h.push }
+func (h *Handler) IsCall() bool { return h.kind == kindCall }
 
 // IsPush reports whether it serves PUSHes.
-func (h *Handler) IsPush() bool { return h.push }
+func (h *Handler) IsPush() bool { return h.kind == kindPush }
 
 // IsUnknown reports whether it serves what has no route.
 func (h *Handler) IsUnknown() bool { return h.unknown }
@@ -57,7 +57,7 @@ func (h *Handler) PluginContainer() *PluginContainer { return h.plugins }
 // RouterTypeName returns CALL, PUSH, UNKNOWN_CALL or UNKNOWN_PUSH.
 func (h *Handler) RouterTypeName() string {
 	name := "CALL"
-	if h.push {
+	if h.kind == kindPush {
 		name = "PUSH"
 	}
 	if h.unknown {
@@ -112,7 +112,7 @@ func HandlePush[Arg any](r Router, method string, f func(ctx PushCtx, arg *Arg) 
 		panic(fmt.Sprintf("tp: HandlePush %q: the function is nil", method))
 	}
 	return r.routeGroup().handle(method, &Handler{
-		push:    true,
+		kind:    kindPush,
 		argElem: reflect.TypeFor[Arg](),
 		newArg:  func(*handlerCtx) any { return new(Arg) },
 		invoke: func(c *handlerCtx, arg any) (any, *Rerror) {

@@ -81,7 +81,7 @@ func NewInheritedListener(network, laddr string, tlsConfig *tls.Config) (net.Lis
 	if err != nil {
 		return nil, err
 	}
-	if tlsConfig != nil && !certain(tlsConfig) {
+	if tlsConfig != nil && !hasCertificate(tlsConfig) {
 		return nil, errNoCertificate
 	}
 	l.TLS = tlsConfig

@@ -7,105 +7,114 @@ import (
 	"time"
 )
 
+// kind tells the two requests apart: whether a message, a handler or a hook is of
+// CALLs or of PUSHes.
+type kind uint8
+
+const (
+	kindCall kind = iota
+	kindPush
+)
+
+// hook is the method of a plugin that takes part in a moment of a message's life.
+type hook[C any] struct {
+	plugin Plugin
+	call   func(C) *Rerror
+}
+
+// moment is the hooks of one moment, in the order of their plugins.
+type moment[C any] []hook[C]
+
 // hookTable is the plugins of one container, compiled into a list a moment. It
 // does not change once made. A moment without plugins costs a length check.
 type hookTable struct {
-	preNewPeer          []PreNewPeerPlugin
-	postNewPeer         []PostNewPeerPlugin
-	postReg             []PostRegPlugin
-	postListen          []PostListenPlugin
-	preDial             []PreDialPlugin
-	preReadHeader       []PreReadHeaderPlugin
-	preWriteCall        []PreWriteCallPlugin
-	postWriteCall       []PostWriteCallPlugin
-	preWritePush        []PreWritePushPlugin
-	postWritePush       []PostWritePushPlugin
-	preReadCallBody     []PreReadCallBodyPlugin
-	postReadCallBody    []PostReadCallBodyPlugin
-	preWriteReply       []PreWriteReplyPlugin
-	postWriteReply      []PostWriteReplyPlugin
-	preReadPushBody     []PreReadPushBodyPlugin
-	postReadPushBody    []PostReadPushBodyPlugin
-	postReadReplyHeader []PostReadReplyHeaderPlugin
-	preReadReplyBody    []PreReadReplyBodyPlugin
-	postReadReplyBody   []PostReadReplyBodyPlugin
-	postExchange        []PostExchangePlugin
+	// Of the peer and its connections.
+	preNewPeer  []PreNewPeerPlugin
+	postNewPeer []PostNewPeerPlugin
+	postReg     []PostRegPlugin
+	postListen  []PostListenPlugin
+	preDial     []PreDialPlugin
+	connection  []Plugin // with PostDial, PostRedial, PostAccept or PostDisconnect
 
-	// Header hooks, CALL and PUSH: of all plugins, and of groups and handler alone.
-	header [2][]headerHook
-	own    [2][]headerHook
+	// Of requests, by kind: sent, then received.
+	preWrite, postWrite [2]moment[WriteCtx]
+	header              [2]moment[ReadCtx] // of all plugins
+	ownHeader           [2]moment[ReadCtx] // of groups and the handler alone
+	preReadBody         [2]moment[ReadCtx]
+	postReadBody        [2]moment[ReadCtx]
 
-	// connection holds, in order, the plugins that take part in making or
-	// ending a connection: PostDial, PostRedial, PostAccept, PostDisconnect.
-	connection []Plugin
+	// Of replies: sent, then received.
+	preWriteReply, postWriteReply            moment[WriteCtx]
+	replyHeader, preReadReply, postReadReply moment[ReadCtx]
 
-	waits bool // a hook of the reader's may wait
-}
+	// Of all messages.
+	preReadHeader []PreReadHeaderPlugin
+	postExchange  []PostExchangePlugin
 
-func (t *hookTable) headerHooks(push bool) []headerHook { return t.header[kindOf(push)] }
-func (t *hookTable) ownHeader(push bool) []headerHook   { return t.own[kindOf(push)] }
-
-func kindOf(push bool) int {
-	if push {
-		return 1
-	}
-	return 0
-}
-
-func pickHeader(list *[2][]headerHook, p Plugin) {
-	for kind, push := range [2]bool{false, true} {
-		if h, ok := headerHookOf(p, push); ok {
-			list[kind] = append(list[kind], h)
-		}
-	}
+	mayBlock bool // a hook that runs in the reader may
 }
 
 func newHookTable(all, middle []Plugin) *hookTable {
 	t := new(hookTable)
 	for _, p := range all {
-		pick(&t.preNewPeer, p)
-		pick(&t.postNewPeer, p)
-		pick(&t.postReg, p)
-		pick(&t.postListen, p)
-		pick(&t.preDial, p)
-		pick(&t.preReadHeader, p)
-		pick(&t.preWriteCall, p)
-		pick(&t.postWriteCall, p)
-		pick(&t.preWritePush, p)
-		pick(&t.postWritePush, p)
-		pick(&t.preReadCallBody, p)
-		pick(&t.postReadCallBody, p)
-		pick(&t.preWriteReply, p)
-		pick(&t.postWriteReply, p)
-		pick(&t.preReadPushBody, p)
-		pick(&t.postReadPushBody, p)
-		pick(&t.postReadReplyHeader, p)
-		pick(&t.preReadReplyBody, p)
-		pick(&t.postReadReplyBody, p)
-		pick(&t.postExchange, p)
-		pickHeader(&t.header, p)
-		t.waits = t.waits || mayWait(p)
+		list(&t.preNewPeer, p)
+		list(&t.postNewPeer, p)
+		list(&t.postReg, p)
+		list(&t.postListen, p)
+		list(&t.preDial, p)
 		if isConnectionPlugin(p) {
 			t.connection = append(t.connection, p)
 		}
+		list(&t.preReadHeader, p)
+		list(&t.postExchange, p)
+
+		add(&t.preWrite[kindCall], p, PreWriteCallPlugin.PreWriteCall)
+		add(&t.preWrite[kindPush], p, PreWritePushPlugin.PreWritePush)
+		add(&t.postWrite[kindCall], p, PostWriteCallPlugin.PostWriteCall)
+		add(&t.postWrite[kindPush], p, PostWritePushPlugin.PostWritePush)
+		addHeader(&t.header, p)
+		add(&t.preReadBody[kindCall], p, PreReadCallBodyPlugin.PreReadCallBody)
+		add(&t.preReadBody[kindPush], p, PreReadPushBodyPlugin.PreReadPushBody)
+		add(&t.postReadBody[kindCall], p, PostReadCallBodyPlugin.PostReadCallBody)
+		add(&t.postReadBody[kindPush], p, PostReadPushBodyPlugin.PostReadPushBody)
+		add(&t.preWriteReply, p, PreWriteReplyPlugin.PreWriteReply)
+		add(&t.postWriteReply, p, PostWriteReplyPlugin.PostWriteReply)
+		add(&t.replyHeader, p, PostReadReplyHeaderPlugin.PostReadReplyHeader)
+		add(&t.preReadReply, p, PreReadReplyBodyPlugin.PreReadReplyBody)
+		add(&t.postReadReply, p, PostReadReplyBodyPlugin.PostReadReplyBody)
+
+		t.mayBlock = t.mayBlock || mayBlock(p)
 	}
 	for _, p := range middle {
-		pickHeader(&t.own, p)
+		addHeader(&t.ownHeader, p)
 	}
 	return t
 }
 
-func pick[P Plugin](list *[]P, p Plugin) {
-	if h, ok := p.(P); ok {
-		*list = append(*list, h)
+// list adds p to the plugins of a moment if it takes part.
+func list[P Plugin](plugins *[]P, p Plugin) {
+	if q, ok := p.(P); ok {
+		*plugins = append(*plugins, q)
 	}
 }
 
-// mayWait reports whether the plugin has a hook that the reader runs, and does not
-// promise that it is prompt. PostExchange may not wait at all.
-func mayWait(p Plugin) bool {
+// add is list for a moment of messages.
+func add[P Plugin, C any](m *moment[C], p Plugin, method func(P, C) *Rerror) {
+	if q, ok := p.(P); ok {
+		*m = append(*m, hook[C]{p, func(ctx C) *Rerror { return method(q, ctx) }})
+	}
+}
+
+func addHeader(m *[2]moment[ReadCtx], p Plugin) {
+	add(&m[kindCall], p, PostReadCallHeaderPlugin.PostReadCallHeader)
+	add(&m[kindPush], p, PostReadPushHeaderPlugin.PostReadPushHeader)
+}
+
+// mayBlock reports whether the plugin has a hook that the reader runs, and does not
+// promise never to block. PostExchange must not block at all.
+func mayBlock(p Plugin) bool {
 	switch p.(type) {
-	case PromptPlugin:
+	case NonBlockingPlugin, PromptPlugin:
 	case PreReadHeaderPlugin, PostReadCallHeaderPlugin, PostReadPushHeaderPlugin, PreReadCallBodyPlugin, PreReadPushBodyPlugin,
 		PostReadReplyHeaderPlugin, PreReadReplyBodyPlugin:
 		return true
@@ -121,62 +130,73 @@ func isConnectionPlugin(p Plugin) bool {
 	return false
 }
 
-// runHooks asks each plugin of a moment in order until one answers with an
-// error. The plugin that failed is named in the log by who reports the error.
-func runHooks[P Plugin, C any](log logger, hidePanics bool, list []P, moment func(P, C) *Rerror, ctx C) *Rerror {
-	for _, p := range list {
-		if r := runHook(log, hidePanics, p, moment, ctx); r.HasError() {
+// guard turns a panic in a hook into a log line and an error 500, which tells the peer
+// the panic's text unless that is hidden.
+type guard struct {
+	log  logger
+	hide bool
+}
+
+// run calls the hooks in order until one returns an error.
+func (m moment[C]) run(g guard, ctx C) *Rerror {
+	for i := range m {
+		if r := m[i].run(g, ctx); r.HasError() {
 			return r
 		}
 	}
 	return nil
 }
 
-func runHook[P Plugin, C any](log logger, hidePanics bool, p P, moment func(P, C) *Rerror, ctx C) (r *Rerror) {
-	defer func() {
-		if v := recover(); v != nil {
-			r = panicRerror(log, "plugin "+p.Name(), v, hidePanics)
-		}
-	}()
-	return moment(p, ctx)
+func (h *hook[C]) run(g guard, ctx C) *Rerror {
+	return g.run(h.plugin, func() *Rerror { return h.call(ctx) })
 }
 
-// exchanged runs the hooks at the end of a message; one that panics does not keep
-// the others from theirs.
-func (t *hookTable) exchanged(s *session, ctx PreCtx, r *Rerror) {
-	for _, p := range t.postExchange {
-		runHook(s.logger, s.env.cfg.HidePanics, p, func(p PostExchangePlugin, ctx PreCtx) *Rerror {
-			p.PostExchange(ctx, r)
-			return nil
-		}, ctx)
-	}
+// run calls a hook of p. A panic is an error.
+func (g guard) run(p Plugin, f func() *Rerror) (r *Rerror) {
+	defer func() {
+		if v := recover(); v != nil {
+			r = g.rerror("plugin "+p.Name(), v)
+		}
+	}()
+	return f()
+}
+
+// plainHook calls a hook of p that returns a plain error, without a log line.
+func plainHook(p Plugin, f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("plugin %s panicked: %v", p.Name(), v)
+		}
+	}()
+	return f()
 }
 
 // hookPanics holds a *throttle for each name of a plugin that has panicked.
 var hookPanics sync.Map
 
-// panicRerror logs a recovered panic with its stack and makes the 500 of it.
-func panicRerror(log logger, where string, v any, hide bool) *Rerror {
+// rerror logs a recovered panic with its stack and makes the 500 of it.
+func (g guard) rerror(where string, v any) *Rerror {
 	t, ok := hookPanics.Load(where)
 	if !ok {
 		t, _ = hookPanics.LoadOrStore(where, new(throttle))
 	}
-	if more, ok := t.(*throttle).pass(time.Now().UnixNano(), aLot); ok {
-		log.Errorf("panic in %s: %v; and %d more since the last such line\n%s", where, v, more, debug.Stack())
+	if more, ok := t.(*throttle).pass(time.Now().UnixNano(), logBurst); ok {
+		g.log.Errorf("panic in %s: %v; and %d more since the last such line\n%s", where, v, more, debug.Stack())
 	}
 	reason := fmt.Sprint(v)
-	if hide {
+	if g.hide {
 		reason = ""
 	}
 	return NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), reason)
 }
 
-// guard runs a hook that returns a plain error, and makes a panic an error.
-func guard(name string, f func() error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("plugin %s panicked: %v", name, v)
-		}
-	}()
-	return f()
+// exchanged runs the hooks at the end of a message; one that panics does not keep
+// the others from running.
+func (t *hookTable) exchanged(g guard, ctx PreCtx, r *Rerror) {
+	for _, p := range t.postExchange {
+		g.run(p, func() *Rerror {
+			p.PostExchange(ctx, r)
+			return nil
+		})
+	}
 }

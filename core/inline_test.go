@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/teleport-go/teleport/core/internal/pace"
+	"github.com/teleport-go/teleport/core/internal/inlining"
 	"github.com/teleport-go/teleport/core/internal/testwire"
 	"github.com/teleport-go/teleport/core/socket"
 )
@@ -18,25 +18,25 @@ import (
 // With TELEPORT_INLINE=always the reader runs every handler that it may run, and
 // the reading is handed over at once: then all tests of the package are tests of
 // that too.
-func init() { pace.Always = os.Getenv("TELEPORT_INLINE") == "always" }
+func init() { inlining.Always = os.Getenv("TELEPORT_INLINE") == "always" }
 
 // earn lets the readers of p run these handlers.
 func earn(p *peer, methods ...string) {
 	for _, m := range methods {
-		h := p.env.router.lookup(false, m)
+		h := p.env.router.lookup(kindCall, m)
 		if h == nil {
-			h = p.env.router.lookup(true, m)
+			h = p.env.router.lookup(kindPush, m)
 		}
 		for range 100 {
-			h.pace.Sample(p.env.sweeper.Now(), 0)
+			h.inlining.Sample(p.env.sweeper.Now(), 0)
 		}
 	}
-	p.env.watch.wake()
+	p.env.watchdog.wake()
 }
 
 // lost reports whether readers do not run the handler any more.
 func lost(p *peer, method string) bool {
-	return !p.env.router.lookup(false, method).pace.Here()
+	return !p.env.router.lookup(kindCall, method).inlining.Allowed()
 }
 
 // A handler that does not return holds up the messages behind it, those that have
@@ -52,8 +52,8 @@ func TestInlineWatchdog(t *testing.T) {
 			behind = append(behind, call(c, "/echo", fmt.Sprint(i)))
 		}
 		mem(c).Thaw()
-		if wait := (watchLooks+1)*watchPeriod + time.Microsecond; !pace.Always {
-			if synctest.Wait(); s.link.turn.Load() == 0 {
+		if wait := (watchLooks+1)*watchPeriod + time.Microsecond; !inlining.Always {
+			if synctest.Wait(); !s.link.inHandler() {
 				t.Fatal("the reader does not run the handler")
 			}
 			pass(wait)
@@ -64,10 +64,10 @@ func TestInlineWatchdog(t *testing.T) {
 		wantWaiting(t, stuck)
 		w.release()
 		wantReply(t, ended(t, stuck).v, "a")
-		if !pace.Always && !lost(w.server, "/stuck") {
+		if !inlining.Always && !lost(w.server, "/stuck") {
 			t.Error("a handler that had to be watched is run by the reader still")
 		}
-		if !pace.Always && lost(w.server, "/echo") {
+		if !inlining.Always && lost(w.server, "/echo") {
 			t.Error("a handler has lost what another one should have")
 		}
 		next := call(c, "/stuck", "b") // the gate is open now
@@ -266,20 +266,32 @@ func TestInlineHookEndsItsGoroutine(t *testing.T) {
 	})
 }
 
+// where lets p serve "/where", which answers whether the reader runs it.
+func where(p *peer) {
+	HandleCall(p, "/where", func(c CallCtx, _ *string) (string, error) {
+		if c.(*handlerCtx).inReader() {
+			return "reader", nil
+		}
+		return "another goroutine", nil
+	})
+}
+
 // A handler's place outlives a pause in which the watchdog has slept.
 func TestInlineAfterAPause(t *testing.T) {
-	if pace.Always {
+	if inlining.Always {
 		return // nothing is earned
 	}
 	inWorld(t, nil, func(t *testing.T, w *world) {
-		c, s := w.pair()
-		earn(w.server, "/echo")
-		calls := func() (inline uint64) {
-			was := s.link.turns
+		c, _ := w.pair()
+		where(w.server)
+		earn(w.server, "/where")
+		calls := func() (inline int) {
 			for range 200 {
-				wantReply(t, ended(t, call(c, "/echo", "x")).v, "x")
+				if reply, _ := ended(t, call(c, "/where", "")).v.Reply(); *reply.(*string) == "reader" {
+					inline++
+				}
 			}
-			return s.link.turns - was
+			return inline
 		}
 		if got := calls(); got != 200 {
 			t.Errorf("the reader ran %d of 200 handlers", got)
@@ -309,13 +321,13 @@ func TestInlineSeatOfABadFrame(t *testing.T) {
 		}
 		conn.Write(append(rec.written, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4)) // in one piece
 		pass(time.Second)
-		watch := &w.server.env.watch
-		for i := range watch.seats {
-			if watch.seats[i].link.Load() != nil {
+		watch := &w.server.env.watchdog
+		for i := range watch.slots {
+			if watch.slots[i].link.Load() != nil {
 				t.Error("a dead connection has a seat")
 			}
 		}
-		if !pace.Always && watch.awake.Load() {
+		if !inlining.Always && watch.awake.Load() {
 			t.Error("the watchdog is awake")
 		}
 		conn.Close()
@@ -335,31 +347,26 @@ func (r *recorder) Write(p []byte) (int, error) {
 
 // While no reader runs handlers the watchdog does not run either.
 func TestInlineWatchdogSleeps(t *testing.T) {
-	if pace.Always {
+	if inlining.Always {
 		return // it never sleeps
 	}
 	inWorld(t, nil, func(t *testing.T, w *world) {
-		c, s := w.pair()
-		earn(w.server, "/echo")
+		c, _ := w.pair()
+		where(w.server)
+		earn(w.server, "/where")
 		for range 100 {
-			wantReply(t, ended(t, call(c, "/echo", "x")).v, "x")
+			wantReply(t, ended(t, call(c, "/where", "")).v, "reader")
 			pass(watchPeriod)
 		}
-		if !w.server.env.watch.awake.Load() {
+		if !w.server.env.watchdog.awake.Load() {
 			t.Error("asleep while it is needed")
 		}
 		pass((watchRest + 2) * watchPeriod)
-		if w.server.env.watch.awake.Load() {
+		if w.server.env.watchdog.awake.Load() {
 			t.Error("awake with nothing to watch")
 		}
-		wantReply(t, ended(t, call(c, "/echo", "y")).v, "y")
-		if s.link.turns != 100 {
-			t.Errorf("the reader ran %d handlers, want 100: none after the watchdog slept", s.link.turns)
-		}
-		earn(w.server, "/echo")
-		wantReply(t, ended(t, call(c, "/echo", "z")).v, "z")
-		if s.link.turns != 101 {
-			t.Error("it does not wake up again")
-		}
+		wantReply(t, ended(t, call(c, "/where", "")).v, "another goroutine") // nobody would watch it
+		earn(w.server, "/where")
+		wantReply(t, ended(t, call(c, "/where", "")).v, "reader")
 	})
 }

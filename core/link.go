@@ -8,67 +8,39 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/teleport-go/teleport/core/internal/lot"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
 // link is one connection of a session. A session that redials has several, one
 // after the other; epoch counts them.
 type link struct {
-	// What a visit looks at first is one cache line. In a crowd little else of a
-	// session is in the cache.
+	// Callers look at what comes first, and the reader changes what is behind it: they
+	// share no cache line.
 	sess    *session
 	env     *env
-	sock    *socket.Conn  // points to room, unless it was replaced
-	keeper  *lot.Keeper   // the lot's goroutine reads; nil: one of the link's own does
-	since   int64         // when the session was parked or the last visit ended
-	visited int64         // when the last visit began
-	place   atomic.Uint32 // who waits for the next byte; see park.go
-	reader  atomic.Uint32 // counts the goroutines that were to read, one after the other
-	shut    atomic.Bool   // this side has closed conn
-	looks   uint8         // the visit's reads
-	trying  bool          // that read does not wait
-
+	sock    *socket.Conn // points to room, unless it was replaced
+	shut    atomic.Bool  // this side has closed conn
 	epoch   uint32
-	attends atomic.Bool // the reader flushes before long; see attend
-	conn    net.Conn    // until the link is ready hooks may replace it, under mu and the session's
+	trusted bool     // the peer may say X-Real-IP
+	conn    net.Conn // until the link is ready hooks may replace it, under mu and the session's
 	pf      ProtoFunc
 	local   net.Addr
 	remote  net.Addr
 	ip      string // of the remote address, as text
-	trusted bool   // the peer may say X-Real-IP
-	redial  bool   // not the first of its session
 
 	killed atomic.Pointer[CloseReason] // set before this side closes conn on an error
 	over   event                       // nothing is read any more
-	gone   event                       // the calls of a link that was ready have been settled
+	gone   event                       // the calls of a link that was ready have been resolved
 	passed []Plugin                    // whose PostDial, PostRedial or PostAccept has passed
-	ticket atomic.Uint64               // a lot.Ticket
 
-	_ [64]byte // callers look at what is above, the reader writes what follows
-
-	// The reader's own, passed on with the reading (see inline.go).
-	seat    *seat
-	turns   uint64
-	waiting int64 // average time of a wait, in nanoseconds
-	lone    int   // waits in a row that ended with one message
-	got     int   // messages since the last wait
-	replies int   // of these
-
-	turn  atomic.Uint64 // which of its turns the reader spends in a handler; 0: in none
-	reach atomic.Uint64 // the last turn whose handler has asked for its session
-
-	// See park.go.
-	rest     atomic.Uint32
-	waits    atomic.Uint32 // how often the reader began to wait
-	restedAt uint32        // waits when it looked last; the sweep's
-	restAt   atomic.Int64  // when the sweep looks, in the sweeper's time; 0: not before the reader begins again
+	_ [64]byte
+	reader
 
 	mu    sync.Mutex  // guards what follows
 	timed *handlerCtx // handlers with a context or an age, a list
 	dead  error       // cause for contexts made from now on; nil while alive
 
-	room socket.Conn
+	room socket.Conn // a part of the link, so that most connections lie in one piece of memory
 }
 
 func newLink(s *session, conn net.Conn, pf ProtoFunc, epoch uint32) *link {
@@ -78,7 +50,7 @@ func newLink(s *session, conn net.Conn, pf ProtoFunc, epoch uint32) *link {
 	if l.sess != nil {
 		l = new(link)
 	}
-	l.sess, l.env, l.epoch, l.redial, l.waiting = s, e, epoch, epoch > 1, longWait
+	l.sess, l.env, l.epoch, l.cadence.wait = s, e, epoch, longWait
 	l.local, l.remote = conn.LocalAddr(), conn.RemoteAddr()
 	l.ip = addrText(l.remote)
 	l.trusted = trusts(e.cfg.trusted, l.remote)
@@ -97,15 +69,15 @@ func (l *link) open(conn net.Conn, pf ProtoFunc) {
 		sock = new(socket.Conn)
 	}
 	sock.Init(conn, pf, socket.Options{
-		Dialed:       l.sess.plan != nil,
-		Limit:        e.cfg.MessageSizeLimit,
-		Bound:        e.cfg.WriteBound,
-		WriteTimeout: e.cfg.WriteTimeout,
-		Memory:       e.memory,
-		Recognise:    e.cfg.HandshakeTimeout,
-		BeforeRead:   l.beforeRead,
-		Offend:       func(err error) { l.kill(SideLocal, err, "reading a frame") },
-		Fail:         func(err error) { l.kill(SideNetwork, err, "writing") },
+		Dialed:           l.sess.plan != nil,
+		Limit:            e.cfg.MessageSizeLimit,
+		Bound:            e.cfg.WriteBound,
+		WriteTimeout:     e.cfg.WriteTimeout,
+		Memory:           e.memory,
+		Recognise:        e.cfg.HandshakeTimeout,
+		BeforeWait:       l.mayBlock,
+		OnMemoryExceeded: func(err error) { l.kill(SideLocal, err, "reading a frame") },
+		Fail:             func(err error) { l.kill(SideNetwork, err, "writing") },
 	})
 	l.sock = sock
 }
@@ -142,19 +114,13 @@ func (l *link) kill(side Side, cause error, act string) {
 	l.close()
 }
 
-var errEnded = errors.New("the protocol has said its last")
+var errEnded = errors.New("the protocol has finished")
 
 // closeIfEnded begins the end of the session when its protocol asks for that.
 func (l *link) closeIfEnded() {
 	if l.sock.Ended() {
-		l.sess.leave(&CloseReason{SideLocal, errEnded, "closing"}, l.sess.env.cfg.CloseTimeout)
+		l.sess.beginClose(&CloseReason{SideLocal, errEnded, "closing"}, l.sess.env.cfg.CloseTimeout)
 	}
-}
-
-// refusalOf finds the refusal in an error of reading; nil if there is none.
-func refusalOf(err error) (r *socket.Refusal) {
-	errors.As(err, &r)
-	return r
 }
 
 // writeRerror makes the caller's error of what Enqueue said. Where the connection
@@ -173,7 +139,7 @@ func (l *link) writeRerror(ctx context.Context, err error) *Rerror {
 	return (&CloseReason{SideNetwork, err, "writing"}).rerror()
 }
 
-// enlist adds a handler to those that must be told of the link's end.
+// enlist adds a handler to those whose contexts end with the link. Called with mu.
 func (l *link) enlist(c *handlerCtx) {
 	if c.listed {
 		return
@@ -243,7 +209,7 @@ func (l *link) expireHandlers(now int64) (next int64) {
 		if c.cancel != nil {
 			c.cancel(context.DeadlineExceeded)
 		}
-		if c.answer.CompareAndSwap(answerOpen, answerSweep) {
+		if c.answeredBy.CompareAndSwap(answerOpen, answerSweep) {
 			lates = append(lates, late{c.ageSeq, append([]byte(nil), c.agePipe...)})
 		}
 	}

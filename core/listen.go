@@ -15,8 +15,8 @@ var ErrListenClosed = errors.New("listener is closed")
 
 var errNoCertificate = errors.New("tp: listen: tls: neither Certificates, GetCertificate, nor GetConfigForClient set in Config")
 
-// certain reports whether a server has something to prove itself with.
-func certain(c *tls.Config) bool {
+// hasCertificate reports whether a server can prove who it is.
+func hasCertificate(c *tls.Config) bool {
 	return len(c.Certificates) > 0 || c.GetCertificate != nil || c.GetConfigForClient != nil
 }
 
@@ -43,14 +43,14 @@ func (p *peer) ListenAndServe(protoFunc ...ProtoFunc) error {
 	return err
 }
 
-// bind opens the configured address and tells the plugins.
+// bind opens the configured address and runs the PostListen hooks.
 func (p *peer) bind(protoFunc []ProtoFunc) (net.Listener, ProtoFunc, error) {
 	pf, err := p.open(protoFunc)
 	if err != nil {
 		return nil, nil, err
 	}
 	tlsConfig := p.TLSConfig()
-	if tlsConfig != nil && !certain(tlsConfig) {
+	if tlsConfig != nil && !hasCertificate(tlsConfig) {
 		return nil, nil, errNoCertificate
 	}
 	lis, err := p.env.network.Listen(p.ctx, ListenConfig{
@@ -70,7 +70,7 @@ func (p *peer) bind(protoFunc []ProtoFunc) (net.Listener, ProtoFunc, error) {
 	p.accepting.Add(1)
 	p.mu.Unlock()
 	for _, h := range p.env.hooks().postListen {
-		if err := guard(h.Name(), func() error { return h.PostListen(lis.Addr()) }); err != nil {
+		if err := plainHook(h, func() error { return h.PostListen(lis.Addr()) }); err != nil {
 			p.unbind(lis)
 			return nil, nil, fmt.Errorf("tp: listen %s: [PostListenPlugin:%s] %w", lis.Addr(), h.Name(), err)
 		}
@@ -105,7 +105,7 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 				conn.Close()
 				return ErrListenClosed
 			}
-			go p.welcome(conn, pf)
+			go p.handshake(conn, pf)
 			continue
 		}
 		if p.isClosing() || errors.Is(err, net.ErrClosed) {
@@ -123,8 +123,8 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 	}
 }
 
-// welcome makes a session of an accepted connection.
-func (p *peer) welcome(conn net.Conn, pf ProtoFunc) {
+// handshake makes a session of an accepted connection, after that of TLS if it is used.
+func (p *peer) handshake(conn net.Conn, pf ProtoFunc) {
 	begun := time.Now()
 	if cfg := p.TLSConfig(); cfg != nil && !p.env.network.OwnTLS {
 		c := tls.Server(conn, cfg)
@@ -135,7 +135,7 @@ func (p *peer) welcome(conn net.Conn, pf ProtoFunc) {
 		}
 		cancel()
 		if err != nil {
-			p.env.throttled(&p.strangers, aLot, p.log, WARNING, "tls handshake with %s: %v", addrText(conn.RemoteAddr()), err)
+			p.env.throttled(&p.tlsErrors, logBurst, WARNING, "tls handshake with %s: %v", addrText(conn.RemoteAddr()), err)
 			conn.Close()
 			p.env.sessions.Done()
 			return

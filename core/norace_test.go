@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"testing"
+	"time"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/codec"
@@ -148,22 +149,7 @@ func allocations(t *testing.T, log *lineLog) {
 		}, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties the pools
-			for range 2000 {
-				test.do()
-			}
-			least := 1e9
-			for range 5 { // the least of some runs: now and then a pool grows
-				const n = 2000
-				var before, after runtime.MemStats
-				runtime.ReadMemStats(&before)
-				for range n {
-					test.do()
-				}
-				runtime.ReadMemStats(&after)
-				least = min(least, float64(after.Mallocs-before.Mallocs)/n)
-			}
-			if least > test.want+0.1 {
+			if least := leastAllocations(test.want, test.do); least > test.want+aFew {
 				t.Errorf("%.2f allocations in the process; want %v", least, test.want)
 			}
 		})
@@ -185,17 +171,36 @@ func TestAllocationsOfReused(t *testing.T) {
 	if r != nil {
 		t.Fatal(r)
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties the pools
 	arg, result := "a text of some length, so that it matters", tp.Reused[string]{}
 	do := func() {
 		if err := tp.InvokeInto(t.Context(), sess, "/into", &arg, &result); err != nil || result.Value != arg {
 			t.Fatalf("got %q, %v", result.Value, err)
 		}
 	}
-	for range 2000 {
-		do()
-	}
-	if n := testing.AllocsPerRun(2000, do); n != 0 {
+	if n := leastAllocations(0, do); n > aFew {
 		t.Errorf("%v allocations in the process, want none", n)
 	}
+}
+
+// aFew is how many allocations a call more than wanted are none: pools grow.
+const aFew = 0.1
+
+// leastAllocations returns how many allocations the process makes while do runs once,
+// the least of many runs. On a busy machine goroutines change processors, their pools
+// grow, and handlers change goroutines; all of that is for a moment. So it goes on
+// until the number is no more than wanted, or much too long has passed.
+func leastAllocations(want float64, do func()) float64 {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties the pools
+	const n = 200
+	least := 1e9
+	for end := time.Now().Add(20 * time.Second); least > want+aFew && time.Now().Before(end); {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range n {
+			do()
+		}
+		runtime.ReadMemStats(&after)
+		least = min(least, float64(after.Mallocs-before.Mallocs)/n)
+	}
+	return least
 }

@@ -76,24 +76,24 @@ func soon(t testing.TB, what string, cond func() bool) {
 // where sessions are not.
 func idle(t testing.TB, s *session) bool {
 	t.Helper()
-	if l := s.currentLink(); l.sock.Descriptor() == nil || runtime.GOOS != "linux" {
+	if l := s.currentLink(); l.sock.Pollable() == nil || runtime.GOOS != "linux" {
 		return false
 	}
 	soon(t, "the session is parked", func() bool {
 		l := s.currentLink()
-		if l.place.Load() != parked {
-			sweepRest(l)
+		if !l.isParked() {
+			sweepIdle(l)
 		}
-		return l.place.Load() == parked
+		return l.isParked()
 	})
 	return true
 }
 
-// sweepRest is the sweep of a second.
-func sweepRest(l *link) {
+// sweepIdle is the sweep of a second.
+func sweepIdle(l *link) {
 	env := l.sess.env
-	env.sweeper.Touch(l.sess, 1) // it is the one that may look at restedAt
-	l.restAt.CompareAndSwap(l.restAt.Load(), 1)
+	env.sweeper.Touch(l.sess, 1) // it is the one that may look at idleSeen
+	l.idleAt.CompareAndSwap(l.idleAt.Load(), 1)
 }
 
 func wantEcho(t testing.TB, s *session, arg string) {
@@ -201,8 +201,8 @@ func TestParkAtAnyMoment(t *testing.T) {
 		}
 		sweeps.Go(func() {
 			for !stop.Load() {
-				sweepRest(c.currentLink())
-				sweepRest(s.currentLink())
+				sweepIdle(c.currentLink())
+				sweepIdle(s.currentLink())
 				runtime.Gosched()
 			}
 		})

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/inbox"
+	"github.com/teleport-go/teleport/core/internal/poller"
 	"github.com/teleport-go/teleport/core/internal/sweep"
 	"github.com/teleport-go/teleport/core/internal/workers"
 )
@@ -23,12 +24,12 @@ type peer struct {
 	cfg    *PeerConfig // env's
 	log    logger
 
-	ctx       context.Context // ends when Close has stopped accepting
-	cancel    context.CancelFunc
-	listening context.Context // ends when Close begins
-	deafen    context.CancelFunc
-	accepting sync.WaitGroup // listeners
-	strangers throttle       // of lines about failed TLS handshakes
+	ctx           context.Context // ends when Close has stopped accepting
+	cancel        context.CancelFunc
+	listening     context.Context // ends when Close begins
+	stopListening context.CancelFunc
+	accepting     sync.WaitGroup // listeners
+	tlsErrors     throttle       // of lines about failed TLS handshakes
 
 	opening sync.Once
 	openErr error
@@ -42,6 +43,9 @@ type peer struct {
 }
 
 var _ Peer = (*peer)(nil)
+
+// maxPollers bounds the pollers of a peer; it has one a processor.
+const maxPollers = 16
 
 var printPID = sync.OnceFunc(func() { Printf("The current process PID: %d", os.Getpid()) })
 
@@ -58,7 +62,7 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 		return nil, err
 	}
 	for _, h := range plugins.hooks().preNewPeer {
-		if err := guard(h.Name(), func() error { return h.PreNewPeer(&cfg, plugins) }); err != nil {
+		if err := plainHook(h, func() error { return h.PreNewPeer(&cfg, plugins) }); err != nil {
 			return nil, fmt.Errorf("tp: [PreNewPeerPlugin:%s] %w", h.Name(), err)
 		}
 	}
@@ -76,21 +80,22 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 	}
 	p := &peer{log: log}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	p.listening, p.deafen = context.WithCancel(p.ctx)
+	p.listening, p.stopListening = context.WithCancel(p.ctx)
 	p.env = &env{
 		peer: p, cfg: cfg, network: network, log: log, plugins: plugins,
 		router: newRouter(cfg.Mapper, log), hub: newHub(),
 		sweeper: sweep.New(), memory: inbox.NewMemory(cfg.ReadMemory),
+		guard: guard{log, cfg.HidePanics},
 	}
 	p.env.workers = workers.New(p.env.sweeper, (*handlerCtx).handle)
-	p.env.watch.init()
-	p.env.lots = make([]lotOf, min(runtime.GOMAXPROCS(0), maxLots))
+	p.env.watchdog.init()
+	p.env.pollers = make([]poller.Poller[link, *link], min(runtime.GOMAXPROCS(0), maxPollers))
 	p.cfg = &p.env.cfg
 	p.group = &group{router: p.env.router, plugins: plugins}
 	p.group.root = p.group
 	addGraceful(p)
 	for _, h := range plugins.hooks().postNewPeer {
-		if err := guard(h.Name(), func() error { return h.PostNewPeer(p) }); err != nil {
+		if err := plainHook(h, func() error { return h.PostNewPeer(p) }); err != nil {
 			p.Close()
 			return nil, fmt.Errorf("tp: [PostNewPeerPlugin:%s] %w", h.Name(), err)
 		}
@@ -207,7 +212,7 @@ func (p *peer) shutdown(ctx context.Context) error {
 	listeners := append([]net.Listener(nil), p.listeners...)
 	p.mu.Unlock()
 	removeGraceful(p)
-	p.deafen()
+	p.stopListening()
 	for _, l := range listeners {
 		l.Close()
 	}
@@ -237,9 +242,9 @@ func (p *peer) join() error {
 	go func() {
 		p.env.sessions.Wait()
 		p.env.workers.Close()
-		p.env.watch.close()
-		for i := range p.env.lots {
-			p.env.lots[i].Close()
+		p.env.watchdog.close()
+		for i := range p.env.pollers {
+			p.env.pollers[i].Close()
 		}
 		p.env.sweeper.Close()
 		close(ended)

@@ -13,12 +13,20 @@ type Plugin interface {
 	Name() string
 }
 
-// PromptPlugin is a Plugin whose hooks never wait: not for the network, nor for a
-// lock that somebody holds while he waits. Prompt is called by nobody. The hooks that
-// see a header, or a body before it is decoded, run in the goroutine that reads;
-// one that waits holds up its session, and therefore a session that meets such a
-// hook keeps a goroutine of its own. Where all of them are prompt, the sessions of a
-// peer that has many can do without (Linux).
+// NonBlockingPlugin is a Plugin whose hooks never block: not on the network, nor on a
+// lock that somebody holds while he does. NonBlocking is never called. The hooks that
+// see a header, or a body before it is decoded, run in the goroutine that reads; one
+// that blocks holds up its connection, and therefore a session that meets such a hook
+// keeps a goroutine of its own. Where no hook blocks, the sessions of a peer that has
+// many need none (Linux).
+type NonBlockingPlugin interface {
+	Plugin
+	NonBlocking()
+}
+
+// PromptPlugin is the former name of NonBlockingPlugin, and means the same.
+//
+// Deprecated: Use NonBlockingPlugin.
 type PromptPlugin interface {
 	Plugin
 	Prompt()

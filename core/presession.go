@@ -46,7 +46,7 @@ func (s *session) ModifySocket(fn func(conn net.Conn) (modifiedConn net.Conn, ne
 	if s.plan == nil {
 		limit = min(preparingLimit, s.env.cfg.MessageSizeLimit)
 	}
-	rest := l.sock.Rest()
+	rest := l.sock.TakeBuffered()
 	old := l.sock
 	if len(rest) > 0 {
 		conn = &prefixedConn{Conn: conn, rest: rest}

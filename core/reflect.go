@@ -19,7 +19,7 @@ var (
 
 // shape is what the seed's templates have in common for CALL or for PUSH.
 type shape struct {
-	push    bool
+	kind    kind
 	word    string // "call" or "push", in errors
 	ctxType reflect.Type
 	ctxName string
@@ -27,8 +27,8 @@ type shape struct {
 }
 
 var (
-	callShape = shape{false, "call", callCtxType, "tp.CallCtx", "(arg *T) (R, *tp.Rerror)"}
-	pushShape = shape{true, "push", pushCtxType, "tp.PushCtx", "(arg *T) *tp.Rerror"}
+	callShape = shape{kindCall, "call", callCtxType, "tp.CallCtx", "(arg *T) (R, *tp.Rerror)"}
+	pushShape = shape{kindPush, "push", pushCtxType, "tp.PushCtx", "(arg *T) *tp.Rerror"}
 )
 
 // controllerHandlers makes a Handler of each method of a controller: a pointer to
@@ -201,7 +201,7 @@ func (s shape) signature(t reflect.Type, skip int) (argElem, reply reflect.Type,
 		return nil, nil, fmt.Sprintf("arg type not exported: %s", arg)
 	}
 	outs := 2
-	if s.push {
+	if s.kind == kindPush {
 		outs = 1
 	}
 	if t.NumOut() != outs {
@@ -212,7 +212,7 @@ func (s shape) signature(t reflect.Type, skip int) (argElem, reply reflect.Type,
 		word := map[int]string{1: "out argument", 2: "second out argument"}[outs]
 		return nil, nil, fmt.Sprintf("%s %s is not *tp.Rerror", word, last)
 	}
-	if !s.push {
+	if s.kind == kindCall {
 		reply = t.Out(0)
 		if !exported(reply) {
 			return nil, nil, fmt.Sprintf("first out argument type not exported: %s", reply)
@@ -233,14 +233,14 @@ func (s shape) handler(argElem, reply reflect.Type, fn reflect.Value, maker func
 	newArg := func(*handlerCtx) any { return reflect.New(argElem).Interface() }
 	asError := fn.Type().Out(fn.Type().NumOut()-1) == errorType
 	return &Handler{
-		push: s.push, argElem: argElem, replyType: reply, newArg: newArg,
+		kind: s.kind, argElem: argElem, replyType: reply, newArg: newArg,
 		invoke: func(c *handlerCtx, arg any) (any, *Rerror) {
 			in := [2]reflect.Value{maker(c), reflect.ValueOf(arg)}
 			out := fn.Call(in[:])
 			if r := failure(out[len(out)-1], asError); r != nil {
 				return nil, r
 			}
-			if s.push {
+			if s.kind == kindPush {
 				return nil, nil
 			}
 			return out[0].Interface(), nil

@@ -1,60 +1,56 @@
 package tp
 
-// handleReply finishes the call that waits for this reply. The caller's context
-// may have won already: then the reply is dropped undecoded.
-func (s *session) handleReply(c *handlerCtx) (f fate) {
+// acceptReply resolves the call that the reply in c answers. The caller's context may
+// have ended it already: then the reply is dropped undecoded.
+func (s *session) acceptReply(c *handlerCtx) (d disposition) {
 	cmd, ok := s.pending.Take(c.in.Seq())
 	if !ok {
-		s.env.throttled(&s.unasked, aLot, s.logger, DEBUG, "dropped a reply from %s: nobody waits for seq %d", c.link.ip, c.in.Seq())
-		return kept
+		s.env.throttled(&s.unasked, logBurst, DEBUG, "dropped a reply from %s: no call is pending with seq %d", c.link.ip, c.in.Seq())
+		return reuse
 	}
 	cmd.inCodec, cmd.inSize = c.in.BodyCodec(), c.in.Size()
 	if c.in.Meta().Len() > 0 {
 		c.in.Meta().CopyTo(&cmd.in)
 	}
 	c.in.SetServiceMethod(cmd.method)
-	c.cmd, c.rerr = cmd, c.in.Rerror()
-	c.hooks = s.env.hooks()
-	c.mayWait(c.hooks)
-	c.link.replies++
-	if !c.hooks.waits {
-		c.link.attend()
+	c.cmd = cmd
+	c.use(s.env.hooks())
+	if !c.hooks.mayBlock && c.link.loop == nil && c.link.pollable() {
+		c.link.sock.Cork() // the callers whose replies are read now call again
 	}
-	r := s.readReply(c, cmd)
-	if r == nil && len(c.hooks.postReadReplyBody) > 0 {
+	r := c.readReply()
+	if r == nil && len(c.hooks.postReadReply) > 0 {
 		cmd.reply = c
 		c.in.DropRaw()
-		f = taken
+		d = moved
 	}
-	cmd.settle(r)
+	cmd.resolve(r)
 	s.becameIdle()
-	return f
+	return d
 }
 
-func (s *session) readReply(c *handlerCtx, cmd *callCmd) *Rerror {
-	if len(c.hooks.postReadReplyHeader) > 0 {
-		if r := runHooks[PostReadReplyHeaderPlugin, ReadCtx](s.logger, s.env.cfg.HidePanics, c.hooks.postReadReplyHeader, PostReadReplyHeaderPlugin.PostReadReplyHeader, c); r != nil {
-			return r
-		}
+// readReply runs the reader's hooks of a reply, and decodes it unless it is large.
+func (c *handlerCtx) readReply() *Rerror {
+	cmd, g := c.cmd, c.sess.env.guard
+	if r := c.hooks.replyHeader.run(g, c); r != nil {
+		return r
 	}
 	if c.in.Rerror().HasError() {
 		return c.in.Rerror()
 	}
-	if len(c.hooks.preReadReplyBody) > 0 {
-		if r := runHooks[PreReadReplyBodyPlugin, ReadCtx](s.logger, s.env.cfg.HidePanics, c.hooks.preReadReplyBody, PreReadReplyBodyPlugin.PreReadReplyBody, c); r != nil {
-			return r
-		}
+	if r := c.hooks.preReadReply.run(g, c); r != nil {
+		return r
 	}
 	if cmd.result == nil {
 		return nil
 	}
 	if len(c.in.RawBody()) > decodeInReader {
 		cmd.inCodec = c.in.BodyCodec()
-		cmd.raw, cmd.whole = c.in.TakeBody()
+		cmd.raw, cmd.exclusive = c.in.TakeBody()
 		return nil
 	}
-	if err := c.bindSafely(cmd.result, cmd.mode, cmd.over, cmd.memory); err != nil {
-		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
+	if r := c.decode(cmd.result, cmd.mode, cmd.over, cmd.memory); r != nil {
+		return r
 	}
 	c.in.SetBody(cmd.result)
 	return nil

@@ -11,66 +11,61 @@ import (
 // first, then those of the route's groups and of the route itself. If there is no
 // such route the header hooks of groups and handlers are asked whether they lead
 // to one of theirs.
-func (c *handlerCtx) route(push bool) *Rerror {
-	s := c.sess
-	if r := c.runHeaderHooks(c.hooks.headerHooks(push)); r != nil {
+func (c *handlerCtx) route() *Rerror {
+	s, k := c.sess, c.kind()
+	if r := c.hooks.header[k].run(s.env.guard, c); r != nil {
 		return r
 	}
 	key := c.in.RouteKey()
 	if key == "" {
 		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), "invalid service method for message")
 	}
-	h := s.env.router.lookup(push, key)
+	h := s.env.router.lookup(k, key)
+	var r *Rerror
 	if h == nil {
-		var r *Rerror
-		if h, r = c.probe(push); r != nil {
-			return r
-		}
+		h, r = c.probe()
 	} else {
-		var r *Rerror
-		if h, r = c.enter(h, push, nil); r != nil {
-			return r
-		}
+		h, r = c.enter(h, nil)
+	}
+	if r != nil {
+		return r
 	}
 	if h == nil {
-		if h = s.env.router.unknown(push); h == nil {
+		if h = s.env.router.unknown[k].Load(); h == nil {
 			return NewRerror(CodeNotFound, CodeText(CodeNotFound), "")
 		}
 	}
-	c.handler, c.hooks = h, h.plugins.hooks()
-	c.mayWait(c.hooks)
+	c.handler = h
+	c.use(h.plugins.hooks())
 	return nil
 }
 
-// mayWait is told before the reader runs hooks.
-func (c *handlerCtx) mayWait(t *hookTable) {
-	if t.waits {
-		c.link.aside()
-	}
-}
+// maxRouteHops bounds how often header hooks may reroute one message.
+const maxRouteHops = 4
 
-// enter runs the header hooks of a route's own plugins. They may reroute; then
-// the hooks of the new route that have not run yet follow.
-func (c *handlerCtx) enter(h *Handler, push bool, winner Plugin) (*Handler, *Rerror) {
-	if len(h.plugins.hooks().ownHeader(push)) == 0 {
+// enter runs the header hooks of a route's own plugins, but for the one that led here.
+// They may reroute; then the hooks of the new route that have not run yet follow.
+func (c *handlerCtx) enter(h *Handler, ledHere Plugin) (*Handler, *Rerror) {
+	s, k := c.sess, c.kind()
+	if len(h.plugins.hooks().ownHeader[k]) == 0 {
 		return h, nil
 	}
-	ran := []Plugin{winner}
+	ran := []Plugin{ledHere}
 	for range maxRouteHops {
-		c.mayWait(h.plugins.hooks())
-		for _, p := range h.plugins.hooks().ownHeader(push) {
-			if containsPlugin(ran, p.plugin) {
+		c.use(h.plugins.hooks()) // an error reply is written with these, too
+		own := c.hooks.ownHeader[k]
+		for i := range own {
+			if containsPlugin(ran, own[i].plugin) {
 				continue
 			}
-			ran = append(ran, p.plugin)
-			c.hooks = h.plugins.hooks() // an error reply is written with these
-			if r := c.runHeaderHooks([]headerHook{p}); r != nil {
+			ran = append(ran, own[i].plugin)
+			if r := own[i].run(s.env.guard, c); r.HasError() {
 				return nil, r
 			}
 		}
-		next := c.sess.env.router.lookup(push, c.in.RouteKey())
+		next := s.env.router.lookup(k, c.in.RouteKey())
 		if next == nil {
-			c.hooks = c.sess.env.hooks()
+			c.hooks = s.env.hooks()
 		}
 		if next == nil || next == h {
 			return next, nil
@@ -89,34 +84,26 @@ func containsPlugin(list []Plugin, p Plugin) bool {
 	return false
 }
 
-func (c *handlerCtx) runHeaderHooks(list []headerHook) *Rerror {
-	for _, p := range list {
-		if r := p.run(c); r.HasError() {
-			return r
-		}
-	}
-	return nil
-}
-
-// probe asks each distinct header hook of groups and handlers once whether it
-// leads to a route it was given to. A probe that does not is as if it had not run.
-func (c *handlerCtx) probe(push bool) (*Handler, *Rerror) {
-	r := c.sess.env.router
-	probes := r.tables.Load().probes[kindOf(push)]
+// probe calls each distinct header hook of groups and handlers once: it may lead to a
+// route that it was given to. If it does not, it is as if it had not run.
+func (c *handlerCtx) probe() (*Handler, *Rerror) {
+	r, k := c.sess.env.router, c.kind()
+	probes := r.tables.Load().probes[k]
 	if len(probes) == 0 {
 		return nil, nil
 	}
-	c.link.aside() // whatever they are
+	c.link.mayBlock() // whichever hooks they are
 	was := c.save()
 	key := c.in.RouteKey()
-	for _, p := range probes {
+	for i := range probes {
+		p := &probes[i]
 		if !p.inUse() {
 			continue
 		}
-		rerr := p.run(c)
+		rerr := p.run(c.sess.env.guard, c)
 		if !rerr.HasError() && c.in.RouteKey() != key {
-			if h := r.lookup(push, c.in.RouteKey()); h != nil && h.given(p.plugin) {
-				return c.enter(h, push, p.plugin)
+			if h := r.lookup(k, c.in.RouteKey()); h != nil && h.given(p.plugin) {
+				return c.enter(h, p.plugin)
 			}
 		}
 		c.restore(was)
@@ -155,36 +142,6 @@ func (c *handlerCtx) restore(w saved) {
 	}
 }
 
-// headerHook is a PostReadCallHeader or PostReadPushHeader.
-type headerHook struct {
-	plugin Plugin
-	hook   func(ReadCtx) *Rerror
-}
-
-// run runs the hook; a panic is an error.
-func (h headerHook) run(c *handlerCtx) (r *Rerror) {
-	defer func() {
-		if v := recover(); v != nil {
-			r = panicRerror(c.logger, "plugin "+h.plugin.Name(), v, c.sess.env.cfg.HidePanics)
-		}
-	}()
-	return h.hook(c)
-}
-
-// headerHookOf returns the header hook of a plugin; false if it has none.
-func headerHookOf(p Plugin, push bool) (headerHook, bool) {
-	if push {
-		if h, ok := p.(PostReadPushHeaderPlugin); ok {
-			return headerHook{p, h.PostReadPushHeader}, true
-		}
-		return headerHook{}, false
-	}
-	if h, ok := p.(PostReadCallHeaderPlugin); ok {
-		return headerHook{p, h.PostReadCallHeader}, true
-	}
-	return headerHook{}, false
-}
-
 // setTimeout tells the peer how long the caller will wait: whole milliseconds,
 // rounded up, at least 1.
 func setTimeout(meta *Meta, left time.Duration) {
@@ -214,55 +171,4 @@ func getTimeout(meta *Meta) (time.Duration, bool) {
 func codecKnown(id byte) bool {
 	_, err := codec.Get(id)
 	return err == nil
-}
-
-// orderedQueue is the messages of one session to one ordered route, or those
-// that are answered in turn.
-type orderedQueue struct {
-	list    []*handlerCtx
-	running bool
-}
-
-// enqueueOrdered puts c behind the others of its route; h is nil for those that
-// are answered in turn.
-func (s *session) enqueueOrdered(h *Handler, c *handlerCtx) {
-	s.orderedMu.Lock()
-	defer s.orderedMu.Unlock()
-	if s.ordered == nil {
-		s.ordered = make(map[*Handler]*orderedQueue)
-	}
-	q := s.ordered[h]
-	if q == nil {
-		q = new(orderedQueue)
-		s.ordered[h] = q
-	}
-	q.list = append(q.list, c)
-	if !q.running {
-		q.running = true
-		go s.runOrdered(q)
-	}
-}
-
-// runOrdered handles one message after the other until none is left.
-func (s *session) runOrdered(q *orderedQueue) {
-	returned := false
-	defer func() {
-		if !returned { // a handler has ended its goroutine, and so this one
-			go s.runOrdered(q)
-		}
-	}()
-	for {
-		s.orderedMu.Lock()
-		if len(q.list) == 0 {
-			q.list, q.running = nil, false
-			s.orderedMu.Unlock()
-			returned = true
-			return
-		}
-		c := q.list[0]
-		q.list[0] = nil
-		q.list = q.list[1:]
-		s.orderedMu.Unlock()
-		c.handle()
-	}
 }

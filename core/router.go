@@ -14,47 +14,33 @@ type router struct {
 	mapper ServiceMethodMapper
 	log    logger
 
-	mu          sync.Mutex // one registration at a time
-	tables      atomic.Pointer[routes]
-	unknownCall atomic.Pointer[Handler]
-	unknownPush atomic.Pointer[Handler]
+	mu      sync.Mutex // one registration at a time
+	tables  atomic.Pointer[routes]
+	unknown [2]atomic.Pointer[Handler] // by kind
 }
 
 type routes struct {
-	call, push map[string]*Handler
-	names      map[string]string // every route, to itself: saves a string a message
-	// probes are the distinct header hooks of groups and handlers, CALL and PUSH,
-	// in order of registration: on a miss one may lead to a route of its own.
+	handlers [2]map[string]*Handler // by kind
+	names    map[string]string      // every route, to itself: saves a string a message
+	// probes are the distinct header hooks of groups and handlers, by kind, in order of
+	// registration: where there is no route one may lead to a route of its own.
 	probes [2][]probe
 }
 
 // probe is a header hook and the routes it was given to.
 type probe struct {
-	headerHook
+	hook[ReadCtx]
 	routes []*Handler
 }
 
 func newRouter(mapper ServiceMethodMapper, log logger) *router {
 	r := &router{mapper: mapper, log: log}
-	r.tables.Store(&routes{call: map[string]*Handler{}, push: map[string]*Handler{}, names: map[string]string{}})
+	r.tables.Store(&routes{handlers: [2]map[string]*Handler{{}, {}}, names: map[string]string{}})
 	return r
 }
 
 // lookup returns the handler of a path, nil if there is none.
-func (r *router) lookup(push bool, path string) *Handler {
-	t := r.tables.Load()
-	if push {
-		return t.push[path]
-	}
-	return t.call[path]
-}
-
-func (r *router) unknown(push bool) *Handler {
-	if push {
-		return r.unknownPush.Load()
-	}
-	return r.unknownCall.Load()
-}
+func (r *router) lookup(k kind, path string) *Handler { return r.tables.Load().handlers[k][path] }
 
 // Intern returns the route of that name without allocating, else a new string.
 func (r *router) Intern(b []byte) string {
@@ -134,7 +120,7 @@ func (g *group) handle(method string, h *Handler, plugin []Plugin) string {
 
 func (g *group) add(name string, h *Handler, plugin []Plugin) string {
 	h.name = name
-	h.pace.Begin()
+	h.inlining.Init()
 	if err := g.register(h, plugin); err != nil {
 		panic(err)
 	}
@@ -162,27 +148,19 @@ func (g *group) register(h *Handler, plugin []Plugin) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.tables.Load()
-	table := old.call
-	if h.push {
-		table = old.push
-	}
-	if table[h.name] != nil {
+	if old.handlers[h.kind][h.name] != nil {
 		return fmt.Errorf("tp: there is a handler conflict: %s is registered for %s already", h.name, h.RouterTypeName())
 	}
 	if err := g.equip(h, plugin); err != nil {
 		return fmt.Errorf("tp: %s handler %s: %w", h.RouterTypeName(), h.name, err)
 	}
 	for _, p := range h.plugins.hooks().postReg {
-		if err := guard(p.Name(), func() error { return p.PostReg(h) }); err != nil {
+		if err := plainHook(p, func() error { return p.PostReg(h) }); err != nil {
 			return fmt.Errorf("tp: %s handler %s: [PostRegPlugin:%s] %w", h.RouterTypeName(), h.name, p.Name(), err)
 		}
 	}
-	next := &routes{call: old.call, push: old.push, names: copyMap(old.names, h.name, h.name), probes: old.probes}
-	if h.push {
-		next.push = copyMap(old.push, h.name, h)
-	} else {
-		next.call = copyMap(old.call, h.name, h)
-	}
+	next := &routes{handlers: old.handlers, names: copyMap(old.names, h.name, h.name), probes: old.probes}
+	next.handlers[h.kind] = copyMap(old.handlers[h.kind], h.name, h)
 	next.addProbes(h)
 	r.tables.Store(next)
 	return nil
@@ -199,22 +177,24 @@ func copyMap[V any](m map[string]V, name string, v V) map[string]V {
 
 // addProbes notes the header hooks of the groups and of h.
 func (t *routes) addProbes(h *Handler) {
-	list := slices.Clone(t.probes[kindOf(h.push)])
-	for _, own := range h.plugins.hooks().ownHeader(h.push) {
+	list := slices.Clone(t.probes[h.kind])
+	for _, own := range h.ownHeader() {
 		i := slices.IndexFunc(list, func(p probe) bool { return samePlugin(p.plugin, own.plugin) })
 		if i < 0 {
-			list = append(list, probe{headerHook: own})
+			list = append(list, probe{hook: own})
 			i = len(list) - 1
 		}
 		list[i].routes = append(slices.Clip(list[i].routes), h)
 	}
-	t.probes[kindOf(h.push)] = list
+	t.probes[h.kind] = list
 }
 
-// given reports whether the plugin has a header hook of the handler's own or of
-// its groups.
+func (h *Handler) ownHeader() moment[ReadCtx] { return h.plugins.hooks().ownHeader[h.kind] }
+
+// given reports whether the plugin has a header hook of the handler's own or of its
+// groups.
 func (h *Handler) given(p Plugin) bool {
-	return slices.ContainsFunc(h.plugins.hooks().ownHeader(h.push), func(own headerHook) bool { return samePlugin(p, own.plugin) })
+	return slices.ContainsFunc(h.ownHeader(), func(own hook[ReadCtx]) bool { return samePlugin(p, own.plugin) })
 }
 
 // inUse reports whether a route has the hook still: plugins may be removed.
@@ -236,7 +216,7 @@ func (g *group) SetUnknownCall(fn func(UnknownCallCtx) (any, *Rerror), plugin ..
 	if fn == nil {
 		panic("tp: SetUnknownCall: the function is nil")
 	}
-	g.setUnknown(&g.router.unknownCall, &Handler{
+	g.setUnknown(&Handler{
 		unknown: true,
 		invoke: func(c *handlerCtx, _ any) (any, *Rerror) {
 			reply, r := fn(c)
@@ -252,8 +232,8 @@ func (g *group) SetUnknownPush(fn func(UnknownPushCtx) *Rerror, plugin ...Plugin
 	if fn == nil {
 		panic("tp: SetUnknownPush: the function is nil")
 	}
-	g.setUnknown(&g.router.unknownPush, &Handler{
-		push: true, unknown: true,
+	g.setUnknown(&Handler{
+		kind: kindPush, unknown: true,
 		invoke: func(c *handlerCtx, _ any) (any, *Rerror) {
 			if r := fn(c); r.HasError() {
 				return nil, r
@@ -263,12 +243,12 @@ func (g *group) SetUnknownPush(fn func(UnknownPushCtx) *Rerror, plugin ...Plugin
 	}, plugin)
 }
 
-func (g *group) setUnknown(slot *atomic.Pointer[Handler], h *Handler, plugin []Plugin) {
+func (g *group) setUnknown(h *Handler, plugin []Plugin) {
 	h.name = h.RouterTypeName()
 	if err := g.equip(h, plugin); err != nil {
 		panic(fmt.Errorf("tp: %s handler: %w", h.name, err))
 	}
-	if slot.Swap(h) != nil {
+	if g.router.unknown[h.kind].Swap(h) != nil {
 		g.router.log.Warnf("covered %s handler", h.name)
 	} else {
 		g.router.log.Debugf("set %s handler", h.name)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/teleport-go/teleport/core/internal/inorder"
 	"github.com/teleport-go/teleport/core/internal/pending"
 	"github.com/teleport-go/teleport/core/internal/sweep"
 	"github.com/teleport-go/teleport/core/socket"
@@ -25,8 +26,7 @@ type session struct {
 	running                atomic.Int32         // handlers begun and not done
 	leaving                atomic.Bool          // draining or later: who becomes idle says so on idle
 	sessionAge, contextAge atomic.Int64         // nanoseconds; 0: unlimited
-	place                  uint32               // where the watchdog looks
-	shard                  int                  // of the workers
+	serial                 uint32               // of the peer's sessions: which poller, workers and slot of the watchdog are its
 
 	pending pending.Table[*callCmd]
 	plan    *dialPlan // how it was dialled; nil if it was accepted
@@ -41,25 +41,24 @@ type session struct {
 	drained     event // draining is over
 	done        event // at the very end
 
-	mu        sync.Mutex // guards what follows
-	state     state
-	link      *link // the present or last one
-	prep      *link // the one whose hooks run
-	reason    *CloseReason
-	customID  bool // SetID was called
-	wantID    string
-	stopDrain context.CancelCauseFunc // ends draining's wait
-	bound     *time.Timer             // calls stopDrain
-	boundAt   time.Time
-	cut       int // calls that draining has cut off
-	waiting   []*waiter
-	waitBytes int
-	stopDial  context.CancelFunc // ends redialling
+	mu          sync.Mutex // guards what follows
+	state       state
+	link        *link // the present or last one
+	prep        *link // the one whose hooks run
+	reason      *CloseReason
+	customID    bool // SetID was called
+	wantID      string
+	stopDrain   context.CancelCauseFunc // ends draining's wait
+	bound       *time.Timer             // calls stopDrain
+	boundAt     time.Time
+	cut         int // calls that draining has cut off
+	redialQueue []*redialEntry
+	redialBytes int                // of these
+	stopDial    context.CancelFunc // ends redialling
 
 	drops, failures, unasked throttle // of lines that the peer can cause
 
-	orderedMu sync.Mutex // guards ordered
-	ordered   map[*Handler]*orderedQueue
+	ordered inorder.Queues[*Handler, *handlerCtx] // of ordered routes; nil: what is answered in turn
 }
 
 var (
@@ -73,7 +72,7 @@ var noID string // what the ids of sessions in preparation point to
 
 func newSession(e *env, plan *dialPlan) *session {
 	s := &session{
-		logger: e.log, env: e, plan: plan, shard: e.workers.Shard(), place: e.watch.next.Add(1),
+		logger: e.log, env: e, plan: plan, serial: e.serial.Add(1),
 	}
 	s.sessionAge.Store(int64(e.cfg.DefaultSessionAge))
 	s.contextAge.Store(int64(e.cfg.DefaultContextAge))
@@ -134,7 +133,7 @@ func (s *session) SetID(id string) {
 
 // evict closes a session whose id another one has taken.
 func (s *session) evict(by *session) {
-	s.leave(&CloseReason{SideLocal, fmt.Errorf("id taken by %s", addrText(by.RemoteAddr())), "closing"}, s.env.cfg.CloseTimeout)
+	s.beginClose(&CloseReason{SideLocal, fmt.Errorf("id taken by %s", addrText(by.RemoteAddr())), "closing"}, s.env.cfg.CloseTimeout)
 }
 
 func (s *session) currentLink() *link {
@@ -206,7 +205,7 @@ func (s *session) Queued() (messages, bytes int) {
 	if s.link != nil {
 		messages, bytes = s.link.sock.Queued()
 	}
-	return messages + len(s.waiting), bytes + s.waitBytes
+	return messages + len(s.redialQueue), bytes + s.redialBytes
 }
 
 func (s *session) ControlFD(f func(fd uintptr)) error {
@@ -233,23 +232,23 @@ func (s *session) Expire(now int64) (next int64) {
 	expired := false
 	next = s.pending.Expire(now, func(cmd *callCmd) {
 		expired = true
-		cmd.settle(timeoutRerror())
+		cmd.resolve(timeoutRerror())
 	})
 	if expired {
-		s.forget(s.settled)
+		s.forget(s.resolved)
 	}
-	next = earlier(next, s.expireWaiting(now))
+	next = earlier(next, s.expireRedialQueue(now))
 	s.mu.Lock()
 	l := s.link
 	s.mu.Unlock()
 	if l != nil {
 		next = earlier(next, l.expireHandlers(now))
-		next = earlier(next, l.rouse(now))
+		next = earlier(next, l.interruptIdle(now))
 	}
 	if at := s.expireAt.Load(); at != 0 {
 		if at <= now {
 			s.expireAt.Store(0)
-			s.leave(&CloseReason{SideLocal, errSessionAge, "closing"}, s.env.cfg.CloseTimeout)
+			s.beginClose(&CloseReason{SideLocal, errSessionAge, "closing"}, s.env.cfg.CloseTimeout)
 		} else {
 			next = earlier(next, at)
 		}

@@ -17,7 +17,7 @@ import (
 
 func TestRow15_NetworkBreaks(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
-		w.server.PluginContainer().AppendRight(&hook{"s", new(journal), nil})
+		w.server.PluginContainer().AppendRight(&connHook{"s", new(journal), nil})
 		c, s := w.pair()
 		there, back := call(c, "/block", "x"), call(s, "/stuck", "y")
 		mem(c).Cut()
@@ -143,7 +143,7 @@ func canceled() context.Context {
 
 func TestRow17_NotRedialable(t *testing.T) {
 	inWorld(t, redials(-1), func(t *testing.T, w *world) {
-		w.server.PluginContainer().AppendRight(&hook{"s", &w.log, nil})
+		w.server.PluginContainer().AppendRight(&connHook{"s", &w.log, nil})
 		_, s := w.pair() // an accepted session never redials
 		mem(s).Cut()
 		wantState(t, s, closed)
@@ -252,7 +252,7 @@ func TestBreaker(t *testing.T) {
 	}
 	t.Run("an accepted session ends", func(t *testing.T) {
 		inWorld(t, redials(-1), func(t *testing.T, w *world) {
-			w.server.PluginContainer().AppendRight(&hook{"s", &w.log, nil})
+			w.server.PluginContainer().AppendRight(&connHook{"s", &w.log, nil})
 			c, s := w.pair()
 			mem(c).Freeze()
 			pending := call(s, "/echo", "x")
@@ -270,7 +270,7 @@ func TestBreaker(t *testing.T) {
 	t.Run("a dialled session redials", func(t *testing.T) {
 		inWorld(t, redials(-1), func(t *testing.T, w *world) {
 			var hooked []bool
-			w.client.PluginContainer().AppendRight(&hook{"c", new(journal), func(_ string, s PreSession) *Rerror {
+			w.client.PluginContainer().AppendRight(&connHook{"c", new(journal), func(_ string, s PreSession) *Rerror {
 				hooked = append(hooked, s.(Breaker).Break(dead))
 				return nil
 			}})

@@ -225,7 +225,7 @@ func TestRuleCapsFramesBeforeAccept(t *testing.T) {
 	}{{60_000, true}, {70_000, false}} {
 		t.Run(fmt.Sprint(test.size), func(t *testing.T) {
 			inWorld(t, nil, func(t *testing.T, w *world) {
-				w.server.PluginContainer().AppendLeft(&hook{"s", &w.log, func(_ string, s PreSession) *Rerror {
+				w.server.PluginContainer().AppendLeft(&connHook{"s", &w.log, func(_ string, s PreSession) *Rerror {
 					_, r := s.Receive(func(Header) any { return new(string) })
 					if (r == nil) != test.ok {
 						t.Errorf("Receive of %d bytes = %s", test.size, r)

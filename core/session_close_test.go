@@ -14,7 +14,7 @@ import (
 
 func TestRow09_CloseWaitsForPendingThenReturns(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
-		w.client.PluginContainer().AppendLeft(&hook{"c", &w.log, nil})
+		w.client.PluginContainer().AppendLeft(&connHook{"c", &w.log, nil})
 		c, s := w.pair()
 		w.log.want(t, "c dial")
 		ch := call(c, "/block", "x")
@@ -162,10 +162,10 @@ func TestRow11_EarliestBoundRules(t *testing.T) {
 func TestRow12_DrainedCloses(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		for _, name := range []string{"a", "b"} {
-			w.server.PluginContainer().AppendRight(&hook{name, &w.log, nil})
+			w.server.PluginContainer().AppendRight(&connHook{name, &w.log, nil})
 		}
 		c, s := w.pair()
-		w.server.PluginContainer().AppendRight(&hook{"late", &w.log, nil}) // never accepted it
+		w.server.PluginContainer().AppendRight(&connHook{"late", &w.log, nil}) // never accepted it
 		ch := call(c, "/block", "x")
 		closing := begin(s.Close) // has no pending calls
 		if o := ended(t, closing); o.v != nil || o.took != 0 {
@@ -183,7 +183,7 @@ func TestRow12_DrainedCloses(t *testing.T) {
 func TestRow13_BoundOverCancelsHandlers(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		var hooks journal
-		w.server.PluginContainer().AppendRight(&hook{"a", &hooks, nil})
+		w.server.PluginContainer().AppendRight(&connHook{"a", &hooks, nil})
 		c, s := w.pair()
 		ch := call(c, "/block", "x")
 		back := call(s, "/stuck", "y")

@@ -203,17 +203,17 @@ func (j *journal) len() int {
 	return len(j.lines)
 }
 
-// hook is a plugin that writes down when it is asked about a connection. It has
+// connHook is a plugin that writes down when it is asked about a connection. It has
 // no PostRedial; see reHook.
-type hook struct {
+type connHook struct {
 	name string
 	log  *journal
 	do   func(moment string, s PreSession) *Rerror // may be nil
 }
 
-func (h *hook) Name() string { return h.name }
+func (h *connHook) Name() string { return h.name }
 
-func (h *hook) at(moment string, s PreSession) *Rerror {
+func (h *connHook) at(moment string, s PreSession) *Rerror {
 	h.log.add("%s %s", h.name, moment)
 	if h.do == nil {
 		return nil
@@ -221,16 +221,16 @@ func (h *hook) at(moment string, s PreSession) *Rerror {
 	return h.do(moment, s)
 }
 
-func (h *hook) PostDial(s PreSession) *Rerror   { return h.at("dial", s) }
-func (h *hook) PostAccept(s PreSession) *Rerror { return h.at("accept", s) }
+func (h *connHook) PostDial(s PreSession) *Rerror   { return h.at("dial", s) }
+func (h *connHook) PostAccept(s PreSession) *Rerror { return h.at("accept", s) }
 
-func (h *hook) PostDisconnect(s BaseSession) *Rerror {
+func (h *connHook) PostDisconnect(s BaseSession) *Rerror {
 	h.log.add("%s disconnect: %v", h.name, s.CloseReason())
 	return nil
 }
 
 // reHook is a hook with a PostRedial of its own.
-type reHook struct{ hook }
+type reHook struct{ connHook }
 
 func (h *reHook) PostRedial(s PreSession) *Rerror { return h.at("redial", s) }
 

@@ -68,8 +68,8 @@ func TestRuleIdsClaimedOnlyWhenReady(t *testing.T) {
 		live, _ := w.serveFrom("10.0.0.1:1")
 		live.SetID("admin")
 		w.server.PluginContainer().AppendRight(
-			&hook{"auth", &w.log, func(_ string, s PreSession) *Rerror { s.SetID("admin"); return nil }},
-			&hook{"late", &w.log, func(_ string, s PreSession) *Rerror {
+			&connHook{"auth", &w.log, func(_ string, s PreSession) *Rerror { s.SetID("admin"); return nil }},
+			&connHook{"late", &w.log, func(_ string, s PreSession) *Rerror {
 				if got, _ := w.server.GetSession("admin"); got != Session(live) {
 					t.Error("the id is taken while preparing")
 				}
@@ -97,7 +97,7 @@ func TestRuleIdsClaimedOnlyWhenReady(t *testing.T) {
 func TestRulePostDialErrorAsItIs(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		mine := NewRerror(999, "mine", "and mine alone").WithCause(errors.ErrUnsupported)
-		w.client.PluginContainer().AppendLeft(&hook{"c", &w.log, func(string, PreSession) *Rerror { return mine }})
+		w.client.PluginContainer().AppendLeft(&connHook{"c", &w.log, func(string, PreSession) *Rerror { return mine }})
 		if _, r := w.client.Dial(w.addr); r != mine {
 			t.Errorf("Dial = %s; want the hook's error itself", r)
 		}

@@ -364,7 +364,7 @@ func remains(s *session) (all []string) {
 	add(s.CloseReason() == nil || !isClosed(s.CloseNotify()) || s.Health(), "it looks alive")
 	add(s.pending.Len() != 0, "%d calls pending", s.pending.Len())
 	add(s.running.Load() != 0, "%d handlers running", s.running.Load())
-	add(len(s.waiting) != 0 || s.waitBytes != 0, "%d waiting, %d bytes", len(s.waiting), s.waitBytes)
+	add(len(s.redialQueue) != 0 || s.redialBytes != 0, "%d waiting, %d bytes", len(s.redialQueue), s.redialBytes)
 	s.link.mu.Lock()
 	add(s.link.timed != nil, "a handler is still listed")
 	s.link.mu.Unlock()

@@ -78,7 +78,7 @@ func TestRow16_BackoffIsCapped(t *testing.T) {
 
 func TestRow18_HooksOnTheNewConnection(t *testing.T) {
 	inWorld(t, redials(-1), func(t *testing.T, w *world) {
-		w.client.PluginContainer().AppendRight(&hook{"a", &w.log, nil}, &reHook{hook{"b", &w.log, func(moment string, ps PreSession) *Rerror {
+		w.client.PluginContainer().AppendRight(&connHook{"a", &w.log, nil}, &reHook{connHook{"b", &w.log, func(moment string, ps PreSession) *Rerror {
 			if moment == "redial" {
 				s := ps.(*session)
 				if st := s.getState(); st != redialing || s.currentLink().epoch != 2 {
@@ -175,7 +175,7 @@ func TestRow20_AttemptsGoOnUnless401Or403(t *testing.T) {
 	}{{500, 3}, {CodeUnauthorized, 1}, {403, 1}} {
 		t.Run(fmt.Sprint(test.code), func(t *testing.T) {
 			inWorld(t, redials(3), func(t *testing.T, w *world) {
-				w.client.PluginContainer().AppendRight(&hook{"a", &w.log, nil}, &reHook{hook{"b", &w.log, func(moment string, _ PreSession) *Rerror {
+				w.client.PluginContainer().AppendRight(&connHook{"a", &w.log, nil}, &reHook{connHook{"b", &w.log, func(moment string, _ PreSession) *Rerror {
 					if moment == "redial" {
 						return NewRerror(test.code, "no", "go away")
 					}
@@ -202,7 +202,7 @@ func TestRow20_AttemptsGoOnUnless401Or403(t *testing.T) {
 
 func TestRow21_AttemptsUsedUp(t *testing.T) {
 	inWorld(t, redials(3), func(t *testing.T, w *world) {
-		w.client.PluginContainer().AppendRight(&hook{"a", &w.log, nil})
+		w.client.PluginContainer().AppendRight(&connHook{"a", &w.log, nil})
 		c, _ := w.pair()
 		w.net.Refuse(w.addr, -1)
 		mem(c).Cut()
@@ -298,8 +298,8 @@ func TestRow22_EncodedAtOnceAndBoundedInBytes(t *testing.T) {
 		second := call(c, "/echo", strings.Repeat("y", 20_000))
 		over := call(c, "/echo", strings.Repeat("z", 20_000))
 		o := ended(t, over)
-		wantRerror(t, o.v.Rerror(), CodeConnClosed, "too much waits")
-		wantRerror(t, c.Push("/note", strings.Repeat("z", 20_000)), CodeConnClosed, "too much waits")
+		wantRerror(t, o.v.Rerror(), CodeConnClosed, "too many messages are queued")
+		wantRerror(t, c.Push("/note", strings.Repeat("z", 20_000)), CodeConnClosed, "too many messages are queued")
 		if o.took != 0 {
 			t.Errorf("took %v; want the refusal at once", o.took)
 		}
@@ -330,7 +330,7 @@ func TestRow23_CloseWhileRedialing(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, memnet.Latency(500*time.Millisecond))
 				w.open(redials(-1))
-				w.client.PluginContainer().AppendRight(&reHook{hook{"a", &w.log, func(moment string, s PreSession) *Rerror {
+				w.client.PluginContainer().AppendRight(&reHook{connHook{"a", &w.log, func(moment string, s PreSession) *Rerror {
 					if moment == "redial" {
 						return s.PreReceive(nil).Rerror()
 					}

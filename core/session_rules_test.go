@@ -362,7 +362,7 @@ func TestRulePeerClose(t *testing.T) {
 	}{{"handlers end", true}, {"handlers do not end", false}} {
 		t.Run(test.name, func(t *testing.T) {
 			inWorld(t, nil, func(t *testing.T, w *world) {
-				w.server.PluginContainer().AppendRight(&hook{"s", new(journal), nil})
+				w.server.PluginContainer().AppendRight(&connHook{"s", new(journal), nil})
 				var chs []<-chan outcome[CallCmd]
 				var all []*session
 				for range 5 {

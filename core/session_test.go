@@ -40,9 +40,9 @@ func TestRow01_ConnectedHooksRunInOrderWhilePreparing(t *testing.T) {
 			}
 			return nil
 		}
-		w.server = w.peer(nil, &hook{"s1", &w.log, look}, &hook{"s2", &w.log, nil})
+		w.server = w.peer(nil, &connHook{"s1", &w.log, look}, &connHook{"s2", &w.log, nil})
 		w.addr = w.listen(w.server)
-		w.client = w.peer(nil, &hook{"c1", &w.log, look}, &hook{"c2", &w.log, nil})
+		w.client = w.peer(nil, &connHook{"c1", &w.log, look}, &connHook{"c2", &w.log, nil})
 		c := w.dial()
 		synctest.Wait()
 		if got := w.log.len(); got != 4 {
@@ -61,7 +61,7 @@ func TestRow01_ContextEndsDial(t *testing.T) {
 			name  string
 			after time.Duration // 2 s is a dial's round trip, 4 s the hook's
 		}{{"while it connects", time.Second}, {"while a hook waits", 3 * time.Second}} {
-			p := w.peer(nil, &hook{"c", &w.log, func(_ string, s PreSession) *Rerror {
+			p := w.peer(nil, &connHook{"c", &w.log, func(_ string, s PreSession) *Rerror {
 				return s.PreReceive(nil).Rerror()
 			}})
 			addr := w.listen(p)
@@ -91,7 +91,7 @@ func TestRow02_HooksPassedSessionIsReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.open(nil)
-		w.client.PluginContainer().AppendLeft(&hook{"c", &w.log, func(_ string, s PreSession) *Rerror {
+		w.client.PluginContainer().AppendLeft(&connHook{"c", &w.log, func(_ string, s PreSession) *Rerror {
 			s.SetID("wanted")
 			s.SetSessionAge(time.Hour)
 			return nil
@@ -143,9 +143,9 @@ func TestRow03_PreparingFails(t *testing.T) {
 				w.server = w.peer(nil)
 				w.addr = w.listen(w.server)
 				var failed *session
-				w.client = w.peer(nil, &hook{"a", &w.log, nil}, &hook{"b", &w.log, nil},
-					&hook{"c", &w.log, func(_ string, s PreSession) *Rerror { failed = s.(*session); return test.hook(s) }},
-					&hook{"d", &w.log, nil})
+				w.client = w.peer(nil, &connHook{"a", &w.log, nil}, &connHook{"b", &w.log, nil},
+					&connHook{"c", &w.log, func(_ string, s PreSession) *Rerror { failed = s.(*session); return test.hook(s) }},
+					&connHook{"d", &w.log, nil})
 				start := time.Now()
 				s, r := w.client.Dial(w.addr)
 				if s != nil {
@@ -179,8 +179,8 @@ func TestRow03_AcceptFailsServeConnIsNil(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
-				p := w.peer(nil, &hook{"a", &w.log, nil},
-					&hook{"b", &w.log, func(_ string, s PreSession) *Rerror { return test.hook(s) }})
+				p := w.peer(nil, &connHook{"a", &w.log, nil},
+					&connHook{"b", &w.log, func(_ string, s PreSession) *Rerror { return test.hook(s) }})
 				a, b := memnet.Pipe()
 				if s := p.ServeConn(a); s != nil {
 					t.Errorf("ServeConn = %v; want a nil interface", s)
@@ -203,7 +203,7 @@ func TestRow04_PreparingTakesNoCalls(t *testing.T) {
 		w.server = w.peer(nil)
 		w.addr = w.listen(w.server)
 		var s Session
-		w.client = w.peer(nil, &hook{"c", &w.log, func(_ string, ps PreSession) *Rerror {
+		w.client = w.peer(nil, &connHook{"c", &w.log, func(_ string, ps PreSession) *Rerror {
 			s = ps.(Session)
 			wantRerror(t, s.Call("/echo", "x", new(string)).Rerror(), CodeInvalidOp)
 			_, r := s.AsyncCall("/echo", "x", new(string), nil).Reply()
@@ -233,13 +233,13 @@ func TestRow04_CloseWhilePreparing(t *testing.T) {
 				w.server = w.peer(nil)
 				w.addr = w.listen(w.server)
 				var s *session
-				w.client = w.peer(nil, &hook{"a", &w.log, nil}, &hook{"b", &w.log, func(_ string, ps PreSession) *Rerror {
+				w.client = w.peer(nil, &connHook{"a", &w.log, nil}, &connHook{"b", &w.log, func(_ string, ps PreSession) *Rerror {
 					s = ps.(*session)
 					if err := test.end(s); err != nil {
 						t.Errorf("= %v; want nil", err)
 					}
 					return nil
-				}}, &hook{"c", &w.log, nil}) // would talk to nobody
+				}}, &connHook{"c", &w.log, nil}) // would talk to nobody
 				got, r := w.client.Dial(w.addr)
 				if got != nil {
 					t.Errorf("Dial = %v; want nil", got)
@@ -255,7 +255,7 @@ func TestRow04_CloseWhilePreparing(t *testing.T) {
 
 func TestRow04_CloseBetweenHooksAndReady(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
-		w.server.PluginContainer().AppendLeft(&hook{"s", &w.log, nil})
+		w.server.PluginContainer().AppendLeft(&connHook{"s", &w.log, nil})
 		a, b := memnet.Pipe()
 		s := newSession(w.server.env, nil)
 		l := newLink(s, a, testwire.New, 1)

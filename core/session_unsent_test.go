@@ -34,7 +34,7 @@ func (d *deaf) Read(p []byte) (int, error) {
 // deafen makes the first connection of the client a deaf one.
 func (w *world) deafen() *deaf {
 	d := &deaf{gate: make(chan struct{})}
-	w.client.PluginContainer().AppendRight(&hook{"deafen", &w.log, func(moment string, s PreSession) *Rerror {
+	w.client.PluginContainer().AppendRight(&connHook{"deafen", &w.log, func(moment string, s PreSession) *Rerror {
 		if moment == "dial" && d.Conn == nil {
 			s.ModifySocket(func(conn net.Conn) (net.Conn, ProtoFunc) {
 				d.Conn = conn

@@ -14,8 +14,8 @@ type throttle struct {
 	more   atomic.Int64 // held back since the last one that passed
 }
 
-// aLot is how many lines a second say enough about one kind of trouble.
-const aLot = 10
+// logBurst is how many lines a second say enough about one kind of trouble.
+const logBurst = 10
 
 // pass reports whether a line may be written now, at most limit of them a second,
 // and how many were held back since the last one.
@@ -32,8 +32,8 @@ func (t *throttle) pass(now, limit int64) (more int64, ok bool) {
 
 // throttled logs what the other end can cause as often as it likes, at most limit
 // lines a second.
-func (e *env) throttled(t *throttle, limit int64, log logger, level LoggerLevel, format string, args ...any) {
-	if !log.enabled(level) {
+func (e *env) throttled(t *throttle, limit int64, level LoggerLevel, format string, args ...any) {
+	if !e.log.enabled(level) {
 		return
 	}
 	more, ok := t.pass(e.sweeper.Now(), limit)
@@ -44,5 +44,5 @@ func (e *env) throttled(t *throttle, limit int64, log logger, level LoggerLevel,
 		format += "; and %d more since the last such line"
 		args = append(args, more)
 	}
-	log.log(level, 1, format, args...)
+	e.log.log(level, 1, format, args...)
 }

@@ -43,10 +43,13 @@ type Options struct {
 	Bound        int           // bytes that may wait to be written; 0: 4 MiB
 	WriteTimeout time.Duration // longest flush without progress; 0: 30 s
 	Fail         func(error)   // the connection cannot be written any more; called once, without a lock
-	Offend       func(error)   // the peer's memory for half-arrived frames is used up, mostly by this one
 	Memory       *inbox.Memory // that memory; may be nil
 	Recognise    time.Duration // longest time in which an AnyProto recognises its peer; 0: 10 s
-	BeforeRead   func()        // called by the reading goroutine before each read from the network, which may wait; may be nil
+	BeforeWait   func()        // called by the reading goroutine before it waits for the network; may be nil
+
+	// OnMemoryExceeded is called once when Memory is used up, and this connection has the
+	// most of it. It runs on any goroutine, and must not block.
+	OnMemoryExceeded func(error)
 }
 
 // Conn is a connection that speaks a protocol, as an engine sees it: messages
@@ -88,7 +91,7 @@ func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
 func (c *Conn) Init(conn net.Conn, pf ProtoFunc, o Options) {
 	c.conn, c.dialed, c.recognise = conn, o.Dialed, o.Recognise
 	c.SetLimit(o.Limit)
-	c.in.Init(conn, inbox.Config{Memory: o.Memory, Offend: o.Offend, Before: o.BeforeRead})
+	c.in.Init(conn, inbox.Config{Memory: o.Memory, OnMemoryExceeded: o.OnMemoryExceeded, BeforeWait: o.BeforeWait})
 	c.out.Init(conn, outbox.Config{Bound: o.Bound, WriteTimeout: o.WriteTimeout, Fail: o.Fail})
 	c.setProto(pf)
 }
@@ -135,22 +138,21 @@ func (c *Conn) Wait() error {
 	return c.in.Wait()
 }
 
-// TryWait is Wait that does not wait: ok tells whether something has arrived. It
-// needs a Descriptor.
+// TryWait is Wait that does not wait: ok tells whether something has arrived. The
+// connection must be Pollable.
 func (c *Conn) TryWait() (ok bool, err error) { return c.in.TryWait() }
 
-// Spare gives the read buffer back if nothing is in it. Only the reading goroutine
-// calls it.
-func (c *Conn) Spare() { c.in.Spare() }
+// ReleaseIfEmpty gives the read buffer back if nothing is in it. Only the reading
+// goroutine calls it.
+func (c *Conn) ReleaseIfEmpty() { c.in.ReleaseIfEmpty() }
 
-// Dry reports whether the last read from the network left nothing behind, most
-// likely. Only the reading goroutine calls it.
-func (c *Conn) Dry() bool { return c.in.Dry() }
+// LastReadShort reports whether the last read from the network left nothing behind,
+// most likely. Only the reading goroutine calls it.
+func (c *Conn) LastReadShort() bool { return c.in.LastReadShort() }
 
-// Descriptor returns what Wait waits with, nil if the connection is not read by its
-// descriptor: then nobody else can tell whether something has arrived. Only the
-// reading goroutine calls it.
-func (c *Conn) Descriptor() syscall.RawConn {
+// Pollable returns what a poller can wait with for something to arrive, nil if only the
+// connection or its protocol can tell that. Only the reading goroutine calls it.
+func (c *Conn) Pollable() syscall.RawConn {
 	if c.reads {
 		return nil
 	}
@@ -337,6 +339,16 @@ func (c *Conn) guess(m *Envelope) int {
 	return n
 }
 
+// Cork says that the reading goroutine flushes before long, until Uncork: others that
+// see the connection Corked may leave the flush of what they have enqueued to it.
+func (c *Conn) Cork() { c.out.Cork() }
+
+// Corked reports whether the reading goroutine flushes what was enqueued before the call.
+func (c *Conn) Corked() bool { return c.out.Corked() }
+
+// Uncork ends Cork, and flushes without waiting for the network.
+func (c *Conn) Uncork() { c.out.Uncork() }
+
 // Flush makes sure that what was enqueued gets written. mode is a combination
 // of Yield and NoBlock.
 func (c *Conn) Flush(mode FlushMode) { c.out.Flush(mode) }
@@ -374,9 +386,9 @@ func (c *Conn) Hint() string {
 	return ""
 }
 
-// Rest takes the bytes that have arrived and were not read, to hand them to
+// TakeBuffered takes the bytes that have arrived and were not read, to hand them to
 // another connection.
-func (c *Conn) Rest() []byte { return c.in.Rest() }
+func (c *Conn) TakeBuffered() []byte { return c.in.TakeBuffered() }
 
 // wire is what a Proto reads from and writes to.
 type wire struct{ c *Conn }

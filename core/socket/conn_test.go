@@ -379,7 +379,7 @@ func TestConnRest(t *testing.T) {
 		if err := b.Wait(); err != nil {
 			t.Fatal(err)
 		}
-		rest += string(b.Rest())
+		rest += string(b.TakeBuffered())
 	}
 	if rest != "not a frame" || b.Buffered() != 0 {
 		t.Errorf("Rest = %q, %d bytes left", rest, b.Buffered())

@@ -35,7 +35,7 @@ func (r *Reader) collect(n int) error {
 			continue
 		}
 		if r.packets {
-			if err := r.fill(); err != nil {
+			if err := r.fill(mayWait); err != nil {
 				return err
 			}
 			continue
@@ -44,7 +44,7 @@ func (r *Reader) collect(n int) error {
 			return err
 		}
 		end := min(cap(r.big), r.off+n)
-		got, err := r.read(r.big[len(r.big):end])
+		got, err := r.read(r.big[len(r.big):end], mayWait)
 		r.big = r.big[:len(r.big)+got]
 		if err != nil {
 			return err
@@ -100,8 +100,8 @@ func (r *Reader) moveToBig(n int) error {
 	return nil
 }
 
-// unify moves the small rest of big to the front of the usual buffer.
-func (r *Reader) unify() {
+// compact moves the small rest of big to the front of the usual buffer.
+func (r *Reader) compact() {
 	rest := len(r.big) - r.off
 	b := whole(take(max(r.size, rest+r.w-r.r)))
 	n := copy(b, r.big[r.off:])

@@ -167,7 +167,7 @@ func TestClosedConnection(t *testing.T) {
 func TestOffenderWakesUp(t *testing.T) {
 	near, far := loopback(t)
 	m := NewMemory(1 << 20)
-	r := New(near, Config{Memory: m, Offend: func(error) { near.Close() }})
+	r := New(near, Config{Memory: m, OnMemoryExceeded: func(error) { near.Close() }})
 	result := make(chan error)
 	go func() {
 		_, err := r.Peek(64 << 20)

@@ -85,7 +85,7 @@ func FuzzReader(f *testing.F) {
 				last = nil
 			case 4:
 				n := r.Buffered()
-				rest := r.Rest()
+				rest := r.TakeBuffered()
 				if len(rest) != n || !bytes.HasPrefix(stream, rest) {
 					t.Fatalf("Rest() = %d bytes of %d, or others", len(rest), n)
 				}

@@ -42,14 +42,15 @@ type Config struct {
 	// Memory bounds the half-arrived frames over 64 KiB of all Readers that
 	// share it. nil: no bound.
 	Memory *Memory
-	// Offend is called once when Memory is used up and this Reader has the
+	// OnMemoryExceeded is called once when Memory is used up and this Reader has the
 	// most of it; the error is ErrMemory with figures. It runs on the goroutine
 	// of any Reader that shares the Memory: it closes the connection and must
 	// neither block nor use a Reader. The Reader fails with the same error.
-	Offend func(error)
-	// Before is called before each read from the connection: what the caller has
-	// put off can be done now, as the read may wait. May be nil.
-	Before func()
+	OnMemoryExceeded func(error)
+	// BeforeWait is called when a call other than Wait needs bytes that have not
+	// arrived, before it waits for the network. It may close the connection. May be
+	// nil.
+	BeforeWait func()
 }
 
 // Reader reads from one connection. One goroutine uses it.
@@ -78,11 +79,11 @@ type Reader struct {
 	dst    []byte // where try reads to; nil: the usual buffer
 	got    int    // what try read; -1: nothing was there
 	gotErr error
-	once   bool // try does not wait
-	dry    bool // the last try got less than there was room for
+	wait   bool // try is called again when something has arrived
+	short  bool // the last try got less than there was room for
 
-	before  func()
-	account account
+	beforeWait func()
+	account    account
 }
 
 // New returns a Reader of conn. It does not close conn.
@@ -98,7 +99,7 @@ func New(conn net.Conn, cfg Config) *Reader {
 
 // Init makes the zero value what New returns.
 func (r *Reader) Init(conn net.Conn, cfg Config) {
-	r.conn, r.size, r.before = conn, defaultBuffer, cfg.Before
+	r.conn, r.size, r.beforeWait = conn, defaultBuffer, cfg.BeforeWait
 	if cfg.Buffer > 0 {
 		r.size = capacity(min(cfg.Buffer, maxBuffer))
 	}
@@ -106,7 +107,7 @@ func (r *Reader) Init(conn net.Conn, cfg Config) {
 		r.packets = true
 		r.size = max(r.size, 2*packetRoom) // room behind a frame that is not whole yet
 	}
-	r.account.memory, r.account.offend = cfg.Memory, cfg.Offend
+	r.account.memory, r.account.offend = cfg.Memory, cfg.OnMemoryExceeded
 	r.useRaw()
 }
 
@@ -120,7 +121,7 @@ func (r *Reader) Raw() syscall.RawConn { return r.raw }
 // of a TCP or unix connection is in the pool. The error is io.EOF at the end.
 func (r *Reader) Wait() error {
 	for r.Buffered() == 0 {
-		if err := r.fill(); err != nil {
+		if err := r.fill(mustWait); err != nil {
 			return err
 		}
 	}
@@ -133,28 +134,26 @@ func (r *Reader) TryWait() (ok bool, err error) {
 	if r.Buffered() > 0 {
 		return true, nil
 	}
-	r.once = true
-	err = r.fill()
-	r.once = false
+	err = r.fill(noWait)
 	if err == errNothing {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// Spare gives the buffer back if nothing is in it.
-func (r *Reader) Spare() {
+// ReleaseIfEmpty gives the buffer back if nothing is in it.
+func (r *Reader) ReleaseIfEmpty() {
 	if r.Buffered() == 0 {
 		r.release()
 	}
 }
 
-// Dry reports whether the last read has found less than there was room for: most
-// likely nothing more is there.
-func (r *Reader) Dry() bool { return r.dry }
+// LastReadShort reports whether the last read has found less than there was room for:
+// most likely nothing more is there.
+func (r *Reader) LastReadShort() bool { return r.short }
 
 // Peek returns the next n bytes without consuming them. They lie in the buffer
-// and are valid until the next Peek, Read, Wait, Rest or Close; a Discard of no
+// and are valid until the next Peek, Read, Wait, TakeBuffered or Close; a Discard of no
 // more than what is buffered does not touch them. Fewer than n bytes come with an
 // error: io.EOF if there is none at the end of the stream, io.ErrUnexpectedEOF
 // if there are some.
@@ -167,10 +166,10 @@ func (r *Reader) Peek(n int) ([]byte, error) {
 		return nil, bufio.ErrNegativeCount
 	}
 	if r.big != nil && len(r.big)-r.off < n && n <= bigFrame {
-		r.unify()
+		r.compact()
 	}
 	if n > bigFrame && r.Buffered() == 0 {
-		if err := r.fill(); err != nil { // no buffer of its own for a frame of which nothing is there
+		if err := r.fill(mayWait); err != nil { // no buffer of its own for a frame of which nothing is there
 			return nil, err
 		}
 	}
@@ -178,7 +177,7 @@ func (r *Reader) Peek(n int) ([]byte, error) {
 		return r.peekBig(n)
 	}
 	for r.w-r.r < n {
-		if err := r.fill(); err != nil {
+		if err := r.fill(mayWait); err != nil {
 			return r.buf[r.r:r.w], cut(err, r.w-r.r)
 		}
 	}
@@ -202,7 +201,7 @@ func (r *Reader) Discard(n int) (int, error) {
 		if left == 0 {
 			return n, nil
 		}
-		if err := r.fill(); err != nil {
+		if err := r.fill(mayWait); err != nil {
 			return n - left, cut(err, n-left)
 		}
 	}
@@ -217,9 +216,9 @@ func (r *Reader) Read(p []byte) (int, error) {
 	for r.Buffered() == 0 {
 		if len(p) >= r.size && !r.packets {
 			r.release()
-			return r.read(p)
+			return r.read(p, mayWait)
 		}
-		if err := r.fill(); err != nil {
+		if err := r.fill(mayWait); err != nil {
 			return 0, err
 		}
 	}
@@ -229,9 +228,9 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Rest takes what is buffered, to hand it to another connection. It returns
+// TakeBuffered takes what is buffered, to hand it to another connection. It returns
 // nil if there is nothing. The bytes are the caller's.
-func (r *Reader) Rest() []byte {
+func (r *Reader) TakeBuffered() []byte {
 	r.owned = false
 	n := r.Buffered()
 	if n == 0 {
@@ -268,19 +267,25 @@ func (r *Reader) consume(n int) int {
 	return done + rest
 }
 
+// waiting is what a read does when nothing has arrived.
+type waiting uint8
+
+const (
+	noWait   waiting = iota // fails with errNothing
+	mayWait                 // calls BeforeWait, and waits
+	mustWait                // waits: the caller has expected it
+)
+
 // fill reads once, behind what is in the usual buffer.
-func (r *Reader) fill() error {
-	n, err := r.read(nil)
+func (r *Reader) fill(how waiting) error {
+	n, err := r.read(nil, how)
 	r.w += n
 	return err
 }
 
 // read reads once into dst, or into the usual buffer if dst is nil. It returns
 // either bytes or an error.
-func (r *Reader) read(dst []byte) (n int, err error) {
-	if r.before != nil {
-		r.before()
-	}
+func (r *Reader) read(dst []byte, how waiting) (n int, err error) {
 	switch {
 	case r.account.condemned() != nil:
 		return 0, r.account.condemned()
@@ -290,8 +295,15 @@ func (r *Reader) read(dst []byte) (n int, err error) {
 		err, r.pending = r.pending, nil
 		return 0, err
 	case r.raw != nil:
-		n, err = r.readRaw(dst)
+		n, err = r.readRaw(dst, how == mustWait)
+		if err == errNothing && how == mayWait {
+			r.willWait() // not while RawConn calls us: a Close would wait for that
+			n, err = r.readRaw(dst, true)
+		}
 	default:
+		if how == mayWait {
+			r.willWait()
+		}
 		n, err = r.readConn(dst)
 	}
 	if n > 0 {
@@ -320,6 +332,12 @@ func (r *Reader) readConn(dst []byte) (int, error) {
 		}
 	}
 	return 0, io.ErrNoProgress
+}
+
+func (r *Reader) willWait() {
+	if r.beforeWait != nil {
+		r.beforeWait()
+	}
 }
 
 // room returns the free end of the usual buffer. What is in it moves to the

@@ -328,11 +328,11 @@ func TestRest(t *testing.T) {
 				r.Peek(test.peek)
 				r.Discard(test.discard)
 				buffered := r.Buffered()
-				got := r.Rest()
+				got := r.TakeBuffered()
 				if len(got) != buffered || !bytes.HasPrefix(stream[test.discard:], got) {
 					t.Errorf("Rest() = %d bytes, want the %d buffered ones", len(got), buffered)
 				}
-				if r.Buffered() != 0 || r.Rest() != nil {
+				if r.Buffered() != 0 || r.TakeBuffered() != nil {
 					t.Errorf("%d bytes buffered after Rest", r.Buffered())
 				}
 				if test.sent > 0 && len(got)+test.discard < min(test.peek, test.sent) {

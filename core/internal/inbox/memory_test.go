@@ -12,7 +12,7 @@ import (
 // error of its Peek. What cannot go on ends as at a read deadline.
 func half(t *testing.T, m *Memory, n int, offend func(error)) (*Reader, error) {
 	t.Helper()
-	r := New(&script{pieces: split(make([]byte, n), 1<<20), end: os.ErrDeadlineExceeded}, Config{Memory: m, Offend: offend})
+	r := New(&script{pieces: split(make([]byte, n), 1<<20), end: os.ErrDeadlineExceeded}, Config{Memory: m, OnMemoryExceeded: offend})
 	t.Cleanup(r.Close)
 	_, err := r.Peek(64 << 20)
 	return r, err
@@ -131,7 +131,7 @@ func TestThousandHalfSentFrames(t *testing.T) {
 				t.Errorf("%d bytes in use, over the limit", used)
 			}
 		}
-		readers[i] = New(s, Config{Memory: m, Offend: func(error) { offenders = append(offenders, i) }})
+		readers[i] = New(s, Config{Memory: m, OnMemoryExceeded: func(error) { offenders = append(offenders, i) }})
 		seen := len(offenders)
 		readers[i].Peek(64 << 20)
 		for _, o := range offenders[seen:] {
@@ -163,7 +163,7 @@ func TestMemoryConcurrentUse(t *testing.T) {
 			for range 20 {
 				s := &script{pieces: split(make([]byte, 70_000+i*50_000), 40_000), end: os.ErrDeadlineExceeded}
 				closed := make(chan struct{})
-				r := New(s, Config{Memory: m, Offend: func(error) { close(closed) }}) // a second call would panic
+				r := New(s, Config{Memory: m, OnMemoryExceeded: func(error) { close(closed) }}) // a second call would panic
 				_, err := r.Peek(64 << 20)
 				select {
 				case <-closed:

@@ -7,4 +7,4 @@ import "errors"
 // useRaw leaves the reading to conn.Read.
 func (r *Reader) useRaw() {}
 
-func (r *Reader) readRaw([]byte) (int, error) { return 0, errors.ErrUnsupported }
+func (r *Reader) readRaw([]byte, bool) (int, error) { return 0, errors.ErrUnsupported }

@@ -28,13 +28,14 @@ func (r *Reader) useRaw() {
 	r.tryOnce = func(fd uintptr) { r.tryRead(fd) }
 }
 
-func (r *Reader) readRaw(dst []byte) (int, error) {
-	r.dst, r.got, r.gotErr = dst[:min(len(dst), maxRead)], 0, nil
+// readRaw reads by the descriptor. Unless it is to wait, it may fail with errNothing.
+func (r *Reader) readRaw(dst []byte, wait bool) (int, error) {
+	r.dst, r.got, r.gotErr, r.wait = dst[:min(len(dst), maxRead)], 0, nil, wait
 	var err error
-	if r.once {
-		err = r.raw.Control(r.tryOnce) // Read would look up the runtime's part of the descriptor
-	} else {
+	if wait {
 		err = r.raw.Read(r.try)
+	} else {
+		err = r.raw.Control(r.tryOnce) // Read would look up the runtime's part of the descriptor
 	}
 	r.dst = nil
 	switch {
@@ -67,9 +68,9 @@ func (r *Reader) tryRead(fd uintptr) (done bool) {
 			r.release()
 		}
 		r.got = -1
-		return r.once
+		return !r.wait
 	}
 	r.got, r.gotErr = max(n, 0), err
-	r.dry = n < len(dst)
+	r.short = n < len(dst)
 	return true
 }

@@ -105,22 +105,22 @@ func TestTryWait(t *testing.T) {
 	}
 	for range 2 {
 		want("nothing", false, nil)
-		r.Spare()
+		r.ReleaseIfEmpty()
 		if r.buf != nil {
 			t.Error("a buffer is held for nothing")
 		}
 		time.AfterFunc(5*time.Millisecond, func() { far.Write([]byte("abc")) })
-		if err := r.Wait(); err != nil || r.Buffered() != 3 || !r.Dry() {
-			t.Fatalf("Wait = %v, %d bytes, dry: %v; want 3, all there were", err, r.Buffered(), r.Dry())
+		if err := r.Wait(); err != nil || r.Buffered() != 3 || !r.LastReadShort() {
+			t.Fatalf("Wait = %v, %d bytes, dry: %v; want 3, all there were", err, r.Buffered(), r.LastReadShort())
 		}
 		want("bytes are buffered", true, nil)
-		if r.Spare(); r.Buffered() != 3 {
+		if r.ReleaseIfEmpty(); r.Buffered() != 3 {
 			t.Fatal("Spare has lost what was there")
 		}
 		r.Discard(3)
 	}
 	go far.Write(make([]byte, 1<<20))
-	for dry := true; dry; dry = r.Dry() {
+	for dry := true; dry; dry = r.LastReadShort() {
 		r.Discard(r.Buffered())
 		if err := r.Wait(); err != nil {
 			t.Fatal("no read has filled the buffer: ", err)

@@ -74,6 +74,28 @@ func (w *Writer) Flush(mode Mode) {
 	}
 }
 
+// Cork says that the caller flushes before long, until it calls Uncork. Others that see
+// the Writer corked may leave their flush to it: then all they have accepted is one
+// write. Calling it again changes nothing.
+func (w *Writer) Cork() {
+	if !w.corked.Load() {
+		w.corked.Store(true)
+	}
+}
+
+// Corked reports whether a frame that was accepted before the call is flushed by the
+// goroutine that has corked the Writer.
+func (w *Writer) Corked() bool { return w.corked.Load() }
+
+// Uncork ends Cork, and flushes without waiting for the network. What is accepted
+// later is flushed by others.
+func (w *Writer) Uncork() {
+	if w.corked.Load() {
+		w.corked.Store(false)
+		w.Flush(NoBlock)
+	}
+}
+
 // start starts the goroutine that flushes if there is something to flush and
 // nobody does. Called with the lock.
 func (w *Writer) start() {

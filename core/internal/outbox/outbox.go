@@ -96,6 +96,7 @@ type Writer struct {
 
 	flushing atomic.Bool // somebody owns out; set and cleared under mu
 	yield    atomic.Bool // Yield was asked for while somebody else was flushing
+	corked   atomic.Bool // somebody flushes before long; see Cork
 
 	mu      sync.Mutex // guards what follows; held from Begin to Commit
 	in      batch      // being filled

@@ -6,7 +6,6 @@ package workers
 import (
 	"runtime"
 	"sync"
-	"sync/atomic"
 
 	"github.com/teleport-go/teleport/core/internal/sweep"
 )
@@ -25,7 +24,6 @@ type Pool[T any] struct {
 	sweep.Handle
 	run     func(T)
 	sweeper *sweep.Sweeper
-	next    atomic.Uint32
 	shards  []shard[T]
 }
 
@@ -45,12 +43,10 @@ func New[T any](sweeper *sweep.Sweeper, run func(T)) *Pool[T] {
 	return &Pool[T]{run: run, sweeper: sweeper, shards: make([]shard[T], min(runtime.GOMAXPROCS(0), 64))}
 }
 
-// Shard returns the shard that a new source of values should use.
-func (p *Pool[T]) Shard() int { return int(p.next.Add(1)) % len(p.shards) }
-
-// Go runs v on a goroutine at once.
-func (p *Pool[T]) Go(shard int, v T) {
-	s := &p.shards[shard]
+// Go runs v on a goroutine at once. Values of one source give the same number, so that
+// they meet the same idle workers.
+func (p *Pool[T]) Go(source uint32, v T) {
+	s := &p.shards[source%uint32(len(p.shards))]
 	s.mu.Lock()
 	n := len(s.idle) - 1
 	if n < 0 {

@@ -16,23 +16,31 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// crowdOf is a server and a client with so many sessions between them that the
+// crowd is a server and a client with so many sessions between them that the
 // keepers of their lots serve them.
-type crowdOf struct {
+type crowd struct {
 	*parking
 	clients, servers []*session // of one connection each
 	goroutines       int        // before the first of them
 	closeAll         func()
 }
 
-// newThrong returns nil where sessions are not parked.
-func newThrong(t *testing.T, network string, pf ProtoFunc, routes func(p *peer)) *crowdOf {
+// isParked, hasReader, inHandler say where the reader of l is.
+func (l *link) isParked() bool  { return l.state.phase() == parked }
+func (l *link) hasReader() bool { return !l.state.registered() }
+func (l *link) inHandler() bool { h, _ := l.state.handler(); return h != 0 }
+
+// isPolled reports whether the poll loop reads l.
+func (l *link) isPolled() bool { return l.state.registered() && !l.isParked() }
+
+// newCrowd returns nil where sessions are not parked.
+func newCrowd(t *testing.T, network string, pf ProtoFunc, routes func(p *peer)) *crowd {
 	t.Helper()
 	if runtime.GOOS != "linux" {
 		return nil
 	}
 	testwire.Register()
-	g := &crowdOf{goroutines: runtime.NumGoroutine()}
+	g := &crowd{goroutines: runtime.NumGoroutine()}
 	open := func() *peer {
 		cfg := PeerConfig{
 			Network: network, LocalIP: "127.0.0.1", DefaultBodyCodec: "testtext", Protocol: pf,
@@ -55,7 +63,7 @@ func newThrong(t *testing.T, network string, pf ProtoFunc, routes func(p *peer))
 		t.Fatal(err)
 	}
 	g.addr = g.srv.Addrs()[0].String()
-	for range crowd + 4 {
+	for range minPolledSessions + 4 {
 		c, r := g.cli.Dial(g.addr)
 		if r != nil {
 			t.Fatal(r)
@@ -64,17 +72,17 @@ func newThrong(t *testing.T, network string, pf ProtoFunc, routes func(p *peer))
 		g.servers = append(g.servers, g.newest(t))
 	}
 	for _, s := range g.all() {
-		soon(t, "the session is parked", func() bool { return s.currentLink().place.Load() == parked })
+		soon(t, "the session is parked", func() bool { return s.currentLink().isParked() })
 	}
 	return g
 }
 
-func (g *crowdOf) all() []*session {
+func (g *crowd) all() []*session {
 	return append(append([]*session(nil), g.clients...), g.servers...)
 }
 
 // newest waits for a session of the server that is not known yet.
-func (g *crowdOf) newest(t *testing.T) (s *session) {
+func (g *crowd) newest(t *testing.T) (s *session) {
 	t.Helper()
 	soon(t, "the server has the session", func() bool {
 		for _, s = range g.srv.env.hub.all() {
@@ -97,7 +105,7 @@ func contains(list []*session, s *session) bool {
 }
 
 // wantServed calls over all sessions but these, in both directions.
-func (g *crowdOf) wantServed(t *testing.T, but ...*session) {
+func (g *crowd) wantServed(t *testing.T, but ...*session) {
 	t.Helper()
 	for i := range g.clients {
 		if c, s := g.clients[i], g.servers[i]; !contains(but, c) && !contains(but, s) {
@@ -109,7 +117,7 @@ func (g *crowdOf) wantServed(t *testing.T, but ...*session) {
 
 // wantPlaces checks that the lots wait for those connections that nobody reads, and
 // for no other: they would be told for ever.
-func (g *crowdOf) wantPlaces(t *testing.T) {
+func (g *crowd) wantPlaces(t *testing.T) {
 	t.Helper()
 	soon(t, "the lots wait for whom they should", func() bool {
 		for _, s := range g.all() {
@@ -117,7 +125,7 @@ func (g *crowdOf) wantPlaces(t *testing.T) {
 			if s.ControlFD(func(n uintptr) { fd = n }) != nil {
 				continue
 			}
-			if place := s.currentLink().place.Load(); place == visited || inLot(t, fd) != (place == parked) {
+			if l := s.currentLink(); l.isPolled() || inPoller(t, fd) != l.isParked() {
 				return false
 			}
 		}
@@ -125,8 +133,8 @@ func (g *crowdOf) wantPlaces(t *testing.T) {
 	})
 }
 
-// inLot reports whether an epoll waits for the descriptor as lots do.
-func inLot(t *testing.T, fd uintptr) bool {
+// inPoller reports whether an epoll waits for the descriptor as lots do.
+func inPoller(t *testing.T, fd uintptr) bool {
 	t.Helper()
 	files, err := filepath.Glob("/proc/self/fdinfo/*")
 	if err != nil || len(files) == 0 {
@@ -146,7 +154,7 @@ func inLot(t *testing.T, fd uintptr) bool {
 }
 
 // wantNobody closes both peers: then no goroutine is left.
-func (g *crowdOf) wantNobody(t *testing.T) {
+func (g *crowd) wantNobody(t *testing.T) {
 	t.Helper()
 	g.closeAll()
 	soon(t, "all goroutines have ended", func() bool { return runtime.NumGoroutine() <= g.goroutines })
@@ -159,7 +167,7 @@ type stranger struct {
 	sess *session
 }
 
-func (g *crowdOf) stranger(t *testing.T, network string) *stranger {
+func (g *crowd) stranger(t *testing.T, network string) *stranger {
 	t.Helper()
 	conn, err := net.Dial(network, g.addr)
 	if err != nil {

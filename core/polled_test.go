@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/teleport-go/teleport/core/internal/pace"
+	"github.com/teleport-go/teleport/core/internal/inlining"
 	"github.com/teleport-go/teleport/core/internal/testwire"
 )
 
@@ -23,12 +23,12 @@ var visitNetworks = []string{"tcp", "unix"}
 
 // Calls over many sessions leave none of them with a goroutine, without a sweep.
 func TestVisitsNeedNoGoroutines(t *testing.T) {
-	if pace.Always {
+	if inlining.Always {
 		return // the reading is handed over all the time
 	}
 	for _, network := range visitNetworks {
 		t.Run(network, func(t *testing.T) {
-			g := newThrong(t, network, testwire.New, nil)
+			g := newCrowd(t, network, testwire.New, nil)
 			if g == nil {
 				return
 			}
@@ -38,8 +38,8 @@ func TestVisitsNeedNoGoroutines(t *testing.T) {
 			}
 			g.wantPlaces(t)
 			for _, s := range g.all() {
-				if l := s.currentLink(); l.place.Load() != parked || l.reader.Load() == 0 {
-					t.Errorf("a session's place is %d after %d readers, want %d", l.place.Load(), l.reader.Load(), parked)
+				if l := s.currentLink(); !l.isParked() || l.generation() < 2 {
+					t.Errorf("the reader of a session is in phase %d, generation %d; want it parked again", l.state.phase(), l.generation())
 				}
 			}
 			soon(t, "no session has a goroutine", func() bool { return runtime.NumGoroutine() < before+len(g.clients)/2 })
@@ -52,7 +52,7 @@ func TestVisitsNeedNoGoroutines(t *testing.T) {
 func TestVisitHalfAFrame(t *testing.T) {
 	for _, network := range visitNetworks {
 		t.Run(network, func(t *testing.T) {
-			g := newThrong(t, network, testwire.New, nil)
+			g := newCrowd(t, network, testwire.New, nil)
 			if g == nil {
 				return
 			}
@@ -60,7 +60,7 @@ func TestVisitHalfAFrame(t *testing.T) {
 				s := g.stranger(t, network)
 				f := frames(t, "/echo", "halves", 1, 2)
 				s.send(t, f[:cut])
-				soon(t, "the session has a reader", func() bool { return s.sess.currentLink().place.Load() == itself })
+				soon(t, "the session has a reader", func() bool { return s.sess.currentLink().hasReader() })
 				g.wantServed(t, s.sess)
 				g.wantPlaces(t)
 				s.send(t, f[cut:])
@@ -80,7 +80,7 @@ type doing struct {
 func (d *doing) route(p *peer) {
 	HandleCall(p, "/do", func(c CallCtx, _ *string) (string, error) {
 		h := c.(*handlerCtx)
-		if h.turn != 0 && h.link.place.Load() == visited {
+		if h.turn != 0 && h.link.isPolled() {
 			d.seen.Add(1)
 		}
 		return "done", d.do(c, h.sess)
@@ -93,15 +93,15 @@ func TestVisitHandlers(t *testing.T) {
 	echo := func(s CtxSession) error { return s.Call("/echo", "back", new(string)).Rerror().Err() }
 	for _, test := range []struct {
 		name string
-		do   func(g *crowdOf, i int, c CallCtx, s *session) error // i: whose handler it is
-		want string                                               // the error's words; "": a reply
-		ends int                                                  // whose session is over: 1 that of i, 2 that of the next
+		do   func(g *crowd, i int, c CallCtx, s *session) error // i: whose handler it is
+		want string                                             // the error's words; "": a reply
+		ends int                                                // whose session is over: 1 that of i, 2 that of the next
 	}{
-		{"returns", func(*crowdOf, int, CallCtx, *session) error { return nil }, "", 0},
-		{"fails", func(*crowdOf, int, CallCtx, *session) error { return NewRerror(1001, "mine", "").Err() }, "mine", 0},
-		{"panics", func(*crowdOf, int, CallCtx, *session) error { panic("aside") }, "aside", 0},
-		{"ends its goroutine", func(*crowdOf, int, CallCtx, *session) error { runtime.Goexit(); return nil }, "ended its goroutine", 0},
-		{"blocks until the others were served", func(g *crowdOf, i int, _ CallCtx, s *session) error {
+		{"returns", func(*crowd, int, CallCtx, *session) error { return nil }, "", 0},
+		{"fails", func(*crowd, int, CallCtx, *session) error { return NewRerror(1001, "mine", "").Err() }, "mine", 0},
+		{"panics", func(*crowd, int, CallCtx, *session) error { panic("aside") }, "aside", 0},
+		{"ends its goroutine", func(*crowd, int, CallCtx, *session) error { runtime.Goexit(); return nil }, "ended its goroutine", 0},
+		{"blocks until the others were served", func(g *crowd, i int, _ CallCtx, s *session) error {
 			for j, c := range g.clients {
 				if j != i {
 					if err := echo(c); err != nil {
@@ -111,9 +111,9 @@ func TestVisitHandlers(t *testing.T) {
 			}
 			return nil
 		}, "", 0},
-		{"calls back", func(_ *crowdOf, _ int, c CallCtx, _ *session) error { return echo(c.Session()) }, "", 0},
-		{"calls back without asking for its session", func(_ *crowdOf, _ int, _ CallCtx, s *session) error { return echo(s) }, "", 0},
-		{"calls over all other sessions", func(g *crowdOf, i int, c CallCtx, _ *session) error {
+		{"calls back", func(_ *crowd, _ int, c CallCtx, _ *session) error { return echo(c.Session()) }, "", 0},
+		{"calls back without asking for its session", func(_ *crowd, _ int, _ CallCtx, s *session) error { return echo(s) }, "", 0},
+		{"calls over all other sessions", func(g *crowd, i int, c CallCtx, _ *session) error {
 			c.Peer()
 			for j, s := range g.servers {
 				if j != i {
@@ -124,14 +124,14 @@ func TestVisitHandlers(t *testing.T) {
 			}
 			return nil
 		}, "", 0},
-		{"calls back and ends its goroutine", func(_ *crowdOf, _ int, c CallCtx, _ *session) error {
+		{"calls back and ends its goroutine", func(_ *crowd, _ int, c CallCtx, _ *session) error {
 			if err := echo(c.Session()); err != nil {
 				return err
 			}
 			runtime.Goexit()
 			return nil
 		}, "ended its goroutine", 0},
-		{"pushes more than there is room for", func(_ *crowdOf, _ int, _ CallCtx, s *session) error {
+		{"pushes more than there is room for", func(_ *crowd, _ int, _ CallCtx, s *session) error {
 			for range 100 {
 				if r := s.Push("/none", strings.Repeat("x", 10<<10)); r != nil {
 					return r.Err()
@@ -139,22 +139,22 @@ func TestVisitHandlers(t *testing.T) {
 			}
 			return nil
 		}, "", 0},
-		{"closes its session", func(_ *crowdOf, _ int, _ CallCtx, s *session) error { return s.Close() }, "", 1},
-		{"gives its connection up", func(_ *crowdOf, _ int, _ CallCtx, s *session) error { s.Break(io.ErrNoProgress); return nil }, "reset|closed by peer", 1},
-		{"closes another session", func(g *crowdOf, i int, _ CallCtx, _ *session) error { return g.servers[i+1].Close() }, "", 2},
-		{"gives another one up", func(g *crowdOf, i int, _ CallCtx, _ *session) error {
+		{"closes its session", func(_ *crowd, _ int, _ CallCtx, s *session) error { return s.Close() }, "", 1},
+		{"gives its connection up", func(_ *crowd, _ int, _ CallCtx, s *session) error { s.Break(io.ErrNoProgress); return nil }, "reset|closed by peer", 1},
+		{"closes another session", func(g *crowd, i int, _ CallCtx, _ *session) error { return g.servers[i+1].Close() }, "", 2},
+		{"gives another one up", func(g *crowd, i int, _ CallCtx, _ *session) error {
 			g.servers[i+1].Break(io.ErrNoProgress)
 			return nil
 		}, "", 2},
-		{"closes another one's connection", func(g *crowdOf, i int, _ CallCtx, _ *session) error {
+		{"closes another one's connection", func(g *crowd, i int, _ CallCtx, _ *session) error {
 			return g.servers[i+1].currentLink().conn.Close()
 		}, "", 2},
-		{"the peer gives up", func(g *crowdOf, i int, _ CallCtx, s *session) error {
+		{"the peer gives up", func(g *crowd, i int, _ CallCtx, s *session) error {
 			g.clients[i].Break(io.ErrNoProgress)
 			<-g.clients[i].done.wait()
 			return nil
 		}, "multiple Read calls", 1},
-		{"the peer resets", func(g *crowdOf, i int, _ CallCtx, s *session) error {
+		{"the peer resets", func(g *crowd, i int, _ CallCtx, s *session) error {
 			if c, ok := g.clients[i].currentLink().conn.(*net.TCPConn); ok {
 				c.SetLinger(0)
 			}
@@ -166,7 +166,7 @@ func TestVisitHandlers(t *testing.T) {
 		for _, network := range visitNetworks {
 			t.Run(test.name+"/"+network, func(t *testing.T) {
 				var d doing
-				g := newThrong(t, network, testwire.New, d.route)
+				g := newCrowd(t, network, testwire.New, d.route)
 				if g == nil {
 					return
 				}
@@ -195,7 +195,7 @@ func TestVisitHandlers(t *testing.T) {
 						break
 					}
 				}
-				if d.seen.Load() == 0 && !pace.Always {
+				if d.seen.Load() == 0 && !inlining.Always {
 					t.Error("no keeper ran the handler")
 				}
 				g.wantNobody(t)
@@ -244,7 +244,7 @@ func TestVisitHooksThatWait(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := &lingerer{make(chan struct{}), make(chan struct{})}
-			g := newThrong(t, "tcp", testwire.New, func(p *peer) { test.route(p, w) })
+			g := newCrowd(t, "tcp", testwire.New, func(p *peer) { test.route(p, w) })
 			if g == nil {
 				return
 			}
@@ -274,40 +274,40 @@ func anyOf(text, words string) bool {
 // A session over which much comes at once gets a reader of its own, and loses it
 // when single messages come.
 func TestVisitHotSession(t *testing.T) {
-	if pace.Always {
+	if inlining.Always {
 		return // readers change all the time
 	}
-	g := newThrong(t, "tcp", testwire.New, nil)
+	g := newCrowd(t, "tcp", testwire.New, nil)
 	if g == nil {
 		return
 	}
 	s := g.stranger(t, "tcp")
-	place := &s.sess.currentLink().place
+	l := s.sess.currentLink()
 	big := strings.Repeat("x", 8<<10)
 	const n = 400
 	flood := frames(t, "/echo", big, 1, n)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.Write(flood) })
 	s.wantReplies(t, n/2, big)
-	soon(t, "it has a reader", func() bool { return place.Load() == itself })
+	soon(t, "it has a reader", func() bool { return l.hasReader() })
 	s.wantReplies(t, n/2, big)
 	wg.Wait()
 	three := frames(t, "/echo", "3", 1, 3)
-	for i := range 2 * maxLone {
+	for i := range 2 * maxSingles {
 		calmly()
 		s.send(t, three)
 		s.wantReplies(t, 3, "3")
-		if place.Load() != itself {
+		if !l.hasReader() {
 			t.Fatalf("it has lost its reader after %d times three messages at once", i)
 		}
 	}
 	one := frames(t, "/echo", "1", 1, 1)
-	for range 2 * maxLone {
+	for range 2 * maxSingles {
 		calmly()
 		s.send(t, one)
 		s.wantReplies(t, 1, "1")
 	}
-	soon(t, "it is parked", func() bool { return place.Load() == parked })
+	soon(t, "it is parked", func() bool { return l.isParked() })
 	g.wantPlaces(t)
 	g.wantNobody(t)
 }
@@ -327,7 +327,7 @@ func TestVisitProtocolReadsAhead(t *testing.T) {
 			io.Writer
 		}{bufio.NewReader(rw), rw})
 	}
-	g := newThrong(t, "tcp", ahead, nil)
+	g := newCrowd(t, "tcp", ahead, nil)
 	if g == nil {
 		return
 	}
@@ -342,7 +342,7 @@ func TestVisitProtocolReadsAhead(t *testing.T) {
 
 // Connections that somebody has closed behind the back of their sessions end them.
 func TestVisitClosedBehindIt(t *testing.T) {
-	g := newThrong(t, "tcp", testwire.New, nil)
+	g := newCrowd(t, "tcp", testwire.New, nil)
 	if g == nil {
 		return
 	}
@@ -360,7 +360,7 @@ func TestVisitClosedBehindIt(t *testing.T) {
 // The lot lets go of a closed connection though somebody else has a copy of its
 // descriptor: else that would be an event for ever.
 func TestVisitCopiedDescriptor(t *testing.T) {
-	g := newThrong(t, "tcp", testwire.New, nil)
+	g := newCrowd(t, "tcp", testwire.New, nil)
 	if g == nil {
 		return
 	}
@@ -372,12 +372,12 @@ func TestVisitCopiedDescriptor(t *testing.T) {
 	defer f.Close()
 	var fd uintptr
 	s.ControlFD(func(n uintptr) { fd = n })
-	if !inLot(t, fd) {
+	if !inPoller(t, fd) {
 		t.Fatal("the session is not parked")
 	}
 	s.Break(io.ErrNoProgress)
 	<-s.done.wait()
-	if inLot(t, fd) {
+	if inPoller(t, fd) {
 		t.Error("the lot waits for it still")
 	}
 }
@@ -387,7 +387,7 @@ func TestVisitCopiedDescriptor(t *testing.T) {
 func TestVisitsAtAnyMoment(t *testing.T) {
 	for _, network := range visitNetworks {
 		t.Run(network, func(t *testing.T) {
-			g := newThrong(t, network, testwire.New, func(p *peer) {
+			g := newCrowd(t, network, testwire.New, func(p *peer) {
 				HandleCall(p, "/back", func(c CallCtx, arg *string) (string, error) {
 					return *arg, c.Session().Call("/echo", *arg, new(string)).Rerror().Err()
 				})
@@ -463,9 +463,9 @@ func TestCrowded(t *testing.T) {
 		waits    bool // a hook may
 		want     bool
 	}{
-		{"few", crowd - 1, false, pace.Always},
-		{"enough", crowd, false, true},
-		{"enough, with a hook that may wait", crowd, true, false},
+		{"few", minPolledSessions - 1, false, inlining.Always},
+		{"enough", minPolledSessions, false, true},
+		{"enough, with a hook that may wait", minPolledSessions, true, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var plugins []Plugin
@@ -476,8 +476,8 @@ func TestCrowded(t *testing.T) {
 			defer p.Close()
 			s := newSession(p.env, nil)
 			p.env.hub.size.Store(test.sessions)
-			if got := s.crowded(); got != test.want {
-				t.Errorf("crowded() = %v, want %v", got, test.want)
+			if got := s.usesPoller(); got != test.want {
+				t.Errorf("usesPoller() = %v, want %v", got, test.want)
 			}
 			p.env.hub.size.Store(0)
 		})

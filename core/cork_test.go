@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/teleport-go/teleport/core/internal/pace"
+	"github.com/teleport-go/teleport/core/internal/inlining"
 	"github.com/teleport-go/teleport/core/internal/testwire"
 	"github.com/teleport-go/teleport/core/socket"
 )
@@ -20,7 +20,7 @@ func attending(t *testing.T, p *parking) (c *session, l *link) {
 		return c, nil
 	}
 	l = c.currentLink()
-	l.attends.Store(true)
+	l.sock.Cork()
 	return c, l
 }
 
@@ -57,7 +57,7 @@ func TestAttendingReaderFlushes(t *testing.T) {
 	second := launched(c, "/held", "second")
 	third := launched(c, "/held", "third")
 	soon(t, "two calls wait for the reader", func() bool { n, _ := l.sock.Queued(); return n == 2 })
-	l.unattend()
+	l.sock.Uncork()
 	for range 2 {
 		<-begun
 	}
@@ -92,8 +92,8 @@ func TestPushesAreFlushedAtOnce(t *testing.T) {
 // A reader that runs a handler does not attend, since that may take its time: it
 // flushes first.
 func TestReaderInHandlerDoesNotAttend(t *testing.T) {
-	l, far := spinner(t, -1)
-	if l == nil || pace.Always {
+	l, far := polledLink(t, -1)
+	if l == nil || inlining.Always {
 		return // or the reading is handed over
 	}
 	type state struct {
@@ -104,17 +104,15 @@ func TestReaderInHandlerDoesNotAttend(t *testing.T) {
 	p := l.env.peer.(*peer)
 	HandleCall(p, "/look", func(CallCtx, *string) (string, error) {
 		n, _ := l.sock.Queued()
-		seen <- state{l.turn.Load() != 0, l.attends.Load(), n}
+		seen <- state{l.inHandler(), l.sock.Corked(), n}
 		return "", nil
 	})
 	earn(p, "/look")
 	far.Write(frames(t, "/look", "", 1, 1))
-	l.trying = true
 	soon(t, "a call has come", func() bool { ok, _ := l.sock.TryWait(); return ok })
-	l.trying = false
-	l.attends.Store(true)
+	l.sock.Cork()
 	enqueue(t, l)
-	go l.sess.serve(l)
+	go l.readLoop().serve()
 	if got := <-seen; got.attends || got.queued > 0 || !got.here {
 		t.Errorf("in the handler: %+v", got)
 	}
@@ -122,7 +120,7 @@ func TestReaderInHandlerDoesNotAttend(t *testing.T) {
 
 // Nor does one whose hooks may ask a database.
 func TestReaderWithHooksThatMayWaitDoesNotAttend(t *testing.T) {
-	if pace.Always {
+	if inlining.Always {
 		return // all are visited
 	}
 	for _, waits := range []bool{true, false} {
@@ -134,7 +132,7 @@ func TestReaderWithHooksThatMayWaitDoesNotAttend(t *testing.T) {
 		}
 		p.cli.PluginContainer().AppendRight(plugin)
 		c, _ := p.dial(t)
-		if l := c.currentLink(); runtime.GOOS != "linux" || l.sock.Descriptor() == nil {
+		if l := c.currentLink(); runtime.GOOS != "linux" || l.sock.Pollable() == nil {
 			return
 		}
 		for i := range 10 {
@@ -156,13 +154,13 @@ type attendHook struct{ seen chan bool }
 func (*attendHook) Name() string { return "attend" }
 
 func (h *attendHook) PostReadReplyHeader(c ReadCtx) *Rerror {
-	h.seen <- c.(*handlerCtx).link.attends.Load()
+	h.seen <- c.(*handlerCtx).link.sock.Corked()
 	return nil
 }
 
 type promptAttendHook struct{ attendHook }
 
-func (*promptAttendHook) Prompt() {}
+func (*promptAttendHook) NonBlocking() {}
 
 // waitingHook waits, on the goroutine that reads.
 type waitingHook struct{ begun, gate chan struct{} }
@@ -235,37 +233,37 @@ func TestReaderInHookOfRouteDoesNotAttend(t *testing.T) {
 
 // A reader that waits does not attend; it flushes first.
 func TestWaitingReaderDoesNotAttend(t *testing.T) {
-	l, far := spinner(t, -1)
+	l, far := polledLink(t, -1)
 	if l == nil {
 		return
 	}
-	l.attends.Store(true)
+	l.sock.Cork()
 	enqueue(t, l)
 	waited := make(chan error, 1)
-	go func() { waited <- l.sess.wait(l) }()
+	go func() { waited <- l.readLoop().await() }()
 	if _, err := far.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
 	far.Write([]byte("x"))
-	if err := <-waited; err != nil || l.attends.Load() {
-		t.Errorf("wait = %v; the reader attends: %v", err, l.attends.Load())
+	if err := <-waited; err != nil || l.sock.Corked() {
+		t.Errorf("wait = %v; the reader attends: %v", err, l.sock.Corked())
 	}
 }
 
 // A reader that gives its session back to the lot does not attend any more.
 func TestParkingReaderDoesNotAttend(t *testing.T) {
-	l, _ := spinner(t, -1)
+	l, _ := polledLink(t, -1)
 	if l == nil {
 		return
 	}
-	l.env.hub.size.Add(crowd)
-	defer l.env.hub.size.Add(-crowd)
-	l.lone, l.waiting = maxLone, longWait
-	l.attends.Store(true)
-	if err := l.sess.wait(l); err != errHandedOver {
-		t.Fatalf("wait = %v, want %v", err, errHandedOver)
+	l.env.hub.size.Add(minPolledSessions)
+	defer l.env.hub.size.Add(-minPolledSessions)
+	l.cadence.singles, l.cadence.wait = maxSingles, longWait
+	l.sock.Cork()
+	if err := l.readLoop().await(); err != errNotReader {
+		t.Fatalf("wait = %v, want %v", err, errNotReader)
 	}
-	if l.attends.Load() {
+	if l.sock.Corked() {
 		t.Error("the reader of a parked session attends")
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 // Close is documented at Session.
 func (s *session) Close() error {
-	switch s.leave(&CloseReason{SideLocal, errLocalClose, "closing"}, s.env.cfg.CloseTimeout) {
+	switch s.beginClose(&CloseReason{SideLocal, errLocalClose, "closing"}, s.env.cfg.CloseTimeout) {
 	case ready, draining:
 	default:
 		return nil // nothing is under way that could be waited for
@@ -32,7 +32,7 @@ func (s *session) Drain(ctx context.Context) error {
 	if ctx.Err() != nil {
 		limit = 0
 	}
-	switch s.leave(&CloseReason{SideLocal, errLocalClose, "closing"}, limit) {
+	switch s.beginClose(&CloseReason{SideLocal, errLocalClose, "closing"}, limit) {
 	case preparing, closed:
 		return nil // of a session in preparation a hook may be the caller, who cannot wait for itself
 	}
@@ -41,7 +41,7 @@ func (s *session) Drain(ctx context.Context) error {
 		return s.cutError()
 	case <-ctx.Done():
 	}
-	s.hurry(0)
+	s.shortenDeadline(0)
 	t := time.NewTimer(lingerTime) // only a hook that hangs can hold up the end now
 	defer t.Stop()
 	select {
@@ -65,10 +65,10 @@ func (s *session) cutError() error {
 
 func (s *session) idText() string { return *s.id.Load() }
 
-// leave begins the end of a session that is well, within limit (negative: no
+// beginClose begins the end of a session that is well, within limit (negative: no
 // limit yet), or shortens the limit of one that is leaving already. It returns
 // the state it found.
-func (s *session) leave(reason *CloseReason, limit time.Duration) state {
+func (s *session) beginClose(reason *CloseReason, limit time.Duration) state {
 	s.mu.Lock()
 	was := s.state
 	switch was {
@@ -103,7 +103,7 @@ func (s *session) leave(reason *CloseReason, limit time.Duration) state {
 	}
 	s.mu.Unlock()
 	if was == draining && limit >= 0 {
-		s.hurry(limit)
+		s.shortenDeadline(limit)
 	}
 	return was
 }
@@ -159,7 +159,7 @@ func (s *session) setBound(limit time.Duration) {
 
 var errCutOff = errors.New("tp: time to close is over")
 
-func (s *session) hurry(limit time.Duration) {
+func (s *session) shortenDeadline(limit time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == draining {
@@ -259,55 +259,12 @@ func (s *session) failPending(reason *CloseReason) { s.fail(s.pending.Drain(), r
 
 func (s *session) fail(calls []*callCmd, reason *CloseReason) {
 	for _, cmd := range calls {
-		cmd.settle(reason.rerror())
+		cmd.resolve(reason.rerror())
 	}
 	if len(calls) > 0 {
-		s.forget(s.settled)
+		s.forget(s.resolved)
 	}
 	s.becameIdle()
-}
-
-// run is the session's goroutine: it reads, and owns the end of each connection
-// and of the session, unless another goroutine takes the reading over.
-func (s *session) run(l *link) {
-	var me uint32
-	reading, mine := false, true
-	defer func() {
-		switch {
-		case reading && l.reader.Load() == me:
-			l.endVisit()
-			l.read() // a handler or a hook has ended this goroutine
-		case !reading && mine:
-			s.env.sessions.Done()
-		}
-	}()
-	for l != nil {
-		if l.keeper == nil {
-			s.watchRest(l)
-		}
-		me, reading = l.reader.Load(), true
-		err := s.serve(l)
-		reading = false
-		if err == errHandedOver {
-			mine = false
-			return
-		}
-		l.trying = false
-		l.beforeRead() // no read comes any more, but the end may take its time
-		l.over.fire()
-		if s.settleLink(l, readReason(l, err)) {
-			l = s.redial()
-		} else {
-			l = nil
-		}
-	}
-	s.finish()
-}
-
-// read starts the goroutine that reads from now on.
-func (l *link) read() {
-	l.reader.Add(1)
-	go l.sess.run(l)
 }
 
 // settleLink cleans up after a connection that is not read any more. It reports
@@ -353,9 +310,9 @@ func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
 	fail(reason)
 	l.gone.fire()
 	if clean {
-		s.hurry(s.env.cfg.CloseTimeout) // a Drain without limit does not wait for ever
+		s.shortenDeadline(s.env.cfg.CloseTimeout) // a Drain without limit does not wait for ever
 	} else {
-		s.hurry(0)
+		s.shortenDeadline(0)
 	}
 	<-s.drained.wait()
 	lost := l.sock.Stop(reason)
@@ -389,8 +346,7 @@ func (s *session) finish() {
 	}
 	reason := s.reason
 	s.state = closed
-	waiting := s.waiting
-	s.waiting, s.waitBytes = nil, 0
+	waiting := s.takeRedialQueue()
 	s.closeNotify.fire()
 	l := s.link
 	s.mu.Unlock()
@@ -411,7 +367,7 @@ func (s *session) postDisconnect(l *link) {
 		if !ok {
 			continue
 		}
-		if r := runHook[PostDisconnectPlugin, BaseSession](s.logger, false, p, PostDisconnectPlugin.PostDisconnect, s); r.HasError() {
+		if r := (guard{log: s.logger}).run(p, func() *Rerror { return p.PostDisconnect(s) }); r.HasError() {
 			s.Errorf("[PostDisconnectPlugin:%s] %s", p.Name(), r)
 		}
 	}

@@ -1,4 +1,4 @@
-package lot
+package poller
 
 import (
 	"errors"
@@ -12,34 +12,34 @@ import (
 	"time"
 )
 
-// told is a waiter that says when it was told, and is taken out by that.
-type told struct {
-	c      chan struct{}
-	lot    *Lot[*told]
-	ticket Ticket
-	leaves bool // the keeper's goroutine has something else to do then
+// once is a connection that is deregistered when it is served, and counts that.
+type once struct {
+	c        chan struct{}
+	poller   *Poller[once, *once]
+	key      Key
+	detaches bool
 }
 
-func (t *told) Readable(k *Keeper) {
-	t.lot.Take(t.ticket)
-	if t.leaves {
-		k.Leave()
+func (t *once) OnReadable(l *Loop) {
+	t.poller.Deregister(t.key)
+	if t.detaches {
+		l.Detach()
 	}
 	t.c <- struct{}{}
 }
 
-func newTold(l *Lot[*told]) *told { return &told{c: make(chan struct{}, 10), lot: l} }
+func newOnce(l *Poller[once, *once]) *once { return &once{c: make(chan struct{}, 10), poller: l} }
 
-func (t *told) park(c syscall.RawConn) error {
-	return t.lot.Park(c, t, func(k Ticket) { t.ticket = k })
+func (t *once) register(c syscall.RawConn) error {
+	return t.poller.Register(c, t, func(k Key) { t.key = k })
 }
 
-func (t *told) want(tb testing.TB) {
+func (t *once) want(tb testing.TB) {
 	tb.Helper()
 	select {
 	case <-t.c:
 	case <-time.After(10 * time.Second):
-		tb.Fatal("it was not told")
+		tb.Fatal("it was not served")
 	}
 }
 
@@ -74,22 +74,22 @@ func raw(t testing.TB, c net.Conn) syscall.RawConn {
 	return r
 }
 
-// supported reports whether the system has lots; elsewhere Park says so.
-func supported(t testing.TB, l *Lot[*told], c net.Conn) bool {
+// supported reports whether the system has pollers; elsewhere Register returns an error.
+func supported(t testing.TB, l *Poller[once, *once], c net.Conn) bool {
 	t.Helper()
-	w := newTold(l)
-	err := w.park(raw(t, c))
+	w := newOnce(l)
+	err := w.register(raw(t, c))
 	if errors.Is(err, errors.ErrUnsupported) {
 		return false
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Take(w.ticket)
+	l.Deregister(w.key)
 	return true
 }
 
-func TestPark(t *testing.T) {
+func TestRegister(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		for _, test := range []struct {
 			name string
@@ -106,14 +106,14 @@ func TestPark(t *testing.T) {
 			}},
 		} {
 			t.Run(network+"/"+test.name, func(t *testing.T) {
-				var l Lot[*told]
+				var l Poller[once, *once]
 				defer l.Close()
 				a, b := pair(t, network)
 				if !supported(t, &l, a) {
 					return
 				}
-				w := newTold(&l)
-				if err := w.park(raw(t, a)); err != nil {
+				w := newOnce(&l)
+				if err := w.register(raw(t, a)); err != nil {
 					t.Fatal(err)
 				}
 				test.do(t, b)
@@ -123,20 +123,20 @@ func TestPark(t *testing.T) {
 	}
 }
 
-// What has arrived before is an event as well, and each Park is told once.
-func TestParkAgain(t *testing.T) {
-	var l Lot[*told]
+// What has arrived before is an event as well, and each registration is served once.
+func TestRegisterAgain(t *testing.T) {
+	var l Poller[once, *once]
 	defer l.Close()
 	a, b := pair(t, "tcp")
 	if !supported(t, &l, a) {
 		return
 	}
 	for i := range 100 {
-		w := newTold(&l)
+		w := newOnce(&l)
 		if i%2 == 0 {
 			b.Write([]byte("x"))
 		}
-		if err := w.park(raw(t, a)); err != nil {
+		if err := w.register(raw(t, a)); err != nil {
 			t.Fatal(err)
 		}
 		if i%2 == 1 {
@@ -147,102 +147,102 @@ func TestParkAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(w.c) != 0 {
-			t.Fatal("told twice")
+			t.Fatal("served twice")
 		}
 	}
 }
 
-func TestParkClosed(t *testing.T) {
-	var l Lot[*told]
+func TestRegisterClosed(t *testing.T) {
+	var l Poller[once, *once]
 	a, b := pair(t, "tcp")
 	if !supported(t, &l, a) {
 		return
 	}
 	c := raw(t, a)
 	a.Close()
-	if err := newTold(&l).park(c); !errors.Is(err, net.ErrClosed) {
+	if err := newOnce(&l).register(c); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a closed connection: %v, want %v", err, net.ErrClosed)
 	}
 	l.Close()
-	if err := newTold(&l).park(raw(t, b)); !errors.Is(err, ErrClosed) {
-		t.Errorf("a closed lot: %v, want %v", err, ErrClosed)
+	if err := newOnce(&l).register(raw(t, b)); !errors.Is(err, ErrClosed) {
+		t.Errorf("a closed poller: %v, want %v", err, ErrClosed)
 	}
 	l.Close()
 }
 
 // A connection that somebody else has closed is noticed as well.
 func TestClosedBehindIt(t *testing.T) {
-	var l Lot[*told]
+	var l Poller[once, *once]
 	defer l.Close()
 	a, b := pair(t, "tcp")
 	if !supported(t, &l, a) {
 		return
 	}
-	w, other := newTold(&l), newTold(&l)
-	for c, w := range map[net.Conn]*told{a: w, b: other} {
-		if err := w.park(raw(t, c)); err != nil {
+	w, other := newOnce(&l), newOnce(&l)
+	for c, w := range map[net.Conn]*once{a: w, b: other} {
+		if err := w.register(raw(t, c)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	l.look(new(Keeper))
+	l.sweep(new(Loop))
 	if len(w.c) != 0 || len(other.c) != 0 {
-		t.Fatal("told before the end")
+		t.Fatal("served before the end")
 	}
 	a.Close()
 	other.want(t) // an event
 	w.want(t)
 }
 
-// All of them are noticed at the same look, even if each makes the keeper leave.
+// All of them are noticed in the same sweep, even if each detaches the loop.
 func TestManyClosedBehindIt(t *testing.T) {
-	var l Lot[*told]
+	var l Poller[once, *once]
 	defer l.Close()
 	a, _ := pair(t, "tcp")
 	if !supported(t, &l, a) {
 		return
 	}
-	var all []*told
+	var all []*once
 	for range 10 {
 		a, _ := pair(t, "tcp")
-		w := newTold(&l)
-		w.leaves = true
-		if err := w.park(raw(t, a)); err != nil {
+		w := newOnce(&l)
+		w.detaches = true
+		if err := w.register(raw(t, a)); err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, w)
 		a.Close()
 	}
-	told := make(chan time.Time, len(all))
+	served := make(chan time.Time, len(all))
 	for _, w := range all {
-		go func() { <-w.c; told <- time.Now() }()
+		go func() { <-w.c; served <- time.Now() }()
 	}
 	var first, last time.Time
 	for i := range all {
 		select {
-		case last = <-told:
+		case last = <-served:
 		case <-time.After(10 * time.Second):
-			t.Fatalf("%d were told", i)
+			t.Fatalf("%d were served", i)
 		}
 		if i == 0 {
 			first = last
 		}
 	}
 	if took := last.Sub(first); took > time.Second {
-		t.Errorf("the last was told %v after the first", took)
+		t.Errorf("the last was served %v after the first", took)
 	}
 }
 
-// Who was closed by somebody else is told as well when another connection has got
+// A connection that somebody else has closed is served as well when another has got
 // the number of its descriptor and waits under it.
 func TestDescriptorUsedAgain(t *testing.T) {
-	var l Lot[*told]
+	var l Poller[once, *once]
 	defer l.Close()
 	a, _ := pair(t, "tcp")
 	if !supported(t, &l, a) {
 		return
 	}
-	w := newTold(&l)
-	if err := w.park(raw(t, a)); err != nil {
+	w := newOnce(&l)
+	if err := w.register(raw(t, a)); err != nil {
 		t.Fatal(err)
 	}
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
@@ -258,8 +258,8 @@ func TestDescriptorUsedAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer b.Close()
-		other := newTold(&l)
-		if err := other.park(raw(t, b)); err != nil {
+		other := newOnce(&l)
+		if err := other.register(raw(t, b)); err != nil {
 			t.Fatal(err)
 		}
 		if number(t, raw(t, b)) == was {
@@ -272,25 +272,25 @@ func TestDescriptorUsedAgain(t *testing.T) {
 	w.want(t)
 }
 
-// A keeper that was left in the middle of what it had to tell leaves the rest to
+// A loop that is detached in the middle of its events leaves the rest to
 // the next one, and one whose goroutine is ended too.
-func TestLeave(t *testing.T) {
+func TestDetach(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		leaves func(k *Keeper)
+		detach func(l *Loop)
 	}{
-		{"leaves", (*Keeper).Leave},
-		{"leaves twice", func(k *Keeper) { k.Leave(); k.Leave() }},
-		{"left by another goroutine", func(k *Keeper) {
+		{"detaches", (*Loop).Detach},
+		{"detaches twice", func(l *Loop) { l.Detach(); l.Detach() }},
+		{"detached by another goroutine", func(l *Loop) {
 			done := make(chan struct{})
-			go func() { k.Leave(); close(done) }()
+			go func() { l.Detach(); close(done) }()
 			<-done
 		}},
-		{"ends its goroutine", func(*Keeper) { runtime.Goexit() }},
-		{"leaves and ends its goroutine", func(k *Keeper) { k.Leave(); runtime.Goexit() }},
+		{"ends its goroutine", func(*Loop) { runtime.Goexit() }},
+		{"detaches and ends its goroutine", func(l *Loop) { l.Detach(); runtime.Goexit() }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var l Lot[leaver]
+			var l Poller[reader, *reader]
 			defer l.Close()
 			var reported sync.WaitGroup
 			var peers []net.Conn
@@ -298,12 +298,12 @@ func TestLeave(t *testing.T) {
 				a, b := pair(t, "tcp")
 				peers = append(peers, b)
 				reported.Add(1)
-				var ticket Ticket
-				err := l.Park(raw(t, a), func(k *Keeper) {
-					l.Take(ticket)
+				var key Key
+				err := l.Register(raw(t, a), &reader{func(loop *Loop) {
+					l.Deregister(key)
 					reported.Done()
-					test.leaves(k)
-				}, func(k Ticket) { ticket = k })
+					test.detach(loop)
+				}}, func(k Key) { key = k })
 				if errors.Is(err, errors.ErrUnsupported) {
 					return
 				}
@@ -319,31 +319,32 @@ func TestLeave(t *testing.T) {
 			select {
 			case <-all:
 			case <-time.After(10 * time.Second):
-				t.Fatal("some were not told")
+				t.Fatal("some were not served")
 			}
 		})
 	}
 }
 
-type leaver func(k *Keeper)
+// reader is a connection that does what a test wants when it is served.
+type reader struct{ do func(l *Loop) }
 
-func (f leaver) Readable(k *Keeper) { f(k) }
+func (r *reader) OnReadable(l *Loop) { r.do(l) }
 
-// What is left unread is told again, without another Park.
-func TestToldAgain(t *testing.T) {
-	var l Lot[leaver]
+// What is left unread is an event again, without another registration.
+func TestLevelTriggered(t *testing.T) {
+	var l Poller[reader, *reader]
 	defer l.Close()
 	a, b := pair(t, "tcp")
-	var ticket Ticket
+	var key Key
 	read, one := make(chan byte, 10), make([]byte, 1)
-	err := l.Park(raw(t, a), func(*Keeper) {
+	err := l.Register(raw(t, a), &reader{func(*Loop) {
 		if _, err := a.Read(one); err != nil {
-			l.Take(ticket)
+			l.Deregister(key)
 			close(read)
 			return
 		}
 		read <- one[0]
-	}, func(k Ticket) { ticket = k })
+	}}, func(k Key) { key = k })
 	if errors.Is(err, errors.ErrUnsupported) {
 		return
 	}
@@ -369,34 +370,34 @@ func TestToldAgain(t *testing.T) {
 	}
 }
 
-// A ticket of an earlier Park does not undo a later one.
-func TestOldTicket(t *testing.T) {
-	var l Lot[*told]
+// A key that has ended does not end a later registration.
+func TestOldKey(t *testing.T) {
+	var l Poller[once, *once]
 	defer l.Close()
 	a, b := pair(t, "tcp")
 	if !supported(t, &l, a) {
 		return
 	}
-	w := newTold(&l)
-	err := w.park(raw(t, a))
-	old := w.ticket
+	w := newOnce(&l)
+	err := w.register(raw(t, a))
+	old := w.key
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.Write([]byte("x"))
 	w.want(t)
 	a.Read(make([]byte, 1))
-	if err := w.park(raw(t, a)); err != nil {
+	if err := w.register(raw(t, a)); err != nil {
 		t.Fatal(err)
 	}
-	l.Take(old)
+	l.Deregister(old)
 	b.Write([]byte("y"))
 	w.want(t)
 }
 
 // Many connections that come and go, so that descriptors are used again.
 func TestMany(t *testing.T) {
-	var l Lot[*told]
+	var l Poller[once, *once]
 	defer l.Close()
 	a, _ := pair(t, "tcp")
 	if !supported(t, &l, a) {
@@ -407,15 +408,15 @@ func TestMany(t *testing.T) {
 		wg.Go(func() {
 			for i := range 100 {
 				a, b := pair(t, "tcp")
-				w := newTold(&l)
-				err := w.park(raw(t, a))
+				w := newOnce(&l)
+				err := w.register(raw(t, a))
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				if i%3 == 0 { // closed while it is parked
 					a.Close()
-					l.Take(w.ticket)
+					l.Deregister(w.key)
 					b.Close()
 					continue
 				}
@@ -429,8 +430,8 @@ func TestMany(t *testing.T) {
 	wg.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.waiting) != 0 {
-		t.Errorf("%d waiters are left", len(l.waiting))
+	if len(l.byFD) != 0 {
+		t.Errorf("%d registrations are left", len(l.byFD))
 	}
 }
 
@@ -443,45 +444,45 @@ func number(t *testing.T, c syscall.RawConn) (fd uintptr) {
 	return fd
 }
 
-// Places serve again, and a lot that many have left keeps no room for them.
-func TestPlacesServeAgain(t *testing.T) {
-	var l Lot[*told]
+// Slots are used again, and a poller that many have left keeps no room for them.
+func TestSlotsAreUsedAgain(t *testing.T) {
+	var l Poller[once, *once]
 	defer l.Close()
 	var conns []syscall.RawConn
 	for range 3 {
 		a, _ := pair(t, "tcp")
 		conns = append(conns, raw(t, a))
 	}
-	park := func(c syscall.RawConn) *told {
-		w := newTold(&l)
-		if err := w.park(c); err != nil {
+	park := func(c syscall.RawConn) *once {
+		w := newOnce(&l)
+		if err := w.register(c); err != nil {
 			t.Fatal(err)
 		}
 		return w
 	}
 	first, second := park(conns[0]), park(conns[1])
-	l.Take(first.ticket)
+	l.Deregister(first.key)
 	third := park(conns[2])
-	if uint32(third.ticket) != uint32(first.ticket) || third.ticket == first.ticket {
-		t.Errorf("tickets %x, %x, %x; want the first place to serve the third, with another number", first.ticket, second.ticket, third.ticket)
+	if uint32(third.key) != uint32(first.key) || third.key == first.key {
+		t.Errorf("keys %x, %x, %x; want the slot of the first for the third, with another serial number", first.key, second.key, third.key)
 	}
-	l.Take(first.ticket) // again: the place is another's now
-	if p, ok := l.place(third.ticket); !ok || p.w != third {
-		t.Error("an old ticket took another's place")
+	l.Deregister(first.key) // again: the slot is another's now
+	if p, ok := l.slot(third.key); !ok || p.c != third {
+		t.Error("an old key freed another's slot")
 	}
 	l.mu.Lock()
-	for range 2 * keepPlaces {
-		l.free = append(l.free, uint32(len(l.places)))
-		l.places = append(l.places, place[*told]{})
+	for range 2 * keepSlots {
+		l.free = append(l.free, uint32(len(l.slots)))
+		l.slots = append(l.slots, slot[*once]{})
 	}
 	l.mu.Unlock()
-	l.Take(second.ticket)
-	l.Take(third.ticket)
-	if len(l.places)+len(l.free)+len(l.waiting) != 0 {
-		t.Errorf("%d places, %d of them free, for %d waiters; want none", len(l.places), len(l.free), len(l.waiting))
+	l.Deregister(second.key)
+	l.Deregister(third.key)
+	if len(l.slots)+len(l.free)+len(l.byFD) != 0 {
+		t.Errorf("%d slots, %d of them free, for %d registrations; want none", len(l.slots), len(l.free), len(l.byFD))
 	}
-	l.Take(third.ticket)
-	if again := park(conns[0]); uint32(again.ticket) != 0 {
-		t.Errorf("ticket %x after that, want place 0", again.ticket)
+	l.Deregister(third.key)
+	if again := park(conns[0]); uint32(again.key) != 0 {
+		t.Errorf("key %x after that, want slot 0", again.key)
 	}
 }

@@ -1,4 +1,4 @@
-package pace
+package inlining
 
 import (
 	"sync"
@@ -14,7 +14,7 @@ const (
 )
 
 // run gives p n samples, a step apart, and returns the time after them.
-func run(p *Pace, now int64, n int, took, step int64) int64 {
+func run(p *Record, now int64, n int, took, step int64) int64 {
 	for range n {
 		p.Sample(now, took)
 		now += step
@@ -25,21 +25,21 @@ func run(p *Pace, now int64, n int, took, step int64) int64 {
 func TestEarn(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		give func(p *Pace)
+		give func(p *Record)
 		want bool
 	}{
-		{"nothing known", func(p *Pace) {}, false},
-		{"one short of enough", func(p *Pace) { run(p, 0, enough-1, quick, step) }, false},
-		{"enough", func(p *Pace) { run(p, 0, enough, quick, step) }, true},
-		{"too rare", func(p *Pace) { run(p, 0, 10*enough, quick, hot/4) }, false},
-		{"rare, then often", func(p *Pace) { run(p, run(p, 0, enough/2, quick, hot), 2*enough, quick, step) }, true},
-		{"not short", func(p *Pace) { run(p, 0, 10*enough, fair, step) }, false},
-		{"one in two is not short", func(p *Pace) {
+		{"nothing known", func(p *Record) {}, false},
+		{"one short of enough", func(p *Record) { run(p, 0, enough-1, quick, step) }, false},
+		{"enough", func(p *Record) { run(p, 0, enough, quick, step) }, true},
+		{"too rare", func(p *Record) { run(p, 0, 10*enough, quick, hot/4) }, false},
+		{"rare, then often", func(p *Record) { run(p, run(p, 0, enough/2, quick, hot), 2*enough, quick, step) }, true},
+		{"not short", func(p *Record) { run(p, 0, 10*enough, fair, step) }, false},
+		{"one in two is not short", func(p *Record) {
 			for i := range int64(10 * enough) {
 				p.Sample(i*step/10, []int64{quick, fair}[i%2])
 			}
 		}, false},
-		{"one in fifty is slow", func(p *Pace) {
+		{"one in fifty is slow", func(p *Record) {
 			for i := range int64(49) {
 				p.Sample(i, quick)
 			}
@@ -48,44 +48,44 @@ func TestEarn(t *testing.T) {
 		}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := new(Pace)
+			p := new(Record)
 			test.give(p)
-			if got := p.Here(); got != test.want {
-				t.Errorf("Here() = %v, want %v", got, test.want)
+			if got := p.Allowed(); got != test.want {
+				t.Errorf("Allowed() = %v, want %v", got, test.want)
 			}
 		})
 	}
 }
 
-func TestEarnedIsTold(t *testing.T) {
-	p := new(Pace)
-	told := 0
+func TestAllowedIsReportedOnce(t *testing.T) {
+	p := new(Record)
+	reported := 0
 	for i := range int64(3 * enough) {
 		if p.Sample(i, quick) {
-			told++
+			reported++
 		}
 	}
-	if told != 1 {
-		t.Errorf("told %d times, want once", told)
+	if reported != 1 {
+		t.Errorf("reported %d times, want once", reported)
 	}
 }
 
 // Each loss lasts longer than the one before, unless all was well for long.
 func TestLose(t *testing.T) {
-	p := new(Pace)
+	p := new(Record)
 	now := run(p, 0, enough, quick, step)
 	for _, ban := range []int64{20, 160, 1280, 10240, 60000, 60000} {
 		ban *= int64(time.Millisecond)
-		if !p.Here() {
+		if !p.Allowed() {
 			t.Fatal("not earned")
 		}
 		p.Slow(now, false)
-		if p.Here() {
+		if p.Allowed() {
 			t.Fatal("one slow call has not taken it away")
 		}
 		run(p, now, enough, quick, (ban-1)/enough)
 		p.Sample(now+ban-1, quick)
-		if p.Here() {
+		if p.Allowed() {
 			t.Fatalf("earned again within %v", time.Duration(ban))
 		}
 		now = run(p, now+ban, enough, quick, step/100)
@@ -93,12 +93,12 @@ func TestLose(t *testing.T) {
 	now = run(p, now, apart, quick, 1)
 	now += soon*maxBan + 1
 	p.Slow(now, false)
-	if !p.Here() {
+	if !p.Allowed() {
 		t.Error("one slow call among many has taken it away")
 	}
 	p.Slow(now, false)
 	run(p, now+firstBan, enough, quick, step)
-	if !p.Here() {
+	if !p.Allowed() {
 		t.Error("an old loss still counts")
 	}
 }
@@ -112,14 +112,14 @@ func TestSlowCallsApart(t *testing.T) {
 		{"far enough apart", apart, true},
 		{"too near", apart - 1, false},
 	} {
-		p := new(Pace)
+		p := new(Record)
 		now := run(p, 0, enough+test.samples, quick, step/100)
 		for range 5 {
 			p.Slow(now, false)
 			now = run(p, now, test.samples, quick, step/100)
 		}
-		if got := p.Here(); got != test.want {
-			t.Errorf("%s: Here() = %v, want %v", test.name, got, test.want)
+		if got := p.Allowed(); got != test.want {
+			t.Errorf("%s: Allowed() = %v, want %v", test.name, got, test.want)
 		}
 	}
 }
@@ -133,40 +133,40 @@ func TestSlowSamplesLose(t *testing.T) {
 		{"not short any more", fair, enough / 2},
 		{"slow", slow, 4},
 	} {
-		p := new(Pace)
+		p := new(Record)
 		now := run(p, 0, enough+5, quick, step)
 		now = run(p, now, test.n-1, test.took, step)
-		if !p.Here() {
+		if !p.Allowed() {
 			t.Errorf("%s: lost before %d samples", test.name, test.n)
 		}
 		now = run(p, now, 1, test.took, step)
-		if p.Here() {
+		if p.Allowed() {
 			t.Errorf("%s: not lost after %d samples", test.name, test.n)
 		}
 		run(p, now, enough, quick, 1)
-		if p.Here() {
+		if p.Allowed() {
 			t.Errorf("%s: earned again at once", test.name)
 		}
 	}
 }
 
 func TestSlowOfWhatWasNotEarned(t *testing.T) {
-	p := new(Pace)
+	p := new(Record)
 	p.Slow(0, false)
 	run(p, 0, enough, quick, step)
-	if !p.Here() {
+	if !p.Allowed() {
 		t.Error("there was nothing to lose")
 	}
 }
 
 func TestConcurrentUse(t *testing.T) {
-	p := new(Pace)
+	p := new(Record)
 	var wg sync.WaitGroup
 	for g := range 4 {
 		wg.Go(func() {
 			for i := range int64(5000) {
 				p.Sample(i, quick)
-				if p.Here() && g == 0 && i%100 == 0 {
+				if p.Allowed() && g == 0 && i%100 == 0 {
 					p.Slow(i, false)
 				}
 			}

@@ -1,0 +1,95 @@
+package tp
+
+import (
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/inlining"
+)
+
+const (
+	// pollBelow is the average wait, in nanoseconds, of a reader that polls.
+	pollBelow = int64(80 * time.Microsecond)
+	// longWait is as long as a wait counts at most, in nanoseconds.
+	longWait = int64(time.Millisecond)
+	// minPolledSessions is how many sessions a peer has before the poll loop serves
+	// them: below it, a goroutine a session is faster.
+	minPolledSessions = 16
+	// maxPolledReads and maxPolledBytes are how often, and how much, the poll loop reads
+	// from one connection before the session gets a goroutine of its own: all others
+	// of the poller wait meanwhile.
+	maxPolledReads = 4
+	maxPolledBytes = 128 << 10
+	// maxSingles is how many single messages a reader waits for, one after the
+	// other, before it gives its connection back to the poller.
+	maxSingles = 64
+)
+
+// shouldUsePoller reports whether the poll loop should serve the sessions of a peer
+// that has so many. While it is in a hook that blocks it would serve no other.
+func shouldUsePoller(sessions int, hooksMayBlock bool) bool {
+	return (sessions >= minPolledSessions || inlining.Always) && !hooksMayBlock
+}
+
+// cadence is how the messages of one connection come, and what follows from that for
+// its reader, whose it is. It knows nothing of the connection, and no clock.
+type cadence struct {
+	at      int64 // when the connection was parked, or the poll loop came back to it; nanoseconds
+	wait    int64 // average time of a wait for a message, in nanoseconds
+	batch   int32 // messages since the last wait
+	singles int32 // waits in a row that ended with one message
+	reads   int32 // by the poll loop since it came back
+	bytes   int64 // of messages it has read since then
+}
+
+// observeWait notes how long a wait took. One long wait ends the polling of a
+// reader; a dozen short ones begin it again.
+func (c *cadence) observeWait(d int64) { c.wait += (min(d, longWait) - c.wait) / 8 }
+
+// shouldPoll reports whether the next message is about to come.
+func (c *cadence) shouldPoll() bool { return c.wait < pollBelow }
+
+// parked notes that the wait for a message begins at now, without a goroutine.
+func (c *cadence) parked(now int64) { c.at = now }
+
+// polled notes that the poll loop has come back to the connection, which ends a wait.
+func (c *cadence) polled(now int64) {
+	c.observeWait(now - c.at)
+	c.at, c.reads, c.bytes = now, 0, 0
+}
+
+// polledRead notes a read by the poll loop, between two messages. It returns false if so
+// much has come that the connection needs a reader of its own.
+func (c *cadence) polledRead() bool {
+	c.reads++
+	return c.reads <= maxPolledReads
+}
+
+// message notes that a message was read. It returns false as polledRead does; that
+// means nothing to a reader that is not the poll loop.
+func (c *cadence) message(size uint32) bool {
+	c.batch++
+	c.bytes += int64(size)
+	return c.bytes <= maxPolledBytes
+}
+
+// endBatch notes that the reader is about to wait. It returns how many messages have
+// come since the last wait.
+func (c *cadence) endBatch() (messages int32) {
+	messages, c.batch = c.batch, 0
+	if messages > 1 {
+		c.singles = 0
+	} else {
+		c.singles++
+	}
+	return messages
+}
+
+// shouldPark reports whether a reader of its own is too much for the connection, if
+// the poller serves the sessions of its peer.
+func (c *cadence) shouldPark() bool {
+	if c.singles <= maxSingles || c.shouldPoll() {
+		return false
+	}
+	c.singles = 0
+	return true
+}

@@ -1,0 +1,119 @@
+package tp
+
+import (
+	"testing"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/inlining"
+)
+
+func TestShouldUsePoller(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		sessions int
+		mayBlock bool
+		want     bool
+	}{
+		{"none", 0, false, inlining.Always},
+		{"few", minPolledSessions - 1, false, inlining.Always},
+		{"enough", minPolledSessions, false, true},
+		{"many", 10_000, false, true},
+		{"enough, and a hook may block", minPolledSessions, true, false},
+		{"few, and a hook may block", 1, true, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := shouldUsePoller(test.sessions, test.mayBlock); got != test.want {
+				t.Errorf("shouldUsePoller(%d, %v) = %v, want %v", test.sessions, test.mayBlock, got, test.want)
+			}
+		})
+	}
+}
+
+// One long wait turns polling off, a dozen short ones bring it back, however long the
+// long one was.
+func TestShouldPoll(t *testing.T) {
+	const short = int64(10 * time.Microsecond)
+	for _, long := range []time.Duration{time.Millisecond, time.Hour} {
+		c := cadence{wait: longWait}
+		for round := range 2 {
+			n := 0
+			for ; !c.shouldPoll() && n < 100; n++ {
+				c.observeWait(short)
+			}
+			if n < 8 || n > 48 {
+				t.Errorf("round %d: it polls after %d short waits", round, n)
+			}
+			if c.observeWait(int64(long)); c.shouldPoll() {
+				t.Errorf("it polls after a wait of %v", long)
+			}
+		}
+	}
+}
+
+// A reader gives its connection back after many waits for single messages that were
+// not short.
+func TestShouldPark(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		wait    int64
+		batches []int32 // messages of each, repeated
+		rounds  int
+		want    bool
+	}{
+		{"single messages", longWait, []int32{1}, maxSingles + 1, true},
+		{"one fewer", longWait, []int32{1}, maxSingles, false},
+		{"waits for nothing", longWait, []int32{0}, maxSingles + 1, true},
+		{"single messages in quick succession", pollBelow - 1, []int32{1}, 2 * maxSingles, false},
+		{"a batch now and then", longWait, []int32{1, 1, 1, 2}, maxSingles, false},
+		{"batches", longWait, []int32{3}, 2 * maxSingles, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := cadence{wait: test.wait}
+			got := false
+			for range test.rounds {
+				for _, n := range test.batches {
+					c.batch = n
+					if messages := c.endBatch(); messages != n {
+						t.Fatalf("endBatch() = %d, want %d", messages, n)
+					}
+					got = got || c.shouldPark()
+				}
+			}
+			if got != test.want {
+				t.Errorf("shouldPark() = %v, want %v", got, test.want)
+			}
+			if got && c.shouldPark() {
+				t.Error("it should park twice for the same waits")
+			}
+		})
+	}
+}
+
+// The poll loop reads a few times from one connection, then that needs a reader of its
+// own; when the loop comes back it counts anew, and knows how long the wait took.
+func TestPolledReads(t *testing.T) {
+	c := cadence{wait: longWait}
+	for round := range 2 {
+		c.parked(1000)
+		c.polled(1000 + int64(time.Microsecond))
+		for i := range maxPolledReads {
+			if !c.polledRead() {
+				t.Fatalf("round %d: read %d is one too many", round, i+1)
+			}
+		}
+		if c.polledRead() {
+			t.Errorf("round %d: %d reads are not too many", round, maxPolledReads+1)
+		}
+		for i := range 4 {
+			if !c.message(maxPolledBytes / 4) {
+				t.Fatalf("round %d: message %d is one too many", round, i+1)
+			}
+		}
+		if c.message(1) {
+			t.Errorf("round %d: %d bytes are not too many", round, maxPolledBytes+1)
+		}
+	}
+	if want := longWait - 2*longWait/8; c.wait >= longWait || c.wait < want {
+		t.Errorf("after two short waits the average is %d, want %d to %d", c.wait, want, longWait)
+	}
+}

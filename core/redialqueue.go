@@ -1,0 +1,186 @@
+package tp
+
+import (
+	"context"
+	"slices"
+
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// The redial queue: messages of a session that redials wait in it, in order, within
+// RedialWait or their contexts.
+
+// redialEntry is a message that waits for a redial, its body already encoded. It is a
+// copy: the command goes back to its caller when a context ends.
+type redialEntry struct {
+	seq    int32
+	msg    socket.Envelope
+	body   []byte       // of msg
+	result chan *Rerror // of a PUSH; nil: a call, which is in the pending table
+	until  int64        // in the sweeper's time; 0: the caller has a deadline of his own
+}
+
+// bytes is about the memory that w takes.
+func (w *redialEntry) bytes() int { return 512 + len(w.body) + len(w.msg.ServiceMethod()) }
+
+// fail ends the wait with an error.
+func (w *redialEntry) fail(s *session, r *Rerror) {
+	if w.result != nil {
+		w.result <- r
+		return
+	}
+	s.failCall(w.seq, r)
+}
+
+// queueCall is where a call goes that has found no link: it waits for a redial, or
+// is resolved. A link is returned if there is one after all.
+func (s *session) queueCall(cmd *callCmd) *link {
+	l, r := s.enqueueForRedial(&redialEntry{seq: cmd.seq}, cmd)
+	if r != nil {
+		s.failCall(cmd.seq, r)
+	}
+	return l
+}
+
+// queuePush waits for a redial. It returns the link to send on now, or how the
+// push ended.
+func (s *session) queuePush(cmd *callCmd) (*link, *Rerror) {
+	w := &redialEntry{seq: cmd.out.Seq(), result: make(chan *Rerror, 1)}
+	l, r := s.enqueueForRedial(w, cmd)
+	if l != nil || r != nil {
+		return l, r
+	}
+	ctx := cmd.out.Context()
+	select {
+	case r = <-w.result:
+	case <-ctx.Done():
+		if s.forget(func(x *redialEntry) bool { return x == w }) {
+			return nil, contextRerror(ctx)
+		}
+		r = <-w.result
+	}
+	return nil, r
+}
+
+// enqueueForRedial puts w into the redial queue. If the session is
+// ready it returns the link, and if there is nothing to wait for, the error.
+func (s *session) enqueueForRedial(w *redialEntry, cmd *callCmd) (*link, *Rerror) {
+	for encoded := false; ; {
+		s.mu.Lock()
+		switch {
+		case s.state == ready:
+			l := s.cur.Load()
+			s.mu.Unlock()
+			return l, nil
+		case s.state == preparing:
+			s.mu.Unlock()
+			return nil, NewRerror(CodeInvalidOp, CodeText(CodeInvalidOp), "the session is being prepared: only the methods of PreSession work")
+		case s.reason != nil || s.state == draining || s.state == closed:
+			reason := s.reason
+			s.mu.Unlock()
+			return nil, reason.rerror()
+		case encoded:
+			defer s.mu.Unlock()
+			if s.redialBytes+w.bytes() > s.env.cfg.WriteBound && len(s.redialQueue) > 0 {
+				return nil, NewRerror(CodeConnClosed, CodeText(CodeConnClosed), "redialing, and too many messages are queued for that already")
+			}
+			s.redialBytes += w.bytes()
+			s.redialQueue = append(s.redialQueue, w)
+			if w.until != 0 {
+				s.env.sweeper.Touch(s, w.until)
+			}
+			return nil, nil
+		}
+		s.mu.Unlock()
+		if r := w.encode(s, cmd); r != nil {
+			return nil, r
+		}
+		encoded = true
+	}
+}
+
+// encode makes w independent of the command and the caller's argument.
+func (w *redialEntry) encode(s *session, cmd *callCmd) *Rerror {
+	m := &w.msg
+	m.SetSeq(w.seq)
+	m.SetMtype(cmd.out.Mtype())
+	m.SetServiceMethod(cmd.out.ServiceMethod())
+	cmd.out.Meta().CopyTo(m.Meta())
+	m.XferPipe().AppendFrom(cmd.out.XferPipe())
+	m.SetBodyCodec(cmd.out.BodyCodec())
+	m.SetBody(cmd.out.Body())
+	err := safely(func() (err error) { w.body, err = m.Encode(nil); return err })
+	if err != nil {
+		return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()).WithCause(err)
+	}
+	if ctx := cmd.out.GivenContext(); ctx == nil || !hasDeadline(ctx) {
+		w.until = s.env.sweeper.Now() + int64(s.env.cfg.RedialWait)
+	}
+	return nil
+}
+
+// forget takes those that match out of the queue; false if there are none.
+func (s *session) forget(match func(*redialEntry) bool) (found bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.redialQueue = slices.DeleteFunc(s.redialQueue, func(w *redialEntry) bool {
+		if !match(w) {
+			return false
+		}
+		found = true
+		s.redialBytes -= w.bytes()
+		return true
+	})
+	return found
+}
+
+// resolved reports whether w is a call that has ended already.
+func (s *session) resolved(w *redialEntry) bool { return w.result == nil && !s.pending.Has(w.seq) }
+
+// expireRedialQueue ends the waits that are over.
+func (s *session) expireRedialQueue(now int64) (next int64) {
+	var over []*redialEntry
+	s.mu.Lock()
+	keep := s.redialQueue[:0:0]
+	for _, w := range s.redialQueue {
+		if w.until != 0 && w.until <= now {
+			over = append(over, w)
+			s.redialBytes -= w.bytes()
+			continue
+		}
+		next = earlier(next, w.until)
+		keep = append(keep, w)
+	}
+	if len(over) > 0 {
+		s.redialQueue = keep
+	}
+	s.mu.Unlock()
+	for _, w := range over {
+		w.fail(s, NewRerror(CodeConnClosed, CodeText(CodeConnClosed), "redialing took longer than redial_wait"))
+	}
+	return next
+}
+
+// takeRedialQueue empties the queue. Called with mu.
+func (s *session) takeRedialQueue() []*redialEntry {
+	list := s.redialQueue
+	s.redialQueue, s.redialBytes = nil, 0
+	return list
+}
+
+// sendQueued sends entries of the queue in their order.
+func (s *session) sendQueued(l *link, list []*redialEntry) {
+	for _, w := range list {
+		if s.resolved(w) {
+			continue // its context has ended
+		}
+		err := l.sock.Enqueue(context.Background(), &w.msg)
+		switch {
+		case err != nil:
+			w.fail(s, l.writeRerror(context.Background(), err))
+		case w.result != nil:
+			w.result <- nil
+		}
+	}
+	l.sock.Flush(0)
+}
