@@ -18,8 +18,8 @@ type link struct {
 	// share no cache line.
 	sess    *session
 	env     *env
-	sock    *socket.Conn // points to room, unless it was replaced
-	shut    atomic.Bool  // this side has closed conn
+	sock    *socket.Conn
+	shut    atomic.Bool // this side has closed conn
 	epoch   uint32
 	trusted bool     // the peer may say X-Real-IP
 	conn    net.Conn // until the link is ready hooks may replace it, under mu and the session's
@@ -39,17 +39,12 @@ type link struct {
 	mu    sync.Mutex  // guards what follows
 	timed *handlerCtx // handlers with a context or an age, a list
 	dead  error       // cause for contexts made from now on; nil while alive
-
-	room socket.Conn // a part of the link, so that most connections lie in one piece of memory
 }
 
 func newLink(s *session, conn net.Conn, pf ProtoFunc, epoch uint32) *link {
 	e := s.env
 	e.cfg.Tuning.Apply(conn)
-	l := &s.first
-	if l.sess != nil {
-		l = new(link)
-	}
+	l := new(link)
 	l.sess, l.env, l.epoch, l.cadence.wait = s, e, epoch, longWait
 	l.local, l.remote = conn.LocalAddr(), conn.RemoteAddr()
 	l.ip = addrText(l.remote)
@@ -64,11 +59,7 @@ func (l *link) open(conn net.Conn, pf ProtoFunc) {
 	l.mu.Lock()
 	l.conn, l.pf = conn, pf
 	l.mu.Unlock()
-	sock := &l.room
-	if l.sock != nil {
-		sock = new(socket.Conn)
-	}
-	sock.Init(conn, pf, socket.Options{
+	l.sock = socket.NewConn(conn, pf, socket.Options{
 		Dialed:           l.sess.plan != nil,
 		Limit:            e.cfg.MessageSizeLimit,
 		Bound:            e.cfg.WriteBound,
@@ -79,7 +70,6 @@ func (l *link) open(conn net.Conn, pf ProtoFunc) {
 		OnMemoryExceeded: func(err error) { l.kill(SideLocal, err, "reading a frame") },
 		Fail:             func(err error) { l.kill(SideNetwork, err, "writing") },
 	})
-	l.sock = sock
 }
 
 func addrText(a net.Addr) string {

@@ -16,10 +16,6 @@ import (
 
 // session is a connection with all it can do, on either side. state.go draws its life.
 type session struct {
-	// The first connection, which most sessions have for all their life: one piece of
-	// memory with the session.
-	first link
-
 	logger
 	env                    *env
 	cur                    atomic.Pointer[link] // where calls go out; nil unless ready

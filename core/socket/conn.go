@@ -83,17 +83,12 @@ type Conn struct {
 // NewConn makes conn speak the protocol that pf makes.
 func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
 	c := new(Conn)
-	c.Init(conn, pf, o)
-	return c
-}
-
-// Init makes the zero value what NewConn returns. A Conn is not copied after that.
-func (c *Conn) Init(conn net.Conn, pf ProtoFunc, o Options) {
 	c.conn, c.dialed, c.recognise = conn, o.Dialed, o.Recognise
 	c.SetLimit(o.Limit)
 	c.in.Init(conn, inbox.Config{Memory: o.Memory, OnMemoryExceeded: o.OnMemoryExceeded, BeforeWait: o.BeforeWait})
 	c.out.Init(conn, outbox.Config{Bound: o.Bound, WriteTimeout: o.WriteTimeout, Fail: o.Fail})
 	c.setProto(pf)
+	return c
 }
 
 func (c *Conn) setProto(pf ProtoFunc) {

@@ -61,8 +61,7 @@ type Reader struct {
 	conn    net.Conn
 	raw     syscall.RawConn       // nil: conn.Read
 	try     func(fd uintptr) bool // made once: a closure a read would be an allocation each
-	tryOnce func(fd uintptr)
-	size    int // of the usual buffer, a power of two
+	size    int                   // of the usual buffer, a power of two
 	packets bool
 
 	// The stream goes on in big[off:], then in buf[r:w].

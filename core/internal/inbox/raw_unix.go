@@ -25,18 +25,12 @@ func (r *Reader) useRaw() {
 		r.raw = nil
 	}
 	r.try = r.tryRead
-	r.tryOnce = func(fd uintptr) { r.tryRead(fd) }
 }
 
 // readRaw reads by the descriptor. Unless it is to wait, it may fail with errNothing.
 func (r *Reader) readRaw(dst []byte, wait bool) (int, error) {
 	r.dst, r.got, r.gotErr, r.wait = dst[:min(len(dst), maxRead)], 0, nil, wait
-	var err error
-	if wait {
-		err = r.raw.Read(r.try)
-	} else {
-		err = r.raw.Control(r.tryOnce) // Read would look up the runtime's part of the descriptor
-	}
+	err := r.raw.Read(r.try)
 	r.dst = nil
 	switch {
 	case err != nil:

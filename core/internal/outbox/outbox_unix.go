@@ -17,7 +17,6 @@ type rawWriter struct {
 	conn net.Conn
 	rc   syscall.RawConn
 	fn   func(fd uintptr) bool
-	now  func(fd uintptr) // fn that does not wait
 
 	// In and out of fn; the flusher's.
 	b    []byte
@@ -45,7 +44,6 @@ func (r *rawWriter) init(conn net.Conn) bool {
 	}
 	r.conn, r.rc = conn, rc
 	r.fn = r.once
-	r.now = func(fd uintptr) { r.once(fd) }
 	return true
 }
 
@@ -68,12 +66,7 @@ func (r *rawWriter) once(fd uintptr) bool {
 func (r *rawWriter) write(b []byte, wait bool) (int, error) {
 	r.b, r.wait = b, wait
 	r.n, r.err = 0, nil
-	var err error
-	if wait {
-		err = r.rc.Write(r.fn)
-	} else {
-		err = r.rc.Control(r.now) // Write would look up the runtime's part of the descriptor
-	}
+	err := r.rc.Write(r.fn)
 	r.b = nil
 	switch {
 	case err != nil:
