@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/teleport-go/teleport/core/internal/busypoll"
 	"github.com/teleport-go/teleport/core/internal/inlining"
 )
 
@@ -80,10 +81,14 @@ func TestPoll(t *testing.T) {
 			}
 			procs(t, test.procs)
 			l.cadence.wait = test.waiting
-			polling.Add(test.others)
+			for range test.others {
+				busypoll.Begin()
+			}
 			defer func() {
-				polling.Add(-test.others)
-				soon(t, "nobody polls any more", func() bool { return polling.Load() == 0 })
+				for range test.others {
+					busypoll.End()
+				}
+				soon(t, "nobody polls any more", func() bool { return busypoll.Count() == 0 })
 			}()
 			if test.before != nil {
 				test.before(l, far)
@@ -107,13 +112,13 @@ func TestPollingReader(t *testing.T) {
 	p := newParking(t, "tcp")
 	p.cli.env.cfg.BusyPoll = time.Hour // before it has any session
 	s, c := p.dial(t)
-	for i := 0; i < 1000 && polling.Load() == 0; i++ {
+	for i := 0; i < 1000 && busypoll.Count() == 0; i++ {
 		wantEcho(t, c, "quick")
 	}
 	wantEcho(t, c, "quick")
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	<-s.done.wait()
-	soon(t, "nobody polls any more", func() bool { return polling.Load() == 0 })
+	<-s.done.Done()
+	soon(t, "nobody polls any more", func() bool { return busypoll.Count() == 0 })
 }

@@ -3,62 +3,13 @@ package tp
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/internal/bufpool"
 	"github.com/teleport-go/teleport/core/socket"
 )
-
-// callCmd is a call under way. Until it is resolved it belongs to whoever takes
-// its number from the pending table: the reply, the caller's context, the sweep,
-// or the end of the session.
-type callCmd struct {
-	// What the reader of a reply looks at is two cache lines: with thousands of
-	// callers none of a command is in the cache.
-	logger
-	sess      *session // nil for a fake
-	link      *link    // that it went out on
-	result    any
-	wake      chan struct{}
-	memory    *[]byte    // of result; nil if it has none of its own
-	mode      codec.Mode // what is known of result
-	over      bool       // result has served another call
-	async     bool       // nobody waits on wake
-	pooled    bool       // nobody but its caller ever sees it
-	exclusive bool       // raw is nobody else's
-	inCodec   byte
-	inSize    uint32
-	rerr      *Rerror // inCodec, inSize, raw, reply and this are set by the winner before it wakes the caller
-	method    string  // of out, for the reader: a hook of the caller's may look at out meanwhile
-	seq       int32
-
-	// remaining counts what an asynchronous call still needs to be complete: to be
-	// launched and to be resolved. So the user never gets a command that is still
-	// being sent.
-	remaining atomic.Int32
-
-	raw   []byte      // a large body, to be decoded by the caller
-	reply *handlerCtx // for hooks after decoding
-
-	start  time.Time
-	cost   time.Duration
-	detail string
-	swap   *Swap
-	out    socket.Envelope
-	in     Meta // set by the winner, too
-
-	// What a pooled command has no use for.
-	finished atomic.Bool
-	mu       sync.Mutex    // guards done, unhook and swap
-	done     chan struct{} // made on demand
-	cmds     chan<- CallCmd
-	unhook   func() bool // takes back the watch on an asynchronous call's context
-}
 
 var (
 	_ CallCmd  = (*callCmd)(nil)
@@ -275,7 +226,7 @@ func (s *session) relaunch(l *link, cmd *callCmd, err error) {
 	l.ensureReader()
 	ctx := cmd.out.Context()
 	select {
-	case <-l.gone.wait():
+	case <-l.gone.Done():
 		s.launch(cmd)
 	case <-ctx.Done():
 		cmd.resolve(contextRerror(ctx))
@@ -303,39 +254,11 @@ func (cmd *callCmd) watch(ctx context.Context) {
 	})
 	cmd.mu.Lock()
 	cmd.unhook = unhook
+	finished := cmd.finished
 	cmd.mu.Unlock()
-	if cmd.finished.Load() {
+	if finished {
 		unhook()
 	}
-}
-
-func hasDeadline(ctx context.Context) bool {
-	_, ok := ctx.Deadline()
-	return ok
-}
-
-// contextRerror is 408 or 499, with the context's cause.
-func contextRerror(ctx context.Context) *Rerror {
-	code := CodeCanceled
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		code = CodeHandleTimeout
-	}
-	return NewRerror(code, CodeText(code), context.Cause(ctx).Error()).WithCause(context.Cause(ctx))
-}
-
-// writeRerror makes the caller's error of what Enqueue said.
-func writeRerror(ctx context.Context, err error) *Rerror {
-	switch {
-	case isPackError(err):
-		return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()).WithCause(err)
-	case ctx != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return contextRerror(ctx)
-	}
-	var reason *CloseReason
-	if errors.As(err, &reason) {
-		return reason.rerror()
-	}
-	return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), err.Error()).WithCause(err)
 }
 
 // resolve ends the call with what the winner has found out, and wakes the caller,
@@ -350,9 +273,14 @@ func (cmd *callCmd) resolve(r *Rerror) {
 	cmd.finishPart()
 }
 
-// finishPart completes an asynchronous call at its second call.
+// finishPart completes an asynchronous call when both parts of it are done: so the user
+// never gets a command that is still being sent.
 func (cmd *callCmd) finishPart() {
-	if cmd.remaining.Add(1) < 2 {
+	cmd.mu.Lock()
+	cmd.parts++
+	both := cmd.parts == 2
+	cmd.mu.Unlock()
+	if !both {
 		return
 	}
 	if cmd.raw != nil || cmd.reply != nil {
@@ -385,7 +313,7 @@ func (cmd *callCmd) complete() {
 		return // nobody else has it
 	}
 	cmd.mu.Lock()
-	cmd.finished.Store(true)
+	cmd.finished = true
 	done, unhook := cmd.done, cmd.unhook
 	cmd.mu.Unlock()
 	if unhook != nil {
@@ -410,7 +338,7 @@ func (cmd *callCmd) deliver() {
 	go func() {
 		select {
 		case cmd.cmds <- cmd:
-		case <-cmd.sess.done.wait():
+		case <-cmd.sess.done.Done():
 			cmd.sess.Warnf("call %q: callCmdChan was full until the session's end; the result was dropped", cmd.out.ServiceMethod())
 		}
 	}()

@@ -7,11 +7,7 @@ import (
 
 // What the user sees of a call: CallCmd, and the WriteCtx of its hooks.
 
-func (cmd *callCmd) wait() {
-	if !cmd.finished.Load() {
-		<-cmd.Done()
-	}
-}
+func (cmd *callCmd) wait() { <-cmd.Done() }
 
 func (cmd *callCmd) TracePeer() (Peer, bool) {
 	if cmd.sess == nil {
@@ -31,22 +27,24 @@ func (cmd *callCmd) Context() context.Context { return cmd.out.Context() }
 func (cmd *callCmd) Output() Message          { return &cmd.out }
 
 func (cmd *callCmd) Rerror() *Rerror {
-	if !cmd.finished.Load() {
+	cmd.mu.Lock()
+	defer cmd.mu.Unlock()
+	if !cmd.finished {
 		return nil
 	}
 	return cmd.rerr
 }
 
+// doneAlready is closed.
+var doneAlready = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
 func (cmd *callCmd) Done() <-chan struct{} {
-	if cmd.finished.Load() {
-		return closedChan
-	}
 	cmd.mu.Lock()
 	defer cmd.mu.Unlock()
-	if cmd.finished.Load() {
-		return closedChan
-	}
-	if cmd.done == nil {
+	switch {
+	case cmd.finished:
+		return doneAlready
+	case cmd.done == nil:
 		cmd.done = make(chan struct{})
 	}
 	return cmd.done
@@ -82,6 +80,6 @@ func NewFakeCallCmd(serviceMethod string, arg, result any, rerr *Rerror) CallCmd
 	cmd.out.SetMtype(TypeCall)
 	cmd.out.SetServiceMethod(serviceMethod)
 	cmd.out.SetBody(arg)
-	cmd.finished.Store(true)
+	cmd.finished = true
 	return cmd
 }

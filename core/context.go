@@ -3,50 +3,13 @@ package tp
 import (
 	"context"
 	"net/url"
+	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/internal/poison"
-	"github.com/teleport-go/teleport/core/socket"
 )
-
-// handlerCtx is one incoming message on its way: every context of the public
-// words that has an input is a view of it. It belongs to the reader until the
-// message is dispatched, then to the handler's goroutine, and goes back to the
-// pool when the reply, the last hook and the access log are done.
-type handlerCtx struct {
-	logger
-	sess        *session
-	link        *link
-	in          socket.Envelope
-	out         socket.Envelope // the reply
-	handler     *Handler        // nil until the route is known, and for 404
-	hooks       *hookTable      // the handler's, or the peer's
-	cmd         *callCmd        // of a REPLY: the call it answers
-	arg         any
-	refusal     *Rerror // why the handler of a request must not run
-	result      *Rerror // the error of a request that was answered
-	swap        *Swap
-	start       time.Time // only with CountTime
-	expires     int64     // X-Timeout: when the caller stops waiting, in the sweeper's time; 0: never
-	decodeLater bool      // the argument is to be decoded on the handler's goroutine
-	release     freer
-	memory      *[]byte       // of an argument that is used again
-	turn        uint64        // as what the reader's state knows the handler; 0: another goroutine runs it
-	began       int64         // when the handler began, in the sweeper's time; 0: nobody wants to know
-	count       uint8         // of messages that passed through here
-	answeredBy  atomic.Uint32 // answerOpen, answerHandler, answerSweep
-
-	// Guarded by link.mu.
-	listed     bool
-	prev, next *handlerCtx
-	ageAt      int64 // when the context age is over, in the sweeper's time; 0: never
-	ageSeq     int32
-	agePipe    []byte
-	ctx        context.Context
-	cancel     context.CancelCauseFunc
-}
 
 const (
 	answerOpen uint32 = iota
@@ -316,4 +279,35 @@ func (c *handlerCtx) Bind(v any) (byte, error) {
 		return c.in.BodyCodec(), nil
 	}
 	return c.in.Bind(v)
+}
+
+func codecKnown(id byte) bool {
+	_, err := codec.Get(id)
+	return err == nil
+}
+
+// setTimeout tells the peer how long the caller will wait: whole milliseconds,
+// rounded up, at least 1.
+func setTimeout(meta *Meta, left time.Duration) {
+	ms := (left + time.Millisecond - 1) / time.Millisecond
+	meta.Set(MetaTimeout, strconv.FormatInt(max(1, min(int64(ms), 1<<31-1)), 10))
+}
+
+// getTimeout reads it; anything but 1 to 2^31-1 is ignored.
+func getTimeout(meta *Meta) (time.Duration, bool) {
+	b := meta.Peek(MetaTimeout)
+	if len(b) == 0 || len(b) > 10 {
+		return 0, false
+	}
+	n := int64(0)
+	for _, d := range b {
+		if d < '0' || d > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(d-'0')
+	}
+	if n < 1 || n > 1<<31-1 {
+		return 0, false
+	}
+	return time.Duration(n) * time.Millisecond, true
 }

@@ -1,7 +1,7 @@
 package tp
 
 import (
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/teleport-go/teleport/core/codec"
@@ -24,14 +24,22 @@ func DefaultProtoFunc() ProtoFunc {
 	return fn
 }
 
-var defaultBodyCodec atomic.Uint32 // a codec id; 0 is json
+// defaults are the process-wide settings of this package. New peers read them, at most
+// once each.
+var defaults struct {
+	mu     sync.Mutex
+	codec  byte                // an id; 0 is json
+	mapper ServiceMethodMapper // nil is HTTPServiceMethodMapper
+}
 
 // SetDefaultBodyCodec sets the codec of bodies that name none.
 func SetDefaultBodyCodec(id byte) error {
 	if _, err := codec.Get(id); err != nil {
 		return err
 	}
-	defaultBodyCodec.Store(uint32(id))
+	defaults.mu.Lock()
+	defer defaults.mu.Unlock()
+	defaults.codec = id
 	return nil
 }
 
@@ -46,10 +54,12 @@ func DefaultBodyCodec() Codec {
 }
 
 func defaultBodyCodecID() byte {
-	if id := byte(defaultBodyCodec.Load()); id != 0 {
-		return id
+	defaults.mu.Lock()
+	defer defaults.mu.Unlock()
+	if defaults.codec == 0 {
+		return codec.JSON
 	}
-	return codec.JSON
+	return defaults.codec
 }
 
 // SetMessageSizeLimit sets the limit for the frame of a message, read or
@@ -86,3 +96,22 @@ func SocketReadBuffer() (bytes int, isDefault bool) { return socket.SocketReadBu
 
 // SocketWriteBuffer returns the send buffer's size; isDefault: the system's.
 func SocketWriteBuffer() (bytes int, isDefault bool) { return socket.SocketWriteBuffer() }
+
+// SetServiceMethodMapper sets the mapper of all peers made from now on; living
+// peers keep theirs. nil sets HTTPServiceMethodMapper, the default. It may be
+// called concurrently.
+func SetServiceMethodMapper(mapper ServiceMethodMapper) {
+	defaults.mu.Lock()
+	defer defaults.mu.Unlock()
+	defaults.mapper = mapper
+}
+
+// defaultMapper is the snapshot a new peer takes.
+func defaultMapper() ServiceMethodMapper {
+	defaults.mu.Lock()
+	defer defaults.mu.Unlock()
+	if defaults.mapper == nil {
+		return HTTPServiceMethodMapper
+	}
+	return defaults.mapper
+}

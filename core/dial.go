@@ -11,12 +11,6 @@ import (
 	"time"
 )
 
-// dialPlan is how to reach a peer, once and again.
-type dialPlan struct {
-	addr string
-	pf   ProtoFunc
-}
-
 // maxBackoff is the longest pause between two attempts to redial, unless the
 // configured interval is longer.
 const maxBackoff = 30 * time.Second
@@ -188,7 +182,7 @@ func (s *session) refuseLink(l *link, r *Rerror) {
 		}
 		s.link = l
 		s.leaving.Store(true)
-		s.closeNotify.fire()
+		s.closeNotify.Fire()
 	}
 	s.prep = nil
 	s.mu.Unlock()
@@ -205,10 +199,10 @@ func (s *session) refuseLink(l *link, r *Rerror) {
 	l.sock.Stop(net.ErrClosed)
 	l.sock.Join()
 	l.sock.Release()
-	l.over.fire()
+	l.over.Fire()
 	if first {
 		s.postDisconnect(l)
-		s.done.fire()
+		s.done.Fire()
 	}
 }
 
@@ -268,23 +262,6 @@ func (s *session) begin(l *link) *Rerror {
 		l.startReader()
 	}
 	return nil
-}
-
-// becomeReady is the step into ready, unless the session was closed. It returns
-// the id wanted, and whether SetID has set it.
-func (s *session) becomeReady(l *link) (id string, explicit bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.reason != nil {
-		return "", false, s.reason
-	}
-	id, explicit = s.wantID, s.customID
-	if !explicit {
-		id = s.defaultID()
-	}
-	s.state, s.link, s.prep = ready, l, nil
-	s.cur.Store(l)
-	return id, explicit, nil
 }
 
 // redial makes a new connection in place of the broken one. It returns nil when

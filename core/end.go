@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/teleport-go/teleport/core/socket"
@@ -20,8 +24,8 @@ func (s *session) Close() error {
 		return nil // nothing is under way that could be waited for
 	}
 	select {
-	case <-s.quiet.wait():
-	case <-s.done.wait():
+	case <-s.quiet.Done():
+	case <-s.done.Done():
 	}
 	return s.cutError()
 }
@@ -37,7 +41,7 @@ func (s *session) Drain(ctx context.Context) error {
 		return nil // of a session in preparation a hook may be the caller, who cannot wait for itself
 	}
 	select {
-	case <-s.done.wait():
+	case <-s.done.Done():
 		return s.cutError()
 	case <-ctx.Done():
 	}
@@ -45,7 +49,7 @@ func (s *session) Drain(ctx context.Context) error {
 	t := time.NewTimer(lingerTime) // only a hook that hangs can hold up the end now
 	defer t.Stop()
 	select {
-	case <-s.done.wait():
+	case <-s.done.Done():
 	case <-t.C:
 	}
 	if err := s.cutError(); err != nil {
@@ -62,8 +66,6 @@ func (s *session) cutError() error {
 	}
 	return fmt.Errorf("tp: close session %s: %d calls cut off", s.idText(), s.cut)
 }
-
-func (s *session) idText() string { return *s.id.Load() }
 
 // beginClose begins the end of a session that is well, within limit (negative: no
 // limit yet), or shortens the limit of one that is leaving already. It returns
@@ -129,7 +131,7 @@ func (s *session) startDraining(reason *CloseReason, limit time.Duration) {
 	s.idle = make(chan struct{}, 1)
 	s.leaving.Store(true)
 	s.cur.Store(nil)
-	s.closeNotify.fire()
+	s.closeNotify.Fire()
 	ctx, stop := context.WithCancelCause(context.Background())
 	s.stopDrain = stop
 	if limit >= 0 {
@@ -198,18 +200,18 @@ const lingerTime = time.Second
 // drain waits for what is under way: pending calls, the batch, handlers; then it
 // closes the connection. It is the session's own goroutine, started once.
 func (s *session) drain(ctx context.Context, l *link) {
-	defer s.drained.fire()
+	defer s.drained.Fire()
 	defer s.endBound()
 	finished := s.until(ctx, func() bool { return s.pending.Len() == 0 })
 	if finished {
 		l.sock.Flush(socket.NoBlock)
 		l.sock.WaitFlushed(ctx)
-		s.quiet.fire()
+		s.quiet.Fire()
 		finished = s.until(ctx, func() bool { return s.running.Load() == 0 })
 		l.sock.Flush(socket.NoBlock)
 		l.sock.WaitFlushed(ctx)
 	} else {
-		defer s.quiet.fire()
+		defer s.quiet.Fire()
 	}
 	reason := s.CloseReason()
 	if !finished || ctx.Err() != nil {
@@ -224,7 +226,7 @@ func (s *session) drain(ctx context.Context, l *link) {
 		t := time.NewTimer(lingerTime)
 		defer t.Stop()
 		select {
-		case <-l.over.wait():
+		case <-l.over.Done():
 		case <-ctx.Done():
 		case <-t.C:
 		}
@@ -290,7 +292,7 @@ func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
 			if s.reason == nil {
 				s.reason = reason
 			}
-			s.closeNotify.fire()
+			s.closeNotify.Fire()
 			s.mu.Unlock()
 			s.env.hub.drop(s)
 		} else {
@@ -300,7 +302,7 @@ func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
 		l.close()
 		l.cancelHandlers(reason)
 		s.failPending(reason)
-		l.gone.fire()
+		l.gone.Fire()
 		s.logEnd(l, reason, lost)
 		l.sock.Join()
 		l.sock.Release()
@@ -308,13 +310,13 @@ func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
 	}
 	// Draining: replies cannot come any more, but those of handlers may go out.
 	fail(reason)
-	l.gone.fire()
+	l.gone.Fire()
 	if clean {
 		s.shortenDeadline(s.env.cfg.CloseTimeout) // a Drain without limit does not wait for ever
 	} else {
 		s.shortenDeadline(0)
 	}
-	<-s.drained.wait()
+	<-s.drained.Done()
 	lost := l.sock.Stop(reason)
 	l.cancelHandlers(reason)
 	l.sock.Join()
@@ -347,7 +349,7 @@ func (s *session) finish() {
 	reason := s.reason
 	s.state = closed
 	waiting := s.takeRedialQueue()
-	s.closeNotify.fire()
+	s.closeNotify.Fire()
 	l := s.link
 	s.mu.Unlock()
 	s.env.hub.drop(s)
@@ -357,7 +359,7 @@ func (s *session) finish() {
 	s.failPending(reason)
 	s.env.sweeper.Remove(s)
 	s.postDisconnect(l)
-	s.done.fire()
+	s.done.Fire()
 }
 
 // postDisconnect runs the hook of the plugins that had accepted, the last first.
@@ -372,3 +374,53 @@ func (s *session) postDisconnect(l *link) {
 		}
 	}
 }
+
+// readReason says why reading has ended with err, and guesses on a peer that
+// hung up on the first frame. With bytes unread that is no EOF but a reset.
+func readReason(l *link, err error) *CloseReason {
+	r := endReason(l, err)
+	var errno syscall.Errno
+	if r.Side == SideRemote || r.Side == SideNetwork && errors.As(r.Cause, &errno) && !errno.Timeout() {
+		if hint := l.sock.Hint(); hint != "" {
+			return &CloseReason{r.Side, fmt.Errorf("%w: %s", r.Cause, hint), r.Act}
+		}
+	}
+	return r
+}
+
+func endReason(l *link, err error) *CloseReason {
+	if r := l.killed.Load(); r != nil {
+		return r // somebody closed the connection on purpose, and said why
+	}
+	if err == io.EOF {
+		return &CloseReason{SideRemote, errRemoteClose, "reading"}
+	}
+	var bad *frameError
+	if errors.As(err, &bad) {
+		return &CloseReason{SideLocal, bad.err, "reading a frame"}
+	}
+	return &CloseReason{SideNetwork, err, "reading"}
+}
+
+// readError tells a network that failed from a frame that cannot be read.
+func readError(err error) error {
+	if err == io.EOF {
+		return err // the protocol says that this is a clean end
+	}
+	var netErr net.Error
+	var errno syscall.Errno
+	if errors.As(err, &netErr) || errors.As(err, &errno) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return &frameError{err}
+}
+
+// closeIfEnded begins the end of the session when its protocol asks for that.
+func (l *link) closeIfEnded() {
+	if l.sock.Ended() {
+		l.sess.beginClose(&CloseReason{SideLocal, errEnded, "closing"}, l.sess.env.cfg.CloseTimeout)
+	}
+}
+
+var errEnded = errors.New("the protocol has finished")

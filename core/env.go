@@ -1,44 +1,22 @@
 package tp
 
-import (
-	"sync"
-	"sync/atomic"
-
-	"github.com/teleport-go/teleport/core/internal/inbox"
-	"github.com/teleport-go/teleport/core/internal/poller"
-	"github.com/teleport-go/teleport/core/internal/sweep"
-	"github.com/teleport-go/teleport/core/internal/workers"
-)
-
-// env is what all sessions of a peer share. Nothing in it is replaced once the
-// first session exists, so a session needs no lock for it, and need not know how
-// its peer listens or dials.
-type env struct {
-	peer     Peer
-	cfg      PeerConfig
-	network  Network
-	log      logger
-	plugins  *PluginContainer // the root's
-	router   *router
-	hub      *hub
-	sweeper  *sweep.Sweeper
-	workers  *workers.Pool[*handlerCtx]
-	memory   *inbox.Memory
-	watchdog watchdog
-	pollers  []poller.Poller[link, *link]
-	guard    guard         // of the hooks of messages
-	serial   atomic.Uint32 // of the last session
-
-	// wakes are channels of capacity 1 for callers that wait; the user never sees
-	// one. They are the peer's own because a channel must not leave the bubble of
-	// testing/synctest that it was made in.
-	wakes sync.Pool
-
-	// commands are those that nobody keeps: of PUSHes, and of typed calls, each of
-	// which has such a channel already.
-	commands sync.Pool
-
-	sessions sync.WaitGroup // every session's goroutine
-}
+import "github.com/teleport-go/teleport/core/internal/throttle"
 
 func (e *env) hooks() *hookTable { return e.plugins.hooks() }
+
+// throttled logs what the other end can cause as often as it likes, at most limit
+// lines a second.
+func (e *env) throttled(t *throttle.Throttle, limit int64, level LoggerLevel, format string, args ...any) {
+	if !e.log.enabled(level) {
+		return
+	}
+	held, ok := t.Pass(e.sweeper.Now(), limit)
+	if !ok {
+		return
+	}
+	if held > 0 {
+		format += "; and %d more since the last such line"
+		args = append(args, held)
+	}
+	e.log.log(level, 1, format, args...)
+}

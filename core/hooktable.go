@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/teleport-go/teleport/core/internal/throttle"
 )
 
 // kind tells the two requests apart: whether a message, a handler or a hook is of
@@ -171,16 +173,16 @@ func plainHook(p Plugin, f func() error) (err error) {
 	return f()
 }
 
-// hookPanics holds a *throttle for each name of a plugin that has panicked.
+// hookPanics holds a *throttle.Throttle for each name of a plugin that has panicked.
 var hookPanics sync.Map
 
 // rerror logs a recovered panic with its stack and makes the 500 of it.
 func (g guard) rerror(where string, v any) *Rerror {
 	t, ok := hookPanics.Load(where)
 	if !ok {
-		t, _ = hookPanics.LoadOrStore(where, new(throttle))
+		t, _ = hookPanics.LoadOrStore(where, new(throttle.Throttle))
 	}
-	if more, ok := t.(*throttle).pass(time.Now().UnixNano(), logBurst); ok {
+	if more, ok := t.(*throttle.Throttle).Pass(time.Now().UnixNano(), throttle.Burst); ok {
 		g.log.Errorf("panic in %s: %v; and %d more since the last such line\n%s", where, v, more, debug.Stack())
 	}
 	reason := fmt.Sprint(v)

@@ -2,6 +2,7 @@ package tp
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -128,4 +129,42 @@ func (h *hub) close() []*session {
 	h.closed = true
 	h.mu.Unlock()
 	return h.all()
+}
+
+// becomeReady is the step into ready, unless the session was closed. It returns
+// the id wanted, and whether SetID has set it.
+func (s *session) becomeReady(l *link) (id string, explicit bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason != nil {
+		return "", false, s.reason
+	}
+	id, explicit = s.wantID, s.customID
+	if !explicit {
+		id = s.defaultID()
+	}
+	s.state, s.link, s.prep = ready, l, nil
+	s.cur.Store(l)
+	return id, explicit, nil
+}
+
+func (s *session) SetID(id string) {
+	s.mu.Lock()
+	if s.state == closed || s.state == draining || id == "" {
+		s.mu.Unlock()
+		return
+	}
+	s.customID, s.wantID = true, id
+	inHub := s.state != preparing
+	s.mu.Unlock()
+	if inHub {
+		if old, _ := s.env.hub.rename(s, id, true); old != nil {
+			old.evict(s)
+		}
+	}
+}
+
+// evict closes a session whose id another one has taken.
+func (s *session) evict(by *session) {
+	s.beginClose(&CloseReason{SideLocal, fmt.Errorf("id taken by %s", addrText(by.RemoteAddr())), "closing"}, s.env.cfg.CloseTimeout)
 }

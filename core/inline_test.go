@@ -12,6 +12,7 @@ import (
 
 	"github.com/teleport-go/teleport/core/internal/inlining"
 	"github.com/teleport-go/teleport/core/internal/testwire"
+	"github.com/teleport-go/teleport/core/internal/watchdog"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -31,7 +32,7 @@ func earn(p *peer, methods ...string) {
 			h.inlining.Sample(p.env.sweeper.Now(), 0)
 		}
 	}
-	p.env.watchdog.wake()
+	p.env.watchdog.Wake()
 }
 
 // lost reports whether readers do not run the handler any more.
@@ -52,7 +53,7 @@ func TestInlineWatchdog(t *testing.T) {
 			behind = append(behind, call(c, "/echo", fmt.Sprint(i)))
 		}
 		mem(c).Thaw()
-		if wait := (watchLooks+1)*watchPeriod + time.Microsecond; !inlining.Always {
+		if wait := (watchdog.Looks+1)*watchdog.Period + time.Microsecond; !inlining.Always {
 			if synctest.Wait(); !s.link.inHandler() {
 				t.Fatal("the reader does not run the handler")
 			}
@@ -296,7 +297,7 @@ func TestInlineAfterAPause(t *testing.T) {
 		if got := calls(); got != 200 {
 			t.Errorf("the reader ran %d of 200 handlers", got)
 		}
-		pass(2 * watchRest * watchPeriod)
+		pass(2 * watchdog.Rest * watchdog.Period)
 		if got := calls(); got < 100 {
 			t.Errorf("after a pause the reader ran %d of 200 handlers", got)
 		}
@@ -304,7 +305,7 @@ func TestInlineAfterAPause(t *testing.T) {
 }
 
 // A connection that fails behind a handler leaves nothing with the watchdog.
-func TestInlineSeatOfABadFrame(t *testing.T) {
+func TestInlineSlotOfABadFrame(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		earn(w.server, "/echo")
 		conn, err := w.net.Dial(t.Context(), w.addr)
@@ -322,12 +323,10 @@ func TestInlineSeatOfABadFrame(t *testing.T) {
 		conn.Write(append(rec.written, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4)) // in one piece
 		pass(time.Second)
 		watch := &w.server.env.watchdog
-		for i := range watch.slots {
-			if watch.slots[i].link.Load() != nil {
-				t.Error("a dead connection has a seat")
-			}
+		if n := watch.Taken(); n != 0 {
+			t.Errorf("a dead connection has %d slots", n)
 		}
-		if !inlining.Always && watch.awake.Load() {
+		if !inlining.Always && watch.Awake() {
 			t.Error("the watchdog is awake")
 		}
 		conn.Close()
@@ -356,13 +355,13 @@ func TestInlineWatchdogSleeps(t *testing.T) {
 		earn(w.server, "/where")
 		for range 100 {
 			wantReply(t, ended(t, call(c, "/where", "")).v, "reader")
-			pass(watchPeriod)
+			pass(watchdog.Period)
 		}
-		if !w.server.env.watchdog.awake.Load() {
+		if !w.server.env.watchdog.Awake() {
 			t.Error("asleep while it is needed")
 		}
-		pass((watchRest + 2) * watchPeriod)
-		if w.server.env.watchdog.awake.Load() {
+		pass((watchdog.Rest + 2) * watchdog.Period)
+		if w.server.env.watchdog.Awake() {
 			t.Error("awake with nothing to watch")
 		}
 		wantReply(t, ended(t, call(c, "/where", "")).v, "another goroutine") // nobody would watch it

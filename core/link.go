@@ -5,41 +5,9 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"sync"
-	"sync/atomic"
 
 	"github.com/teleport-go/teleport/core/socket"
 )
-
-// link is one connection of a session. A session that redials has several, one
-// after the other; epoch counts them.
-type link struct {
-	// Callers look at what comes first, and the reader changes what is behind it: they
-	// share no cache line.
-	sess    *session
-	env     *env
-	sock    *socket.Conn
-	shut    atomic.Bool // this side has closed conn
-	epoch   uint32
-	trusted bool     // the peer may say X-Real-IP
-	conn    net.Conn // until the link is ready hooks may replace it, under mu and the session's
-	pf      ProtoFunc
-	local   net.Addr
-	remote  net.Addr
-	ip      string // of the remote address, as text
-
-	killed atomic.Pointer[CloseReason] // set before this side closes conn on an error
-	over   event                       // nothing is read any more
-	gone   event                       // the calls of a link that was ready have been resolved
-	passed []Plugin                    // whose PostDial, PostRedial or PostAccept has passed
-
-	_ [64]byte
-	reader
-
-	mu    sync.Mutex  // guards what follows
-	timed *handlerCtx // handlers with a context or an age, a list
-	dead  error       // cause for contexts made from now on; nil while alive
-}
 
 func newLink(s *session, conn net.Conn, pf ProtoFunc, epoch uint32) *link {
 	e := s.env
@@ -72,13 +40,6 @@ func (l *link) open(conn net.Conn, pf ProtoFunc) {
 	})
 }
 
-func addrText(a net.Addr) string {
-	if a == nil {
-		return ""
-	}
-	return a.String()
-}
-
 // trusts reports whether the address is in one of the networks.
 func trusts(networks []netip.Prefix, a net.Addr) bool {
 	if len(networks) == 0 || a == nil {
@@ -102,15 +63,6 @@ func trusts(networks []netip.Prefix, a net.Addr) bool {
 func (l *link) kill(side Side, cause error, act string) {
 	l.killed.CompareAndSwap(nil, &CloseReason{side, cause, act})
 	l.close()
-}
-
-var errEnded = errors.New("the protocol has finished")
-
-// closeIfEnded begins the end of the session when its protocol asks for that.
-func (l *link) closeIfEnded() {
-	if l.sock.Ended() {
-		l.sess.beginClose(&CloseReason{SideLocal, errEnded, "closing"}, l.sess.env.cfg.CloseTimeout)
-	}
 }
 
 // writeRerror makes the caller's error of what Enqueue said. Where the connection
@@ -176,57 +128,4 @@ func (l *link) cancelHandlers(cause error) {
 			c.cancel(cause)
 		}
 	}
-}
-
-// expireHandlers answers 408 for the handlers whose age is over, and ends their
-// contexts. It is called by the sweep.
-func (l *link) expireHandlers(now int64) (next int64) {
-	type late struct {
-		seq  int32
-		pipe []byte
-	}
-	var lates []late
-	l.mu.Lock()
-	for c := l.timed; c != nil; c = c.next {
-		if c.ageAt == 0 {
-			continue
-		}
-		if c.ageAt > now {
-			next = earlier(next, c.ageAt)
-			continue
-		}
-		c.ageAt = 0
-		if c.cancel != nil {
-			c.cancel(context.DeadlineExceeded)
-		}
-		if c.answeredBy.CompareAndSwap(answerOpen, answerSweep) {
-			lates = append(lates, late{c.ageSeq, append([]byte(nil), c.agePipe...)})
-		}
-	}
-	l.mu.Unlock()
-	for _, x := range lates {
-		if x.seq != 0 {
-			l.answerLate(x.seq, x.pipe)
-		}
-	}
-	return next
-}
-
-func (l *link) answerLate(seq int32, pipe []byte) {
-	var m socket.Envelope
-	m.SetMtype(TypeReply)
-	m.SetSeq(seq)
-	m.XferPipe().Append(pipe...)
-	m.SetRerror(NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the handler's context age is over"))
-	err := l.sock.EnqueueNow(&m)
-	if isPackError(err) { // a filter's, then
-		m.XferPipe().Reset()
-		err = l.sock.EnqueueNow(&m)
-	}
-	if err != nil {
-		l.kill(SideNetwork, err, "writing")
-		return
-	}
-	l.sock.Flush(socket.NoBlock)
-	l.closeIfEnded()
 }

@@ -8,6 +8,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/teleport-go/teleport/core/internal/throttle"
 )
 
 // ErrListenClosed is what ListenAndServe returns after Close.
@@ -135,7 +137,7 @@ func (p *peer) handshake(conn net.Conn, pf ProtoFunc) {
 		}
 		cancel()
 		if err != nil {
-			p.env.throttled(&p.tlsErrors, logBurst, WARNING, "tls handshake with %s: %v", addrText(conn.RemoteAddr()), err)
+			p.env.throttled(&p.tlsErrors, throttle.Burst, WARNING, "tls handshake with %s: %v", addrText(conn.RemoteAddr()), err)
 			conn.Close()
 			p.env.sessions.Done()
 			return

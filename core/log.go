@@ -12,48 +12,6 @@ import (
 	"time"
 )
 
-// LoggerLevel says how much is logged: a level and all levels before it.
-type LoggerLevel int32
-
-// The levels. The one in force at the start is DEBUG.
-const (
-	OFF      LoggerLevel = iota // nothing at all
-	PRINT                       // what a program says to its user; logged unless OFF
-	CRITICAL                    // the process or a part of it cannot go on
-	ERROR
-	WARNING
-	NOTICE
-	INFO
-	DEBUG
-	TRACE
-)
-
-var levelNames = [...]string{"OFF", "PRINT", "CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG", "TRACE"}
-
-// String returns the level's name, such as "INFO".
-func (l LoggerLevel) String() string {
-	if l < OFF || l > TRACE {
-		return fmt.Sprintf("LoggerLevel(%d)", int32(l))
-	}
-	return levelNames[l]
-}
-
-// slogLevels are the levels of slog that stand for ours.
-var slogLevels = [...]slog.Level{PRINT: 16, CRITICAL: 12, ERROR: slog.LevelError, WARNING: slog.LevelWarn,
-	NOTICE: 2, INFO: slog.LevelInfo, DEBUG: slog.LevelDebug, TRACE: -8}
-
-func (l LoggerLevel) slogLevel() slog.Level { return slogLevels[min(max(l, PRINT), TRACE)] }
-
-// levelOf returns the level of ours that a level of slog belongs to.
-func levelOf(level slog.Level) LoggerLevel {
-	for l := PRINT; l < TRACE; l++ {
-		if level >= slogLevels[l] {
-			return l
-		}
-	}
-	return TRACE
-}
-
 // Logger writes a line if its level is in force. A session, a context and a
 // CallCmd are Loggers. All methods may be called concurrently.
 type Logger interface {
@@ -80,7 +38,6 @@ type Logger interface {
 }
 
 var (
-	loggerLevel   atomic.Int32                // a LoggerLevel
 	processLogger atomic.Pointer[slog.Logger] // never nil once the package is initialised
 	stderr        = &logOutput{w: os.Stderr, colour: wantsColour(os.Stderr)}
 	defaultSlog   = slog.New(&textHandler{out: stderr})
@@ -117,15 +74,6 @@ func SetLoggerLevel2(level LoggerLevel) (flush func() error) {
 	return FlushLogger
 }
 
-// GetLoggerLevel returns the level in force.
-func GetLoggerLevel() LoggerLevel { return LoggerLevel(loggerLevel.Load()) }
-
-// EnableLoggerLevel reports whether lines of this level are logged; OFF never
-// is. It costs one atomic load: ask before making something only for the log.
-func EnableLoggerLevel(level LoggerLevel) bool {
-	return level > OFF && level <= LoggerLevel(loggerLevel.Load())
-}
-
 // GetLogger returns the process-wide logger, which follows SetLogger.
 func GetLogger() Logger { return std }
 
@@ -139,18 +87,6 @@ func SetLogger(l *slog.Logger) {
 		l = defaultSlog
 	}
 	processLogger.Store(l)
-}
-
-// LoggerOutputter takes the lines of the default logger in place of stderr.
-// Its methods may be called concurrently.
-type LoggerOutputter interface {
-	// Output writes one line. msg is the message with its attributes, without
-	// time, level, caller and newline, lent until Output returns. The caller is
-	// runtime.Caller(calldepth), called in Output itself; calldepth is negative
-	// for the framework's own lines, whose caller says nothing.
-	Output(calldepth int, msg []byte, level LoggerLevel)
-	// Flush returns when all lines so far are where they belong.
-	Flush() error
 }
 
 // SetLoggerOutputter sets where the default logger writes; nil restores stderr.

@@ -3,7 +3,6 @@ package tp
 import (
 	"path"
 	"strings"
-	"sync/atomic"
 	"unicode"
 )
 
@@ -13,24 +12,6 @@ import (
 //
 // A mapper is called at registration only, perhaps from several goroutines.
 type ServiceMethodMapper func(prefix, name string) string
-
-// defaultMethodMapper is never nil once the package is initialised.
-var defaultMethodMapper atomic.Pointer[ServiceMethodMapper]
-
-func init() { SetServiceMethodMapper(HTTPServiceMethodMapper) }
-
-// SetServiceMethodMapper sets the mapper of all peers made from now on; living
-// peers keep theirs. nil sets HTTPServiceMethodMapper, the default. It may be
-// called concurrently.
-func SetServiceMethodMapper(mapper ServiceMethodMapper) {
-	if mapper == nil {
-		mapper = HTTPServiceMethodMapper
-	}
-	defaultMethodMapper.Store(&mapper)
-}
-
-// defaultMapper is the snapshot a new peer takes.
-func defaultMapper() ServiceMethodMapper { return *defaultMethodMapper.Load() }
 
 // HTTPServiceMethodMapper maps in the manner of a URL path:
 //

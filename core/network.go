@@ -302,3 +302,10 @@ func removeStale(ctx context.Context, network, path string) error {
 	}
 	return os.Remove(path)
 }
+
+func addrText(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	return a.String()
+}

@@ -175,10 +175,10 @@ func TestParkedSessionEnds(t *testing.T) {
 			if err := test.end(c, s); err != nil {
 				t.Fatal(err)
 			}
-			<-s.done.wait()
+			<-s.done.Done()
 			wantReason(t, s, s.CloseReason().Side, test.server)
 			if test.client != "" {
-				<-c.done.wait()
+				<-c.done.Done()
 				wantReason(t, c, c.CloseReason().Side, test.client)
 				return
 			}

@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/inbox"
+	"github.com/teleport-go/teleport/core/internal/inlining"
 	"github.com/teleport-go/teleport/core/internal/poller"
 	"github.com/teleport-go/teleport/core/internal/sweep"
+	"github.com/teleport-go/teleport/core/internal/throttle"
 	"github.com/teleport-go/teleport/core/internal/workers"
 )
 
@@ -28,8 +30,8 @@ type peer struct {
 	cancel        context.CancelFunc
 	listening     context.Context // ends when Close begins
 	stopListening context.CancelFunc
-	accepting     sync.WaitGroup // listeners
-	tlsErrors     throttle       // of lines about failed TLS handshakes
+	accepting     sync.WaitGroup    // listeners
+	tlsErrors     throttle.Throttle // of lines about failed TLS handshakes
 
 	opening sync.Once
 	openErr error
@@ -88,7 +90,7 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 		guard: guard{log, cfg.HidePanics},
 	}
 	p.env.workers = workers.New(p.env.sweeper, (*handlerCtx).handle)
-	p.env.watchdog.init()
+	p.env.watchdog.Init(inlining.Always)
 	p.env.pollers = make([]poller.Poller[link, *link], min(runtime.GOMAXPROCS(0), maxPollers))
 	p.cfg = &p.env.cfg
 	p.group = &group{router: p.env.router, plugins: plugins}
@@ -242,7 +244,7 @@ func (p *peer) join() error {
 	go func() {
 		p.env.sessions.Wait()
 		p.env.workers.Close()
-		p.env.watchdog.close()
+		p.env.watchdog.Close()
 		for i := range p.env.pollers {
 			p.env.pollers[i].Close()
 		}

@@ -7,31 +7,6 @@ import (
 	"sync/atomic"
 )
 
-// Plugin is anything with a name that has one or more of the hook methods of
-// hooks.go. It is used by many goroutines at once.
-type Plugin interface {
-	Name() string
-}
-
-// NonBlockingPlugin is a Plugin whose hooks never block: not on the network, nor on a
-// lock that somebody holds while he does. NonBlocking is never called. The hooks that
-// see a header, or a body before it is decoded, run in the goroutine that reads; one
-// that blocks holds up its connection, and therefore a session that meets such a hook
-// keeps a goroutine of its own. Where no hook blocks, the sessions of a peer that has
-// many need none (Linux).
-type NonBlockingPlugin interface {
-	Plugin
-	NonBlocking()
-}
-
-// PromptPlugin is the former name of NonBlockingPlugin, and means the same.
-//
-// Deprecated: Use NonBlockingPlugin.
-type PromptPlugin interface {
-	Plugin
-	Prompt()
-}
-
 // PluginContainer is the ordered list of plugins that a peer, a group or a
 // handler sees: left, then the groups' and the handler's own from outer to
 // inner, then right. Left and right belong to the whole peer. A change reaches

@@ -151,7 +151,7 @@ func TestVisitHandlers(t *testing.T) {
 		}, "", 2},
 		{"the peer gives up", func(g *crowd, i int, _ CallCtx, s *session) error {
 			g.clients[i].Break(io.ErrNoProgress)
-			<-g.clients[i].done.wait()
+			<-g.clients[i].done.Done()
 			return nil
 		}, "multiple Read calls", 1},
 		{"the peer resets", func(g *crowd, i int, _ CallCtx, s *session) error {
@@ -159,7 +159,7 @@ func TestVisitHandlers(t *testing.T) {
 				c.SetLinger(0)
 			}
 			g.clients[i].currentLink().close()
-			<-g.clients[i].done.wait()
+			<-g.clients[i].done.Done()
 			return nil
 		}, "closed network connection", 1},
 	} {
@@ -376,7 +376,7 @@ func TestVisitCopiedDescriptor(t *testing.T) {
 		t.Fatal("the session is not parked")
 	}
 	s.Break(io.ErrNoProgress)
-	<-s.done.wait()
+	<-s.done.Done()
 	if inPoller(t, fd) {
 		t.Error("the lot waits for it still")
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/poller"
+	"github.com/teleport-go/teleport/core/internal/watchdog"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -147,9 +148,9 @@ func (r *readerState) steal(handler uint64) bool {
 type reader struct {
 	state   readerState
 	cadence cadence
-	loop    *poller.Loop  // that the reader runs, with onPoller
-	slot    *slot         // of the watchdog; nil: none
-	key     atomic.Uint64 // a poller.Key
+	loop    *poller.Loop         // that the reader runs, with onPoller
+	slot    *watchdog.Slot[link] // nil: the watchdog does not see the reader
+	key     atomic.Uint64        // a poller.Key
 
 	// The sweep looks at the reader at idleAt, in the sweeper's time; 0: not before the
 	// reader begins again. Then it has seen the word idleSeen.
@@ -192,8 +193,37 @@ func (l *link) mayBlock() {
 	l.detach()
 }
 
-// steal lets a new goroutine read in place of the one that runs the handler.
-func (l *link) steal(handler uint64) {
+// acquireSlot makes sure that the watchdog sees the reader. If it returns false another
+// goroutine has to run the handler. The reader calls it.
+func (l *link) acquireSlot() bool {
+	w := &l.env.watchdog
+	switch {
+	case !w.Awake():
+		return false
+	case l.slot == nil:
+		l.slot = w.Acquire(l.sess.serial, l)
+	default:
+		w.Use()
+	}
+	return l.slot != nil
+}
+
+// releaseSlot ends that. The reader calls it.
+func (l *link) releaseSlot() {
+	if l.slot != nil {
+		l.slot.Release()
+		l.slot = nil
+	}
+}
+
+// Handler is called by the watchdog.
+func (l *link) Handler() uint64 {
+	handler, _ := l.state.handler()
+	return handler
+}
+
+// Steal lets a new goroutine read in place of the one that runs the handler.
+func (l *link) Steal(handler uint64) {
 	if l.state.steal(handler) {
 		l.releaseSlot()
 		l.detach()
@@ -216,7 +246,7 @@ func (l *link) ensureReader() {
 // may be the caller.
 func (l *link) yieldReader() {
 	if handler, asked := l.state.handler(); asked {
-		l.steal(handler)
+		l.Steal(handler)
 	}
 }
 

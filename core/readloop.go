@@ -4,10 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync/atomic"
 
+	"github.com/teleport-go/teleport/core/internal/busypoll"
 	"github.com/teleport-go/teleport/core/internal/inlining"
 	"github.com/teleport-go/teleport/core/internal/poison"
+	"github.com/teleport-go/teleport/core/internal/throttle"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -48,7 +49,7 @@ func (s *session) run(l *link) {
 		}
 		r.l = nil
 		l.mayBlock() // nothing is read any more, but the end may take its time
-		l.over.fire()
+		l.over.Fire()
 		if s.settleLink(l, readReason(l, err)) {
 			l = s.redial()
 		} else {
@@ -135,13 +136,23 @@ func (c *handlerCtx) preReadHeader() error {
 	return nil
 }
 
-// dispatch handles the message in c as far as the reader does.
+// dispatch takes the message in c through the part of its road that belongs to the
+// reader.
 func (r *readLoop) dispatch(c *handlerCtx) disposition {
-	d := c.accept()
-	if d == inline {
-		return r.runInline(c)
+	switch c.in.Mtype() {
+	case TypeReply:
+		return c.acceptReply()
+	case TypeCall, TypePush:
+		d := c.acceptRequest()
+		if d == inline {
+			return r.runInline(c)
+		}
+		return d
 	}
-	return d
+	s := r.s
+	s.env.throttled(&s.drops, throttle.Burst, WARNING, "dropped a message from %s: %d %s: type %d (%s), method %q, seq %d",
+		r.l.ip, CodeMtypeNotAllowed, CodeText(CodeMtypeNotAllowed), c.in.Mtype(), TypeText(c.in.Mtype()), c.in.ServiceMethod(), c.in.Seq())
+	return reuse
 }
 
 // await returns when something has arrived. The error is errNotReader if the
@@ -205,23 +216,16 @@ func (r *readLoop) awaitPolled() (done bool, err error) {
 	return true, nil
 }
 
-// polling counts the readers of the process that poll.
-var polling atomic.Int32
-
 // busyPoll looks for bytes for a moment, if the next message is about to come: a
 // thread that sleeps has to be woken, which costs both ends more than a few looks. All
-// other goroutines run in between. At most half of the processors poll at any time, and
-// none where there is but one.
+// other goroutines run in between.
 func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
 	s, l := r.s, r.l
 	most := int64(s.env.cfg.BusyPoll)
-	if !l.cadence.shouldPoll() || most < 0 {
+	if !l.cadence.shouldPoll() || most < 0 || !busypoll.Begin() {
 		return false, nil
 	}
-	defer polling.Add(-1)
-	if int(polling.Add(1)) > runtime.GOMAXPROCS(0)/2 {
-		return false, nil
-	}
+	defer busypoll.End()
 	handled := l.slot != nil
 	l.releaseSlot()
 	if batch > 1 && l.sock.Corked() {
@@ -253,7 +257,7 @@ func (r *readLoop) runInline(c *handlerCtx) (d disposition) {
 	c.turn = l.beginHandler() // from here on the reading may be stolen
 	r.gen = c.turn
 	if inlining.Always {
-		go l.steal(c.turn) // tests do not wait for the watchdog
+		go l.Steal(c.turn) // tests do not wait for the watchdog
 	}
 	answered, complete := false, false
 	defer func() { // also of the answer that the next function defers

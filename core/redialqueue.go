@@ -3,22 +3,10 @@ package tp
 import (
 	"context"
 	"slices"
-
-	"github.com/teleport-go/teleport/core/socket"
 )
 
 // The redial queue: messages of a session that redials wait in it, in order, within
 // RedialWait or their contexts.
-
-// redialEntry is a message that waits for a redial, its body already encoded. It is a
-// copy: the command goes back to its caller when a context ends.
-type redialEntry struct {
-	seq    int32
-	msg    socket.Envelope
-	body   []byte       // of msg
-	result chan *Rerror // of a PUSH; nil: a call, which is in the pending table
-	until  int64        // in the sweeper's time; 0: the caller has a deadline of his own
-}
 
 // bytes is about the memory that w takes.
 func (w *redialEntry) bytes() int { return 512 + len(w.body) + len(w.msg.ServiceMethod()) }
@@ -136,30 +124,6 @@ func (s *session) forget(match func(*redialEntry) bool) (found bool) {
 
 // resolved reports whether w is a call that has ended already.
 func (s *session) resolved(w *redialEntry) bool { return w.result == nil && !s.pending.Has(w.seq) }
-
-// expireRedialQueue ends the waits that are over.
-func (s *session) expireRedialQueue(now int64) (next int64) {
-	var over []*redialEntry
-	s.mu.Lock()
-	keep := s.redialQueue[:0:0]
-	for _, w := range s.redialQueue {
-		if w.until != 0 && w.until <= now {
-			over = append(over, w)
-			s.redialBytes -= w.bytes()
-			continue
-		}
-		next = earlier(next, w.until)
-		keep = append(keep, w)
-	}
-	if len(over) > 0 {
-		s.redialQueue = keep
-	}
-	s.mu.Unlock()
-	for _, w := range over {
-		w.fail(s, NewRerror(CodeConnClosed, CodeText(CodeConnClosed), "redialing took longer than redial_wait"))
-	}
-	return next
-}
 
 // takeRedialQueue empties the queue. Called with mu.
 func (s *session) takeRedialQueue() []*redialEntry {

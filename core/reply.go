@@ -1,11 +1,14 @@
 package tp
 
+import "github.com/teleport-go/teleport/core/internal/throttle"
+
 // acceptReply resolves the call that the reply in c answers. The caller's context may
 // have ended it already: then the reply is dropped undecoded.
-func (s *session) acceptReply(c *handlerCtx) (d disposition) {
+func (c *handlerCtx) acceptReply() (d disposition) {
+	s := c.sess
 	cmd, ok := s.pending.Take(c.in.Seq())
 	if !ok {
-		s.env.throttled(&s.unasked, logBurst, DEBUG, "dropped a reply from %s: no call is pending with seq %d", c.link.ip, c.in.Seq())
+		s.env.throttled(&s.unasked, throttle.Burst, DEBUG, "dropped a reply from %s: no call is pending with seq %d", c.link.ip, c.in.Seq())
 		return reuse
 	}
 	cmd.inCodec, cmd.inSize = c.in.BodyCodec(), c.in.Size()

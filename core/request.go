@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"os"
 	"runtime/debug"
-	"syscall"
 	"time"
 
 	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/internal/throttle"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -57,36 +54,8 @@ func (c *handlerCtx) unreadable(err error) (dropped bool, fatal error) {
 	case !errors.Is(err, socket.ErrBadMessage) || errors.Is(err, socket.ErrSizeLimit):
 		return false, readError(err)
 	}
-	s.env.throttled(&s.drops, logBurst, WARNING, "dropped a message from %s: %v", c.link.ip, err)
+	s.env.throttled(&s.drops, throttle.Burst, WARNING, "dropped a message from %s: %v", c.link.ip, err)
 	return true, nil
-}
-
-// readError tells a network that failed from a frame that cannot be read.
-func readError(err error) error {
-	if err == io.EOF {
-		return err // the protocol says that this is a clean end
-	}
-	var netErr net.Error
-	var errno syscall.Errno
-	if errors.As(err, &netErr) || errors.As(err, &errno) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return err
-	}
-	return &frameError{err}
-}
-
-// accept takes the message in c through the reader's part of its road.
-func (c *handlerCtx) accept() disposition {
-	s := c.sess
-	switch c.in.Mtype() {
-	case TypeReply:
-		return s.acceptReply(c)
-	case TypeCall, TypePush:
-		return c.acceptRequest()
-	}
-	s.env.throttled(&s.drops, logBurst, WARNING, "dropped a message from %s: %d %s: type %d (%s), method %q, seq %d",
-		c.link.ip, CodeMtypeNotAllowed, CodeText(CodeMtypeNotAllowed), c.in.Mtype(), TypeText(c.in.Mtype()), c.in.ServiceMethod(), c.in.Seq())
-	return reuse
 }
 
 func (c *handlerCtx) acceptRequest() disposition {
@@ -117,14 +86,6 @@ func (c *handlerCtx) acceptRequest() disposition {
 		s.env.workers.Go(s.serial, c)
 	}
 	return moved
-}
-
-// use says whose hooks run from now on. The reader calls it, before it runs them.
-func (c *handlerCtx) use(t *hookTable) {
-	c.hooks = t
-	if t.mayBlock {
-		c.link.mayBlock()
-	}
 }
 
 // prepare takes a request to where its handler can run; an error says why it must not.
@@ -168,7 +129,7 @@ func (c *handlerCtx) refuse(r *Rerror, running int) disposition {
 	s := c.sess
 	c.refusal = r
 	if c.kind() == kindPush {
-		limit := int64(logBurst)
+		limit := int64(throttle.Burst)
 		if r.Code == CodeBusy {
 			limit = 1 // one is as good as another
 		}
@@ -251,24 +212,6 @@ func (c *handlerCtx) decode(v any, mode codec.Mode, over bool, memory *[]byte) *
 	}))
 }
 
-// badMessage is the error 400 of a body that cannot be decoded.
-func badMessage(err error) *Rerror {
-	if err == nil {
-		return nil
-	}
-	return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
-}
-
-// safely makes a panic of a codec an error.
-func safely(f func() error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("codec panicked: %v", v)
-		}
-	}()
-	return f()
-}
-
 // handle is the rest of the road on a goroutine that is not the reader.
 func (c *handlerCtx) handle() {
 	s := c.sess
@@ -291,10 +234,6 @@ func (s *session) handlerDone() {
 	s.becameIdle()
 }
 
-func goexitRerror() *Rerror {
-	return NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), "the handler ended its goroutine")
-}
-
 // startSample notes the time of some messages, for endSample.
 func (c *handlerCtx) startSample() {
 	if c.count++; c.count%sampled == 1 {
@@ -310,8 +249,8 @@ func (c *handlerCtx) endSample() {
 	}
 	now := c.sess.env.sweeper.Now()
 	w := &c.sess.env.watchdog
-	if c.handler.inlining.Sample(now, now-c.began) || c.handler.inlining.Allowed() && !w.awake.Load() {
-		w.wake() // or again, after a pause
+	if c.handler.inlining.Sample(now, now-c.began) || c.handler.inlining.Allowed() && !w.Awake() {
+		w.Wake() // or again, after a pause
 	}
 	c.began = 0
 }
@@ -364,7 +303,7 @@ func (c *handlerCtx) answer(reply any, r *Rerror) {
 	c.endSample()
 	if r != nil {
 		s := c.sess
-		s.env.throttled(&s.failures, logBurst, WARNING, "PUSH %q from %s: %s", c.in.ServiceMethod(), c.link.ip, r)
+		s.env.throttled(&s.failures, throttle.Burst, WARNING, "PUSH %q from %s: %s", c.in.ServiceMethod(), c.link.ip, r)
 	}
 	c.logHandled(r)
 }
@@ -424,7 +363,7 @@ func (c *handlerCtx) setRerror(r *Rerror) {
 func (c *handlerCtx) logHookError(moment string, r *Rerror) {
 	if r != nil {
 		s := c.sess
-		s.env.throttled(&s.failures, logBurst, ERROR, "%s of %q: %s", moment, c.in.ServiceMethod(), r)
+		s.env.throttled(&s.failures, throttle.Burst, ERROR, "%s of %q: %s", moment, c.in.ServiceMethod(), r)
 	}
 }
 
@@ -443,13 +382,7 @@ func (c *handlerCtx) enqueue(now bool) error {
 		if err := sock.TryEnqueue(&c.out); err != socket.ErrFull {
 			return err
 		}
-		c.link.steal(c.turn)
+		c.link.Steal(c.turn)
 	}
 	return sock.Enqueue(context.Background(), &c.out)
-}
-
-// isPackError reports whether the message, not the connection, is to blame.
-func isPackError(err error) bool {
-	var pack *socket.PackError
-	return errors.As(err, &pack)
 }

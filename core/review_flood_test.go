@@ -15,6 +15,7 @@ import (
 
 	"github.com/teleport-go/teleport/core/internal/memnet"
 	"github.com/teleport-go/teleport/core/internal/testwire"
+	"github.com/teleport-go/teleport/core/internal/throttle"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -75,7 +76,7 @@ func TestReviewPeerCannotFloodTheLog(t *testing.T) {
 				for i := range int32(300) {
 					test.send(end, i+1)
 				}
-				if got := log.take(); len(got) < 1 || len(got) > 2*logBurst {
+				if got := log.take(); len(got) < 1 || len(got) > 2*throttle.Burst {
 					t.Errorf("%d lines for 300 messages; want a few: %.300q", len(got), got[:min(len(got), 3)])
 				}
 				pass(time.Minute)
@@ -107,7 +108,7 @@ func TestReviewHandshakesCannotFloodTheLog(t *testing.T) {
 			conn.Close()
 			synctest.Wait()
 		}
-		if got := log.take(); len(got) != logBurst || !strings.Contains(got[0], "tls handshake") {
+		if got := log.take(); len(got) != throttle.Burst || !strings.Contains(got[0], "tls handshake") {
 			t.Errorf("%d lines for 100 failed handshakes; want a few: %.300q", len(got), got[:min(len(got), 3)])
 		}
 	})

@@ -1,12 +1,5 @@
 package tp
 
-import (
-	"strconv"
-	"time"
-
-	"github.com/teleport-go/teleport/core/codec"
-)
-
 // route runs the header hooks and finds the handler: those of the whole peer
 // first, then those of the route's groups and of the route itself. If there is no
 // such route the header hooks of groups and handlers are asked whether they lead
@@ -31,7 +24,7 @@ func (c *handlerCtx) route() *Rerror {
 		return r
 	}
 	if h == nil {
-		if h = s.env.router.unknown[k].Load(); h == nil {
+		if h = s.env.router.unknown(k); h == nil {
 			return NewRerror(CodeNotFound, CodeText(CodeNotFound), "")
 		}
 	}
@@ -142,33 +135,10 @@ func (c *handlerCtx) restore(w saved) {
 	}
 }
 
-// setTimeout tells the peer how long the caller will wait: whole milliseconds,
-// rounded up, at least 1.
-func setTimeout(meta *Meta, left time.Duration) {
-	ms := (left + time.Millisecond - 1) / time.Millisecond
-	meta.Set(MetaTimeout, strconv.FormatInt(max(1, min(int64(ms), 1<<31-1)), 10))
-}
-
-// getTimeout reads it; anything but 1 to 2^31-1 is ignored.
-func getTimeout(meta *Meta) (time.Duration, bool) {
-	b := meta.Peek(MetaTimeout)
-	if len(b) == 0 || len(b) > 10 {
-		return 0, false
+// use says whose hooks run from now on. The reader calls it, before it runs them.
+func (c *handlerCtx) use(t *hookTable) {
+	c.hooks = t
+	if t.mayBlock {
+		c.link.mayBlock()
 	}
-	n := int64(0)
-	for _, d := range b {
-		if d < '0' || d > '9' {
-			return 0, false
-		}
-		n = n*10 + int64(d-'0')
-	}
-	if n < 1 || n > 1<<31-1 {
-		return 0, false
-	}
-	return time.Duration(n) * time.Millisecond, true
-}
-
-func codecKnown(id byte) bool {
-	_, err := codec.Get(id)
-	return err == nil
 }

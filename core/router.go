@@ -14,13 +14,13 @@ type router struct {
 	mapper ServiceMethodMapper
 	log    logger
 
-	mu      sync.Mutex // one registration at a time
-	tables  atomic.Pointer[routes]
-	unknown [2]atomic.Pointer[Handler] // by kind
+	mu     sync.Mutex // one registration at a time
+	tables atomic.Pointer[routes]
 }
 
 type routes struct {
 	handlers [2]map[string]*Handler // by kind
+	unknown  [2]*Handler            // by kind: of what has no route
 	names    map[string]string      // every route, to itself: saves a string a message
 	// probes are the distinct header hooks of groups and handlers, by kind, in order of
 	// registration: where there is no route one may lead to a route of its own.
@@ -41,6 +41,9 @@ func newRouter(mapper ServiceMethodMapper, log logger) *router {
 
 // lookup returns the handler of a path, nil if there is none.
 func (r *router) lookup(k kind, path string) *Handler { return r.tables.Load().handlers[k][path] }
+
+// unknown returns the handler of what has no route, nil if there is none.
+func (r *router) unknown(k kind) *Handler { return r.tables.Load().unknown[k] }
 
 // Intern returns the route of that name without allocating, else a new string.
 func (r *router) Intern(b []byte) string {
@@ -159,10 +162,11 @@ func (g *group) register(h *Handler, plugin []Plugin) error {
 			return fmt.Errorf("tp: %s handler %s: [PostRegPlugin:%s] %w", h.RouterTypeName(), h.name, p.Name(), err)
 		}
 	}
-	next := &routes{handlers: old.handlers, names: copyMap(old.names, h.name, h.name), probes: old.probes}
+	next := *old
+	next.names = copyMap(old.names, h.name, h.name)
 	next.handlers[h.kind] = copyMap(old.handlers[h.kind], h.name, h)
 	next.addProbes(h)
-	r.tables.Store(next)
+	r.tables.Store(&next)
 	return nil
 }
 
@@ -248,7 +252,14 @@ func (g *group) setUnknown(h *Handler, plugin []Plugin) {
 	if err := g.equip(h, plugin); err != nil {
 		panic(fmt.Errorf("tp: %s handler: %w", h.name, err))
 	}
-	if g.router.unknown[h.kind].Swap(h) != nil {
+	r := g.router
+	r.mu.Lock()
+	next := *r.tables.Load()
+	old := next.unknown[h.kind]
+	next.unknown[h.kind] = h
+	r.tables.Store(&next)
+	r.mu.Unlock()
+	if old != nil {
 		g.router.log.Warnf("covered %s handler", h.name)
 	} else {
 		g.router.log.Debugf("set %s handler", h.name)

@@ -1,61 +1,11 @@
 package tp
 
 import (
-	"context"
-	"fmt"
 	"net"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/teleport-go/teleport/core/internal/inorder"
-	"github.com/teleport-go/teleport/core/internal/pending"
-	"github.com/teleport-go/teleport/core/internal/sweep"
 	"github.com/teleport-go/teleport/core/socket"
 )
-
-// session is a connection with all it can do, on either side. state.go draws its life.
-type session struct {
-	logger
-	env                    *env
-	cur                    atomic.Pointer[link] // where calls go out; nil unless ready
-	running                atomic.Int32         // handlers begun and not done
-	leaving                atomic.Bool          // draining or later: who becomes idle says so on idle
-	sessionAge, contextAge atomic.Int64         // nanoseconds; 0: unlimited
-	serial                 uint32               // of the peer's sessions: which poller, workers and slot of the watchdog are its
-
-	pending pending.Table[*callCmd]
-	plan    *dialPlan // how it was dialled; nil if it was accepted
-	swap    Swap
-	id      atomic.Pointer[string]
-	sweep.Handle
-	expireAt atomic.Int64 // end of the session's age, in the sweeper's time; 0: none
-
-	idle        chan struct{} // of capacity 1; made before leaving is set
-	closeNotify event
-	quiet       event // draining has come to no pending calls and an empty batch
-	drained     event // draining is over
-	done        event // at the very end
-
-	mu          sync.Mutex // guards what follows
-	state       state
-	link        *link // the present or last one
-	prep        *link // the one whose hooks run
-	reason      *CloseReason
-	customID    bool // SetID was called
-	wantID      string
-	stopDrain   context.CancelCauseFunc // ends draining's wait
-	bound       *time.Timer             // calls stopDrain
-	boundAt     time.Time
-	cut         int // calls that draining has cut off
-	redialQueue []*redialEntry
-	redialBytes int                // of these
-	stopDial    context.CancelFunc // ends redialling
-
-	drops, failures, unasked throttle // of lines that the peer can cause
-
-	ordered inorder.Queues[*Handler, *handlerCtx] // of ordered routes; nil: what is answered in turn
-}
 
 var (
 	_ Session     = (*session)(nil)
@@ -68,9 +18,8 @@ var noID string // what the ids of sessions in preparation point to
 
 func newSession(e *env, plan *dialPlan) *session {
 	s := &session{
-		logger: e.log, env: e, plan: plan, serial: e.serial.Add(1),
+		logger: e.log, env: e, plan: plan, serial: e.serial.Add(1), sessionAge: e.cfg.DefaultSessionAge,
 	}
-	s.sessionAge.Store(int64(e.cfg.DefaultSessionAge))
 	s.contextAge.Store(int64(e.cfg.DefaultContextAge))
 	s.id.Store(&noID)
 	return s
@@ -111,27 +60,6 @@ func (s *session) defaultID() string {
 	return l.ip
 }
 
-func (s *session) SetID(id string) {
-	s.mu.Lock()
-	if s.state == closed || s.state == draining || id == "" {
-		s.mu.Unlock()
-		return
-	}
-	s.customID, s.wantID = true, id
-	inHub := s.state != preparing
-	s.mu.Unlock()
-	if inHub {
-		if old, _ := s.env.hub.rename(s, id, true); old != nil {
-			old.evict(s)
-		}
-	}
-}
-
-// evict closes a session whose id another one has taken.
-func (s *session) evict(by *session) {
-	s.beginClose(&CloseReason{SideLocal, fmt.Errorf("id taken by %s", addrText(by.RemoteAddr())), "closing"}, s.env.cfg.CloseTimeout)
-}
-
 func (s *session) currentLink() *link {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,7 +73,7 @@ func (s *session) LocalAddr() net.Addr  { return s.currentLink().local }
 func (s *session) RemoteAddr() net.Addr { return s.currentLink().remote }
 func (s *session) Swap() *Swap          { return &s.swap }
 
-func (s *session) CloseNotify() <-chan struct{} { return s.closeNotify.wait() }
+func (s *session) CloseNotify() <-chan struct{} { return s.closeNotify.Done() }
 
 func (s *session) Health() bool {
 	if s.cur.Load() != nil {
@@ -168,12 +96,17 @@ func (s *session) CloseReason() *CloseReason {
 	return s.reason
 }
 
-func (s *session) SessionAge() time.Duration { return time.Duration(s.sessionAge.Load()) }
 func (s *session) ContextAge() time.Duration { return time.Duration(s.contextAge.Load()) }
 
-func (s *session) SetSessionAge(d time.Duration) {
-	s.sessionAge.Store(int64(max(d, 0)))
+func (s *session) SessionAge() time.Duration {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sessionAge
+}
+
+func (s *session) SetSessionAge(d time.Duration) {
+	s.mu.Lock()
+	s.sessionAge = max(d, 0)
 	live := s.state == ready || s.state == redialing
 	s.mu.Unlock()
 	if live {
@@ -183,14 +116,16 @@ func (s *session) SetSessionAge(d time.Duration) {
 
 // startAge counts the session's age from now.
 func (s *session) startAge() {
-	d := s.sessionAge.Load()
-	if d == 0 {
-		s.expireAt.Store(0)
-		return
+	s.mu.Lock()
+	s.expireAt = 0
+	if s.sessionAge > 0 {
+		s.expireAt = s.env.sweeper.Now() + int64(s.sessionAge)
 	}
-	at := s.env.sweeper.Now() + d
-	s.expireAt.Store(at)
-	s.env.sweeper.Touch(s, at)
+	at := s.expireAt
+	s.mu.Unlock()
+	if at != 0 {
+		s.env.sweeper.Touch(s, at)
+	}
 }
 
 func (s *session) SetContextAge(d time.Duration) { s.contextAge.Store(int64(max(d, 0))) }
@@ -222,45 +157,4 @@ func (s *session) ControlFD(f func(fd uintptr)) error {
 	return socket.ControlFD(conn, f)
 }
 
-// Expire is called by the sweeper: pending calls, handlers, and the session may
-// have deadlines. It does not block.
-func (s *session) Expire(now int64) (next int64) {
-	expired := false
-	next = s.pending.Expire(now, func(cmd *callCmd) {
-		expired = true
-		cmd.resolve(timeoutRerror())
-	})
-	if expired {
-		s.forget(s.resolved)
-	}
-	next = earlier(next, s.expireRedialQueue(now))
-	s.mu.Lock()
-	l := s.link
-	s.mu.Unlock()
-	if l != nil {
-		next = earlier(next, l.expireHandlers(now))
-		next = earlier(next, l.interruptIdle(now))
-	}
-	if at := s.expireAt.Load(); at != 0 {
-		if at <= now {
-			s.expireAt.Store(0)
-			s.beginClose(&CloseReason{SideLocal, errSessionAge, "closing"}, s.env.cfg.CloseTimeout)
-		} else {
-			next = earlier(next, at)
-		}
-	}
-	s.becameIdle()
-	return next
-}
-
-// earlier returns the earlier of two deadlines, 0 being none.
-func earlier(a, b int64) int64 {
-	if a == 0 || b != 0 && b < a {
-		return b
-	}
-	return a
-}
-
-func timeoutRerror() *Rerror {
-	return NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the call's deadline is over").WithCause(context.DeadlineExceeded)
-}
+func (s *session) idText() string { return *s.id.Load() }

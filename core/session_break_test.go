@@ -56,7 +56,7 @@ func TestRow15_ReasonsOfABreak(t *testing.T) {
 		{"slow reader", func(s *session, end *rawEnd) {
 			for i := range 20_000 {
 				m := fmt.Sprintf("/nowhere/%d", i)
-				if frame := callFrame(int32(i+1), m); !isClosed(s.done.wait()) {
+				if frame := callFrame(int32(i+1), m); !isClosed(s.done.Done()) {
 					end.conn.Write(frame)
 				}
 			}

@@ -367,8 +367,8 @@ func wantState(t testing.TB, s *session, want state) {
 	if want != closed {
 		return
 	}
-	if !isClosed(s.done.wait()) || s.pending.Len() != 0 || s.link.conn.SetDeadline(time.Time{}) == nil {
-		t.Errorf("done %v, %d calls pending; want the end, and the connection closed", isClosed(s.done.wait()), s.pending.Len())
+	if !isClosed(s.done.Done()) || s.pending.Len() != 0 || s.link.conn.SetDeadline(time.Time{}) == nil {
+		t.Errorf("done %v, %d calls pending; want the end, and the connection closed", isClosed(s.done.Done()), s.pending.Len())
 	}
 }
 

@@ -3,8 +3,6 @@ package tp
 import (
 	"errors"
 	"fmt"
-	"io"
-	"syscall"
 )
 
 // state is where a session is in its life:
@@ -86,33 +84,6 @@ var (
 	errDraining    = errors.New("draining")
 	errGivenUp     = errors.New("given up by this side")
 )
-
-// readReason says why reading has ended with err, and guesses on a peer that
-// hung up on the first frame. With bytes unread that is no EOF but a reset.
-func readReason(l *link, err error) *CloseReason {
-	r := endReason(l, err)
-	var errno syscall.Errno
-	if r.Side == SideRemote || r.Side == SideNetwork && errors.As(r.Cause, &errno) && !errno.Timeout() {
-		if hint := l.sock.Hint(); hint != "" {
-			return &CloseReason{r.Side, fmt.Errorf("%w: %s", r.Cause, hint), r.Act}
-		}
-	}
-	return r
-}
-
-func endReason(l *link, err error) *CloseReason {
-	if r := l.killed.Load(); r != nil {
-		return r // somebody closed the connection on purpose, and said why
-	}
-	if err == io.EOF {
-		return &CloseReason{SideRemote, errRemoteClose, "reading"}
-	}
-	var bad *frameError
-	if errors.As(err, &bad) {
-		return &CloseReason{SideLocal, bad.err, "reading a frame"}
-	}
-	return &CloseReason{SideNetwork, err, "reading"}
-}
 
 // frameError is a frame that cannot be read; the place of the next one is lost.
 type frameError struct{ err error }

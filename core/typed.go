@@ -2,6 +2,7 @@ package tp
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"sync"
 
@@ -59,4 +60,83 @@ func resultPool[Reply any](t reflect.Type) *sync.Pool {
 	}
 	p, _ := results.LoadOrStore(t, &sync.Pool{New: func() any { return new(Reply) }})
 	return p.(*sync.Pool)
+}
+
+// HandleCall registers a typed function as the handler of a CALL, without
+// reflection when it runs, and returns the service method: what the peer's mapper
+// makes of the group's prefix and method. A method that begins with "/" goes
+// behind the prefix as it is.
+// The argument belongs to f for ever; the reply is only read. An error that
+// tp.ToRerror knows keeps its code, any other is code -1.
+func HandleCall[Arg, Reply any](r Router, method string, f func(ctx CallCtx, arg *Arg) (Reply, error), plugin ...Plugin) string {
+	if f == nil {
+		panic(fmt.Sprintf("tp: HandleCall %q: the function is nil", method))
+	}
+	h := &Handler{
+		argElem:   reflect.TypeFor[Arg](),
+		replyType: reflect.TypeFor[Reply](),
+		newArg:    func(*handlerCtx) any { return new(Arg) },
+	}
+	if pointerShaped(h.replyType) {
+		h.invoke = func(c *handlerCtx, arg any) (any, *Rerror) {
+			reply, err := f(c, arg.(*Arg))
+			if err != nil {
+				return nil, ToRerror(err)
+			}
+			return reply, nil
+		}
+	} else {
+		// A value in an interface is an allocation; a pointer to a pooled one is not.
+		boxes := &sync.Pool{New: func() any { return new(replyBox[Reply]) }}
+		h.invoke = func(c *handlerCtx, arg any) (any, *Rerror) {
+			reply, err := f(c, arg.(*Arg))
+			if err != nil {
+				return nil, ToRerror(err)
+			}
+			box := boxes.Get().(*replyBox[Reply])
+			box.pool, box.value = boxes, reply
+			c.release = box
+			return &box.value, nil
+		}
+	}
+	return r.routeGroup().handle(method, h, plugin)
+}
+
+// HandlePush registers a typed function as the handler of a PUSH, as HandleCall.
+func HandlePush[Arg any](r Router, method string, f func(ctx PushCtx, arg *Arg) error, plugin ...Plugin) string {
+	if f == nil {
+		panic(fmt.Sprintf("tp: HandlePush %q: the function is nil", method))
+	}
+	return r.routeGroup().handle(method, &Handler{
+		kind:    kindPush,
+		argElem: reflect.TypeFor[Arg](),
+		newArg:  func(*handlerCtx) any { return new(Arg) },
+		invoke: func(c *handlerCtx, arg any) (any, *Rerror) {
+			if err := f(c, arg.(*Arg)); err != nil {
+				return nil, ToRerror(err)
+			}
+			return nil, nil
+		},
+	}, plugin)
+}
+
+type replyBox[R any] struct {
+	pool  *sync.Pool
+	value R
+}
+
+func (b *replyBox[R]) free() {
+	var zero R
+	b.value = zero
+	b.pool.Put(b)
+}
+
+// pointerShaped reports whether a value of t goes into an interface without
+// being copied to the heap.
+func pointerShaped(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Map, reflect.Chan, reflect.Func, reflect.UnsafePointer, reflect.Interface:
+		return true
+	}
+	return false
 }

@@ -1,0 +1,80 @@
+package tp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// The errors that the engine makes.
+
+// badMessage is the error 400 of a body that cannot be decoded.
+func badMessage(err error) *Rerror {
+	if err == nil {
+		return nil
+	}
+	return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
+}
+
+// safely makes a panic of a codec an error.
+func safely(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("codec panicked: %v", v)
+		}
+	}()
+	return f()
+}
+
+func goexitRerror() *Rerror {
+	return NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), "the handler ended its goroutine")
+}
+
+// isPackError reports whether the message, not the connection, is to blame.
+func isPackError(err error) bool {
+	var pack *socket.PackError
+	return errors.As(err, &pack)
+}
+
+func timeoutRerror() *Rerror {
+	return NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the call's deadline is over").WithCause(context.DeadlineExceeded)
+}
+
+// earlier returns the earlier of two deadlines, 0 being none.
+func earlier(a, b int64) int64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+func hasDeadline(ctx context.Context) bool {
+	_, ok := ctx.Deadline()
+	return ok
+}
+
+// contextRerror is 408 or 499, with the context's cause.
+func contextRerror(ctx context.Context) *Rerror {
+	code := CodeCanceled
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		code = CodeHandleTimeout
+	}
+	return NewRerror(code, CodeText(code), context.Cause(ctx).Error()).WithCause(context.Cause(ctx))
+}
+
+// writeRerror makes the caller's error of what Enqueue said.
+func writeRerror(ctx context.Context, err error) *Rerror {
+	switch {
+	case isPackError(err):
+		return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()).WithCause(err)
+	case ctx != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return contextRerror(ctx)
+	}
+	var reason *CloseReason
+	if errors.As(err, &reason) {
+		return reason.rerror()
+	}
+	return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), err.Error()).WithCause(err)
+}

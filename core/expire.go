@@ -1,0 +1,118 @@
+package tp
+
+import (
+	"context"
+
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// What the sweep does with a session when a deadline of it is over.
+
+// Expire is called by the sweeper: pending calls, handlers, and the session may
+// have deadlines. It does not block.
+func (s *session) Expire(now int64) (next int64) {
+	expired := false
+	next = s.pending.Expire(now, func(cmd *callCmd) {
+		expired = true
+		cmd.resolve(timeoutRerror())
+	})
+	if expired {
+		s.forget(s.resolved)
+	}
+	next = earlier(next, s.expireRedialQueue(now))
+	s.mu.Lock()
+	l, age := s.link, s.expireAt
+	over := age != 0 && age <= now
+	if over {
+		s.expireAt = 0
+	}
+	s.mu.Unlock()
+	if l != nil {
+		next = earlier(next, l.expireHandlers(now))
+		next = earlier(next, l.interruptIdle(now))
+	}
+	if over {
+		s.beginClose(&CloseReason{SideLocal, errSessionAge, "closing"}, s.env.cfg.CloseTimeout)
+	} else {
+		next = earlier(next, age)
+	}
+	s.becameIdle()
+	return next
+}
+
+// expireHandlers answers 408 for the handlers whose age is over, and ends their
+// contexts. It is called by the sweep.
+func (l *link) expireHandlers(now int64) (next int64) {
+	type late struct {
+		seq  int32
+		pipe []byte
+	}
+	var lates []late
+	l.mu.Lock()
+	for c := l.timed; c != nil; c = c.next {
+		if c.ageAt == 0 {
+			continue
+		}
+		if c.ageAt > now {
+			next = earlier(next, c.ageAt)
+			continue
+		}
+		c.ageAt = 0
+		if c.cancel != nil {
+			c.cancel(context.DeadlineExceeded)
+		}
+		if c.answeredBy.CompareAndSwap(answerOpen, answerSweep) {
+			lates = append(lates, late{c.ageSeq, append([]byte(nil), c.agePipe...)})
+		}
+	}
+	l.mu.Unlock()
+	for _, x := range lates {
+		if x.seq != 0 {
+			l.answerLate(x.seq, x.pipe)
+		}
+	}
+	return next
+}
+
+func (l *link) answerLate(seq int32, pipe []byte) {
+	var m socket.Envelope
+	m.SetMtype(TypeReply)
+	m.SetSeq(seq)
+	m.XferPipe().Append(pipe...)
+	m.SetRerror(NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the handler's context age is over"))
+	err := l.sock.EnqueueNow(&m)
+	if isPackError(err) { // a filter's, then
+		m.XferPipe().Reset()
+		err = l.sock.EnqueueNow(&m)
+	}
+	if err != nil {
+		l.kill(SideNetwork, err, "writing")
+		return
+	}
+	l.sock.Flush(socket.NoBlock)
+	l.closeIfEnded()
+}
+
+// expireRedialQueue ends the waits that are over.
+func (s *session) expireRedialQueue(now int64) (next int64) {
+	var over []*redialEntry
+	s.mu.Lock()
+	keep := s.redialQueue[:0:0]
+	for _, w := range s.redialQueue {
+		if w.until != 0 && w.until <= now {
+			over = append(over, w)
+			s.redialBytes -= w.bytes()
+			continue
+		}
+		next = earlier(next, w.until)
+		keep = append(keep, w)
+	}
+	if len(over) > 0 {
+		s.redialQueue = keep
+	}
+	s.mu.Unlock()
+	for _, w := range over {
+		w.fail(s, NewRerror(CodeConnClosed, CodeText(CodeConnClosed), "redialing took longer than redial_wait"))
+	}
+	return next
+}
