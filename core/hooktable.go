@@ -141,6 +141,13 @@ type guard struct {
 
 // run calls the hooks in order until one returns an error.
 func (m moment[C]) run(g guard, ctx C) *Rerror {
+	if len(m) == 0 {
+		return nil // inlined: most moments have no hook
+	}
+	return m.runAll(g, ctx)
+}
+
+func (m moment[C]) runAll(g guard, ctx C) *Rerror {
 	for i := range m {
 		if r := m[i].run(g, ctx); r.HasError() {
 			return r
