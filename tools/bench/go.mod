@@ -4,7 +4,6 @@ go 1.25.0
 
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
-	github.com/google/pprof v0.0.0-20251114195745-4902fdda35c8
 	github.com/planetscale/vtprotobuf v0.6.0
 	github.com/teleport-go/teleport/codecs/pbcodec v0.1.0
 	github.com/teleport-go/teleport/core v0.1.0

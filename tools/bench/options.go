@@ -51,7 +51,7 @@ func parseOptions(args []string, output io.Writer) (o options, err error) {
 	f.BoolVar(&o.slow, "slow", true, "the table of slow handlers")
 	f.StringVar(&o.jsonFile, "json", "", "write every window to this `file`")
 	f.StringVar(&o.out, "out", "", "write report.md, throughput.svg and p99.svg into this `folder`; without it the report goes to standard output")
-	f.StringVar(&o.profile, "profile", "", "after the rounds, write profiles and flame graphs of each side into this `folder`")
+	f.StringVar(&o.profile, "profile", "", "after the rounds, write CPU and allocation profiles of each side into this `folder`")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

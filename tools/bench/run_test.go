@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"encoding/xml"
@@ -59,8 +60,11 @@ func TestWholeRun(t *testing.T) {
 			t.Errorf("the report does not have %q:\n%s", want, report)
 		}
 	}
-	for _, name := range []string{"out/throughput.svg", "out/p99.svg", "profile/floor-a1-server.cpu.svg", "profile/teleport-typed-b2-client.alloc.svg"} {
+	for _, name := range []string{"out/throughput.svg", "out/p99.svg"} {
 		wellFormed(t, filepath.Join(dir, name))
+	}
+	for _, name := range []string{"floor-a1-server.cpu", "floor-a1-client.cpu", "teleport-typed-b2-server.alloc", "teleport-typed-b2-client.alloc"} {
+		compressed(t, filepath.Join(dir, "profile", name+".pprof"))
 	}
 	if got := strings.Count(lines.String(), " left\n"); got != len(d.Windows) {
 		t.Errorf("%d lines of progress for %d windows:\n%s", got, len(d.Windows), lines.String())
@@ -82,6 +86,25 @@ func wellFormed(t *testing.T, file string) {
 			t.Errorf("%s: %v", file, err)
 			return
 		}
+	}
+}
+
+// compressed checks that a file is gzip with contents, as a profile is.
+func compressed(t *testing.T, file string) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer f.Close()
+	r, err := gzip.NewReader(f)
+	if err != nil {
+		t.Errorf("%s: %v", file, err)
+		return
+	}
+	if n, err := io.Copy(io.Discard, r); n == 0 || err != nil {
+		t.Errorf("%s: %d bytes, %v", file, n, err)
 	}
 }
 
