@@ -1,9 +1,7 @@
 package main
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/teleport-go/teleport/tools/bench/harness"
@@ -32,32 +30,4 @@ func candidateNames() (names []string) {
 		names = append(names, p.names...)
 	}
 	return names
-}
-
-// choose finds candidates by their names, comma-separated; all if empty. Those of
-// peers have no program before build.
-func choose(names string) (list []candidate, err error) {
-	all := candidateNames()
-	chosen := all
-	if names != "" {
-		chosen = strings.Split(names, ",")
-	}
-	for _, name := range chosen {
-		if !slices.Contains(all, name) {
-			return nil, fmt.Errorf("candidate %q is not known; there are: %s", name, strings.Join(all, " "))
-		}
-		list = append(list, candidate{name: name})
-	}
-	return list, nil
-}
-
-func parseConfigs(text string) (list []harness.Config, err error) {
-	for _, name := range strings.Split(text, ",") {
-		c, err := harness.ParseConfig(name)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, c)
-	}
-	return list, nil
 }

@@ -26,7 +26,11 @@ func measureAll(ctx context.Context, o options, out io.Writer, live *progress) e
 		d.Windows, d.Skipped = append(d.Windows, list...), d.Skipped+skipped
 	}
 	calls := plan(working, o.configs, o.rounds)
-	measureTable(calls, newPace(o.window, o.limit))
+	limit := time.Duration(0) // none
+	if o.quick {
+		limit = quickLimit
+	}
+	measureTable(calls, newPace(o.window, limit))
 	if o.idle > 0 {
 		worth := slices.DeleteFunc(slices.Clone(working), func(c candidate) bool { return !idleWorth(c.name) })
 		d.Idle = measureIdle(ctx, worth, o.idle, live)
