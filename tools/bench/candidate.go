@@ -7,19 +7,18 @@ import (
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
-// own are the candidates of this program: what needs no foreign stack.
+// own returns the candidates of this program: those without a foreign framework.
 func own() []harness.Candidate {
 	return slices.Concat(floorCandidates(), teleportCandidates(), netRPCCandidates())
 }
 
-// candidate is one way to make calls, as the driver sees it.
+// candidate is one way to make calls: the driver's part of it.
 type candidate struct {
 	name, note string
-	sized      bool   // it sends bodies of any size
-	program    string // that serves and calls
-	err        error  // why there is no program
-	// patience is the child's instead of the constant, if not 0.
-	patience time.Duration
+	sized      bool          // whether it sends bodies of any size
+	program    string        // file that serves and calls; "" is this program
+	err        error         // why there is no program
+	timeout    time.Duration // of its children's answers; 0 is answerTimeout
 }
 
 func candidateNames() (names []string) {

@@ -10,27 +10,27 @@ import (
 	"time"
 )
 
-// document is all that a run has measured, as -json writes it. Durations are
-// nanoseconds, sizes bytes.
+// document is the result of a run, and the format of -json. Durations are in
+// nanoseconds, sizes in bytes.
 type document struct {
-	Version    int // of this shape: 1
+	Version    int // of the format: 1
 	Started    time.Time
 	Took       time.Duration
 	Command    []string
 	Machine    machine
 	Rounds     int
-	Window     time.Duration // length that was asked for
+	Window     time.Duration // length requested
 	Gate       bool
 	Candidates []described
 	Windows    []window
 	Idle       []idle `json:",omitempty"`
-	Skipped    int    `json:",omitempty"` // windows there was no time for
+	Skipped    int    `json:",omitempty"` // windows left out for lack of time
 	Phases     map[string]int
 
 	cells map[cellKey]cell
 }
 
-// machine is where a run took place.
+// machine describes where a run took place.
 type machine struct {
 	Go, OS, Arch string
 	Kernel       string `json:",omitempty"`
@@ -39,11 +39,11 @@ type machine struct {
 	Memory       uint64 `json:",omitempty"`
 }
 
-// described is a candidate and what its program is made of.
+// described is a candidate with the modules of its program.
 type described struct {
 	Name, Note string
 	Error      string            `json:",omitempty"` // why it has no program
-	Modules    map[string]string `json:",omitempty"` // and their versions
+	Modules    map[string]string `json:",omitempty"` // version by path
 }
 
 func thisMachine() machine {
@@ -63,7 +63,8 @@ func thisMachine() machine {
 	return m
 }
 
-// procField finds the first line "name : value" of a file of /proc.
+// procField returns the value of the first line "name : value" in a file of /proc;
+// "" if there is none.
 func procField(file, name string) string {
 	f, err := os.Open(file)
 	if err != nil {
@@ -89,7 +90,7 @@ func describe(list []candidate) (all []described) {
 	return all
 }
 
-// modulesOf tells what a program was built from; "" is this one.
+// modulesOf returns the versions of the modules in a program; "" is this program.
 func modulesOf(program string) map[string]string {
 	if program == "" {
 		var err error
@@ -112,7 +113,8 @@ func modulesOf(program string) map[string]string {
 	return m
 }
 
-// main modules of the peers, by the beginning of a candidate's name.
+// peerModules are the modules of the peers' frameworks, by the prefix of a
+// candidate's name.
 var peerModules = []struct{ prefix, path string }{
 	{"arpc", "github.com/lesismal/arpc"},
 	{"erpc", "github.com/andeya/erpc/v7"},
@@ -124,7 +126,7 @@ var peerModules = []struct{ prefix, path string }{
 	{"net-rpc", "go"},
 }
 
-// version is of the module that a candidate is about; "" if that is not known.
+// version returns the framework's module and version; "" if that is not known.
 func (d described) version() string {
 	for _, p := range peerModules {
 		if v := d.Modules[p.path]; v != "" && strings.HasPrefix(d.Name, p.prefix) {
@@ -134,9 +136,9 @@ func (d described) version() string {
 	return ""
 }
 
-// settle names the phases, drops what the gate does not let through, and sorts the
-// windows into cells.
-func (d *document) settle() {
+// classify names the phases, drops the windows that the gate rejects, and sorts
+// the windows into cells.
+func (d *document) classify() {
 	var phases []*phase
 	for i := range d.Windows {
 		if d.Windows[i].Error == "" {

@@ -8,7 +8,7 @@ import (
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
-// sizes of bodies in the third table: 64 B to 16 MiB.
+// bodySizes returns the sizes in the table of sizes: 64 B to 16 MiB.
 func bodySizes() (list []int) {
 	for size := 64; size <= 16<<20; size *= 4 {
 		list = append(list, size)
@@ -16,10 +16,10 @@ func bodySizes() (list []int) {
 	return list
 }
 
-// sizeConfigs are one caller, and some that share the connection.
+// sizeConfigs are one caller, and eight that share a connection.
 var sizeConfigs = []string{"a1", "a8"}
 
-// planSizes is the plan of the third table.
+// planSizes returns the turns of the table of sizes.
 func planSizes(list []candidate, sizes []int, rounds int) (turns []turn) {
 	block := 0
 	for round := range rounds {
@@ -91,7 +91,7 @@ func (r *reporter) idle() {
 			t.rows = append(t.rows, row)
 		}
 	}
-	r.line("\n## Idle sessions\n\nResident memory of the server by %d sessions that do nothing, after its garbage is collected; 64 are dialled at a time.\n", r.d.Idle[0].Sessions)
+	r.line("\n## Idle sessions\n\nResident memory of the server with %d idle sessions, after a garbage collection; 64 are dialled at a time.\n", r.d.Idle[0].Sessions)
 	t.write(&r.b)
 	for _, i := range r.d.Idle {
 		if i.Error != "" {
@@ -100,7 +100,7 @@ func (r *reporter) idle() {
 	}
 }
 
-// sizes has bytes per second, one way, beside the floor.
+// sizes writes the table of sizes: bytes per second, one way, beside the floor.
 func (r *reporter) sizes() {
 	for _, config := range r.d.configs(tableSizes) {
 		var sizes []int
@@ -131,7 +131,7 @@ func (r *reporter) sizes() {
 				speed.rows, ratio.rows = append(speed.rows, fast), append(ratio.rows, part)
 			}
 		}
-		r.line("\n## Message sizes, %s\n\nBytes of bodies one way, per second; each comes back as well.\n", configText(config))
+		r.line("\n## Message sizes, %s\n\nBytes of bodies per second, one way; each is echoed.\n", configText(config))
 		speed.write(&r.b)
 		r.line("")
 		ratio.write(&r.b)

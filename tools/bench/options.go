@@ -17,10 +17,10 @@ const (
 	fullConfigs  = "a1,a100,a500,a1000,a5000,b100,b1000,b5000,c1000,s100,s500,s1000,s5000"
 	quickConfigs = "a1,a100,a1000,b100,s100"
 
-	// quickLimit bounds the windows of a quick run; the rest of two minutes is kept
+	// quickLimit bounds the windows of a quick run; the rest of two minutes is
 	// for a window that hangs.
-	quickLimit    = 100 * time.Second
-	quickPatience = 10 * time.Second
+	quickLimit   = 100 * time.Second
+	quickTimeout = 10 * time.Second
 )
 
 // options is a parsed command line.
@@ -108,7 +108,7 @@ func parseOptions(args []string, output io.Writer) (o options, err error) {
 	}
 	if o.quick {
 		for i := range o.list {
-			o.list[i].patience = quickPatience
+			o.list[i].timeout = quickTimeout
 		}
 	}
 	return o, err

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// peer is a program of candidates that needs a foreign stack: a module with a
+// peer is a program with candidates of a foreign framework: a module with a
 // workspace of its own, in a folder of peers.
 type peer struct {
 	folder string
@@ -34,19 +34,19 @@ var peers = []peer{
 }
 
 const (
-	// building bounds the build of a peer, with the download of its modules.
-	building = 10 * time.Minute
-	// builders is how many peers are built at a time; the go command uses all
-	// processors by itself.
-	builders = 2
+	// buildTimeout bounds the build of a program, with the download of its modules.
+	buildTimeout = 10 * time.Minute
+	// maxBuilds is the number of peers built at a time; each go command uses all
+	// processors.
+	maxBuilds = 2
 )
 
-// build makes the programs of the candidates that are not in this one. A
-// candidate whose program does not build has the reason in its err.
+// build builds the programs of the candidates that are not in this one. It sets err
+// in the candidates of a program that does not build.
 func build(list []candidate) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex // guards list and the progress line
-	free := make(chan struct{}, builders)
+	free := make(chan struct{}, maxBuilds)
 	for _, p := range peers {
 		if !slices.ContainsFunc(list, func(c candidate) bool { return slices.Contains(p.names, c.name) }) {
 			continue
@@ -74,8 +74,8 @@ func build(list []candidate) {
 	fmt.Fprintf(os.Stderr, "\r%-33s\r", "")
 }
 
-// build makes the program of a peer, in a folder of the user's cache where the go
-// command finds the one that it has made before.
+// build builds the program of a peer in a folder of the user's cache, where the go
+// command finds it again if it is up to date.
 func (p peer) build() (program string, err error) {
 	source, err := peersFolder()
 	if err != nil {
@@ -93,7 +93,7 @@ func (p peer) build() (program string, err error) {
 	if err := os.MkdirAll(filepath.Dir(program), 0o755); err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), building)
+	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, ".")
 	cmd.Dir = filepath.Join(source, p.folder)
@@ -106,7 +106,7 @@ func (p peer) build() (program string, err error) {
 	return program, nil
 }
 
-// firstLine is the first line that tells what went wrong.
+// firstLine returns the first line of the go command's output with an error.
 func firstLine(out string) string {
 	for line := range strings.Lines(out) {
 		line = strings.TrimSpace(line)
@@ -117,6 +117,8 @@ func firstLine(out string) string {
 	return ""
 }
 
+// reason returns line, or the error if there is no line or the time was over.
+// reason returns line, or the error if there is no line or the time was over.
 func reason(line string, errs ...error) string {
 	for _, err := range errs {
 		if err != nil && (line == "" || errors.Is(err, context.DeadlineExceeded)) {
@@ -126,8 +128,8 @@ func reason(line string, errs ...error) string {
 	return line
 }
 
-// peersFolder finds the source of the peers: beside that of this program, or
-// below the working directory.
+// peersFolder returns the folder of the peers' source: beside that of this program,
+// or below the working directory.
 func peersFolder() (string, error) {
 	var places []string
 	if _, file, _, ok := runtime.Caller(0); ok && filepath.IsAbs(file) {

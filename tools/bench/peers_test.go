@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// Every folder of peers is known to the driver, and is a module that builds by
-// its own go.work.
+// Every folder of peers is in the driver's list, and is a module with a go.work.
 func TestPeersAreThere(t *testing.T) {
 	source, err := peersFolder()
 	if err != nil {

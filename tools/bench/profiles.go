@@ -23,7 +23,7 @@ func writeProfiles(ctx context.Context, turns []turn, length time.Duration, dir 
 		args := func(side string) []string {
 			return []string{"-profile", name + "-" + side + ".cpu.pprof", "-heap", name + "-" + side + ".alloc.pprof"}
 		}
-		if _, err := oneWindow(t, length, &sides{args("server"), args("client")}); err != nil {
+		if _, err := oneWindow(t, length, &childArgs{args("server"), args("client")}); err != nil {
 			live.failed(t, err)
 		}
 	}

@@ -42,20 +42,20 @@ func (r *reporter) head() {
 	r.line("%s, %s/%s, kernel %s, %d CPUs (%s), %.1f GiB; %s, %v.", m.Go, m.OS, m.Arch, orDash(m.Kernel), m.CPUs, orDash(m.CPU),
 		float64(m.Memory)/(1<<30), d.Started.UTC().Format("2006-01-02 15:04 MST"), d.Took.Round(time.Second))
 	r.line("Up to %d rounds of windows of up to %v, in which all candidates take turns. Figures are medians of the rounds,", d.Rounds, d.Window)
-	r.line("ratios are medians of the ratios within a round; differences under 15%% are none.")
+	r.line("ratios are medians of the ratios within a round; differences under 15%% are noise.")
 	var phases []string
 	for _, name := range slices.Sorted(maps.Keys(d.Phases)) {
 		phases = append(phases, fmt.Sprintf("%d %s", d.Phases[name], name))
 	}
-	what := "counted all the same"
+	what := "counted as well"
 	if d.Gate {
 		what = "dropped, and ratios are of windows of one phase"
 	}
 	if len(phases) > 0 {
-		r.line("Windows by the distance of the cores: %s (changed ones are %s).", strings.Join(phases, ", "), what)
+		r.line("Windows by the distance of the cores: %s (those that changed are %s).", strings.Join(phases, ", "), what)
 	}
 	if d.Skipped > 0 {
-		r.line("\n**There was no time for %d windows.**", d.Skipped)
+		r.line("\n**%d windows were left out for lack of time.**", d.Skipped)
 	}
 	for _, c := range d.Candidates {
 		if c.Error != "" {
@@ -65,7 +65,7 @@ func (r *reporter) head() {
 	}
 }
 
-// throughput is the matrix of rates, and those of its ratios.
+// throughput writes the matrix of rates, and those of their ratios.
 func (r *reporter) throughput() {
 	d := r.d
 	configs := d.configs(tableCalls)
@@ -90,7 +90,7 @@ func (r *reporter) throughput() {
 	})
 }
 
-// matrix has a row a candidate and a column a configuration.
+// matrix writes a table with a row a candidate and a column a configuration.
 func (r *reporter) matrix(title string, configs []string, figure func(c cell, k cellKey) string) {
 	t := table{head: append([]string{""}, configs...)}
 	for _, c := range r.d.Candidates {
@@ -114,7 +114,7 @@ func (r *reporter) matrix(title string, configs []string, figure func(c cell, k 
 	t.write(&r.b)
 }
 
-// config has all figures of one configuration.
+// config writes all figures of one configuration.
 func (r *reporter) config(config string) {
 	d := r.d
 	latency := table{head: []string{"", "calls/s", "÷ peer", "÷ floor", "mean", "p50", "p99", "p99.9", "min", "max", "p99 ÷ peer"}}
@@ -176,7 +176,7 @@ func (r *reporter) candidates() {
 	t.write(&r.b)
 }
 
-// best is the best peer's cell beside k, floor the floor's.
+// best returns the best peer's cell in the configuration of k, floor the floor's.
 func (d *document) best(k cellKey) cell {
 	k.candidate = d.bestPeer(k)
 	return d.cells[k]
@@ -190,7 +190,7 @@ func (d *document) floor(k cellKey) cell {
 	return d.cells[k]
 }
 
-// configs are a table's configurations, as they were measured.
+// configs returns a table's configurations in the order of their first windows.
 func (d *document) configs(table string) (list []string) {
 	for _, w := range d.Windows {
 		if w.Table == table && !slices.Contains(list, w.Config) {
@@ -200,7 +200,7 @@ func (d *document) configs(table string) (list []string) {
 	return list
 }
 
-// table is Markdown whose columns are also in line as plain text.
+// table is written as Markdown with aligned columns, readable as plain text.
 type table struct {
 	head []string
 	rows [][]string

@@ -8,7 +8,7 @@ import (
 	"github.com/teleport-go/teleport/tools/bench/benchmsg"
 )
 
-// Each row answers what it is asked, also to callers that share a connection.
+// Each row gets right replies, also for callers that share a connection.
 func TestRows(t *testing.T) {
 	for _, c := range slices.Concat(floorCandidates(), teleportCandidates()) {
 		t.Run(c.Name, func(t *testing.T) {

@@ -13,16 +13,16 @@ import (
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
-// measureAll measures what the options ask for, and writes it where they say. When
-// the context ends, it writes what it has.
+// measureAll runs the tables of the options and writes the result. When the context
+// ends, it writes what it has and returns an error.
 func measureAll(ctx context.Context, o options, out io.Writer, live *progress) error {
 	build(o.list)
-	learn(o.list)
+	loadInfos(o.list)
 	d := &document{Version: 1, Started: time.Now(), Machine: thisMachine(), Command: os.Args, Rounds: o.rounds, Window: o.window, Gate: o.gate}
 	working := slices.DeleteFunc(slices.Clone(o.list), func(c candidate) bool { return c.err != nil })
 
-	measureTable := func(turns []turn, p *pace) {
-		list, skipped := measure(ctx, turns, p, live)
+	measureTable := func(turns []turn, b *budget) {
+		list, skipped := measure(ctx, turns, b, live)
 		d.Windows, d.Skipped = append(d.Windows, list...), d.Skipped+skipped
 	}
 	calls := plan(working, o.configs, o.rounds)
@@ -30,19 +30,19 @@ func measureAll(ctx context.Context, o options, out io.Writer, live *progress) e
 	if o.quick {
 		limit = quickLimit
 	}
-	measureTable(calls, newPace(o.window, limit))
+	measureTable(calls, newBudget(o.window, limit))
 	if o.idle > 0 {
-		worth := slices.DeleteFunc(slices.Clone(working), func(c candidate) bool { return !idleWorth(c.name) })
+		worth := slices.DeleteFunc(slices.Clone(working), func(c candidate) bool { return !hasIdleRow(c.name) })
 		d.Idle = measureIdle(ctx, worth, o.idle, live)
 	}
-	measureTable(planSizes(working, o.sizes, min(o.rounds, 3)), newPace(min(o.window, 400*time.Millisecond), 0))
+	measureTable(planSizes(working, o.sizes, min(o.rounds, 3)), newBudget(min(o.window, 400*time.Millisecond), 0))
 	if o.slow {
-		measureTable(planSlow(working, o.rounds), newPace(o.window, 0))
+		measureTable(planSlow(working, o.rounds), newBudget(o.window, 0))
 	}
 	live.close()
 	d.Candidates = describe(o.list)
 	d.Took = time.Since(d.Started)
-	d.settle()
+	d.classify()
 
 	var errs []error
 	if o.jsonFile != "" {
@@ -50,7 +50,7 @@ func measureAll(ctx context.Context, o options, out io.Writer, live *progress) e
 	}
 	if o.out != "" {
 		errs = append(errs, d.writeFolder(o.out))
-		live.say("the report is in %s", o.out)
+		live.print("the report is in %s", o.out)
 	} else {
 		errs = append(errs, d.report(out))
 	}
@@ -65,8 +65,8 @@ func measureAll(ctx context.Context, o options, out io.Writer, live *progress) e
 	return errors.Join(errs...)
 }
 
-// learn asks the candidates' programs about them.
-func learn(list []candidate) {
+// loadInfos sets what the candidates' programs report about them.
+func loadInfos(list []candidate) {
 	known := map[string]harness.Info{}
 	for _, c := range own() {
 		known[c.Name] = harness.Info{Name: c.Name, Note: c.Note, Sized: c.DialSized != nil}
@@ -80,19 +80,19 @@ func learn(list []candidate) {
 		}
 		info, ok := known[c.name]
 		if !ok && c.err == nil {
-			c.err = fmt.Errorf("%s: its program does not know it", c.name)
+			c.err = fmt.Errorf("%s: its program has no such candidate", c.name)
 		}
 		c.note, c.sized = info.Note, info.Sized
 	}
 }
 
-// infos is what the candidate's program says about all its candidates.
+// infos returns what the candidate's program reports about all its candidates.
 func (c candidate) infos() (list []harness.Info) {
 	ch, err := c.start("list")
 	if err != nil {
 		return nil
 	}
-	defer time.AfterFunc(ch.patience, func() { ch.cmd.Process.Kill() }).Stop()
+	defer time.AfterFunc(ch.timeout, func() { ch.cmd.Process.Kill() }).Stop()
 	for line := range ch.lines {
 		var info harness.Info
 		if json.Unmarshal([]byte(line), &info) == nil {

@@ -108,7 +108,7 @@ func compressed(t *testing.T, file string) {
 	}
 }
 
-// What cannot be measured is told, and does not stop the others.
+// A candidate that cannot be measured is reported, and does not stop the others.
 func TestFailuresAreRows(t *testing.T) {
 	o, err := parseOptions([]string{"-peers", "floor", "-configs", "a1", "-rounds", "1", "-window", "20ms"}, io.Discard)
 	if err != nil {
@@ -116,7 +116,7 @@ func TestFailuresAreRows(t *testing.T) {
 	}
 	o.idle, o.sizes, o.slow = 0, nil, false
 	o.list = append(o.list, candidate{name: "unbuilt", err: errors.New("unbuilt does not build: line 1\nline 2")},
-		candidate{name: "no-program", program: filepath.Join(t.TempDir(), "none"), patience: time.Second})
+		candidate{name: "no-program", program: filepath.Join(t.TempDir(), "none"), timeout: time.Second})
 	var out, lines bytes.Buffer
 	if err := measureAll(t.Context(), o, &out, &progress{w: &lines}); err != nil {
 		t.Fatal(err)
@@ -139,7 +139,7 @@ func TestInterruptedRunWritesWhatItHas(t *testing.T) {
 	if err := measureAll(ctx, o, &out, &progress{w: io.Discard}); err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Errorf("error %v, want interrupted", err)
 	}
-	if !strings.Contains(out.String(), "There was no time for 5 windows") {
+	if !strings.Contains(out.String(), "5 windows were left out") {
 		t.Errorf("report:\n%s", out.String())
 	}
 }

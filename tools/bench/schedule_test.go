@@ -119,9 +119,9 @@ func TestBodySizes(t *testing.T) {
 	}
 }
 
-// A run of many windows ends within its limit whatever the windows cost besides their
-// length, as long as the shortest ones have room; else it stops in time.
-func TestPaceKeepsTheLimit(t *testing.T) {
+// A run of many windows ends within its limit, whatever the windows take besides their
+// length. If even the shortest windows take too long, it stops in time.
+func TestBudgetKeepsTheLimit(t *testing.T) {
 	var list []candidate
 	for i := range 19 {
 		list = append(list, candidate{name: fmt.Sprintf("peer%d", i)})
@@ -142,22 +142,22 @@ func TestPaceKeepsTheLimit(t *testing.T) {
 		{"very slow", 2 * time.Second, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := newPace(400*time.Millisecond, quickLimit)
-			begin := p.end.Add(-quickLimit)
+			b := newBudget(400*time.Millisecond, quickLimit)
+			begin := b.end.Add(-quickLimit)
 			now, done := begin, 0
 			var length time.Duration
 			for i, turn := range turns {
 				if i == 0 || turn.block != turns[i-1].block {
-					length = p.window(turns[i:], now)
+					length = b.window(turns[i:], now)
 				}
 				if length > 400*time.Millisecond || length < shortest {
 					t.Fatalf("window of %v", length)
 				}
-				if p.over(turn, length, now) {
+				if b.over(turn, length, now) {
 					break
 				}
 				took := withWarmUp(length) + test.overhead
-				p.done(turn, length, took)
+				b.done(turn, length, took)
 				now = now.Add(took)
 				done++
 			}

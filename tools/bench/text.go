@@ -9,7 +9,7 @@ import (
 
 func orDash(s string) string { return cmp.Or(s, "–") }
 
-// rateText writes a number of calls with three digits.
+// rateText formats a number of calls with three digits.
 func rateText(v float64) string {
 	switch {
 	case v <= 0:
@@ -33,7 +33,7 @@ func ratioText(v float64) string {
 	return fmt.Sprintf("%.2f", v)
 }
 
-// durationText writes nanoseconds with three digits.
+// durationText formats nanoseconds with three digits.
 func durationText(ns float64) string {
 	switch {
 	case ns <= 0:
@@ -48,7 +48,7 @@ func durationText(ns float64) string {
 	return fmt.Sprintf("%.3g s", ns/1e9)
 }
 
-// configText says what a configuration is.
+// configText describes a configuration.
 func configText(name string) string {
 	cfg, err := harness.ParseConfig(name)
 	if err != nil {

@@ -40,8 +40,7 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// The bytes that one package writes are read by the other, in each way that
-// there is.
+// Each package decodes what the other encodes, by each of its methods.
 func TestRoundTrip(t *testing.T) {
 	m := benchmsg.New[std.Message]()
 	m.List16 = []uint64{1, 1 << 63}
@@ -70,7 +69,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// std is what who has no generator of fast methods gets.
+// std is standard protobuf, without generated methods.
 func TestStandardIsStandard(t *testing.T) {
 	var m any = new(std.Message)
 	if _, ok := m.(interface{ SizeVT() int }); ok {

@@ -1,9 +1,9 @@
-// Package harness is what a program of the benchmark does as a child process: it
-// serves, or it calls and measures, at the word of the driver.
+// Package harness runs a program of the benchmark as a child process of the driver:
+// it serves, or it calls and measures.
 //
-// A program hands its candidates to Main; everything else is the same for all, so
-// that what differs between two figures is the candidate. The driver and its child
-// speak in lines over the child's standard input and output.
+// A program passes its candidates to Main. Everything else is the same for all
+// candidates, so a difference between two figures comes from the candidates. The
+// driver and its child exchange lines over the child's standard input and output.
 package harness
 
 import (
@@ -20,11 +20,11 @@ import (
 	"time"
 )
 
-// Mark is what every line of a child to the driver begins with; other lines are
-// some framework's log.
+// Mark is the prefix of every line from a child to the driver; other lines are the
+// log of a framework.
 const Mark = "@bench "
 
-// Commands are the first arguments that Main takes.
+// Commands are the valid first arguments of Main's program.
 var Commands = []string{"serve", "load", "list"}
 
 // Main does what the program's arguments say, and ends the program:
@@ -71,7 +71,7 @@ func (c *child) run(args []string) error {
 		return c.load(args[1:])
 	case "list":
 		for _, candidate := range c.candidates {
-			if err := c.tell(candidate.info()); err != nil {
+			if err := c.report(candidate.info()); err != nil {
 				return err
 			}
 		}
@@ -80,8 +80,8 @@ func (c *child) run(args []string) error {
 	return fmt.Errorf("harness: command %q is not known: want serve, load or list", args[0])
 }
 
-// tell writes a line to the driver, as JSON.
-func (c *child) tell(v any) error {
+// report writes a line to the driver, as JSON.
+func (c *child) report(v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func (c *child) tell(v any) error {
 func (c *child) serve(args []string) error {
 	f := flag.NewFlagSet("serve", flag.ContinueOnError)
 	name := f.String("peer", "", "candidate")
-	conns := f.Int("conns", 1, "connections to be ready for")
+	conns := f.Int("conns", 1, "connections to expect")
 	profiles := profileFlags(f)
 	if err := f.Parse(args); err != nil {
 		return err
@@ -113,14 +113,14 @@ func (c *child) serve(args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.tell(addr); err != nil {
+	if err := c.report(addr); err != nil {
 		return err
 	}
 	for c.in.Scan() {
 		if c.in.Text() == "gc" {
 			debug.FreeOSMemory()
 		}
-		if err := c.tell(used()); err != nil {
+		if err := c.report(used()); err != nil {
 			return err
 		}
 	}
@@ -168,7 +168,7 @@ func (c *child) load(args []string) error {
 			return err
 		}
 	}
-	if err := c.tell(ready); err != nil {
+	if err := c.report(ready); err != nil {
 		return err
 	}
 	<-lines
@@ -182,7 +182,7 @@ func (c *child) load(args []string) error {
 		return err
 	}
 	l.Usage = used().Since(was)
-	if err := errors.Join(stop(), c.tell(l)); err != nil {
+	if err := errors.Join(stop(), c.report(l)); err != nil {
 		return err
 	}
 	for range lines { // until the driver has ended the server
@@ -190,8 +190,8 @@ func (c *child) load(args []string) error {
 	return nil
 }
 
-// lines gives the driver's lines, and ends the program when there are no more: the
-// driver is gone, or wants no more of it.
+// lines returns the driver's lines. It ends the program when standard input ends:
+// the driver has ended or is done with the child.
 func (c *child) lines() <-chan string {
 	lines := make(chan string)
 	go func() { // ends with the program
@@ -212,7 +212,7 @@ func profileFlags(f *flag.FlagSet) profiles {
 	}
 }
 
-// start begins what was asked for; stop writes it.
+// start starts the profiles that have a file; stop writes them.
 func (p profiles) start() (stop func() error, err error) {
 	var w *os.File
 	if *p.cpu != "" {
@@ -237,7 +237,7 @@ func (p profiles) start() (stop func() error, err error) {
 		if err != nil {
 			return err
 		}
-		runtime.GC() // the profile is as of the last collection
+		runtime.GC() // the profile shows the state of the last collection
 		return errors.Join(pprof.Lookup("allocs").WriteTo(h, 0), h.Close())
 	}, nil
 }

@@ -38,8 +38,8 @@ func TestParseConfig(t *testing.T) {
 	}
 }
 
-// Connections are made a few at a time, each of them has its call, and the first
-// one that cannot be made is told of.
+// Connections are made a few at a time, each with a call; the error names the first
+// one that cannot be made.
 func TestConnect(t *testing.T) {
 	const n = 200
 	var dialled, called, now, most atomic.Int64
@@ -115,7 +115,7 @@ func TestServe(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	if len(lines) != 3 || lines[0] != Mark+`"here"` {
-		t.Fatalf("told %q; want the address, and usage twice", lines)
+		t.Fatalf("output %q; want the address, and usage twice", lines)
 	}
 	for _, line := range lines[1:] {
 		var u Usage

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The proxy counts every connection, that of a client with a pool too.
+// The proxy counts every connection.
 func TestProxyCounts(t *testing.T) {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -22,7 +22,7 @@ func TestProxyCounts(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer client.Close()
-		conn, err := server.Accept() // so it has gone through
+		conn, err := server.Accept() // so that it has passed the proxy
 		if err != nil {
 			t.Fatal(err)
 		}
