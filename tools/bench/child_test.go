@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
@@ -55,9 +57,7 @@ func TestChild(t *testing.T) {
 				c.timeout = 500 * time.Millisecond
 			}
 			ch, err := c.start("serve")
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			var addr string
 			err = ch.receive(&addr, 0)
 			if addr != test.addr || (err == nil) != (test.err == "") || err != nil && err.Error() != test.err {
@@ -84,9 +84,7 @@ func TestChild(t *testing.T) {
 func TestChildThatStays(t *testing.T) {
 	t.Setenv(playChild, "hangs")
 	ch, err := candidate{name: "x", program: os.Args[0], timeout: 200 * time.Millisecond}.start("serve")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if err := ch.end(); err == nil || !strings.Contains(err.Error(), "did not end, and was killed") {
 		t.Errorf("end: %v", err)
 	}

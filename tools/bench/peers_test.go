@@ -7,18 +7,16 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // Every folder of peers is in the driver's list, and is a module with a go.work.
 func TestPeersAreThere(t *testing.T) {
 	source, err := peersFolder()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	folders, err := os.ReadDir(source)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var there, known []string
 	for _, f := range folders {
 		if f.IsDir() {

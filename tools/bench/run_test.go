@@ -13,28 +13,22 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestWholeRun(t *testing.T) {
 	dir := t.TempDir()
 	o, err := parseOptions([]string{"-peers", "floor,teleport-typed,teleport-slow", "-configs", "a1,b2", "-rounds", "1", "-window", "20ms",
 		"-idle", "10", "-sizes", "-slow", "-json", filepath.Join(dir, "all.json"), "-out", filepath.Join(dir, "out"), "-profile", filepath.Join(dir, "profile")}, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	o.sizes = []int{64, 1 << 16}
 	var lines bytes.Buffer
-	if err := measureAll(t.Context(), o, io.Discard, &progress{w: &lines}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, measureAll(t.Context(), o, io.Discard, &progress{w: &lines}))
 	b, err := os.ReadFile(filepath.Join(dir, "all.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var d document
-	if err := json.Unmarshal(b, &d); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal(b, &d))
 	tables := map[string]int{}
 	for _, w := range d.Windows {
 		tables[w.Table]++
@@ -52,9 +46,7 @@ func TestWholeRun(t *testing.T) {
 		t.Errorf("machine %+v, candidates %+v", d.Machine, d.Candidates)
 	}
 	report, err := os.ReadFile(filepath.Join(dir, "out", "report.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, want := range []string{"## Calls per second ÷ floor", "## a1: one connection, 1 caller", "## Idle sessions", "## Message sizes, a8", "## Slow handlers", "teleport-typed"} {
 		if !strings.Contains(string(report), want) {
 			t.Errorf("the report does not have %q:\n%s", want, report)
@@ -111,16 +103,12 @@ func compressed(t *testing.T, file string) {
 // A candidate that cannot be measured is reported, and does not stop the others.
 func TestFailuresAreRows(t *testing.T) {
 	o, err := parseOptions([]string{"-peers", "floor", "-configs", "a1", "-rounds", "1", "-window", "20ms"}, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	o.idle, o.sizes, o.slow = 0, nil, false
 	o.list = append(o.list, candidate{name: "unbuilt", err: errors.New("unbuilt does not build: line 1\nline 2")},
 		candidate{name: "no-program", program: filepath.Join(t.TempDir(), "none"), timeout: time.Second})
 	var out, lines bytes.Buffer
-	if err := measureAll(t.Context(), o, &out, &progress{w: &lines}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, measureAll(t.Context(), o, &out, &progress{w: &lines}))
 	for _, want := range []string{"**unbuilt has no program:** unbuilt does not build: line 1\n", "no-program", "| floor "} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the report does not have %q:\n%s", want, out.String())
@@ -130,9 +118,7 @@ func TestFailuresAreRows(t *testing.T) {
 
 func TestInterruptedRunWritesWhatItHas(t *testing.T) {
 	o, err := parseOptions([]string{"-peers", "floor", "-configs", "a1", "-idle", "5"}, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out bytes.Buffer

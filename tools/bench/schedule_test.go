@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
@@ -52,9 +54,7 @@ func TestFits(t *testing.T) {
 		var got []string
 		for _, name := range strings.Fields("a1 a100 b100 c1000 s100") {
 			cfg, err := harness.ParseConfig(name)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if fits(test.candidate, cfg) {
 				got = append(got, name)
 			}
@@ -102,9 +102,7 @@ func TestOptions(t *testing.T) {
 				}
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			got := fmt.Sprintf("%d configs, %d rounds of %v, %d idle, %d sizes, slow %v", len(o.configs), o.rounds, o.window, o.idle, len(o.sizes), o.slow)
 			if got != test.want {
 				t.Errorf("%s\nwant %s", got, test.want)
@@ -127,9 +125,7 @@ func TestBudgetKeepsTheLimit(t *testing.T) {
 		list = append(list, candidate{name: fmt.Sprintf("peer%d", i)})
 	}
 	cfgs, err := parseConfigs(quickConfigs)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	turns := plan(list, cfgs, 2)
 	for _, test := range []struct {
 		name     string

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestParseConfig(t *testing.T) {
@@ -86,9 +88,7 @@ func TestDrive(t *testing.T) {
 	var n atomic.Int64
 	slow := func() error { n.Add(1); time.Sleep(time.Millisecond); return nil }
 	l, err := drive([]func() error{slow, slow}, 4, 30*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if l.Calls != n.Load() || l.Calls < 4 || l.Elapsed < 30*time.Millisecond {
 		t.Errorf("%d calls in %v, %d were made", l.Calls, l.Elapsed, n.Load())
 	}
@@ -110,9 +110,7 @@ func TestServe(t *testing.T) {
 		in:         bufio.NewScanner(strings.NewReader("usage\ngc\n")),
 		out:        &out,
 	}
-	if err := c.run([]string{"serve", "-peer", "x", "-conns", "10"}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.run([]string{"serve", "-peer", "x", "-conns", "10"}))
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	if len(lines) != 3 || lines[0] != Mark+`"here"` {
 		t.Fatalf("output %q; want the address, and usage twice", lines)
