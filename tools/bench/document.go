@@ -21,6 +21,7 @@ type document struct {
 	Rounds     int
 	Window     time.Duration // length requested
 	Gate       bool
+	Busy       int `json:",omitempty"` // busy processes a CPU
 	Candidates []described
 	Windows    []window
 	Idle       []idle `json:",omitempty"`

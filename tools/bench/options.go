@@ -34,6 +34,7 @@ type options struct {
 	sizes   []int // nil: no such table
 	slow    bool
 	gate    bool
+	busy    int // processes a CPU
 
 	jsonFile, out, profile string
 }
@@ -59,6 +60,7 @@ func (o *options) table() []option {
 		{"idle", "memory and setup rate of so many idle `sessions`; 0: no such table", into(&o.idle, numberOf(0, 100_000)), "10000", "0", "0"},
 		{"sizes", "the table of message sizes, 64 B to 16 MiB", into(&o.sizes, parseSizes), "true", "false", "false"},
 		{"slow", "the table of slow handlers", into(&o.slow, strconv.ParseBool), "true", "false", "false"},
+		{"busy", "`number` of processes a CPU that use it up beside the measurement", into(&o.busy, numberOf(0, 100)), "0", "0", "0"},
 		{"json", "write every window to this `file`", into(&o.jsonFile, anyText), "", "", ""},
 		{"out", "write report.md, throughput.svg and p99.svg into this `folder`; without it the report goes to standard output", into(&o.out, anyText), "", "", ""},
 		{"profile", "after the rounds, write CPU and allocation profiles of each side into this `folder`", into(&o.profile, anyText), "", "", ""},

@@ -43,6 +43,9 @@ func (r *reporter) head() {
 		float64(m.Memory)/(1<<30), d.Started.UTC().Format("2006-01-02 15:04 MST"), d.Took.Round(time.Second))
 	r.line("Up to %d rounds of windows of up to %v, in which all candidates take turns. Figures are medians of the rounds,", d.Rounds, d.Window)
 	r.line("ratios are medians of the ratios within a round; differences under 15%% are noise.")
+	if d.Busy > 0 {
+		r.line("Busy processes beside the measurement: %d a CPU.", d.Busy)
+	}
 	var phases []string
 	for _, name := range slices.Sorted(maps.Keys(d.Phases)) {
 		phases = append(phases, fmt.Sprintf("%d %s", d.Phases[name], name))

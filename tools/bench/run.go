@@ -15,10 +15,15 @@ import (
 
 // measureAll runs the tables of the options and writes the result. When the context
 // ends, it writes what it has and returns an error.
-func measureAll(ctx context.Context, o options, out io.Writer, live *progress) error {
+func measureAll(ctx context.Context, o options, out io.Writer, live *progress) (err error) {
 	build(o.list)
 	loadInfos(o.list)
-	d := &document{Version: 1, Started: time.Now(), Machine: thisMachine(), Command: os.Args, Rounds: o.rounds, Window: o.window, Gate: o.gate}
+	stop, err := startBusy(o.busy)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	d := &document{Version: 1, Started: time.Now(), Machine: thisMachine(), Command: os.Args, Rounds: o.rounds, Window: o.window, Gate: o.gate, Busy: o.busy}
 	working := slices.DeleteFunc(slices.Clone(o.list), func(c candidate) bool { return c.err != nil })
 
 	measureTable := func(turns []turn, b *budget) {

@@ -19,7 +19,7 @@ import (
 
 func TestWholeRun(t *testing.T) {
 	dir := t.TempDir()
-	o, err := parseOptions([]string{"-peers", "floor,teleport-typed,teleport-slow", "-configs", "a1,b2", "-rounds", "1", "-window", "20ms",
+	o, err := parseOptions([]string{"-peers", "floor,teleport-typed,teleport-slow", "-configs", "a1,b2", "-rounds", "1", "-window", "20ms", "-busy", "1",
 		"-idle", "10", "-sizes", "-slow", "-json", filepath.Join(dir, "all.json"), "-out", filepath.Join(dir, "out"), "-profile", filepath.Join(dir, "profile")}, io.Discard)
 	require.NoError(t, err)
 	o.sizes = []int{64, 1 << 16}
@@ -47,7 +47,7 @@ func TestWholeRun(t *testing.T) {
 	}
 	report, err := os.ReadFile(filepath.Join(dir, "out", "report.md"))
 	require.NoError(t, err)
-	for _, want := range []string{"## Calls per second ÷ floor", "## a1: one connection, 1 caller", "## Idle sessions", "## Message sizes, a8", "## Slow handlers", "teleport-typed"} {
+	for _, want := range []string{"## Calls per second ÷ floor", "## a1: one connection, 1 caller", "## Idle sessions", "## Message sizes, a8", "## Slow handlers", "Busy processes beside the measurement: 1 a CPU.", "teleport-typed"} {
 		if !strings.Contains(string(report), want) {
 			t.Errorf("the report does not have %q:\n%s", want, report)
 		}

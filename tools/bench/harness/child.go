@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,24 +26,29 @@ import (
 const Mark = "@bench "
 
 // Commands are the valid first arguments of Main's program.
-var Commands = []string{"serve", "load", "list"}
+var Commands = []string{"serve", "load", "list", "busy"}
 
-// Main does what the program's arguments say, and ends the program:
+// Main executes the command in the program's arguments, and exits:
 //
-//	list                    tells the candidates, a line each (Info)
-//	serve -peer NAME        tells its address, then its Usage at every line it reads
-//	                        (collecting garbage first when the line is "gc"), until
+//	list                    reports the candidates, a line each (Info)
+//	serve -peer NAME        reports its address, then its Usage for every line it reads
+//	                        (after a garbage collection if the line is "gc"), until
 //	                        its standard input ends
 //	load -peer NAME -addr ADDR -config CONFIG
-//	                        connects, warms up, tells that it is Ready, waits for a line,
-//	                        calls for a window, tells its Load, and stays connected until
+//	                        connects, warms up, reports Ready, waits for a line, calls
+//	                        for a window, reports its Load, and stays connected until
 //	                        its standard input ends; with -idle it makes no such calls
+//	busy                    reports true, then keeps one CPU busy until its standard
+//	                        input ends
 //
-// Flags of both: -profile and -heap write a CPU and an allocation profile of the window
-// (the server's are of its life). Flag of serve: -conns, how many connections to be ready
-// for. Flags of load: -window, -size (bytes of the body, through DialSized), -uncalled (no
-// call over a new connection: with -idle). What a framework prints to standard output goes
-// to standard error.
+// Flags of serve and load: -profile and -heap name the files of a CPU and an allocation
+// profile of the window (a server's profiles cover its whole life). Flag of serve: -conns,
+// the number of connections to expect. Flags of load: -window, -size (bytes of the body,
+// for DialSized), -uncalled (with -idle: no call over a new connection). Output of a
+// framework to standard output goes to standard error.
+//
+// The driver also starts programs that were built from other commits, so commands and
+// lines must stay compatible.
 func Main(candidates ...Candidate) {
 	out := os.Stdout
 	os.Stdout = os.Stderr
@@ -62,13 +68,15 @@ type child struct {
 
 func (c *child) run(args []string) error {
 	if len(args) == 0 {
-		return errors.New("harness: want serve, load or list; this program is started by tools/bench")
+		return errors.New("harness: want serve, load, list or busy; this program is started by tools/bench")
 	}
 	switch args[0] {
 	case "serve":
 		return c.serve(args[1:])
 	case "load":
 		return c.load(args[1:])
+	case "busy":
+		return c.busy()
 	case "list":
 		for _, candidate := range c.candidates {
 			if err := c.report(candidate.info()); err != nil {
@@ -77,7 +85,23 @@ func (c *child) run(args []string) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("harness: command %q is not known: want serve, load or list", args[0])
+	return fmt.Errorf("harness: command %q is not known: want serve, load, list or busy", args[0])
+}
+
+// busy keeps one CPU busy until its standard input ends.
+func (c *child) busy() error {
+	var over atomic.Bool
+	go func() {
+		for c.in.Scan() {
+		}
+		over.Store(true)
+	}()
+	if err := c.report(true); err != nil {
+		return err
+	}
+	for !over.Load() {
+	}
+	return nil
 }
 
 // report writes a line to the driver, as JSON.

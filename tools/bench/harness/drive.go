@@ -70,9 +70,9 @@ func drive(calls []func() error, callers int, window time.Duration) (Load, error
 	}, nil
 }
 
-// callUntil calls until it is stopped or a call fails.
+// callUntil calls, at least once, until it is stopped or a call fails.
 func callUntil(stop *atomic.Bool, call func() error) (n int64, times []time.Duration, err error) {
-	for !stop.Load() {
+	for n == 0 || !stop.Load() {
 		if n%sampled != 0 {
 			if err = call(); err != nil {
 				return n, times, err

@@ -128,10 +128,44 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// A caller calls at least once, however late it gets to run.
+func TestLateCaller(t *testing.T) {
+	var stop atomic.Bool
+	stop.Store(true)
+	n, times, err := callUntil(&stop, func() error { return nil })
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n)
+	require.Len(t, times, 1)
+}
+
+// A busy child reports that it has started, and ends with its standard input.
+func TestBusy(t *testing.T) {
+	in, end := io.Pipe()
+	out, begun := io.Pipe()
+	c := &child{in: bufio.NewScanner(in), out: begun}
+	done := make(chan error)
+	go func() { done <- c.run([]string{"busy", "-peer", "busy"}) }()
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || line != Mark+"true\n" {
+		t.Errorf("read %q, %v; want that it has begun", line, err)
+	}
+	for was := used().CPU; used().CPU < was+20*time.Millisecond; {
+		select {
+		case err := <-done:
+			t.Fatalf("ended by itself: %v", err)
+		default:
+		}
+	}
+	end.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWrongArguments(t *testing.T) {
 	c := &child{candidates: []Candidate{{Name: "x"}, {Name: "y"}}, in: bufio.NewScanner(strings.NewReader("")), out: io.Discard}
 	for _, test := range []struct{ name, args, want string }{
-		{"none", "", "want serve, load or list"},
+		{"none", "", "want serve, load, list or busy"},
 		{"unknown", "dance", `"dance" is not known`},
 		{"unknown candidate", "serve -peer z", "there are: x y"},
 		{"unknown configuration", "load -peer x -config q1", "the letter is"},
