@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"debug/buildinfo"
 	"encoding/json"
+	"fmt"
 	"os"
 	"runtime"
 	"strings"
@@ -35,7 +37,8 @@ type document struct {
 type machine struct {
 	Go, OS, Arch string
 	Kernel       string `json:",omitempty"`
-	CPU          string `json:",omitempty"`
+	CPU          string `json:",omitempty"` // the processor's name
+	Model        string `json:",omitempty"` // which of that name it is
 	CPUs         int
 	Memory       uint64 `json:",omitempty"`
 }
@@ -53,6 +56,13 @@ func thisMachine() machine {
 		m.Kernel = strings.TrimSpace(string(b))
 	}
 	m.CPU = procField("/proc/cpuinfo", "model name")
+	var model []string
+	for _, field := range []struct{ name, unit string }{{"cpu family", "family %s"}, {"model", "model %s"}, {"stepping", "stepping %s"}} {
+		if v := procField("/proc/cpuinfo", field.name); v != "" {
+			model = append(model, fmt.Sprintf(field.unit, v))
+		}
+	}
+	m.Model = strings.Join(model, " ")
 	var kib uint64
 	for _, c := range procField("/proc/meminfo", "MemTotal") {
 		if c < '0' || c > '9' {
@@ -62,6 +72,26 @@ func thisMachine() machine {
 	}
 	m.Memory = kib << 10
 	return m
+}
+
+// processor returns the name of the processor; its architecture if that is not known.
+func (m machine) processor() string { return cmp.Or(m.CPU, m.Arch) }
+
+// slug returns the processor's name in a form for folders: "intel-xeon-cpu-2-50ghz"
+// for "Intel(R) Xeon(R) CPU @ 2.50GHz".
+func (m machine) slug() string {
+	name := strings.NewReplacer("(r)", "", "(tm)", "").Replace(strings.ToLower(m.processor()))
+	words := strings.FieldsFunc(name, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') })
+	return cmp.Or(strings.Join(words, "-"), "unknown")
+}
+
+// folder returns the name of the report's folder. Each processor has one, and
+// another for each load beside the measurement.
+func (d *document) folder() string {
+	if d.Busy > 0 {
+		return fmt.Sprintf("%s-busy-%d", d.Machine.slug(), d.Busy)
+	}
+	return d.Machine.slug()
 }
 
 // procField returns the value of the first line "name : value" in a file of /proc;

@@ -68,7 +68,7 @@ func (r *reporter) idle() {
 	if len(r.d.Idle) == 0 {
 		return
 	}
-	t := table{head: []string{"", "KiB a session, no call yet", "after one call", "connections/s", "with a call each"}}
+	t := table{head: []string{r.d.Machine.processor(), "KiB a session, no call yet", "after one call", "connections/s", "with a call each"}}
 	rows := map[string][]string{}
 	for _, i := range r.d.Idle {
 		row := rows[i.Candidate]
@@ -109,7 +109,8 @@ func (r *reporter) sizes() {
 				sizes = append(sizes, w.Size)
 			}
 		}
-		speed, ratio := table{head: []string{"MB/s"}}, table{head: []string{"÷ floor"}}
+		processor := r.d.Machine.processor()
+		speed, ratio := table{head: []string{"MB/s, " + processor}}, table{head: []string{"÷ floor, " + processor}}
 		for _, size := range sizes {
 			speed.head, ratio.head = append(speed.head, sizeText(size)), append(ratio.head, sizeText(size))
 		}
@@ -143,7 +144,7 @@ func (r *reporter) slow() {
 	if len(fast)+len(slow) == 0 {
 		return
 	}
-	t := table{head: []string{"", "calls/s", "÷ without", "p50", "÷ without", "p99", "max"}}
+	t := table{head: []string{r.d.Machine.processor(), "calls/s", "÷ without", "p50", "÷ without", "p99", "max"}}
 	p50 := func(w window) float64 { return float64(w.Load.P50) }
 	for _, row := range []struct {
 		name string

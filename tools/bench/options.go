@@ -62,7 +62,7 @@ func (o *options) table() []option {
 		{"slow", "the table of slow handlers", into(&o.slow, strconv.ParseBool), "true", "false", "false"},
 		{"busy", "`number` of processes a CPU that use it up beside the measurement", into(&o.busy, numberOf(0, 100)), "0", "0", "0"},
 		{"json", "write every window to this `file`", into(&o.jsonFile, anyText), "", "", ""},
-		{"out", "write report.md, throughput.svg and p99.svg into this `folder`; without it the report goes to standard output", into(&o.out, anyText), "", "", ""},
+		{"out", "write report.md, throughput.svg and p99.svg into a folder named after the processor, in this `folder`; without it the report goes to standard output", into(&o.out, anyText), "", "", ""},
 		{"profile", "after the rounds, write CPU and allocation profiles of each side into this `folder`", into(&o.profile, anyText), "", "", ""},
 	}
 }

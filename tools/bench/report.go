@@ -37,12 +37,28 @@ func (r *reporter) line(format string, args ...any) { fmt.Fprintf(&r.b, format+"
 
 func (r *reporter) head() {
 	d := r.d
-	r.line("# Calls between two processes on loopback\n")
-	m := d.Machine
-	r.line("%s, %s/%s, kernel %s, %d CPUs (%s), %.1f GiB; %s, %v.", m.Go, m.OS, m.Arch, orDash(m.Kernel), m.CPUs, orDash(m.CPU),
-		float64(m.Memory)/(1<<30), d.Started.UTC().Format("2006-01-02 15:04 MST"), d.Took.Round(time.Second))
-	r.line("Up to %d rounds of windows of up to %v, in which all candidates take turns. Figures are medians of the rounds,", d.Rounds, d.Window)
+	r.line("# Calls between two processes on loopback: %s\n", d.Machine.processor())
+	r.conditions()
+	r.line("All candidates take turns in each round. Figures are medians of the rounds,")
 	r.line("ratios are medians of the ratios within a round; differences under 15%% are noise.")
+	for _, c := range d.Candidates {
+		if c.Error != "" {
+			first, _, _ := strings.Cut(c.Error, "\n")
+			r.line("\n**%s has no program:** %s", c.Name, first)
+		}
+	}
+}
+
+// conditions writes the machine and the properties of all windows.
+func (r *reporter) conditions() {
+	d, m := r.d, r.d.Machine
+	cpu := orDash(m.CPU)
+	if m.Model != "" {
+		cpu += ", " + m.Model
+	}
+	r.line("%s, %s/%s, kernel %s, %d CPUs (%s), %.1f GiB; %s, %v.", m.Go, m.OS, m.Arch, orDash(m.Kernel), m.CPUs, cpu,
+		float64(m.Memory)/(1<<30), d.Started.UTC().Format("2006-01-02 15:04 MST"), d.Took.Round(time.Second))
+	r.line("Up to %d rounds of windows of up to %v.", d.Rounds, d.Window)
 	if d.Busy > 0 {
 		r.line("Busy processes beside the measurement: %d a CPU.", d.Busy)
 	}
@@ -58,13 +74,7 @@ func (r *reporter) head() {
 		r.line("Windows by the distance of the cores: %s (those that changed are %s).", strings.Join(phases, ", "), what)
 	}
 	if d.Skipped > 0 {
-		r.line("\n**%d windows were left out for lack of time.**", d.Skipped)
-	}
-	for _, c := range d.Candidates {
-		if c.Error != "" {
-			first, _, _ := strings.Cut(c.Error, "\n")
-			r.line("\n**%s has no program:** %s", c.Name, first)
-		}
+		r.line("\n**%d windows were left out for lack of time.**\n", d.Skipped)
 	}
 }
 
@@ -95,7 +105,7 @@ func (r *reporter) throughput() {
 
 // matrix writes a table with a row a candidate and a column a configuration.
 func (r *reporter) matrix(title string, configs []string, figure func(c cell, k cellKey) string) {
-	t := table{head: append([]string{""}, configs...)}
+	t := table{head: append([]string{r.d.Machine.processor()}, configs...)}
 	for _, c := range r.d.Candidates {
 		row, some := []string{c.Name}, false
 		for _, config := range configs {
@@ -120,8 +130,8 @@ func (r *reporter) matrix(title string, configs []string, figure func(c cell, k 
 // config writes all figures of one configuration.
 func (r *reporter) config(config string) {
 	d := r.d
-	latency := table{head: []string{"", "calls/s", "÷ peer", "÷ floor", "mean", "p50", "p99", "p99.9", "min", "max", "p99 ÷ peer"}}
-	cost := table{head: []string{"", "CPU-µs client", "server", "allocs client", "server", "bytes client", "server", "RSS MB client", "server"}}
+	latency := table{head: []string{d.Machine.processor(), "calls/s", "÷ peer", "÷ floor", "mean", "p50", "p99", "p99.9", "min", "max", "p99 ÷ peer"}}
+	cost := table{head: []string{d.Machine.processor(), "CPU-µs client", "server", "allocs client", "server", "bytes client", "server", "RSS MB client", "server"}}
 	var failures []string
 	for _, c := range d.Candidates {
 		k := cellKey{tableCalls, c.Name, config, 0}

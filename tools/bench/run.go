@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -54,8 +55,9 @@ func measureAll(ctx context.Context, o options, out io.Writer, live *progress) (
 		errs = append(errs, d.write(o.jsonFile))
 	}
 	if o.out != "" {
-		errs = append(errs, d.writeFolder(o.out))
-		live.print("the report is in %s", o.out)
+		dir := filepath.Join(o.out, d.folder())
+		errs = append(errs, d.writeFolder(dir))
+		live.print("the report is in %s", dir)
 	} else {
 		errs = append(errs, d.report(out))
 	}

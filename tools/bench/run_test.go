@@ -45,15 +45,16 @@ func TestWholeRun(t *testing.T) {
 	if d.Machine.Go == "" || d.Machine.CPUs == 0 || len(d.Candidates) != 3 || d.Candidates[0].Note == "" {
 		t.Errorf("machine %+v, candidates %+v", d.Machine, d.Candidates)
 	}
-	report, err := os.ReadFile(filepath.Join(dir, "out", "report.md"))
+	folder := filepath.Join(dir, "out", thisMachine().slug()+"-busy-1")
+	report, err := os.ReadFile(filepath.Join(folder, "report.md"))
 	require.NoError(t, err)
 	for _, want := range []string{"## Calls per second ÷ floor", "## a1: one connection, 1 caller", "## Idle sessions", "## Message sizes, a8", "## Slow handlers", "Busy processes beside the measurement: 1 a CPU.", "teleport-typed"} {
 		if !strings.Contains(string(report), want) {
 			t.Errorf("the report does not have %q:\n%s", want, report)
 		}
 	}
-	for _, name := range []string{"out/throughput.svg", "out/p99.svg"} {
-		wellFormed(t, filepath.Join(dir, name))
+	for _, name := range []string{"throughput.svg", "p99.svg"} {
+		wellFormed(t, filepath.Join(folder, name))
 	}
 	for _, name := range []string{"floor-a1-server.cpu", "floor-a1-client.cpu", "teleport-typed-b2-server.alloc", "teleport-typed-b2-client.alloc"} {
 		compressed(t, filepath.Join(dir, "profile", name+".pprof"))
