@@ -15,10 +15,19 @@ func own() []harness.Candidate {
 // candidate is one way to make calls: the driver's part of it.
 type candidate struct {
 	name, note string
+	side       string        // before or after, where two commits are compared
 	sized      bool          // whether it sends bodies of any size
 	program    string        // file that serves and calls; "" is this program
 	err        error         // why there is no program
 	timeout    time.Duration // of its children's answers; 0 is answerTimeout
+}
+
+// title returns the name and the side.
+func (c candidate) title() string {
+	if c.side == "" {
+		return c.name
+	}
+	return c.name + " " + c.side
 }
 
 func candidateNames() (names []string) {

@@ -23,7 +23,8 @@ type document struct {
 	Rounds     int
 	Window     time.Duration // length requested
 	Gate       bool
-	Busy       int `json:",omitempty"` // busy processes a CPU
+	Busy       int    `json:",omitempty"` // busy processes a CPU
+	Against    string `json:",omitempty"` // the commit of the side before
 	Candidates []described
 	Windows    []window
 	Idle       []idle `json:",omitempty"`

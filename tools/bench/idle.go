@@ -13,6 +13,7 @@ import (
 // idle is the cost of idle sessions to a candidate's server.
 type idle struct {
 	Candidate string
+	Side      string `json:",omitempty"` // before or after, where two commits are compared
 	Sessions  int
 	// Called reports whether every session made one call before it went idle.
 	Called     bool
@@ -46,7 +47,7 @@ func measureIdle(ctx context.Context, list []candidate, n int, live *progress) (
 				r.Error = err.Error()
 				live.failed(turn{candidate: c}, err)
 			} else {
-				live.result(c.name, fmt.Sprintf("%.1f KiB a session", float64(r.RSS)/1024))
+				live.result(c.title(), fmt.Sprintf("%.1f KiB a session", float64(r.RSS)/1024))
 			}
 			all = append(all, r)
 		}
@@ -59,7 +60,7 @@ func measureIdle(ctx context.Context, list []candidate, n int, live *progress) (
 func idleTime(n int) time.Duration { return time.Duration(min(n, 12_000)) * time.Millisecond }
 
 func idleSessions(ctx context.Context, c candidate, n int, called bool) (r idle, err error) {
-	r = idle{Candidate: c.name, Sessions: n, Called: called}
+	r = idle{Candidate: c.name, Side: c.side, Sessions: n, Called: called}
 	srv, addr, err := startServer(c, n)
 	if err != nil {
 		return r, err

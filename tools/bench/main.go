@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"syscall"
 
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
@@ -43,8 +44,20 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second one ends at once
-	return measureAll(ctx, o, os.Stdout, newProgress(os.Stderr))
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	live := newProgress(os.Stderr)
+	if o.against != "" {
+		live.print("building %s and the work tree", o.against)
+		remove, err := o.buildSides(ctx)
+		defer remove()
+		if ctx.Err() != nil {
+			return errors.New("interrupted")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return measureAll(ctx, o, os.Stdout, live)
 }

@@ -20,6 +20,7 @@ const (
 type window struct {
 	Table     string
 	Candidate string
+	Side      string `json:",omitempty"` // before or after, where two commits are compared
 	Config    string
 	Round     int
 	Size      int `json:",omitempty"` // bytes of the body; 0 is benchmsg's message
@@ -68,7 +69,7 @@ type childArgs struct{ server, client []string }
 
 // oneWindow starts a server and a client, and measures after a warm-up.
 func oneWindow(t turn, length time.Duration, extra *childArgs) (w window, err error) {
-	w = window{Table: t.table, Candidate: t.candidate.name, Config: t.config.Name, Round: t.round, Size: t.size}
+	w = window{Table: t.table, Candidate: t.candidate.name, Side: t.candidate.side, Config: t.config.Name, Round: t.round, Size: t.size}
 	if extra == nil {
 		extra = &childArgs{}
 	}

@@ -47,18 +47,20 @@ const (
 	slowConfig    = "a1000"
 )
 
-func planSlow(list []candidate, rounds int) (turns []turn) {
+// planSlow returns the turns of the table of slow handlers for the named candidates;
+// none if one of them is not in the list.
+func planSlow(list []candidate, rounds int, names ...string) (turns []turn) {
 	cfg, err := harness.ParseConfig(slowConfig)
 	if err != nil {
 		return nil
 	}
-	two := slices.DeleteFunc(slices.Clone(list), func(c candidate) bool { return c.name != fastCandidate && c.name != slowCandidate })
-	if len(two) < 2 {
-		return nil // nothing to compare
+	list = slices.DeleteFunc(slices.Clone(list), func(c candidate) bool { return !slices.Contains(names, c.name) })
+	if len(list) < len(names) {
+		return nil
 	}
 	for round := range rounds {
-		for _, i := range order(len(two), round) {
-			turns = append(turns, turn{table: tableSlow, candidate: two[i], config: cfg, round: round, block: round})
+		for _, i := range order(len(list), round) {
+			turns = append(turns, turn{table: tableSlow, candidate: list[i], config: cfg, round: round, block: round})
 		}
 	}
 	return turns
@@ -82,7 +84,7 @@ func (r *reporter) idle() {
 		if i.Error != "" {
 			row[column], row[column+2] = "failed", "failed"
 		} else {
-			row[column], row[column+2] = fmt.Sprintf("%.2f", float64(i.RSS)/1024), rateText(i.rate())
+			row[column], row[column+2] = kibText(i.RSS), rateText(i.rate())
 		}
 		rows[i.Candidate] = row
 	}

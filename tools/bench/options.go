@@ -23,6 +23,9 @@ const (
 	quickTimeout = 10 * time.Second
 )
 
+// compared are the candidates of a comparison of two commits.
+var compared = []string{"teleport-seed", fastCandidate, "teleport-pooled", "teleport-bytes", slowCandidate}
+
 // options is a parsed command line.
 type options struct {
 	list    []candidate
@@ -34,7 +37,10 @@ type options struct {
 	sizes   []int // nil: no such table
 	slow    bool
 	gate    bool
-	busy    int // processes a CPU
+	busy    int    // processes a CPU
+	against string // a revision to compare with
+	builds  *builds
+	floor   float64 // lowest ratio of a comparison
 
 	jsonFile, out, profile string
 }
@@ -61,6 +67,8 @@ func (o *options) table() []option {
 		{"sizes", "the table of message sizes, 64 B to 16 MiB", into(&o.sizes, parseSizes), "true", "false", "false"},
 		{"slow", "the table of slow handlers", into(&o.slow, strconv.ParseBool), "true", "false", "false"},
 		{"busy", "`number` of processes a CPU that use it up beside the measurement", into(&o.busy, numberOf(0, 100)), "0", "0", "0"},
+		{"against", "compare this program of the work tree with that of a `revision`, window by window; the candidates are " + strings.Join(compared, ","), into(&o.against, anyText), "", "", ""},
+		{"floor", "with -against: the lowest median `ratio` of a row, below which the exit status is 1", into(&o.floor, parseRatio), "0.97", "0.97", "0.97"},
 		{"json", "write every window to this `file`", into(&o.jsonFile, anyText), "", "", ""},
 		{"out", "write report.md, throughput.svg and p99.svg into a folder named after the processor, in this `folder`; without it the report goes to standard output", into(&o.out, anyText), "", "", ""},
 		{"profile", "after the rounds, write CPU and allocation profiles of each side into this `folder`", into(&o.profile, anyText), "", "", ""},
@@ -99,14 +107,26 @@ func parseOptions(args []string, output io.Writer) (o options, err error) {
 			err = errors.Join(err, row.set(value))
 		}
 	}
-	if o.list == nil {
+	switch {
+	case o.list != nil:
+	case o.against != "":
+		o.list, _ = choose(strings.Join(compared, ","))
+	default:
 		o.list, _ = choose(strings.Join(candidateNames(), ","))
 	}
-	if o.configs == nil && o.idle == 0 && o.sizes == nil && !o.slow && err == nil {
-		err = errors.New("nothing to measure: all tables are switched off")
+	if o.against != "" {
+		err = errors.Join(err, o.checkAgainst())
+	} else if given["floor"] {
+		err = errors.Join(err, errors.New("-floor is for a comparison: it needs -against"))
 	}
 	if o.configs == nil && o.idle == 0 && o.sizes == nil { // the others have no window
-		o.list = slices.DeleteFunc(o.list, func(c candidate) bool { return c.name != fastCandidate && c.name != slowCandidate })
+		o.list = slices.DeleteFunc(o.list, func(c candidate) bool { return !o.slow || c.name != fastCandidate && c.name != slowCandidate })
+		if len(o.list) == 0 {
+			err = errors.Join(err, errors.New("nothing to measure: no candidate has a row in the tables that are asked for"))
+		}
+	}
+	if o.profile != "" && o.configs == nil {
+		err = errors.Join(err, errors.New("-profile is for the table of calls: it needs -configs"))
 	}
 	if o.quick {
 		for i := range o.list {
@@ -114,6 +134,19 @@ func parseOptions(args []string, output io.Writer) (o options, err error) {
 		}
 	}
 	return o, err
+}
+
+// checkAgainst refuses what a comparison of two commits does not have.
+func (o *options) checkAgainst() error {
+	if o.out != "" {
+		return errors.New("-out has the report of one work tree: a comparison goes to standard output")
+	}
+	for _, c := range o.list {
+		if !slices.ContainsFunc(own(), func(k harness.Candidate) bool { return k.Name == c.name }) {
+			return fmt.Errorf("candidate %q is no part of this repository's history: -against compares our own", c.name)
+		}
+	}
+	return nil
 }
 
 // help is the usage with the defaults.
@@ -154,6 +187,14 @@ func parseWindow(text string) (time.Duration, error) {
 		return 0, errors.New("want a duration above 0, like 400ms, of at most an hour")
 	}
 	return d, nil
+}
+
+func parseRatio(text string) (float64, error) {
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(v >= 0 && v <= 10) {
+		return 0, errors.New("want a ratio of 0 to 10, like 0.97")
+	}
+	return v, nil
 }
 
 func parseConfigs(text string) (list []harness.Config, err error) {

@@ -7,13 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
-	"time"
 )
 
 // peer is a program with candidates of a foreign framework: a module with a
@@ -33,17 +30,13 @@ var peers = []peer{
 	{"nats", []string{"nats"}},
 }
 
-const (
-	// buildTimeout bounds the build of a program, with the download of its modules.
-	buildTimeout = 10 * time.Minute
-	// maxBuilds is the number of peers built at a time; each go command uses all
-	// processors.
-	maxBuilds = 2
-)
+// maxBuilds is the number of peers built at a time; each go command uses all
+// processors.
+const maxBuilds = 2
 
 // build builds the programs of the candidates that are not in this one. It sets err
 // in the candidates of a program that does not build.
-func build(list []candidate) {
+func build(ctx context.Context, list []candidate) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex // guards list and the progress line
 	free := make(chan struct{}, maxBuilds)
@@ -57,7 +50,7 @@ func build(list []candidate) {
 			mu.Lock()
 			fmt.Fprintf(os.Stderr, "\rbuilding %-24s", p.folder)
 			mu.Unlock()
-			program, err := p.build()
+			program, err := p.build(ctx)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -76,7 +69,7 @@ func build(list []candidate) {
 
 // build builds the program of a peer in a folder of the user's cache, where the go
 // command finds it again if it is up to date.
-func (p peer) build() (program string, err error) {
+func (p peer) build(ctx context.Context) (program string, err error) {
 	source, err := peersFolder()
 	if err != nil {
 		return "", err
@@ -93,39 +86,11 @@ func (p peer) build() (program string, err error) {
 	if err := os.MkdirAll(filepath.Dir(program), 0o755); err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, ".")
-	cmd.Dir = filepath.Join(source, p.folder)
-	cmd.Env = append(os.Environ(), "GOWORK="+filepath.Join(cmd.Dir, "go.work"))
-	cmd.WaitDelay = time.Second
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%s does not build: %s", p.folder, reason(firstLine(string(out)), ctx.Err(), err))
+	dir := filepath.Join(source, p.folder)
+	if _, err := output(ctx, dir, []string{"GOWORK=" + filepath.Join(dir, "go.work")}, "go", "build", "-o", program, "."); err != nil {
+		return "", fmt.Errorf("%s does not build: %w", p.folder, err)
 	}
 	return program, nil
-}
-
-// firstLine returns the first line of the go command's output with an error.
-func firstLine(out string) string {
-	for line := range strings.Lines(out) {
-		line = strings.TrimSpace(line)
-		if line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "go: downloading") {
-			return line
-		}
-	}
-	return ""
-}
-
-// reason returns line, or the error if there is no line or the time was over.
-// reason returns line, or the error if there is no line or the time was over.
-func reason(line string, errs ...error) string {
-	for _, err := range errs {
-		if err != nil && (line == "" || errors.Is(err, context.DeadlineExceeded)) {
-			return err.Error()
-		}
-	}
-	return line
 }
 
 // peersFolder returns the folder of the peers' source: beside that of this program,

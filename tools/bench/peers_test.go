@@ -57,7 +57,7 @@ func TestWhyItDoesNotBuild(t *testing.T) {
 }
 
 func TestUnknownFolderDoesNotBuild(t *testing.T) {
-	program, err := peer{folder: "no-such-peer"}.build()
+	program, err := peer{folder: "no-such-peer"}.build(t.Context())
 	if err == nil {
 		t.Errorf("built %s", program)
 	}

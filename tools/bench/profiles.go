@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -19,7 +20,7 @@ func writeProfiles(ctx context.Context, turns []turn, length time.Duration, dir 
 			return ctx.Err()
 		}
 		live.begin(i+1, len(turns), t)
-		name := filepath.Join(dir, t.candidate.name+"-"+t.config.Name)
+		name := filepath.Join(dir, strings.ReplaceAll(t.candidate.title(), " ", "-")+"-"+t.config.Name)
 		args := func(side string) []string {
 			return []string{"-profile", name + "-" + side + ".cpu.pprof", "-heap", name + "-" + side + ".alloc.pprof"}
 		}

@@ -22,7 +22,7 @@ func newProgress(f *os.File) *progress {
 }
 
 func (p *progress) begin(n, of int, t turn) {
-	p.now = fmt.Sprintf("%d/%d %s %s", n, of, t.config.Name, t.candidate.name)
+	p.now = fmt.Sprintf("%d/%d %s %s", n, of, t.config.Name, t.candidate.title())
 	if t.size > 0 {
 		p.now += " " + sizeText(t.size)
 	}
@@ -51,7 +51,7 @@ func (p *progress) result(candidate, result string) {
 
 // failed prints the reason on a line that stays.
 func (p *progress) failed(t turn, err error) {
-	p.print("%s %s: %v", t.candidate.name, t.config.Name, err)
+	p.print("%s %s: %v", t.candidate.title(), t.config.Name, err)
 }
 
 // print prints a line that stays.

@@ -17,50 +17,51 @@ import (
 // measureAll runs the tables of the options and writes the result. When the context
 // ends, it writes what it has and returns an error.
 func measureAll(ctx context.Context, o options, out io.Writer, live *progress) (err error) {
-	build(o.list)
+	build(ctx, o.list)
 	loadInfos(o.list)
+	working := slices.DeleteFunc(slices.Clone(o.list), func(c candidate) bool { return c.err != nil })
+	slowNames := []string{fastCandidate, slowCandidate}
+	if o.builds != nil {
+		slowNames = slowNames[1:] // each is compared with itself
+	}
+	calls := o.builds.pairs(plan(working, o.configs, o.rounds))
+	sizes := o.builds.pairs(planSizes(working, o.sizes, min(o.rounds, 3)))
+	var slow []turn
+	if o.slow {
+		slow = o.builds.pairs(planSlow(working, o.rounds, slowNames...))
+	}
+	var sessions []candidate
+	if o.idle > 0 {
+		sessions = o.builds.both(slices.DeleteFunc(slices.Clone(working), func(c candidate) bool { return !hasIdleRow(c.name) }))
+	}
+	if len(working) > 0 && len(calls)+len(sizes)+len(slow)+len(sessions) == 0 {
+		return errors.New("nothing to measure: no candidate has a row in the tables that are asked for")
+	}
+
 	stop, err := startBusy(o.busy)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	d := &document{Version: 1, Started: time.Now(), Machine: thisMachine(), Command: os.Args, Rounds: o.rounds, Window: o.window, Gate: o.gate, Busy: o.busy}
-	working := slices.DeleteFunc(slices.Clone(o.list), func(c candidate) bool { return c.err != nil })
-
 	measureTable := func(turns []turn, b *budget) {
 		list, skipped := measure(ctx, turns, b, live)
 		d.Windows, d.Skipped = append(d.Windows, list...), d.Skipped+skipped
 	}
-	calls := plan(working, o.configs, o.rounds)
 	limit := time.Duration(0) // none
 	if o.quick {
 		limit = quickLimit
 	}
 	measureTable(calls, newBudget(o.window, limit))
-	if o.idle > 0 {
-		worth := slices.DeleteFunc(slices.Clone(working), func(c candidate) bool { return !hasIdleRow(c.name) })
-		d.Idle = measureIdle(ctx, worth, o.idle, live)
-	}
-	measureTable(planSizes(working, o.sizes, min(o.rounds, 3)), newBudget(min(o.window, 400*time.Millisecond), 0))
-	if o.slow {
-		measureTable(planSlow(working, o.rounds), newBudget(o.window, 0))
-	}
+	d.Idle = measureIdle(ctx, sessions, o.idle, live)
+	measureTable(sizes, newBudget(min(o.window, 400*time.Millisecond), 0))
+	measureTable(slow, newBudget(o.window, 0))
 	live.close()
 	d.Candidates = describe(o.list)
 	d.Took = time.Since(d.Started)
 	d.classify()
 
-	var errs []error
-	if o.jsonFile != "" {
-		errs = append(errs, d.write(o.jsonFile))
-	}
-	if o.out != "" {
-		dir := filepath.Join(o.out, d.folder())
-		errs = append(errs, d.writeFolder(dir))
-		live.print("the report is in %s", dir)
-	} else {
-		errs = append(errs, d.report(out))
-	}
+	errs := []error{d.writeAll(o, out, live)}
 	if o.profile != "" && ctx.Err() == nil {
 		once := slices.DeleteFunc(calls, func(t turn) bool { return t.round > 0 })
 		errs = append(errs, writeProfiles(ctx, once, o.window, o.profile, live))
@@ -70,6 +71,25 @@ func measureAll(ctx context.Context, o options, out io.Writer, live *progress) (
 		errs = append(errs, errors.New("interrupted"))
 	}
 	return errors.Join(errs...)
+}
+
+// writeAll writes the document to the outputs of the options.
+func (d *document) writeAll(o options, out io.Writer, live *progress) (err error) {
+	if o.builds != nil {
+		d.Against = o.builds.commit
+	}
+	if o.jsonFile != "" {
+		err = d.write(o.jsonFile)
+	}
+	switch {
+	case o.builds != nil:
+		return errors.Join(err, d.compare(out, o.floor))
+	case o.out == "":
+		return errors.Join(err, d.report(out))
+	}
+	dir := filepath.Join(o.out, d.folder())
+	live.print("the report is in %s", dir)
+	return errors.Join(err, d.writeFolder(dir))
 }
 
 // loadInfos sets what the candidates' programs report about them.

@@ -91,6 +91,7 @@ func TestOptions(t *testing.T) {
 		{"no window", "-window 0s", "", "-window: want a duration above 0"},
 		{"too many sessions", "-idle 100001", "", "-idle: want a number of 0 to 100000"},
 		{"no truth", "-sizes=perhaps", "", "perhaps"},
+		{"profiles of no calls", "-slow -profile x", "", "-profile is for the table of calls"},
 		{"no table", "-configs none -idle 0 -sizes=false -slow=false", "", "nothing to measure"},
 		{"no flag", "quick", "", "quick"},
 	} {

@@ -27,12 +27,13 @@ type cellKey struct {
 	size                     int
 }
 
+func (w window) key() cellKey { return cellKey{w.Table, w.Candidate, w.Config, w.Size} }
+
 // cells sorts windows into their cells.
 func cells(list []window) map[cellKey]cell {
 	m := map[cellKey]cell{}
 	for _, w := range list {
-		k := cellKey{w.Table, w.Candidate, w.Config, w.Size}
-		m[k] = append(m[k], w)
+		m[w.key()] = append(m[w.key()], w)
 	}
 	return m
 }
@@ -63,10 +64,22 @@ func (c cell) failure() string {
 	return "not measured"
 }
 
-// over is the median of the ratios to the windows of the same rounds; with gate only
-// of those in the same phase.
+// outcome returns a cell's rate, or why it has none.
+func (c cell) outcome() string {
+	if c.rate() == 0 {
+		return c.failure()
+	}
+	return rateText(c.rate()) + " calls/s"
+}
+
+// over returns the median of the ratios to another cell; 0 if there are none.
 func (c cell) over(base cell, figure func(window) float64, gate bool) float64 {
-	var ratios []float64
+	return median(c.ratios(base, figure, gate))
+}
+
+// ratios returns the ratios of the windows of the same rounds; with gate only of
+// those in the same phase.
+func (c cell) ratios(base cell, figure func(window) float64, gate bool) (ratios []float64) {
 	for _, w := range c {
 		for _, b := range base {
 			if b.Round == w.Round && w.ok() && b.ok() && (!gate || b.Phase.Name == w.Phase.Name) && figure(b) > 0 {
@@ -74,7 +87,7 @@ func (c cell) over(base cell, figure func(window) float64, gate bool) float64 {
 			}
 		}
 	}
-	return median(ratios)
+	return ratios
 }
 
 // kindOf returns whether a candidate is one of ours, a floor, or a peer.

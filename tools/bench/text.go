@@ -33,6 +33,11 @@ func ratioText(v float64) string {
 	return fmt.Sprintf("%.2f", v)
 }
 
+func kibText(n int64) string { return fmt.Sprintf("%.2f", float64(n)/1024) }
+
+// preciseText formats a ratio of a comparison.
+func preciseText(v float64) string { return fmt.Sprintf("%.3f", v) }
+
 // durationText formats nanoseconds with three digits.
 func durationText(ns float64) string {
 	switch {
