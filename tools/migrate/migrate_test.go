@@ -291,7 +291,7 @@ func TestHeadings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []map[string]rule{rules, importHints} {
+	for _, r := range []map[string]rule{rules, importHints, companionHints} {
 		for key, rule := range r {
 			if rule.hint != "" && !bytes.Contains(text, []byte("\n## "+rule.under+"\n")) {
 				t.Errorf("the hint of %s points to %q, which is no heading of MIGRATING.md", key, rule.under)

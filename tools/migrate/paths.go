@@ -79,3 +79,14 @@ func packageName(a age, sub string) string {
 	}
 	return "tp"
 }
+
+// companion reports which library of the ancestors' author an import path names,
+// if there is something to say about it.
+func companion(importPath string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(importPath, "github.com/andeya/")
+	if !ok {
+		name, ok = strings.CutPrefix(importPath, "github.com/henrylee2cn/")
+	}
+	_, known := companionHints[name]
+	return name, ok && known
+}

@@ -106,6 +106,9 @@ func (r *rewriter) coreName() string {
 func (r *rewriter) importSpec(spec *ast.ImportSpec) {
 	a, sub, ok := ancestor(importPath(spec))
 	if !ok {
+		if name, ok := companion(importPath(spec)); ok {
+			r.note(spec, importPath(spec), companionHints[name].hint, companionHints[name].under)
+		}
 		return
 	}
 	if spec.Name != nil && spec.Name.Name == "." {
@@ -244,8 +247,12 @@ func (r *rewriter) untyped(x ast.Expr) bool {
 	return t == nil || t == types.Typ[types.Invalid]
 }
 
-// literal handles the keys of a PeerConfig.
+// literal handles the keys of the ancestors' structs.
 func (r *rewriter) literal(lit *ast.CompositeLit, _ []ast.Node) {
+	named, ok := types.Unalias(r.info.TypeOf(lit)).(*types.Named)
+	if !ok {
+		return
+	}
 	for _, e := range lit.Elts {
 		kv, ok := e.(*ast.KeyValueExpr)
 		if !ok {
@@ -262,8 +269,11 @@ func (r *rewriter) literal(lit *ast.CompositeLit, _ []ast.Node) {
 		if _, _, ok := ancestorKey(obj.Pkg().Path()); !ok {
 			continue
 		}
-		if rule := rules["PeerConfig."+key.Name]; rule.to != "" {
+		field := named.Obj().Name() + "." + key.Name
+		if rule := rules[field]; rule.to != "" {
 			r.replace(key.Pos(), key.End(), rule.to)
+		} else if rule.hint != "" {
+			r.note(key, field, rule.hint, rule.under)
 		}
 		value, ok := kv.Value.(*ast.BasicLit)
 		if !ok {

@@ -59,15 +59,19 @@ var rules = map[string]rule{
 	"WriteCtx.StatusOK": {edit: negated("Rerror().HasError")},
 	"ReadCtx.Status":    {to: "Rerror"},
 	"ReadCtx.StatusOK":  {edit: negated("Rerror().HasError")},
-	"Message.Status":    {edit: messageStatus},
-	"Message.StatusOK":  {edit: negated("Rerror().HasError")},
-	"Message.SetStatus": {to: "SetRerror"},
+	"Header.Status":     {edit: messageStatus},
+	"Header.StatusOK":   {edit: negated("Rerror().HasError")},
+	"Header.SetStatus":  {to: "SetRerror"},
 
 	"Rerror.ToError":       {to: "Err"},
 	"tp.NewRerrorFromMeta": {hint: "the error of a message is msg.Rerror(); socket.NewRerrorFromMeta reads metadata of your own", under: inV5},
 	"tp.MetaRerror":        {hint: "X-Reply-Error is never in the metadata that a program sees; the error is msg.Rerror()", under: inV5},
 
+	"socket.NewStatus":          {edit: newStatus},
+	"socket.NewStatusWithStack": {edit: newStatus},
+
 	// Peers and sessions.
+	"PluginImpl.OnPostDial":   {hint: "OnPostDial(sess): without the flag; PostRedial, in a plugin of its own, is for redials", under: inV7},
 	"PeerConfig.DialTimeout":  {to: "DefaultDialTimeout"},
 	"PeerConfig.ListenerAddr": {hint: "peer.Addrs(), after Listen", under: inV5},
 	"PeerConfig.ListenAddr":   {hint: "peer.Addrs(), after Listen", under: inV7},
@@ -88,9 +92,21 @@ var rules = map[string]rule{
 	"tp.NewInheritedListener": {edit: inheritedListener},
 	"tp.SetLoggerOutputter":   {edit: loggerOutputter},
 
+	"Logger.LazyPrintf":    lazyLogger,
+	"Logger.LazyFatalf":    lazyLogger,
+	"Logger.LazyPanicf":    lazyLogger,
+	"Logger.LazyCriticalf": lazyLogger,
+	"Logger.LazyErrorf":    lazyLogger,
+	"Logger.LazyWarnf":     lazyLogger,
+	"Logger.LazyNoticef":   lazyLogger,
+	"Logger.LazyInfof":     lazyLogger,
+	"Logger.LazyDebugf":    lazyLogger,
+	"Logger.LazyTracef":    lazyLogger,
+
 	// Metadata.
 	"utils.Args":        {edit: moved("Meta")},
 	"utils.AcquireArgs": {edit: movedCall("new(", "Meta)")},
+	"Args.SetUintBytes": {hint: "SetUint(string(key), value)", under: inPackages},
 	"utils.ReleaseArgs": {edit: dropStatement("metadata is the garbage collector's", inPackages)},
 
 	// Codecs and filters.
@@ -116,18 +132,32 @@ var rules = map[string]rule{
 	"xfer.Reg":            {to: "Register"},
 
 	// Sockets.
-	"socket.SetKeepAlive":       {to: "SetSocketKeepAlive"},
-	"socket.SetKeepAlivePeriod": {to: "SetSocketKeepAlivePeriod"},
-	"socket.SetNoDelay":         {to: "SetSocketNoDelay"},
-	"socket.SetReadBuffer":      {to: "SetSocketReadBuffer"},
-	"socket.SetWriteBuffer":     {to: "SetSocketWriteBuffer"},
-	"socket.ReadBuffer":         {to: "SocketReadBuffer"},
-	"socket.WriteBuffer":        {to: "SocketWriteBuffer"},
-	"socket.NewRawProtoFunc":    {hint: "rawproto.NewRawProtoFunc(), in protos/rawproto", under: inFirst},
+	"Message.AsHeader":                 {hint: "a Message is a Header", under: inPackages},
+	"Message.AsBody":                   {hint: "a Message is a Body", under: inPackages},
+	"socket.ErrExceedMessageSizeLimit": {hint: "a message over the limit is an error 104 when it is written, and closes the session when it is read", under: inPackages},
+	"socket.SetKeepAlive":              {to: "SetSocketKeepAlive"},
+	"socket.SetKeepAlivePeriod":        {to: "SetSocketKeepAlivePeriod"},
+	"socket.SetNoDelay":                {to: "SetSocketNoDelay"},
+	"socket.SetReadBuffer":             {to: "SetSocketReadBuffer"},
+	"socket.SetWriteBuffer":            {to: "SetSocketWriteBuffer"},
+	"socket.ReadBuffer":                {to: "SocketReadBuffer"},
+	"socket.WriteBuffer":               {to: "SocketWriteBuffer"},
+	"socket.RawProtoFunc":              {hint: "rawproto.NewRawProtoFunc(), in protos/rawproto", under: inFirst},
+	"socket.TryOptimize":               {hint: "socket.DefaultTuning().Apply(conn)", under: inPackages},
+	"socket.NewRawProtoFunc":           {hint: "rawproto.NewRawProtoFunc(), in protos/rawproto", under: inFirst},
 
 	// Protocols and plugins.
-	"httproto.NewHTTProtoFunc": {edit: noArguments},
-	"secure.NewPlugin":         {hint: "the same wire is secure.Legacy(cipherkey, secure.Code(code)), which returns an error too; secure.New seals with integrity", under: inPackages},
+	"httproto.NewHTTProtoFunc":      {edit: noArguments},
+	"secure.SECURE_META_KEY":        {to: "MetaSecure"},
+	"secure.ACCEPT_SECURE_META_KEY": {to: "MetaAcceptSecure"},
+	"secure.NewPlugin":              {hint: "the same wire is secure.Legacy(cipherkey, secure.Code(code)), which returns an error too; secure.New seals with integrity", under: inPackages},
+}
+
+var lazyLogger = rule{hint: "the package has it, sessions and contexts do not: Infof if EnableLoggerLevel(INFO), and so on", under: inPackages}
+
+// companionHints are about libraries that programs of the ancestors used with them.
+var companionHints = map[string]rule{
+	"cfgo": {hint: "PeerConfig has no method Reload, which cfgo calls: read the file with a YAML package and give the PeerConfig to tp.Open", under: inV5},
 }
 
 // importHints are about packages whose import alone did something, or that have

@@ -2,6 +2,7 @@ package main
 
 import (
 	"example.com/elsewhere"
+	"github.com/andeya/cfgo"
 	"github.com/andeya/erpc/v7"
 )
 
@@ -24,6 +25,7 @@ func main() {
 		erpc.Warnf("%s %v", stat.Msg(), stat.Cause())
 	}
 	erpc.SetGopool(10, 0)
+	cfgo.MustReg("peer", &erpc.PeerConfig{})
 	peer := erpc.NewPeer(erpc.PeerConfig{Network: "kcp"}, &plug{})
 	_ = peer
 }
