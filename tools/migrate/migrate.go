@@ -126,22 +126,32 @@ func readDir(fset *token.FileSet, dir string) (sources []*source, notes []note, 
 		if err != nil {
 			return nil, nil, err
 		}
-		f, err := parser.ParseFile(fset, name, text, parser.ParseComments|parser.SkipObjectResolution)
+		s, err := parseSource(fset, name, text)
 		if err != nil {
 			if mentions(text) {
 				notes = append(notes, note{name, 1, 1, "the file", fmt.Sprintf("it does not parse, and was left as it is: %v", firstError(err)), inFirst})
 			}
 			continue
 		}
-		s := &source{name: name, mode: info.Mode().Perm(), text: text, ast: f, ages: map[age]bool{}}
-		for _, spec := range f.Imports {
-			if a, _, ok := ancestor(importPath(spec)); ok {
-				s.ages[a] = true
-			}
-		}
+		s.mode = info.Mode().Perm()
 		sources = append(sources, s)
 	}
 	return sources, notes, nil
+}
+
+// parseSource parses a Go file.
+func parseSource(fset *token.FileSet, name string, text []byte) (*source, error) {
+	f, err := parser.ParseFile(fset, name, text, parser.ParseComments|parser.SkipObjectResolution)
+	if err != nil {
+		return nil, err
+	}
+	s := &source{name: name, text: text, ast: f, ages: map[age]bool{}}
+	for _, spec := range f.Imports {
+		if a, _, ok := ancestor(importPath(spec)); ok {
+			s.ages[a] = true
+		}
+	}
+	return s, nil
 }
 
 // mentions reports whether a text may import an ancestor.
