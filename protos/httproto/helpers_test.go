@@ -96,7 +96,7 @@ type server struct {
 // serve starts a peer on a port of its own. Its routes: /echo (body and the
 // metadata X-Note come back), /zip (the reply goes through gzip), /fail (an error
 // of the code in the query), /wait, /meta (the metadata as a query string).
-func serve(t *testing.T, cfg tp.PeerConfig) *server {
+func serve(t *testing.T, cfg tp.PeerConfig, plugin ...tp.Plugin) *server {
 	t.Helper()
 	tptest.LeakCheck(t)
 	s := &server{entered: make(chan string, 2*maxOpen), release: make(chan struct{}, 2*maxOpen)}
@@ -104,7 +104,7 @@ func serve(t *testing.T, cfg tp.PeerConfig) *server {
 	if cfg.Protocol == nil {
 		cfg.Protocol = NewHTTProtoFunc()
 	}
-	s.peer = tptest.NewPeer(t, cfg)
+	s.peer = tptest.NewPeer(t, cfg, plugin...)
 	tp.HandleCall(s.peer, "/echo", func(ctx tp.CallCtx, arg *string) (string, error) {
 		if note := ctx.PeekMeta("X-Note"); note != nil {
 			ctx.SetMeta("X-Note", string(note))
@@ -174,6 +174,22 @@ func (c *client) response(t *testing.T, method string) (*http.Response, string) 
 		t.Fatalf("body of the response: %v", err)
 	}
 	return resp, string(body)
+}
+
+// post sends a request with a body, and headers as "Name: value" lines.
+func (c *client) post(t *testing.T, path, body string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	head := fmt.Sprintf("POST %s HTTP/1.1\nHost: h\nContent-Length: %d\n", path, len(body))
+	for _, h := range headers {
+		if h != "" {
+			head += h + "\n"
+		}
+	}
+	c.send(t, head+"\n")
+	if _, err := c.Write([]byte(body)); err != nil {
+		t.Fatal(err)
+	}
+	return c.response(t, "POST")
 }
 
 // ended checks that the server closes, without another byte.
