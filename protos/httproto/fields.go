@@ -102,6 +102,7 @@ const (
 	fieldExpect
 	fieldHost
 	fieldAgent
+	fieldAccept
 	fieldEncodings // Accept-Encoding
 )
 
@@ -130,6 +131,8 @@ func fieldOf(canonical []byte) field {
 		return fieldHost
 	case "User-Agent":
 		return fieldAgent
+	case "Accept":
+		return fieldAccept
 	case "Accept-Encoding":
 		return fieldEncodings
 	case socket.MetaReplyError, "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Upgrade":
@@ -146,7 +149,7 @@ func fromMeta(canonical []byte, request bool) bool {
 		return false
 	}
 	switch fieldOf(canonical) {
-	case fieldNone:
+	case fieldNone, fieldAccept:
 		return request || string(canonical) != "Date"
 	case fieldHost:
 		return request

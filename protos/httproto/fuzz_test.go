@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -166,6 +168,41 @@ func FuzzMeta(f *testing.F) {
 		name := metaKey(appendCanonical(nil, key))
 		if fromMeta(appendCanonical(nil, key), true) && string(name) != "Host" && string(m.Meta().PeekBytes(name)) != value {
 			t.Fatalf("%q: metadata %s, want %q=%q", frame, m.Meta(), name, value)
+		}
+	})
+}
+
+// FuzzNegotiate reads a request with any types: they decide about codecs alone,
+// never about where the request ends.
+func FuzzNegotiate(f *testing.F) {
+	f.Add("application/json", "*/*", []byte(`"a"`))
+	f.Add("application/x-www-form-urlencoded;charset=utf-8", "text/html, a/*;q=0.123, */*;q=0", []byte(`{"a":1}`))
+	f.Add("x/y+xml", "application/x-teleport-codec-106 ; q=0.9;q=1,text/*", []byte(" <a></a>\n"))
+	f.Add("+json", ",,;q=,q=0.;/*;*/,", []byte{})
+	f.Fuzz(func(t *testing.T, contentType, accept string, body []byte) {
+		if !validValue([]byte(contentType)) || !validValue([]byte(accept)) || len(contentType)+len(accept) > maxHead/2 {
+			return
+		}
+		eachItem([]byte(accept), func(item []byte) {
+			if name, weight := cutWeight(item); weight < 0 || weight > fullWeight || !bytes.Contains(item, name) {
+				t.Fatalf("cutWeight(%q) = %q, %d", item, name, weight)
+			}
+		})
+		_, s := ends()
+		s.in.(*peeker).r = io.MultiReader(
+			strings.NewReader(fmt.Sprintf("POST /a HTTP/1.1\r\nHost: h\r\nContent-Type: %s\r\nAccept: %s\r\nContent-Length: %d\r\n\r\n", contentType, accept, len(body))),
+			bytes.NewReader(body), strings.NewReader("GET /next HTTP/1.1\r\nHost: h\r\n\r\n"))
+		m := socket.NewMessage()
+		if err := s.Unpack(m); err != nil || !bytes.Equal(m.RawBody(), body) {
+			t.Fatalf("%v, body %q, want %q", err, m.RawBody(), body)
+		}
+		if id, ok := socket.GetAcceptBodyCodec(m.Meta()); ok {
+			if _, err := codec.Get(id); err != nil {
+				t.Fatalf("Accept %q asks for the codec %d", accept, id)
+			}
+		}
+		if err := s.Unpack(m); err != nil || m.ServiceMethod() != "/next" {
+			t.Fatalf("behind it: %v, %q", err, m.ServiceMethod())
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/socket"
 	"github.com/teleport-go/teleport/core/xfer"
 )
@@ -23,6 +24,7 @@ type head struct {
 	length  int64 // of the body; -1 if it is not said
 	chunked bool
 	codec   byte
+	noCodec string // why no codec reads the body of a request; "" if one does
 	gzip    bool
 	filter  xfer.XferFilter // that made the gzip, by X-Content-Encoding
 	seq     int32
@@ -151,7 +153,9 @@ func headError(err error, n, empty int) error {
 // headLines are what parseHead collects for its end. They refer to the head's bytes.
 type headLines struct {
 	agent, encodings, ctype []byte
-	lengths                 int // headers that name the length
+	typed, twoTypes         bool
+	preferred               preference // by Accept
+	lengths                 int        // headers that name the length
 }
 
 // parseHead takes the head apart, and fills m as far as it can. b is not kept.
@@ -213,8 +217,12 @@ func (h *head) take(l *headLines, name, value []byte, meta *socket.Meta) error {
 	case fieldEncodings:
 		l.encodings = value
 		h.takes = h.takes || acceptsGzip(value)
+	case fieldAccept:
+		l.preferred.read(value)
+		meta.AddBytesKV(name, value)
 	case fieldType:
-		l.ctype = value
+		l.twoTypes = l.twoTypes || l.typed && !bytes.Equal(l.ctype, value)
+		l.typed, l.ctype = true, value
 	case fieldLength, fieldTransfer:
 		l.lengths++
 		return h.framing(f, value)
@@ -241,8 +249,14 @@ func (p *httpProto) endRequest(h *head, l *headLines, target []byte, m socket.Me
 			meta.AddBytesV("Accept-Encoding", l.encodings)
 		}
 	}
-	h.codec = typeCodec(l.ctype)
-	return p.setTarget(h, target, m)
+	p.findCodec(h, l)
+	if err := p.setTarget(h, target, m); err != nil {
+		return err
+	}
+	if id := l.preferred.codec(); id != codec.NilCodecID && id != h.codec && len(meta.Peek(socket.MetaAcceptBodyCodec)) == 0 {
+		meta.SetBytesV(socket.MetaAcceptBodyCodec, strconv.AppendUint(nil, uint64(id), 10))
+	}
+	return nil
 }
 
 // cutLine cuts behind the first CRLF, which is there.

@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -23,6 +25,8 @@ import (
 func TestMain(m *testing.M) {
 	codec.Register(jsonCodec{})
 	codec.Register(plainCodec{})
+	codec.Register(formCodec{})
+	codec.Register(xmlCodec{})
 	xfer.Register(gzipFilter{})
 	tp.SetLoggerLevel("OFF")
 	os.Exit(m.Run())
@@ -58,6 +62,44 @@ func (plainCodec) Unmarshal(b []byte, v any) error {
 	*s = string(b)
 	return nil
 }
+
+// formCodec carries map[string]string alone.
+type formCodec struct{}
+
+func (formCodec) ID() byte     { return codec.Form }
+func (formCodec) Name() string { return codec.NameForm }
+
+func (formCodec) Marshal(v any) ([]byte, error) {
+	pairs, ok := v.(map[string]string)
+	if !ok {
+		return nil, fmt.Errorf("%T is no form", v)
+	}
+	form := make(url.Values)
+	for k, v := range pairs {
+		form.Set(k, v)
+	}
+	return []byte(form.Encode()), nil
+}
+
+func (formCodec) Unmarshal(b []byte, v any) error {
+	pairs, ok := v.(*map[string]string)
+	if !ok {
+		return fmt.Errorf("%T is no form", v)
+	}
+	form, err := url.ParseQuery(string(b))
+	*pairs = make(map[string]string)
+	for k := range form {
+		(*pairs)[k] = form.Get(k)
+	}
+	return err
+}
+
+type xmlCodec struct{}
+
+func (xmlCodec) ID() byte                        { return codec.XML }
+func (xmlCodec) Name() string                    { return codec.NameXML }
+func (xmlCodec) Marshal(v any) ([]byte, error)   { return xml.Marshal(v) }
+func (xmlCodec) Unmarshal(b []byte, v any) error { return xml.Unmarshal(b, v) }
 
 type gzipFilter struct{}
 
@@ -95,7 +137,8 @@ type server struct {
 
 // serve starts a peer on a port of its own. Its routes: /echo (body and the
 // metadata X-Note come back), /zip (the reply goes through gzip), /fail (an error
-// of the code in the query), /wait, /meta (the metadata as a query string).
+// of the code in the query), /wait, /meta (the metadata as a query string), /pairs
+// (a map comes back), /count (its length does), /bytes (they come back).
 func serve(t *testing.T, cfg tp.PeerConfig, plugin ...tp.Plugin) *server {
 	t.Helper()
 	tptest.LeakCheck(t)
@@ -131,6 +174,9 @@ func serve(t *testing.T, cfg tp.PeerConfig, plugin ...tp.Plugin) *server {
 	tp.HandleCall(s.peer, "/meta", func(ctx tp.CallCtx, arg *[]byte) (string, error) {
 		return ctx.ServiceMethod() + " " + ctx.CopyMeta().String(), nil
 	})
+	tp.HandleCall(s.peer, "/pairs", func(ctx tp.CallCtx, arg *map[string]string) (map[string]string, error) { return *arg, nil })
+	tp.HandleCall(s.peer, "/count", func(ctx tp.CallCtx, arg *map[string]string) (int, error) { return len(*arg), nil })
+	tp.HandleCall(s.peer, "/bytes", func(ctx tp.CallCtx, arg *[]byte) ([]byte, error) { return *arg, nil })
 	s.addr = tptest.Listen(t, s.peer)
 	return s
 }

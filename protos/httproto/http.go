@@ -5,11 +5,12 @@
 // A request that carries X-Seq, as those of peers do, is one of many under way
 // and is answered whenever its handler is done. One without it is answered before
 // the next one of its kind is handled. Importing the package, or calling
-// NewHTTProtoFunc, sets nothing but the name "http".
+// NewHTTProtoFunc or New, sets nothing but the name "http".
 package httproto
 
 import (
 	"io"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -72,16 +73,46 @@ const (
 	maxOpen    = 1000     // requests without X-Seq that wait for their response
 )
 
+// Config is what a program can choose about the protocol. The zero value is what
+// NewHTTProtoFunc() chooses.
+type Config struct {
+	// Dialect is that of requests until the connection has read one of a peer;
+	// 0 is V5.
+	Dialect Dialect
+
+	// Codecs are the ids of the body codecs that requests may use. A request
+	// whose body is of another type, or of none, is answered with 415 and not
+	// handled. If it is empty, every body is taken: one whose type names no codec
+	// reaches handlers that take bytes, and is 415 for all others.
+	Codecs []byte
+
+	// Status returns the HTTP status for the code of an error, from 400 to 599 or
+	// 299; whatever else it returns, 0 for example, stands for the status that the
+	// package chooses. It decides neither for peers of v5 and v7, which get 299,
+	// nor for requests that the protocol itself refuses. It is called concurrently,
+	// while a session writes, and must not use one.
+	Status func(code int32) int
+}
+
 // NewHTTProtoFunc returns the protocol, to be given to Dial or Listen. Without a
 // dialect requests are V5's; further dialects are ignored. An accepted
 // connection takes the dialect of the first peer's request it reads.
 func NewHTTProtoFunc(dialect ...Dialect) socket.ProtoFunc {
-	writes := V5
-	if len(dialect) > 0 && dialect[0] != 0 {
-		writes = dialect[0]
+	var cfg Config
+	if len(dialect) > 0 {
+		cfg.Dialect = dialect[0]
 	}
+	return New(cfg)
+}
+
+// New is NewHTTProtoFunc for a program that chooses more than the dialect.
+func New(cfg Config) socket.ProtoFunc {
+	if cfg.Dialect == 0 {
+		cfg.Dialect = V5
+	}
+	cfg.Codecs = slices.Clone(cfg.Codecs)
 	return func(rw io.ReadWriter) socket.Proto {
-		p := &httpProto{rw: rw}
+		p := &httpProto{rw: rw, cfg: &cfg}
 		p.room, _ = rw.(socket.BufferWriter)
 		p.emit, _ = rw.(socket.Emitter)
 		if in, ok := rw.(socket.PeekReader); ok {
@@ -92,14 +123,16 @@ func NewHTTProtoFunc(dialect ...Dialect) socket.ProtoFunc {
 		if s, ok := rw.(socket.Sider); ok {
 			p.dialed, p.accepted = s.Dialed(), !s.Dialed()
 		}
-		p.dialect.Store(uint32(writes))
+		p.dialect.Store(uint32(cfg.Dialect))
 		return p
 	}
 }
 
 // httpProto is the protocol on one connection.
 type httpProto struct {
-	rw       io.ReadWriter
+	rw  io.ReadWriter
+	cfg *Config
+
 	in       socket.PeekReader   // rw, or a buffer before it
 	room     socket.BufferWriter // rw, if it is one
 	emit     socket.Emitter      // rw, if it is one

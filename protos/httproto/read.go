@@ -119,6 +119,7 @@ func (p *httpProto) request(h *head, m socket.Message) error {
 	}
 	if err == nil {
 		m.SetMtype(mtype)
+		h.checkForm(body)
 		err = p.setSeq(h, m)
 	}
 	if err != nil {
@@ -173,7 +174,7 @@ func (p *httpProto) sendContinue(h *head, m socket.Message) error {
 
 // origin is what the response to this request has to know.
 func (h *head) origin() origin {
-	o := origin{seq: h.seq, hasSeq: h.hasSeq, close: h.close, head: h.method == "HEAD", sender: h.sender}
+	o := origin{seq: h.seq, hasSeq: h.hasSeq, close: h.close, head: h.method == "HEAD", sender: h.sender, noCodec: h.noCodec}
 	o.gzip = h.takes || h.filter != nil || h.sender != 0
 	if h.minor == 0 {
 		o.keep = h.keep && !h.close
@@ -187,7 +188,7 @@ var errCrowd = lost(503, "too many requests wait for their response")
 // setSeq numbers the request. One that has to be answered in turn, or in a way
 // of its own, gets a number below 0.
 func (p *httpProto) setSeq(h *head, m socket.Message) error {
-	if h.hasSeq && !h.close && h.minor > 0 && h.method != "HEAD" {
+	if h.hasSeq && !h.close && h.minor > 0 && h.method != "HEAD" && h.noCodec == "" {
 		m.SetSeq(h.seq)
 		return nil
 	}

@@ -86,7 +86,8 @@ func statusText(status int) string {
 	return ""
 }
 
-// statusOf returns the status for the code of an error.
+// statusOf returns the status for the code of an error, unless Config.Status has
+// another.
 func statusOf(code int32) int {
 	switch code {
 	case socket.CodeConnClosed, socket.CodeWriteFailed, socket.CodeDialFailed:

@@ -11,8 +11,9 @@ type origin struct {
 	gzip   bool    // the client takes gzip
 	sender Dialect // by the User-Agent; 0 for a client that is no peer
 
-	status int    // not 0: the protocol's own answer
-	hint   header // of that answer
+	status  int    // not 0: the protocol's own answer
+	hint    header // of that answer
+	noCodec string // why no codec reads the body; "" if one does
 }
 
 // header is one line of a response.

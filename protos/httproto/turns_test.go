@@ -70,7 +70,7 @@ func TestExpectWhileReading(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			rw := &slowly{waits: make(chan struct{}), arrives: make(chan string)}
-			p := NewHTTProtoFunc()(rw).(*httpProto)
+			p := New(Config{})(rw).(*httpProto)
 			read := make(chan error)
 			m := socket.NewMessage()
 			unpack := func(text string) {

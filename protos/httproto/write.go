@@ -138,18 +138,16 @@ func (p *httpProto) appendResponse(dst []byte, m socket.Message, s *scratch) ([]
 	case o.status == 204:
 		status, hint = o.status, o.hint
 	case rerr.HasError():
-		switch status = statusOf(rerr.Code); {
-		case o.sender != 0:
-			status = business
-		case o.status != 0:
-			status, hint = o.status, o.hint
-		}
+		rerr, status, hint = p.failure(rerr, &o)
 		s.body = appendError(s.body[:0], rerr, o.sender)
 		body = s.body
 		s.add("Content-Type", "application/json")
 	default:
 		if body, err = s.encode(m); err != nil {
-			return dst, err
+			var ok bool
+			if body, ok = s.encodeAsJSON(m, &o); !ok {
+				return dst, err
+			}
 		}
 		s.contentType(m.BodyCodec())
 	}
