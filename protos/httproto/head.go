@@ -349,7 +349,7 @@ func number(b []byte, most uint64) (uint64, bool) {
 	return n, n <= most
 }
 
-// framing reads what tells where the body ends.
+// framing reads the headers that say where the body ends.
 func (h *head) framing(f field, value []byte) error {
 	if f == fieldTransfer {
 		if !equalFold(value, "chunked") {

@@ -127,7 +127,7 @@ func zipped(b []byte) []byte {
 // patience is how long a test waits for what has to come.
 const patience = 20 * time.Second
 
-// server is a peer that speaks the protocol, for clients of any kind.
+// server is a peer with the protocol, for clients of any kind.
 type server struct {
 	peer    tp.Peer
 	addr    string

@@ -59,7 +59,7 @@ func (h *head) checkForm(body []byte) {
 
 const saysForm = "Content-Type says application/x-www-form-urlencoded, as curl -d does by itself"
 
-// sniff tells what a body is that cannot be meant as a form: no form begins like
+// sniff finds out what a body is that cannot be meant as a form: no form begins like
 // JSON or XML, since those characters are escaped there.
 func sniff(body []byte) (name, contentType string) {
 	b := bytes.TrimSpace(body)

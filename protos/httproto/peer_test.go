@@ -209,7 +209,7 @@ func TestLastRequest(t *testing.T) {
 	}
 }
 
-// A port that speaks several protocols recognises requests, and ends with them.
+// A port of several protocols recognises requests, and ends with them.
 func TestAnyProto(t *testing.T) {
 	s := serve(t, tp.PeerConfig{Protocol: socket.AnyProto("http")})
 	c := s.dial(t)

@@ -204,7 +204,7 @@ func (p *httpProto) setSeq(h *head, m socket.Message) error {
 	return nil
 }
 
-// inTurn notes in the message that replies are told apart by their order alone.
+// inTurn notes in the message that its reply is known by its place alone.
 func inTurn(m socket.Message) {
 	if t, ok := m.(interface{ SetInTurn() }); ok {
 		t.SetInTurn()

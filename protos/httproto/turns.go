@@ -5,7 +5,7 @@ type origin struct {
 	seq    int32 // its X-Seq, if it had one
 	hasSeq bool
 	close  bool    // the connection ends with the response
-	keep   bool    // an HTTP/1.0 client is told that the connection stays open
+	keep   bool    // "Connection: keep-alive", for an HTTP/1.0 client
 	size   uint32  // of the request
 	head   bool    // the response has no body
 	gzip   bool    // the client takes gzip
@@ -108,7 +108,7 @@ func (p *httpProto) answered(frame []byte, seq int32, o *origin) []byte {
 }
 
 // calls matches responses without X-Seq, as servers that are no peers send them.
-// They can only be told apart while there is one CALL under way.
+// Without it a response can be matched only while one CALL is under way.
 type calls struct {
 	echo    bool // a response had its X-Seq: nothing needs to be counted
 	pending int

@@ -213,7 +213,7 @@ func gzipOf(pipe *xfer.XferPipe) (filter xfer.XferFilter, err error) {
 	return filter, err
 }
 
-// isGzip tells whether a filter writes gzip: it is named so, as "gzip-9" is.
+// isGzip reports whether a filter writes gzip: it is named so, as "gzip-9" is.
 func isGzip(f xfer.XferFilter) bool {
 	return f.ID() == xfer.Gzip || strings.HasPrefix(f.Name(), xfer.NameGzip)
 }
