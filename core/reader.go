@@ -304,8 +304,9 @@ func (l *link) OnReadable(loop *poller.Loop) {
 		return
 	}
 	l.loop = loop
-	l.cadence.polled(l.env.sweeper.Now())
-	if !l.sess.usesPoller() || l.cadence.shouldPoll() {
+	now := l.env.sweeper.Now()
+	l.cadence.polled(now)
+	if !l.sess.usesPoller() || l.cadence.shouldPoll(now) {
 		l.detach()
 	}
 	l.sess.run(l)

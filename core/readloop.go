@@ -168,7 +168,7 @@ func (r *readLoop) await() error {
 		}
 	}
 	batch := l.cadence.endBatch()
-	if s.usesPoller() && l.cadence.shouldPark() && l.park() {
+	if s.usesPoller() && l.cadence.shouldPark(s.env.sweeper.Now()) && l.park() {
 		return errNotReader
 	}
 	for l.sock.Buffered() == 0 && l.pollable() {
@@ -222,7 +222,7 @@ func (r *readLoop) awaitPolled() (done bool, err error) {
 func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
 	s, l := r.s, r.l
 	most := int64(s.env.cfg.BusyPoll)
-	if !l.cadence.shouldPoll() || most < 0 || !busypoll.Begin() {
+	if !l.cadence.shouldPoll(began) || most < 0 || !busypoll.Begin() {
 		return false, nil
 	}
 	defer busypoll.End()
@@ -234,12 +234,17 @@ func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
 		}
 		runtime.Gosched() // the callers of the batch call again: all of that is one write
 	}
-	for now := began; now-began < most; now = s.env.sweeper.Now() {
+	for last := began; last-began < most; {
 		l.sock.Flush(socket.NoBlock)
 		if some, err = l.sock.TryWait(); some || err != nil {
 			return some, err
 		}
 		runtime.Gosched()
+		now := s.env.sweeper.Now()
+		if !l.cadence.looked(last, now) {
+			break
+		}
+		last = now
 	}
 	return false, nil
 }
