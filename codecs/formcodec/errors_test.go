@@ -114,6 +114,7 @@ func TestDecodeErrors(t *testing.T) {
 		L []uint
 		M mute
 		D deaf
+		W time.Duration
 	}
 	long := strings.Repeat("1", 2000)
 	for _, test := range []struct {
@@ -127,6 +128,8 @@ func TestDecodeErrors(t *testing.T) {
 		{"long number", "n=" + long, &target{}, `field "n": "` + long[:32] + `": invalid syntax`, strconv.ErrSyntax},
 		{"long text", "F=" + long[:100] + "x", &target{}, `field "F": "` + long[:32] + `": invalid syntax`, strconv.ErrSyntax},
 		{"bool", "B=maybe", &target{}, `field "B": "maybe": invalid syntax`, strconv.ErrSyntax},
+		{"duration", "W=5+s", &target{}, `field "W": "5 s": invalid syntax`, strconv.ErrSyntax},
+		{"range of durations", "W=9223372036854775808", &target{}, `field "W": "9223372036854775808": value out of range`, strconv.ErrRange},
 		{"in a list", "L=1&L=-1", &target{}, `field "L": "-1": invalid syntax`, strconv.ErrSyntax},
 		{"time", "T=now", &target{}, `field "T": "now": no time like "2006"`, nil},
 		{"long time", "T=" + long, &target{}, `field "T": "` + long[:32] + `": invalid syntax`, strconv.ErrSyntax},
