@@ -1,0 +1,100 @@
+package jsoncodec
+
+import (
+	"bytes"
+	"encoding"
+	"errors"
+	"fmt"
+	"reflect"
+	"unicode/utf8"
+)
+
+var errNotUTF8 = errors.New("text that is not UTF-8")
+
+// notUTF8 returns an error that says where text is not UTF-8, nil if it is.
+func notUTF8(text string) error {
+	for i, r := range text {
+		if r == utf8.RuneError {
+			if _, n := utf8.DecodeRuneInString(text[i:]); n == 1 {
+				return fmt.Errorf("%w: byte %d is 0x%02x", errNotUTF8, i, text[i])
+			}
+		}
+	}
+	return nil
+}
+
+// What encoding/json writes in the place of bytes that are not UTF-8.
+var (
+	replacement = []byte("\ufffd")
+	escaped     = []byte(`\ufffd`)
+)
+
+// checkTexts returns an error if encoding/json has altered a text of v in data. The
+// value is looked at only if there is a replacement in data.
+func checkTexts(data []byte, v any) error {
+	if !bytes.Contains(data, escaped) && !bytes.Contains(data, replacement) {
+		return nil
+	}
+	return checkValue(reflect.ValueOf(v))
+}
+
+// checkValue returns an error if v has a text that is not UTF-8. It leaves alone
+// what MarshalJSON writes.
+func checkValue(v reflect.Value) error {
+	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
+		v = v.Elem() // ends, since the value has been encoded
+	}
+	if !v.IsValid() {
+		return nil
+	}
+	if hasMethods(v.Type()) {
+		return checkMethods(v)
+	}
+	switch v.Kind() {
+	case reflect.String:
+		return notUTF8(v.String())
+	case reflect.Slice, reflect.Array:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			return nil
+		}
+		for i := range v.Len() {
+			if err := checkValue(v.Index(i)); err != nil {
+				return err
+			}
+		}
+	case reflect.Map:
+		for k, e := range v.Seq2() {
+			if err := errors.Join(checkValue(k), checkValue(e)); err != nil {
+				return err
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			if !isVisible(f) {
+				continue
+			}
+			if err := checkValue(v.Field(i)); err != nil {
+				return fmt.Errorf("field %s: %w", f.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func checkMethods(v reflect.Value) error {
+	if !v.CanInterface() || reflect.PointerTo(v.Type()).Implements(marshaler) {
+		return nil
+	}
+	p := reflect.New(v.Type())
+	p.Elem().Set(v)
+	m, ok := p.Interface().(encoding.TextMarshaler)
+	if !ok {
+		return nil
+	}
+	b, err := m.MarshalText()
+	if err != nil {
+		return err
+	}
+	return notUTF8(string(b))
+}
