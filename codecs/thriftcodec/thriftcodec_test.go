@@ -6,6 +6,7 @@ import (
 	bin "encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"runtime"
 	"slices"
@@ -167,7 +168,14 @@ func full() *note {
 
 func TestConformance(t *testing.T) {
 	codectest.With(codectest.Garbage([]byte("}{"), []byte{0xff, 0xff, 0xff}, nil, []byte("\x00\x00"))).
-		Run(t, Codec{}, full(), typical())
+		Run(t, Codec{}, full(), typical(), &note{
+			I8: math.MinInt8, I16: math.MinInt16, I32: math.MinInt32, I64: math.MinInt64, F: math.Inf(-1), S: "a\xffb",
+			Bin: []byte{}, List: []string{}, Map: map[string]int32{}, Note: &note{Bin: []byte{}, List: []string{""}, Map: map[string]int32{"": 0}},
+		})
+}
+
+func TestValues(t *testing.T) {
+	codectest.Values(t, Codec{}, codectest.Refuses("*/*", "does not implement thrift.TStruct"))
 }
 
 // What it writes is what the library writes, and the other way round.
@@ -358,47 +366,27 @@ func TestAllocations(t *testing.T) {
 	}
 	data := encode(samples[1].v)
 	var into flat
-	if n := testing.AllocsPerRun(100, func() {
+	codectest.Allocs(t, "Append", 0, func() {
 		if _, err := (Codec{}).Append(buf, samples[1].v); err != nil {
 			t.Fatal(err)
 		}
-	}); n > 1 { // the race detector empties pools at random
-		t.Errorf("Append: %v allocations, want 0", n)
-	}
-	if n := testing.AllocsPerRun(100, func() {
+	})
+	codectest.Allocs(t, "Unmarshal", 1, func() {
 		if err := (Codec{}).Unmarshal(data, &into); err != nil {
 			t.Fatal(err)
 		}
-	}); n > 3 {
-		t.Errorf("Unmarshal: %v allocations, want 1", n)
-	}
+	})
 }
 
 func BenchmarkAppend(b *testing.B) {
-	buf := make([]byte, 0, 1024)
 	for _, s := range samples {
-		b.Run(s.name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := (Codec{}).Append(buf, s.v); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+		b.Run(s.name, func(b *testing.B) { codectest.BenchAppend(b, Codec{}, s.v) })
 	}
 }
 
 func BenchmarkUnmarshal(b *testing.B) {
 	for _, s := range samples {
-		b.Run(s.name, func(b *testing.B) {
-			data := encode(s.v)
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := (Codec{}).Unmarshal(data, s.fresh()); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+		b.Run(s.name, func(b *testing.B) { codectest.BenchUnmarshal(b, Codec{}, s.v, s.fresh) })
 	}
 }
 
