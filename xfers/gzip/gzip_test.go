@@ -6,12 +6,10 @@ import (
 	stdgzip "compress/gzip"
 	"crypto/md5"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -31,50 +29,26 @@ func registered(t testing.TB) *Filter {
 
 func TestConformance(t *testing.T) { xfertest.Run(t, registered(t), xfertest.Compresses) }
 
-type vector struct {
-	name          string
-	plain, packed []byte
-}
-
-func vectors(t testing.TB) (list []vector) {
-	t.Helper()
-	file, err := os.ReadFile("testdata/golden/vectors.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(file)) {
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		f := strings.Fields(line)
-		plain, err1 := hex.DecodeString(f[1])
-		packed, err2 := hex.DecodeString(f[2])
-		if err := errors.Join(err1, err2); err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, vector{f[0], plain, packed})
-	}
-	return list
-}
+const golden = "testdata/golden/vectors.txt"
 
 func TestGolden(t *testing.T) {
 	f := registered(t)
-	for _, v := range vectors(t) {
-		t.Run(v.name, func(t *testing.T) {
-			got, err := f.OnUnpack(v.packed)
-			if err != nil || !bytes.Equal(got, v.plain) {
-				t.Errorf("OnUnpack = %x, %v; want %x", got, err, v.plain)
+	for _, v := range xfertest.Vectors(t, golden) {
+		t.Run(v.Name, func(t *testing.T) {
+			got, err := f.OnUnpack(v.Packed)
+			if err != nil || !bytes.Equal(got, v.Plain) {
+				t.Errorf("OnUnpack = %x, %v; want %x", got, err, v.Plain)
 			}
-			if n := len(got) - md5.Size; strings.Contains(v.name, "md5") && md5.Sum(got[:n]) != [16]byte(got[n:]) {
+			if n := len(got) - md5.Size; strings.Contains(v.Name, "md5") && md5.Sum(got[:n]) != [16]byte(got[n:]) {
 				t.Errorf("the MD5 sum inside is wrong")
 			}
-			packed, err := f.OnPack(v.plain)
-			if err != nil || !bytes.HasPrefix(packed, v.packed[:10]) {
-				t.Errorf("OnPack = %x, %v; want the header %x", packed, err, v.packed[:10])
+			packed, err := f.OnPack(v.Plain)
+			if err != nil || !bytes.HasPrefix(packed, v.Packed[:10]) {
+				t.Errorf("OnPack = %x, %v; want the header %x", packed, err, v.Packed[:10])
 			}
-			for n := 1; n < len(v.packed); n++ {
-				if got, err := f.OnUnpack(v.packed[:n]); !errors.Is(err, io.ErrUnexpectedEOF) {
-					t.Errorf("OnUnpack of %d bytes of %d = %x, %v; want %v", n, len(v.packed), got, err, io.ErrUnexpectedEOF)
+			for n := 1; n < len(v.Packed); n++ {
+				if got, err := f.OnUnpack(v.Packed[:n]); !errors.Is(err, io.ErrUnexpectedEOF) {
+					t.Errorf("OnUnpack of %d bytes of %d = %x, %v; want %v", n, len(v.Packed), got, err, io.ErrUnexpectedEOF)
 				}
 			}
 		})
@@ -235,16 +209,6 @@ func TestForeignStreams(t *testing.T) {
 	}
 }
 
-func panics(f func()) (text string) {
-	defer func() {
-		if r := recover(); r != nil {
-			text = fmt.Sprint(r)
-		}
-	}()
-	f()
-	return ""
-}
-
 func TestReg(t *testing.T) {
 	before := registered(t)
 	t.Cleanup(func() { xfer.Replace(before) })
@@ -271,7 +235,7 @@ func TestReg(t *testing.T) {
 		{"id 0", 0, "x", 5, "transfer filter id can not be 0"},
 		{"no name", 'g', "", 5, "transfer filter name can not be empty"},
 	} {
-		if got := panics(func() { Reg(test.id, test.as, test.level) }); got != test.want {
+		if got := xfertest.Panic(func() { Reg(test.id, test.as, test.level) }); got != test.want {
 			t.Errorf("%s: Reg panics with %q; want %q", test.name, got, test.want)
 		}
 	}
@@ -285,8 +249,8 @@ func TestReg(t *testing.T) {
 
 func FuzzUnpack(f *testing.F) {
 	filter := registered(f)
-	for _, v := range vectors(f) {
-		f.Add(v.packed)
+	for _, v := range xfertest.Vectors(f, golden) {
+		f.Add(v.Packed)
 	}
 	f.Add(v5(f, 0, []byte("stored"), []byte("in two")))
 	f.Add(frame(withHeaderCRC("\x1f\x8b\x08\x1f\x00\x00\x00\x00\x00\xff\x01\x00aname\x00comment\x00", 0), stored([]byte("hi")), []byte("hi")))
