@@ -113,13 +113,14 @@ func kindText(t reflect.Type) (text, bool) {
 		}, true
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		parse := func(s string) (int64, error) { return strconv.ParseInt(s, 10, bits) }
-		if t == durationType {
-			parse = parseDuration
-		}
-		return text{
+		s := text{
 			append: func(dst []byte, v reflect.Value) ([]byte, error) { return strconv.AppendInt(dst, v.Int(), 10), nil },
 			set:    number(parse, reflect.Value.SetInt), emptyIsNone: true,
-		}, true
+		}
+		if t == durationType {
+			s.set = number(parseDuration, reflect.Value.SetInt)
+		}
+		return s, true
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
 		parse := func(s string) (uint64, error) { return strconv.ParseUint(s, 10, bits) }
 		return text{

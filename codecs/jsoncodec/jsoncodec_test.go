@@ -229,7 +229,7 @@ func BenchmarkUnmarshal(b *testing.B) {
 }
 
 func FuzzUnmarshal(f *testing.F) {
-	for _, seed := range []string{"", "null", `{"text":"a","list":[1],"map":{"k":[{}]},"inner":{"text":"b"}}`, `"\u2028`, "[1e999]"} {
+	for _, seed := range []string{"", "null", `{"text":"a","list":[1],"map":{"k":[{}]},"inner":{"text":"b"}}`, `"\u2028`, "[1e999]", "\ufeff{}", `{"map":{"k":[12345678901234567890,-9007199254740993]}}`, "\"\xff\""} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

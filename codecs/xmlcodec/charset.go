@@ -15,25 +15,21 @@ func (e *charsetError) Error() string {
 	return fmt.Sprintf("character set %s: %s", quote(e.name), e.why)
 }
 
-// charsetReader returns the CharsetReader of one document. A second declaration is
-// an error, or a document could pile up readers.
-func charsetReader() func(name string, in io.Reader) (io.Reader, error) {
-	declared := false
-	return func(name string, in io.Reader) (io.Reader, error) {
-		if declared {
-			return nil, &charsetError{name, "it is the second declaration"}
-		}
-		declared = true
-		switch strings.ToLower(name) {
-		case "utf8":
-			return in, nil
-		case "us-ascii", "ascii":
-			return &byteReader{in: byteSource(in), ascii: true, name: name}, nil
-		case "iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "latin-1":
-			return &byteReader{in: byteSource(in)}, nil
-		}
-		return nil, &charsetError{name, "want UTF-8, US-ASCII or ISO-8859-1"}
+// charsetReader returns a reader of UTF-8. A declaration after one of another character
+// set is an error, or a document could pile up readers.
+func charsetReader(name string, in io.Reader) (io.Reader, error) {
+	if _, ok := in.(*byteReader); ok {
+		return nil, &charsetError{name, "it is the second declaration"}
 	}
+	switch strings.ToLower(name) {
+	case "utf8":
+		return in, nil
+	case "us-ascii", "ascii":
+		return &byteReader{in: byteSource(in), ascii: true, name: name}, nil
+	case "iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "latin-1":
+		return &byteReader{in: byteSource(in)}, nil
+	}
+	return nil, &charsetError{name, "want UTF-8, US-ASCII or ISO-8859-1"}
 }
 
 func byteSource(in io.Reader) io.ByteReader {

@@ -84,7 +84,7 @@ func unmarshal(data []byte, v any) error {
 		}
 	}
 	d := xml.NewDecoder(bytes.NewReader(data))
-	d.CharsetReader = charsetReader()
+	d.CharsetReader = charsetReader
 	if err := d.Decode(v); err == io.EOF {
 		return io.ErrUnexpectedEOF // no element at all
 	} else if err != nil {

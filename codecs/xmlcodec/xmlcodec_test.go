@@ -208,7 +208,8 @@ func TestUnmarshal(t *testing.T) {
 }
 
 func FuzzUnmarshal(f *testing.F) {
-	for _, seed := range []string{"", "<point/>", `<point x="1"><name>n</name><tags><tag>a</tag></tags></point>`, "<point><point>", "<!DOCTYPE", "<point>&#0;</point>"} {
+	for _, seed := range []string{"", "<point/>", `<point x="1"><name>n</name><tags><tag>a</tag></tags></point>`, "<point><point>", "<!DOCTYPE", "<point>&#0;</point>",
+		`<?xml version="1.0" encoding="latin1"?><point x="1"><name>` + "\xe9</name></point>", `<?xml encoding="us-ascii"?><?xml encoding="utf8"?><point/>`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
