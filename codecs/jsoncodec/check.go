@@ -2,7 +2,6 @@ package jsoncodec
 
 import (
 	"bytes"
-	"encoding"
 	"errors"
 	"fmt"
 	"reflect"
@@ -47,8 +46,9 @@ func checkValue(v reflect.Value) error {
 	if !v.IsValid() {
 		return nil
 	}
-	if hasMethods(v.Type()) {
-		return checkMethods(v)
+	if methods.Has(v.Type()) {
+		text, err := methods.Text(v)
+		return errors.Join(err, notUTF8(string(text)))
 	}
 	switch v.Kind() {
 	case reflect.String:
@@ -80,21 +80,4 @@ func checkValue(v reflect.Value) error {
 		}
 	}
 	return nil
-}
-
-func checkMethods(v reflect.Value) error {
-	if !v.CanInterface() || reflect.PointerTo(v.Type()).Implements(marshaler) {
-		return nil
-	}
-	p := reflect.New(v.Type())
-	p.Elem().Set(v)
-	m, ok := p.Interface().(encoding.TextMarshaler)
-	if !ok {
-		return nil
-	}
-	b, err := m.MarshalText()
-	if err != nil {
-		return err
-	}
-	return notUTF8(string(b))
 }

@@ -1,11 +1,12 @@
 package jsoncodec
 
 import (
-	"encoding"
 	"encoding/json"
 	"fmt"
 	"reflect"
 	"sync"
+
+	"github.com/teleport-go/teleport/core/codec"
 )
 
 // traits describes what of the values of a type encoding/json can lose. It is
@@ -42,9 +43,7 @@ func prepare(v any) (any, error) {
 	if t.err != nil || !t.opaque {
 		return v, t.err
 	}
-	p := reflect.New(reflect.TypeOf(v))
-	p.Elem().Set(reflect.ValueOf(v))
-	return p.Interface(), nil
+	return codec.Addressable(v), nil
 }
 
 // place is a type and where it is in the outermost one.
@@ -63,8 +62,8 @@ func (a *analysis) add(p place) {
 		return
 	}
 	a.seen[p] = true
-	if hasMethods(p.Type) {
-		a.opaque = a.opaque || p.byValue && isOpaque(p.Type)
+	if methods.Has(p.Type) {
+		a.opaque = a.opaque || p.byValue && methods.Opaque(p.Type)
 		return
 	}
 	switch p.Kind() {
@@ -75,7 +74,7 @@ func (a *analysis) add(p place) {
 	case reflect.Array:
 		a.add(place{p.Elem(), p.byValue})
 	case reflect.Map:
-		if e := p.Elem(); isOpaque(e) {
+		if e := p.Elem(); methods.Opaque(e) {
 			a.err = fmt.Errorf("the values of %v have their methods by pointer: want map[%v]*%v", p.Type, p.Key(), e)
 		}
 		a.add(place{p.Elem(), false})
@@ -88,37 +87,8 @@ func (a *analysis) add(p place) {
 	}
 }
 
-var (
-	marshaler       = reflect.TypeFor[json.Marshaler]()
-	unmarshaler     = reflect.TypeFor[json.Unmarshaler]()
-	textMarshaler   = reflect.TypeFor[encoding.TextMarshaler]()
-	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
-)
-
-// hasMethods reports whether t, which may be a pointer, has methods that encode or
-// decode it.
-func hasMethods(t reflect.Type) bool {
-	if t.Kind() == reflect.Interface || t.Kind() == reflect.Pointer {
-		return false
-	}
-	p := reflect.PointerTo(t)
-	return p.Implements(marshaler) || p.Implements(unmarshaler) || p.Implements(textMarshaler) || p.Implements(textUnmarshaler)
-}
-
-// isOpaque reports whether t is a struct without exported fields, which only the
-// methods of a pointer to it encode.
-func isOpaque(t reflect.Type) bool {
-	if t.Kind() != reflect.Struct || t.Implements(marshaler) || t.Implements(textMarshaler) {
-		return false
-	}
-	for i := range t.NumField() {
-		if t.Field(i).IsExported() {
-			return false
-		}
-	}
-	p := reflect.PointerTo(t)
-	return p.Implements(marshaler) || p.Implements(textMarshaler)
-}
+// methods are those by which a type encodes and decodes itself.
+var methods = codec.Methods{Marshaler: reflect.TypeFor[json.Marshaler](), Unmarshaler: reflect.TypeFor[json.Unmarshaler]()}
 
 func isVisible(f reflect.StructField) bool {
 	return (f.IsExported() || f.Anonymous) && f.Tag.Get("json") != "-"

@@ -1,7 +1,6 @@
 package xmlcodec
 
 import (
-	"encoding"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -9,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"unicode/utf8"
+
+	"github.com/teleport-go/teleport/core/codec"
 )
 
 // replacement is what encoding/xml writes for what is no character of XML.
@@ -55,8 +56,8 @@ func (a *analysis) add(p place) {
 		return
 	}
 	a.seen[p] = true
-	if hasMethods(p.Type) {
-		a.opaque = a.opaque || p.byValue && isOpaque(p.Type)
+	if methods.Has(p.Type) {
+		a.opaque = a.opaque || p.byValue && methods.Opaque(p.Type)
 		return
 	}
 	switch p.Kind() {
@@ -79,37 +80,8 @@ func (a *analysis) add(p place) {
 	}
 }
 
-var (
-	marshaler       = reflect.TypeFor[xml.Marshaler]()
-	unmarshaler     = reflect.TypeFor[xml.Unmarshaler]()
-	textMarshaler   = reflect.TypeFor[encoding.TextMarshaler]()
-	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
-)
-
-// hasMethods reports whether t, which may be a pointer, has methods that encode or
-// decode it.
-func hasMethods(t reflect.Type) bool {
-	if t.Kind() == reflect.Interface || t.Kind() == reflect.Pointer {
-		return false
-	}
-	p := reflect.PointerTo(t)
-	return p.Implements(marshaler) || p.Implements(unmarshaler) || p.Implements(textMarshaler) || p.Implements(textUnmarshaler)
-}
-
-// isOpaque reports whether t is a struct without exported fields, which only the
-// methods of a pointer to it encode.
-func isOpaque(t reflect.Type) bool {
-	if t.Kind() != reflect.Struct || t.Implements(marshaler) || t.Implements(textMarshaler) {
-		return false
-	}
-	for i := range t.NumField() {
-		if t.Field(i).IsExported() {
-			return false
-		}
-	}
-	p := reflect.PointerTo(t)
-	return p.Implements(marshaler) || p.Implements(textMarshaler)
-}
+// methods are those by which a type encodes and decodes itself.
+var methods = codec.Methods{Marshaler: reflect.TypeFor[xml.Marshaler](), Unmarshaler: reflect.TypeFor[xml.Unmarshaler]()}
 
 // isList reports whether t is written as an element for each of its elements.
 func isList(t reflect.Type) bool {
@@ -118,17 +90,6 @@ func isList(t reflect.Type) bool {
 
 func isVisible(f reflect.StructField) bool {
 	return (f.IsExported() || f.Anonymous) && f.Tag.Get("xml") != "-"
-}
-
-// addressable returns v, or a pointer to a copy of it if encoding/xml has to find
-// the methods of pointers.
-func addressable(v any, t traits) any {
-	if !t.opaque {
-		return v
-	}
-	p := reflect.New(reflect.TypeOf(v))
-	p.Elem().Set(reflect.ValueOf(v))
-	return p.Interface()
 }
 
 var (
@@ -147,7 +108,7 @@ func (c checker) root(v reflect.Value) error {
 	for (v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface) && !v.IsNil() {
 		v = v.Elem()
 	}
-	if v.IsValid() && isList(v.Type()) && !hasMethods(v.Type()) && v.Len() > 1 {
+	if v.IsValid() && isList(v.Type()) && !methods.Has(v.Type()) && v.Len() > 1 {
 		return errRoots
 	}
 	return c.value(v, false)
@@ -166,8 +127,12 @@ func (c checker) value(v reflect.Value, inList bool) error {
 	if !v.IsValid() {
 		return nil
 	}
-	if hasMethods(v.Type()) {
-		return c.methods(v)
+	if methods.Has(v.Type()) {
+		if !c.texts {
+			return nil
+		}
+		text, err := methods.Text(v)
+		return errors.Join(err, c.text(string(text)))
 	}
 	switch v.Kind() {
 	case reflect.String:
@@ -206,25 +171,6 @@ func bytesOf(v reflect.Value) []byte {
 	b := make([]byte, v.Len())
 	reflect.Copy(reflect.ValueOf(b), v)
 	return b
-}
-
-// methods checks the text of a value with MarshalText. It leaves alone what
-// MarshalXML writes.
-func (c checker) methods(v reflect.Value) error {
-	if !c.texts || !v.CanInterface() || reflect.PointerTo(v.Type()).Implements(marshaler) {
-		return nil
-	}
-	p := reflect.New(v.Type())
-	p.Elem().Set(v)
-	m, ok := p.Interface().(encoding.TextMarshaler)
-	if !ok {
-		return nil
-	}
-	b, err := m.MarshalText()
-	if err != nil {
-		return err
-	}
-	return c.text(string(b))
 }
 
 func (c checker) text(s string) error {

@@ -42,7 +42,11 @@ func (c Codec) Marshal(v any) ([]byte, error) { return c.Append(nil, v) }
 func (Codec) Append(dst []byte, v any) ([]byte, error) {
 	t := traitsOf(reflect.TypeOf(v))
 	w := bytes.NewBuffer(dst)
-	err := xml.NewEncoder(w).Encode(addressable(v, t))
+	arg := v
+	if t.opaque {
+		arg = codec.Addressable(v) // so that encoding/xml finds the methods
+	}
+	err := xml.NewEncoder(w).Encode(arg)
 	if err == nil {
 		texts := bytes.Contains(w.Bytes()[len(dst):], replacement)
 		if t.lists || texts {
