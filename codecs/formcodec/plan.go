@@ -118,7 +118,7 @@ func (all *fields) add(t reflect.Type, index []int, goName string) error {
 		index := append(slices.Clip(index), i)
 		if inner {
 			if tagged {
-				return fmt.Errorf("field %s: a form is flat: a struct can not have the name %q", goName, name)
+				return fmt.Errorf("field %s: a form is flat: a struct cannot have the name %q", goName, name)
 			}
 			if err := all.add(base, index, goName); err != nil {
 				return err
@@ -196,7 +196,7 @@ func shapeOf(t reflect.Type, tag reflect.StructTag) (shape, error) {
 			return shape{kind, s}, err
 		}
 	}
-	return shape{}, fmt.Errorf("a form can not carry %v", t)
+	return shape{}, fmt.Errorf("a form cannot carry %v", t)
 }
 
 // baseOf returns what t points to, through all pointers, or t itself.

@@ -94,7 +94,7 @@ func (Codec) Append(dst []byte, v any) ([]byte, error) {
 // else as it is. If the text does not fit the value it is not changed.
 //
 // A v that is a []byte itself, not a pointer to one, is filled from its start, as in
-// v5 and v7; what lies behind the text stays. It is an error if the text is longer.
+// v5 and v7; the bytes after the text stay. A longer text is an error.
 func (Codec) Unmarshal(data []byte, v any) error {
 	switch v := v.(type) {
 	case *string:

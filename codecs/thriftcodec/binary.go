@@ -51,7 +51,7 @@ func (p *binary) free() {
 
 func (p *binary) ReadStructBegin(context.Context) (string, error) {
 	if p.depth++; p.depth > maxDepth {
-		return "", protocolError(thrift.DEPTH_LIMIT, "more than %d structs in one another", maxDepth)
+		return "", protocolError(thrift.DEPTH_LIMIT, "structs are nested deeper than %d", maxDepth)
 	}
 	return "", nil
 }

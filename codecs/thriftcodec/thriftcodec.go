@@ -75,7 +75,7 @@ func (Codec) Unmarshal(data []byte, v any) error {
 		return fmt.Errorf("thrift codec: decode into %T: %w", v, err)
 	}
 	if n := p.mem.left(); n > 0 {
-		return fmt.Errorf("thrift codec: decode into %T: %d bytes behind the struct", v, n)
+		return fmt.Errorf("thrift codec: decode into %T: %d bytes after the struct", v, n)
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ type note struct {
 	Map  map[string]int32
 	Note *note
 	U    thrift.Tuuid
-	err  error // what Write returns behind the first field
+	err  error // what Write returns after the first field
 }
 
 func (n *note) Write(ctx context.Context, p thrift.TProtocol) error {
@@ -253,7 +253,7 @@ func TestUnmarshal(t *testing.T) {
 		{"nothing", "", new(note), into + "unexpected EOF"},
 		{"cut in a field", "\x08\x00\x04\x00\x00", new(note), into + "unexpected EOF"},
 		{"no end", "\x02\x00\x01\x01", new(note), into + "unexpected EOF"},
-		{"bytes behind", "\x00\x00\x00", new(note), into + "2 bytes behind the struct"},
+		{"bytes behind", "\x00\x00\x00", new(note), into + "2 bytes after the struct"},
 		{"string of less than nothing", "\x0b\x00\x07\xff\xff\xff\xffabc", new(note), into + "string of -1 bytes"},
 		{"string over the end", "\x0b\x00\x07\x00\x00\x00\x04abc", new(note), into + "string of 4 bytes, 3 are left"},
 		{"binary over the end", "\x0b\x00\x08\x7f\xff\xff\xffabc", new(note), into + "string of 2147483647 bytes, 3 are left"},
@@ -262,7 +262,7 @@ func TestUnmarshal(t *testing.T) {
 		{"map over the end", "\x0d\x00\x0a\x0b\x08\x7f\xff\xff\xff", new(note), into + "size exceeded max allowed"},
 		{"skipped list over the end", "\x0f\x00\x63\x03\x7f\xff\xff\xff", new(note), into + "container of 2147483647 elements"},
 		{"unknown kind", "\x63\x00\x63", new(note), into + "Unknown data type 99"},
-		{"nesting", deep(maxDepth + 1), new(note), into + "more than 1000 structs in one another"},
+		{"nesting", deep(maxDepth + 1), new(note), into + "structs are nested deeper than 1000"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := Codec{}.Unmarshal([]byte(test.data), test.v)

@@ -74,7 +74,7 @@ func (Codec) Unmarshal(data []byte, v any) error {
 
 var (
 	errNoPointer = errors.New("no pointer, or nil")
-	errTrailing  = errors.New("data behind the root element")
+	errTrailing  = errors.New("data after the root element")
 )
 
 func unmarshal(data []byte, v any) error {

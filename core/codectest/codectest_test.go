@@ -160,7 +160,7 @@ func TestBroken(t *testing.T) {
 			}
 			return append(dst, b...), nil
 		}}},
-		{"appends what it can not marshal", "failed append", broken{append: func(dst []byte, v any) ([]byte, error) {
+		{"appends what it cannot marshal", "failed append", broken{append: func(dst []byte, v any) ([]byte, error) {
 			b, _ := json.Marshal(v)
 			return append(dst, b...), nil
 		}}},

@@ -143,7 +143,7 @@ const cutLikeFlush = plainHeader + "\x0d\xa3\x01\x09\x00\x00\x00\x40\xb0\x95\xff
 
 const plainHeader = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
-// withHeaderCRC appends the header's check sum.
+// withHeaderCRC appends the header's checksum.
 func withHeaderCRC(h string, add uint16) string {
 	return string(binary.LittleEndian.AppendUint16([]byte(h), add+uint16(crc32.ChecksumIEEE([]byte(h)))))
 }
@@ -176,13 +176,13 @@ func TestForeignStreams(t *testing.T) {
 		{"name", frame("\x1f\x8b\x08\x08\x00\x00\x00\x00\x00\xffname\x00", stored(hi), hi), "hi", nil},
 		{"comment", frame("\x1f\x8b\x08\x10\x00\x00\x00\x00\x00\xffcomment\x00", stored(hi), hi), "hi", nil},
 		{"all fields", frame(withHeaderCRC("\x1f\x8b\x08\x1f\x00\x00\x00\x00\x00\xff\x01\x00aname\x00comment\x00", 0), stored(hi), hi), "hi", nil},
-		{"check sum of the header", frame(withHeaderCRC("\x1f\x8b\x08\x02\x00\x00\x00\x00\x00\xff", 0), stored(hi), hi), "hi", nil},
-		{"wrong check sum of the header", frame(withHeaderCRC("\x1f\x8b\x08\x02\x00\x00\x00\x00\x00\xff", 1), stored(hi), hi), "", errHeader},
-		{"check sum of the header cut", []byte("\x1f\x8b\x08\x02\x00\x00\x00\x00\x00\xff\x00"), "", io.ErrUnexpectedEOF},
+		{"checksum of the header", frame(withHeaderCRC("\x1f\x8b\x08\x02\x00\x00\x00\x00\x00\xff", 0), stored(hi), hi), "hi", nil},
+		{"wrong checksum of the header", frame(withHeaderCRC("\x1f\x8b\x08\x02\x00\x00\x00\x00\x00\xff", 1), stored(hi), hi), "", errHeader},
+		{"checksum of the header cut", []byte("\x1f\x8b\x08\x02\x00\x00\x00\x00\x00\xff\x00"), "", io.ErrUnexpectedEOF},
 		{"extra field cut", []byte("\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff\x00"), "", io.ErrUnexpectedEOF},
 		{"extra field too long", []byte("\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff\xff\xffabc"), "", io.ErrUnexpectedEOF},
 		{"extra field too long, then a name", []byte("\x1f\x8b\x08\x0c\x00\x00\x00\x00\x00\xff\xff\xffabc\x00"), "", io.ErrUnexpectedEOF},
-		{"extra field too long, then a check sum", []byte("\x1f\x8b\x08\x06\x00\x00\x00\x00\x00\xff\xff\xffabc\x00"), "", io.ErrUnexpectedEOF},
+		{"extra field too long, then a checksum", []byte("\x1f\x8b\x08\x06\x00\x00\x00\x00\x00\xff\xff\xffabc\x00"), "", io.ErrUnexpectedEOF},
 		{"name without an end", []byte("\x1f\x8b\x08\x08\x00\x00\x00\x00\x00\xffname"), "", io.ErrUnexpectedEOF},
 		{"header only", []byte(plainHeader), "", io.ErrUnexpectedEOF},
 		{"header cut", []byte(plainHeader[:9]), "", io.ErrUnexpectedEOF},
@@ -191,13 +191,13 @@ func TestForeignStreams(t *testing.T) {
 		{"method", bent(2, 1), "", errHeader},
 		{"reserved flag", bent(3, 0x80), "", errHeader},
 		{"data damaged", bent(15, 1), "", errChecksum},
-		{"check sum damaged", bent(17, 1), "", errChecksum},
+		{"checksum damaged", bent(17, 1), "", errChecksum},
 		{"length damaged", bent(21, 1), "", errChecksum},
 		{"stored block cut like a flush", likeStream[:len(likeStream)-10], "", io.ErrUnexpectedEOF},
 		{"coded block cut like a flush", []byte(cutLikeFlush), "", io.ErrUnexpectedEOF},
 		{"closed, then no trailer", slices.Concat([]byte(plainHeader), []byte{1}, syncMarker), "", io.ErrUnexpectedEOF},
-		{"two streams", append(slices.Clone(good), good...), "", errBehind},
-		{"flush behind the end", append(slices.Clone(good), 0, 0, 0xff, 0xff), "", errBehind},
+		{"two streams", append(slices.Clone(good), good...), "", errTrailing},
+		{"flush behind the end", append(slices.Clone(good), 0, 0, 0xff, 0xff), "", errTrailing},
 		{"no deflate", []byte(plainHeader + "\xff\xff\xff\xff"), "", errCorrupt},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 var (
 	errHeader   = errors.New("invalid header")
 	errChecksum = errors.New("invalid checksum")
-	errBehind   = errors.New("bytes behind the end of the stream")
+	errTrailing = errors.New("bytes after the end of the stream")
 )
 
 // Bits of the header's flags.
@@ -148,7 +148,7 @@ func (u *unpacker) unpack(dst, data []byte, max int) ([]byte, error) {
 		return dst, io.ErrUnexpectedEOF
 	}
 	if len(trailer) > trailerSize {
-		return dst, fmt.Errorf("%d %w", len(trailer)-trailerSize, errBehind)
+		return dst, fmt.Errorf("%d %w", len(trailer)-trailerSize, errTrailing)
 	}
 	inflated := out[len(dst):]
 	if binary.LittleEndian.Uint32(trailer) != crc32.ChecksumIEEE(inflated) ||
