@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -20,6 +22,46 @@ func notUTF8(text string) error {
 		}
 	}
 	return nil
+}
+
+// checkSurrogates returns an error if data has an escape for one half of a surrogate
+// pair, as JavaScript may write it: encoding/json reads U+FFFD. It does not report what
+// is no JSON at all.
+func checkSurrogates(data []byte) error {
+	for i := 0; ; {
+		at := bytes.IndexByte(data[i:], '\\')
+		if at < 0 {
+			return nil
+		}
+		i += at
+		r := escape(data[i:])
+		switch {
+		case r < 0:
+			i = min(i+2, len(data)) // another escape
+		case !utf16.IsSurrogate(r):
+			i += escapeLen
+		case utf16.DecodeRune(r, escape(data[i+escapeLen:])) != utf8.RuneError:
+			i += 2 * escapeLen
+		default:
+			return fmt.Errorf("%w: byte %d is the start of %s, one half of a surrogate pair", errNotUTF8, i, data[i:i+escapeLen])
+		}
+	}
+}
+
+// escapeLen is the length of an escape like \ud83d.
+const escapeLen = 6
+
+// escape returns the code unit of the escape that data starts with, -1 if it starts
+// with none.
+func escape(data []byte) rune {
+	if len(data) < escapeLen || data[0] != '\\' || data[1] != 'u' {
+		return -1
+	}
+	n, err := strconv.ParseUint(string(data[2:escapeLen]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(n)
 }
 
 // What encoding/json writes in the place of bytes that are not UTF-8.

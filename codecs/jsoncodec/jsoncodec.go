@@ -93,6 +93,9 @@ func unmarshal(data []byte, v any) error {
 	if !utf8.Valid(data) {
 		return notUTF8(string(data))
 	}
+	if err := checkSurrogates(data); err != nil {
+		return err
+	}
 	if hasLongInteger(data) && traitsOf(reflect.TypeOf(v)).interfaces && json.Valid(data) {
 		return unmarshalNumbers(data, v)
 	}

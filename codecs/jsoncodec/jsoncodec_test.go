@@ -148,6 +148,32 @@ func TestNotUTF8(t *testing.T) {
 	}
 }
 
+func TestSurrogates(t *testing.T) {
+	const half = "text that is not UTF-8: byte "
+	for _, test := range []struct{ data, want string }{
+		{`"\ud83d\ude00"`, "\U0001f600"},
+		{`"a\uD83D\uDE00b\u00e9\n"`, "a\U0001f600bé\n"},
+		{`"\ufffd \\ud83d \\\\"`, "\ufffd \\ud83d \\\\"},
+		{`"\ud83d"`, half + `1 is the start of \ud83d`},
+		{`"a\ud83d\n"`, half + "2"},
+		{`"\ud83d\u0041"`, half + "1"},
+		{`"\ud83d\ud83d\ude00"`, half + "1"},
+		{`"\\\\\ude00\ud83d"`, half + "5"},
+		{`"\ud83d\u"`, half + "1"},
+		{`"\ud8`, "json codec: decode into *string: "},
+		{`"\`, "json codec: decode into *string: "},
+		{`"\uzzzz"`, "json codec: decode into *string: "},
+	} {
+		var got string
+		if err := (Codec{}).Unmarshal([]byte(test.data), &got); err != nil {
+			got = err.Error()
+		}
+		if got != test.want && !(strings.Contains(test.want, ": ") && strings.Contains(got, test.want)) {
+			t.Errorf("Unmarshal(%s) = %q; want %q", test.data, got, test.want)
+		}
+	}
+}
+
 // text has a MarshalText.
 type text string
 
