@@ -23,7 +23,7 @@ func (l lender) Unmarshal(b []byte, v any) error {
 func (l lender) Borrows(any) bool { return true }
 
 func (l lender) Decode(b []byte, v any, mode codec.Mode) error {
-	if mode&codec.Lent == 0 {
+	if mode&codec.Borrowed == 0 {
 		return l.Unmarshal(b, v)
 	}
 	*v.(*string) = unsafe.String(unsafe.SliceData(b), len(b))

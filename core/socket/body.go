@@ -141,7 +141,7 @@ func (m *Envelope) BindOver(v any, memory *[]byte, mode codec.Mode) (byte, error
 				*memory = body
 				m.DropRaw()
 			}
-			return m.codec, c.Decode(body, v, mode|codec.Lent)
+			return m.codec, c.Decode(body, v, mode|codec.Borrowed)
 		}
 	}
 	return m.BindMode(v, mode)
