@@ -43,8 +43,9 @@ type session struct {
 
 	mu        sync.Mutex // guards what follows
 	state     state
-	link      *link // the present or last one
-	prep      *link // the one whose hooks run
+	link      *link           // the present or last one
+	prep      *link           // the one whose hooks run
+	prepCtx   context.Context // of these hooks; nil outside of them
 	reason    *CloseReason
 	customID  bool // SetID was called
 	wantID    string
