@@ -35,7 +35,7 @@ func New() *Stats {
 // Name returns "stats".
 func (s *Stats) Name() string { return "stats" }
 
-// Prompt promises that no hook waits.
+// Prompt promises that no hook blocks.
 func (*Stats) Prompt() {}
 
 // PostReg makes the name of a handler a label.
@@ -72,7 +72,7 @@ func (s *Stats) open(sess any, dialled bool) {
 	s.sessions[sess] = dialled
 }
 
-// PostDisconnect forgets a session.
+// PostDisconnect removes a session.
 func (s *Stats) PostDisconnect(sess tp.BaseSession) *tp.Rerror {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,10 +129,10 @@ func (s *Stats) sent(m tp.Message) *route {
 	if k := s.begun(m); k != nil {
 		return k.route
 	}
-	return s.out.Meet(m.ServiceMethod()) // launched before there was the plugin
+	return s.out.Meet(m.ServiceMethod()) // sent before the plugin was added
 }
 
-// PostExchange counts a call or push, and how it has ended.
+// PostExchange counts a call or push, and its outcome.
 func (s *Stats) PostExchange(ctx tp.PreCtx, r *tp.Rerror) {
 	served, incoming := ctx.(tp.ReadCtx)
 	var m tp.Message
