@@ -55,14 +55,14 @@ var (
 	_ tp.PostReadCallHeaderPlugin  = (*ping)(nil)
 	_ tp.PostReadPushHeaderPlugin  = (*ping)(nil)
 	_ tp.PostReadReplyHeaderPlugin = (*ping)(nil)
-	_ tp.PromptPlugin              = (*ping)(nil)
+	_ tp.NonBlockingPlugin         = (*ping)(nil)
 )
 
 // Name returns "heart-ping".
 func (p *ping) Name() string { return "heart-ping" }
 
-// Prompt promises that no hook blocks.
-func (*ping) Prompt() {}
+// NonBlocking promises that no hook blocks.
+func (*ping) NonBlocking() {}
 
 func (p *ping) SetRate(rateSecond int) {
 	p.rate.Store(int64(seconds(rateSecond)))

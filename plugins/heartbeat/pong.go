@@ -33,7 +33,7 @@ var (
 	_ tp.PostReadCallHeaderPlugin  = (*pong)(nil)
 	_ tp.PostReadPushHeaderPlugin  = (*pong)(nil)
 	_ tp.PostReadReplyHeaderPlugin = (*pong)(nil)
-	_ tp.PromptPlugin              = (*pong)(nil)
+	_ tp.NonBlockingPlugin         = (*pong)(nil)
 )
 
 func (p *pong) pong() {}
@@ -41,8 +41,8 @@ func (p *pong) pong() {}
 // Name returns "heart-pong".
 func (p *pong) Name() string { return "heart-pong" }
 
-// Prompt promises that no hook blocks.
-func (*pong) Prompt() {}
+// NonBlocking promises that no hook blocks.
+func (*pong) NonBlocking() {}
 
 // PostNewPeer registers the routes of beats: HeartbeatServiceMethod, and what the
 // peer's mapper makes of "heartbeat", which v5 and v7 call with that mapper.

@@ -23,14 +23,14 @@ type ignoreCase struct{}
 var (
 	_ tp.PostReadCallHeaderPlugin = ignoreCase{}
 	_ tp.PostReadPushHeaderPlugin = ignoreCase{}
-	_ tp.PromptPlugin             = ignoreCase{}
+	_ tp.NonBlockingPlugin        = ignoreCase{}
 )
 
 // Name returns "ignoreCase".
 func (ignoreCase) Name() string { return "ignoreCase" }
 
-// Prompt promises that no hook blocks.
-func (ignoreCase) Prompt() {}
+// NonBlocking promises that no hook blocks.
+func (ignoreCase) NonBlocking() {}
 
 // PostReadCallHeader reroutes a CALL.
 func (ignoreCase) PostReadCallHeader(ctx tp.ReadCtx) *tp.Rerror { return lower(ctx) }

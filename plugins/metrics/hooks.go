@@ -19,14 +19,14 @@ var (
 	_ tp.PostWriteCallPlugin       = (*Metrics)(nil)
 	_ tp.PostReadReplyHeaderPlugin = (*Metrics)(nil)
 	_ tp.PostExchangePlugin        = (*Metrics)(nil)
-	_ tp.PromptPlugin              = (*Metrics)(nil)
+	_ tp.NonBlockingPlugin         = (*Metrics)(nil)
 )
 
 // Name returns "metrics".
 func (m *Metrics) Name() string { return "metrics" }
 
-// Prompt promises that no hook blocks.
-func (*Metrics) Prompt() {}
+// NonBlocking promises that no hook blocks.
+func (*Metrics) NonBlocking() {}
 
 // PostReg makes the name of a handler a label, and its counters begin with 0.
 func (m *Metrics) PostReg(h *tp.Handler) error {

@@ -95,7 +95,7 @@ var (
 	_ tp.PostDisconnectPlugin  = (*Overloader)(nil)
 	_ tp.PreReadCallBodyPlugin = (*Overloader)(nil)
 	_ tp.PreReadPushBodyPlugin = (*Overloader)(nil)
-	_ tp.PromptPlugin          = (*Overloader)(nil)
+	_ tp.NonBlockingPlugin     = (*Overloader)(nil)
 )
 
 // New returns a plugin with these limits.
@@ -109,8 +109,8 @@ func New(conf LimitConfig) *Overloader {
 // Name returns "overloader".
 func (o *Overloader) Name() string { return "overloader" }
 
-// Prompt promises that no hook blocks.
-func (*Overloader) Prompt() {}
+// NonBlocking promises that no hook blocks.
+func (*Overloader) NonBlocking() {}
 
 // LimitConfig returns the limits as New or Update got them; a copy.
 func (o *Overloader) LimitConfig() LimitConfig {

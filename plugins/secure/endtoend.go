@@ -78,13 +78,13 @@ var (
 	_ tp.PreReadCallBodyPlugin    = (*endToEnd)(nil)
 	_ tp.PreReadPushBodyPlugin    = (*endToEnd)(nil)
 	_ tp.PreReadReplyBodyPlugin   = (*endToEnd)(nil)
-	_ tp.PromptPlugin             = (*endToEnd)(nil)
+	_ tp.NonBlockingPlugin        = (*endToEnd)(nil)
 )
 
 func (*endToEnd) Name() string { return "secure(end to end)" }
 
-// Prompt promises that no hook blocks.
-func (*endToEnd) Prompt() {}
+// NonBlocking promises that no hook blocks.
+func (*endToEnd) NonBlocking() {}
 
 // exchange is kept in the context of a sealed call, on either side.
 type exchange struct {

@@ -293,11 +293,11 @@ type optional struct{ *plugin }
 
 var (
 	_ tp.PreReadReplyBodyPlugin = (*optional)(nil)
-	_ tp.PromptPlugin           = (*optional)(nil)
+	_ tp.NonBlockingPlugin      = (*optional)(nil)
 )
 
-// Prompt promises that no hook blocks.
-func (*optional) Prompt() {}
+// NonBlocking promises that no hook blocks.
+func (*optional) NonBlocking() {}
 
 // PreReadReplyBody refuses a plain reply to a call that asks for a sealed one.
 func (p *optional) PreReadReplyBody(ctx tp.ReadCtx) *tp.Rerror {

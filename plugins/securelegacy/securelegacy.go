@@ -115,14 +115,14 @@ var (
 	_ tp.PreReadCallBodyPlugin  = (*legacy)(nil)
 	_ tp.PreReadPushBodyPlugin  = (*legacy)(nil)
 	_ tp.PreReadReplyBodyPlugin = (*legacy)(nil)
-	_ tp.PromptPlugin           = (*legacy)(nil)
+	_ tp.NonBlockingPlugin      = (*legacy)(nil)
 )
 
 // Name returns "secure(encrypt/decrypt)".
 func (*legacy) Name() string { return "secure(encrypt/decrypt)" }
 
-// Prompt promises that no hook blocks.
-func (*legacy) Prompt() {}
+// NonBlocking promises that no hook blocks.
+func (*legacy) NonBlocking() {}
 
 // PreWriteCall encrypts a call.
 func (l *legacy) PreWriteCall(ctx tp.WriteCtx) *tp.Rerror { return l.write(ctx.Output()) }

@@ -19,7 +19,7 @@ var (
 	_ tp.PostWriteCallPlugin       = (*Stats)(nil)
 	_ tp.PostReadReplyHeaderPlugin = (*Stats)(nil)
 	_ tp.PostExchangePlugin        = (*Stats)(nil)
-	_ tp.PromptPlugin              = (*Stats)(nil)
+	_ tp.NonBlockingPlugin         = (*Stats)(nil)
 )
 
 // New returns a plugin that has counted nothing.
@@ -35,8 +35,8 @@ func New() *Stats {
 // Name returns "stats".
 func (s *Stats) Name() string { return "stats" }
 
-// Prompt promises that no hook blocks.
-func (*Stats) Prompt() {}
+// NonBlocking promises that no hook blocks.
+func (*Stats) NonBlocking() {}
 
 // PostReg makes the name of a handler a label.
 func (s *Stats) PostReg(h *tp.Handler) error {

@@ -70,7 +70,7 @@ var (
 	_ tp.PreWriteCallPlugin    = (*plugin)(nil)
 	_ tp.PreWritePushPlugin    = (*plugin)(nil)
 	_ tp.PostExchangePlugin    = (*plugin)(nil)
-	_ tp.PromptPlugin          = (*plugin)(nil)
+	_ tp.NonBlockingPlugin     = (*plugin)(nil)
 )
 
 // New returns the plugin, for a peer; several may share it. Given to a group or a
@@ -105,8 +105,8 @@ func New(cfg Config) tp.Plugin {
 // Name returns "trace".
 func (*plugin) Name() string { return "trace" }
 
-// Prompt promises that no hook blocks.
-func (*plugin) Prompt() {}
+// NonBlocking promises that no hook blocks.
+func (*plugin) NonBlocking() {}
 
 // PostReg makes the name of a handler the name of spans.
 func (p *plugin) PostReg(h *tp.Handler) error {
