@@ -26,12 +26,13 @@ func (p *peer) DialContext(ctx context.Context, addr string, protoFunc ...ProtoF
 	if err != nil {
 		return nil, dialRerror(addr, err)
 	}
+	values := context.WithoutCancel(ctx)
 	ctx, stop := p.bounded(ctx)
 	defer stop()
 	if !p.admit() {
 		return nil, dialRerror(addr, errPeerClosed)
 	}
-	s := newSession(p.env, &dialPlan{addr, pf})
+	s := newSession(p.env, &dialPlan{addr, pf, values})
 	l, r := p.dialOnce(ctx, s, 1)
 	if r == nil {
 		r = s.prepareLink(ctx, l, p.cfg.HandshakeTimeout)
@@ -123,15 +124,20 @@ func (p *peer) clientTLS(ctx context.Context, conn net.Conn, cfg *tls.Config, ad
 // prepareLink runs the hooks of a fresh connection. If one refuses it, or the
 // time is over, the connection is closed.
 func (s *session) prepareLink(ctx context.Context, l *link, limit time.Duration) (r *Rerror) {
-	timer := time.AfterFunc(limit, func() { l.kill(SideLocal, errHandshakeTimeout, "preparing") })
-	defer timer.Stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errHandshakeTimeout)
+	defer cancel()
 	stop := context.AfterFunc(ctx, func() { l.kill(SideLocal, context.Cause(ctx), "preparing") })
 	defer stop()
 
 	s.mu.Lock()
-	s.prep = l
+	s.prep, s.prepCtx = l, ctx
 	reason := s.reason
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.prepCtx = nil
+		s.mu.Unlock()
+	}()
 	if reason != nil { // closed while it was redialling
 		l.kill(reason.Side, reason.Cause, reason.Act)
 	}
@@ -151,11 +157,11 @@ func (s *session) prepareLink(ctx context.Context, l *link, limit time.Duration)
 		r = s.preparingRerror(k)
 	}
 	if !r.HasError() {
-		if stop() && timer.Stop() {
+		if stop() {
 			l.sock.SetLimit(s.env.cfg.MessageSizeLimit)
 			return nil
 		}
-		r = s.preparingRerror(&CloseReason{SideLocal, causeOr(ctx, errHandshakeTimeout), "preparing"})
+		r = s.preparingRerror(&CloseReason{SideLocal, context.Cause(ctx), "preparing"})
 	}
 	s.refuseLink(l, r)
 	return r
@@ -269,7 +275,7 @@ func (s *session) begin(l *link) *Rerror {
 // peer refuses for good.
 func (s *session) redial() *link {
 	p := s.env.peer.(*peer)
-	ctx, stop := context.WithCancel(p.ctx)
+	ctx, stop := p.bounded(s.plan.values)
 	defer stop()
 	s.mu.Lock()
 	if s.reason != nil {

@@ -75,8 +75,9 @@ type session struct {
 
 	mu        sync.Mutex // guards what follows
 	state     state
-	link      *link // the present or last one
-	prep      *link // the one whose hooks run
+	link      *link           // the present or last one
+	prep      *link           // the one whose hooks run
+	prepCtx   context.Context // of these hooks; nil outside of them
 	reason    *CloseReason
 	customID  bool // SetID was called
 	wantID    string
@@ -208,8 +209,9 @@ type callCmd struct {
 
 // dialPlan is how to reach a peer, once and again.
 type dialPlan struct {
-	addr string
-	pf   ProtoFunc
+	addr   string
+	pf     ProtoFunc
+	values context.Context // what DialContext was given, without its end
 }
 
 // redialEntry is a message that waits for a redial, its body already encoded. It is a

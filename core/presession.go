@@ -24,6 +24,15 @@ func (s *session) fresh() *link {
 	return s.prep
 }
 
+func (s *session) Context() context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.prepCtx == nil {
+		return context.Background()
+	}
+	return s.prepCtx
+}
+
 func (s *session) GetProtoFunc() ProtoFunc { return s.currentLink().pf }
 
 func (s *session) ModifySocket(fn func(conn net.Conn) (modifiedConn net.Conn, newProtoFunc ProtoFunc)) {

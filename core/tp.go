@@ -213,6 +213,10 @@ type PreSession interface {
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
 	Swap() *Swap
+	// Context ends with the time the hooks have, with the peer, and with the context
+	// of DialContext. It has the values of that one, on a redial too. Outside of the
+	// hooks it is context.Background().
+	Context() context.Context
 	ControlFD(f func(fd uintptr)) error
 	// ModifySocket may replace the connection or its protocol; nil keeps what
 	// there is. Bytes already read go to the new connection.
