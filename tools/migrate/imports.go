@@ -63,6 +63,9 @@ func (r *rewriter) replaceImport(fset *token.FileSet, f *ast.File, spec *ast.Imp
 		astutil.DeleteNamedImport(fset, f, name, old)
 		return
 	}
+	if want := sub[strings.LastIndex(sub, "/")+1:]; sub != "" && name == "" && want != path[strings.LastIndex(path, "/")+1:] {
+		name = want // the package has another name here, and the program calls it by the old one
+	}
 	spec.Path.Value = strconv.Quote(path)
 	spec.EndPos = token.NoPos
 	if name == "" {

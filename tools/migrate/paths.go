@@ -61,8 +61,10 @@ func successor(sub string) string {
 		}
 	case "plugin":
 		switch name {
-		case "auth", "binder", "heartbeat", "ignorecase", "overloader", "proxy", "secure":
+		case "auth", "binder", "heartbeat", "ignorecase", "overloader", "proxy":
 			return prefix + "plugins/" + name
+		case "secure":
+			return prefix + "plugins/securelegacy" // the same wire
 		}
 	}
 	return ""

@@ -150,7 +150,6 @@ var rules = map[string]rule{
 	"httproto.NewHTTProtoFunc":      {edit: noArguments},
 	"secure.SECURE_META_KEY":        {to: "MetaSecure"},
 	"secure.ACCEPT_SECURE_META_KEY": {to: "MetaAcceptSecure"},
-	"secure.NewPlugin":              {hint: "the same wire is secure.Legacy(cipherkey, secure.Code(code)), which returns an error too; secure.New seals with integrity", under: inPackages},
 }
 
 var lazyLogger = rule{hint: "the package has it, sessions and contexts do not: Infof if EnableLoggerLevel(INFO), and so on", under: inPackages}
