@@ -53,6 +53,9 @@ const (
 	generationShift = 8
 )
 
+func wordOf(generation, phase, flags uint64) uint64 {
+	return generation<<generationShift | phase | flags
+}
 func phaseOf(w uint64) uint64      { return w & phases }
 func generationOf(w uint64) uint64 { return w >> generationShift }
 
@@ -65,18 +68,18 @@ func (r *readerState) registered() bool {
 	return phaseOf(w) == parked || w&onPoller != 0
 }
 
-// next is the reader's: it goes to a phase, with flags, in a new generation.
-func (r *readerState) next(to uint64) (generation uint64) {
+// next is the reader's: it goes to a phase in a new generation.
+func (r *readerState) next(phase, flags uint64) (generation uint64) {
 	generation = r.generation() + 1
-	r.word.Store(generation<<generationShift | to)
+	r.word.Store(wordOf(generation, phase, flags))
 	return generation
 }
 
-func (r *readerState) park()                   { r.next(parked) }
-func (r *readerState) await() (wait uint64)    { return r.next(waiting) }
-func (r *readerState) begin() (handler uint64) { return r.next(handling | r.word.Load()&onPoller) }
+func (r *readerState) park()                   { r.next(parked, 0) }
+func (r *readerState) await() (wait uint64)    { return r.next(waiting, 0) }
+func (r *readerState) begin() (handler uint64) { return r.next(handling, r.word.Load()&onPoller) }
 func (r *readerState) resume() (wasEnded bool) {
-	return r.word.Swap(r.generation()<<generationShift|reading)&interrupted != 0
+	return r.word.Swap(wordOf(r.generation(), reading, 0))&interrupted != 0
 }
 
 // detach reports whether the reader was the poll loop; it is not any more.
@@ -93,7 +96,7 @@ func (r *readerState) detach() bool {
 // is not parked.
 func (r *readerState) unpark(flag uint64) bool {
 	w := r.word.Load()
-	return phaseOf(w) == parked && r.word.CompareAndSwap(w, (generationOf(w)+1)<<generationShift|reading|flag)
+	return phaseOf(w) == parked && r.word.CompareAndSwap(w, wordOf(generationOf(w)+1, reading, flag))
 }
 
 // interrupt ends the wait that was seen as w.
@@ -133,14 +136,12 @@ func (r *readerState) escape(handler uint64) {
 // returned makes the goroutine of the handler the reader again. False: the reading was
 // stolen from it.
 func (r *readerState) returned(handler uint64) bool {
-	return r.change(handler, func(w uint64) uint64 { return w&^(phases|escaped) | reading })
+	return r.change(handler, func(w uint64) uint64 { return wordOf(handler, reading, w&onPoller) })
 }
 
 // steal makes the caller the reader in place of the goroutine of the handler.
 func (r *readerState) steal(handler uint64) bool {
-	return r.change(handler, func(w uint64) uint64 {
-		return (handler+1)<<generationShift | reading | w&onPoller
-	})
+	return r.change(handler, func(w uint64) uint64 { return wordOf(handler+1, reading, w&onPoller) })
 }
 
 // reader is what a connection needs for being read. But for state, key and idleAt it

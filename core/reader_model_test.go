@@ -9,14 +9,12 @@ import (
 	"testing"
 )
 
-// A walker is one of the goroutines that may become the reader of a connection.
-// The word alone decides which one is; owners counts them.
+// stateModel is a connection whose reader walks at random while others take the reading
+// over. The word alone decides which goroutine the reader is; owners counts them.
 type stateModel struct {
 	state  readerState
 	owners atomic.Int32
-	polled atomic.Bool // the poller may report the connection
 	ended  atomic.Bool // no reader begins any more
-	stops  chan struct{}
 	wg     sync.WaitGroup
 
 	mu    sync.Mutex
