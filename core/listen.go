@@ -8,6 +8,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/teleport-go/teleport/core/socket"
 )
 
 // ErrListenClosed is what ListenAndServe returns after Close.
@@ -135,7 +137,7 @@ func (p *peer) welcome(conn net.Conn, pf ProtoFunc) {
 		}
 		cancel()
 		if err != nil {
-			p.env.throttled(&p.strangers, aLot, p.log, WARNING, "tls handshake with %s: %v", addrText(conn.RemoteAddr()), err)
+			p.env.throttled(&p.strangers, aLot, p.log, WARNING, "tls handshake with %s: %v", addrText(conn.RemoteAddr()), socket.RefusePlain(err))
 			conn.Close()
 			p.env.sessions.Done()
 			return
