@@ -170,7 +170,7 @@ func TestMetaChange(t *testing.T) {
 		{"change after delete", func(m *Meta) { m.Del("a"); m.Set("b", "22"); m.Add("a", "9") }, "a=1&b=2&a=3&c=4", "b=22&c=4&a=9"},
 		{"reset", func(m *Meta) { m.Reset(); m.Add("x", "y") }, "a=1&b=2", "x=y"},
 
-		// What a Meta lent may be handed back to it.
+		// What a Meta has returned may be an argument of its methods.
 		{"add own", func(m *Meta) { m.AddBytesKV(m.Peek("a"), m.Peek("b")) }, "a=one&b=two", "a=one&b=two&one=two"},
 		{"set own, longer", func(m *Meta) { m.SetBytesV("a", m.Peek("b")) }, "a=1&b=22222&c=3", "a=22222&b=22222&c=3"},
 		{"set own, shorter", func(m *Meta) { m.SetBytesV("a", m.Peek("c")) }, "a=11111&b=2&c=3", "a=3&b=2&c=3"},

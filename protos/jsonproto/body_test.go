@@ -166,7 +166,7 @@ func TestBodyOwned(t *testing.T) {
 	})
 }
 
-// Bodies as older peers write them.
+// Bodies as v5 and v7 write them.
 func TestReadOlderBody(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -201,12 +201,12 @@ func TestReadOlderBody(t *testing.T) {
 	}
 }
 
-// Where a document reads in two ways, JSON's is taken, as older peers do.
+// Where a document reads in two ways, it is read as JSON, as by v5 and v7.
 func TestReadAmbiguousBody(t *testing.T) {
 	for _, test := range []struct {
 		name        string
 		codec       byte
-		older, want string // what an older peer meant, and what is read
+		meant, want string // what v5 or v7 meant, and what is read
 	}{
 		{"text that looks like an escape", 's', `a\nb`, "a\nb"},
 		{"text, two backslashes and a quote", 's', `\\"`, `\"`},
@@ -215,7 +215,7 @@ func TestReadAmbiguousBody(t *testing.T) {
 		{"JSON, the same both ways", 'j', `{"a":"\u003cb\u003e"}`, `{"a":"<b>"}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			frame := unescaped(V5, test.codec, test.older)
+			frame := unescaped(V5, test.codec, test.meant)
 			if got := bodyOf(t, frame); got != test.want {
 				t.Errorf("body = %q, want %q", got, test.want)
 			}
@@ -228,7 +228,7 @@ func TestReadAmbiguousBody(t *testing.T) {
 }
 
 // Documents of other programs that write JSON as it should be, in the order of
-// the older ages or not.
+// v5 and v7 or not.
 func TestReadStandardBody(t *testing.T) {
 	type v5 struct {
 		Seq           int32  `json:"seq"`
@@ -280,9 +280,9 @@ func TestBackslashes(t *testing.T) {
 	}
 }
 
-// FuzzOlderBody: unless it reads as JSON, a body of an older peer arrives as it
+// FuzzUnescapedBody: unless it reads as JSON, a body of v5 or v7 arrives as it
 // was.
-func FuzzOlderBody(f *testing.F) {
+func FuzzUnescapedBody(f *testing.F) {
 	for _, seed := range []string{"", `{"a":"b"}`, `{"a":"\n"}`, "a\nb", `\`, `\"`, `\q`, "\xff"} {
 		f.Add([]byte(seed), byte('j'))
 		f.Add([]byte(seed), byte('s'))

@@ -28,7 +28,7 @@ func (l *lines) String() string {
 	return l.b.String()
 }
 
-// A plain client of a TLS port is told so, by its call and in the log of the server.
+// A plain client of a TLS port: the error of its call and the log of the server say so.
 func TestPlainClientOfTLS(t *testing.T) {
 	log := new(lines)
 	server := tp.NewPeer(tp.PeerConfig{LocalIP: "127.0.0.1", Logger: slog.New(slog.NewTextHandler(log, nil))})

@@ -206,7 +206,7 @@ func TestReaderGoesOn(t *testing.T) {
 	}
 }
 
-// A size that is told by one byte or by three.
+// A size that takes one byte or three.
 func TestHeadAsksAgain(t *testing.T) {
 	for way, open := range readers([]byte("\x03ab\xff\x00\x05cd\x02e")) {
 		t.Run(way, func(t *testing.T) {
