@@ -59,7 +59,6 @@ func TestDialects(t *testing.T) { dialectTests.Run(t) }
 
 var (
 	message = prototest.Message
-	picture = prototest.Picture
 	pass    = prototest.Pass
 	connect = dialectTests.Connect
 	current = dialectTests.Current

@@ -273,12 +273,6 @@ func TestNoSideEffects(t *testing.T) {
 	}
 }
 
-func must(err error) {
-	if err != nil {
-		panic(err)
-	}
-}
-
 // A message of the struct form that ends where its struct should begin has lost
 // something: a reply is an error unless it carries one, a call is refused.
 func TestNoStruct(t *testing.T) {
