@@ -55,7 +55,7 @@ var _ socket.FrameAppender = (*jsonProto)(nil)
 // Unpack reads one frame. The body it hands over is valid until the next call,
 // if the message does not own it.
 func (p *jsonProto) Unpack(m socket.Message) error {
-	payload, err := p.ReadPayload(m)
+	payload, err := p.In.Next(m)
 	if err != nil {
 		return err
 	}

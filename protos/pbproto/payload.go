@@ -213,8 +213,8 @@ func (f *fields) set(number uint64, kind wire) error {
 	return nil
 }
 
-// in sets out to the fields as dialect d has them.
-func (f *fields) in(d Dialect, out *framing.Fields) error {
+// fill sets the message to the fields as dialect d has them.
+func (f *fields) fill(m socket.Message, d Dialect, own bool) error {
 	// int32 is written in 64 bits; some write a negative one in 32.
 	seq := f.num[1]
 	if v := int64(seq); v < math.MinInt32 || v > math.MaxUint32 {
@@ -223,7 +223,7 @@ func (f *fields) in(d Dialect, out *framing.Fields) error {
 	if f.num[2] > math.MaxUint8 {
 		return badField(2, fmt.Sprintf("(message type) of %d is beyond a byte", f.num[2]))
 	}
-	out.Seq, out.Mtype, out.ServiceMethod = int32(seq), byte(f.num[2]), f.bytes[3]
+	out := framing.Fields{Seq: int32(seq), Mtype: byte(f.num[2]), ServiceMethod: f.bytes[3], Own: own}
 	codec := f.num[5]
 	if d == V7 {
 		codec = f.num[6]
@@ -236,5 +236,8 @@ func (f *fields) in(d Dialect, out *framing.Fields) error {
 		return errs.Bad("body codec", fmt.Sprintf("of %d is beyond a byte", codec), nil)
 	}
 	out.Codec = byte(codec)
+	if err := out.Fill(m); err != nil {
+		return errs.Bad("body", "", err)
+	}
 	return nil
 }

@@ -4,13 +4,12 @@ import (
 	"fmt"
 
 	"github.com/teleport-go/teleport/core/socket"
-	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // Unpack reads one frame. The body it hands over is valid until the next call,
 // if the message does not own it.
 func (p *pbProto) Unpack(m socket.Message) error {
-	payload, err := p.ReadPayload(m)
+	payload, err := p.In.Next(m)
 	if err != nil {
 		return err
 	}
@@ -22,14 +21,7 @@ func (p *pbProto) Unpack(m socket.Message) error {
 	if err != nil {
 		return err
 	}
-	out := framing.Fields{Own: p.In.Owned()}
-	if err := f.in(d, &out); err != nil {
-		return err
-	}
-	if err := out.Fill(m); err != nil {
-		return errs.Bad("body", "", err)
-	}
-	return nil
+	return f.fill(m, d, p.In.Owned())
 }
 
 // layout returns the dialect by which the fields are read, and settles it by the
@@ -43,7 +35,7 @@ func (p *pbProto) layout(f *fields) (Dialect, error) {
 		}
 		p.Settle(d)
 	}
-	if !framing.Has(dialects, d) {
+	if d > V7 {
 		return d, errs.NoDialect(uint8(d))
 	}
 	if err := f.fits(d); err != nil {

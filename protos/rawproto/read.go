@@ -58,7 +58,7 @@ func (p *rawProto) layout(frame []byte) (Dialect, error) {
 			d = Seed
 		}
 	}
-	if !framing.Has(dialects, d) {
+	if d > V7 {
 		return d, errs.NoDialect(uint8(d))
 	}
 	// In V5 and V7 it would be the number of filters, 114: more than anybody has.

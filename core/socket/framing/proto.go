@@ -111,21 +111,3 @@ func (p *Proto[D]) Finish(out []byte, at int, m socket.Message) error {
 	binary.BigEndian.PutUint32(out[at:], size)
 	return nil
 }
-
-// ReadPayload reads one frame of a format without marks and returns its payload, which
-// is valid until the next call.
-func (p *Proto[D]) ReadPayload(m socket.Message) ([]byte, error) {
-	head, err := p.In.Head(4)
-	if err != nil {
-		return nil, err
-	}
-	size := uint64(binary.BigEndian.Uint32(head))
-	if !p.format.WholeSize {
-		size += 4
-	}
-	frame, err := p.In.Frame(m, size)
-	if err != nil {
-		return nil, err
-	}
-	return p.In.Payload(m, frame[4:])
-}

@@ -1,6 +1,7 @@
 package framing
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +11,7 @@ import (
 )
 
 // Reader reads the frames of one connection: Head, Frame, then Payload or Unfilter,
-// once each a message. Only the goroutine that calls Unpack may use it.
+// once each a message; or Next. Only the goroutine that calls Unpack may use it.
 //
 // An error of Head or Frame ends the connection, a later one costs the message.
 // Memory grows with what has arrived, never with what a size claims.
@@ -130,6 +131,21 @@ func (r *Reader) Unfilter(m socket.Message, ids, b []byte) ([]byte, error) {
 		r.plain = nil
 	}
 	return plain, nil
+}
+
+// Next reads a frame of four bytes of size, big endian and without themselves, and
+// what [Writer.Payload] has appended, and returns its payload: Head, Frame and Payload
+// in one.
+func (r *Reader) Next(m socket.Message) ([]byte, error) {
+	head, err := r.Head(4)
+	if err != nil {
+		return nil, err
+	}
+	frame, err := r.Frame(m, 4+uint64(binary.BigEndian.Uint32(head)))
+	if err != nil {
+		return nil, err
+	}
+	return r.Payload(m, frame[4:])
 }
 
 // Owned reports whether the bytes of the last Frame, or of its payload if there were
