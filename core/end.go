@@ -375,13 +375,14 @@ func (s *session) postDisconnect(l *link) {
 	}
 }
 
-// readReason says why reading has ended with err, and guesses on a peer that
-// hung up on the first frame. With bytes unread that is no EOF but a reset.
+// readReason says why reading has ended with err, with the protocol's hint if the peer
+// has closed the connection on the first frame. With bytes unread that is no EOF but
+// a reset. A later connection of a session needs no hint: its peer is restarting.
 func readReason(l *link, err error) *CloseReason {
 	r := endReason(l, err)
 	var errno syscall.Errno
 	if r.Side == SideRemote || r.Side == SideNetwork && errors.As(r.Cause, &errno) && !errno.Timeout() {
-		if hint := l.sock.Hint(); hint != "" {
+		if hint := l.sock.Hint(); hint != "" && l.epoch == 1 {
 			return &CloseReason{r.Side, fmt.Errorf("%w: %s", r.Cause, hint), r.Act}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/throttle"
+	"github.com/teleport-go/teleport/core/socket"
 )
 
 // ErrListenClosed is what ListenAndServe returns after Close.
@@ -137,7 +138,7 @@ func (p *peer) handshake(conn net.Conn, pf ProtoFunc) {
 		}
 		cancel()
 		if err != nil {
-			p.env.throttled(&p.tlsErrors, throttle.Burst, WARNING, "tls handshake with %s: %v", addrText(conn.RemoteAddr()), err)
+			p.env.throttled(&p.tlsErrors, throttle.Burst, WARNING, "tls handshake with %s: %v", addrText(conn.RemoteAddr()), socket.RefusePlain(err))
 			conn.Close()
 			p.env.sessions.Done()
 			return

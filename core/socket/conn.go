@@ -52,9 +52,9 @@ type Options struct {
 	OnMemoryExceeded func(error)
 }
 
-// Conn is a connection that speaks a protocol, as an engine sees it: messages
-// are appended to a batch by many goroutines and flushed together; one goroutine
-// reads. [Socket] is the simple view of it.
+// Conn is a connection with a protocol, for an engine: many goroutines append messages
+// to a batch, which is flushed as one; one goroutine reads. [Socket] is the simple view
+// of it.
 type Conn struct {
 	conn      net.Conn
 	proto     Proto
@@ -80,7 +80,7 @@ type Conn struct {
 	out    outbox.Writer
 }
 
-// NewConn makes conn speak the protocol that pf makes.
+// NewConn makes a Conn of conn with the protocol that pf makes.
 func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
 	c := new(Conn)
 	c.conn, c.dialed, c.recognise = conn, o.Dialed, o.Recognise
@@ -110,7 +110,7 @@ func (c *Conn) appender() FrameAppender {
 // NetConn returns the connection below.
 func (c *Conn) NetConn() net.Conn { return c.conn }
 
-// Proto returns the protocol spoken.
+// Proto returns the protocol.
 func (c *Conn) Proto() Proto { return c.proto }
 
 // SetLimit sets the largest frame from now on; 0 is the process-wide limit.
@@ -369,8 +369,8 @@ func (c *Conn) Release() { c.in.Close() }
 // Heard reports whether a frame has ever arrived.
 func (c *Conn) Heard() bool { return c.heard.Load() }
 
-// Hint returns the protocol's guess why the peer hung up before a single frame,
-// "" if something has arrived or nothing was said.
+// Hint returns a likely reason why the peer has closed the connection before it sent a
+// frame; see [Hinter]. It is "" if a frame has arrived or none was sent.
 func (c *Conn) Hint() string {
 	if c.heard.Load() || !c.spoke.Load() {
 		return ""

@@ -1,5 +1,5 @@
 //go:build race
 
-package pbproto
+package prototest
 
 const raceEnabled = true
