@@ -34,6 +34,8 @@ type PeerConfig struct {
 	CloseTimeout       time.Duration `yaml:"close_timeout"        ini:"close_timeout"        comment:"Longest wait of Close for pending calls and replies, default 5s; ns,µs,ms,s,m,h"`
 	HandshakeTimeout   time.Duration `yaml:"handshake_timeout"    ini:"handshake_timeout"    comment:"Longest time for TLS, for the PostDial or PostAccept hooks, and to recognise one of several protocols, default 10s; ns,µs,ms,s,m,h"`
 	WriteTimeout       time.Duration `yaml:"write_timeout"        ini:"write_timeout"        comment:"Longest write without progress, default 30s; ns,µs,ms,s,m,h"`
+	FrameTimeout       time.Duration `yaml:"frame_timeout"        ini:"frame_timeout"        comment:"Longest time in which a message arrives, from its first bytes on, and a second more for each KiB of it; default 30s, negative: no limit; ns,µs,ms,s,m,h"`
+	IdleTimeout        time.Duration `yaml:"idle_timeout"         ini:"idle_timeout"         comment:"A session from which nothing comes for so long is closed, unless calls or handlers of it are under way; default 0: no limit; ns,µs,ms,s,m,h"`
 	RedialWait         time.Duration `yaml:"redial_wait"          ini:"redial_wait"          comment:"Longest wait of a call without deadline for a redial, default 30s; ns,µs,ms,s,m,h"`
 	MaxHandlers        int           `yaml:"max_handlers"         ini:"max_handlers"         comment:"Handlers that run at once in a session, default 10000"`
 	WriteBound         int           `yaml:"write_bound"          ini:"write_bound"          comment:"Bytes of a session that may wait to be written, default 4194304"`
@@ -73,6 +75,11 @@ func (c *PeerConfig) check() error {
 	positive(&c.CloseTimeout, 5*time.Second)
 	positive(&c.HandshakeTimeout, 10*time.Second)
 	positive(&c.WriteTimeout, 30*time.Second)
+	if c.FrameTimeout == 0 {
+		c.FrameTimeout = 30 * time.Second
+	}
+	c.FrameTimeout = max(c.FrameTimeout, 0)
+	c.IdleTimeout = max(c.IdleTimeout, 0)
 	positive(&c.RedialWait, 30*time.Second)
 	if c.BusyPoll == 0 {
 		c.BusyPoll = 100 * time.Microsecond

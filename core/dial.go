@@ -159,6 +159,7 @@ func (s *session) prepareLink(ctx context.Context, l *link, limit time.Duration)
 	if !r.HasError() {
 		if stop() {
 			l.sock.SetLimit(s.env.cfg.MessageSizeLimit)
+			l.sock.SetFrameTimeout(s.env.cfg.FrameTimeout)
 			return nil
 		}
 		r = s.preparingRerror(&CloseReason{SideLocal, context.Cause(ctx), "preparing"})

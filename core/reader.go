@@ -157,6 +157,10 @@ type reader struct {
 	// reader begins again. Then it has seen the word idleSeen.
 	idleAt   atomic.Int64
 	idleSeen uint64
+
+	// See quietSince.
+	quietSeen uint64
+	quietAt   int64
 }
 
 // inReader reports whether the handler runs in the reader still. Then the reader
@@ -358,22 +362,26 @@ func (l *link) scheduleIdleCheck() {
 }
 
 // wait waits until something has arrived. isParked says that the sweep has ended the wait,
-// and that the connection was parked.
-func (l *link) wait() (isParked bool, err error) {
-	l.mayBlock()
-	l.state.await()
-	err = l.sock.Wait()
-	if !l.state.resume() {
-		return false, err
+// and that the connection was parked, which mayPark allows.
+func (l *link) wait(mayPark bool) (isParked bool, err error) {
+	for {
+		l.mayBlock()
+		l.state.await()
+		err = l.sock.Wait()
+		if !l.state.resume() {
+			return false, err
+		}
+		l.mu.Lock() // until interruptIdle has set the deadline
+		l.conn.SetReadDeadline(time.Time{})
+		l.mu.Unlock()
+		switch {
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			l.scheduleIdleCheck() // something has come meanwhile
+			return false, err
+		case mayPark:
+			return l.park(), nil
+		}
 	}
-	l.mu.Lock() // until interruptIdle has set the deadline
-	l.conn.SetReadDeadline(time.Time{})
-	l.mu.Unlock()
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return l.park(), nil
-	}
-	l.scheduleIdleCheck() // something has come meanwhile
-	return false, err
 }
 
 // interruptIdle ends the wait of a reader that has waited since the last check. It
@@ -398,4 +406,14 @@ func (l *link) interruptIdle(now int64) (next int64) {
 	l.idleSeen = word
 	l.idleAt.Store(now + idleAfter)
 	return now + idleAfter
+}
+
+// quietSince returns when the reader was seen first where it is now, in the sweeper's
+// time: since then nothing has arrived. The sweep calls it.
+func (l *link) quietSince(now int64) int64 {
+	word := l.state.word.Load()
+	if p := phaseOf(word); word != l.quietSeen || p != parked && p != waiting {
+		l.quietSeen, l.quietAt = word, now
+	}
+	return l.quietAt
 }

@@ -85,8 +85,10 @@ func (r *readLoop) serve() error {
 			if err := c.preReadHeader(); err != nil {
 				return &frameError{err}
 			}
-			if err := l.sock.Wait(); err != nil {
-				return err
+			if l.sock.Buffered() == 0 {
+				if _, err := l.wait(false); err != nil { // not parked: the hook's context is held
+					return err
+				}
 			}
 		} else {
 			if c != nil && l.sock.Buffered() == 0 {
@@ -176,7 +178,7 @@ func (r *readLoop) await() error {
 		some, err := r.busyPoll(began, batch)
 		if !some && err == nil {
 			var isParked bool
-			if isParked, err = l.wait(); isParked {
+			if isParked, err = l.wait(true); isParked {
 				return errNotReader
 			}
 		}
@@ -185,8 +187,11 @@ func (r *readLoop) await() error {
 			return err
 		}
 	}
-	l.mayBlock()
-	return l.sock.Wait()
+	if l.sock.Buffered() > 0 {
+		return nil
+	}
+	_, err := l.wait(false)
+	return err
 }
 
 // awaitPolled is await on the poll loop. Unless done, the reader has left that.

@@ -158,11 +158,22 @@ func (c *Conn) Pollable() syscall.RawConn {
 // reading goroutine calls it.
 func (c *Conn) Buffered() int { return c.in.Buffered() }
 
+// SetFrameTimeout bounds the time in which a message arrives, from its first bytes on: d,
+// and a second more for each KiB that has come; 0 is no bound. A message that takes longer
+// is an error of ReadInto. It has no effect where the protocol reads by itself (see
+// [PeekReader]). Only the reading goroutine calls it.
+func (c *Conn) SetFrameTimeout(d time.Duration) {
+	if !c.reads {
+		c.in.SetFrameTimeout(d)
+	}
+}
+
 // ReadInto reads one message. The body stays encoded unless m has a value to
 // decode into. Only the reading goroutine calls it. Errors are those of
 // Proto.Unpack; a panic of the Proto is an error too.
 func (c *Conn) ReadInto(m *Envelope) (err error) {
 	defer func() {
+		c.in.EndFrame()
 		if p := recover(); p != nil {
 			err = fmt.Errorf("socket: protocol panicked while reading: %v", p)
 		}
@@ -399,6 +410,7 @@ var (
 // their own, so from the first Read on only they know whether to wait.
 func (w wire) Read(p []byte) (int, error) {
 	w.c.reads = true
+	w.c.in.SetFrameTimeout(0) // where a message begins is not known any more
 	return w.c.in.Read(p)
 }
 
@@ -407,7 +419,7 @@ func (w wire) Buffered() int              { return w.c.in.Buffered() }
 func (w wire) Dialed() bool               { return w.c.dialed }
 
 // SetReadDeadline bounds the reads of an Unpack.
-func (w wire) SetReadDeadline(t time.Time) error { return w.c.conn.SetReadDeadline(t) }
+func (w wire) SetReadDeadline(t time.Time) error { return w.c.in.SetReadDeadline(t) }
 
 // RecogniseTime is how long AnyProto may take.
 func (w wire) RecogniseTime() time.Duration { return w.c.recognise }

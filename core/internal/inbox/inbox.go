@@ -82,6 +82,7 @@ type Reader struct {
 	short  bool // the last try got less than there was room for
 
 	beforeWait func()
+	frame      frameClock
 	account    account
 }
 
@@ -298,12 +299,14 @@ func (r *Reader) read(dst []byte, how waiting) (n int, err error) {
 		if err == errNothing && how == mayWait {
 			r.willWait() // not while RawConn calls us: a Close would wait for that
 			n, err = r.readRaw(dst, true)
+			err = r.timeoutOf(err)
 		}
 	default:
 		if how == mayWait {
 			r.willWait()
 		}
 		n, err = r.readConn(dst)
+		err = r.timeoutOf(err)
 	}
 	if n > 0 {
 		r.pending, err = err, nil
@@ -333,10 +336,12 @@ func (r *Reader) readConn(dst []byte) (int, error) {
 	return 0, io.ErrNoProgress
 }
 
+// willWait is called before a wait in the middle of a frame.
 func (r *Reader) willWait() {
 	if r.beforeWait != nil {
 		r.beforeWait()
 	}
+	r.arm()
 }
 
 // room returns the free end of the usual buffer. What is in it moves to the
