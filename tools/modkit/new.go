@@ -21,8 +21,8 @@ type newCmd struct {
 }
 
 // Run writes the files of a module that builds, and makes it known.
-func (c *newCmd) Run(s *shop) error {
-	l, err := loadLot(s.root)
+func (c *newCmd) Run(e *env) error {
+	r, err := loadRepo(e.root)
 	if err != nil {
 		return err
 	}
@@ -30,16 +30,16 @@ func (c *newCmd) Run(s *shop) error {
 	if err != nil {
 		return err
 	}
-	if l.get(p.Dir) != nil {
+	if r.get(p.Dir) != nil {
 		return fmt.Errorf("modkit: %s is there already", p.Dir)
 	}
-	if _, err := os.Stat(filepath.Join(l.root, filepath.FromSlash(p.Dir), "go.mod")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(r.root, filepath.FromSlash(p.Dir), "go.mod")); !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("modkit: %s has a go.mod already", p.Dir)
 	}
-	if p.Version, err = l.version(); err != nil {
+	if p.Version, err = r.version(); err != nil {
 		return err
 	}
-	core := l.get("core")
+	core := r.get("core")
 	if core == nil {
 		return fmt.Errorf("modkit: %s has no core", modulesFile)
 	}
@@ -49,7 +49,7 @@ func (c *newCmd) Run(s *shop) error {
 		return err
 	}
 	for name, data := range files {
-		at := filepath.Join(l.root, filepath.FromSlash(p.Dir), name)
+		at := filepath.Join(r.root, filepath.FromSlash(p.Dir), name)
 		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
 			return err
 		}
@@ -57,7 +57,7 @@ func (c *newCmd) Run(s *shop) error {
 			return err
 		}
 	}
-	list := filepath.Join(l.root, filepath.FromSlash(modulesFile))
+	list := filepath.Join(r.root, filepath.FromSlash(modulesFile))
 	text, err := os.ReadFile(list)
 	if err != nil {
 		return err
@@ -65,8 +65,8 @@ func (c *newCmd) Run(s *shop) error {
 	if err := os.WriteFile(list, []byte(addModule(string(text), p.Dir, p.kind())), 0o644); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "wrote %s; its README.md says what is left to do\n", p.Dir)
-	return (&workCmd{}).Run(s)
+	fmt.Fprintf(e.out, "wrote %s; its README.md says what is left to do\n", p.Dir)
+	return (&workCmd{}).Run(e)
 }
 
 // plan is what the templates of a new module know.

@@ -38,27 +38,27 @@ func TestNewPlan(t *testing.T) {
 func TestNew(t *testing.T) {
 	for _, dir := range []string{"protos/aproto", "codecs/acodec", "xfers/a", "plugins/a", "mixers/a", "tools/a"} {
 		t.Run(dir, func(t *testing.T) {
-			s := &shop{root: tree(t, small()), out: io.Discard}
+			e := &env{root: tree(t, small()), out: io.Discard}
 			c := &newCmd{Dir: dir, ID: "a"}
-			wantErr(t, c.Run(s), "")
-			l, err := loadLot(s.root)
+			wantErr(t, c.Run(e), "")
+			r, err := loadRepo(e.root)
 			if err != nil {
 				t.Fatal(err)
 			}
-			m := l.get(dir)
+			m := r.get(dir)
 			if m == nil {
 				t.Fatalf("%s is not in %s", dir, modulesFile)
 			}
 			if want := map[bool]kind{true: kept, false: released}[m.family() == "tools"]; m.Kind != want {
 				t.Errorf("kind %s; want %s", m.Kind, want)
 			}
-			wantErr(t, (&workCmd{Check: true}).Run(s), "")
+			wantErr(t, (&workCmd{Check: true}).Run(e), "")
 
-			imports, err := l.scan(m)
+			imports, err := r.scan(m)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, err := range l.judge(m, imports) {
+			for _, err := range r.judge(m, imports) {
 				t.Error(err)
 			}
 			base := dir[strings.Index(dir, "/")+1:]
@@ -67,7 +67,7 @@ func TestNew(t *testing.T) {
 				want = want[:3]
 			}
 			for _, name := range want {
-				at := filepath.Join(l.dir(m), name)
+				at := filepath.Join(r.dir(m), name)
 				data, err := os.ReadFile(at)
 				if err != nil {
 					t.Error(err)
@@ -82,7 +82,7 @@ func TestNew(t *testing.T) {
 					}
 				}
 			}
-			wantErr(t, c.Run(s), "there already")
+			wantErr(t, c.Run(e), "there already")
 		})
 	}
 }
