@@ -19,20 +19,38 @@ import (
 var commands struct {
 	Root string `help:"Root of the repository; by default the nearest directory upwards with ci/modules.txt." type:"path"`
 
-	New      newCmd      `cmd:"" help:"Scaffold a module that builds, with its tests."`
-	Work     workCmd     `cmd:"" help:"Write go.work from go.mod files and ci/modules.txt."`
-	Tidy     tidyCmd     `cmd:"" help:"Tidy go.mod and go.sum, of one module or all."`
-	Consumer consumerCmd `cmd:"" help:"Check what a go get of each released module pulls in."`
-	Readme   readmeCmd   `cmd:"" help:"Write the table of modules in README.md."`
+	New      newCmd      `cmd:"" group:"daily" help:"Scaffold a module that builds, with its tests."`
+	Work     workCmd     `cmd:"" group:"daily" help:"Write go.work from go.mod files and ci/modules.txt."`
+	Tidy     tidyCmd     `cmd:"" group:"daily" help:"Tidy go.mod and go.sum, of one module or all."`
+	Consumer consumerCmd `cmd:"" group:"daily" help:"Check what a go get of each released module pulls in."`
+	Readme   readmeCmd   `cmd:"" group:"daily" help:"Write the table of modules in README.md."`
 
-	Deps     depsCmd     `cmd:"" help:"The direction of imports between modules."`
-	Golines  golinesCmd  `cmd:"" help:"No line of a go.mod that harms the users of the module."`
-	Versions versionsCmd `cmd:"" help:"One version of a library in the workspace."`
+	Deps     depsCmd     `cmd:"" group:"check" help:"The direction of imports between modules."`
+	Golines  golinesCmd  `cmd:"" group:"check" help:"No line of a go.mod that harms the users of the module."`
+	Versions versionsCmd `cmd:"" group:"check" help:"One version of a library in the workspace."`
 
-	Upgrade upgradeCmd `cmd:"" help:"Set one third-party version in all modules: module@version."`
-	Proxy   proxyCmd   `cmd:"" help:"Write the work tree as a file GOPROXY."`
-	Release releaseCmd `cmd:"" help:"Prepare a release: requires, sums, consumers and the list of tags."`
-	List    listCmd    `cmd:"" help:"Print the directories of the modules."`
+	Upgrade upgradeCmd `cmd:"" group:"release" help:"Set one third-party version in all modules: module@version."`
+	Proxy   proxyCmd   `cmd:"" group:"release" help:"Write the work tree as a file GOPROXY."`
+	Release releaseCmd `cmd:"" group:"release" help:"Prepare a release: requires, sums, consumers and the list of tags."`
+	List    listCmd    `cmd:"" group:"release" help:"Print the directories of the modules."`
+}
+
+const description = `Chores of a repository of many modules.
+
+From an idea to a commit:
+
+  modkit new xfers/rot13            a module that builds; write it, and its tests
+  go -C xfers/rot13 test ./...
+  modkit tidy xfers/rot13           after a new import
+  modkit consumer -update xfers/rot13 && modkit readme
+  ci/test.sh quick                  format, vet, tests; ci/test.sh has the rest
+
+From the root of the repository modkit is: go run ./tools/modkit`
+
+var groups = []kong.Group{
+	{Key: "daily", Title: "Every day:"},
+	{Key: "check", Title: "Checks, which CI runs:"},
+	{Key: "release", Title: "Versions and releases:"},
 }
 
 // env is what every command works with.
@@ -52,7 +70,7 @@ func main() {
 }
 
 func parse(args []string) *kong.Context {
-	parser := kong.Must(&commands, kong.Name("modkit"), kong.Description("Chores of a repository of many modules."), kong.UsageOnError())
+	parser := kong.Must(&commands, kong.Name("modkit"), kong.Description(description), kong.ExplicitGroups(groups), kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.UsageOnError())
 	kctx, err := parser.Parse(goFlags(args))
 	parser.FatalIfErrorf(err)
 	return kctx

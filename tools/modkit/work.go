@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/mod/modfile"
 )
 
 type workCmd struct {
@@ -106,6 +108,27 @@ func (w goWork) format() []byte {
 	}
 	b.WriteString(")\n")
 	return b.Bytes()
+}
+
+// workFor returns a go.work for a directory outside the repository, in which the
+// module there uses the modules of the workspace as they are on disk. With all,
+// every module of the workspace is in use, so that what these require can be
+// imported too.
+func (r *repo) workFor(header string, all bool) ([]byte, error) {
+	version, err := r.version()
+	if err != nil {
+		return nil, err
+	}
+	modules := r.workspace()
+	w := goWork{header: header, line: highestGo(modules), uses: []string{"."}, version: version}
+	for _, m := range modules {
+		at := modfile.AutoQuote(filepath.ToSlash(r.dir(m)))
+		w.replaces = append(w.replaces, place{m.path(), at})
+		if all {
+			w.uses = append(w.uses, at)
+		}
+	}
+	return w.format(), nil
 }
 
 // highestGo returns the highest go line of the modules.
