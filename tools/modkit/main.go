@@ -26,6 +26,7 @@ var commands struct {
 	Readme   readmeCmd   `cmd:"" group:"daily" help:"Write the table of modules in README.md."`
 
 	Deps     depsCmd     `cmd:"" group:"check" help:"The direction of imports between modules."`
+	Rooms    roomsCmd    `cmd:"" group:"check" help:"The direction of uses between the files of a module."`
 	Golines  golinesCmd  `cmd:"" group:"check" help:"No line of a go.mod that harms the users of the module."`
 	Versions versionsCmd `cmd:"" group:"check" help:"One version of a library in the workspace."`
 
