@@ -62,7 +62,7 @@
 //	route.go   header hooks, route
 //	serve.go   handle → work → the handler → reply
 //	           the way back
-//	serve.go   handleReply: who waits for this number?
+//	reply.go   handleReply: who waits for this number?
 //	call.go    settle → complete
 //
 // DESIGN.md records the decisions and their reasons.

@@ -27,6 +27,7 @@ var commands struct {
 
 	Deps     depsCmd     `cmd:"" group:"check" help:"The direction of imports between modules."`
 	Rooms    roomsCmd    `cmd:"" group:"check" help:"The direction of uses between the files of a module."`
+	Docs     docsCmd     `cmd:"" group:"check" help:"Files and links in the documentation exist, and its programs compile."`
 	Golines  golinesCmd  `cmd:"" group:"check" help:"No line of a go.mod that harms the users of the module."`
 	Versions versionsCmd `cmd:"" group:"check" help:"One version of a library in the workspace."`
 
