@@ -44,7 +44,31 @@ func (c *workCmd) Run(e *env) error {
 			fmt.Fprintln(e.out, "wrote", f.name)
 		}
 	}
+	if len(stale) == 0 { // the go command reads what has been written
+		stale = append(stale, r.completeSums(c.Check))
+	}
 	return errors.Join(stale...)
+}
+
+// completeSums adds to go.work.sum, where there is one, the hashes of all go.mod
+// files in the module graph. Otherwise the first command of a user that loads the
+// whole graph adds them, as go doc does.
+func (r *repo) completeSums(check bool) error {
+	name := filepath.Join(r.root, "go.work.sum")
+	old, err := readIfThere(name)
+	if old == nil {
+		return err
+	}
+	if _, err := run(r.root, nil, "go", "list", "-m", "all"); err != nil {
+		return err
+	}
+	complete, err := os.ReadFile(name)
+	if err != nil || !check || bytes.Equal(old, complete) {
+		return err
+	}
+	return errors.Join(
+		fmt.Errorf("modkit: go.work.sum lacks %d hashes; run: go run ./tools/modkit work", bytes.Count(complete, []byte("\n"))-bytes.Count(old, []byte("\n"))),
+		os.WriteFile(name, old, 0o644))
 }
 
 // workFile is a go.work: its name from the root, and what it should hold.

@@ -79,6 +79,52 @@ func TestWork(t *testing.T) {
 	wantErr(t, (&workCmd{}).Run(e), "tools/interop is in "+modulesFile)
 }
 
+// go.work.sum has the hashes of the whole module graph, so that no command of a
+// user has to add one.
+func TestCompleteSums(t *testing.T) {
+	files := map[string]string{
+		modulesFile:       "core yes\ntools/x no\n",
+		"core/go.mod":     gomod("core"),
+		"tools/x/go.mod":  gomod("tools/x", "example.com/a v1.0.0"),
+		"go.work.sum":     "",
+		"proxy/README.md": "",
+	}
+	for path, requires := range map[string]string{"a": "\nrequire example.com/b v1.0.0\n", "b": ""} {
+		at := "proxy/example.com/" + path + "/@v/"
+		files[at+"list"] = "v1.0.0\n"
+		files[at+"v1.0.0.info"] = `{"Version":"v1.0.0"}`
+		files[at+"v1.0.0.mod"] = "module example.com/" + path + "\n\ngo 1.16\n" + requires
+	}
+	e := &env{root: tree(t, files), out: io.Discard}
+	t.Setenv("GOPROXY", fileURL(filepath.Join(e.root, "proxy")))
+	t.Setenv("GOSUMDB", "off")
+	t.Setenv("GOMODCACHE", t.TempDir())
+	t.Setenv("GOFLAGS", "-modcacherw")
+	t.Setenv("GOWORK", "")
+	sums := filepath.Join(e.root, "go.work.sum")
+	check := &workCmd{Check: true}
+
+	require.ErrorContains(t, check.Run(e), "go.work does not match")
+	require.NoError(t, os.WriteFile(filepath.Join(e.root, "go.work"), must(load(t, files).workFiles())[0].data, 0o644))
+	require.ErrorContains(t, check.Run(e), "go.work.sum lacks 2 hashes")
+	data, err := os.ReadFile(sums)
+	require.NoError(t, err)
+	require.Empty(t, data, "work -check has written go.work.sum")
+
+	require.NoError(t, (&workCmd{}).Run(e))
+	data, err = os.ReadFile(sums)
+	require.NoError(t, err)
+	require.Contains(t, string(data), "example.com/b v1.0.0/go.mod h1:")
+	require.NoError(t, check.Run(e))
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
 func TestRelative(t *testing.T) {
 	for _, test := range []struct{ name, from, to, want string }{
 		{"below", ".", "a/b", "./a/b"},
