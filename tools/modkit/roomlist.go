@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -68,50 +69,55 @@ func parseRooms(r io.Reader) (roomList, error) {
 	return l, lines.Err()
 }
 
-// loadRooms reads the list of the module in tree, and fails where the list and the files on
-// disk disagree.
-func loadRooms(tree string) (roomList, error) {
-	f, err := os.Open(filepath.Join(tree, roomsFile))
+// loadRooms reads the list of the module in a directory from the root. An error
+// about a difference between the list and the directory comes with a list that has
+// what is on disk: files and packages that are not listed are last.
+func loadRooms(root, tree string) (roomList, error) {
+	name := path.Join(tree, roomsFile)
+	f, err := os.Open(filepath.Join(root, filepath.FromSlash(name)))
 	if err != nil {
 		return nil, fmt.Errorf("modkit: %w", err)
 	}
 	defer f.Close()
 	l, err := parseRooms(f)
 	if err != nil {
-		return nil, fmt.Errorf("modkit: %s: %w", f.Name(), err)
+		return nil, fmt.Errorf("modkit: %s: %w", name, err)
 	}
-	disk, err := sources(tree)
+	disk, err := sources(filepath.Join(root, filepath.FromSlash(tree)))
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
 	bad := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("modkit: %s: %s", f.Name(), fmt.Sprintf(format, args...)))
+		errs = append(errs, fmt.Errorf("modkit: %s: %s", name, fmt.Sprintf(format, args...)))
 	}
-	for dir, names := range disk {
-		i := l.place(dir)
-		if i < 0 {
-			bad("package %s is not listed", dir)
-			continue
-		}
-		for _, name := range names {
-			if !slices.Contains(l[i].files, name) {
-				bad("%s is not listed; put it below the files it uses and above those that use it", path.Join(dir, name))
-			}
-		}
-	}
-	for _, p := range l {
+	l = slices.DeleteFunc(l, func(p *roomPackage) bool {
 		if len(disk[p.dir]) == 0 {
 			bad("package %s has no Go files", p.dir)
-			continue
+			return true
 		}
-		for _, name := range p.files {
-			if !slices.Contains(disk[p.dir], name) {
-				bad("%s does not exist", path.Join(p.dir, name))
+		p.files = slices.DeleteFunc(p.files, func(file string) bool {
+			gone := !slices.Contains(disk[p.dir], file)
+			if gone {
+				bad("%s does not exist", path.Join(p.dir, file))
+			}
+			return gone
+		})
+		return false
+	})
+	for _, dir := range slices.Sorted(maps.Keys(disk)) {
+		if l.place(dir) < 0 {
+			bad("package %s is not listed; put it below the packages it imports", dir)
+			l = append(l, &roomPackage{dir: dir, files: disk[dir]})
+		}
+		p := l[l.place(dir)]
+		for _, file := range disk[dir] {
+			if !slices.Contains(p.files, file) {
+				bad("%s is not listed; put it below the files it uses", path.Join(dir, file))
+				p.files = append(p.files, file)
 			}
 		}
 	}
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return l, errors.Join(errs...)
 }
 

@@ -42,15 +42,15 @@ a package imports one below it (whatever the number), and if the list and the di
 
 func (c *roomsCmd) Run(e *env) error {
 	tree := filepath.Join(e.root, filepath.FromSlash(c.Tree))
-	list, err := loadRooms(tree)
-	if err != nil {
-		return err
+	list, differs := loadRooms(e.root, c.Tree)
+	if differs != nil && (list == nil || !c.Propose) {
+		return differs
 	}
 	pkgs, err := loadTree(tree)
 	if err != nil {
 		return err
 	}
-	var errs []error
+	errs := []error{differs}
 	up, all := 0, 0
 	for _, p := range list {
 		pkg := pkgs[p.dir]

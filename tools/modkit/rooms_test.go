@@ -108,6 +108,9 @@ func TestRooms(t *testing.T) {
 		{"proposed order", edited("a.go\nb.go\nc_linux.go", "b.go\na.go\nc_linux.go"), roomsCmd{Max: 9, Propose: true}, "", []string{
 			"package core # 3 run back up instead of 6\nc_linux.go\na.go\nb.go\nc_windows.go\n",
 		}},
+		{"proposed order of a file that is not listed", edited("a.go\n", "d.go\n"), roomsCmd{Max: 9, Propose: true}, "a.go is not listed", []string{
+			"package core # 3 run back up instead of 5\nc_linux.go\nc_windows.go\na.go\nb.go\n",
+		}},
 		{"more than the list allows", edited("max 4", "max 3"), roomsCmd{Max: -1}, "4 uses run back up, more than the 3 of core/rooms.txt", nil},
 		{"more than the flag allows", rooms4(), roomsCmd{Max: 0}, "more than 0", nil},
 		{"fewer than the list allows", edited("max 4", "max 7"), roomsCmd{Max: -1}, "", []string{"core/rooms.txt can say: package . max 4"}},
