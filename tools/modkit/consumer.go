@@ -120,7 +120,7 @@ func consumeOne(m *module, version, dir string, environ []string) (cost, error) 
 	var graph string
 	for _, args := range [][]string{
 		{"get", m.path() + "@" + version},
-		{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", "hello", "."},
+		{"build", "-buildvcs=false", "-ldflags=-s -w", "-o", "hello", "."},
 		{"vet", "."},
 		{"build", m.path() + "/..."}, // and its packages that the program does not import
 		{"mod", "graph"},

@@ -167,7 +167,7 @@ func (r *repo) setSums(version string) error {
 			}
 		}
 		// Every hash that the go command needs must be in go.sum, and match.
-		environ = append(environ, "GOFLAGS=-mod=readonly -modcacherw")
+		environ = append(environ, "GOFLAGS=-mod=readonly -modcacherw -trimpath")
 		return atOnce(r.workspace(), func(m *module) error {
 			_, err := run(r.dir(m), environ, "go", "vet", "./...")
 			return err

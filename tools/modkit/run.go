@@ -37,7 +37,7 @@ func outside(ours, modcache string) ([]string, error) {
 	cache = filepath.ToSlash(filepath.Join(cache, "cache", "download"))
 	return []string{
 		"GOWORK=off",
-		"GOFLAGS=-mod=mod -modcacherw",
+		"GOFLAGS=-mod=mod -modcacherw -trimpath", // without -trimpath the build cache would know these directories, which are new each time
 		"GOSUMDB=off", // nobody has published these versions; GONOSUMDB is not enough
 		"GOPROXY=" + fileURL(ours) + "," + fileURL(cache) + "," + proxy,
 		"GOMODCACHE=" + modcache,
