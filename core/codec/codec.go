@@ -39,8 +39,9 @@ type Appender interface {
 	Pure() bool
 }
 
-// Ids of the codecs of this repository, so that a protocol can name one without
-// importing it.
+// IDs of the project's codecs, so that a protocol can name one without importing
+// it. IDs from 1 to 127 are reserved for the project, 240 to 255 for tests; all
+// other codecs choose from 128 to 239.
 const (
 	JSON     byte = 'j'
 	Protobuf byte = 'p'

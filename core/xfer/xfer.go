@@ -43,8 +43,9 @@ type Appender interface {
 	AppendUnpack(dst, src []byte, max int) ([]byte, error)
 }
 
-// Ids of the filters of this repository, so that a protocol can name one without
-// importing it.
+// IDs of the project's filters, so that a protocol can name one without importing
+// it. IDs from 1 to 127 are reserved for the project, 240 to 255 for tests; all
+// other filters choose from 128 to 239.
 const (
 	Gzip byte = 'g'
 	MD5  byte = 'm'

@@ -3,9 +3,10 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // tree writes files into a new directory and returns it.
@@ -14,12 +15,8 @@ func tree(t *testing.T, files map[string]string) string {
 	root := t.TempDir()
 	for name, data := range files {
 		at := filepath.Join(root, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(at, []byte(data), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o755))
+		require.NoError(t, os.WriteFile(at, []byte(data), 0o644))
 	}
 	return root
 }
@@ -60,13 +57,11 @@ func with(files map[string]string, name, data string) map[string]string {
 	return files
 }
 
-func load(t *testing.T, files map[string]string) *lot {
+func load(t *testing.T, files map[string]string) *repo {
 	t.Helper()
-	l, err := loadLot(tree(t, files))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
+	r, err := loadRepo(tree(t, files))
+	require.NoError(t, err)
+	return r
 }
 
 func dirs(modules []*module) string {
@@ -85,7 +80,7 @@ func TestParseModules(t *testing.T) {
 		{"empty", "", "", ""},
 		{"no word", "core", "", "line 1: want a directory and a word"},
 		{"unknown word", "core maybe", "", `line 1: core is "maybe"`},
-		{"twice", "core yes\ncore no", "", "line 2: core stands there twice"},
+		{"twice", "core yes\ncore no", "", "line 2: core is listed twice"},
 		{"outside", "../core yes", "", "not a directory below the root"},
 		{"root", ". yes", "", "not a directory below the root"},
 		{"absolute", "/core yes", "", "not a directory below the root"},
@@ -106,18 +101,17 @@ func TestParseModules(t *testing.T) {
 	}
 }
 
-// wantErr fails unless the error has the text; "" wants none.
+// wantErr fails unless the error contains the text; "" wants none.
 func wantErr(t *testing.T, err error, text string) {
 	t.Helper()
-	switch {
-	case err == nil && text != "":
-		t.Errorf("got no error; want one with %q", text)
-	case err != nil && (text == "" || !strings.Contains(err.Error(), text)):
-		t.Errorf("got error %v; want %q", err, text)
+	if text == "" {
+		require.NoError(t, err)
+	} else {
+		require.ErrorContains(t, err, text)
 	}
 }
 
-func TestLoadLot(t *testing.T) {
+func TestLoadRepo(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		files map[string]string
@@ -135,23 +129,17 @@ func TestLoadLot(t *testing.T) {
 		{"broken go.mod", with(small(), "core/go.mod", "nonsense here\n"), "core/go.mod"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := loadLot(tree(t, test.files))
+			_, err := loadRepo(tree(t, test.files))
 			wantErr(t, err, test.err)
 		})
 	}
 }
 
 func TestKinds(t *testing.T) {
-	l := load(t, small())
-	if got, want := dirs(l.released()), "core mixers/standard protos/rawproto xfers/gzip"; got != want {
-		t.Errorf("released = %s; want %s", got, want)
-	}
-	if got, want := dirs(l.workspace()), "core mixers/standard protos/rawproto xfers/gzip tools/modkit"; got != want {
-		t.Errorf("workspace = %s; want %s", got, want)
-	}
-	if got, want := dirs(l.needs(l.get("mixers/standard"))), "core protos/rawproto xfers/gzip"; got != want {
-		t.Errorf("needs = %s; want %s", got, want)
-	}
+	r := load(t, small())
+	require.Equal(t, "core mixers/standard protos/rawproto xfers/gzip", dirs(r.released()))
+	require.Equal(t, "core mixers/standard protos/rawproto xfers/gzip tools/modkit", dirs(r.workspace()))
+	require.Equal(t, "core protos/rawproto xfers/gzip", dirs(r.needs(r.get("mixers/standard"))))
 }
 
 func TestInOrder(t *testing.T) {
@@ -160,13 +148,13 @@ func TestInOrder(t *testing.T) {
 		requires  []string
 		want, err string
 	}{
-		{"who is required comes first", "tools/modkit", nil, "core protos/rawproto xfers/gzip mixers/standard tools/modkit tools/interop", ""},
+		{"a required module comes first", "tools/modkit", nil, "core protos/rawproto xfers/gzip mixers/standard tools/modkit tools/interop", ""},
 		{"required late", "core", []string{"xfers/gzip v0.1.0"}, "", "circle: core → xfers/gzip → core"},
 		{"itself", "core", []string{"core v0.1.0"}, "", "circle: core → core"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			l := load(t, with(small(), test.dir+"/go.mod", gomod(test.dir, test.requires...)))
-			order, err := l.inOrder()
+			r := load(t, with(small(), test.dir+"/go.mod", gomod(test.dir, test.requires...)))
+			order, err := r.inOrder()
 			wantErr(t, err, test.err)
 			if got := dirs(order); got != test.want {
 				t.Errorf("inOrder() = %s; want %s", got, test.want)
@@ -177,13 +165,9 @@ func TestInOrder(t *testing.T) {
 
 func TestTags(t *testing.T) {
 	order, err := load(t, small()).inOrder()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	want := []string{"core/v0.2.0", "protos/rawproto/v0.2.0", "xfers/gzip/v0.2.0", "mixers/standard/v0.2.0"}
-	if got := tags(order, "v0.2.0"); !slices.Equal(got, want) {
-		t.Errorf("tags = %q; want %q", got, want)
-	}
+	require.Equal(t, want, tags(order, "v0.2.0"))
 }
 
 func TestVersion(t *testing.T) {
@@ -200,8 +184,8 @@ func TestVersion(t *testing.T) {
 		})
 	}
 	t.Run("none", func(t *testing.T) {
-		l := load(t, map[string]string{modulesFile: "core yes\n", "core/go.mod": gomod("core")})
-		if got, err := l.version(); got != firstVersion || err != nil {
+		r := load(t, map[string]string{modulesFile: "core yes\n", "core/go.mod": gomod("core")})
+		if got, err := r.version(); got != firstVersion || err != nil {
 			t.Errorf("version() = %s, %v; want %s", got, err, firstVersion)
 		}
 	})

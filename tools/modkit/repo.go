@@ -50,23 +50,23 @@ func (m *module) family() string {
 // siblings are the directories of the modules of this repository it requires.
 func (m *module) siblings() []string {
 	var dirs []string
-	for _, r := range m.Mod.Require {
-		if dir, ok := strings.CutPrefix(r.Mod.Path, prefix); ok {
+	for _, req := range m.Mod.Require {
+		if dir, ok := strings.CutPrefix(req.Mod.Path, prefix); ok {
 			dirs = append(dirs, dir)
 		}
 	}
 	return dirs
 }
 
-// lot is all modules of the repository, in the order of ci/modules.txt.
-type lot struct {
+// repo is all modules of the repository, in the order of ci/modules.txt.
+type repo struct {
 	root    string
 	modules []*module
-	missing []error // listed modules with a workspace of their own that are not there; work tells of them
+	missing []error // listed modules with a workspace of their own that are not there; work reports them
 }
 
-func (l *lot) get(dir string) *module {
-	for _, m := range l.modules {
+func (r *repo) get(dir string) *module {
+	for _, m := range r.modules {
 		if m.Dir == dir {
 			return m
 		}
@@ -74,21 +74,41 @@ func (l *lot) get(dir string) *module {
 	return nil
 }
 
-func (l *lot) dir(m *module) string { return filepath.Join(l.root, filepath.FromSlash(m.Dir)) }
+func (r *repo) dir(m *module) string { return filepath.Join(r.root, filepath.FromSlash(m.Dir)) }
 
 // workspace are the modules that go.work lists.
-func (l *lot) workspace() []*module {
-	return slices.DeleteFunc(slices.Clone(l.modules), func(m *module) bool { return m.Kind == own })
+func (r *repo) workspace() []*module {
+	return slices.DeleteFunc(slices.Clone(r.modules), func(m *module) bool { return m.Kind == own })
 }
 
-func (l *lot) released() []*module {
-	return slices.DeleteFunc(slices.Clone(l.modules), func(m *module) bool { return m.Kind != released })
+func (r *repo) released() []*module {
+	return slices.DeleteFunc(slices.Clone(r.modules), func(m *module) bool { return m.Kind != released })
+}
+
+// choose returns the modules in these directories, which must be among all; all of
+// them if there are no directories.
+func (r *repo) choose(dirs []string, all []*module) ([]*module, error) {
+	if len(dirs) == 0 {
+		return all, nil
+	}
+	var chosen []*module
+	for _, dir := range dirs {
+		m := r.get(path.Clean(filepath.ToSlash(dir)))
+		switch {
+		case m == nil:
+			return nil, fmt.Errorf("modkit: %s is not a module of %s", dir, modulesFile)
+		case !slices.Contains(all, m):
+			return nil, fmt.Errorf("modkit: %s is not a released module", dir)
+		}
+		chosen = append(chosen, m)
+	}
+	return chosen, nil
 }
 
 // owner is the module that holds the package of this import path, nil if none does.
-func (l *lot) owner(importPath string) *module {
+func (r *repo) owner(importPath string) *module {
 	var best *module
-	for _, m := range l.modules {
+	for _, m := range r.modules {
 		if within(importPath, m.path()) && (best == nil || len(m.Dir) > len(best.Dir)) {
 			best = m
 		}
@@ -96,20 +116,20 @@ func (l *lot) owner(importPath string) *module {
 	return best
 }
 
-// within tells whether the path is root or below it.
+// within reports whether the path is root or below it.
 func within(p, root string) bool { return p == root || strings.HasPrefix(p, root+"/") }
 
 // version is the one at which the modules require each other.
-func (l *lot) version() (string, error) {
+func (r *repo) version() (string, error) {
 	version, by := "", ""
-	for _, m := range l.modules {
-		for _, r := range m.Mod.Require {
+	for _, m := range r.modules {
+		for _, req := range m.Mod.Require {
 			switch {
-			case !strings.HasPrefix(r.Mod.Path, prefix):
+			case !strings.HasPrefix(req.Mod.Path, prefix):
 			case version == "":
-				version, by = r.Mod.Version, m.Dir
-			case version != r.Mod.Version:
-				return "", fmt.Errorf("modkit: siblings are required at two versions: %s in %s, %s in %s", version, by, r.Mod.Version, m.Dir)
+				version, by = req.Mod.Version, m.Dir
+			case version != req.Mod.Version:
+				return "", fmt.Errorf("modkit: siblings are required at two versions: %s in %s, %s in %s", version, by, req.Mod.Version, m.Dir)
 			}
 		}
 	}
@@ -146,7 +166,7 @@ func parseModules(r io.Reader) ([]*module, error) {
 			}
 		}
 		if seen[m.Dir] {
-			return nil, fmt.Errorf("line %d: %s stands there twice", n, m.Dir)
+			return nil, fmt.Errorf("line %d: %s is listed twice", n, m.Dir)
 		}
 		seen[m.Dir] = true
 		modules = append(modules, m)
@@ -154,35 +174,35 @@ func parseModules(r io.Reader) ([]*module, error) {
 	return modules, lines.Err()
 }
 
-// loadLot reads ci/modules.txt and every go.mod, and fails where they and the
-// disk do not say the same.
-func loadLot(root string) (*lot, error) {
+// loadRepo reads ci/modules.txt and every go.mod, and fails where they and the
+// disk disagree.
+func loadRepo(root string) (*repo, error) {
 	f, err := os.Open(filepath.Join(root, modulesFile))
 	if err != nil {
 		return nil, fmt.Errorf("modkit: %w", err)
 	}
 	defer f.Close()
-	l := &lot{root: root}
-	if l.modules, err = parseModules(f); err != nil {
+	r := &repo{root: root}
+	if r.modules, err = parseModules(f); err != nil {
 		return nil, fmt.Errorf("modkit: %s: %w", modulesFile, err)
 	}
 	var there []*module
-	for _, m := range l.modules {
-		switch err := l.readMod(m); {
+	for _, m := range r.modules {
+		switch err := r.readMod(m); {
 		case err == nil:
 			there = append(there, m)
-		case m.Kind == own && errors.Is(err, fs.ErrNotExist): // it stands alone, so nothing else need stop
-			l.missing = append(l.missing, err)
+		case m.Kind == own && errors.Is(err, fs.ErrNotExist): // no other module needs it
+			r.missing = append(r.missing, err)
 		default:
 			return nil, err
 		}
 	}
-	l.modules = there
-	return l, l.checkListed()
+	r.modules = there
+	return r, r.checkListed()
 }
 
-func (l *lot) readMod(m *module) error {
-	file := filepath.Join(l.dir(m), "go.mod")
+func (r *repo) readMod(m *module) error {
+	file := filepath.Join(r.dir(m), "go.mod")
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("modkit: %s is in %s: %w", m.Dir, modulesFile, err)
@@ -197,7 +217,7 @@ func (l *lot) readMod(m *module) error {
 		return fmt.Errorf("modkit: %s/go.mod has no go line", m.Dir)
 	}
 	for _, dir := range m.siblings() {
-		if s := l.get(dir); s == nil || s.Kind == own {
+		if s := r.get(dir); s == nil || s.Kind == own {
 			return fmt.Errorf("modkit: %s/go.mod requires %s, which is not in %s or not in the workspace", m.Dir, dir, modulesFile)
 		}
 	}
@@ -205,26 +225,26 @@ func (l *lot) readMod(m *module) error {
 }
 
 // checkListed fails on a go.mod that ci/modules.txt does not know.
-func (l *lot) checkListed() error {
-	return filepath.WalkDir(l.root, func(file string, d fs.DirEntry, err error) error {
+func (r *repo) checkListed() error {
+	return filepath.WalkDir(r.root, func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		name := d.Name()
-		if d.IsDir() && file != l.root && (name == "testdata" || name == "vendor" || name[0] == '.' || name[0] == '_') {
+		if d.IsDir() && file != r.root && ignored(name) {
 			return fs.SkipDir
 		}
 		if d.IsDir() || name != "go.mod" {
 			return nil
 		}
-		dir, err := filepath.Rel(l.root, filepath.Dir(file))
+		dir, err := filepath.Rel(r.root, filepath.Dir(file))
 		if err != nil {
 			return err
 		}
 		if dir = filepath.ToSlash(dir); dir == "." {
 			return errors.New("modkit: there is a go.mod at the root; every module is a directory below it")
 		}
-		if l.get(dir) == nil {
+		if r.get(dir) == nil {
 			return fmt.Errorf("modkit: %s/go.mod is not in %s", dir, modulesFile)
 		}
 		return nil
@@ -232,13 +252,13 @@ func (l *lot) checkListed() error {
 }
 
 // needs returns the siblings m requires, and what they require, without m itself.
-func (l *lot) needs(m *module) []*module {
+func (r *repo) needs(m *module) []*module {
 	seen := map[*module]bool{m: true}
 	var all []*module
 	var walk func(*module)
 	walk = func(m *module) {
 		for _, dir := range m.siblings() {
-			if s := l.get(dir); !seen[s] {
+			if s := r.get(dir); !seen[s] {
 				seen[s] = true
 				all = append(all, s)
 				walk(s)
@@ -250,8 +270,8 @@ func (l *lot) needs(m *module) []*module {
 	return all
 }
 
-// inOrder returns the modules so that each stands behind those it requires.
-func (l *lot) inOrder() ([]*module, error) {
+// inOrder returns the modules so that each comes after those it requires.
+func (r *repo) inOrder() ([]*module, error) {
 	var order []*module
 	state := map[*module]int{} // 1: being visited, 2: done
 	var visit func(m *module, way []string) error
@@ -265,7 +285,7 @@ func (l *lot) inOrder() ([]*module, error) {
 		}
 		state[m] = 1
 		for _, dir := range m.siblings() {
-			if err := visit(l.get(dir), way); err != nil {
+			if err := visit(r.get(dir), way); err != nil {
 				return err
 			}
 		}
@@ -273,7 +293,7 @@ func (l *lot) inOrder() ([]*module, error) {
 		order = append(order, m)
 		return nil
 	}
-	for _, m := range l.modules {
+	for _, m := range r.modules {
 		if err := visit(m, nil); err != nil {
 			return nil, err
 		}
