@@ -37,7 +37,7 @@ func checkNamedFiles(root string) []error {
 		}
 		for n, line := range strings.Split(string(text), "\n") {
 			for _, to := range slices.Concat(namedFile.FindAllString(line, -1), namedDir.FindAllString(line, -1)) {
-				if !known[to] && !exists(filepath.Join(root, to)) && !exists(filepath.Join(core, "internal", to)) {
+				if !known[to] && !exists(filepath.Join(root, to)) && !exists(filepath.Join(core, to)) && !exists(filepath.Join(core, "internal", to)) {
 					errs = append(errs, fmt.Errorf("core/%s:%d: %s does not exist", name, n+1, to))
 				}
 			}
