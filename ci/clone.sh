@@ -13,7 +13,6 @@ fi
 git clone -q "$root" "$work/clone"
 cd "$work/clone"
 go list -deps ./tools/teleport >/dev/null
-ci/fmt.sh
 go list -deps -test $(patterns workspace) >/dev/null
 go doc -C core PeerConfig >/dev/null
 changed=$(git status --porcelain)

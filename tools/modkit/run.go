@@ -38,7 +38,7 @@ func outside(ours, modcache string) ([]string, error) {
 	return []string{
 		"GOWORK=off",
 		"GOFLAGS=-mod=mod -modcacherw -trimpath", // without -trimpath the build cache would know these directories, which are new each time
-		"GOSUMDB=off", // nobody has published these versions; GONOSUMDB is not enough
+		"GOSUMDB=off",                            // nobody has published these versions; GONOSUMDB is not enough
 		"GOPROXY=" + fileURL(ours) + "," + fileURL(cache) + "," + proxy,
 		"GOMODCACHE=" + modcache,
 	}, nil
