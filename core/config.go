@@ -42,6 +42,7 @@ type PeerConfig struct {
 	MessageSizeLimit   uint32        `yaml:"message_size_limit"   ini:"message_size_limit"   comment:"Largest message in bytes; 0 is the process-wide limit"`
 	UnixMode           os.FileMode   `yaml:"unix_mode"            ini:"unix_mode"            comment:"Mode of a unix socket file, default 0600"`
 	TrustedProxies     []string      `yaml:"trusted_proxies"      ini:"trusted_proxies"      comment:"Networks (CIDR) whose X-Real-IP is believed, default none"`
+	AccessLog          bool          `yaml:"access_log"           ini:"access_log"           comment:"Log a line a message at INFO, not at DEBUG; print_detail includes it"`
 	HidePanics         bool          `yaml:"hide_panics"          ini:"hide_panics"          comment:"Keep the text of a handler's panic from the caller"`
 
 	Protocols []string `yaml:"protocols" ini:"protocols" comment:"Names of the protocols spoken on one port, recognised by the first bytes; the first one speaks until the peer has"`
@@ -54,7 +55,8 @@ type PeerConfig struct {
 	// Tuning is what the operating system is asked of TCP connections; nil is
 	// the process-wide default.
 	Tuning *socket.Tuning `yaml:"-" ini:"-"`
-	// Logger is where the peer logs; nil is the process-wide logger, live.
+	// Logger is where the peer logs; nil is the process-wide logger, live. Lines of the
+	// process (its PID, signals, shutdown) go to that of its oldest open peer.
 	Logger *slog.Logger `yaml:"-" ini:"-"`
 
 	trusted []netip.Prefix
@@ -81,6 +83,7 @@ func (c *PeerConfig) check() error {
 	positive(&c.MaxHandlers, 10_000)
 	positive(&c.WriteBound, 4<<20)
 	positive(&c.ReadMemory, 1<<30)
+	c.AccessLog = c.AccessLog || c.PrintDetail
 	c.DefaultSessionAge = max(c.DefaultSessionAge, 0)
 	c.DefaultContextAge = max(c.DefaultContextAge, 0)
 	c.DefaultCallTimeout = max(c.DefaultCallTimeout, 0)

@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"time"
+
+	"github.com/teleport-go/teleport/core/internal/throttle"
 )
 
 // maxBackoff is the longest pause between two attempts to redial, unless the
@@ -280,6 +282,7 @@ func (s *session) redial() *link {
 	old := s.link
 	s.mu.Unlock()
 	var last *Rerror
+	begun := time.Now()
 	for n := int32(0); s.env.cfg.RedialTimes < 0 || n < s.env.cfg.RedialTimes; n++ {
 		if !pause(ctx, backoff(s.env.cfg.RedialInterval, n)) {
 			return nil
@@ -291,7 +294,8 @@ func (s *session) redial() *link {
 		}
 		if r == nil {
 			if s.rejoin(l) {
-				s.Infof("redial ok (network:%s, addr:%s, id:%s)", s.env.cfg.Network, s.plan.addr, s.idText())
+				s.Infof("redial ok (network:%s, addr:%s, id:%s): attempt %d, after %v",
+					s.env.cfg.Network, s.plan.addr, s.idText(), n+1, time.Since(begun).Round(time.Millisecond))
 				return l
 			}
 			return nil
@@ -299,11 +303,16 @@ func (s *session) redial() *link {
 		if ctx.Err() != nil {
 			return nil
 		}
-		s.Errorf("redial fail (network:%s, addr:%s, id:%s): %s", s.env.cfg.Network, s.plan.addr, s.idText(), r)
 		last = r
-		if r.Code == CodeUnauthorized || r.Code == 403 {
+		if r.Code == CodeUnauthorized || r.Code == 403 || n == s.env.cfg.RedialTimes-1 {
+			s.logRedial(ERROR, "redialling given up", n+1, r)
 			break
 		}
+		level := DEBUG
+		if isPowerOfTen(n + 1) {
+			level = WARNING
+		}
+		s.logRedial(level, "redial fail", n+1, r)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -311,6 +320,25 @@ func (s *session) redial() *link {
 		s.reason = &CloseReason{SideNetwork, last.Err(), "redialing"}
 	}
 	return nil
+}
+
+// logRedial says that an attempt has failed. A server that is away fails many sessions at
+// once, for a long time.
+func (s *session) logRedial(level LoggerLevel, what string, attempt int32, r *Rerror) {
+	const format = "%s (network:%s, addr:%s, id:%s): attempt %d: %s"
+	args := []any{what, s.env.cfg.Network, s.plan.addr, s.idText(), attempt, r}
+	if level == DEBUG {
+		s.Debugf(format, args...)
+		return
+	}
+	s.env.throttled(&s.env.peer.(*peer).redialErrors, throttle.Burst, level, format, args...)
+}
+
+func isPowerOfTen(n int32) bool {
+	for n > 9 && n%10 == 0 {
+		n /= 10
+	}
+	return n == 1
 }
 
 // rejoin makes a redialled session ready: its id first, then what was queued, in

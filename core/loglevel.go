@@ -3,13 +3,15 @@ package tp
 import (
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 )
 
 // LoggerLevel says how much is logged: a level and all levels before it.
 type LoggerLevel int32
 
-// The levels. The one in force at the start is DEBUG.
+// The levels. The one in force at the start is INFO; the first peer with PrintDetail
+// changes it to DEBUG unless SetLoggerLevel was called before.
 const (
 	OFF      LoggerLevel = iota // nothing at all
 	PRINT                       // what a program says to its user; logged unless OFF
@@ -32,11 +34,23 @@ func (l LoggerLevel) String() string {
 	return levelNames[l]
 }
 
-// slogLevels are the levels of slog that stand for ours.
+// slogLevels are the levels of slog that stand for ours in our own handler. Other
+// handlers get the levels of levelFor.
 var slogLevels = [...]slog.Level{PRINT: 16, CRITICAL: 12, ERROR: slog.LevelError, WARNING: slog.LevelWarn,
 	NOTICE: 2, INFO: slog.LevelInfo, DEBUG: slog.LevelDebug, TRACE: -8}
 
 func (l LoggerLevel) slogLevel() slog.Level { return slogLevels[min(max(l, PRINT), TRACE)] }
+
+// levelFor returns the level at which h gets lines of a level. PRINT and NOTICE are
+// ours alone: another handler would take them for errors, or for a level of its own.
+func levelFor(h slog.Handler, level LoggerLevel) slog.Level {
+	if level == PRINT || level == NOTICE {
+		if _, own := h.(*textHandler); !own {
+			return slog.LevelInfo
+		}
+	}
+	return level.slogLevel()
+}
 
 // levelOf returns the level of ours that a level of slog belongs to.
 func levelOf(level slog.Level) LoggerLevel {
@@ -48,7 +62,21 @@ func levelOf(level slog.Level) LoggerLevel {
 	return TRACE
 }
 
-var loggerLevel atomic.Int32 // a LoggerLevel
+var (
+	loggerLevel atomic.Int32 // a LoggerLevel
+
+	levelMu     sync.Mutex // guards changes of loggerLevel, and what follows
+	levelChosen bool       // by SetLoggerLevel or SetLoggerLevel2
+)
+
+// showDetail is what PrintDetail asks for if nobody has chosen a level.
+func showDetail() {
+	levelMu.Lock()
+	defer levelMu.Unlock()
+	if !levelChosen {
+		loggerLevel.Store(int32(DEBUG))
+	}
+}
 
 // EnableLoggerLevel reports whether lines of this level are logged; OFF never
 // is. It costs one atomic load: ask before making something only for the log.

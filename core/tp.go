@@ -57,7 +57,7 @@ type Sessions interface {
 // Server is the listening side of a peer.
 type Server interface {
 	// Listen binds the configured address, serves in the background, and
-	// returns. Without a protoFunc connections speak the peer's protocol. It may
+	// returns. An error is logged as well. Without a protoFunc connections speak the peer's protocol. It may
 	// be called again for other addresses only if the configured port is 0.
 	Listen(protoFunc ...ProtoFunc) error
 	// ListenAndServe is Listen that blocks until the peer is closed; it always
