@@ -38,12 +38,22 @@ func (p *peer) DialContext(ctx context.Context, addr string, protoFunc ...ProtoF
 	if r == nil {
 		r = s.prepareLink(ctx, l, p.cfg.HandshakeTimeout)
 	}
+	var announced <-chan struct{}
 	if r == nil {
-		r = s.begin(l)
+		announced, r = s.begin(l)
 	}
 	if r != nil {
 		p.env.sessions.Done()
 		return nil, r
+	}
+	if announced != nil {
+		select {
+		case <-announced:
+		case <-ctx.Done():
+			err := context.Cause(ctx)
+			s.beginClose(&CloseReason{SideLocal, err, "waiting for PostReady"}, 0)
+			return nil, dialRerror(addr, err)
+		}
 	}
 	p.log.Infof("dial ok (network:%s, addr:%s, id:%s)", p.cfg.Network, addr, s.ID())
 	return s, nil
@@ -238,8 +248,8 @@ func (s *session) connectionHook(l *link, p Plugin) (r *Rerror) {
 		return nil
 	}
 	if l.epoch > 1 {
-		if h, ok := p.(PostRedialPlugin); ok {
-			return h.PostRedial(s)
+		if redialled := postRedial(p); redialled != nil {
+			return redialled(s)
 		}
 	}
 	if h, ok := p.(PostDialPlugin); ok {
@@ -248,22 +258,51 @@ func (s *session) connectionHook(l *link, p Plugin) (r *Rerror) {
 	return nil
 }
 
-// begin makes a prepared session ready and starts its goroutine.
-func (s *session) begin(l *link) *Rerror {
+// begin makes a prepared session ready and starts its goroutine. announced is as of
+// announce.
+func (s *session) begin(l *link) (announced <-chan struct{}, r *Rerror) {
 	old, err := s.env.hub.claim(s, l)
 	if err != nil { // the session or the peer was closed meanwhile
 		r := dialRerror(l.ip, err)
 		s.refuseLink(l, r)
-		return r
+		return nil, r
 	}
 	if old != nil {
 		old.evict(s)
 	}
 	s.startAge()
+	announced = s.announce()
 	if !l.park() {
 		l.startReader()
 	}
-	return nil
+	return announced, nil
+}
+
+// announce runs the PostReady hooks on a goroutine, for one connection of the session
+// after the other. It returns what is closed afterwards, nil if there is nothing to
+// wait for. The goroutine of the session has not begun, or is the caller.
+func (s *session) announce() <-chan struct{} {
+	if len(s.env.hooks().postReady) == 0 || s.announcing.Add(1) > 1 {
+		return nil
+	}
+	done := make(chan struct{})
+	s.env.sessions.Add(1)
+	go func() {
+		defer s.env.sessions.Done()
+		defer close(done)
+		due := int32(1)
+		defer func() {
+			if due > 0 { // a hook has ended this goroutine
+				s.announcing.Store(0)
+			}
+		}()
+		for ; due > 0; due = s.announcing.Add(-due) {
+			for _, h := range s.env.hooks().postReady {
+				guard{log: s.logger}.run(h, func() *Rerror { h.PostReady(s); return nil })
+			}
+		}
+	}()
+	return done
 }
 
 // redial makes a new connection in place of the broken one. It returns nil when
@@ -294,6 +333,7 @@ func (s *session) redial() *link {
 		}
 		if r == nil {
 			if s.rejoin(l) {
+				s.announce()
 				s.Infof("redial ok (network:%s, addr:%s, id:%s): attempt %d, after %v",
 					s.env.cfg.Network, s.plan.addr, s.idText(), n+1, time.Since(begun).Round(time.Millisecond))
 				return l

@@ -172,7 +172,7 @@ func (p *peer) serveConn(conn net.Conn, pf ProtoFunc, limit time.Duration) *sess
 	l := newLink(s, conn, pf, 1)
 	r := s.prepareLink(p.ctx, l, limit)
 	if r == nil {
-		r = s.begin(l)
+		_, r = s.begin(l)
 	}
 	if r != nil {
 		p.log.Debugf("refused %s: %s", l.ip, r)

@@ -58,6 +58,7 @@ type session struct {
 	cur        atomic.Pointer[link] // where calls go out; nil unless ready
 	running    atomic.Int32         // handlers begun and not done
 	leaving    atomic.Bool          // draining or later: who becomes idle says so on idle
+	announcing atomic.Int32         // connections that became ready since the PostReady hooks began to run
 	contextAge atomic.Int64         // nanoseconds; 0: unlimited
 	serial     uint32               // of the peer's sessions: which poller, workers and slot of the watchdog are its
 
@@ -118,6 +119,9 @@ type link struct {
 	over   event.Event                 // nothing is read any more
 	gone   event.Event                 // the calls of a link that was ready have been resolved
 	passed []Plugin                    // whose PostDial, PostRedial or PostAccept has passed
+
+	kept      []*handlerCtx // requests that came while a hook waited for a reply, for the reader
+	keptBytes int64         // that these were when they came, about
 
 	_ [64]byte
 	reader
