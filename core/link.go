@@ -2,6 +2,7 @@ package tp
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
@@ -38,6 +39,14 @@ func (l *link) open(conn net.Conn, pf ProtoFunc) {
 		OnMemoryExceeded: func(err error) { l.kill(SideLocal, err, "reading a frame") },
 		Fail:             func(err error) { l.kill(SideNetwork, err, "writing") },
 	})
+}
+
+// connectionState is documented at PreCtx.
+func (l *link) connectionState() *tls.ConnectionState {
+	l.mu.Lock()
+	conn := l.conn // which a hook may replace
+	l.mu.Unlock()
+	return connectionState(conn)
 }
 
 // trusts reports whether the address is in one of the networks.
