@@ -33,6 +33,8 @@ func (l *link) open(conn net.Conn, pf ProtoFunc) {
 		Limit:            e.cfg.MessageSizeLimit,
 		Bound:            e.cfg.WriteBound,
 		WriteTimeout:     e.cfg.WriteTimeout,
+		Pipe:             e.cfg.pipe,
+		PipeMin:          e.cfg.XferPipeMin,
 		Memory:           e.memory,
 		Recognise:        e.cfg.HandshakeTimeout,
 		BeforeWait:       l.mayBlock,

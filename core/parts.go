@@ -119,9 +119,7 @@ type link struct {
 	over   event.Event                 // nothing is read any more
 	gone   event.Event                 // the calls of a link that was ready have been resolved
 	passed []Plugin                    // whose PostDial, PostRedial or PostAccept has passed
-
-	kept      []*handlerCtx // requests that came while a hook waited for a reply, for the reader
-	keptBytes int64         // that these were when they came, about
+	kept   *keptRequests               // that came while a hook waited for a reply, for the reader; nil: none
 
 	_ [64]byte
 	reader
@@ -129,6 +127,12 @@ type link struct {
 	mu    sync.Mutex  // guards what follows
 	timed *handlerCtx // handlers with a context or an age, a list
 	dead  error       // cause for contexts made from now on; nil while alive
+}
+
+// keptRequests are the requests that PreCall has read.
+type keptRequests struct {
+	list  []*handlerCtx
+	bytes int64 // of all that came, about
 }
 
 // handlerCtx is one incoming message on its way: every context of the public

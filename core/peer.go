@@ -68,7 +68,7 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 			return nil, fmt.Errorf("tp: [PreNewPeerPlugin:%s] %w", h.Name(), err)
 		}
 	}
-	cfg.trusted = nil
+	cfg.trusted, cfg.pipe = nil, nil
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}

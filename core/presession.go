@@ -151,6 +151,7 @@ func (s *session) preReply(ctx context.Context, seq int32) (*handlerCtx, *Rerror
 			if r = l.keep(c); r == nil {
 				continue
 			}
+			return nil, r // it is kept all the same
 		default:
 			r = NewRerror(CodeBadMessage, CodeText(CodeBadMessage),
 				fmt.Sprintf("expected the REPLY of seq %d, received %s of seq %d", seq, TypeText(c.in.Mtype()), c.in.Seq()))
@@ -169,12 +170,15 @@ func (l *link) keep(c *handlerCtx) *Rerror {
 	if l.sess.plan == nil {
 		most = min(most, int64(preparingLimit))
 	}
-	l.keptBytes += int64(c.in.Size()) + keptOverhead
-	if l.keptBytes > most+keptOverhead {
+	if l.kept == nil {
+		l.kept = new(keptRequests)
+	}
+	l.kept.list = append(l.kept.list, c)
+	l.kept.bytes += int64(c.in.Size()) + keptOverhead
+	if l.kept.bytes > most+keptOverhead {
 		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage),
 			fmt.Sprintf("more than %d bytes of requests have come before the reply", most))
 	}
-	l.kept = append(l.kept, c)
 	return nil
 }
 

@@ -133,10 +133,9 @@ func (r *readLoop) serve() error {
 // serveKept dispatches the requests that PreCall has kept, as if they came now.
 func (r *readLoop) serveKept() error {
 	l := r.l
-	for len(l.kept) > 0 {
-		c := l.kept[0]
-		l.kept = l.kept[1:]
-		if len(l.kept) == 0 {
+	for l.kept != nil {
+		c := l.kept.list[0]
+		if l.kept.list = l.kept.list[1:]; len(l.kept.list) == 0 {
 			l.kept = nil
 		}
 		r.gen = l.generation()
