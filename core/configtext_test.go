@@ -10,11 +10,14 @@ import (
 	"time"
 )
 
-// textValues are a value for each field, as text and as what it means.
-var textValues = map[string]struct {
+type textValue struct {
 	text string
 	want any
-}{
+}
+
+// textValues are values of fields, as text and as what it means. A field that is not here
+// has the value of its type in textValueOf.
+var textValues = map[string]textValue{
 	"network":              {"unix", "unix"},
 	"local_ip":             {" 127.0.0.1 ", "127.0.0.1"},
 	"listen_port":          {"9090", uint16(9090)},
@@ -47,24 +50,41 @@ var textValues = map[string]struct {
 	"protocols":            {"raw,http", []string{"raw", "http"}},
 }
 
+func textValueOf(t *testing.T, f textField) textValue {
+	t.Helper()
+	if v, ok := textValues[f.name]; ok {
+		return v
+	}
+	switch f.value.Interface().(type) {
+	case time.Duration:
+		return textValue{"7s", 7 * time.Second}
+	case bool:
+		return textValue{"true", true}
+	case string:
+		return textValue{"x", "x"}
+	case []string:
+		return textValue{"x,y", []string{"x", "y"}}
+	case int:
+		return textValue{"7", 7}
+	}
+	t.Fatalf("there is no value for %s, a %s", f.name, f.value.Type())
+	return textValue{}
+}
+
 func wantTextValues(t *testing.T, c *PeerConfig) {
 	t.Helper()
-	fields := c.textFields()
-	if len(fields) != len(textValues) {
-		t.Errorf("there are %d fields, and values for %d", len(fields), len(textValues))
-	}
-	for _, f := range fields {
-		if got, want := f.value.Interface(), textValues[f.name].want; !reflect.DeepEqual(got, want) {
+	for _, f := range c.textFields() {
+		if got, want := f.value.Interface(), textValueOf(t, f).want; !reflect.DeepEqual(got, want) {
 			t.Errorf("%s is %v (%[2]T); want %v (%[3]T)", f.name, got, want)
 		}
 	}
 }
 
 func TestFromEnv(t *testing.T) {
-	for name, v := range textValues {
-		t.Setenv("APP_"+strings.ToUpper(name), v.text)
-	}
 	var c PeerConfig
+	for _, f := range c.textFields() {
+		t.Setenv("APP_"+strings.ToUpper(f.name), textValueOf(t, f).text)
+	}
 	if err := c.FromEnv("APP_"); err != nil {
 		t.Fatal(err)
 	}
@@ -81,8 +101,8 @@ func TestFlags(t *testing.T) {
 	fs := flag.NewFlagSet("", flag.ContinueOnError)
 	c.Flags(fs, "srv-")
 	var args []string
-	for name, v := range textValues {
-		args = append(args, "-srv-"+strings.ReplaceAll(name, "_", "-")+"="+v.text)
+	for _, f := range c.textFields() {
+		args = append(args, "-srv-"+strings.ReplaceAll(f.name, "_", "-")+"="+textValueOf(t, f).text)
 	}
 	if err := fs.Parse(args); err != nil {
 		t.Fatal(err)

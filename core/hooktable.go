@@ -95,12 +95,21 @@ func newHookTable(all, middle []Plugin) *hookTable {
 	return t
 }
 
-// takesPart returns p as a plugin with the hook P, if it has that. A PluginImpl has the
-// methods of all hooks, but takes part only where it has a function.
+// selective is a plugin that has methods for more hooks than it takes part in: PluginImpl,
+// and what embeds it.
+type selective interface {
+	// skips reports whether p, which is or embeds it, takes no part in a hook; hook is a
+	// nil pointer to the type of its interface.
+	skips(p Plugin, hook any) bool
+	neverBlocks() bool
+	postRedial() func(PreSession) *Rerror
+}
+
+// takesPart returns p as a plugin with the hook P, if it has that.
 func takesPart[P Plugin](p Plugin) (q P, ok bool) {
 	q, ok = p.(P)
-	if impl, is := p.(*PluginImpl); is && ok {
-		ok = impl.has((*P)(nil))
+	if s, is := p.(selective); is && ok && s.skips(p, (*P)(nil)) {
+		return q, false
 	}
 	return q, ok
 }
@@ -136,7 +145,7 @@ func mayBlock(p Plugin) bool {
 	case NonBlockingPlugin, PromptPlugin:
 		return false
 	}
-	if f, ok := p.(hasFunctions); ok && f.functions().NonBlocking {
+	if s, ok := p.(selective); ok && s.neverBlocks() {
 		return false
 	}
 	return has[PreReadHeaderPlugin](p) || has[PostReadCallHeaderPlugin](p) || has[PostReadPushHeaderPlugin](p) ||
@@ -153,8 +162,8 @@ func postRedial(p Plugin) func(PreSession) *Rerror {
 	if h, ok := p.(PostRedialPlugin); ok {
 		return h.PostRedial
 	}
-	if f, ok := p.(hasFunctions); ok {
-		return f.functions().OnPostRedial
+	if s, ok := p.(selective); ok {
+		return s.postRedial()
 	}
 	return nil
 }

@@ -43,6 +43,10 @@ func (l *link) open(conn net.Conn, pf ProtoFunc) {
 	})
 }
 
+func (s *session) ConnectionState() *tls.ConnectionState {
+	return s.currentLink().connectionState()
+}
+
 // connectionState is documented at PreCtx.
 func (l *link) connectionState() *tls.ConnectionState {
 	l.mu.Lock()

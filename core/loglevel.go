@@ -41,17 +41,6 @@ var slogLevels = [...]slog.Level{PRINT: 16, CRITICAL: 12, ERROR: slog.LevelError
 
 func (l LoggerLevel) slogLevel() slog.Level { return slogLevels[min(max(l, PRINT), TRACE)] }
 
-// levelFor returns the level at which h gets lines of a level. PRINT and NOTICE are
-// ours alone: another handler would take them for errors, or for a level of its own.
-func levelFor(h slog.Handler, level LoggerLevel) slog.Level {
-	if level == PRINT || level == NOTICE {
-		if _, own := h.(*textHandler); !own {
-			return slog.LevelInfo
-		}
-	}
-	return level.slogLevel()
-}
-
 // levelOf returns the level of ours that a level of slog belongs to.
 func levelOf(level slog.Level) LoggerLevel {
 	for l := PRINT; l < TRACE; l++ {

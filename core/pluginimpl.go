@@ -81,10 +81,17 @@ func (p *PluginImpl) Name() string {
 	return p.PluginName
 }
 
-// functions finds the PluginImpl also in a type that embeds it.
-func (p *PluginImpl) functions() *PluginImpl { return p }
+var _ selective = (*PluginImpl)(nil)
 
-type hasFunctions interface{ functions() *PluginImpl }
+// skips is true for a hook without a function. A type that embeds p skips none: it may
+// have a method of its own.
+func (p *PluginImpl) skips(self Plugin, hook any) bool { return self == Plugin(p) && !p.has(hook) }
+
+func (p *PluginImpl) neverBlocks() bool { return p.NonBlocking }
+
+// There is no method PostRedial: a type that embeds PluginImpl and has a PostDial of its
+// own would have both, and be asked for the wrong one at a redial.
+func (p *PluginImpl) postRedial() func(PreSession) *Rerror { return p.OnPostRedial }
 
 // has reports whether there is a function for a hook; hook is a nil pointer to the
 // type of its interface.
@@ -145,9 +152,6 @@ func (p *PluginImpl) has(hook any) bool {
 	}
 	return true
 }
-
-// There is no method PostRedial: a type that embeds PluginImpl and has a PostDial of its
-// own would have both, and be asked for the wrong one at a redial.
 
 // PreNewPeer calls OnPreNewPeer.
 func (p *PluginImpl) PreNewPeer(cfg *PeerConfig, c *PluginContainer) error {

@@ -1,7 +1,6 @@
 package tp
 
 import (
-	"crypto/tls"
 	"net"
 	"time"
 
@@ -73,10 +72,6 @@ func (s *session) currentLink() *link {
 func (s *session) LocalAddr() net.Addr  { return s.currentLink().local }
 func (s *session) RemoteAddr() net.Addr { return s.currentLink().remote }
 func (s *session) Swap() *Swap          { return &s.swap }
-
-func (s *session) ConnectionState() *tls.ConnectionState {
-	return s.currentLink().connectionState()
-}
 
 func (s *session) CloseNotify() <-chan struct{} { return s.closeNotify.Done() }
 
