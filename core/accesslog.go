@@ -16,7 +16,8 @@ import (
 //	CALL<-  a call served      CALL->  a call made
 //	PUSH<-  a push served      PUSH->  a push sent
 //
-// at INFO, or at WARNING if it took SlowCometDuration or longer. The cost is
+// at INFO with AccessLog or PrintDetail, else at DEBUG; and at WARNING in any case if
+// it took SlowCometDuration or longer. The cost is
 // measured with CountTime only; bodies and metadata are shown with PrintDetail
 // only, escaped and cut. A line that nobody will see costs one atomic load.
 //
@@ -26,7 +27,10 @@ const detailMax = 4 << 10
 
 // accessLevel returns the level of a line, and whether it will be seen.
 func (e *env) accessLevel(log logger, cost time.Duration) (LoggerLevel, bool) {
-	level := INFO
+	level := DEBUG
+	if e.cfg.AccessLog {
+		level = INFO
+	}
 	if cost >= e.cfg.SlowCometDuration {
 		level = WARNING
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/xfer"
 )
 
 // PeerConfig is what a peer is made with. The zero value is a usable client.
@@ -44,7 +45,11 @@ type PeerConfig struct {
 	MessageSizeLimit   uint32        `yaml:"message_size_limit"   ini:"message_size_limit"   comment:"Largest message in bytes; 0 is the process-wide limit"`
 	UnixMode           os.FileMode   `yaml:"unix_mode"            ini:"unix_mode"            comment:"Mode of a unix socket file, default 0600"`
 	TrustedProxies     []string      `yaml:"trusted_proxies"      ini:"trusted_proxies"      comment:"Networks (CIDR) whose X-Real-IP is believed, default none"`
+	AccessLog          bool          `yaml:"access_log"           ini:"access_log"           comment:"Log a line a message at INFO, not at DEBUG; print_detail includes it"`
 	HidePanics         bool          `yaml:"hide_panics"          ini:"hide_panics"          comment:"Keep the text of a handler's panic from the caller"`
+
+	DefaultXferPipe []string `yaml:"default_xfer_pipe" ini:"default_xfer_pipe" comment:"Names of the filters of calls, pushes and replies that name none, outermost first, such as gzip; the peers must have them"`
+	XferPipeMin     int      `yaml:"xfer_pipe_min"     ini:"xfer_pipe_min"     comment:"Bytes of an encoded body from which on default_xfer_pipe is used, default 1024"`
 
 	Protocols []string `yaml:"protocols" ini:"protocols" comment:"Names of the protocols spoken on one port, recognised by the first bytes; the first one speaks until the peer has"`
 
@@ -56,11 +61,13 @@ type PeerConfig struct {
 	// Tuning is what the operating system is asked of TCP connections; nil is
 	// the process-wide default.
 	Tuning *socket.Tuning `yaml:"-" ini:"-"`
-	// Logger is where the peer logs; nil is the process-wide logger, live.
+	// Logger is where the peer logs; nil is the process-wide logger, live. Lines of the
+	// process (its PID, signals, shutdown) go to that of its oldest open peer.
 	Logger *slog.Logger `yaml:"-" ini:"-"`
 
 	trusted []netip.Prefix
-	codecID byte // of DefaultBodyCodec; 0: resolved at the first Dial or Listen
+	codecID byte           // of DefaultBodyCodec; 0: resolved at the first Dial or Listen
+	pipe    *xfer.XferPipe // of DefaultXferPipe; resolved then, too
 }
 
 // check fills in defaults and refuses what cannot work.
@@ -88,6 +95,8 @@ func (c *PeerConfig) check() error {
 	positive(&c.MaxHandlers, 10_000)
 	positive(&c.WriteBound, 4<<20)
 	positive(&c.ReadMemory, 1<<30)
+	positive(&c.XferPipeMin, 1024)
+	c.AccessLog = c.AccessLog || c.PrintDetail
 	c.DefaultSessionAge = max(c.DefaultSessionAge, 0)
 	c.DefaultContextAge = max(c.DefaultContextAge, 0)
 	c.DefaultCallTimeout = max(c.DefaultCallTimeout, 0)
@@ -127,6 +136,18 @@ func (c *PeerConfig) resolve() error {
 			return fmt.Errorf("tp: config: default_body_codec: %w", err)
 		}
 		c.codecID = k.ID()
+	}
+	for _, name := range c.DefaultXferPipe {
+		f, err := xfer.GetByName(name)
+		if err == nil {
+			if c.pipe == nil {
+				c.pipe = new(xfer.XferPipe)
+			}
+			err = c.pipe.Append(f.ID())
+		}
+		if err != nil {
+			return fmt.Errorf("tp: config: default_xfer_pipe: %w", err)
+		}
 	}
 	if c.Protocol != nil {
 		return nil

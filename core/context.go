@@ -2,6 +2,7 @@ package tp
 
 import (
 	"context"
+	"crypto/tls"
 	"net/url"
 	"strconv"
 	"sync"
@@ -128,6 +129,11 @@ func (c *handlerCtx) RealIP() string {
 		}
 	}
 	return c.link.ip
+}
+
+func (c *handlerCtx) ConnectionState() *tls.ConnectionState {
+	c.live()
+	return c.link.connectionState()
 }
 
 func (c *handlerCtx) Swap() *Swap {

@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"time"
+
+	"github.com/teleport-go/teleport/core/internal/throttle"
 )
 
 // maxBackoff is the longest pause between two attempts to redial, unless the
@@ -37,12 +39,22 @@ func (p *peer) DialContext(ctx context.Context, addr string, protoFunc ...ProtoF
 	if r == nil {
 		r = s.prepareLink(ctx, l, p.cfg.HandshakeTimeout)
 	}
+	var announced <-chan struct{}
 	if r == nil {
-		r = s.begin(l)
+		announced, r = s.begin(l)
 	}
 	if r != nil {
 		p.env.sessions.Done()
 		return nil, r
+	}
+	if announced != nil {
+		select {
+		case <-announced:
+		case <-ctx.Done():
+			err := context.Cause(ctx)
+			s.beginClose(&CloseReason{SideLocal, err, "waiting for PostReady"}, 0)
+			return nil, dialRerror(addr, err)
+		}
 	}
 	p.log.Infof("dial ok (network:%s, addr:%s, id:%s)", p.cfg.Network, addr, s.ID())
 	return s, nil
@@ -243,8 +255,8 @@ func (s *session) connectionHook(l *link, p Plugin) (r *Rerror) {
 		return nil
 	}
 	if l.epoch > 1 {
-		if h, ok := p.(PostRedialPlugin); ok {
-			return h.PostRedial(s)
+		if redialled := postRedial(p); redialled != nil {
+			return redialled(s)
 		}
 	}
 	if h, ok := p.(PostDialPlugin); ok {
@@ -253,22 +265,51 @@ func (s *session) connectionHook(l *link, p Plugin) (r *Rerror) {
 	return nil
 }
 
-// begin makes a prepared session ready and starts its goroutine.
-func (s *session) begin(l *link) *Rerror {
+// begin makes a prepared session ready and starts its goroutine. announced is as of
+// announce.
+func (s *session) begin(l *link) (announced <-chan struct{}, r *Rerror) {
 	old, err := s.env.hub.claim(s, l)
 	if err != nil { // the session or the peer was closed meanwhile
 		r := dialRerror(l.ip, err)
 		s.refuseLink(l, r)
-		return r
+		return nil, r
 	}
 	if old != nil {
 		old.evict(s)
 	}
 	s.startAge()
+	announced = s.announce()
 	if !l.park() {
 		l.startReader()
 	}
-	return nil
+	return announced, nil
+}
+
+// announce runs the PostReady hooks on a goroutine, for one connection of the session
+// after the other. It returns what is closed afterwards, nil if there is nothing to
+// wait for. The goroutine of the session has not begun, or is the caller.
+func (s *session) announce() <-chan struct{} {
+	if len(s.env.hooks().postReady) == 0 || s.announcing.Add(1) > 1 {
+		return nil
+	}
+	done := make(chan struct{})
+	s.env.sessions.Add(1)
+	go func() {
+		defer s.env.sessions.Done()
+		defer close(done)
+		due := int32(1)
+		defer func() {
+			if due > 0 { // a hook has ended this goroutine
+				s.announcing.Store(0)
+			}
+		}()
+		for ; due > 0; due = s.announcing.Add(-due) {
+			for _, h := range s.env.hooks().postReady {
+				guard{log: s.logger}.run(h, func() *Rerror { h.PostReady(s); return nil })
+			}
+		}
+	}()
+	return done
 }
 
 // redial makes a new connection in place of the broken one. It returns nil when
@@ -287,6 +328,7 @@ func (s *session) redial() *link {
 	old := s.link
 	s.mu.Unlock()
 	var last *Rerror
+	begun := time.Now()
 	for n := int32(0); s.env.cfg.RedialTimes < 0 || n < s.env.cfg.RedialTimes; n++ {
 		if !pause(ctx, backoff(s.env.cfg.RedialInterval, n)) {
 			return nil
@@ -298,7 +340,9 @@ func (s *session) redial() *link {
 		}
 		if r == nil {
 			if s.rejoin(l) {
-				s.Infof("redial ok (network:%s, addr:%s, id:%s)", s.env.cfg.Network, s.plan.addr, s.idText())
+				s.announce()
+				s.Infof("redial ok (network:%s, addr:%s, id:%s): attempt %d, after %v",
+					s.env.cfg.Network, s.plan.addr, s.idText(), n+1, time.Since(begun).Round(time.Millisecond))
 				return l
 			}
 			return nil
@@ -306,11 +350,16 @@ func (s *session) redial() *link {
 		if ctx.Err() != nil {
 			return nil
 		}
-		s.Errorf("redial fail (network:%s, addr:%s, id:%s): %s", s.env.cfg.Network, s.plan.addr, s.idText(), r)
 		last = r
-		if r.Code == CodeUnauthorized || r.Code == 403 {
+		if r.Code == CodeUnauthorized || r.Code == 403 || n == s.env.cfg.RedialTimes-1 {
+			s.logRedial(ERROR, "redialling given up", n+1, r)
 			break
 		}
+		level := DEBUG
+		if isPowerOfTen(n + 1) {
+			level = WARNING
+		}
+		s.logRedial(level, "redial fail", n+1, r)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -318,6 +367,25 @@ func (s *session) redial() *link {
 		s.reason = &CloseReason{SideNetwork, last.Err(), "redialing"}
 	}
 	return nil
+}
+
+// logRedial says that an attempt has failed. A server that is away fails many sessions at
+// once, for a long time.
+func (s *session) logRedial(level LoggerLevel, what string, attempt int32, r *Rerror) {
+	const format = "%s (network:%s, addr:%s, id:%s): attempt %d: %s"
+	args := []any{what, s.env.cfg.Network, s.plan.addr, s.idText(), attempt, r}
+	if level == DEBUG {
+		s.Debugf(format, args...)
+		return
+	}
+	s.env.throttled(&s.env.peer.(*peer).redialErrors, throttle.Burst, level, format, args...)
+}
+
+func isPowerOfTen(n int32) bool {
+	for n > 9 && n%10 == 0 {
+		n /= 10
+	}
+	return n == 1
 }
 
 // rejoin makes a redialled session ready: its id first, then what was queued, in

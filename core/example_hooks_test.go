@@ -389,3 +389,28 @@ func ExamplePluginImpl() {
 	connect(srv, cli)
 	// Output: dials 127.0.0.1
 }
+
+// PostReady runs on each connection of a session, also after a redial, and may call.
+func ExamplePostReadyPlugin() {
+	srv := tp.NewPeer(quietly(tp.PeerConfig{LocalIP: "127.0.0.1"}))
+	defer srv.Close()
+	subscribed := make(chan string, 2)
+	tp.HandleCall(srv, "/subscribe", func(_ tp.CallCtx, topic *string) (bool, error) {
+		subscribed <- *topic
+		return true, nil
+	})
+	cli := tp.NewPeer(quietly(tp.PeerConfig{RedialTimes: -1, RedialInterval: time.Millisecond}), &tp.PluginImpl{
+		PluginName: "subscriber",
+		OnPostReady: func(sess tp.Session) {
+			_ = sess.Call("/subscribe", "prices", nil).Rerror() // fails if the connection breaks again: then it runs again
+		},
+	})
+	defer cli.Close()
+	sess := connect(srv, cli)
+	fmt.Println("dialled:", <-subscribed)
+	sess.(tp.Breaker).Break(errors.New("a cable"))
+	fmt.Println("redialled:", <-subscribed)
+	// Output:
+	// dialled: prices
+	// redialled: prices
+}

@@ -66,6 +66,16 @@ type PostAcceptPlugin interface {
 	PostAccept(PreSession) *Rerror
 }
 
+// PostReadyPlugin runs when a session is ready: dialled, redialled or accepted.
+// GetSession finds it, its reader runs, and the hook may Call and Push on it, for
+// instance to subscribe again. It runs on a goroutine of its own; Dial returns after it.
+// If the session was redialled meanwhile it runs once more, never twice at a time. The
+// session may end before it has returned: then its calls end with 102.
+type PostReadyPlugin interface {
+	Plugin
+	PostReady(Session)
+}
+
 // PreWriteCallPlugin runs on the caller's goroutine before a CALL is packed. An
 // error finishes the call.
 type PreWriteCallPlugin interface {

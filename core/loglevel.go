@@ -3,13 +3,15 @@ package tp
 import (
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 )
 
 // LoggerLevel says how much is logged: a level and all levels before it.
 type LoggerLevel int32
 
-// The levels. The one in force at the start is DEBUG.
+// The levels. The one in force at the start is INFO; the first peer with PrintDetail
+// changes it to DEBUG unless SetLoggerLevel was called before.
 const (
 	OFF      LoggerLevel = iota // nothing at all
 	PRINT                       // what a program says to its user; logged unless OFF
@@ -32,7 +34,8 @@ func (l LoggerLevel) String() string {
 	return levelNames[l]
 }
 
-// slogLevels are the levels of slog that stand for ours.
+// slogLevels are the levels of slog that stand for ours in our own handler. Other
+// handlers get the levels of levelFor.
 var slogLevels = [...]slog.Level{PRINT: 16, CRITICAL: 12, ERROR: slog.LevelError, WARNING: slog.LevelWarn,
 	NOTICE: 2, INFO: slog.LevelInfo, DEBUG: slog.LevelDebug, TRACE: -8}
 
@@ -48,7 +51,21 @@ func levelOf(level slog.Level) LoggerLevel {
 	return TRACE
 }
 
-var loggerLevel atomic.Int32 // a LoggerLevel
+var (
+	loggerLevel atomic.Int32 // a LoggerLevel
+
+	levelMu     sync.Mutex // guards changes of loggerLevel, and what follows
+	levelChosen bool       // by SetLoggerLevel or SetLoggerLevel2
+)
+
+// showDetail is what PrintDetail asks for if nobody has chosen a level.
+func showDetail() {
+	levelMu.Lock()
+	defer levelMu.Unlock()
+	if !levelChosen {
+		loggerLevel.Store(int32(DEBUG))
+	}
+}
 
 // EnableLoggerLevel reports whether lines of this level are logged; OFF never
 // is. It costs one atomic load: ask before making something only for the log.

@@ -58,6 +58,7 @@ type session struct {
 	cur        atomic.Pointer[link] // where calls go out; nil unless ready
 	running    atomic.Int32         // handlers begun and not done
 	leaving    atomic.Bool          // draining or later: who becomes idle says so on idle
+	announcing atomic.Int32         // connections that became ready since the PostReady hooks began to run
 	contextAge atomic.Int64         // nanoseconds; 0: unlimited
 	serial     uint32               // of the peer's sessions: which poller, workers and slot of the watchdog are its
 
@@ -119,6 +120,7 @@ type link struct {
 	over   event.Event                 // nothing is read any more
 	gone   event.Event                 // the calls of a link that was ready have been resolved
 	passed []Plugin                    // whose PostDial, PostRedial or PostAccept has passed
+	kept   *keptRequests               // that came while a hook waited for a reply, for the reader; nil: none
 
 	_ [64]byte
 	reader
@@ -126,6 +128,12 @@ type link struct {
 	mu    sync.Mutex  // guards what follows
 	timed *handlerCtx // handlers with a context or an age, a list
 	dead  error       // cause for contexts made from now on; nil while alive
+}
+
+// keptRequests are the requests that PreCall has read.
+type keptRequests struct {
+	list  []*handlerCtx
+	bytes int64 // of all that came, about
 }
 
 // handlerCtx is one incoming message on its way: every context of the public

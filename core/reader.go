@@ -273,7 +273,7 @@ func (s *session) usesPoller() bool {
 // true.
 func (l *link) park() bool {
 	raw := l.sock.Pollable()
-	if raw == nil || l.sock.Buffered() > 0 {
+	if raw == nil || l.sock.Buffered() > 0 || l.kept != nil {
 		return false
 	}
 	l.mayBlock()

@@ -66,6 +66,9 @@ func (r *readLoop) serve() error {
 	if l.loop == nil {
 		l.scheduleIdleCheck()
 	}
+	if err := r.serveKept(); err != nil {
+		return err
+	}
 	var c *handlerCtx // nil while it waits: an idle session holds no more than it must
 	defer func() {
 		if c != nil {
@@ -127,6 +130,31 @@ func (r *readLoop) serve() error {
 			return errNotReader
 		}
 	}
+}
+
+// serveKept dispatches the requests that PreCall has kept, as if they came now.
+func (r *readLoop) serveKept() error {
+	l := r.l
+	for l.kept != nil {
+		c := l.kept.list[0]
+		if l.kept.list = l.kept.list[1:]; len(l.kept.list) == 0 {
+			l.kept = nil
+		}
+		r.gen = l.generation()
+		l.mayBlock()
+		if err := c.preReadHeader(); err != nil {
+			putCtx(c)
+			return &frameError{err}
+		}
+		r.gen = l.generation()
+		switch r.dispatch(c) {
+		case reuse:
+			putCtx(c)
+		case stolen:
+			return errNotReader
+		}
+	}
+	return nil
 }
 
 func (c *handlerCtx) preReadHeader() error {

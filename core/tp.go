@@ -57,7 +57,7 @@ type Sessions interface {
 // Server is the listening side of a peer.
 type Server interface {
 	// Listen binds the configured address, serves in the background, and
-	// returns. Without a protoFunc connections speak the peer's protocol. It may
+	// returns. An error is logged as well. Without a protoFunc connections speak the peer's protocol. It may
 	// be called again for other addresses only if the configured port is 0.
 	Listen(protoFunc ...ProtoFunc) error
 	// ListenAndServe is Listen that blocks until the peer is closed; it always
@@ -121,6 +121,10 @@ type BaseSession interface {
 	ID() string
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
+	// ConnectionState is the TLS state of the session's connection, the certificates of
+	// the peer included; nil without TLS. Connections that ModifySocket or a Network has
+	// wrapped show it by a method ConnectionState of their own, or by NetConn.
+	ConnectionState() *tls.ConnectionState
 	// Swap holds what the user keeps with the session; it survives redials.
 	Swap() *Swap
 	// CloseReason says why the session ended; nil while it has not.
@@ -133,6 +137,8 @@ type CtxSession interface {
 	ID() string
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
+	// ConnectionState is the TLS state of the present connection; nil without TLS.
+	ConnectionState() *tls.ConnectionState
 	Swap() *Swap
 	// CloseNotify is closed when the session takes no more calls: on Close and
 	// on a break that no redial will mend.
@@ -212,6 +218,8 @@ type PreSession interface {
 	SetID(id string)
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
+	// ConnectionState is the TLS state of the fresh connection; nil without TLS.
+	ConnectionState() *tls.ConnectionState
 	Swap() *Swap
 	// Context ends with the time the hooks have, with the peer, and with the context
 	// of DialContext. It has the values of that one, on a redial too. Outside of the
@@ -235,7 +243,9 @@ type PreSession interface {
 	PreSend(mtype byte, serviceMethod string, body any, rerr *Rerror, setting ...MessageSetting) *Rerror
 	// PreReceive is Receive whose error is the Rerror of the message.
 	PreReceive(newBody NewBodyFunc, ctx ...context.Context) Message
-	// PreCall sends a CALL and reads its reply into reply.
+	// PreCall sends a CALL and reads its reply into reply. CALLs and PUSHes that
+	// come before the reply are kept, and handled in order once the session is
+	// ready; all together may be as large as one message.
 	PreCall(serviceMethod string, arg, reply any, setting ...MessageSetting) *Rerror
 	// PreReply answers req, with its sequence number.
 	PreReply(req Message, body any, rerr *Rerror, setting ...MessageSetting) *Rerror
@@ -271,12 +281,19 @@ type CallCmd interface {
 type PreCtx interface {
 	Logger
 	Peer() Peer
+	// Session is the session of the message, and a [Session]: ctx.Session().(tp.Session)
+	// has Close, SetID and the rest.
 	Session() CtxSession
-	// IP is the remote address.
+	// IP is the remote address with its port, such as "10.0.0.7:53412"; the address
+	// alone is of net.SplitHostPort.
 	IP() string
-	// RealIP is the metadata X-Real-IP if a trusted proxy sent it, else IP.
+	// RealIP is the metadata X-Real-IP, as it is, if a trusted proxy sent it, else IP.
 	RealIP() string
-	// Swap begins as a copy of the session's; changes stay in this exchange.
+	// ConnectionState is the TLS state of the connection that the message came by or
+	// goes out on; nil without TLS. See BaseSession.
+	ConnectionState() *tls.ConnectionState
+	// Swap begins as a copy of the session's, and ends with this exchange: what is
+	// stored here is gone after it. What is to stay is stored in Session().Swap().
 	Swap() *Swap
 	// Context ends with the handler, its deadline, or the session, whose
 	// CloseReason is then its cause. A hook gives it values, those of ctx, by

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"github.com/teleport-go/teleport/core/internal/bufpool"
 	"github.com/teleport-go/teleport/core/internal/inbox"
 	"github.com/teleport-go/teleport/core/internal/outbox"
+	"github.com/teleport-go/teleport/core/xfer"
 )
 
 // inPlaceMax is the largest body that is encoded straight into the outgoing
@@ -38,14 +40,16 @@ const (
 
 // Options of a [Conn]. The zero value is usable.
 type Options struct {
-	Dialed       bool          // this side dialled
-	Limit        uint32        // largest frame, read or written; 0: the process-wide limit
-	Bound        int           // bytes that may wait to be written; 0: 4 MiB
-	WriteTimeout time.Duration // longest flush without progress; 0: 30 s
-	Fail         func(error)   // the connection cannot be written any more; called once, without a lock
-	Memory       *inbox.Memory // that memory; may be nil
-	Recognise    time.Duration // longest time in which an AnyProto recognises its peer; 0: 10 s
-	BeforeWait   func()        // called by the reading goroutine before it waits for the network; may be nil
+	Dialed       bool           // this side dialled
+	Limit        uint32         // largest frame, read or written; 0: the process-wide limit
+	Bound        int            // bytes that may wait to be written; 0: 4 MiB
+	WriteTimeout time.Duration  // longest flush without progress; 0: 30 s
+	Fail         func(error)    // the connection cannot be written any more; called once, without a lock
+	Memory       *inbox.Memory  // that memory; may be nil
+	Recognise    time.Duration  // longest time in which an AnyProto recognises its peer; 0: 10 s
+	Pipe         *xfer.XferPipe // of CALLs, REPLYs and PUSHes that have none, from PipeMin bytes of body on; nil: none
+	PipeMin      int
+	BeforeWait   func() // called by the reading goroutine before it waits for the network; may be nil
 
 	// OnMemoryExceeded is called once when Memory is used up, and this connection has the
 	// most of it. It runs on any goroutine, and must not block.
@@ -63,6 +67,8 @@ type Conn struct {
 	turns     switcher      // proto, if it may become another
 	limit     atomic.Uint32
 	dialed    bool
+	pipe      *xfer.XferPipe // as in Options
+	pipeMin   int
 	recognise time.Duration
 	heard     atomic.Bool // a frame has arrived
 	spoke     atomic.Bool // a frame was accepted for sending
@@ -84,6 +90,7 @@ type Conn struct {
 func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
 	c := new(Conn)
 	c.conn, c.dialed, c.recognise = conn, o.Dialed, o.Recognise
+	c.pipe, c.pipeMin = o.Pipe, o.PipeMin
 	c.SetLimit(o.Limit)
 	c.in.Init(conn, inbox.Config{Memory: o.Memory, OnMemoryExceeded: o.OnMemoryExceeded, BeforeWait: o.BeforeWait})
 	c.out.Init(conn, outbox.Config{Bound: o.Bound, WriteTimeout: o.WriteTimeout, Fail: o.Fail})
@@ -226,9 +233,15 @@ const (
 	enqueueWait admission = iota
 	enqueueNow
 	enqueueTry
+
+	measured admission = 1 << 7 // the pipe has been chosen
 )
 
 func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
+	if c.pipe != nil && how&measured == 0 && m.pipe.Len() == 0 {
+		return c.enqueueMeasured(ctx, m, how)
+	}
+	how &^= measured
 	m.limit, m.sized = c.limit.Load(), 0
 	app := c.appender()
 	size, inPlace := m.inPlace(inPlaceMax)
@@ -272,6 +285,36 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 		c.nowSpoke()
 	}
 	return err
+}
+
+// enqueueMeasured gives a message the connection's pipe if its body is large enough.
+func (c *Conn) enqueueMeasured(ctx context.Context, m *Envelope, how admission) error {
+	if m.mtype == TypeCall || m.mtype == TypeReply || m.mtype == TypePush {
+		size, known := m.inPlace(math.MaxInt32 - 1)
+		if !known {
+			body, err := c.encode(m)
+			if err != nil {
+				return &PackError{err}
+			}
+			defer bufpool.Put(body)
+			defer func() { m.encoded, m.raw = false, nil }()
+			size = len(body)
+		}
+		if size >= c.pipeMin {
+			m.pipe.AppendFrom(c.pipe)
+		}
+	}
+	return c.enqueue(ctx, m, how|measured)
+}
+
+// encode encodes the body of m, beside the batch, for what follows.
+func (c *Conn) encode(m *Envelope) (body []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("socket: packing panicked: %v", p)
+		}
+	}()
+	return m.Encode(bufpool.Get(c.guess(m)))
 }
 
 func (c *Conn) nowSpoke() {
