@@ -298,8 +298,11 @@ func (cmd *callCmd) complete() {
 		cmd.raw = nil
 	}
 	if c := cmd.reply; c != nil {
+		if c.decodeLater && cmd.rerr == nil {
+			cmd.rerr = c.decode(c.in.Expected(), 0, false, nil)
+			c.in.FreeBody()
+		}
 		if cmd.rerr == nil {
-			c.in.SetBody(cmd.result)
 			cmd.rerr = c.hooks.postReadReply.run(s.env.guard, c)
 		}
 		cmd.reply = nil

@@ -281,6 +281,19 @@ func (c *handlerCtx) Bind(v any) (byte, error) {
 	return c.in.Bind(v)
 }
 
+// decode decodes the body of the message into v. over says that v has served another
+// message, memory is what the codec may use for it.
+func (c *handlerCtx) decode(v any, mode codec.Mode, over bool, memory *[]byte) *Rerror {
+	return badMessage(safely(func() (err error) {
+		if over {
+			_, err = c.in.BindOver(v, memory, mode)
+		} else {
+			_, err = c.in.BindMode(v, mode)
+		}
+		return err
+	}))
+}
+
 func codecKnown(id byte) bool {
 	_, err := codec.Get(id)
 	return err == nil

@@ -108,7 +108,8 @@ type PostReadCallHeaderPlugin interface {
 }
 
 // PreReadCallBodyPlugin runs in the reader when the handler of a CALL is found,
-// before its argument is decoded. An error is the reply.
+// before its argument is decoded; see ReadCtx.Input for what it may do to that. An
+// error is the reply.
 type PreReadCallBodyPlugin interface {
 	Plugin
 	PreReadCallBody(ReadCtx) *Rerror
@@ -160,8 +161,8 @@ type PostReadReplyHeaderPlugin interface {
 	PostReadReplyHeader(ReadCtx) *Rerror
 }
 
-// PreReadReplyBodyPlugin runs in the reader before the result is decoded. An
-// error is the call's.
+// PreReadReplyBodyPlugin runs in the reader before the result is decoded, and when the
+// REPLY carries an error in place of one. An error is the call's.
 type PreReadReplyBodyPlugin interface {
 	Plugin
 	PreReadReplyBody(ReadCtx) *Rerror

@@ -318,6 +318,10 @@ type InputCtx interface {
 // ReadCtx is a message on its way in.
 type ReadCtx interface {
 	InputCtx
+	// Input is the message. In the PreRead…Body hooks its Body is what the encoded body
+	// will be decoded into: the handler's argument, or the result; no hook may keep it.
+	// SetBody puts another value there: then it is for the plugin's PostRead…Body hook
+	// to fill the argument or result. UnmarshalBody replaces the encoded body.
 	Input() Message
 	Rerror() *Rerror
 }
