@@ -224,11 +224,15 @@ func (c *handlerCtx) Rerror() *Rerror {
 	return c.result
 }
 
-// Output is the reply; for the hooks of a REPLY the call's request.
+// Output is the reply, which has the request's service method until it is packed; for
+// the hooks of a REPLY the call's request.
 func (c *handlerCtx) Output() Message {
 	c.live()
 	if c.cmd != nil {
 		return &c.cmd.out
+	}
+	if method := c.in.ServiceMethod(); c.out.Mtype() == TypeReply && c.out.ServiceMethod() != method {
+		c.out.SetServiceMethod(method)
 	}
 	return &c.out
 }

@@ -383,6 +383,10 @@ func (c *handlerCtx) logHookError(moment string, r *Rerror) {
 // over the bound with an error reply, and loses the reading with a handler's.
 func (c *handlerCtx) enqueue(now bool) error {
 	sock := c.link.sock
+	if method := c.out.ServiceMethod(); method != "" { // a REPLY has none on the wire
+		c.out.SetServiceMethod("")
+		defer c.out.SetServiceMethod(method)
+	}
 	switch {
 	case now:
 		err := sock.EnqueueNow(&c.out)

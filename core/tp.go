@@ -288,6 +288,8 @@ type PreCtx interface {
 // WriteCtx is a message on its way out.
 type WriteCtx interface {
 	PreCtx
+	// Output is the message. It has its sequence number. The service method of a REPLY
+	// is that of the request, and never sent.
 	Output() Message
 	Rerror() *Rerror
 }
