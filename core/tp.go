@@ -117,7 +117,8 @@ type BaseSession interface {
 	Logger
 	Peer() Peer
 	// ID is unique among the peer's sessions. Unless set it is the remote
-	// address of an accepted session and the local address of a dialled one.
+	// address of an accepted session and the first local address of a dialled one;
+	// a redial does not change it.
 	ID() string
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
