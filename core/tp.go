@@ -81,12 +81,15 @@ type Dialer interface {
 }
 
 // Router takes handlers. Peers and groups are Routers. Registration panics with
-// words on a handler of a wrong shape and on a route taken twice.
+// words on a handler of a wrong shape, on a route taken twice, and on one that no
+// message can reach: a service method is a URI reference, and its path leads to the
+// route.
 type Router interface {
 	// SubRoute returns a group whose routes begin with prefix and share plugins.
 	SubRoute(prefix string, plugin ...Plugin) SubRouter
 	// RouteCall registers the methods of a struct that embeds CallCtx, and
-	// returns the service methods they got.
+	// returns the service methods they got. The struct's name is that of its type,
+	// of a generic one without the type arguments: Math[int] is Math.
 	RouteCall(ctrl any, plugin ...Plugin) []string
 	// RouteCallFunc registers a function or a method expression.
 	RouteCallFunc(fn any, plugin ...Plugin) string
