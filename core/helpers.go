@@ -24,10 +24,6 @@ func Go(fn func()) bool {
 	return true
 }
 
-// TryGo is Go; the older ages ran fn on the caller's goroutine when their pool
-// was exhausted.
-func TryGo(fn func()) { Go(fn) }
-
 // ListenerAddress is a plugin that remembers the address a peer listens on, the
 // last one if there are several. The zero value is ready. Safe for concurrent use.
 type ListenerAddress struct {

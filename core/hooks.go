@@ -209,11 +209,3 @@ type NonBlockingPlugin interface {
 	Plugin
 	NonBlocking()
 }
-
-// PromptPlugin is the former name of NonBlockingPlugin, and means the same.
-//
-// Deprecated: Use NonBlockingPlugin.
-type PromptPlugin interface {
-	Plugin
-	Prompt()
-}

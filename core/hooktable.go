@@ -116,7 +116,7 @@ func addHeader(m *[2]moment[ReadCtx], p Plugin) {
 // promise never to block. PostExchange must not block at all.
 func mayBlock(p Plugin) bool {
 	switch p.(type) {
-	case NonBlockingPlugin, PromptPlugin:
+	case NonBlockingPlugin, interface{ Prompt() }: // PromptPlugin
 	case PreReadHeaderPlugin, PostReadCallHeaderPlugin, PostReadPushHeaderPlugin, PreReadCallBodyPlugin, PreReadPushBodyPlugin,
 		PostReadReplyHeaderPlugin, PreReadReplyBodyPlugin:
 		return true
