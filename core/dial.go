@@ -388,15 +388,9 @@ func isPowerOfTen(n int32) bool {
 	return n == 1
 }
 
-// rejoin makes a redialled session ready: its id first, then what was queued, in
+// rejoin makes a redialled session ready, with the id it had: what was queued first, in
 // order, then all other calls.
 func (s *session) rejoin(l *link) bool {
-	s.mu.Lock()
-	custom := s.customID
-	s.mu.Unlock()
-	if !custom {
-		s.env.hub.rename(s, addrText(l.local), false)
-	}
 	for {
 		queued, closed := s.rejoinUnlessQueued(l)
 		if closed != nil {

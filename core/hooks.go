@@ -118,7 +118,8 @@ type PostReadCallHeaderPlugin interface {
 }
 
 // PreReadCallBodyPlugin runs in the reader when the handler of a CALL is found,
-// before its argument is decoded. An error is the reply.
+// before its argument is decoded; see ReadCtx.Input for what it may do to that. An
+// error is the reply.
 type PreReadCallBodyPlugin interface {
 	Plugin
 	PreReadCallBody(ReadCtx) *Rerror
@@ -170,8 +171,8 @@ type PostReadReplyHeaderPlugin interface {
 	PostReadReplyHeader(ReadCtx) *Rerror
 }
 
-// PreReadReplyBodyPlugin runs in the reader before the result is decoded. An
-// error is the call's.
+// PreReadReplyBodyPlugin runs in the reader before the result is decoded, and when the
+// REPLY carries an error in place of one. An error is the call's.
 type PreReadReplyBodyPlugin interface {
 	Plugin
 	PreReadReplyBody(ReadCtx) *Rerror
@@ -217,12 +218,4 @@ type Plugin interface {
 type NonBlockingPlugin interface {
 	Plugin
 	NonBlocking()
-}
-
-// PromptPlugin is the former name of NonBlockingPlugin, and means the same.
-//
-// Deprecated: Use NonBlockingPlugin.
-type PromptPlugin interface {
-	Plugin
-	Prompt()
 }

@@ -142,7 +142,7 @@ func addHeader(m *[2]moment[ReadCtx], p Plugin) {
 // promise never to block. PostExchange must not block at all.
 func mayBlock(p Plugin) bool {
 	switch p.(type) {
-	case NonBlockingPlugin, PromptPlugin:
+	case NonBlockingPlugin, interface{ Prompt() }: // PromptPlugin
 		return false
 	}
 	if s, ok := p.(selective); ok && s.neverBlocks() {

@@ -1,6 +1,10 @@
 package tp
 
-import "github.com/teleport-go/teleport/core/internal/throttle"
+import (
+	"reflect"
+
+	"github.com/teleport-go/teleport/core/internal/throttle"
+)
 
 // acceptReply resolves the call that the reply in c answers. The caller's context may
 // have ended it already: then the reply is dropped undecoded.
@@ -22,9 +26,11 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 		c.link.sock.Cork() // the callers whose replies are read now call again
 	}
 	r := c.readReply()
-	if r == nil && len(c.hooks.postReadReply) > 0 {
+	if r == nil && (len(c.hooks.postReadReply) > 0 || c.decodeLater) {
 		cmd.reply = c
-		c.in.DropRaw()
+		if !c.decodeLater {
+			c.in.DropRaw()
+		}
 		d = moved
 	}
 	cmd.resolve(r)
@@ -38,12 +44,20 @@ func (c *handlerCtx) readReply() *Rerror {
 	if r := c.hooks.replyHeader.run(g, c); r != nil {
 		return r
 	}
+	if len(c.hooks.preReadReply) > 0 {
+		c.in.Expect(cmd.result)
+		if r := c.hooks.preReadReply.run(g, c); r != nil {
+			return r
+		}
+	}
 	if c.in.Rerror().HasError() {
 		return c.in.Rerror()
 	}
-	if r := c.hooks.preReadReply.run(g, c); r != nil {
-		return r
+	if c.in.Replaced() {
+		return c.bindReplaced()
 	}
+	c.in.Expected()
+	c.in.SetBody(cmd.result)
 	if cmd.result == nil {
 		return nil
 	}
@@ -52,9 +66,19 @@ func (c *handlerCtx) readReply() *Rerror {
 		cmd.raw, cmd.exclusive = c.in.TakeBody()
 		return nil
 	}
-	if r := c.decode(cmd.result, cmd.mode, cmd.over, cmd.memory); r != nil {
-		return r
+	return c.decode(cmd.result, cmd.mode, cmd.over, cmd.memory)
+}
+
+// bindReplaced decodes a reply into what a hook has put in place of the result: then
+// it is for the hook to fill that.
+func (c *handlerCtx) bindReplaced() *Rerror {
+	if v := reflect.ValueOf(c.cmd.result); c.cmd.over && v.Kind() == reflect.Pointer && !v.IsNil() {
+		v.Elem().SetZero() // else the hook would find another call's
 	}
-	c.in.SetBody(cmd.result)
-	return nil
+	if len(c.in.RawBody()) > decodeInReader {
+		c.in.HoldBody()
+		c.decodeLater = true
+		return nil
+	}
+	return c.decode(c.in.Expected(), 0, false, nil)
 }

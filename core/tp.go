@@ -81,12 +81,15 @@ type Dialer interface {
 }
 
 // Router takes handlers. Peers and groups are Routers. Registration panics with
-// words on a handler of a wrong shape and on a route taken twice.
+// words on a handler of a wrong shape, on a route taken twice, and on one that no
+// message can reach: a service method is a URI reference, and its path leads to the
+// route.
 type Router interface {
 	// SubRoute returns a group whose routes begin with prefix and share plugins.
 	SubRoute(prefix string, plugin ...Plugin) SubRouter
 	// RouteCall registers the methods of a struct that embeds CallCtx, and
-	// returns the service methods they got.
+	// returns the service methods they got. The struct's name is that of its type,
+	// of a generic one without the type arguments: Math[int] is Math.
 	RouteCall(ctrl any, plugin ...Plugin) []string
 	// RouteCallFunc registers a function or a method expression.
 	RouteCallFunc(fn any, plugin ...Plugin) string
@@ -117,7 +120,8 @@ type BaseSession interface {
 	Logger
 	Peer() Peer
 	// ID is unique among the peer's sessions. Unless set it is the remote
-	// address of an accepted session and the local address of a dialled one.
+	// address of an accepted session and the first local address of a dialled one;
+	// a redial does not change it.
 	ID() string
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
@@ -305,6 +309,8 @@ type PreCtx interface {
 // WriteCtx is a message on its way out.
 type WriteCtx interface {
 	PreCtx
+	// Output is the message. It has its sequence number. The service method of a REPLY
+	// is that of the request, and never sent.
 	Output() Message
 	Rerror() *Rerror
 }
@@ -335,6 +341,10 @@ type InputCtx interface {
 // ReadCtx is a message on its way in.
 type ReadCtx interface {
 	InputCtx
+	// Input is the message. In the PreRead…Body hooks its Body is what the encoded body
+	// will be decoded into: the handler's argument, or the result; no hook may keep it.
+	// SetBody puts another value there: then it is for the plugin's PostRead…Body hook
+	// to fill the argument or result. UnmarshalBody replaces the encoded body.
 	Input() Message
 	Rerror() *Rerror
 }

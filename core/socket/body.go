@@ -15,6 +15,10 @@ import (
 // it to the user; then it is shared and never used again.
 
 func (m *Envelope) UnmarshalBody(b []byte) error {
+	if m.expects {
+		m.raw, m.rawOwned, m.shared, m.encoded = b, false, false, false
+		return nil
+	}
 	if m.body == nil && m.newBody != nil {
 		m.body = m.newBody(m)
 		if m.body == nil {
@@ -28,6 +32,21 @@ func (m *Envelope) UnmarshalBody(b []byte) error {
 	}
 	_, err := m.Bind(m.body)
 	return err
+}
+
+// Expect says that the encoded body will be decoded into v, after a call of Expected.
+// Until that Body returns v, SetBody replaces it, and UnmarshalBody replaces the
+// encoded body and decodes nothing.
+func (m *Envelope) Expect(v any) { m.body, m.expects, m.replaced = v, true, false }
+
+// Replaced reports whether SetBody has replaced the value that Expect was given.
+func (m *Envelope) Replaced() bool { return m.replaced }
+
+// Expected ends what Expect has begun. It returns what the encoded body is to be
+// decoded into.
+func (m *Envelope) Expected() any {
+	m.expects, m.replaced = false, false
+	return m.body
 }
 
 func (m *Envelope) RawBody() []byte { return m.raw }

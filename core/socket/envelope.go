@@ -22,6 +22,8 @@ type Envelope struct {
 	shared   bool // and to somebody else
 	encoded  bool // raw is the encoded body, ready to be packed
 	inTurn   bool
+	expects  bool // the encoded body is to be decoded into body
+	replaced bool // which is not the value that Expect was given
 	size     uint32
 	limit    uint32 // 0: none
 	sized    int32  // the codec's Size of body, just computed, plus 1; 0: unknown
@@ -91,7 +93,7 @@ func (m *Envelope) Reset(settings ...MessageSetting) {
 // to the connection it is used on.
 func (m *Envelope) Clear() {
 	m.seq, m.mtype, m.codec, m.size, m.sized = 0, 0, 0, 0, 0
-	m.rawOwned, m.shared, m.encoded, m.inTurn = false, false, false, false
+	m.rawOwned, m.shared, m.encoded, m.inTurn, m.expects, m.replaced = false, false, false, false, false, false
 	m.method, m.uri = "", nil
 	if m.meta.Len() > 0 {
 		m.meta.Reset()
@@ -178,6 +180,7 @@ func (m *Envelope) SetNewBody(fn NewBodyFunc) { m.newBody = fn }
 func (m *Envelope) SetBody(body any) {
 	m.body = body
 	m.encoded, m.sized = false, 0
+	m.replaced = m.expects
 }
 
 func (m *Envelope) MarshalBody() ([]byte, error) {
@@ -339,7 +342,11 @@ func (m *Envelope) String() string {
 	for _, id := range m.pipe.IDs() {
 		pic.XferPipe = append(pic.XferPipe, int(id))
 	}
-	switch b := m.body.(type) {
+	body := m.body
+	if m.expects {
+		body = nil
+	}
+	switch b := body.(type) {
 	case []byte:
 		pic.Body = string(b)
 	case *[]byte:

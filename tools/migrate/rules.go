@@ -64,8 +64,8 @@ var rules = map[string]rule{
 	"Header.SetStatus":  {to: "SetRerror"},
 
 	"Rerror.ToError":       {to: "Err"},
-	"tp.NewRerrorFromMeta": {hint: "the error of a message is msg.Rerror(); socket.NewRerrorFromMeta reads metadata of your own", under: inV5},
-	"tp.MetaRerror":        {hint: "X-Reply-Error is never in the metadata that a program sees; the error is msg.Rerror()", under: inV5},
+	"tp.NewRerrorFromMeta": {hint: "it finds nothing in the metadata of a message, whose error is msg.Rerror()", under: inV5},
+	"tp.MetaRerror":        {hint: "it is never in the metadata of a message, whose error is msg.Rerror()", under: inV5},
 
 	"socket.NewStatus":          {edit: newStatus},
 	"socket.NewStatusWithStack": {edit: newStatus},
