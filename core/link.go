@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/teleport-go/teleport/core/internal/throttle"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -78,6 +79,11 @@ func trusts(networks []netip.Prefix, a net.Addr) bool {
 func (l *link) kill(side Side, cause error, act string) {
 	l.killed.CompareAndSwap(nil, &CloseReason{side, cause, act})
 	l.close()
+}
+
+// stranger logs that the first thing the peer has sent is no message.
+func (l *link) stranger(err error) {
+	l.env.throttled(&l.env.strangers, throttle.Burst, WARNING, "refused what %s sent first: %v", l.ip, err)
 }
 
 // writeRerror makes the caller's error of what Enqueue said. Where the connection

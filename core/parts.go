@@ -24,20 +24,21 @@ import (
 // first session exists, so a session needs no lock for it, and need not know how
 // its peer listens or dials.
 type env struct {
-	peer     Peer
-	cfg      PeerConfig
-	network  Network
-	log      logger
-	plugins  *PluginContainer // the root's
-	router   *router
-	hub      *hub
-	sweeper  *sweep.Sweeper
-	workers  *workers.Pool[*handlerCtx]
-	memory   *inbox.Memory
-	watchdog watchdog.Watchdog[link, *link]
-	pollers  []poller.Poller[link, *link]
-	guard    guard         // of the hooks of messages
-	serial   atomic.Uint32 // of the last session
+	peer      Peer
+	cfg       PeerConfig
+	network   Network
+	log       logger
+	plugins   *PluginContainer // the root's
+	router    *router
+	hub       *hub
+	sweeper   *sweep.Sweeper
+	workers   *workers.Pool[*handlerCtx]
+	memory    *inbox.Memory
+	watchdog  watchdog.Watchdog[link, *link]
+	pollers   []poller.Poller[link, *link]
+	guard     guard             // of the hooks of messages
+	strangers throttle.Throttle // of lines about peers whose first frame cannot be read
+	serial    atomic.Uint32     // of the last session
 
 	// wakes are channels of capacity 1 for callers that wait; the user never sees
 	// one. They are the peer's own because a channel must not leave the bubble of

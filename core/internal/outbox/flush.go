@@ -231,10 +231,7 @@ func (w *Writer) writeWait(b []byte) (int, error) {
 	if err != errAgain {
 		return n, err
 	}
-	if err := w.conn.SetWriteDeadline(time.Now().Add(w.cfg.WriteTimeout)); err != nil {
-		return 0, err
-	}
-	n, err = w.raw.write(b, true)
+	n, err = w.waitRaw(b)
 	w.conn.SetWriteDeadline(time.Time{}) // who is given the connection later would find it expired
 	return n, err
 }
@@ -245,6 +242,11 @@ func (w *Writer) writePlain(b []byte) (int, error) {
 	begin := time.Now()
 	if w.conn.SetWriteDeadline(begin.Add(w.cfg.WriteTimeout)) == nil {
 		w.armed = true
+		if !w.asked {
+			w.asked, w.patience = true, newPatience(w.conn, w.cfg.WriteTimeout)
+		}
+		w.patience.begin()
+		defer w.patience.end()
 	} else {
 		// Closed, which Write will tell, or without deadlines: then only who
 		// closes the connection can end the write.
