@@ -15,10 +15,11 @@ const (
 	// if something else has taken its processor meanwhile: the machine is busy, and a
 	// thread that polls gets its processor back later than one that has slept.
 	robbedAfter = int64(500 * time.Microsecond)
-	// A reader that was robbed does not poll for firstPollBan; each time it is robbed
-	// again soon after that, for four times as long, up to maxPollBan.
-	firstPollBan = int64(50 * time.Millisecond)
-	maxPollBan   = int64(10 * time.Second)
+	// A reader that was robbed does not poll for pollBanFactor times as long as it was
+	// robbed; if it is robbed again in as short a time after that, for twice as long, up
+	// to maxPollBan.
+	pollBanFactor = 16
+	maxPollBan    = int64(time.Second)
 	// minPolledSessions is how many sessions a peer has before the poll loop serves
 	// them: below it, a goroutine a session is faster.
 	minPolledSessions = 16
@@ -65,10 +66,12 @@ func (c *cadence) looked(last, now int64) bool {
 	if now-last < robbedAfter {
 		return true
 	}
-	if now-c.banned > 16*c.ban {
-		c.ban = 0 // all was well for long
+	if c.ban > 0 && now-c.banned < c.ban {
+		c.ban *= 2
+	} else {
+		c.ban = pollBanFactor * (now - last)
 	}
-	c.ban = min(max(4*c.ban, firstPollBan), maxPollBan)
+	c.ban = min(c.ban, maxPollBan)
 	c.banned = now + c.ban
 	return false
 }

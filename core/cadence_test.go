@@ -119,7 +119,7 @@ func TestPolledReads(t *testing.T) {
 }
 
 // A reader that something else takes the processor from while it polls gives that up,
-// longer each time it is robbed again soon.
+// for longer if it is robbed again as soon as it polls.
 func TestRobbedReaderDoesNotPoll(t *testing.T) {
 	const ms = int64(time.Millisecond)
 	c := cadence{}
@@ -127,19 +127,24 @@ func TestRobbedReaderDoesNotPoll(t *testing.T) {
 	if !c.shouldPoll(now) || !c.looked(now, now+robbedAfter-1) || !c.shouldPoll(now) {
 		t.Fatal("a reader that looks all the time does not poll")
 	}
-	for _, want := range []int64{50, 200, 800, 3200, 10_000, 10_000} {
-		if c.looked(now, now+robbedAfter) {
-			t.Fatal("a reader that was robbed goes on polling")
+	for i, test := range []struct{ polled, robbed, want int64 }{ // milliseconds
+		{0, 4, 64},
+		{5, 4, 128},
+		{5, 4, 256},
+		{5, 4, 512},
+		{5, 4, 1000},
+		{5, 4, 1000},
+		{2000, 1, 16}, // it has polled for long
+		{17, 1, 16},
+	} {
+		now += test.polled * ms
+		if c.looked(now, now+test.robbed*ms) {
+			t.Fatalf("step %d: a reader that was robbed goes on polling", i)
 		}
-		now += robbedAfter
-		if c.shouldPoll(now) || c.shouldPoll(now+want*ms-1) || !c.shouldPoll(now+want*ms) {
-			t.Errorf("it was robbed, and should poll again after %d ms", want)
+		now += test.robbed * ms
+		if c.shouldPoll(now) || c.shouldPoll(now+test.want*ms-1) || !c.shouldPoll(now+test.want*ms) {
+			t.Errorf("step %d: it should poll again after %d ms, not %d", i, test.want, (c.banned-now)/ms)
 		}
-		now += want * ms
-	}
-	now += 17 * maxPollBan
-	c.looked(now, now+robbedAfter)
-	if !c.shouldPoll(now + robbedAfter + firstPollBan) {
-		t.Error("a reader that was robbed once in a long time gives polling up for long")
+		now += test.want * ms
 	}
 }
