@@ -18,9 +18,8 @@ const minRate = 1 << 10
 // and then a connection, and what it holds, would be occupied for ever.
 type frameClock struct {
 	longest time.Duration // of a frame, and more by its size; 0: no bound
-	began   time.Time     // when the present frame was waited for first; zero: not yet
+	began   time.Time     // when the present frame was waited for first, if it is timed
 	limit   time.Time     // of SetReadDeadline
-	armed   bool          // the connection has a deadline of the clock's
 }
 
 // SetFrameTimeout bounds the time in which a frame arrives, from its first wait on: d,
@@ -36,9 +35,8 @@ func (r *Reader) SetReadDeadline(t time.Time) error {
 
 // EndFrame says that a frame was read, or given up.
 func (r *Reader) EndFrame() {
-	r.frame.began = time.Time{}
-	if r.frame.armed {
-		r.frame.armed = false
+	if r.timed {
+		r.timed = false
 		r.conn.SetReadDeadline(r.frame.limit)
 	}
 }
@@ -49,14 +47,13 @@ func (r *Reader) arm() {
 	if f.longest == 0 {
 		return
 	}
-	if f.began.IsZero() {
-		f.began = time.Now()
+	if !r.timed {
+		r.timed, f.began = true, time.Now()
 	}
 	at := f.due(r.Buffered())
 	if !f.limit.IsZero() && f.limit.Before(at) {
 		at = f.limit
 	}
-	f.armed = true
 	r.conn.SetReadDeadline(at)
 }
 
@@ -68,7 +65,7 @@ func (f *frameClock) due(arrived int) time.Time {
 // timeoutOf makes ErrFrameTimeout of a read that the clock has ended.
 func (r *Reader) timeoutOf(err error) error {
 	f := &r.frame
-	if !f.armed || !errors.Is(err, os.ErrDeadlineExceeded) || time.Now().Before(f.due(r.Buffered())) {
+	if !r.timed || !errors.Is(err, os.ErrDeadlineExceeded) || time.Now().Before(f.due(r.Buffered())) {
 		return err
 	}
 	r.fatal = fmt.Errorf("%w: %d bytes of it in %v", ErrFrameTimeout, r.Buffered(), time.Since(f.began).Round(time.Millisecond))

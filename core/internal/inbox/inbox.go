@@ -80,6 +80,7 @@ type Reader struct {
 	gotErr error
 	wait   bool // try is called again when something has arrived
 	short  bool // the last try got less than there was room for
+	timed  bool // the time of the present frame runs; see frameClock
 
 	beforeWait func()
 	frame      frameClock
