@@ -66,10 +66,7 @@ func (p *peer) dialOnce(ctx context.Context, s *session, epoch uint32) (*link, *
 			return nil, r
 		}
 	}
-	conn, err := p.env.network.Dial(ctx, DialConfig{
-		Network: p.cfg.Network, Addr: addr, LocalIP: p.cfg.LocalIP, LocalPort: p.cfg.LocalPort,
-		TLS: p.TLSConfig(), Timeout: p.cfg.DefaultDialTimeout,
-	})
+	conn, err := p.connect(ctx, addr)
 	if err != nil {
 		return nil, dialRerror(addr, causeOr(ctx, err))
 	}
@@ -79,6 +76,25 @@ func (p *peer) dialOnce(ctx context.Context, s *session, epoch uint32) (*link, *
 		}
 	}
 	return newLink(s, conn, s.plan.pf, epoch), nil
+}
+
+// connect makes a connection within DefaultDialTimeout, whatever the network does with
+// that.
+func (p *peer) connect(ctx context.Context, addr string) (net.Conn, error) {
+	limit, begun := p.cfg.DefaultDialTimeout, time.Now()
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	conn, err := p.env.network.Dial(ctx, DialConfig{
+		Network: p.cfg.Network, Addr: addr, LocalIP: p.cfg.LocalIP, LocalPort: p.cfg.LocalPort,
+		TLS: p.TLSConfig(), Timeout: limit,
+	})
+	if err != nil && limit > 0 && time.Since(begun) >= limit {
+		err = fmt.Errorf("connecting took longer than default_dial_timeout (%v): %w", limit, err)
+	}
+	return conn, err
 }
 
 // causeOr prefers the reason why ctx has ended, if it has.
