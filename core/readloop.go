@@ -150,9 +150,19 @@ func (r *readLoop) dispatch(c *handlerCtx) disposition {
 		return d
 	}
 	s := r.s
+	if s.answersCall(c) {
+		c.refusal = badMessage(fmt.Errorf("the reply is of type %d (%s)", c.in.Mtype(), TypeText(c.in.Mtype())))
+		return c.acceptReply()
+	}
 	s.env.throttled(&s.drops, throttle.Burst, WARNING, "dropped a message from %s: %d %s: type %d (%s), method %q, seq %d",
 		r.l.ip, CodeMtypeNotAllowed, CodeText(CodeMtypeNotAllowed), c.in.Mtype(), TypeText(c.in.Mtype()), c.in.ServiceMethod(), c.in.Seq())
 	return reuse
+}
+
+// answersCall reports whether a message of another type than REPLY has the number of a
+// pending call, which would wait in vain for another answer.
+func (s *session) answersCall(c *handlerCtx) bool {
+	return c.in.Mtype() != TypeAuthCall && s.pending.Has(c.in.Seq())
 }
 
 // await returns when something has arrived. The error is errNotReader if the

@@ -35,6 +35,9 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 // readReply runs the reader's hooks of a reply, and decodes it unless it is large.
 func (c *handlerCtx) readReply() *Rerror {
 	cmd, g := c.cmd, c.sess.env.guard
+	if c.refusal != nil {
+		return c.refusal
+	}
 	if r := c.hooks.replyHeader.run(g, c); r != nil {
 		return r
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/internal/throttle"
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/xfer"
 )
 
 // The road of a request, from top to bottom: it is accepted, finds its handler (route),
@@ -40,9 +41,10 @@ const (
 	stolen                    // another goroutine has it, and the reading too
 )
 
-// unreadable handles an error of reading a message. fatal ends the connection; else
-// the message is dropped, unless it is a request that the protocol has refused, which
-// is answered.
+// unreadable handles an error of reading a message. A message of which enough is known
+// goes on, with the error as its refusal: so a CALL is answered, and a REPLY is an error
+// of its call. Any other is dropped, but that a call waits for it must not be: then, and
+// when it is over the limit, fatal ends the connection.
 func (c *handlerCtx) unreadable(err error) (dropped bool, fatal error) {
 	s := c.sess
 	var refusal *socket.Refusal
@@ -53,9 +55,25 @@ func (c *handlerCtx) unreadable(err error) (dropped bool, fatal error) {
 		return false, nil
 	case !errors.Is(err, socket.ErrBadMessage) || errors.Is(err, socket.ErrSizeLimit):
 		return false, readError(err)
+	case c.identified():
+		c.refusal = badMessage(err)
+		return false, nil
+	case errors.Is(err, xfer.ErrTooLarge):
+		return false, &frameError{err}
+	case s.pending.Len() > 0:
+		return false, &frameError{fmt.Errorf("a message that may be the reply to a pending call cannot be read: %w", err)}
 	}
 	s.env.throttled(&s.drops, throttle.Burst, WARNING, "dropped a message from %s: %v", c.link.ip, err)
 	return true, nil
+}
+
+// identified reports whether it is known what the message is, and of which call.
+func (c *handlerCtx) identified() bool {
+	switch c.in.Mtype() {
+	case TypeCall, TypeReply:
+		return c.in.Seq() != 0
+	}
+	return c.in.Mtype() == TypePush
 }
 
 func (c *handlerCtx) acceptRequest() disposition {
