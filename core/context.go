@@ -81,7 +81,7 @@ func (c *handlerCtx) recycle() {
 	}
 	c.handler, c.hooks, c.cmd, c.arg, c.refusal, c.result, c.swap, c.release, c.memory = nil, nil, nil, nil, nil, nil, nil, nil, nil
 	c.start, c.expires, c.decodeLater = time.Time{}, 0, false
-	c.turn, c.began = 0, 0
+	c.turn, c.began, c.stage = 0, 0, stageOpen
 	c.answeredBy.Store(answerOpen)
 	c.ageAt, c.ageSeq, c.agePipe = 0, 0, c.agePipe[:0]
 	c.ctx, c.cancel = nil, nil

@@ -32,6 +32,12 @@ func (p *peer) DialContext(ctx context.Context, addr string, protoFunc ...ProtoF
 		return nil, dialRerror(addr, errPeerClosed)
 	}
 	s := newSession(p.env, &dialPlan{addr, pf})
+	begun := false
+	defer func() {
+		if !begun {
+			s.end()
+		}
+	}()
 	l, r := p.dialOnce(ctx, s, 1)
 	if r == nil {
 		r = s.prepareLink(ctx, l, p.cfg.HandshakeTimeout)
@@ -40,9 +46,9 @@ func (p *peer) DialContext(ctx context.Context, addr string, protoFunc ...ProtoF
 		r = s.begin(l)
 	}
 	if r != nil {
-		p.env.sessions.Done()
 		return nil, r
 	}
+	begun = true
 	p.log.Infof("dial ok (network:%s, addr:%s, id:%s)", p.cfg.Network, addr, s.ID())
 	return s, nil
 }
@@ -62,7 +68,7 @@ func dialRerror(addr string, err error) *Rerror {
 func (p *peer) dialOnce(ctx context.Context, s *session, epoch uint32) (*link, *Rerror) {
 	addr := s.plan.addr
 	for _, h := range p.env.hooks().preDial {
-		if r := (guard{log: p.log}).run(h, func() *Rerror { return h.PreDial(p.sourceAddr(), addr) }); r.HasError() {
+		if r, _ := s.connHook(h, func() *Rerror { return h.PreDial(p.sourceAddr(), addr) }); r.HasError() {
 			return nil, r
 		}
 	}
@@ -234,32 +240,30 @@ func (l *link) hangUp() {
 	io.Copy(io.Discard, io.LimitReader(l.conn, int64(preparingLimit)))
 }
 
-// connectionHook runs what p wants to do with a fresh connection. A panic is 105
-// on the dialling side, 500 on the other.
+// connectionHook runs what p wants to do with a fresh connection. A panic, or the end of
+// its goroutine, is 105 on the dialling side, 500 on the other.
 func (s *session) connectionHook(l *link, p Plugin) (r *Rerror) {
-	defer func() {
-		if v := recover(); v != nil {
-			r = guard{log: s.logger}.rerror("plugin "+p.Name(), v)
-			if s.plan != nil {
-				r.Code, r.Message = CodeDialFailed, CodeText(CodeDialFailed)
-			}
-		}
-	}()
 	if s.plan == nil {
 		if h, ok := p.(PostAcceptPlugin); ok {
-			return h.PostAccept(s)
+			r, _ = s.connHook(p, func() *Rerror { return h.PostAccept(s) })
 		}
-		return nil
+		return r
 	}
-	if l.epoch > 1 {
-		if h, ok := p.(PostRedialPlugin); ok {
-			return h.PostRedial(s)
-		}
+	ok := true
+	if h, is := p.(PostRedialPlugin); is && l.epoch > 1 {
+		r, ok = s.connHook(p, func() *Rerror { return h.PostRedial(s) })
+	} else if h, is := p.(PostDialPlugin); is {
+		r, ok = s.connHook(p, func() *Rerror { return h.PostDial(s) })
 	}
-	if h, ok := p.(PostDialPlugin); ok {
-		return h.PostDial(s)
+	if !ok {
+		r.Code, r.Message = CodeDialFailed, CodeText(CodeDialFailed)
 	}
-	return nil
+	return r
+}
+
+// connHook runs a hook of a connection.
+func (s *session) connHook(p Plugin, f func() *Rerror) (r *Rerror, ok bool) {
+	return guard{log: s.logger}.apart("plugin "+p.Name(), f)
 }
 
 // begin makes a prepared session ready and starts its goroutine.

@@ -334,6 +334,15 @@ func (s *session) logEnd(l *link, reason *CloseReason, lost int) {
 		s.env.cfg.Network, l.ip, s.idText(), reason.Side, reason, lost)
 }
 
+// setReason is the session's reason to end, unless it has one.
+func (s *session) setReason(reason *CloseReason) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason == nil {
+		s.reason = reason
+	}
+}
+
 // redialable is asked under mu.
 func (s *session) redialable() bool {
 	return s.plan != nil && s.env.cfg.RedialTimes != 0
@@ -369,7 +378,7 @@ func (s *session) postDisconnect(l *link) {
 		if !ok {
 			continue
 		}
-		if r := (guard{log: s.logger}).run(p, func() *Rerror { return p.PostDisconnect(s) }); r.HasError() {
+		if r, _ := s.connHook(p, func() *Rerror { return p.PostDisconnect(s) }); r.HasError() {
 			s.Errorf("[PostDisconnectPlugin:%s] %s", p.Name(), r)
 		}
 	}

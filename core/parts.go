@@ -152,6 +152,7 @@ type handlerCtx struct {
 	turn        uint64        // as what the reader's state knows the handler; 0: another goroutine runs it
 	began       int64         // when the handler began, in the sweeper's time; 0: nobody wants to know
 	count       uint8         // of messages that passed through here
+	stage       stage         // of a request: how far its answer is
 	answeredBy  atomic.Uint32 // answerOpen, answerHandler, answerSweep
 
 	// Guarded by link.mu.

@@ -148,6 +148,9 @@ func (r *readerState) steal(handler uint64) bool {
 type reader struct {
 	state   readerState
 	cadence cadence
+	current *handlerCtx          // accepted by the reader, and neither ended nor handed over
+	exits   uint8                // how often PreReadHeader has ended the reader's goroutine since the last message
+	lost    bool                 // nobody knows where the next frame begins
 	loop    *poller.Loop         // that the reader runs, with onPoller
 	slot    *watchdog.Slot[link] // nil: the watchdog does not see the reader
 	key     atomic.Uint64        // a poller.Key
@@ -225,6 +228,7 @@ func (l *link) Handler() uint64 {
 // Steal lets a new goroutine read in place of the one that runs the handler.
 func (l *link) Steal(handler uint64) {
 	if l.state.steal(handler) {
+		l.current = nil
 		l.releaseSlot()
 		l.detach()
 		l.startReader()

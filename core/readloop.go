@@ -3,6 +3,7 @@ package tp
 import (
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
 
 	"github.com/teleport-go/teleport/core/internal/busypoll"
@@ -23,21 +24,34 @@ type readLoop struct {
 	s   *session
 	l   *link  // nil: it does not read
 	gen uint64 // the generation of l's state when this goroutine was its reader last
+	in  place  // where user code runs, outside of a message
 }
+
+// place is where a reader is that runs user code which may end its goroutine.
+type place uint8
+
+const (
+	_            place = iota
+	beforeHeader       // in PreReadHeader
+	inFrame            // in Unpack, which may run filters
+)
 
 // run reads the connection, and owns its end and the session's, unless another
 // goroutine takes the reading over.
 func (s *session) run(l *link) {
 	r := readLoop{s: s}
-	elsewhere := false
+	elsewhere, finished := false, false
 	defer func() {
 		switch {
 		case elsewhere:
 		case r.l == nil:
-			s.env.sessions.Done()
-		case r.l.isReader(r.gen): // a hook or a handler has ended this goroutine
-			r.l.detach()
-			r.l.startReader()
+			if !finished { // the network has ended this goroutine
+				s.setReason(&CloseReason{SideLocal, errExit, "redialing"})
+				s.finish()
+			}
+			s.end()
+		case r.l.isReader(r.gen): // a hook, a handler or a codec has
+			r.replace()
 		}
 	}()
 	for l != nil {
@@ -57,12 +71,32 @@ func (s *session) run(l *link) {
 		}
 	}
 	s.finish()
+	finished = true
+}
+
+// replace starts another goroutine that reads, in place of this one, which ends.
+func (r *readLoop) replace() {
+	l := r.l
+	switch r.in {
+	case beforeHeader:
+		l.exits++
+		l.logExit("PreReadHeader")
+	case inFrame:
+		l.lost = true
+		l.kill(SideLocal, errExit, "reading a frame")
+		l.logExit("reading a message")
+	}
+	l.detach()
+	l.startReader()
 }
 
 // serve reads messages and dispatches them until the connection ends, and returns
 // why. It never waits for room to write.
 func (r *readLoop) serve() error {
 	s, l := r.s, r.l
+	if l.lost {
+		return net.ErrClosed
+	}
 	if l.loop == nil {
 		l.scheduleIdleCheck()
 	}
@@ -70,6 +104,9 @@ func (r *readLoop) serve() error {
 	defer func() {
 		if c != nil {
 			putCtx(c)
+		}
+		if l.isReader(r.gen) {
+			l.abandon()
 		}
 	}()
 	for {
@@ -82,10 +119,7 @@ func (r *readLoop) serve() error {
 			if l.sock.Buffered() == 0 {
 				l.mayBlock()
 			}
-			if err := c.preReadHeader(); err != nil {
-				return &frameError{err}
-			}
-			if err := l.sock.Wait(); err != nil {
+			if err := r.beforeHeader(c); err != nil {
 				return err
 			}
 		} else {
@@ -102,7 +136,10 @@ func (r *readLoop) serve() error {
 			c.sess = s
 		}
 		r.gen = l.generation()
-		if err := l.sock.ReadInto(&c.in); err != nil {
+		r.in = inFrame
+		err := l.sock.ReadInto(&c.in)
+		r.in = 0
+		if err != nil {
 			dropped, fatal := c.unreadable(err)
 			if fatal != nil {
 				return fatal
@@ -125,6 +162,30 @@ func (r *readLoop) serve() error {
 			return errNotReader
 		}
 	}
+}
+
+// beforeHeader runs the PreReadHeader hooks and waits for a message. One that ends its
+// goroutine is asked once more when something has come, so that it is not asked for ever;
+// if it does so again that message is refused.
+func (r *readLoop) beforeHeader(c *handlerCtx) error {
+	l := r.l
+	if l.exits > 0 {
+		if err := l.sock.Wait(); err != nil {
+			return err
+		}
+	}
+	if l.exits < 2 {
+		r.in = beforeHeader
+		if err := c.preReadHeader(); err != nil {
+			r.in = 0
+			return &frameError{err}
+		}
+		r.in = 0
+	} else {
+		c.refusal = goexitRerror()
+	}
+	l.exits = 0
+	return l.sock.Wait()
 }
 
 func (c *handlerCtx) preReadHeader() error {
@@ -274,8 +335,8 @@ func (r *readLoop) runInline(c *handlerCtx) (d disposition) {
 	if inlining.Always {
 		go l.Steal(c.turn) // tests do not wait for the watchdog
 	}
-	answered, complete := false, false
-	defer func() { // also of the answer that the next function defers
+	complete := false
+	defer func() { // also of the answer that abandon gives
 		d = moved
 		switch {
 		case !l.endHandler(c.turn):
@@ -283,22 +344,21 @@ func (r *readLoop) runInline(c *handlerCtx) (d disposition) {
 			now := s.env.sweeper.Now()
 			h.inlining.Slow(now, polled && now-since > longWait) // the reading may be stolen by a call that somebody else makes
 		case !complete: // runtime.Goexit; run sees to the reading
-		case !poison.On():
-			c.retire()
-			d = reuse
+			l.current = nil
+		default:
+			l.current = nil
+			if !poison.On() {
+				c.retire()
+				d = reuse
+			}
 		}
 		if d != reuse {
 			putCtx(c)
 		}
 		s.handlerDone()
 	}()
-	defer func() {
-		if !answered {
-			c.answer(nil, goexitRerror())
-		}
-	}()
+	defer c.abandon(false)
 	reply, rerr := c.run()
-	answered = true
 	c.answer(reply, rerr)
 	complete = true
 	return d

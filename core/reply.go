@@ -18,6 +18,7 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 	c.in.SetServiceMethod(cmd.method)
 	c.cmd = cmd
 	c.use(s.env.hooks())
+	c.link.current = c
 	if !c.hooks.mayBlock && c.link.loop == nil && c.link.pollable() {
 		c.link.sock.Cork() // the callers whose replies are read now call again
 	}
@@ -27,6 +28,7 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 		c.in.DropRaw()
 		d = moved
 	}
+	c.link.current = nil
 	cmd.resolve(r)
 	s.becameIdle()
 	return d

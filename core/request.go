@@ -89,17 +89,27 @@ func (c *handlerCtx) acceptRequest() disposition {
 			c.out.XferPipe().AppendFrom(c.in.XferPipe())
 		}
 	}
+	c.link.current = c
 	running := int(s.running.Add(1))
 	if r := c.prepare(running); r != nil {
 		return c.refuse(r, running)
 	}
-	switch h := c.handler; {
+	h := c.handler
+	if !c.in.InTurn() && !h.ordered && h.inlining.Allowed() && !c.decodeLater && c.link.acquireSlot() {
+		return inline
+	}
+	return c.handOver()
+}
+
+// handOver lets another goroutine handle the message.
+func (c *handlerCtx) handOver() disposition {
+	s, l, h := c.sess, c.link, c.handler
+	l.current = nil
+	switch {
 	case c.in.InTurn():
 		s.ordered.Add(nil, c, (*handlerCtx).handle)
-	case h.ordered:
+	case c.refusal == nil && h.ordered:
 		s.ordered.Add(h, c, (*handlerCtx).handle)
-	case h.inlining.Allowed() && !c.decodeLater && c.link.acquireSlot():
-		return inline
 	default:
 		s.env.workers.Go(s.serial, c)
 	}
@@ -147,33 +157,33 @@ func (c *handlerCtx) refuse(r *Rerror, running int) disposition {
 	s := c.sess
 	c.refusal = r
 	if c.kind() == kindPush {
+		c.stage = stageAnswered
 		limit := int64(throttle.Burst)
 		if r.Code == CodeBusy {
 			limit = 1 // one is as good as another
 		}
 		s.env.throttled(&s.drops, limit, WARNING, "PUSH %q from %s dropped: %s", c.in.ServiceMethod(), c.link.ip, r)
 		c.logHandled(r)
-		s.handlerDone()
-		return reuse
+		return c.refused()
 	}
 	inTurn := c.in.InTurn()
 	if !inTurn && len(c.hooks.preWriteReply)+len(c.hooks.postWriteReply) == 0 {
 		c.reply(nil, r, true)
-		s.handlerDone()
-		return reuse
+		return c.refused()
 	}
 	if running > s.env.cfg.MaxHandlers+maxRefusals {
 		c.link.kill(SideLocal, errRefusals, "refusing")
-		s.handlerDone()
-		return reuse
+		return c.refused()
 	}
 	c.in.DropRaw()
-	if inTurn {
-		s.ordered.Add(nil, c, (*handlerCtx).handle)
-	} else {
-		s.env.workers.Go(s.serial, c) // these hooks may block
-	}
-	return moved
+	return c.handOver() // these hooks may block
+}
+
+// refused is the end of a request that the reader has answered.
+func (c *handlerCtx) refused() disposition {
+	c.link.current = nil
+	c.sess.handlerDone()
+	return reuse
 }
 
 // readTimeout notes when the caller will have gone.
@@ -233,18 +243,13 @@ func (c *handlerCtx) decode(v any, mode codec.Mode, over bool, memory *[]byte) *
 // handle is the rest of the road on a goroutine that is not the reader.
 func (c *handlerCtx) handle() {
 	s := c.sess
-	answered := false
 	defer func() {
-		if !answered { // runtime.Goexit
-			c.answer(nil, goexitRerror())
-		}
 		putCtx(c)
 		s.handlerDone()
 	}()
+	defer c.abandon(false)
 	c.startSample()
-	reply, r := c.run()
-	answered = true
-	c.answer(reply, r)
+	c.answer(c.run())
 }
 
 func (s *session) handlerDone() {
@@ -318,6 +323,7 @@ func (c *handlerCtx) answer(reply any, r *Rerror) {
 		c.reply(reply, r, false)
 		return
 	}
+	c.stage = stageAnswered
 	c.endSample()
 	if r != nil {
 		s := c.sess
@@ -331,6 +337,7 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	s, l := c.sess, c.link
 	c.result = r
 	if !c.answeredBy.CompareAndSwap(answerOpen, answerHandler) {
+		c.stage = stageAnswered
 		s.Debugf("dropped the late reply to %q: it was answered %d", c.in.ServiceMethod(), CodeHandleTimeout)
 		c.logHandled(NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the handler's context age is over"))
 		return
@@ -341,20 +348,15 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 		c.out.SetBody(body)
 		c.ReplyBodyCodec()
 	}
+	c.stage = stageReplying
 	c.logHookError("PreWriteReply", c.hooks.preWriteReply.run(s.env.guard, c))
 	err := c.enqueue(now)
 	c.endSample()
 	if err != nil && isPackError(err) {
 		// The reply cannot be sent as it is; that is an answer too.
-		r = NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), err.Error())
-		c.result = r
-		c.setRerror(r)
-		c.out.Meta().Reset()
-		c.out.XferPipe().Reset()
-		if err = c.enqueue(now); err != nil {
-			l.kill(SideLocal, fmt.Errorf("reply to %q: %w", c.in.ServiceMethod(), err), "replying")
-		}
+		r, err = c.replyPlain(NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), err.Error()), now)
 	}
+	c.stage = stageAnswered
 	if err != nil {
 		s.Debugf("dropped the reply to %q: %v", c.in.ServiceMethod(), err)
 		c.logHandled(r)
@@ -370,6 +372,21 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	l.closeIfEnded()
 	c.logHookError("PostWriteReply", c.hooks.postWriteReply.run(s.env.guard, c))
 	c.logHandled(r)
+}
+
+// replyPlain enqueues an error in place of a reply that could not be sent: without hooks,
+// metadata and filters.
+func (c *handlerCtx) replyPlain(r *Rerror, now bool) (*Rerror, error) {
+	c.stage = stageAnswered
+	c.result = r
+	c.setRerror(r)
+	c.out.Meta().Reset()
+	c.out.XferPipe().Reset()
+	err := c.enqueue(now)
+	if err != nil {
+		c.link.kill(SideLocal, fmt.Errorf("reply to %q: %w", c.in.ServiceMethod(), err), "replying")
+	}
+	return r, err
 }
 
 func (c *handlerCtx) setRerror(r *Rerror) {

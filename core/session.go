@@ -25,6 +25,11 @@ func newSession(e *env, plan *dialPlan) *session {
 	return s
 }
 
+// end is the end of a session, which newSession has begun and admit has admitted.
+func (s *session) end() {
+	s.env.sessions.Done()
+}
+
 func (s *session) Peer() Peer { return s.env.peer }
 
 func (s *session) ID() string {

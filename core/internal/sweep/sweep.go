@@ -153,12 +153,19 @@ func (s *Sweeper) rouse() {
 func (s *Sweeper) run() {
 	timer := time.NewTimer(math.MaxInt64)
 	defer timer.Stop()
+	over := false
+	defer func() {
+		if !over { // an Expire has ended the goroutine
+			s.wg.Go(s.run)
+		}
+	}()
 	for {
 		it, sleep := s.pick()
 		switch {
 		case it != nil:
 			s.call(it)
 		case sleep == 0:
+			over = true
 			return
 		default:
 			timer.Reset(sleep)
@@ -199,13 +206,16 @@ func (s *Sweeper) pick() (Item, time.Duration) {
 // earliest, so that an item that is always due does not keep the CPU busy.
 func (s *Sweeper) call(it Item) {
 	now := s.Now()
-	next := it.Expire(now)
-	if next == 0 {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.plan(it.handle(), it, max(next, now+1))
+	next := now + 1 // if Expire ends the goroutine
+	defer func() {
+		if next == 0 {
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.plan(it.handle(), it, max(next, now+1))
+	}()
+	next = it.Expire(now)
 }
 
 // ceil rounds up to the grid.

@@ -294,6 +294,27 @@ func TestNow(t *testing.T) {
 	})
 }
 
+// An Expire that ends its goroutine takes nobody's deadline along, nor its own next one.
+func TestGoexitInExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, other := New(), &item{}
+		bad := &item{expire: func(int64) int64 { runtime.Goexit(); return 0 }}
+		s.Touch(bad, 10*ms)
+		s.Touch(other, 50*ms)
+		time.Sleep(100 * time.Millisecond)
+		if got := other.times(); len(got) != 1 {
+			t.Errorf("the other item was called at %v; want once", got)
+		}
+		if got := bad.times(); len(got) < 5 || len(got) > 25 {
+			t.Errorf("the item itself was called %d times in 90 ms; want it to be asked again each 5 ms", len(got))
+		}
+		s.Close()
+		if s.alive() {
+			t.Error("the goroutine lives on after Close")
+		}
+	})
+}
+
 // Deadlines that are set from everywhere while Expire runs are all served:
 // a Touch that took the fast path relied on a call that had not begun.
 func TestNoDeadlineIsLost(t *testing.T) {
