@@ -68,7 +68,7 @@ func dialRerror(addr string, err error) *Rerror {
 func (p *peer) dialOnce(ctx context.Context, s *session, epoch uint32) (*link, *Rerror) {
 	addr := s.plan.addr
 	for _, h := range p.env.hooks().preDial {
-		if r, _ := s.connHook(h, func() *Rerror { return h.PreDial(p.sourceAddr(), addr) }); r.HasError() {
+		if r, _ := s.connHook("PreDial", h, func() *Rerror { return h.PreDial(p.sourceAddr(), addr) }); r.HasError() {
 			return nil, r
 		}
 	}
@@ -245,15 +245,15 @@ func (l *link) hangUp() {
 func (s *session) connectionHook(l *link, p Plugin) (r *Rerror) {
 	if s.plan == nil {
 		if h, ok := p.(PostAcceptPlugin); ok {
-			r, _ = s.connHook(p, func() *Rerror { return h.PostAccept(s) })
+			r, _ = s.connHook("PostAccept", p, func() *Rerror { return h.PostAccept(s) })
 		}
 		return r
 	}
 	ok := true
 	if h, is := p.(PostRedialPlugin); is && l.epoch > 1 {
-		r, ok = s.connHook(p, func() *Rerror { return h.PostRedial(s) })
+		r, ok = s.connHook("PostRedial", p, func() *Rerror { return h.PostRedial(s) })
 	} else if h, is := p.(PostDialPlugin); is {
-		r, ok = s.connHook(p, func() *Rerror { return h.PostDial(s) })
+		r, ok = s.connHook("PostDial", p, func() *Rerror { return h.PostDial(s) })
 	}
 	if !ok {
 		r.Code, r.Message = CodeDialFailed, CodeText(CodeDialFailed)
@@ -261,8 +261,10 @@ func (s *session) connectionHook(l *link, p Plugin) (r *Rerror) {
 	return r
 }
 
-// connHook runs a hook of a connection.
-func (s *session) connHook(p Plugin, f func() *Rerror) (r *Rerror, ok bool) {
+// connHook runs a hook of a connection. While it runs, the session says so.
+func (s *session) connHook(moment string, p Plugin, f func() *Rerror) (r *Rerror, ok bool) {
+	s.holdUp(func(h *holdUp) { h.hook = moment + " of plugin " + p.Name() })
+	defer s.holdUp(func(h *holdUp) { h.hook = "" })
 	return guard{log: s.logger}.apart("plugin "+p.Name(), f)
 }
 

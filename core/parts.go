@@ -83,7 +83,8 @@ type session struct {
 	stopDrain context.CancelCauseFunc // ends draining's wait
 	bound     *time.Timer             // calls stopDrain
 	boundAt   time.Time
-	cut       int // calls that draining has cut off
+	cut       int     // calls that draining has cut off
+	held      *holdUp // nil: nothing holds the session up
 
 	sessionAge time.Duration // 0: unlimited
 	expireAt   int64         // when that is over, in the sweeper's time; 0: never
@@ -95,6 +96,12 @@ type session struct {
 	drops, failures, unasked throttle.Throttle // of lines that the peer can cause
 
 	ordered inorder.Queues[*Handler, *handlerCtx] // of ordered routes; nil: what is answered in turn
+}
+
+// holdUp is what does not return, in the words of an error.
+type holdUp struct {
+	hook     string // of a connection, that runs now
+	handlers string // that draining has cut off
 }
 
 // link is one connection of a session. A session that redials has several, one
@@ -123,7 +130,7 @@ type link struct {
 	reader
 
 	mu    sync.Mutex  // guards what follows
-	timed *handlerCtx // handlers with a context or an age, a list
+	timed *handlerCtx // handlers that have left the reader, or have a context or an age: a list
 	dead  error       // cause for contexts made from now on; nil while alive
 }
 
@@ -157,6 +164,7 @@ type handlerCtx struct {
 
 	// Guarded by link.mu.
 	listed     bool
+	left       bool // the reader: handler does not change any more
 	prev, next *handlerCtx
 	ageAt      int64 // when the context age is over, in the sweeper's time; 0: never
 	ageSeq     int32

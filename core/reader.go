@@ -227,8 +227,14 @@ func (l *link) Handler() uint64 {
 
 // Steal lets a new goroutine read in place of the one that runs the handler.
 func (l *link) Steal(handler uint64) {
-	if l.state.steal(handler) {
+	l.mu.Lock()
+	stolen := l.state.steal(handler)
+	if stolen {
+		l.leave(l.current)
 		l.current = nil
+	}
+	l.mu.Unlock()
+	if stolen {
 		l.releaseSlot()
 		l.detach()
 		l.startReader()

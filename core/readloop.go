@@ -341,6 +341,7 @@ func (r *readLoop) runInline(c *handlerCtx) (d disposition) {
 		switch {
 		case !l.endHandler(c.turn):
 			d = stolen
+			l.delist(c)
 			now := s.env.sweeper.Now()
 			h.inlining.Slow(now, polled && now-since > longWait) // the reading may be stolen by a call that somebody else makes
 		case !complete: // runtime.Goexit; run sees to the reading

@@ -105,6 +105,9 @@ func (c *handlerCtx) acceptRequest() disposition {
 func (c *handlerCtx) handOver() disposition {
 	s, l, h := c.sess, c.link, c.handler
 	l.current = nil
+	l.mu.Lock()
+	l.leave(c)
+	l.mu.Unlock()
 	switch {
 	case c.in.InTurn():
 		s.ordered.Add(nil, c, (*handlerCtx).handle)

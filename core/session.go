@@ -22,12 +22,20 @@ func newSession(e *env, plan *dialPlan) *session {
 	}
 	s.contextAge.Store(int64(e.cfg.DefaultContextAge))
 	s.id.Store(&noID)
+	e.hub.began(s)
 	return s
 }
 
 // end is the end of a session, which newSession has begun and admit has admitted.
 func (s *session) end() {
+	s.env.hub.ended(s)
 	s.env.sessions.Done()
+}
+
+func (s *session) isPreparing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state == preparing
 }
 
 func (s *session) Peer() Peer { return s.env.peer }
