@@ -167,7 +167,7 @@ func (s *session) launch(cmd *callCmd) {
 	ctx := cmd.out.GivenContext()
 	deadline := int64(0)
 	if d := s.env.cfg.DefaultCallTimeout; d > 0 && (ctx == nil || !hasDeadline(ctx)) {
-		deadline = s.env.sweeper.Now() + int64(d)
+		deadline = s.env.sweeper.After(d)
 	}
 	if s.leaving.Load() { // before the table, whose calls get the connection's reason
 		if reason := s.CloseReason(); reason != nil {

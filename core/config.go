@@ -15,7 +15,7 @@ import (
 // PeerConfig is what a peer is made with. The zero value is a usable client.
 // Durations and sizes not above 0 mean the default that is given, or no limit
 // where the comment says so. DefaultDialTimeout is 10s by default, and no limit
-// below 0.
+// below 0. The longest time.Duration is no limit either.
 type PeerConfig struct {
 	Network            string        `yaml:"network"              ini:"network"              comment:"Network; tcp, tcp4, tcp6, unix, unixpacket or quic"`
 	LocalIP            string        `yaml:"local_ip"             ini:"local_ip"             comment:"Local IP"`

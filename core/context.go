@@ -286,11 +286,15 @@ func codecKnown(id byte) bool {
 	return err == nil
 }
 
+// maxTimeout is the longest time that X-Timeout can say.
+const maxTimeout = (1<<31 - 1) * time.Millisecond
+
 // setTimeout tells the peer how long the caller will wait: whole milliseconds,
 // rounded up, at least 1.
 func setTimeout(meta *Meta, left time.Duration) {
+	left = min(left, maxTimeout) // before it is rounded up, which may overflow
 	ms := (left + time.Millisecond - 1) / time.Millisecond
-	meta.Set(MetaTimeout, strconv.FormatInt(max(1, min(int64(ms), 1<<31-1)), 10))
+	meta.Set(MetaTimeout, strconv.FormatInt(max(1, int64(ms)), 10))
 }
 
 // getTimeout reads it; anything but 1 to 2^31-1 is ignored.

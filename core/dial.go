@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"time"
@@ -376,6 +377,7 @@ func (s *session) rejoinUnlessQueued(l *link) (queued []*redialEntry, closed *Cl
 // backoff is the pause before attempt n: the interval doubled n times, at most
 // 30 s or the interval, and half of it more or less by chance.
 func backoff(interval time.Duration, n int32) time.Duration {
+	interval = min(interval, math.MaxInt64/2) // so that half as much again is no overflow
 	d, top := interval, max(maxBackoff, interval)
 	for ; n > 0 && d < top; n-- {
 		d *= 2

@@ -196,7 +196,7 @@ func (c *handlerCtx) readTimeout() {
 	}
 	if d, ok := getTimeout(c.in.Meta()); ok {
 		c.link.mu.Lock()
-		c.expires = c.sess.env.sweeper.Now() + int64(d)
+		c.expires = c.sess.env.sweeper.After(d)
 		c.limit(c.expires)
 		c.link.mu.Unlock()
 	}
@@ -205,7 +205,7 @@ func (c *handlerCtx) readTimeout() {
 // startAge lets the sweep answer for the handler when its age is over.
 func (c *handlerCtx) startAge(age int64) {
 	l := c.link
-	at := c.sess.env.sweeper.Now() + age
+	at := c.sess.env.sweeper.After(time.Duration(age))
 	l.mu.Lock()
 	c.ageAt = at
 	if c.in.Mtype() == TypeCall {

@@ -132,7 +132,7 @@ func (s *session) startAge() {
 	s.mu.Lock()
 	s.expireAt = 0
 	if s.sessionAge > 0 {
-		s.expireAt = s.env.sweeper.Now() + int64(s.sessionAge)
+		s.expireAt = s.env.sweeper.After(s.sessionAge)
 	}
 	at := s.expireAt
 	s.mu.Unlock()

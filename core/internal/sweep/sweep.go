@@ -65,6 +65,13 @@ func New() *Sweeper {
 // always above 0.
 func (s *Sweeper) Now() int64 { return int64(time.Since(s.start)) + 1 }
 
+// After returns the time that lies d behind Now. What lies behind the end of time, 292
+// years after New, is that end: a long d is no limit, and never one in the past.
+func (s *Sweeper) After(d time.Duration) int64 {
+	now := s.Now()
+	return now + min(int64(d), math.MaxInt64-now)
+}
+
 // Touch asks for it.Expire at the time at (of Now), at most about 10 ms late.
 // It is one atomic load when a call no later than that is planned already. An
 // at of 0 asks for nothing, one in the past for the next wake-up.

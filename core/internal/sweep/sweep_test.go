@@ -294,6 +294,21 @@ func TestNow(t *testing.T) {
 	})
 }
 
+func TestAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New()
+		time.Sleep(time.Second)
+		for d, want := range map[time.Duration]int64{
+			0: s.Now(), time.Second: s.Now() + int64(time.Second), -time.Second: s.Now() - int64(time.Second),
+			math.MaxInt64: math.MaxInt64, math.MaxInt64 - 1: math.MaxInt64, math.MinInt64: s.Now() + math.MinInt64,
+		} {
+			if got := s.After(d); got != want {
+				t.Errorf("After(%v) = %d; want %d", d, got, want)
+			}
+		}
+	})
+}
+
 // An Expire that ends its goroutine takes nobody's deadline along, nor its own next one.
 func TestGoexitInExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
