@@ -84,6 +84,7 @@ func (s *session) logPush(cmd *callCmd, r *Rerror) {
 // logHandled is the line of a message that was served.
 func (c *handlerCtx) logHandled(r *Rerror) {
 	s := c.sess
+	c.stage = stageEnded
 	if len(c.hooks.postExchange) > 0 {
 		c.hooks.exchanged(s.env.guard, c, r)
 	}

@@ -25,6 +25,13 @@ func (s *session) Call(serviceMethod string, arg, result any, setting ...Message
 // call launches and waits. Only the goroutine that runs it finishes the command.
 func (cmd *callCmd) call(serviceMethod string, arg any, setting []MessageSetting) {
 	s := cmd.sess
+	completing := false
+	defer func() {
+		if !completing { // a hook or the codec has ended the goroutine
+			cmd.giveUp()
+			cmd.complete()
+		}
+	}()
 	wake := cmd.wake
 	if wake == nil {
 		var ok bool
@@ -54,7 +61,18 @@ func (cmd *callCmd) call(serviceMethod string, arg any, setting []MessageSetting
 		cmd.wake = nil
 		s.env.wakes.Put(wake)
 	}
+	completing = true
 	cmd.complete()
+}
+
+// giveUp ends a call whose goroutine has come to its end: nothing is left of it in the
+// table of pending calls.
+func (cmd *callCmd) giveUp() {
+	if cmd.seq == 0 || cmd.sess.failCall(cmd.seq, goexitRerror()) {
+		cmd.rerr = goexitRerror()
+		return
+	}
+	<-cmd.wake // somebody was faster, and is about to wake it
 }
 
 func (s *session) AsyncCall(serviceMethod string, arg, result any, callCmdChan chan<- CallCmd, setting ...MessageSetting) CallCmd {
@@ -64,12 +82,24 @@ func (s *session) AsyncCall(serviceMethod string, arg, result any, callCmdChan c
 		panic("*session.AsyncCall(): callCmdChan channel is unbuffered")
 	}
 	cmd := &callCmd{logger: s.logger, sess: s, result: result, async: true, cmds: callCmdChan}
+	defer cmd.finishPart()
+	launched := false
+	defer func() {
+		if launched { // else a hook or the codec has ended the goroutine
+			return
+		}
+		if cmd.seq == 0 {
+			cmd.resolve(goexitRerror())
+		} else {
+			s.failCall(cmd.seq, goexitRerror())
+		}
+	}()
 	if r := cmd.prepare(kindCall, serviceMethod, arg, setting); r != nil {
 		cmd.resolve(r)
 	} else {
 		s.launch(cmd)
 	}
-	cmd.finishPart()
+	launched = true
 	return cmd
 }
 
@@ -171,7 +201,7 @@ func (s *session) launch(cmd *callCmd) {
 	ctx := cmd.out.GivenContext()
 	deadline := int64(0)
 	if d := s.env.cfg.DefaultCallTimeout; d > 0 && (ctx == nil || !hasDeadline(ctx)) {
-		deadline = s.env.sweeper.Now() + int64(d)
+		deadline = s.env.sweeper.After(d)
 	}
 	if s.leaving.Load() { // before the table, whose calls get the connection's reason
 		if reason := s.CloseReason(); reason != nil {
@@ -326,15 +356,42 @@ func (cmd *callCmd) finishPart() {
 	if !both {
 		return
 	}
-	if cmd.raw != nil || cmd.reply != nil {
-		go cmd.complete() // user code, or long decoding: not in the reader
+	if cmd.endsInUserCode() {
+		go cmd.complete() // it may take long, or end its goroutine, which may be anybody's
 		return
 	}
 	cmd.complete()
 }
 
-// complete decodes a large body, runs the last hooks, logs, and marks the call done.
+// endsInUserCode reports whether complete decodes, runs hooks, or renders a result.
+func (cmd *callCmd) endsInUserCode() bool {
+	e := cmd.sess.env
+	return cmd.raw != nil || cmd.reply != nil || len(e.hooks().postExchange) > 0 || e.cfg.PrintDetail
+}
+
+// complete decodes a large body, runs the last hooks, logs, and marks the call done. All
+// of that is done if user code ends the goroutine, too.
 func (cmd *callCmd) complete() {
+	if !cmd.endsInUserCode() {
+		cmd.readRest()
+		cmd.sess.logCall(cmd)
+		cmd.finish()
+		return
+	}
+	defer cmd.finish()
+	whole := false
+	defer func() {
+		if !whole {
+			cmd.rerr = goexitRerror()
+		}
+		cmd.sess.logCall(cmd)
+	}()
+	cmd.readRest()
+	whole = true
+}
+
+// readRest is what of reading the reply is the caller's.
+func (cmd *callCmd) readRest() {
 	s := cmd.sess
 	if cmd.raw != nil && cmd.rerr == nil {
 		cmd.rerr = cmd.decode(cmd.raw)
@@ -354,7 +411,10 @@ func (cmd *callCmd) complete() {
 	if !cmd.start.IsZero() {
 		cmd.cost = time.Since(cmd.start)
 	}
-	s.logCall(cmd)
+}
+
+// finish marks the call done.
+func (cmd *callCmd) finish() {
 	if cmd.pooled {
 		return // nobody else has it
 	}

@@ -15,7 +15,9 @@ import (
 
 // PeerConfig is what a peer is made with. The zero value is a usable client.
 // Durations and sizes not above 0 mean the default that is given, or no limit
-// where the comment says so. With the network unix LocalIP is the path of the socket.
+// where the comment says so. DefaultDialTimeout is 10s by default, and no limit
+// below 0. The longest time.Duration is no limit either. With the network unix LocalIP
+// is the path of the socket.
 type PeerConfig struct {
 	Network            string        `yaml:"network"              ini:"network"              comment:"Network; tcp, tcp4, tcp6, unix, unixpacket or quic"`
 	LocalIP            string        `yaml:"local_ip"             ini:"local_ip"             comment:"Local IP"`
@@ -100,7 +102,9 @@ func (c *PeerConfig) check() error {
 	c.DefaultSessionAge = max(c.DefaultSessionAge, 0)
 	c.DefaultContextAge = max(c.DefaultContextAge, 0)
 	c.DefaultCallTimeout = max(c.DefaultCallTimeout, 0)
-	c.DefaultDialTimeout = max(c.DefaultDialTimeout, 0)
+	if c.DefaultDialTimeout == 0 {
+		c.DefaultDialTimeout = 10 * time.Second
+	}
 	if c.MessageSizeLimit == 0 {
 		c.MessageSizeLimit = MessageSizeLimit()
 	}

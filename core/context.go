@@ -82,7 +82,7 @@ func (c *handlerCtx) recycle() {
 	}
 	c.handler, c.hooks, c.cmd, c.arg, c.refusal, c.result, c.swap, c.release, c.memory = nil, nil, nil, nil, nil, nil, nil, nil, nil
 	c.start, c.expires, c.decodeLater = time.Time{}, 0, false
-	c.turn, c.began = 0, 0
+	c.turn, c.began, c.stage = 0, 0, stageOpen
 	c.answeredBy.Store(answerOpen)
 	c.ageAt, c.ageSeq, c.agePipe = 0, 0, c.agePipe[:0]
 	c.ctx, c.cancel = nil, nil
@@ -309,11 +309,15 @@ func codecKnown(id byte) bool {
 	return err == nil
 }
 
+// maxTimeout is the longest time that X-Timeout can say.
+const maxTimeout = (1<<31 - 1) * time.Millisecond
+
 // setTimeout tells the peer how long the caller will wait: whole milliseconds,
 // rounded up, at least 1.
 func setTimeout(meta *Meta, left time.Duration) {
+	left = min(left, maxTimeout) // before it is rounded up, which may overflow
 	ms := (left + time.Millisecond - 1) / time.Millisecond
-	meta.Set(MetaTimeout, strconv.FormatInt(max(1, min(int64(ms), 1<<31-1)), 10))
+	meta.Set(MetaTimeout, strconv.FormatInt(max(1, int64(ms)), 10))
 }
 
 // getTimeout reads it; anything but 1 to 2^31-1 is ignored.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"time"
@@ -35,6 +36,12 @@ func (p *peer) DialContext(ctx context.Context, addr string, protoFunc ...ProtoF
 		return nil, dialRerror(addr, errPeerClosed)
 	}
 	s := newSession(p.env, &dialPlan{addr, pf, values})
+	begun := false
+	defer func() {
+		if !begun {
+			s.end()
+		}
+	}()
 	l, r := p.dialOnce(ctx, s, 1)
 	if r == nil {
 		r = s.prepareLink(ctx, l, p.cfg.HandshakeTimeout)
@@ -44,9 +51,9 @@ func (p *peer) DialContext(ctx context.Context, addr string, protoFunc ...ProtoF
 		announced, r = s.begin(l)
 	}
 	if r != nil {
-		p.env.sessions.Done()
 		return nil, r
 	}
+	begun = true
 	if announced != nil {
 		select {
 		case <-announced:
@@ -75,14 +82,11 @@ func dialRerror(addr string, err error) *Rerror {
 func (p *peer) dialOnce(ctx context.Context, s *session, epoch uint32) (*link, *Rerror) {
 	addr := s.plan.addr
 	for _, h := range p.env.hooks().preDial {
-		if r := (guard{log: p.log}).run(h, func() *Rerror { return h.PreDial(p.sourceAddr(), addr) }); r.HasError() {
+		if r, _ := s.connHook("PreDial", h, func() *Rerror { return h.PreDial(p.sourceAddr(), addr) }); r.HasError() {
 			return nil, r
 		}
 	}
-	conn, err := p.env.network.Dial(ctx, DialConfig{
-		Network: p.cfg.Network, Addr: addr, LocalIP: p.cfg.LocalIP, LocalPort: p.cfg.LocalPort,
-		TLS: p.TLSConfig(), Timeout: p.cfg.DefaultDialTimeout,
-	})
+	conn, err := p.connect(ctx, addr)
 	if err != nil {
 		return nil, dialRerror(addr, causeOr(ctx, err))
 	}
@@ -92,6 +96,25 @@ func (p *peer) dialOnce(ctx context.Context, s *session, epoch uint32) (*link, *
 		}
 	}
 	return newLink(s, conn, s.plan.pf, epoch), nil
+}
+
+// connect makes a connection within DefaultDialTimeout, whatever the network does with
+// that.
+func (p *peer) connect(ctx context.Context, addr string) (net.Conn, error) {
+	limit, begun := p.cfg.DefaultDialTimeout, time.Now()
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	conn, err := p.env.network.Dial(ctx, DialConfig{
+		Network: p.cfg.Network, Addr: addr, LocalIP: p.cfg.LocalIP, LocalPort: p.cfg.LocalPort,
+		TLS: p.TLSConfig(), Timeout: limit,
+	})
+	if err != nil && limit > 0 && time.Since(begun) >= limit {
+		err = fmt.Errorf("connecting took longer than default_dial_timeout (%v): %w", limit, err)
+	}
+	return conn, err
 }
 
 // causeOr prefers the reason why ctx has ended, if it has.
@@ -237,32 +260,32 @@ func (l *link) hangUp() {
 	io.Copy(io.Discard, io.LimitReader(l.conn, int64(preparingLimit)))
 }
 
-// connectionHook runs what p wants to do with a fresh connection. A panic is 105
-// on the dialling side, 500 on the other.
+// connectionHook runs what p wants to do with a fresh connection. A panic, or the end of
+// its goroutine, is 105 on the dialling side, 500 on the other.
 func (s *session) connectionHook(l *link, p Plugin) (r *Rerror) {
-	defer func() {
-		if v := recover(); v != nil {
-			r = guard{log: s.logger}.rerror("plugin "+p.Name(), v)
-			if s.plan != nil {
-				r.Code, r.Message = CodeDialFailed, CodeText(CodeDialFailed)
-			}
-		}
-	}()
 	if s.plan == nil {
 		if h, ok := p.(PostAcceptPlugin); ok {
-			return h.PostAccept(s)
+			r, _ = s.connHook("PostAccept", p, func() *Rerror { return h.PostAccept(s) })
 		}
-		return nil
+		return r
 	}
-	if l.epoch > 1 {
-		if redialled := postRedial(p); redialled != nil {
-			return redialled(s)
-		}
+	ok := true
+	if redialled := postRedial(p); redialled != nil && l.epoch > 1 {
+		r, ok = s.connHook("PostRedial", p, func() *Rerror { return redialled(s) })
+	} else if h, is := p.(PostDialPlugin); is {
+		r, ok = s.connHook("PostDial", p, func() *Rerror { return h.PostDial(s) })
 	}
-	if h, ok := p.(PostDialPlugin); ok {
-		return h.PostDial(s)
+	if !ok {
+		r.Code, r.Message = CodeDialFailed, CodeText(CodeDialFailed)
 	}
-	return nil
+	return r
+}
+
+// connHook runs a hook of a connection. While it runs, the session says so.
+func (s *session) connHook(moment string, p Plugin, f func() *Rerror) (r *Rerror, ok bool) {
+	s.holdUp(func(h *holdUp) { h.hook = moment + " of plugin " + p.Name() })
+	defer s.holdUp(func(h *holdUp) { h.hook = "" })
+	return guard{log: s.logger}.apart("plugin "+p.Name(), f)
 }
 
 // begin makes a prepared session ready and starts its goroutine. announced is as of
@@ -423,6 +446,7 @@ func (s *session) rejoinUnlessQueued(l *link) (queued []*redialEntry, closed *Cl
 // backoff is the pause before attempt n: the interval doubled n times, at most
 // 30 s or the interval, and half of it more or less by chance.
 func backoff(interval time.Duration, n int32) time.Duration {
+	interval = min(interval, math.MaxInt64/2) // so that half as much again is no overflow
 	d, top := interval, max(maxBackoff, interval)
 	for ; n > 0 && d < top; n-- {
 		d *= 2

@@ -51,7 +51,8 @@
 // Nothing waits without a bound: connecting, closing, writing to a peer that does
 // not read, waiting for a redial all have a limit in [PeerConfig]. No length from
 // outside takes memory before the bytes have come. A panic of a handler is the
-// caller's error 500, and the session lives. Who ended a session and why is its
+// caller's error 500, and the session lives; so is runtime.Goexit, in hooks and codecs
+// too. Who ended a session and why is its
 // [CloseReason].
 //
 // # The road of a call, by file
@@ -65,8 +66,8 @@
 //	reply.go     acceptReply: the pending call with this number is resolved
 //	call.go      resolve → complete
 //
-// parts.go is the data of a session, state.go its life, end.go how it ends, expire.go its
-// deadlines, redialqueue.go what waits for a redial. hooks.go and hooktable.go are the
+// parts.go is the data of a session, state.go its life, end.go how it ends, exit.go what
+// user code that ends its goroutine leaves behind, expire.go its deadlines, redialqueue.go what waits for a redial. hooks.go and hooktable.go are the
 // plugins, router.go and reflect.go the routes, peer.go, dial.go and listen.go the peer.
 // rooms.txt lists all files in their order: each uses the files above it.
 //

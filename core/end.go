@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -61,10 +62,56 @@ func (s *session) Drain(ctx context.Context) error {
 func (s *session) cutError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cut == 0 {
+	var cut []string
+	if s.cut > 0 {
+		cut = append(cut, fmt.Sprintf("%d calls cut off", s.cut))
+	}
+	if s.held != nil && s.held.handlers != "" {
+		cut = append(cut, "handlers that had not returned: "+s.held.handlers)
+	}
+	if cut == nil {
 		return nil
 	}
-	return fmt.Errorf("tp: close session %s: %d calls cut off", s.idText(), s.cut)
+	return fmt.Errorf("tp: close session %s: %s", s.idText(), strings.Join(cut, "; "))
+}
+
+// partner is the address of the other side.
+func (s *session) partner() string {
+	if s.plan != nil {
+		return s.plan.addr
+	}
+	if l := s.currentLink(); l != nil {
+		return l.ip
+	}
+	return "?"
+}
+
+// holdUp changes what is held.
+func (s *session) holdUp(change func(*holdUp)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var h holdUp
+	if s.held != nil {
+		h = *s.held
+	}
+	if change(&h); h == (holdUp{}) {
+		s.held = nil
+	} else {
+		s.held = &h
+	}
+}
+
+// holder says what a session that does not come to its end waits for.
+func (s *session) holder() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.held != nil && s.held.hook != "":
+		return s.held.hook
+	case s.state == preparing || s.state == redialing:
+		return "the network that connects it"
+	}
+	return "a hook or a codec that its reader runs"
 }
 
 // beginClose begins the end of a session that is well, within limit (negative: no
@@ -217,6 +264,8 @@ func (s *session) drain(ctx context.Context, l *link) {
 	if !finished || ctx.Err() != nil {
 		calls := s.takeCutOff() // before Stop: callers who wait for room take theirs away
 		l.sock.Stop(reason)     // before the rest, as in settleLink; and no cancelled handler's reply goes out by chance
+		handlers := l.handlerNames()
+		s.holdUp(func(h *holdUp) { h.handlers = handlers })
 		l.cancelHandlers(reason)
 		s.fail(calls, reason)
 		l.close()
@@ -334,6 +383,15 @@ func (s *session) logEnd(l *link, reason *CloseReason, lost int) {
 		s.env.cfg.Network, l.ip, s.idText(), reason.Side, reason, lost)
 }
 
+// setReason is the session's reason to end, unless it has one.
+func (s *session) setReason(reason *CloseReason) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason == nil {
+		s.reason = reason
+	}
+}
+
 // redialable is asked under mu.
 func (s *session) redialable() bool {
 	return s.plan != nil && s.env.cfg.RedialTimes != 0
@@ -369,7 +427,7 @@ func (s *session) postDisconnect(l *link) {
 		if !ok {
 			continue
 		}
-		if r := (guard{log: s.logger}).run(p, func() *Rerror { return p.PostDisconnect(s) }); r.HasError() {
+		if r, _ := s.connHook("PostDisconnect", p, func() *Rerror { return p.PostDisconnect(s) }); r.HasError() {
 			s.Errorf("[PostDisconnectPlugin:%s] %s", p.Name(), r)
 		}
 	}

@@ -28,10 +28,6 @@ func safely(f func() error) (err error) {
 	return f()
 }
 
-func goexitRerror() *Rerror {
-	return NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), "the handler ended its goroutine")
-}
-
 // isPackError reports whether the message, not the connection, is to blame.
 func isPackError(err error) bool {
 	var pack *socket.PackError

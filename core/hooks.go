@@ -5,7 +5,9 @@ import "net"
 // The hooks, in the order of a peer's, a connection's and a message's life. A
 // Plugin has those it wants. An error (a Rerror with a code, or an error) ends
 // the row of plugins at that moment; what else it does is said at each. A panic
-// in a hook is an error 500 with the panic's text; the session lives.
+// in a hook is an error 500 with the panic's text; the session lives. So it is if a hook
+// ends its goroutine (runtime.Goexit), without a text; where that is the goroutine of who
+// calls or pushes, that ends.
 //
 // Hooks marked "in the reader" run on the one goroutine that reads the
 // connection: they must not block, and must not Call on the same session.
@@ -103,7 +105,8 @@ type PostWritePushPlugin interface {
 }
 
 // PreReadHeaderPlugin runs in the reader before each read of a message. An error
-// breaks the connection.
+// breaks the connection. One that ends its goroutine is asked once more when a message
+// has come; if it does so again, that message is refused with 500.
 type PreReadHeaderPlugin interface {
 	Plugin
 	PreReadHeader(PreCtx) error

@@ -235,10 +235,22 @@ func (g guard) rerror(where string, v any) *Rerror {
 	return NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), reason)
 }
 
-// exchanged runs the hooks at the end of a message; one that panics does not keep
-// the others from running.
+// exchanged runs the hooks at the end of a message; one that panics, or ends its
+// goroutine, does not keep the others from running.
 func (t *hookTable) exchanged(g guard, ctx PreCtx, r *Rerror) {
-	for _, p := range t.postExchange {
+	exchanged(t.postExchange, g, ctx, r)
+}
+
+func exchanged(hooks []PostExchangePlugin, g guard, ctx PreCtx, r *Rerror) {
+	n := 0
+	defer func() {
+		if n < len(hooks) { // runtime.Goexit
+			exchanged(hooks[n:], g, ctx, r)
+		}
+	}()
+	for n < len(hooks) {
+		p := hooks[n]
+		n++
 		g.run(p, func() *Rerror {
 			p.PostExchange(ctx, r)
 			return nil

@@ -3,22 +3,27 @@ package tp
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 )
 
-// hub holds the sessions that are ready or redialling, by id. Safe for
+// hub holds the sessions that are ready or redialling, by id, and knows of all others. Safe for
 // concurrent use; its lock is never held while a session's code runs.
 type hub struct {
 	size   atomic.Int32 // of m
 	mu     sync.RWMutex
 	m      map[string]*session
-	serial uint64 // makes default ids unique
+	live   map[*session]struct{} // all sessions that have not come to their end, in whatever state
+	serial uint64                // makes default ids unique
 	closed bool
 }
 
-func newHub() *hub { return &hub{m: make(map[string]*session)} }
+func newHub() *hub {
+	return &hub{m: make(map[string]*session), live: make(map[*session]struct{})}
+}
 
 var errPeerClosed = errors.New("tp: the peer is closed")
 
@@ -116,12 +121,33 @@ func (h *hub) all() []*session {
 	return list
 }
 
-// close refuses further sessions and returns those there are.
+// began and ended are the first and the last that is heard of a session.
+func (h *hub) began(s *session) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.live[s] = struct{}{}
+}
+
+func (h *hub) ended(s *session) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.live, s)
+}
+
+// close refuses further sessions and returns those that have been ready, also those that
+// are leaving.
 func (h *hub) close() []*session {
 	h.mu.Lock()
 	h.closed = true
 	h.mu.Unlock()
-	return h.all()
+	return slices.DeleteFunc(h.unended(), (*session).isPreparing)
+}
+
+// unended returns all sessions that have not come to their end.
+func (h *hub) unended() []*session {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return slices.Collect(maps.Keys(h.live))
 }
 
 // becomeReady is the step into ready, unless the session was closed. It returns

@@ -4,8 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/teleport-go/teleport/core/internal/throttle"
 	"github.com/teleport-go/teleport/core/socket"
@@ -102,6 +106,35 @@ func (l *link) writeRerror(ctx context.Context, err error) *Rerror {
 	return (&CloseReason{SideNetwork, err, "writing"}).rerror()
 }
 
+// leave lists a handler that goes on without the reader. Called with mu.
+func (l *link) leave(c *handlerCtx) {
+	l.enlist(c)
+	c.left = true
+}
+
+// handlerNames returns the handlers that run, but for one that the reader runs.
+func (l *link) handlerNames() string {
+	count := make(map[string]int)
+	l.mu.Lock()
+	for c := l.timed; c != nil; c = c.next {
+		switch {
+		case !c.left:
+		case c.handler == nil:
+			count["the hooks of a refused call"]++
+		default:
+			count[c.handler.name]++
+		}
+	}
+	l.mu.Unlock()
+	names := slices.Sorted(maps.Keys(count))
+	for i, name := range names {
+		if n := count[name]; n > 1 {
+			names[i] = fmt.Sprintf("%s (%d times)", name, n)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
 // enlist adds a handler to those whose contexts end with the link. Called with mu.
 func (l *link) enlist(c *handlerCtx) {
 	if c.listed {
@@ -121,7 +154,7 @@ func (l *link) delist(c *handlerCtx) {
 	if !c.listed {
 		return
 	}
-	c.listed = false
+	c.listed, c.left = false, false
 	if c.prev != nil {
 		c.prev.next = c.next
 	} else {

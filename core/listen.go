@@ -82,13 +82,19 @@ func (p *peer) bind(protoFunc []ProtoFunc) (net.Listener, ProtoFunc, error) {
 	p.listeners = append(p.listeners, lis)
 	p.accepting.Add(1)
 	p.mu.Unlock()
+	bound := false
+	defer func() {
+		if !bound {
+			p.unbind(lis)
+		}
+	}()
 	for _, h := range p.env.hooks().postListen {
 		if err := plainHook(h, func() error { return h.PostListen(lis.Addr()) }); err != nil {
-			p.unbind(lis)
 			return nil, nil, fmt.Errorf("tp: listen %s: [PostListenPlugin:%s] %w", lis.Addr(), h.Name(), err)
 		}
 	}
 	p.log.Printf("listen and serve (network:%s, addr:%s)", p.cfg.Network, lis.Addr())
+	bound = true
 	return lis, pf, nil
 }
 
@@ -138,7 +144,13 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 
 // handshake makes a session of an accepted connection, after that of TLS if it is used.
 func (p *peer) handshake(conn net.Conn, pf ProtoFunc) {
-	begun := time.Now()
+	begun, handed := time.Now(), false
+	defer func() {
+		if !handed { // refused, or a function of the TLS configuration has ended the goroutine
+			conn.Close()
+			p.env.sessions.Done()
+		}
+	}()
 	if cfg := p.TLSConfig(); cfg != nil && !p.env.network.OwnTLS {
 		c := tls.Server(conn, cfg)
 		ctx, cancel := context.WithTimeoutCause(p.ctx, p.cfg.HandshakeTimeout, errHandshakeTimeout)
@@ -153,12 +165,11 @@ func (p *peer) handshake(conn net.Conn, pf ProtoFunc) {
 			} else {
 				p.env.throttled(&p.tlsErrors, throttle.Burst, WARNING, "tls handshake with %s: %v", addrText(conn.RemoteAddr()), socket.RefusePlain(err))
 			}
-			conn.Close()
-			p.env.sessions.Done()
 			return
 		}
 		conn = c
 	}
+	handed = true
 	p.serveConn(conn, pf, p.cfg.HandshakeTimeout-time.Since(begun))
 }
 
@@ -173,6 +184,12 @@ func isProbe(c *tls.Conn, err error) bool {
 // session was admitted by the caller. limit bounds the hooks.
 func (p *peer) serveConn(conn net.Conn, pf ProtoFunc, limit time.Duration) *session {
 	s := newSession(p.env, nil)
+	begun := false
+	defer func() {
+		if !begun {
+			s.end()
+		}
+	}()
 	l := newLink(s, conn, pf, 1)
 	r := s.prepareLink(p.ctx, l, limit)
 	if r == nil {
@@ -180,9 +197,9 @@ func (p *peer) serveConn(conn net.Conn, pf ProtoFunc, limit time.Duration) *sess
 	}
 	if r != nil {
 		p.log.Debugf("refused %s: %s", l.ip, r)
-		p.env.sessions.Done()
 		return nil
 	}
+	begun = true
 	p.log.Infof("accept ok (network:%s, addr:%s, id:%s)", p.cfg.Network, l.ip, s.ID())
 	return s
 }

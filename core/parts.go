@@ -86,7 +86,8 @@ type session struct {
 	stopDrain context.CancelCauseFunc // ends draining's wait
 	bound     *time.Timer             // calls stopDrain
 	boundAt   time.Time
-	cut       int // calls that draining has cut off
+	cut       int     // calls that draining has cut off
+	held      *holdUp // nil: nothing holds the session up
 
 	sessionAge time.Duration // 0: unlimited
 	expireAt   int64         // when that is over, in the sweeper's time; 0: never
@@ -98,6 +99,12 @@ type session struct {
 	drops, failures, unasked throttle.Throttle // of lines that the peer can cause
 
 	ordered inorder.Queues[*Handler, *handlerCtx] // of ordered routes; nil: what is answered in turn
+}
+
+// holdUp is what does not return, in the words of an error.
+type holdUp struct {
+	hook     string // of a connection, that runs now
+	handlers string // that draining has cut off
 }
 
 // link is one connection of a session. A session that redials has several, one
@@ -127,7 +134,7 @@ type link struct {
 	reader
 
 	mu    sync.Mutex  // guards what follows
-	timed *handlerCtx // handlers with a context or an age, a list
+	timed *handlerCtx // handlers that have left the reader, or have a context or an age: a list
 	dead  error       // cause for contexts made from now on; nil while alive
 }
 
@@ -162,10 +169,12 @@ type handlerCtx struct {
 	turn        uint64        // as what the reader's state knows the handler; 0: another goroutine runs it
 	began       int64         // when the handler began, in the sweeper's time; 0: nobody wants to know
 	count       uint8         // of messages that passed through here
+	stage       stage         // of a request: how far its answer is
 	answeredBy  atomic.Uint32 // answerOpen, answerHandler, answerSweep
 
 	// Guarded by link.mu.
 	listed     bool
+	left       bool // the reader: handler does not change any more
 	prev, next *handlerCtx
 	ageAt      int64 // when the context age is over, in the sweeper's time; 0: never
 	ageSeq     int32

@@ -37,10 +37,11 @@ type peer struct {
 	opening sync.Once
 	openErr error
 
-	mu        sync.Mutex // guards what follows
-	opened    bool       // Listen, Dial or ServeConn was called
-	closing   bool       // nothing is accepted any more
-	closed    bool       // no session begins any more
+	mu        sync.Mutex      // guards what follows
+	opened    bool            // Listen, Dial or ServeConn was called
+	closing   bool            // nothing is accepted any more
+	closed    bool            // no session begins any more
+	held      <-chan struct{} // closed at the end of what Close has not waited for; nil: there is nothing
 	tls       *tls.Config
 	listeners []net.Listener
 }
@@ -211,8 +212,9 @@ func (p *peer) Close() error {
 func (p *peer) shutdown(ctx context.Context) error {
 	p.mu.Lock()
 	if p.closing {
+		held := p.held
 		p.mu.Unlock()
-		return nil
+		return p.heldError(held)
 	}
 	p.closing = true
 	listeners := append([]net.Listener(nil), p.listeners...)
@@ -237,13 +239,12 @@ func (p *peer) shutdown(ctx context.Context) error {
 	}
 	p.cancel() // dials, redials, handshakes
 	wg.Wait()
-	return errors.Join(append(errs, p.join())...)
+	return errors.Join(append(errs, p.join(ctx))...)
 }
 
-// join waits for the peer's goroutines. They end by themselves now, unless a hook
-// of the user's hangs; that is not waited for without end. A session that its
-// peer had left before has CloseTimeout of its own, and the clean-up behind it.
-func (p *peer) join() error {
+// join waits for the peer's goroutines. They end by themselves now, unless a hook of the
+// user's hangs; that is not waited for without end.
+func (p *peer) join(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		p.env.sessions.Wait()
@@ -255,14 +256,44 @@ func (p *peer) join() error {
 		p.env.sweeper.Close()
 		close(ended)
 	}()
-	t := time.NewTimer(p.cfg.CloseTimeout + 2*lingerTime)
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.CloseTimeout) // it may be without end
+	defer cancel()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+	}
+	t := time.NewTimer(2 * lingerTime)
 	defer t.Stop()
 	select {
 	case <-ended:
 		return nil
 	case <-t.C:
-		return errors.New("tp: close: a plugin's connection hook has not returned")
 	}
+	p.mu.Lock()
+	p.held = ended
+	p.mu.Unlock()
+	return p.heldError(ended)
+}
+
+// heldError says what holds up those goroutines; nil if held is nil or closed.
+func (p *peer) heldError(held <-chan struct{}) error {
+	if held == nil {
+		return nil
+	}
+	select {
+	case <-held:
+		return nil
+	default:
+	}
+	var errs []error
+	for _, s := range p.env.hub.unended() {
+		errs = append(errs, fmt.Errorf("tp: close: session with %s: %s has not returned", s.partner(), s.holder()))
+	}
+	if errs == nil {
+		errs = append(errs, errors.New("tp: close: the TLS handshake of a connection, or a goroutine of the peer, has not ended"))
+	}
+	return errors.Join(errs...)
 }
 
 // waited returns what is closed when wg is done.

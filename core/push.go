@@ -14,7 +14,14 @@ func (s *session) command() *callCmd {
 
 func (s *session) Push(serviceMethod string, arg any, setting ...MessageSetting) *Rerror {
 	p := s.command()
+	pushed := false
+	defer func() {
+		if !pushed { // a hook or the codec has ended the goroutine
+			s.logPush(p, goexitRerror())
+		}
+	}()
 	r := p.push(serviceMethod, arg, setting)
+	pushed = true
 	s.logPush(p, r)
 	p.recycle()
 	return r

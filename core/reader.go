@@ -149,6 +149,9 @@ func (r *readerState) steal(handler uint64) bool {
 type reader struct {
 	state   readerState
 	cadence cadence
+	current *handlerCtx          // accepted by the reader, and neither ended nor handed over
+	exits   uint8                // how often PreReadHeader has ended the reader's goroutine since the last message
+	lost    bool                 // nobody knows where the next frame begins
 	loop    *poller.Loop         // that the reader runs, with onPoller
 	slot    *watchdog.Slot[link] // nil: the watchdog does not see the reader
 	key     atomic.Uint64        // a poller.Key
@@ -229,7 +232,14 @@ func (l *link) Handler() uint64 {
 
 // Steal lets a new goroutine read in place of the one that runs the handler.
 func (l *link) Steal(handler uint64) {
-	if l.state.steal(handler) {
+	l.mu.Lock()
+	stolen := l.state.steal(handler)
+	if stolen {
+		l.leave(l.current)
+		l.current = nil
+	}
+	l.mu.Unlock()
+	if stolen {
 		l.releaseSlot()
 		l.detach()
 		l.startReader()
@@ -382,6 +392,16 @@ func (l *link) wait(mayPark bool) (isParked bool, err error) {
 			return l.park(), nil
 		}
 	}
+}
+
+// waitUnparked is wait that does not park the connection: a hook's context is held
+// meanwhile. It returns at once if something is there already.
+func (l *link) waitUnparked() error {
+	if l.sock.Buffered() > 0 {
+		return nil
+	}
+	_, err := l.wait(false)
+	return err
 }
 
 // interruptIdle ends the wait of a reader that has waited since the last check. It

@@ -3,6 +3,7 @@ package tp
 import (
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
 
 	"github.com/teleport-go/teleport/core/internal/busypoll"
@@ -23,21 +24,34 @@ type readLoop struct {
 	s   *session
 	l   *link  // nil: it does not read
 	gen uint64 // the generation of l's state when this goroutine was its reader last
+	in  place  // where user code runs, outside of a message
 }
+
+// place is where a reader is that runs user code which may end its goroutine.
+type place uint8
+
+const (
+	_            place = iota
+	beforeHeader       // in PreReadHeader
+	inFrame            // in Unpack, which may run filters
+)
 
 // run reads the connection, and owns its end and the session's, unless another
 // goroutine takes the reading over.
 func (s *session) run(l *link) {
 	r := readLoop{s: s}
-	elsewhere := false
+	elsewhere, finished := false, false
 	defer func() {
 		switch {
 		case elsewhere:
 		case r.l == nil:
-			s.env.sessions.Done()
-		case r.l.isReader(r.gen): // a hook or a handler has ended this goroutine
-			r.l.detach()
-			r.l.startReader()
+			if !finished { // the network has ended this goroutine
+				s.setReason(&CloseReason{SideLocal, errExit, "redialing"})
+				s.finish()
+			}
+			s.end()
+		case r.l.isReader(r.gen): // a hook, a handler or a codec has
+			r.replace()
 		}
 	}()
 	for l != nil {
@@ -57,12 +71,32 @@ func (s *session) run(l *link) {
 		}
 	}
 	s.finish()
+	finished = true
+}
+
+// replace starts another goroutine that reads, in place of this one, which ends.
+func (r *readLoop) replace() {
+	l := r.l
+	switch r.in {
+	case beforeHeader:
+		l.exits++
+		l.logExit("PreReadHeader")
+	case inFrame:
+		l.lost = true
+		l.kill(SideLocal, errExit, "reading a frame")
+		l.logExit("reading a message")
+	}
+	l.detach()
+	l.startReader()
 }
 
 // serve reads messages and dispatches them until the connection ends, and returns
 // why. It never waits for room to write.
 func (r *readLoop) serve() error {
 	s, l := r.s, r.l
+	if l.lost {
+		return net.ErrClosed
+	}
 	if l.loop == nil {
 		l.scheduleIdleCheck()
 	}
@@ -73,6 +107,9 @@ func (r *readLoop) serve() error {
 	defer func() {
 		if c != nil {
 			putCtx(c)
+		}
+		if l.isReader(r.gen) {
+			l.abandon()
 		}
 	}()
 	for {
@@ -85,13 +122,8 @@ func (r *readLoop) serve() error {
 			if l.sock.Buffered() == 0 {
 				l.mayBlock()
 			}
-			if err := c.preReadHeader(); err != nil {
-				return &frameError{err}
-			}
-			if l.sock.Buffered() == 0 {
-				if _, err := l.wait(false); err != nil { // not parked: the hook's context is held
-					return err
-				}
+			if err := r.beforeHeader(c); err != nil {
+				return err
 			}
 		} else {
 			if c != nil && l.sock.Buffered() == 0 {
@@ -107,7 +139,10 @@ func (r *readLoop) serve() error {
 			c.sess = s
 		}
 		r.gen = l.generation()
-		if err := l.sock.ReadInto(&c.in); err != nil {
+		r.in = inFrame
+		err := l.sock.ReadInto(&c.in)
+		r.in = 0
+		if err != nil {
 			dropped, fatal := c.unreadable(err)
 			if fatal != nil {
 				return fatal
@@ -142,7 +177,10 @@ func (r *readLoop) serveKept() error {
 		}
 		r.gen = l.generation()
 		l.mayBlock()
-		if err := c.preReadHeader(); err != nil {
+		r.in = beforeHeader
+		err := c.preReadHeader()
+		r.in = 0
+		if err != nil {
 			putCtx(c)
 			return &frameError{err}
 		}
@@ -155,6 +193,31 @@ func (r *readLoop) serveKept() error {
 		}
 	}
 	return nil
+}
+
+// beforeHeader runs the PreReadHeader hooks and waits for a message. One that ends its
+// goroutine is asked once more when something has come, so that it is not asked for ever;
+// if it does so again that message is refused.
+func (r *readLoop) beforeHeader(c *handlerCtx) error {
+	l := r.l
+	if l.exits > 0 {
+		if err := l.waitUnparked(); err != nil {
+			return err
+		}
+		r.gen = l.generation()
+	}
+	if l.exits < 2 {
+		r.in = beforeHeader
+		if err := c.preReadHeader(); err != nil {
+			r.in = 0
+			return &frameError{err}
+		}
+		r.in = 0
+	} else {
+		c.refusal = goexitRerror()
+	}
+	l.exits = 0
+	return l.waitUnparked()
 }
 
 func (c *handlerCtx) preReadHeader() error {
@@ -180,9 +243,19 @@ func (r *readLoop) dispatch(c *handlerCtx) disposition {
 		return d
 	}
 	s := r.s
+	if s.answersCall(c) {
+		c.refusal = badMessage(fmt.Errorf("the reply is of type %d (%s)", c.in.Mtype(), TypeText(c.in.Mtype())))
+		return c.acceptReply()
+	}
 	s.env.throttled(&s.drops, throttle.Burst, WARNING, "dropped a message from %s: %d %s: type %d (%s), method %q, seq %d",
 		r.l.ip, CodeMtypeNotAllowed, CodeText(CodeMtypeNotAllowed), c.in.Mtype(), TypeText(c.in.Mtype()), c.in.ServiceMethod(), c.in.Seq())
 	return reuse
+}
+
+// answersCall reports whether a message of another type than REPLY has the number of a
+// pending call, which would wait in vain for another answer.
+func (s *session) answersCall(c *handlerCtx) bool {
+	return c.in.Mtype() != TypeAuthCall && s.pending.Has(c.in.Seq())
 }
 
 // await returns when something has arrived. The error is errNotReader if the
@@ -215,11 +288,7 @@ func (r *readLoop) await() error {
 			return err
 		}
 	}
-	if l.sock.Buffered() > 0 {
-		return nil
-	}
-	_, err := l.wait(false)
-	return err
+	return l.waitUnparked()
 }
 
 // awaitPolled is await on the poll loop. Unless done, the reader has left that.
@@ -297,31 +366,31 @@ func (r *readLoop) runInline(c *handlerCtx) (d disposition) {
 	if inlining.Always {
 		go l.Steal(c.turn) // tests do not wait for the watchdog
 	}
-	answered, complete := false, false
-	defer func() { // also of the answer that the next function defers
+	complete := false
+	defer func() { // also of the answer that abandon gives
 		d = moved
 		switch {
 		case !l.endHandler(c.turn):
 			d = stolen
+			l.delist(c)
 			now := s.env.sweeper.Now()
 			h.inlining.Slow(now, polled && now-since > longWait) // the reading may be stolen by a call that somebody else makes
 		case !complete: // runtime.Goexit; run sees to the reading
-		case !poison.On():
-			c.retire()
-			d = reuse
+			l.current = nil
+		default:
+			l.current = nil
+			if !poison.On() {
+				c.retire()
+				d = reuse
+			}
 		}
 		if d != reuse {
 			putCtx(c)
 		}
 		s.handlerDone()
 	}()
-	defer func() {
-		if !answered {
-			c.answer(nil, goexitRerror())
-		}
-	}()
+	defer c.abandon(false)
 	reply, rerr := c.run()
-	answered = true
 	c.answer(reply, rerr)
 	complete = true
 	return d

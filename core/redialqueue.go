@@ -102,7 +102,7 @@ func (w *redialEntry) encode(s *session, cmd *callCmd) *Rerror {
 		return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()).WithCause(err)
 	}
 	if ctx := cmd.out.GivenContext(); ctx == nil || !hasDeadline(ctx) {
-		w.until = s.env.sweeper.Now() + int64(s.env.cfg.RedialWait)
+		w.until = s.env.sweeper.After(s.env.cfg.RedialWait)
 	}
 	return nil
 }

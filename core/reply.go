@@ -22,6 +22,7 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 	c.in.SetServiceMethod(cmd.method)
 	c.cmd = cmd
 	c.use(s.env.hooks())
+	c.link.current = c
 	if !c.hooks.mayBlock && c.link.loop == nil && c.link.pollable() {
 		c.link.sock.Cork() // the callers whose replies are read now call again
 	}
@@ -33,6 +34,7 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 		}
 		d = moved
 	}
+	c.link.current = nil
 	cmd.resolve(r)
 	s.becameIdle()
 	return d
@@ -41,6 +43,9 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 // readReply runs the reader's hooks of a reply, and decodes it unless it is large.
 func (c *handlerCtx) readReply() *Rerror {
 	cmd, g := c.cmd, c.sess.env.guard
+	if c.refusal != nil {
+		return c.refusal
+	}
 	if r := c.hooks.replyHeader.run(g, c); r != nil {
 		return r
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/internal/throttle"
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/xfer"
 )
 
 // The road of a request, from top to bottom: it is accepted, finds its handler (route),
@@ -40,9 +41,10 @@ const (
 	stolen                    // another goroutine has it, and the reading too
 )
 
-// unreadable handles an error of reading a message. fatal ends the connection; else
-// the message is dropped, unless it is a request that the protocol has refused, which
-// is answered.
+// unreadable handles an error of reading a message. A message of which enough is known
+// goes on, with the error as its refusal: so a CALL is answered, and a REPLY is an error
+// of its call. Any other is dropped, but that a call waits for it must not be: then, and
+// when it is over the limit, fatal ends the connection.
 func (c *handlerCtx) unreadable(err error) (dropped bool, fatal error) {
 	s := c.sess
 	var refusal *socket.Refusal
@@ -61,9 +63,25 @@ func (c *handlerCtx) unreadable(err error) (dropped bool, fatal error) {
 			c.link.stranger(err)
 		}
 		return false, fatal
+	case c.identified():
+		c.refusal = badMessage(err)
+		return false, nil
+	case errors.Is(err, xfer.ErrTooLarge):
+		return false, &frameError{err}
+	case s.pending.Len() > 0:
+		return false, &frameError{fmt.Errorf("a message that may be the reply to a pending call cannot be read: %w", err)}
 	}
 	s.env.throttled(&s.drops, throttle.Burst, WARNING, "dropped a message from %s: %v", c.link.ip, err)
 	return true, nil
+}
+
+// identified reports whether it is known what the message is, and of which call.
+func (c *handlerCtx) identified() bool {
+	switch c.in.Mtype() {
+	case TypeCall, TypeReply:
+		return c.in.Seq() != 0
+	}
+	return c.in.Mtype() == TypePush
 }
 
 func (c *handlerCtx) acceptRequest() disposition {
@@ -79,17 +97,30 @@ func (c *handlerCtx) acceptRequest() disposition {
 			c.out.XferPipe().AppendFrom(c.in.XferPipe())
 		}
 	}
+	c.link.current = c
 	running := int(s.running.Add(1))
 	if r := c.prepare(running); r != nil {
 		return c.refuse(r, running)
 	}
-	switch h := c.handler; {
+	h := c.handler
+	if !c.in.InTurn() && !h.ordered && h.inlining.Allowed() && !c.decodeLater && c.link.acquireSlot() {
+		return inline
+	}
+	return c.handOver()
+}
+
+// handOver lets another goroutine handle the message.
+func (c *handlerCtx) handOver() disposition {
+	s, l, h := c.sess, c.link, c.handler
+	l.current = nil
+	l.mu.Lock()
+	l.leave(c)
+	l.mu.Unlock()
+	switch {
 	case c.in.InTurn():
 		s.ordered.Add(nil, c, (*handlerCtx).handle)
-	case h.ordered:
+	case c.refusal == nil && h.ordered:
 		s.ordered.Add(h, c, (*handlerCtx).handle)
-	case h.inlining.Allowed() && !c.decodeLater && c.link.acquireSlot():
-		return inline
 	default:
 		s.env.workers.Go(s.serial, c)
 	}
@@ -153,33 +184,33 @@ func (c *handlerCtx) refuse(r *Rerror, running int) disposition {
 		c.release = nil
 	}
 	if c.kind() == kindPush {
+		c.stage = stageAnswered
 		limit := int64(throttle.Burst)
 		if r.Code == CodeBusy {
 			limit = 1 // one is as good as another
 		}
 		s.env.throttled(&s.drops, limit, WARNING, "PUSH %q from %s dropped: %s", c.in.ServiceMethod(), c.link.ip, r)
 		c.logHandled(r)
-		s.handlerDone()
-		return reuse
+		return c.refused()
 	}
 	inTurn := c.in.InTurn()
 	if !inTurn && len(c.hooks.preWriteReply)+len(c.hooks.postWriteReply) == 0 {
 		c.reply(nil, r, true)
-		s.handlerDone()
-		return reuse
+		return c.refused()
 	}
 	if running > s.env.cfg.MaxHandlers+maxRefusals {
 		c.link.kill(SideLocal, errRefusals, "refusing")
-		s.handlerDone()
-		return reuse
+		return c.refused()
 	}
 	c.in.DropRaw()
-	if inTurn {
-		s.ordered.Add(nil, c, (*handlerCtx).handle)
-	} else {
-		s.env.workers.Go(s.serial, c) // these hooks may block
-	}
-	return moved
+	return c.handOver() // these hooks may block
+}
+
+// refused is the end of a request that the reader has answered.
+func (c *handlerCtx) refused() disposition {
+	c.link.current = nil
+	c.sess.handlerDone()
+	return reuse
 }
 
 // readTimeout notes when the caller will have gone.
@@ -189,7 +220,7 @@ func (c *handlerCtx) readTimeout() {
 	}
 	if d, ok := getTimeout(c.in.Meta()); ok {
 		c.link.mu.Lock()
-		c.expires = c.sess.env.sweeper.Now() + int64(d)
+		c.expires = c.sess.env.sweeper.After(d)
 		c.limit(c.expires)
 		c.link.mu.Unlock()
 	}
@@ -198,7 +229,7 @@ func (c *handlerCtx) readTimeout() {
 // startAge lets the sweep answer for the handler when its age is over.
 func (c *handlerCtx) startAge(age int64) {
 	l := c.link
-	at := c.sess.env.sweeper.Now() + age
+	at := c.sess.env.sweeper.After(time.Duration(age))
 	l.mu.Lock()
 	c.ageAt = at
 	if c.in.Mtype() == TypeCall {
@@ -230,18 +261,13 @@ func (c *handlerCtx) bind() (r *Rerror) {
 // handle is the rest of the road on a goroutine that is not the reader.
 func (c *handlerCtx) handle() {
 	s := c.sess
-	answered := false
 	defer func() {
-		if !answered { // runtime.Goexit
-			c.answer(nil, goexitRerror())
-		}
 		putCtx(c)
 		s.handlerDone()
 	}()
+	defer c.abandon(false)
 	c.startSample()
-	reply, r := c.run()
-	answered = true
-	c.answer(reply, r)
+	c.answer(c.run())
 }
 
 func (s *session) handlerDone() {
@@ -320,6 +346,7 @@ func (c *handlerCtx) answer(reply any, r *Rerror) {
 		c.reply(reply, r, false)
 		return
 	}
+	c.stage = stageAnswered
 	c.endSample()
 	if r != nil {
 		s := c.sess
@@ -333,6 +360,7 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	s, l := c.sess, c.link
 	c.result = r
 	if !c.answeredBy.CompareAndSwap(answerOpen, answerHandler) {
+		c.stage = stageAnswered
 		s.Debugf("dropped the late reply to %q: it was answered %d", c.in.ServiceMethod(), CodeHandleTimeout)
 		c.logHandled(NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the handler's context age is over"))
 		return
@@ -343,20 +371,15 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 		c.out.SetBody(body)
 		c.ReplyBodyCodec()
 	}
+	c.stage = stageReplying
 	c.logHookError("PreWriteReply", c.hooks.preWriteReply.run(s.env.guard, c))
 	err := c.enqueue(now)
 	c.endSample()
 	if err != nil && isPackError(err) {
 		// The reply cannot be sent as it is; that is an answer too.
-		r = NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), err.Error())
-		c.result = r
-		c.setRerror(r)
-		c.out.Meta().Reset()
-		c.out.XferPipe().Reset()
-		if err = c.enqueue(now); err != nil {
-			l.kill(SideLocal, fmt.Errorf("reply to %q: %w", c.in.ServiceMethod(), err), "replying")
-		}
+		r, err = c.replyPlain(NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), err.Error()), now)
 	}
+	c.stage = stageAnswered
 	if err != nil {
 		s.Debugf("dropped the reply to %q: %v", c.in.ServiceMethod(), err)
 		c.logHandled(r)
@@ -372,6 +395,21 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	l.closeIfEnded()
 	c.logHookError("PostWriteReply", c.hooks.postWriteReply.run(s.env.guard, c))
 	c.logHandled(r)
+}
+
+// replyPlain enqueues an error in place of a reply that could not be sent: without hooks,
+// metadata and filters.
+func (c *handlerCtx) replyPlain(r *Rerror, now bool) (*Rerror, error) {
+	c.stage = stageAnswered
+	c.result = r
+	c.setRerror(r)
+	c.out.Meta().Reset()
+	c.out.XferPipe().Reset()
+	err := c.enqueue(now)
+	if err != nil {
+		c.link.kill(SideLocal, fmt.Errorf("reply to %q: %w", c.in.ServiceMethod(), err), "replying")
+	}
+	return r, err
 }
 
 func (c *handlerCtx) setRerror(r *Rerror) {

@@ -22,7 +22,20 @@ func newSession(e *env, plan *dialPlan) *session {
 	}
 	s.contextAge.Store(int64(e.cfg.DefaultContextAge))
 	s.id.Store(&noID)
+	e.hub.began(s)
 	return s
+}
+
+// end is the end of a session, which newSession has begun and admit has admitted.
+func (s *session) end() {
+	s.env.hub.ended(s)
+	s.env.sessions.Done()
+}
+
+func (s *session) isPreparing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state == preparing
 }
 
 func (s *session) Peer() Peer { return s.env.peer }
@@ -119,7 +132,7 @@ func (s *session) startAge() {
 	s.mu.Lock()
 	s.expireAt = 0
 	if s.sessionAge > 0 {
-		s.expireAt = s.env.sweeper.Now() + int64(s.sessionAge)
+		s.expireAt = s.env.sweeper.After(s.sessionAge)
 	}
 	at := s.expireAt
 	s.mu.Unlock()

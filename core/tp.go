@@ -28,7 +28,11 @@ type EarlyPeer interface {
 
 // BasePeer is what is common to a peer at any age.
 type BasePeer interface {
-	io.Closer // closes listeners, then drains all sessions within CloseTimeout; again: nil
+	// Close closes listeners, then drains all sessions within CloseTimeout, also those
+	// that drain already, and cuts off what is left. Its error says what that was: calls,
+	// and the handlers, hooks or codecs that had not returned. Of hooks it is returned
+	// again until they have; else Close again does nothing and returns nil.
+	io.Closer
 	Sessions
 	// SetTLSConfig sets the configuration for listening and dialling. After the
 	// first Listen or Dial it changes nothing and is an error.
@@ -193,7 +197,7 @@ type Session interface {
 	// It may be called anywhere, in a handler of the session too.
 	Close() error
 	// Drain is Close that waits for handlers as well, until ctx ends; then it
-	// cuts off what is left and returns ctx's error. Called in a handler of the
+	// cuts off what is left and returns ctx's error, which names the handlers. Called in a handler of the
 	// session it waits for that one too: bound it, or use Close.
 	Drain(ctx context.Context) error
 	CloseReason() *CloseReason

@@ -25,8 +25,9 @@ type Proto interface {
 	// An error means that the place where the next frame begins is not known
 	// any more, so the connection is closed – unless it wraps [ErrBadMessage]:
 	// then the whole frame has been read and no message can be made of it (an
-	// unknown filter, a failed check, a field over the frame's end); it is
-	// dropped and the connection goes on. io.EOF means a clean end between two
+	// unknown filter, a failed check, a field over the frame's end); an engine
+	// drops it, or ends the call that waits for it: which one it knows if type
+	// and sequence number were set before. Then the connection goes on. io.EOF means a clean end between two
 	// frames.
 	Unpack(m Message) error
 }

@@ -65,6 +65,13 @@ func New() *Sweeper {
 // always above 0.
 func (s *Sweeper) Now() int64 { return int64(time.Since(s.start)) + 1 }
 
+// After returns the time that lies d behind Now. What lies behind the end of time, 292
+// years after New, is that end: a long d is no limit, and never one in the past.
+func (s *Sweeper) After(d time.Duration) int64 {
+	now := s.Now()
+	return now + min(int64(d), math.MaxInt64-now)
+}
+
 // Touch asks for it.Expire at the time at (of Now), at most about 10 ms late.
 // It is one atomic load when a call no later than that is planned already. An
 // at of 0 asks for nothing, one in the past for the next wake-up.
@@ -153,12 +160,19 @@ func (s *Sweeper) rouse() {
 func (s *Sweeper) run() {
 	timer := time.NewTimer(math.MaxInt64)
 	defer timer.Stop()
+	over := false
+	defer func() {
+		if !over { // an Expire has ended the goroutine
+			s.wg.Go(s.run)
+		}
+	}()
 	for {
 		it, sleep := s.pick()
 		switch {
 		case it != nil:
 			s.call(it)
 		case sleep == 0:
+			over = true
 			return
 		default:
 			timer.Reset(sleep)
@@ -199,13 +213,16 @@ func (s *Sweeper) pick() (Item, time.Duration) {
 // earliest, so that an item that is always due does not keep the CPU busy.
 func (s *Sweeper) call(it Item) {
 	now := s.Now()
-	next := it.Expire(now)
-	if next == 0 {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.plan(it.handle(), it, max(next, now+1))
+	next := now + 1 // if Expire ends the goroutine
+	defer func() {
+		if next == 0 {
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.plan(it.handle(), it, max(next, now+1))
+	}()
+	next = it.Expire(now)
 }
 
 // ceil rounds up to the grid.

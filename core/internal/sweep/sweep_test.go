@@ -294,6 +294,42 @@ func TestNow(t *testing.T) {
 	})
 }
 
+func TestAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New()
+		time.Sleep(time.Second)
+		for d, want := range map[time.Duration]int64{
+			0: s.Now(), time.Second: s.Now() + int64(time.Second), -time.Second: s.Now() - int64(time.Second),
+			math.MaxInt64: math.MaxInt64, math.MaxInt64 - 1: math.MaxInt64, math.MinInt64: s.Now() + math.MinInt64,
+		} {
+			if got := s.After(d); got != want {
+				t.Errorf("After(%v) = %d; want %d", d, got, want)
+			}
+		}
+	})
+}
+
+// An Expire that ends its goroutine takes nobody's deadline along, nor its own next one.
+func TestGoexitInExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, other := New(), &item{}
+		bad := &item{expire: func(int64) int64 { runtime.Goexit(); return 0 }}
+		s.Touch(bad, 10*ms)
+		s.Touch(other, 50*ms)
+		time.Sleep(100 * time.Millisecond)
+		if got := other.times(); len(got) != 1 {
+			t.Errorf("the other item was called at %v; want once", got)
+		}
+		if got := bad.times(); len(got) < 5 || len(got) > 25 {
+			t.Errorf("the item itself was called %d times in 90 ms; want it to be asked again each 5 ms", len(got))
+		}
+		s.Close()
+		if s.alive() {
+			t.Error("the goroutine lives on after Close")
+		}
+	})
+}
+
 // Deadlines that are set from everywhere while Expire runs are all served:
 // a Touch that took the fast path relied on a call that had not begun.
 func TestNoDeadlineIsLost(t *testing.T) {

@@ -1,0 +1,111 @@
+package tp
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/teleport-go/teleport/core/internal/throttle"
+)
+
+// User code (a handler, a hook, a codec, a filter) may end the goroutine that it runs on:
+// runtime.Goexit, which t.FailNow calls. That cannot be stopped as a panic can, so what
+// was begun is ended by deferred calls, which find out how far it was: abandon of a
+// request or of what the reader has accepted, run of a connection. Hooks of connections
+// run on goroutines of their own instead (apart).
+
+// stage is how far the answer to a request is.
+type stage uint8
+
+const (
+	stageOpen     stage = iota // no answer
+	stageReplying              // the reply is made: PreWriteReply, encoding
+	stageAnswered              // it is in the batch, or was given up
+	stageEnded                 // logged, and PostExchange has run
+)
+
+var errExit = errors.New("the handler, a hook or a codec ended its goroutine")
+
+func goexitRerror() *Rerror {
+	return NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), errExit.Error())
+}
+
+// abandon is deferred. It ends a request if user code has ended the goroutine before.
+// That code may do it again; then the next abandon finds the request a stage further.
+func (c *handlerCtx) abandon(now bool) {
+	switch c.stage {
+	case stageEnded:
+		return
+	case stageOpen:
+		defer c.abandon(now)
+		c.link.logExit(fmt.Sprintf("%q", c.in.ServiceMethod()))
+		c.answer(nil, goexitRerror())
+	case stageReplying:
+		defer c.abandon(now)
+		c.link.logExit(fmt.Sprintf("the reply to %q", c.in.ServiceMethod()))
+		c.replyPlain(goexitRerror(), now)
+		if !now {
+			c.link.sock.Flush(0)
+		}
+	case stageAnswered:
+		c.logHandled(c.result)
+	}
+}
+
+// abandon is deferred by the reader. It ends what that has accepted, if user code has
+// ended the goroutine before.
+func (l *link) abandon() {
+	c := l.current
+	if c == nil {
+		return
+	}
+	defer l.abandon() // current is nil at the end
+	switch {
+	case c.cmd != nil:
+		l.logExit(fmt.Sprintf("the reply to %q", c.cmd.method))
+		l.current = nil
+		cmd := c.cmd
+		putCtx(c)
+		cmd.resolve(goexitRerror())
+		l.sess.becameIdle()
+	case c.stage == stageOpen:
+		l.logExit(fmt.Sprintf("%q", c.in.ServiceMethod()))
+		if c.refuse(goexitRerror(), int(l.sess.running.Load())) == reuse {
+			putCtx(c)
+		}
+	default:
+		l.current = nil
+		defer func() {
+			putCtx(c)
+			l.sess.handlerDone()
+		}()
+		c.abandon(true)
+	}
+}
+
+// logExit says where a goroutine was ended; the stack says by whom.
+func (l *link) logExit(where string) {
+	e := l.env
+	e.throttled(&l.sess.failures, throttle.Burst, ERROR, "%s from %s: %v (runtime.Goexit)\n%s", where, l.ip, errExit, debug.Stack())
+}
+
+// apart runs user code on a goroutine of its own and waits for it. If it panics, or ends
+// that goroutine, ok is false and the error 500.
+func (g guard) apart(where string, f func() *Rerror) (r *Rerror, ok bool) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if v := recover(); v != nil {
+				r = g.rerror(where, v)
+			} else if !ok {
+				g.log.Errorf("%s: %v (runtime.Goexit)\n%s", where, errExit, debug.Stack())
+				r = goexitRerror()
+			}
+		}()
+		r = f()
+		ok = true
+	}()
+	<-done
+	return r, ok
+}
