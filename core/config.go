@@ -12,9 +12,9 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// PeerConfig is what a peer is made with. The zero value is a usable client.
-// Durations and sizes not above 0 mean the default that is given, or no limit
-// where the comment says so.
+// PeerConfig configures a new peer. The zero value is a usable client. A duration,
+// size or count that is not above 0 means the default, or no limit where the field's
+// comment says so.
 type PeerConfig struct {
 	Network            string        `yaml:"network"              ini:"network"              comment:"Network; tcp, tcp4, tcp6, unix, unixpacket or quic"`
 	LocalIP            string        `yaml:"local_ip"             ini:"local_ip"             comment:"Local IP"`
@@ -35,33 +35,34 @@ type PeerConfig struct {
 	HandshakeTimeout   time.Duration `yaml:"handshake_timeout"    ini:"handshake_timeout"    comment:"Longest time for TLS, for the PostDial or PostAccept hooks, and to recognise one of several protocols, default 10s; ns,µs,ms,s,m,h"`
 	WriteTimeout       time.Duration `yaml:"write_timeout"        ini:"write_timeout"        comment:"Longest write without progress, default 30s; ns,µs,ms,s,m,h"`
 	RedialWait         time.Duration `yaml:"redial_wait"          ini:"redial_wait"          comment:"Longest wait of a call without deadline for a redial, default 30s; ns,µs,ms,s,m,h"`
-	MaxHandlers        int           `yaml:"max_handlers"         ini:"max_handlers"         comment:"Handlers that run at once in a session, default 10000"`
-	WriteBound         int           `yaml:"write_bound"          ini:"write_bound"          comment:"Bytes of a session that may wait to be written, default 4194304"`
+	MaxHandlers        int           `yaml:"max_handlers"         ini:"max_handlers"         comment:"Handlers that run at once per session, default 10000"`
+	WriteBound         int           `yaml:"write_bound"          ini:"write_bound"          comment:"Bytes per session that may be queued for writing, default 4194304"`
 	BusyPoll           time.Duration `yaml:"busy_poll"            ini:"busy_poll"            comment:"Longest time a reader whose messages come in quick succession polls before it sleeps, default 100µs; negative: never; ns,µs,ms,s,m,h"`
 	ReadMemory         int64         `yaml:"read_memory"          ini:"read_memory"          comment:"Bytes for half-arrived large messages of all sessions, default 1073741824"`
 	MessageSizeLimit   uint32        `yaml:"message_size_limit"   ini:"message_size_limit"   comment:"Largest message in bytes; 0 is the process-wide limit"`
 	UnixMode           os.FileMode   `yaml:"unix_mode"            ini:"unix_mode"            comment:"Mode of a unix socket file, default 0600"`
 	TrustedProxies     []string      `yaml:"trusted_proxies"      ini:"trusted_proxies"      comment:"Networks (CIDR) whose X-Real-IP is believed, default none"`
-	HidePanics         bool          `yaml:"hide_panics"          ini:"hide_panics"          comment:"Keep the text of a handler's panic from the caller"`
+	HidePanics         bool          `yaml:"hide_panics"          ini:"hide_panics"          comment:"Do not send the text of a handler's panic to the caller"`
 
 	Protocols []string `yaml:"protocols" ini:"protocols" comment:"Names of the protocols spoken on one port, recognised by the first bytes; the first one speaks until the peer has"`
 
-	// Protocol is what connections speak unless Dial, Listen or ServeConn say
-	// otherwise; nil is the process-wide default.
+	// Protocol is the protocol of connections unless Dial, Listen or ServeConn is
+	// given another; nil is the process-wide default.
 	Protocol ProtoFunc `yaml:"-" ini:"-"`
 	// Mapper names the routes; nil is the process-wide default.
 	Mapper ServiceMethodMapper `yaml:"-" ini:"-"`
-	// Tuning is what the operating system is asked of TCP connections; nil is
-	// the process-wide default.
+	// Tuning sets the socket options of TCP connections; nil is the process-wide
+	// default.
 	Tuning *socket.Tuning `yaml:"-" ini:"-"`
-	// Logger is where the peer logs; nil is the process-wide logger, live.
+	// Logger receives the peer's log lines; nil is the process-wide logger, also
+	// when that is replaced later.
 	Logger *slog.Logger `yaml:"-" ini:"-"`
 
 	trusted []netip.Prefix
 	codecID byte // of DefaultBodyCodec; 0: resolved at the first Dial or Listen
 }
 
-// check fills in defaults and refuses what cannot work.
+// check fills in defaults and returns an error for a configuration that cannot work.
 func (c *PeerConfig) check() error {
 	if c.Network == "" {
 		c.Network = "tcp"
@@ -109,8 +110,9 @@ func (c *PeerConfig) check() error {
 	return nil
 }
 
-// resolve finds what imports have registered. It runs at the first Listen or
-// Dial, since a package-level peer may be made before an import's init.
+// resolve looks up the codec and the protocols by name. It runs at the first Listen
+// or Dial, since a package-level peer may be made before the init of an import
+// registers them.
 func (c *PeerConfig) resolve() error {
 	if c.DefaultBodyCodec == "" {
 		c.codecID = defaultBodyCodecID()
@@ -135,7 +137,7 @@ func (c *PeerConfig) resolve() error {
 	return nil
 }
 
-// protocol returns what connections speak unless they are told otherwise.
+// protocol returns the protocol of connections for which the caller names none.
 func (c *PeerConfig) protocol() (ProtoFunc, error) {
 	if c.Protocol != nil {
 		return c.Protocol, nil

@@ -47,7 +47,7 @@ func (p *peer) DialContext(ctx context.Context, addr string, protoFunc ...ProtoF
 	return s, nil
 }
 
-// bounded returns a context that also ends with the peer.
+// bounded returns a context that also ends when the peer closes.
 func (p *peer) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(p.ctx, func() { cancel(errPeerClosed) })
@@ -120,8 +120,8 @@ func (p *peer) clientTLS(ctx context.Context, conn net.Conn, cfg *tls.Config, ad
 	return c, nil
 }
 
-// prepareLink runs the hooks of a fresh connection. If one refuses it, or the
-// time is over, the connection is closed.
+// prepareLink runs the hooks of a new connection. If a hook refuses the connection,
+// or limit is over first, it closes the connection.
 func (s *session) prepareLink(ctx context.Context, l *link, limit time.Duration) (r *Rerror) {
 	timer := time.AfterFunc(limit, func() { l.kill(SideLocal, errHandshakeTimeout, "preparing") })
 	defer timer.Stop()
@@ -144,7 +144,7 @@ func (s *session) prepareLink(ctx context.Context, l *link, limit time.Duration)
 		}
 		l.passed = append(l.passed, p)
 		if l.killed.Load() != nil {
-			break // closed, or out of time: the next hook would talk to nobody
+			break // closed, or out of time: the next hook could not reach the peer
 		}
 	}
 	if k := l.killed.Load(); k != nil {
@@ -161,7 +161,8 @@ func (s *session) prepareLink(ctx context.Context, l *link, limit time.Duration)
 	return r
 }
 
-// preparingLimit is the largest frame before PostAccept has passed.
+// preparingLimit is the largest frame that is read before the PostAccept hooks have
+// accepted the connection, in bytes.
 const preparingLimit uint32 = 64 << 10
 
 func (s *session) preparingRerror(k *CloseReason) *Rerror {
@@ -186,7 +187,7 @@ func (s *session) refuseLink(l *link, r *Rerror) {
 	}
 	s.prep = nil
 	s.mu.Unlock()
-	// What a hook has sent (a refusal, say) goes out first.
+	// First flush what a hook has sent, a refusal for example.
 	ctx, cancel := context.WithTimeout(context.Background(), lingerTime)
 	if l.killed.Load() == nil {
 		l.sock.WaitFlushed(ctx)
@@ -206,9 +207,9 @@ func (s *session) refuseLink(l *link, r *Rerror) {
 	}
 }
 
-// hangUp half-closes and waits a moment for the peer to do the same: what it has
-// sent and nobody reads would otherwise reset the connection, and take a refusal
-// away from a peer that has not read it yet.
+// hangUp closes the write side and waits up to lingerTime for the peer to close too.
+// Closing with unread bytes would reset the connection, and the peer could lose a
+// refusal that it has not read yet.
 func (l *link) hangUp() {
 	c, ok := l.conn.(interface{ CloseWrite() error })
 	if !ok || c.CloseWrite() != nil {
@@ -218,8 +219,8 @@ func (l *link) hangUp() {
 	io.Copy(io.Discard, io.LimitReader(l.conn, int64(preparingLimit)))
 }
 
-// connectionHook runs what p wants to do with a fresh connection. A panic is 105
-// on the dialling side, 500 on the other.
+// connectionHook runs the hook of p for a new connection: PostAccept, PostRedial or
+// PostDial. A panic is error 105 on the dialling side, 500 on the accepting side.
 func (s *session) connectionHook(l *link, p Plugin) (r *Rerror) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -246,7 +247,7 @@ func (s *session) connectionHook(l *link, p Plugin) (r *Rerror) {
 	return nil
 }
 
-// begin makes a prepared session ready and starts its goroutine.
+// begin makes a prepared session ready, and parks it or starts its reader.
 func (s *session) begin(l *link) *Rerror {
 	old, err := s.env.hub.claim(s, l)
 	if err != nil { // the session or the peer was closed meanwhile
@@ -264,9 +265,8 @@ func (s *session) begin(l *link) *Rerror {
 	return nil
 }
 
-// redial makes a new connection in place of the broken one. It returns nil when
-// that is not to be: the attempts are used up, the session was closed, or the
-// peer refuses for good.
+// redial makes a new connection in place of the broken one. It returns nil if the
+// attempts are used up, the session was closed, or the peer refuses with 401 or 403.
 func (s *session) redial() *link {
 	p := s.env.peer.(*peer)
 	ctx, stop := context.WithCancel(p.ctx)
@@ -313,8 +313,8 @@ func (s *session) redial() *link {
 	return nil
 }
 
-// rejoin makes a redialled session ready: its id first, then what was queued, in
-// order, then all other calls.
+// rejoin makes a redialled session ready: it sets the id, sends what was queued, in
+// order, and then lets other calls in.
 func (s *session) rejoin(l *link) bool {
 	s.mu.Lock()
 	custom := s.customID
@@ -337,7 +337,8 @@ func (s *session) rejoin(l *link) bool {
 }
 
 // rejoinUnlessQueued makes the session ready if nothing is queued, so that no call can
-// overtake what was; else it returns that. closed says that the session was closed.
+// overtake a queued one; else it takes and returns the queue. closed is not nil if the
+// session was closed.
 func (s *session) rejoinUnlessQueued(l *link) (queued []*redialEntry, closed *CloseReason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -351,8 +352,9 @@ func (s *session) rejoinUnlessQueued(l *link) (queued []*redialEntry, closed *Cl
 	return queued, nil
 }
 
-// backoff is the pause before attempt n: the interval doubled n times, at most
-// 30 s or the interval, and half of it more or less by chance.
+// backoff returns the pause before attempt n, which counts from 0: d is the interval
+// doubled n times, but at most 30 s, or the interval if that is longer; the pause is
+// a random time from d/2 to 3d/2.
 func backoff(interval time.Duration, n int32) time.Duration {
 	d, top := interval, max(maxBackoff, interval)
 	for ; n > 0 && d < top; n-- {
@@ -362,7 +364,7 @@ func backoff(interval time.Duration, n int32) time.Duration {
 	return d/2 + time.Duration(rand.Int64N(int64(d)+1))
 }
 
-// pause waits; false if ctx ends first.
+// pause waits for d. It returns false if ctx ends first.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

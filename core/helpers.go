@@ -23,12 +23,13 @@ func Go(fn func()) bool {
 	return true
 }
 
-// TryGo is Go; the older ages ran fn on the caller's goroutine when their pool
-// was exhausted.
+// TryGo is Go. In v5 and v7 it ran fn on the caller's goroutine when the pool was
+// exhausted.
 func TryGo(fn func()) { Go(fn) }
 
 // ListenerAddress is a plugin that remembers the address a peer listens on, the
-// last one if there are several. The zero value is ready. Safe for concurrent use.
+// last one if there are several. The zero value is ready for use. It is safe for
+// concurrent use.
 type ListenerAddress struct {
 	mu   sync.RWMutex
 	addr net.Addr
@@ -39,7 +40,7 @@ var _ PostListenPlugin = (*ListenerAddress)(nil)
 // Name returns "ListenerAddress".
 func (l *ListenerAddress) Name() string { return "ListenerAddress" }
 
-// PostListen notes the address.
+// PostListen stores the address.
 func (l *ListenerAddress) PostListen(addr net.Addr) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,13 +55,13 @@ func (l *ListenerAddress) Addr() net.Addr {
 	return l.addr
 }
 
-// Host returns its host, "" before the peer listens or where there is none.
+// Host returns the address's host, "" before the peer listens or if it has none.
 func (l *ListenerAddress) Host() string {
 	host, _, _ := net.SplitHostPort(l.String())
 	return host
 }
 
-// Port returns its port, "" before the peer listens or where there is none.
+// Port returns the address's port, "" before the peer listens or if it has none.
 func (l *ListenerAddress) Port() string {
 	_, port, _ := net.SplitHostPort(l.String())
 	return port
@@ -70,8 +71,9 @@ func (l *ListenerAddress) Port() string {
 func (l *ListenerAddress) String() string { return addrText(l.Addr()) }
 
 // NewInheritedListener listens on an address of the form host:port (a path on
-// unix networks), on the socket a restarted process has inherited for it if there
-// is one. With a TLS configuration, which needs a certificate, it accepts TLS.
+// unix networks). A process started by Reboot gets the socket it has inherited for
+// the address, if there is one. If tlsConfig is not nil it must have a certificate,
+// and the listener accepts TLS.
 func NewInheritedListener(network, laddr string, tlsConfig *tls.Config) (net.Listener, error) {
 	n, err := LookupNetwork(network)
 	if err != nil {
@@ -92,7 +94,7 @@ func NewInheritedListener(network, laddr string, tlsConfig *tls.Config) (net.Lis
 	return tls.NewListener(lis, tlsConfig), nil
 }
 
-// listenConfig takes an address apart.
+// listenConfig splits an address into host and port.
 func listenConfig(network, laddr string) (ListenConfig, error) {
 	if network == "unix" || network == "unixpacket" {
 		return ListenConfig{Network: network, LocalIP: laddr}, nil
@@ -108,7 +110,7 @@ func listenConfig(network, laddr string) (ListenConfig, error) {
 	return ListenConfig{Network: network, LocalIP: host, ListenPort: uint16(n)}, nil
 }
 
-// FakeAddr is an address made of words, for connections that have none.
+// FakeAddr is an address made of strings, for connections that have none.
 type FakeAddr struct{ network, addr string }
 
 var _ net.Addr = (*FakeAddr)(nil)

@@ -9,8 +9,8 @@ import (
 	"github.com/teleport-go/teleport/core/internal/throttle"
 )
 
-// kind tells the two requests apart: whether a message, a handler or a hook is of
-// CALLs or of PUSHes.
+// kind is the kind of a request: a message, a handler or a hook is for CALLs or for
+// PUSHes.
 type kind uint8
 
 const (
@@ -18,7 +18,7 @@ const (
 	kindPush
 )
 
-// hook is the method of a plugin that takes part in a moment of a message's life.
+// hook is a plugin's method for one moment of a message's life.
 type hook[C any] struct {
 	plugin Plugin
 	call   func(C) *Rerror
@@ -27,10 +27,10 @@ type hook[C any] struct {
 // moment is the hooks of one moment, in the order of their plugins.
 type moment[C any] []hook[C]
 
-// hookTable is the plugins of one container, compiled into a list a moment. It
-// does not change once made. A moment without plugins costs a length check.
+// hookTable holds the hooks of one container's plugins, compiled into one list per
+// moment. It does not change once made. A moment without hooks costs a length check.
 type hookTable struct {
-	// Of the peer and its connections.
+	// Hooks of the peer and its connections.
 	preNewPeer  []PreNewPeerPlugin
 	postNewPeer []PostNewPeerPlugin
 	postReg     []PostRegPlugin
@@ -38,22 +38,22 @@ type hookTable struct {
 	preDial     []PreDialPlugin
 	connection  []Plugin // with PostDial, PostRedial, PostAccept or PostDisconnect
 
-	// Of requests, by kind: sent, then received.
+	// Hooks of requests, by kind: sent, then received.
 	preWrite, postWrite [2]moment[WriteCtx]
 	header              [2]moment[ReadCtx] // of all plugins
-	ownHeader           [2]moment[ReadCtx] // of groups and the handler alone
+	ownHeader           [2]moment[ReadCtx] // without those of the peer
 	preReadBody         [2]moment[ReadCtx]
 	postReadBody        [2]moment[ReadCtx]
 
-	// Of replies: sent, then received.
+	// Hooks of replies: sent, then received.
 	preWriteReply, postWriteReply            moment[WriteCtx]
 	replyHeader, preReadReply, postReadReply moment[ReadCtx]
 
-	// Of all messages.
+	// Hooks of all messages.
 	preReadHeader []PreReadHeaderPlugin
 	postExchange  []PostExchangePlugin
 
-	mayBlock bool // a hook that runs in the reader may
+	mayBlock bool // a hook that runs in the reader may block
 }
 
 func newHookTable(all, middle []Plugin) *hookTable {
@@ -93,7 +93,7 @@ func newHookTable(all, middle []Plugin) *hookTable {
 	return t
 }
 
-// list adds p to the plugins of a moment if it takes part.
+// list adds p to the plugins of a moment if it implements the hook.
 func list[P Plugin](plugins *[]P, p Plugin) {
 	if q, ok := p.(P); ok {
 		*plugins = append(*plugins, q)
@@ -132,8 +132,8 @@ func isConnectionPlugin(p Plugin) bool {
 	return false
 }
 
-// guard turns a panic in a hook into a log line and an error 500, which tells the peer
-// the panic's text unless that is hidden.
+// guard turns a panic in a hook into a log line and an error 500. The error carries
+// the panic's text to the peer unless hide is set.
 type guard struct {
 	log  logger
 	hide bool
@@ -160,7 +160,7 @@ func (h *hook[C]) run(g guard, ctx C) *Rerror {
 	return g.run(h.plugin, func() *Rerror { return h.call(ctx) })
 }
 
-// run calls a hook of p. A panic is an error.
+// run calls a hook of p, and returns its panic as an error.
 func (g guard) run(p Plugin, f func() *Rerror) (r *Rerror) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -170,7 +170,8 @@ func (g guard) run(p Plugin, f func() *Rerror) (r *Rerror) {
 	return f()
 }
 
-// plainHook calls a hook of p that returns a plain error, without a log line.
+// plainHook calls a hook of p that returns an error. It returns a panic as an error,
+// and does not log it.
 func plainHook(p Plugin, f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -183,7 +184,7 @@ func plainHook(p Plugin, f func() error) (err error) {
 // hookPanics holds a *throttle.Throttle for each name of a plugin that has panicked.
 var hookPanics sync.Map
 
-// rerror logs a recovered panic with its stack and makes the 500 of it.
+// rerror logs a recovered panic with its stack and returns the error 500 for it.
 func (g guard) rerror(where string, v any) *Rerror {
 	t, ok := hookPanics.Load(where)
 	if !ok {
@@ -199,7 +200,7 @@ func (g guard) rerror(where string, v any) *Rerror {
 	return NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), reason)
 }
 
-// exchanged runs the hooks at the end of a message; one that panics does not keep
+// exchanged runs the PostExchange hooks of a message. A hook that panics does not keep
 // the others from running.
 func (t *hookTable) exchanged(g guard, ctx PreCtx, r *Rerror) {
 	for _, p := range t.postExchange {

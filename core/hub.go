@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 )
 
-// hub holds the sessions that are ready or redialling, by id. Safe for
-// concurrent use; its lock is never held while a session's code runs.
+// hub holds the sessions that are ready or redialling, by id. It is safe for
+// concurrent use, and does not hold its lock while hooks or handlers run.
 type hub struct {
 	size   atomic.Int32 // of m
 	mu     sync.RWMutex
@@ -22,10 +22,10 @@ func newHub() *hub { return &hub{m: make(map[string]*session)} }
 
 var errPeerClosed = errors.New("tp: the peer is closed")
 
-// claim makes s ready on l and enters it under the id it wants, in one step: who
-// closes it finds it neither half ready nor left behind in here. An explicit id
-// is taken over from the session that holds it, which is returned; a default one
-// gets a number behind it if it is taken or means nothing.
+// claim makes s ready on l and enters it under the id it wants, in one step: a
+// concurrent Close finds it neither half ready nor forgotten in the hub. It takes an
+// explicit id over from the session that holds it, and returns that session. It
+// appends a number to a default id that is taken or not unique by nature.
 func (h *hub) claim(s *session, l *link) (old *session, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -53,7 +53,7 @@ func (h *hub) rename(s *session, id string, explicit bool) (old *session, ok boo
 		return nil, false
 	}
 	if _, custom := s.wantedID(); custom && !explicit {
-		return nil, true // SetID was faster
+		return nil, true // SetID came first
 	}
 	if explicit {
 		if old = h.m[id]; old == s {
@@ -75,8 +75,8 @@ func (h *hub) move(s *session, id string) {
 	s.id.Store(&id)
 }
 
-// unique makes a default id one that nobody else has. All clients of a unix
-// socket have the same address, "@" or none.
+// unique returns id, or id with a number if another session has it. All clients of a
+// unix socket have the same address, "@" or none.
 func (h *hub) unique(s *session, id string) string {
 	switch id {
 	case "", "@", "pipe":
@@ -123,7 +123,7 @@ func (h *hub) all() []*session {
 	return list
 }
 
-// close refuses further sessions and returns those there are.
+// close refuses further sessions and returns the present ones.
 func (h *hub) close() []*session {
 	h.mu.Lock()
 	h.closed = true
@@ -131,8 +131,8 @@ func (h *hub) close() []*session {
 	return h.all()
 }
 
-// becomeReady is the step into ready, unless the session was closed. It returns
-// the id wanted, and whether SetID has set it.
+// becomeReady moves the session to the state ready, or returns an error if it was
+// closed. It returns the id wanted, and whether SetID has set it.
 func (s *session) becomeReady(l *link) (id string, explicit bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,7 +164,7 @@ func (s *session) SetID(id string) {
 	}
 }
 
-// evict closes a session whose id another one has taken.
+// evict closes s because the session by has taken its id.
 func (s *session) evict(by *session) {
 	s.beginClose(&CloseReason{SideLocal, fmt.Errorf("id taken by %s", addrText(by.RemoteAddr())), "closing"}, s.env.cfg.CloseTimeout)
 }

@@ -140,12 +140,12 @@ func TestInlineHandlers(t *testing.T) {
 		{"returns", func(CallCtx) error { return nil }, "", false},
 		{"fails", func(CallCtx) error { return NewRerror(1001, "mine", "why").Err() }, "mine", false},
 		{"panics", func(CallCtx) error { panic("aside") }, "aside", false},
-		{"ends its goroutine", func(CallCtx) error { runtime.Goexit(); return nil }, "ended its goroutine", false},
+		{"ends its goroutine", func(CallCtx) error { runtime.Goexit(); return nil }, "runtime.Goexit", false},
 		{"ends its goroutine when the reading is another's", func(c CallCtx) error {
 			c.Session().Call("/echo", "", new(string))
 			runtime.Goexit()
 			return nil
-		}, "ended its goroutine", false},
+		}, "runtime.Goexit", false},
 		{"waits for its context", func(c CallCtx) error {
 			select {
 			case <-c.Context().Done():

@@ -58,15 +58,15 @@ func trusts(networks []netip.Prefix, a net.Addr) bool {
 	return false
 }
 
-// kill closes the connection because of an error. The reader then notices, and
-// cleans up.
+// kill closes the connection and records why; the first reason stays. The reader then
+// notices, and cleans up.
 func (l *link) kill(side Side, cause error, act string) {
 	l.killed.CompareAndSwap(nil, &CloseReason{side, cause, act})
 	l.close()
 }
 
-// writeRerror makes the caller's error of what Enqueue said. Where the connection
-// was at fault it says why that has ended, as far as it is known.
+// writeRerror turns an error of Enqueue into the caller's error. If the connection was
+// at fault, the error says why the connection has ended, if that is known.
 func (l *link) writeRerror(ctx context.Context, err error) *Rerror {
 	r := writeRerror(ctx, err)
 	if k := (*CloseReason)(nil); r.Code != CodeConnClosed || errors.As(err, &k) {
@@ -81,7 +81,8 @@ func (l *link) writeRerror(ctx context.Context, err error) *Rerror {
 	return (&CloseReason{SideNetwork, err, "writing"}).rerror()
 }
 
-// enlist adds a handler to those whose contexts end with the link. Called with mu.
+// enlist adds a handler to those whose contexts end with the link. The caller holds
+// l.mu.
 func (l *link) enlist(c *handlerCtx) {
 	if c.listed {
 		return
@@ -93,7 +94,7 @@ func (l *link) enlist(c *handlerCtx) {
 	l.timed = c
 }
 
-// delist is the end of a handler: its context ends too.
+// delist removes a handler that has ended, and ends its context.
 func (l *link) delist(c *handlerCtx) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -115,7 +116,7 @@ func (l *link) delist(c *handlerCtx) {
 	}
 }
 
-// cancelHandlers ends the contexts of all handlers, and of those to come.
+// cancelHandlers ends the contexts of all handlers, present and future.
 func (l *link) cancelHandlers(cause error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -12,12 +12,12 @@ import (
 	"github.com/teleport-go/teleport/core/internal/throttle"
 )
 
-// ErrListenClosed is what ListenAndServe returns after Close.
+// ErrListenClosed is returned by ListenAndServe after Close.
 var ErrListenClosed = errors.New("listener is closed")
 
 var errNoCertificate = errors.New("tp: listen: tls: neither Certificates, GetCertificate, nor GetConfigForClient set in Config")
 
-// hasCertificate reports whether a server can prove who it is.
+// hasCertificate reports whether the configuration has a server certificate.
 func hasCertificate(c *tls.Config) bool {
 	return len(c.Certificates) > 0 || c.GetCertificate != nil || c.GetConfigForClient != nil
 }
@@ -81,7 +81,7 @@ func (p *peer) bind(protoFunc []ProtoFunc) (net.Listener, ProtoFunc, error) {
 	return lis, pf, nil
 }
 
-// unbind is the end of what bind began.
+// unbind closes the listener that bind opened.
 func (p *peer) unbind(lis net.Listener) {
 	defer p.accepting.Done()
 	p.mu.Lock()
@@ -95,7 +95,7 @@ func (p *peer) unbind(lis net.Listener) {
 	lis.Close()
 }
 
-// accept makes sessions of what connects, until the listener is closed.
+// accept starts a session for each accepted connection, until the listener is closed.
 func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 	defer p.unbind(lis)
 	const least, most = 5 * time.Millisecond, time.Second
@@ -125,7 +125,8 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 	}
 }
 
-// handshake makes a session of an accepted connection, after that of TLS if it is used.
+// handshake runs the TLS handshake, if TLS is configured, and the hooks of an accepted
+// connection, and starts its session.
 func (p *peer) handshake(conn net.Conn, pf ProtoFunc) {
 	begun := time.Now()
 	if cfg := p.TLSConfig(); cfg != nil && !p.env.network.OwnTLS {
@@ -147,8 +148,8 @@ func (p *peer) handshake(conn net.Conn, pf ProtoFunc) {
 	p.serveConn(conn, pf, p.cfg.HandshakeTimeout-time.Since(begun))
 }
 
-// serveConn runs PostAccept and starts the session; nil if that refused it. The
-// session was admitted by the caller. limit bounds the hooks.
+// serveConn runs the PostAccept hooks, within limit, and starts the session. It returns
+// nil if a hook refused the connection. The caller has admitted the session.
 func (p *peer) serveConn(conn net.Conn, pf ProtoFunc, limit time.Duration) *session {
 	s := newSession(p.env, nil)
 	l := newLink(s, conn, pf, 1)

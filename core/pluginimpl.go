@@ -5,8 +5,8 @@ import (
 	"net"
 )
 
-// PluginImpl is a plugin made of functions; those that are nil do
-// nothing. Its fields must not change once it was given to a peer.
+// PluginImpl is a plugin made of functions; those that are nil do nothing. Its fields
+// must not change once a peer has the plugin.
 type PluginImpl struct {
 	PluginName            string
 	OnPreNewPeer          func(*PeerConfig, *PluginContainer) error

@@ -100,7 +100,7 @@ func TestVisitHandlers(t *testing.T) {
 		{"returns", func(*crowd, int, CallCtx, *session) error { return nil }, "", 0},
 		{"fails", func(*crowd, int, CallCtx, *session) error { return NewRerror(1001, "mine", "").Err() }, "mine", 0},
 		{"panics", func(*crowd, int, CallCtx, *session) error { panic("aside") }, "aside", 0},
-		{"ends its goroutine", func(*crowd, int, CallCtx, *session) error { runtime.Goexit(); return nil }, "ended its goroutine", 0},
+		{"ends its goroutine", func(*crowd, int, CallCtx, *session) error { runtime.Goexit(); return nil }, "runtime.Goexit", 0},
 		{"blocks until the others were served", func(g *crowd, i int, _ CallCtx, s *session) error {
 			for j, c := range g.clients {
 				if j != i {
@@ -130,7 +130,7 @@ func TestVisitHandlers(t *testing.T) {
 			}
 			runtime.Goexit()
 			return nil
-		}, "ended its goroutine", 0},
+		}, "runtime.Goexit", 0},
 		{"pushes more than there is room for", func(_ *crowd, _ int, _ CallCtx, s *session) error {
 			for range 100 {
 				if r := s.Push("/none", strings.Repeat("x", 10<<10)); r != nil {

@@ -12,21 +12,22 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// What the reader of a connection does: it waits, reads a message, and runs the part of
-// its road that belongs to it. Who the reader is, is reader.go's.
+// This file holds what the reader of a connection does: it waits, reads a message, and
+// runs the part of the message's path that is the reader's. Which goroutine is the
+// reader, reader.go decides.
 
-// errNotReader says that this goroutine does not read the connection any more.
+// errNotReader says that this goroutine is not the reader of the connection any more.
 var errNotReader = errors.New("tp: the connection is read elsewhere")
 
-// readLoop is one goroutine while it reads a connection.
+// readLoop is the state of one goroutine that reads connections.
 type readLoop struct {
 	s   *session
-	l   *link  // nil: it does not read
-	gen uint64 // the generation of l's state when this goroutine was its reader last
+	l   *link  // the connection it reads; nil: none
+	gen uint64 // the generation of l's state when this goroutine was last its reader
 }
 
-// run reads the connection, and owns its end and the session's, unless another
-// goroutine takes the reading over.
+// run reads the connection until its end, cleans up, redials if it may, and ends the
+// session, unless another goroutine takes the reading over.
 func (s *session) run(l *link) {
 	r := readLoop{s: s}
 	elsewhere := false
@@ -48,25 +49,25 @@ func (s *session) run(l *link) {
 			return
 		}
 		r.l = nil
-		l.mayBlock() // nothing is read any more, but the end may take its time
+		l.mayBlock() // reading has ended, but the clean-up may block
 		l.over.Fire()
-		if s.settleLink(l, readReason(l, err)) {
+		if s.endLink(l, readReason(l, err)) {
 			l = s.redial()
 		} else {
 			l = nil
 		}
 	}
-	s.finish()
+	s.end()
 }
 
 // serve reads messages and dispatches them until the connection ends, and returns
-// why. It never waits for room to write.
+// why. It never blocks on room to write.
 func (r *readLoop) serve() error {
 	s, l := r.s, r.l
 	if l.loop == nil {
 		l.scheduleIdleCheck()
 	}
-	var c *handlerCtx // nil while it waits: an idle session holds no more than it must
+	var c *handlerCtx // nil while it waits: an idle session should hold little memory
 	defer func() {
 		if c != nil {
 			putCtx(c)
@@ -116,7 +117,7 @@ func (r *readLoop) serve() error {
 			l.detach()
 		}
 		given := c
-		c = nil // in case that a handler ends the goroutine
+		c = nil // dispatch owns it, also if a handler calls runtime.Goexit
 		switch r.dispatch(given) {
 		case reuse:
 			c = given
@@ -136,8 +137,7 @@ func (c *handlerCtx) preReadHeader() error {
 	return nil
 }
 
-// dispatch takes the message in c through the part of its road that belongs to the
-// reader.
+// dispatch runs the reader's part of the path of the message in c.
 func (r *readLoop) dispatch(c *handlerCtx) disposition {
 	switch c.in.Mtype() {
 	case TypeReply:
@@ -155,8 +155,8 @@ func (r *readLoop) dispatch(c *handlerCtx) disposition {
 	return reuse
 }
 
-// await returns when something has arrived. The error is errNotReader if the
-// connection was parked.
+// await returns when bytes have arrived. The error is errNotReader if the connection
+// was parked.
 func (r *readLoop) await() error {
 	s, l := r.s, r.l
 	if l.sock.Buffered() > 0 {
@@ -189,10 +189,11 @@ func (r *readLoop) await() error {
 	return l.sock.Wait()
 }
 
-// awaitPolled is await on the poll loop. Unless done, the reader has left that.
+// awaitPolled is await on the poll loop. If done is false, the goroutine is not the
+// poll loop any more, and must wait as an ordinary reader.
 func (r *readLoop) awaitPolled() (done bool, err error) {
 	l := r.l
-	if !l.pollable() { // the protocol reads ahead: it alone knows what is there
+	if !l.pollable() { // the protocol reads ahead: only it knows whether bytes are there
 		l.detach()
 		return false, nil
 	}
@@ -216,9 +217,9 @@ func (r *readLoop) awaitPolled() (done bool, err error) {
 	return true, nil
 }
 
-// busyPoll looks for bytes for a moment, if the next message is about to come: a
-// thread that sleeps has to be woken, which costs both ends more than a few looks. All
-// other goroutines run in between.
+// busyPoll polls for bytes, at most for PeerConfig.BusyPoll, if the next message will
+// come soon: to wake a thread that sleeps costs both ends more than a few polls. Other
+// goroutines run between the polls.
 func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
 	s, l := r.s, r.l
 	most := int64(s.env.cfg.BusyPoll)
@@ -230,9 +231,9 @@ func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
 	l.releaseSlot()
 	if batch > 1 && l.sock.Corked() {
 		if handled {
-			l.sock.Flush(socket.NoBlock) // the replies of handlers do not wait for callers
+			l.sock.Flush(socket.NoBlock) // replies of handlers must not wait for the callers below
 		}
-		runtime.Gosched() // the callers of the batch call again: all of that is one write
+		runtime.Gosched() // the callers of this batch call again, and all their calls become one write
 	}
 	for now := began; now-began < most; now = s.env.sweeper.Now() {
 		l.sock.Flush(socket.NoBlock)
@@ -245,29 +246,29 @@ func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
 }
 
 // runInline runs the handler in c on the reader's goroutine: to hand the message to
-// another one would cost more than the handler. Two things see to it that the
-// connection is read all the same while the handler takes its time. A call that it
-// makes on its own session steals the reading at once (ensureReader), and the watchdog
-// does so when it does not return.
+// another goroutine would cost more than the handler. A slow handler does not keep the
+// connection from being read: a call that it makes on its own session steals the
+// reading at once (ensureReader), and the watchdog steals it if the handler does not
+// return.
 func (r *readLoop) runInline(c *handlerCtx) (d disposition) {
 	s, l, h := r.s, r.l, c.handler
 	polled, since := l.loop != nil, l.cadence.at
 	l.sock.Uncork()
 	c.startSample()
-	c.turn = l.beginHandler() // from here on the reading may be stolen
+	c.turn = l.beginHandler() // from here on another goroutine may steal the reading
 	r.gen = c.turn
 	if inlining.Always {
-		go l.Steal(c.turn) // tests do not wait for the watchdog
+		go l.Steal(c.turn) // in tests, without waiting for the watchdog
 	}
 	answered, complete := false, false
-	defer func() { // also of the answer that the next function defers
+	defer func() { // runs after the deferred answer below
 		d = moved
 		switch {
 		case !l.endHandler(c.turn):
 			d = stolen
 			now := s.env.sweeper.Now()
-			h.inlining.Slow(now, polled && now-since > longWait) // the reading may be stolen by a call that somebody else makes
-		case !complete: // runtime.Goexit; run sees to the reading
+			h.inlining.Slow(now, polled && now-since > longWait) // another goroutine's call may have stolen the reading
+		case !complete: // runtime.Goexit; run starts another reader
 		case !poison.On():
 			c.retire()
 			d = reuse

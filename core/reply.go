@@ -2,8 +2,8 @@ package tp
 
 import "github.com/teleport-go/teleport/core/internal/throttle"
 
-// acceptReply resolves the call that the reply in c answers. The caller's context may
-// have ended it already: then the reply is dropped undecoded.
+// acceptReply resolves the call that the reply in c answers. If the call has ended
+// already, with its context for example, it drops the reply undecoded.
 func (c *handlerCtx) acceptReply() (d disposition) {
 	s := c.sess
 	cmd, ok := s.pending.Take(c.in.Seq())
@@ -19,7 +19,7 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 	c.cmd = cmd
 	c.use(s.env.hooks())
 	if !c.hooks.mayBlock && c.link.loop == nil && c.link.pollable() {
-		c.link.sock.Cork() // the callers whose replies are read now call again
+		c.link.sock.Cork() // the callers whose replies are read now will call again: one write for all
 	}
 	r := c.readReply()
 	if r == nil && len(c.hooks.postReadReply) > 0 {
@@ -32,7 +32,8 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 	return d
 }
 
-// readReply runs the reader's hooks of a reply, and decodes it unless it is large.
+// readReply runs the hooks of a reply that run in the reader, and decodes the body
+// unless it is large.
 func (c *handlerCtx) readReply() *Rerror {
 	cmd, g := c.cmd, c.sess.env.guard
 	if r := c.hooks.replyHeader.run(g, c); r != nil {

@@ -12,37 +12,38 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// The road of a request, from top to bottom: it is accepted, finds its handler (route),
-// and gets its argument (bind) in the reader; then, mostly on another goroutine, it is
-// handled: the handler runs and its reply is sent (run, answer). A refused request goes
-// the same way from accept to answer.
+// This file holds the path of a request, from top to bottom. The reader accepts it,
+// finds its handler (route) and decodes its argument (bind); then, mostly on another
+// goroutine, the handler runs (run) and its reply is sent (answer). A refused request
+// takes the same path, without route, bind and run.
 
 const (
-	// decodeInReader is the largest body that the reader decodes; a larger one would
-	// hold up the messages behind it.
+	// decodeInReader is the largest body that the reader decodes, in bytes: decoding a
+	// larger one would hold up the next messages.
 	decodeInReader = 64 << 10
 	// maxRefusals is how many refused CALLs of a session may wait, beyond
 	// MaxHandlers, for their turn or for the hooks of their replies.
 	maxRefusals = 1024
-	// sampled is how many messages of a handler there are to one that is timed.
+	// sampled says that one of so many messages is timed.
 	sampled = 16
 )
 
-var errRefusals = errors.New("too many refused calls wait to be answered")
+var errRefusals = errors.New("too many refused calls wait for their error replies")
 
-// disposition is where a message's context is after the reader has done its part.
+// disposition says which goroutine has a message's context after the reader has done
+// its part.
 type disposition uint8
 
 const (
-	reuse  disposition = iota // the reader has it, for the next message
-	inline                    // the reader has it, and runs the handler
-	moved                     // another goroutine has it
-	stolen                    // another goroutine has it, and the reading too
+	reuse  disposition = iota // the reader, for the next message
+	inline                    // the reader, which runs the handler
+	moved                     // another goroutine
+	stolen                    // another goroutine, which reads the connection too
 )
 
-// unreadable handles an error of reading a message. fatal ends the connection; else
-// the message is dropped, unless it is a request that the protocol has refused, which
-// is answered.
+// unreadable handles an error of reading a message. A fatal error ends the connection.
+// Else the message is dropped, unless it is a request that the protocol has refused:
+// then c holds it, to be answered.
 func (c *handlerCtx) unreadable(err error) (dropped bool, fatal error) {
 	s := c.sess
 	var refusal *socket.Refusal
@@ -88,7 +89,8 @@ func (c *handlerCtx) acceptRequest() disposition {
 	return moved
 }
 
-// prepare takes a request to where its handler can run; an error says why it must not.
+// prepare does all for a request that comes before its handler: it finds the handler
+// and decodes the argument. It returns an error if the handler must not run.
 func (c *handlerCtx) prepare(running int) *Rerror {
 	s := c.sess
 	switch {
@@ -131,7 +133,7 @@ func (c *handlerCtx) refuse(r *Rerror, running int) disposition {
 	if c.kind() == kindPush {
 		limit := int64(throttle.Burst)
 		if r.Code == CodeBusy {
-			limit = 1 // one is as good as another
+			limit = 1 // all such lines are alike
 		}
 		s.env.throttled(&s.drops, limit, WARNING, "PUSH %q from %s dropped: %s", c.in.ServiceMethod(), c.link.ip, r)
 		c.logHandled(r)
@@ -153,12 +155,12 @@ func (c *handlerCtx) refuse(r *Rerror, running int) disposition {
 	if inTurn {
 		s.ordered.Add(nil, c, (*handlerCtx).handle)
 	} else {
-		s.env.workers.Go(s.serial, c) // these hooks may block
+		s.env.workers.Go(s.serial, c) // the hooks of the reply may block
 	}
 	return moved
 }
 
-// readTimeout notes when the caller will have gone.
+// readTimeout notes when the caller stops waiting, from X-Timeout.
 func (c *handlerCtx) readTimeout() {
 	if c.in.Meta().Len() == 0 {
 		return
@@ -171,14 +173,15 @@ func (c *handlerCtx) readTimeout() {
 	}
 }
 
-// startAge lets the sweep answer for the handler when its age is over.
+// startAge lets the sweeper reply 408 if the handler takes longer than the context age,
+// in nanoseconds.
 func (c *handlerCtx) startAge(age int64) {
 	l := c.link
 	at := c.sess.env.sweeper.Now() + age
 	l.mu.Lock()
 	c.ageAt = at
 	if c.in.Mtype() == TypeCall {
-		c.ageSeq = c.in.Seq() // a PUSH has no answer
+		c.ageSeq = c.in.Seq() // a PUSH has no reply
 	}
 	c.agePipe = c.out.XferPipe().AppendIDs(c.agePipe[:0])
 	c.limit(at)
@@ -200,7 +203,7 @@ func (c *handlerCtx) bind() *Rerror {
 }
 
 // decode decodes the body of the message into v. over says that v has served another
-// message, memory is what the codec may use for it.
+// message; then memory is what the codec may use for v.
 func (c *handlerCtx) decode(v any, mode codec.Mode, over bool, memory *[]byte) *Rerror {
 	return badMessage(safely(func() (err error) {
 		if over {
@@ -212,7 +215,7 @@ func (c *handlerCtx) decode(v any, mode codec.Mode, over bool, memory *[]byte) *
 	}))
 }
 
-// handle is the rest of the road on a goroutine that is not the reader.
+// handle runs and answers a request on a goroutine that is not the reader.
 func (c *handlerCtx) handle() {
 	s := c.sess
 	answered := false
@@ -234,15 +237,15 @@ func (s *session) handlerDone() {
 	s.becameIdle()
 }
 
-// startSample notes the time of some messages, for endSample.
+// startSample notes the time at which some handlers begin, for endSample.
 func (c *handlerCtx) startSample() {
 	if c.count++; c.count%sampled == 1 {
 		c.began = c.sess.env.sweeper.Now()
 	}
 }
 
-// endSample notes how long the handler took: whether it is short enough for the
-// reader depends on that.
+// endSample records how long the handler took, which decides whether the reader runs it
+// itself from now on.
 func (c *handlerCtx) endSample() {
 	if c.began == 0 || c.handler == nil || c.handler.unknown || c.handler.ordered {
 		return
@@ -250,22 +253,22 @@ func (c *handlerCtx) endSample() {
 	now := c.sess.env.sweeper.Now()
 	w := &c.sess.env.watchdog
 	if c.handler.inlining.Sample(now, now-c.began) || c.handler.inlining.Allowed() && !w.Awake() {
-		w.Wake() // or again, after a pause
+		w.Wake() // for the first time, or after a pause
 	}
 	c.began = 0
 }
 
-// run is what happens between decoding and reply.
+// run runs the hooks after decoding and the handler.
 func (c *handlerCtx) run() (reply any, r *Rerror) {
 	s := c.sess
 	if c.refusal != nil {
 		return nil, c.refusal
 	}
 	if c.expires != 0 && c.expires <= s.env.sweeper.Now() {
-		return nil, NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the caller's deadline was over before the handler began")
+		return nil, NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the caller's deadline had passed before the handler began")
 	}
 	if age := s.contextAge.Load(); age > 0 && c.in.InTurn() {
-		c.startAge(age) // not before: the sweep would answer out of turn
+		c.startAge(age) // not before: the sweeper would reply out of turn
 	}
 	if c.decodeLater {
 		if r := c.bind(); r != nil {
@@ -293,7 +296,7 @@ func (c *handlerCtx) invoke() (reply any, r *Rerror) {
 	return c.handler.invoke(c, c.arg)
 }
 
-// answer ends a request: a CALL gets its reply, of a PUSH an error is logged.
+// answer ends a request: it replies to a CALL, and logs the error of a PUSH.
 func (c *handlerCtx) answer(reply any, r *Rerror) {
 	c.result = r
 	if c.kind() == kindCall {
@@ -308,12 +311,13 @@ func (c *handlerCtx) answer(reply any, r *Rerror) {
 	c.logHandled(r)
 }
 
-// reply sends the REPLY. now says that the caller is the reader, which must not wait.
+// reply sends the REPLY. now says that the reader sends an error reply, and must not
+// wait for room.
 func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	s, l := c.sess, c.link
 	c.result = r
 	if !c.answeredBy.CompareAndSwap(answerOpen, answerHandler) {
-		s.Debugf("dropped the late reply to %q: it was answered %d", c.in.ServiceMethod(), CodeHandleTimeout)
+		s.Debugf("dropped the late reply to %q: the caller got error %d when the context age was over", c.in.ServiceMethod(), CodeHandleTimeout)
 		c.logHandled(NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the handler's context age is over"))
 		return
 	}
@@ -327,7 +331,7 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	err := c.enqueue(now)
 	c.endSample()
 	if err != nil && isPackError(err) {
-		// The reply cannot be sent as it is; that is an answer too.
+		// The reply cannot be packed: the caller gets an error reply.
 		r = NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), err.Error())
 		c.result = r
 		c.setRerror(r)
@@ -367,8 +371,9 @@ func (c *handlerCtx) logHookError(moment string, r *Rerror) {
 	}
 }
 
-// enqueue appends the reply to the batch. The reader must not wait for room: it goes
-// over the bound with an error reply, and loses the reading with a handler's.
+// enqueue appends the reply to the batch. The reader must not wait for room: with now
+// the reply may exceed the bound; for the reply of a handler on the reader's goroutine,
+// another goroutine takes the reading over first.
 func (c *handlerCtx) enqueue(now bool) error {
 	sock := c.link.sock
 	switch {

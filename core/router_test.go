@@ -130,10 +130,10 @@ func TestRouterWords(t *testing.T) {
 	p.SetUnknownCall(XxxUnknownCall)
 	log.want(t, "set UNKNOWN_CALL handler")
 	p.SubRoute("deep").ToRouter().SetUnknownCall(XxxUnknownCall)
-	log.want(t, "WARN covered UNKNOWN_CALL handler")
+	log.want(t, "WARN replaced the UNKNOWN_CALL handler")
 	p.SetUnknownPush(XxxUnknownPush)
 	p.SetUnknownPush(XxxUnknownPush)
-	log.want(t, "WARN covered UNKNOWN_PUSH handler")
+	log.want(t, "WARN replaced the UNKNOWN_PUSH handler")
 	if g := p.SubRoute("a").SubRoute("b"); g.Root() != p.Router() {
 		t.Error("Root of a group's group is not the peer's router")
 	}

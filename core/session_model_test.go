@@ -43,7 +43,7 @@ type walk struct {
 
 	ops sync.WaitGroup // what runs on the side
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	trace    []string
 	sessions []*session
 	cmds     map[CallCmd]int   // AsyncCalls, and how often each was delivered
@@ -373,7 +373,7 @@ func remains(s *session) (all []string) {
 
 // ledger is a plugin that counts, and at times misbehaves.
 type ledger struct {
-	mu            sync.Mutex // guards what follows
+	mu            sync.Mutex // guards the fields below
 	rng           *rand.Rand
 	mood          int // 0: well-behaved, 1: refuses, 2: panics or hangs
 	entered, left map[*session]int

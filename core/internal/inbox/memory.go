@@ -18,7 +18,7 @@ var ErrMemory = errors.New("inbox: half-arrived frames take too much memory")
 type Memory struct {
 	limit int64
 
-	mu       sync.Mutex // guards what follows and the accounts
+	mu       sync.Mutex // guards the fields below and the accounts
 	used     int64      // by accounts that are not condemned
 	accounts []*account // those with bytes
 }

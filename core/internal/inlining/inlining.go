@@ -37,7 +37,7 @@ const (
 type Record struct {
 	allowed atomic.Bool
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	points  int
 	begun   int64 // when the first of the points came
 	until   int64 // the end of the ban

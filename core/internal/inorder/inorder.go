@@ -7,7 +7,7 @@ import "sync"
 // those of different keys side by side. The zero value is ready; its methods may be
 // called concurrently. A queue has a goroutine while it is not empty, and no bound.
 type Queues[K comparable, V any] struct {
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	queues map[K]*queue[V]
 }
 

@@ -18,7 +18,7 @@ type link struct {
 	id   uint64
 	a, b *Conn // the dialer's end and the listener's
 
-	mu     sync.Mutex // guards what follows, both halves, and the state of both ends
+	mu     sync.Mutex // guards the fields below, both halves, and the state of both ends
 	frozen bool       // by Freeze
 	parted bool       // by Partition
 }

@@ -121,7 +121,7 @@ func (a Addr) String() string { return string(a) }
 type Network struct {
 	cfg *config
 
-	mu        sync.Mutex // guards what follows; taken before a link's, never after
+	mu        sync.Mutex // guards the fields below; taken before a link's, never after
 	listeners map[Addr]*listener
 	links     map[uint64]*link // those with an open end
 	open      int              // ends that are not closed

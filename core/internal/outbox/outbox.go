@@ -98,7 +98,7 @@ type Writer struct {
 	yield    atomic.Bool // Yield was asked for while somebody else was flushing
 	corked   atomic.Bool // somebody flushes before long; see Cork
 
-	mu      sync.Mutex // guards what follows; held from Begin to Commit
+	mu      sync.Mutex // guards the fields below; held from Begin to Commit
 	in      batch      // being filled
 	hint    int        // size of the last batch: what a fresh buffer should hold
 	used    int        // bytes accepted and not yet written

@@ -31,7 +31,7 @@ var (
 // that is still pending is never given a second time. The zero value is an
 // empty table. All methods may be called concurrently.
 type Table[T any] struct {
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	slots   []slot[T]  // ring->slots; nil while there is no ring
 	n       int        // busy slots
 	last    int32      // the number given last

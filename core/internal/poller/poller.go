@@ -31,7 +31,7 @@ const keepSlots = 256
 type Poller[T any, C Conn[T]] struct {
 	current atomic.Pointer[T] // see Current
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	epoll   *epoll
 	failed  error // of making the epoll
 	closed  bool

@@ -49,7 +49,7 @@ type Sweeper struct {
 	kick  chan struct{} // wakes the goroutine before its time
 	wg    sync.WaitGroup
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	queue   queue
 	running bool  // the goroutine exists
 	planned int64 // until when the goroutine sleeps; 0: it is awake

@@ -37,7 +37,7 @@ type Watchdog[T any, R Reader[T]] struct {
 	used  atomic.Bool // since the last look
 	slots []Slot[T]
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	closing chan struct{}
 	closed  bool
 	always  bool

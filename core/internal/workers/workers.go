@@ -28,7 +28,7 @@ type Pool[T any] struct {
 }
 
 type shard[T any] struct {
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	idle   []*worker[T]
 	least  int // the smallest number of idle ones since the last look
 	closed bool
