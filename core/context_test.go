@@ -13,7 +13,7 @@ import (
 	"github.com/teleport-go/teleport/core/internal/testwire"
 )
 
-// What the hooks see, on both sides.
+// The contexts of the hooks, on both sides.
 func TestHookContexts(t *testing.T) {
 	x := newHooked(t, nil)
 	x.routes = func(p tp.Peer) {
@@ -120,7 +120,7 @@ func rank(line string) int {
 		"PostReadCallBody", "PreWriteReply", "PostWriteReply", "PostReadReplyHeader", "PreReadReplyBody", "PostReadReplyBody"}, moment)
 }
 
-// The result is in the context of PostReadReplyBody, however large.
+// The result is in the context of PostReadReplyBody, however large it is.
 func TestPostReadReplyBodySeesTheResult(t *testing.T) {
 	for _, n := range []int{10, 200_000} {
 		for _, async := range []bool{false, true} {
@@ -153,7 +153,7 @@ func TestPostReadReplyBodySeesTheResult(t *testing.T) {
 	}
 }
 
-// A swap begins as a copy of the session's; what is changed stays in the exchange.
+// A swap begins as a copy of the session's; changes stay in the message's own.
 func TestSwaps(t *testing.T) {
 	x := newHooked(t, nil)
 	x.routes = func(p tp.Peer) {
@@ -198,7 +198,7 @@ func TestSwaps(t *testing.T) {
 	}
 }
 
-// swapper uses the swap of a call where two of its hooks run beside each other.
+// swapper uses the swap of a call in two hooks that run concurrently.
 type swapper struct{}
 
 func (swapper) Name() string { return "swapper" }

@@ -9,7 +9,7 @@ import (
 	tp "github.com/teleport-go/teleport/core"
 )
 
-// exchanges takes down how each CALL and PUSH has ended.
+// exchanges records how each CALL and PUSH has ended.
 type exchanges struct {
 	name string
 	end  chan string
@@ -115,7 +115,7 @@ func TestPostExchange(t *testing.T) {
 
 type valueKey string
 
-// giving gives the handler's context a value, whether or not it was asked for before.
+// giving gives the handler's context a value, optionally after a call of Context.
 type giving struct {
 	name string
 	ask  bool
@@ -134,10 +134,10 @@ func (g *giving) PreReadCallBody(ctx tp.ReadCtx) *tp.Rerror {
 
 func (g *giving) PreReadPushBody(ctx tp.ReadCtx) *tp.Rerror { return g.PreReadCallBody(ctx) }
 
-// What hooks give the input is in the handler's context, which is as it was else.
+// The values that hooks give the input are in the handler's context, which is unchanged otherwise.
 func TestContextOfAHandlerHasTheHooksValues(t *testing.T) {
 	for _, ask := range []bool{false, true} {
-		t.Run(fmt.Sprintf("asked before=%v", ask), func(t *testing.T) {
+		t.Run(fmt.Sprintf("Context called before=%v", ask), func(t *testing.T) {
 			ctxs := make(chan context.Context, 2)
 			check := func(ctx tp.PreCtx) {
 				c := ctx.Context()
@@ -148,7 +148,7 @@ func TestContextOfAHandlerHasTheHooksValues(t *testing.T) {
 					t.Errorf("the deadline is %v, %v; want the caller's", at, ok)
 				}
 				if c != ctx.Context() || c.Err() != nil {
-					t.Errorf("asked again the context is another, or has ended: %v", c.Err())
+					t.Errorf("a second Context returns another context, or one that has ended: %v", c.Err())
 				}
 				child, stop := context.WithCancel(c)
 				_ = stop // its parent ends

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// captureLog sends the default logger into a buffer for the time of a test, at
+// captureLog sends the default logger's lines into a buffer during a test, at
 // the level DEBUG.
 func captureLog(t *testing.T) *lockedBuffer {
 	t.Helper()
@@ -329,7 +329,7 @@ func TestTextHandlerColour(t *testing.T) {
 	}
 }
 
-// slogtest asks a handler for maps: read our lines back.
+// slogtest needs a handler's output as maps: parse our lines.
 func TestTextHandlerConformance(t *testing.T) {
 	captureLog(t)
 	SetLoggerLevel2(TRACE)

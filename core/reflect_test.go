@@ -18,7 +18,7 @@ func newOffline(t *testing.T, plugin ...tp.Plugin) tp.Peer {
 	return p
 }
 
-// Shapes is a controller with all that is allowed in one.
+// Shapes is a controller with every allowed signature.
 type Shapes struct {
 	tp.CallCtx
 }
@@ -142,7 +142,7 @@ func TestFunctionNames(t *testing.T) {
 
 type exposed struct{ X int }
 
-// What is refused, and in which words.
+// The signatures that are refused, and the errors.
 type (
 	noCtx      struct{ A int }
 	named      struct{ Ctx tp.CallCtx }

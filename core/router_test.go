@@ -71,7 +71,7 @@ func TestRouteTakenTwice(t *testing.T) {
 	}
 }
 
-// regPlugin looks at handlers as they are registered.
+// regPlugin records handlers as they are registered.
 type regPlugin struct {
 	name string
 	j    *journal
@@ -267,7 +267,7 @@ func TestHandlerTypes(t *testing.T) {
 		{"/nil", 1, reply{}},
 	} {
 		t.Run(test.method, func(t *testing.T) {
-			for range 3 { // pooled values must not show through
+			for range 3 { // pooled values must not be visible
 				got := reflect.New(reflect.TypeOf(test.want))
 				if r := e.call(t, test.method, test.arg, got.Interface()); r != nil || !reflect.DeepEqual(got.Elem().Interface(), test.want) {
 					t.Fatalf("got %v, %v; want %v", got.Elem(), r, test.want)

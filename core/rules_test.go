@@ -13,7 +13,7 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// How requests are handled, row by row: bodies, codecs, errors, pipes.
+// This file tests how requests are handled: bodies, codecs, errors, filters.
 
 // shortProto is a protocol that cannot carry long service methods.
 type shortProto struct{ socket.FrameAppender }
@@ -29,7 +29,7 @@ func (p shortProto) AppendFrame(dst []byte, m tp.Message) ([]byte, error) {
 	return p.FrameAppender.AppendFrame(dst, m)
 }
 
-// stubborn is a value no codec can encode, or that panics on it.
+// stubborn is a value whose encoding fails, or panics.
 type stubborn struct{ Panic bool }
 
 func (s stubborn) MarshalJSON() ([]byte, error) {

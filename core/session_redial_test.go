@@ -90,7 +90,7 @@ func TestRow18_HooksOnTheNewConnection(t *testing.T) {
 				time.Sleep(time.Second)
 				w.log.add("hook done")
 				r := ps.RawPush("/note", "from the hook")
-				synctest.Wait() // until the note is handled: handlers run side by side
+				synctest.Wait() // until the note is handled: handlers run concurrently
 				return r
 			}
 			return nil
@@ -157,7 +157,7 @@ func TestRow19_RejoinKeepsAndRenews(t *testing.T) {
 func TestRow19_DefaultIDNeverTakesOver(t *testing.T) {
 	inWorld(t, redials(-1), func(t *testing.T, w *world) {
 		c, squatter := w.dial(), w.dial()
-		squatter.SetID("mem:client:3") // what the redialled connection will be called
+		squatter.SetID("mem:client:3") // the default id of the redialled connection
 		mem(c).Cut()
 		pass(time.Second)
 		wantReady(t, squatter)
@@ -237,7 +237,7 @@ func TestRow22_WaitsAreBounded(t *testing.T) {
 			{CodeHandleTimeout, time.Second},
 			{CodeCanceled, 2 * time.Second},
 			{CodeConnClosed, 30 * time.Second}, // RedialWait: without deadline
-			{CodeHandleTimeout, time.Minute},   // longer: the caller's own business
+			{CodeHandleTimeout, time.Minute},   // longer: the caller has set it
 		} {
 			start := time.Now()
 			ctx, cancel := context.WithCancel(t.Context())

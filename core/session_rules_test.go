@@ -17,15 +17,15 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// The tests of this file and of session_caps_test.go are named after the rules
-// that the table of states stands on.
+// The tests of this file and of session_caps_test.go are named after the rules of the
+// session's states.
 
-// Contexts end around the time of the reply: in real time, so that the race
-// detector sees who touches what.
+// Contexts end around the time of the reply: in real time, so that the race detector
+// sees concurrent accesses.
 func TestRuleOneWinner(t *testing.T) {
 	w := newWorld(t)
 	w.open(nil)
-	var told sync.Map // by the number of a call: its handler has begun
+	var told sync.Map // by the number of a call: a channel that says that its handler has begun
 	HandleCall(w.server, "/tell", func(c CallCtx, arg *string) (string, error) {
 		ch, _ := told.Load(string(c.PeekMeta("n")))
 		close(ch.(chan struct{}))
@@ -67,7 +67,7 @@ func TestRuleOneWinner(t *testing.T) {
 					cmd = <-ch
 				}
 				r := cmd.Rerror()
-				switch { // reading result races with whoever would still write
+				switch { // reading result races with a late write
 				case r == nil && result != body:
 					t.Errorf("result has %d bytes; want %d", len(result), len(body))
 				case r != nil && (r.Code != CodeCanceled || result != "untouched"):
@@ -121,7 +121,7 @@ func TestRuleEpochsHandlersContextHasTheReason(t *testing.T) {
 		})
 		HandleCall(w.server, "/late", func(c CallCtx, _ *string) (string, error) {
 			<-w.gate
-			late = c.Context() // asked for after it
+			late = c.Context() // made after it
 			return "", nil
 		})
 		c, s := w.pair()
@@ -152,7 +152,7 @@ func TestRuleSequenceNumbersLateReplyIsDropped(t *testing.T) {
 		old := end.receive().Seq()
 
 		for range 100_000 {
-			s.pending.Next() // as many messages go by
+			s.pending.Next() // as if so many messages had been sent
 		}
 		var waiting []<-chan outcome[CallCmd]
 		for range 50 {
@@ -255,7 +255,7 @@ func TestRuleAdmission(t *testing.T) {
 }
 
 func TestRuleFlushingNoDeadlock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // which tells a deadlock at once
+	synctest.Test(t, func(t *testing.T) { // which reports a deadlock at once
 		w := newWorld(t, memnet.Buffer(4<<10))
 		w.open(func(cfg *PeerConfig) { cfg.WriteBound = 64 << 10 })
 		c, s := w.pair()
