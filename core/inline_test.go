@@ -48,18 +48,18 @@ func TestInlineWatchdog(t *testing.T) {
 		allow(w.server, "/stuck", "/echo")
 		mem(c).Freeze() // so that all of it arrives at once
 		stuck := call(c, "/stuck", "a")
-		var behind []<-chan outcome[CallCmd]
+		var after []<-chan outcome[CallCmd]
 		for i := range 20 {
-			behind = append(behind, call(c, "/echo", fmt.Sprint(i)))
+			after = append(after, call(c, "/echo", fmt.Sprint(i)))
 		}
 		mem(c).Thaw()
-		if wait := (watchdog.Looks+1)*watchdog.Period + time.Microsecond; !inlining.Always {
+		if wait := (watchdog.Checks+1)*watchdog.Period + time.Microsecond; !inlining.Always {
 			if synctest.Wait(); !s.link.inHandler() {
 				t.Fatal("the reader does not run the handler")
 			}
 			pass(wait)
 		}
-		for i, b := range behind {
+		for i, b := range after {
 			wantReply(t, ended(t, b).v, fmt.Sprint(i))
 		}
 		wantWaiting(t, stuck)
@@ -212,14 +212,14 @@ func TestInlineRepliesWaitForRoom(t *testing.T) {
 			if i == calls {
 				m.SetMtype(TypePush)
 				m.SetServiceMethod("/note")
-				m.SetBody("behind them")
+				m.SetBody("after them")
 			}
 			if err := sock.WriteMessage(m); err != nil {
 				t.Fatal(err)
 			}
 		}
 		synctest.Wait() // without the watchdog
-		w.log.want(t, "note behind them")
+		w.log.want(t, "note after them")
 		for _, s := range w.server.env.hub.all() {
 			if _, bytes := s.Queued(); bytes == 0 || bytes > 2*64<<10 {
 				t.Errorf("%d bytes wait to be written, with a bound of 64 KiB", bytes)
@@ -297,7 +297,7 @@ func TestInlineAfterAPause(t *testing.T) {
 		if got := calls(); got != 200 {
 			t.Errorf("the reader ran %d of 200 handlers", got)
 		}
-		pass(2 * watchdog.Rest * watchdog.Period)
+		pass(2 * watchdog.IdleChecks * watchdog.Period)
 		if got := calls(); got < 100 {
 			t.Errorf("after a pause the reader ran %d of 200 handlers", got)
 		}
@@ -360,7 +360,7 @@ func TestInlineWatchdogSleeps(t *testing.T) {
 		if !w.server.env.watchdog.Awake() {
 			t.Error("asleep while it is needed")
 		}
-		pass((watchdog.Rest + 2) * watchdog.Period)
+		pass((watchdog.IdleChecks + 2) * watchdog.Period)
 		if w.server.env.watchdog.Awake() {
 			t.Error("awake with nothing to watch")
 		}
