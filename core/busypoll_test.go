@@ -88,7 +88,7 @@ func TestPoll(t *testing.T) {
 				for range test.others {
 					busypoll.End()
 				}
-				soon(t, "nobody polls any more", func() bool { return busypoll.Count() == 0 })
+				soon(t, "no reader polls any more", func() bool { return busypoll.Count() == 0 })
 			}()
 			if test.before != nil {
 				test.before(l, far)
@@ -120,5 +120,5 @@ func TestPollingReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-s.done.Done()
-	soon(t, "nobody polls any more", func() bool { return busypoll.Count() == 0 })
+	soon(t, "no reader polls any more", func() bool { return busypoll.Count() == 0 })
 }

@@ -136,7 +136,7 @@ func TestDialFailureIsNil(t *testing.T) {
 	if s != nil {
 		t.Errorf("the session of a failed Dial is %v; want nil", s)
 	}
-	wantRerror(t, "Dial of nobody", r, tp.CodeDialFailed, "dial nowhere", "nobody listens")
+	wantRerror(t, "Dial without a listener", r, tp.CodeDialFailed, "dial nowhere", "no listener")
 	if !tp.IsConnRerror(r) || !errors.Is(r.Err(), tp.ErrDialFailed) {
 		t.Errorf("%v is no connection error", r)
 	}

@@ -91,7 +91,7 @@ func TestHookContexts(t *testing.T) {
 		`PostReadReplyBody REPLY seq=1 "/call?q=1" path=/call q=1 meta=reply=meta codec=250 body=*hi rerr=<nil>`,
 	)
 	x.sess.Call("/no", "hi", nil)
-	wantLines(t, "a call to nobody", take("PostWriteReply"),
+	wantLines(t, "a call without a route", take("PostWriteReply"),
 		`PreWriteCall CALL seq=false "/no" meta= codec=250 body=hi rerr=<nil>`,
 		`PostWriteCall CALL seq=true "/no" meta= codec=250 body=hi rerr=<nil>`,
 		`PostReadCallHeader CALL seq=2 "/no" path=/no q= meta= codec=250 body=raw "hi" rerr=<nil>`,
@@ -283,8 +283,8 @@ func TestRealIP(t *testing.T) {
 		set     []tp.MessageSetting
 		want    string // "" is the address itself
 	}{
-		{"nobody is trusted", nil, []tp.MessageSetting{tp.WithRealIP("6.6.6.6")}, ""},
-		{"somebody else is trusted", []string{"10.0.0.0/8"}, []tp.MessageSetting{tp.WithRealIP("6.6.6.6")}, ""},
+		{"no proxy is trusted", nil, []tp.MessageSetting{tp.WithRealIP("6.6.6.6")}, ""},
+		{"another proxy is trusted", []string{"10.0.0.0/8"}, []tp.MessageSetting{tp.WithRealIP("6.6.6.6")}, ""},
 		{"trusted network", []string{"10.0.0.0/8", "127.0.0.0/8"}, []tp.MessageSetting{tp.WithRealIP("6.6.6.6")}, "6.6.6.6"},
 		{"trusted address", []string{"127.0.0.1"}, []tp.MessageSetting{tp.WithRealIP("6.6.6.6")}, "6.6.6.6"},
 		{"trusted, and says nothing", []string{"127.0.0.1"}, nil, ""},

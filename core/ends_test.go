@@ -26,7 +26,7 @@ func init() {
 		Dial: func(ctx context.Context, d tp.DialConfig) (net.Conn, error) {
 			n, ok := endNets.Load(d.Addr)
 			if !ok {
-				return nil, fmt.Errorf("nobody listens on %s", d.Addr)
+				return nil, fmt.Errorf("no listener on %s", d.Addr)
 			}
 			return n.(*memnet.Network).Dial(ctx, d.Addr)
 		},

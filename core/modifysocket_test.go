@@ -182,7 +182,7 @@ func TestModifySocketOfAConnectionThatIsClosed(t *testing.T) {
 		}
 		return nil
 	}
-	e := &ends{cliPlugin: []tp.Plugin{early{name: "told", dial: dial}}}
+	e := &ends{cliPlugin: []tp.Plugin{early{name: "closer", dial: dial}}}
 	e.listen(t)
 	_, r := e.cli.DialContext(ctx, e.addr)
 	wantRerror(t, "Dial", r, tp.CodeDialFailed, "context canceled")

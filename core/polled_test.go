@@ -58,13 +58,13 @@ func TestPolledHalfAFrame(t *testing.T) {
 			}
 			for _, cut := range []int{1, 3, 4, 20} {
 				s := g.rawClient(t, network)
-				f := frames(t, "/echo", "halves", 1, 2)
+				f := frames(t, "/echo", "two frames", 1, 2)
 				s.send(t, f[:cut])
 				soon(t, "the session has a reader", func() bool { return s.sess.currentLink().hasReader() })
 				g.wantServed(t, s.sess)
 				g.wantRegistered(t)
 				s.send(t, f[cut:])
-				s.wantReplies(t, 2, "halves")
+				s.wantReplies(t, 2, "two frames")
 			}
 			g.wantNoGoroutines(t)
 		})

@@ -137,7 +137,7 @@ func TestPreReceiveKinds(t *testing.T) {
 		for range 50 {
 			s.Send("/filling", strings.Repeat("z", 3000), nil)
 		}
-		s.Send("/4", "nobody wants it", nil)
+		s.Send("/4", "a message that is not read", nil)
 		m := s.PreReceive(text)
 		return m.Rerror()
 	}, func(s tp.PreSession) *tp.Rerror {
@@ -161,7 +161,7 @@ func TestPreReceiveKinds(t *testing.T) {
 		}
 		m = s.PreReceive(func(h tp.Header) any { return nil })
 		if m.ServiceMethod() != "/4" || m.Body() != nil || m.Rerror() != nil {
-			return wrong("body that nobody wants: %v", m)
+			return wrong("a message without a body to decode: %v", m)
 		}
 		if string(kept) != `"raw"` {
 			return wrong("an earlier body is %q now", kept)

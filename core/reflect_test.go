@@ -88,7 +88,7 @@ func TestCallShapes(t *testing.T) {
 type Pushes struct{ tp.PushCtx }
 
 func (p *Pushes) Seed(arg *string) *tp.Rerror { pushed <- "seed " + *arg; return nil }
-func (p *Pushes) Error(arg *string) error     { pushed <- "error " + *arg; return errors.New("unheard") }
+func (p *Pushes) Error(arg *string) error     { pushed <- "error " + *arg; return errors.New("refused") }
 func (p *Pushes) Status(arg *string) error    { pushed <- "status " + *arg; return nil }
 
 func TestPushShapes(t *testing.T) {
@@ -108,7 +108,7 @@ func TestPushShapes(t *testing.T) {
 			t.Errorf("PUSH %s came to %q; want %q", method, got, want)
 		}
 	}
-	e.srvLines.want(t, `PUSH "/pushes/error"`, "unheard")
+	e.srvLines.want(t, `PUSH "/pushes/error"`, "refused")
 }
 
 func Generic[T any](ctx tp.CallCtx, arg *T) (T, error) { return *arg, nil }

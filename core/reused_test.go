@@ -17,7 +17,7 @@ func TestReusedMemoryIsTheCallersAlone(t *testing.T) {
 			t.Fatal("large memory is kept")
 		}
 		if b := bufpool.Get(size); &b[:1][0] == &memory[:1][0] {
-			t.Fatal("somebody else got it")
+			t.Fatal("another call got the memory")
 		}
 	}
 }

@@ -163,7 +163,7 @@ func TestRow19_DefaultIDNeverTakesOver(t *testing.T) {
 		wantReady(t, squatter)
 		wantReady(t, c)
 		if !strings.HasPrefix(c.ID(), "mem:client:3#") {
-			t.Errorf("id %q; want one behind mem:client:3#", c.ID())
+			t.Errorf("id %q; want one that begins with mem:client:3#", c.ID())
 		}
 	})
 }
@@ -271,7 +271,7 @@ func TestRow22_WaitsAreBounded(t *testing.T) {
 				t.Errorf("Push took %v; want %v", o.took, test.took)
 			}
 			if n, b := c.Queued(); n != 0 || b != 0 {
-				t.Errorf("Queued = %d, %d; want nothing: nobody waits any more", n, b)
+				t.Errorf("Queued = %d, %d; want 0, 0: no call waits any more", n, b)
 			}
 			pass(time.Until(start.Add(test.took)) + 10*time.Millisecond)
 		}

@@ -25,9 +25,9 @@ import (
 func TestRuleOneWinner(t *testing.T) {
 	w := newWorld(t)
 	w.open(nil)
-	var told sync.Map // by the number of a call: a channel that says that its handler has begun
-	HandleCall(w.server, "/tell", func(c CallCtx, arg *string) (string, error) {
-		ch, _ := told.Load(string(c.PeekMeta("n")))
+	var begun sync.Map // by the number of a call: a channel that says that its handler has begun
+	HandleCall(w.server, "/begin", func(c CallCtx, arg *string) (string, error) {
+		ch, _ := begun.Load(string(c.PeekMeta("n")))
 		close(ch.(chan struct{}))
 		return *arg, nil
 	})
@@ -47,12 +47,12 @@ func TestRuleOneWinner(t *testing.T) {
 					body = large
 				}
 				ctx, cancel := context.WithCancel(t.Context())
-				spins, ch := rng.IntN(*delay+2), make(chan struct{})
+				yields, ch := rng.IntN(*delay+2), make(chan struct{})
 				id := fmt.Sprint(i, ":", n)
-				told.Store(id, ch)
+				begun.Store(id, ch)
 				go func() {
 					<-ch
-					for range spins {
+					for range yields {
 						runtime.Gosched()
 					}
 					cancel()
@@ -60,10 +60,10 @@ func TestRuleOneWinner(t *testing.T) {
 				result := "untouched"
 				var cmd CallCmd
 				if n%2 == 0 {
-					cmd = c.Call("/tell", body, &result, WithContext(ctx), WithSetMeta("n", id))
+					cmd = c.Call("/begin", body, &result, WithContext(ctx), WithSetMeta("n", id))
 				} else {
 					ch := make(chan CallCmd, 1)
-					c.AsyncCall("/tell", body, &result, ch, WithContext(ctx), WithSetMeta("n", id))
+					c.AsyncCall("/begin", body, &result, ch, WithContext(ctx), WithSetMeta("n", id))
 					cmd = <-ch
 				}
 				r := cmd.Rerror()
@@ -376,7 +376,7 @@ func TestRulePeerClose(t *testing.T) {
 					t.Errorf("a second Close = %v; want nil", o.v)
 				}
 				if _, r := w.client.Dial(w.addr); r == nil || r.Code != CodeDialFailed {
-					t.Errorf("Dial = %s; want 105, nobody listens", r)
+					t.Errorf("Dial = %s; want 105, no listener", r)
 				}
 				want := 5 * time.Second
 				if test.fits {

@@ -139,7 +139,7 @@ func TestTypedHandlersOfAGroup(t *testing.T) {
 	e := &ends{routes: func(p tp.Peer) {
 		g := p.SubRoute("g", note{"group", j})
 		tp.HandleCall(g, "/c", func(ctx tp.CallCtx, _ *[]byte) (string, error) { return ctx.ServiceMethod(), nil }, note{"own", j})
-		tp.HandlePush(g, "/p", func(ctx tp.PushCtx, a *string) error { pushed <- *a; return errors.New("unheard") })
+		tp.HandlePush(g, "/p", func(ctx tp.PushCtx, a *string) error { pushed <- *a; return errors.New("refused") })
 	}}
 	e.dial(t)
 	if s, err := tp.Invoke[string](t.Context(), e.sess, "/g/c", nil); err != nil || s != "/g/c" {
@@ -150,5 +150,5 @@ func TestTypedHandlersOfAGroup(t *testing.T) {
 	if got := receive(t, "the push", pushed); got != "hi" {
 		t.Errorf("the push came as %q", got)
 	}
-	e.srvLines.want(t, "WARN PUSH", "unheard")
+	e.srvLines.want(t, "WARN PUSH", "refused")
 }
