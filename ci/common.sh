@@ -1,7 +1,7 @@
-# Common ground of the scripts in this folder; they source it. It goes to the
-# root of the repository, so that every script may be called from anywhere. The
-# scripts run on bash 3.2 too, as macOS has it: no mapfile, and an array that may
-# be empty is expanded with care. No path in here has a space.
+# What the scripts in this directory share; they source it. It changes to the
+# root of the repository, so that every script can be run from anywhere. The
+# scripts run on bash 3.2 too, which macOS has: no mapfile, and an array that may
+# be empty is expanded with care. No path of the repository has a space.
 # shellcheck shell=bash disable=SC2207
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -10,13 +10,15 @@ cd "$root" || exit
 # The version of staticcheck, and the oldest Go it runs on.
 staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 staticcheck_go=1.26
+# Another release of Go that builds and tests the modules, exactly.
+other_go=go1.27.0
 benchstat=golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/teleport-ci.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-# build_modkit builds the tool outside the workspace, as its first chore is to
-# check the workspace.
+# build_modkit builds modkit outside the workspace, since modkit checks the
+# workspace.
 build_modkit() {
 	[[ -x $work/modkit ]] || GOWORK=off go -C tools/modkit build -o "$work/modkit" .
 }
@@ -26,7 +28,7 @@ modkit() {
 }
 
 # dirs prints the directories of the modules: all, workspace, released or own.
-# It reads modules.txt by itself, so that formatting and tests do not depend on modkit.
+# It reads modules.txt itself, so that format and tests do not depend on modkit.
 dirs() {
 	local want=$1 dir kind _
 	while read -r dir kind _; do
@@ -41,7 +43,7 @@ dirs() {
 patterns() {
 	local dir
 	for dir in $(dirs "$1"); do
-		# A module without Go files is nothing to the go command but an error.
+		# The go command fails on a module without Go files.
 		if [[ -n $(find "$dir" -name '*.go' -print -quit) ]]; then echo "./$dir/..."; fi
 	done
 }
@@ -55,7 +57,7 @@ race() {
 	fi
 }
 
-# go_before tells whether the toolchain is older than a release like 1.26.
+# go_before reports whether the toolchain is older than a release like 1.26.
 go_before() {
 	local have major minor
 	have=$(go env GOVERSION)

@@ -5,7 +5,7 @@ set -euo pipefail
 
 modules=()
 for dir in $(dirs all); do
-	[[ ! -d $dir ]] || modules+=("$dir") # that one is missing is told elsewhere
+	[[ ! -d $dir ]] || modules+=("$dir") # modkit reports one that is missing
 done
 if [[ ${1-} == -w ]]; then
 	gofmt -w "${modules[@]}"

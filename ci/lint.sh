@@ -10,7 +10,7 @@ if [[ ${1-vet} == vet ]]; then
 fi
 if [[ ${1-staticcheck} == staticcheck ]]; then
 	if go_before "$staticcheck_go"; then
-		echo "LEFT OUT: $staticcheck needs Go $staticcheck_go, this is $(go env GOVERSION); go vet alone has looked"
+		echo "LEFT OUT: $staticcheck needs Go $staticcheck_go, this is $(go env GOVERSION); only go vet has run"
 		exit
 	fi
 	go run "$staticcheck" "${packages[@]}"

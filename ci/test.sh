@@ -1,29 +1,30 @@
 #!/usr/bin/env bash
-# The tests of the repository: ci/test.sh. In a hurry, format, vet and tests
-# only: ci/test.sh quick. Needs Go; what else it needs comes through the Go
-# proxy. Goes on after a failure, and says at the end what failed.
+# The tests of the repository: ci/test.sh. Format, vet and tests only:
+# ci/test.sh quick. With what takes another toolchain or repeats the tests of core
+# in other ways, as CI does: ci/test.sh full. Needs Go; everything else comes
+# through the Go proxy. Runs all steps whatever fails, and lists the failures at
+# the end.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
-exec 2>&1 # a failure's words belong under its heading
+exec 2>&1 # the messages of a failure belong below its heading
 mode=${1:-all}
 case $mode in
-all | quick) ;;
+quick | all | full) ;;
 *)
-	echo "usage: ci/test.sh [quick]"
+	echo "usage: ci/test.sh [quick|full]"
 	exit 2
 	;;
 esac
 
 failed=()
 notes=()
-steps=0
+times=()
 
-# step NAME COMMAND… runs a command under a heading, tells its time, and notes its failure.
+# step NAME COMMAND… runs a command under a heading, and records its time and its failure.
 step() {
 	local name=$1 start=$SECONDS
 	shift
-	steps=$((steps + 1))
 	printf '\n=== %s\n' "$name"
 	if "$@"; then
 		printf -- '--- %s: ok, %d s\n' "$name" $((SECONDS - start))
@@ -31,6 +32,7 @@ step() {
 		printf -- '--- %s: FAILED, %d s\n' "$name" $((SECONDS - start))
 		failed+=("$name")
 	fi
+	times+=("$(printf '%5d s  %s' $((SECONDS - start)) "$name")")
 }
 
 packages=($(patterns workspace))
@@ -41,47 +43,90 @@ if [[ -z $race ]]; then
 	notes+=("no C compiler: the tests ran without the race detector")
 fi
 
-# The step before has vetted already.
+# The step "vet" has vetted the packages, so the tests do not.
 tests() { go test -vet=off ${race:+"$race"} "${packages[@]}"; }
 benchmarks() { go test -vet=off -run '^$' -bench . -benchtime 1x "${packages[@]}"; }
 
+# other_go builds and tests with another release, without the race detector; what
+# tests check only without it (allocations) is checked here. The benchmarks run once.
+other_go() {
+	GOTOOLCHAIN=$other_go go version &&
+		GOTOOLCHAIN=$other_go go test -vet=off -bench . -benchtime 1x "${packages[@]}"
+}
+
 # separate tests a module with a workspace of its own; the benchmark's peers without
-# the race detector, as that would be building and judging other people's code.
+# the race detector, which would build and judge the code of others.
 separate() {
 	local race=$race
 	if [[ $1 == tools/bench/peers/* ]]; then race=; fi
-	go -C "$1" vet ./... && go -C "$1" test ${race:+"$race"} ./...
+	go -C "$1" vet ./... && go -C "$1" test -vet=off ${race:+"$race"} ./...
 }
 
-# cross builds and vets the released modules, tests included, for another
-# system; 386 finds sizes that went through an int.
+# cross vets packages, tests included, for another system. That type-checks them and
+# compiles what they import.
 cross() {
-	GOOS=$1 GOARCH=$2 CGO_ENABLED=0 go build "${released[@]}" &&
-		GOOS=$1 GOARCH=$2 CGO_ENABLED=0 go vet "${released[@]}"
+	local os=${1%/*} arch=${1#*/}
+	shift
+	GOOS=$os GOARCH=$arch CGO_ENABLED=0 go vet "$@"
+}
+
+# on_386 runs the tests where int has 32 bits.
+on_386() {
+	local packages_386=($(patterns released | grep -E '^\./(core|protos|codecs|xfers)/'))
+	GOOS=linux GOARCH=386 CGO_ENABLED=0 go test -vet=off "${packages_386[@]}"
+}
+
+# processors runs the engine with few and many processors, which find different races.
+# The tests above had as many as the machine. The conformance suites are left out.
+processors() {
+	local cpus=2,8
+	case $(getconf _NPROCESSORS_ONLN 2>/dev/null) in
+	2) cpus=8 ;;
+	8) cpus=2 ;;
+	esac
+	go -C core test -vet=off ${race:+"$race"} -cpu "$cpus" . ./internal/... ./socket/...
+}
+
+# inline runs all handlers in the goroutine that reads, which then hands the reading
+# over at once: another interleaving of everything. The test cache does not know the
+# variable.
+inline() {
+	TELEPORT_INLINE=always go -C core test -vet=off ${race:+"$race"} -count=1 -skip TestRuleHooksAndGoroutines .
 }
 
 printf '%s, %s, mode %s\n' "$(go version)" "$root" "$mode"
 
 step "format" ci/fmt.sh
 step "vet" ci/lint.sh vet
-if [[ $mode == all ]]; then
+if [[ $mode != quick ]]; then
 	step "go.work is generated" modkit work -check
 	step "lines of go.mod" modkit golines
-	step "who imports whom" modkit deps
+	step "direction of imports" modkit deps
+	step "direction of uses between files" modkit rooms
 	step "one version of a library" modkit versions
+	step "documentation" modkit docs
 	step "staticcheck" ci/lint.sh staticcheck
 fi
 step "tests" tests
 if [[ $mode == all ]]; then
 	step "benchmarks run" benchmarks
+fi
+if [[ $mode == full ]]; then
+	step "core with other numbers of processors" processors
+	step "core with all handlers in the readers" inline
+	step "tests with $other_go" other_go
+fi
+if [[ $mode != quick ]]; then
 	for dir in $(dirs own); do
 		step "tests of $dir" separate "$dir"
 	done
 	step "go.mod and go.sum are tidy" modkit tidy -check
 	step "consumers" ci/consumer.sh
 	step "table in README.md" modkit readme -check
-	for target in windows/amd64 darwin/arm64 linux/386; do
-		step "build and vet for $target" cross "${target%/*}" "${target#*/}"
+	step "a fresh clone stays clean" ci/clone.sh
+	step "tests on linux/386" on_386
+	for target in linux/386 windows/amd64 darwin/arm64; do
+		step "vet for $target" cross "$target" "${released[@]}"
 	done
 	if go_before "$staticcheck_go"; then
 		notes+=("Go is older than $staticcheck_go: staticcheck was left out")
@@ -89,12 +134,13 @@ if [[ $mode == all ]]; then
 fi
 
 printf '\n'
+printf '%s\n' "${times[@]}" | sort -rn
 for note in ${notes[@]+"${notes[@]}"}; do
 	printf 'note: %s\n' "$note"
 done
 if ((${#failed[@]})); then
 	printf 'failed: %s\n' "${failed[@]}"
-	printf 'FAIL: %d of %d steps, %d s\n' ${#failed[@]} "$steps" "$SECONDS"
+	printf 'FAIL: %d of %d steps, %d s\n' ${#failed[@]} ${#times[@]} "$SECONDS"
 	exit 1
 fi
-printf 'PASS: %d steps, %d s\n' "$steps" "$SECONDS"
+printf 'PASS: %d steps, %d s\n' ${#times[@]} "$SECONDS"

@@ -16,9 +16,10 @@ import (
 //	CALL<-  a call served      CALL->  a call made
 //	PUSH<-  a push served      PUSH->  a push sent
 //
-// at INFO, or at WARNING if it took SlowCometDuration or longer. The cost is
-// measured only with CountTime; bodies and metadata are shown only with
-// PrintDetail, escaped and cut. A line below the log level costs one atomic load.
+// at INFO with AccessLog or PrintDetail, else at DEBUG; and at WARNING in any case if
+// it took SlowCometDuration or longer. The cost is measured only with CountTime; bodies
+// and metadata are shown only with PrintDetail, escaped and cut. A line below the log
+// level costs one atomic load.
 //
 // The functions that log a line also run the PostExchange hooks of its message.
 
@@ -27,7 +28,10 @@ const detailMax = 4 << 10
 
 // accessLevel returns the level of a line, and whether that level is logged.
 func (e *env) accessLevel(log logger, cost time.Duration) (LoggerLevel, bool) {
-	level := INFO
+	level := DEBUG
+	if e.cfg.AccessLog {
+		level = INFO
+	}
 	if cost >= e.cfg.SlowCometDuration {
 		level = WARNING
 	}

@@ -11,7 +11,12 @@ import (
 )
 
 func logEnds(t *testing.T, change func(*tp.PeerConfig)) *ends {
-	e := &ends{both: change, routes: func(p tp.Peer) {
+	e := &ends{both: func(cfg *tp.PeerConfig) {
+		cfg.AccessLog = true
+		if change != nil {
+			change(cfg)
+		}
+	}, routes: func(p tp.Peer) {
 		tp.HandleCall(p, "/echo", func(ctx tp.CallCtx, a *string) (string, error) {
 			ctx.SetMeta("reply", "m")
 			return *a, nil
@@ -59,7 +64,7 @@ func TestAccessLog(t *testing.T) {
 	})
 	t.Run("late", func(t *testing.T) {
 		over := make(chan struct{})
-		e := &ends{both: func(cfg *tp.PeerConfig) { cfg.DefaultContextAge = time.Millisecond }, routes: func(p tp.Peer) {
+		e := &ends{both: func(cfg *tp.PeerConfig) { cfg.AccessLog, cfg.DefaultContextAge = true, time.Millisecond }, routes: func(p tp.Peer) {
 			tp.HandleCall(p, "/late", func(ctx tp.CallCtx, _ *string) (string, error) { <-over; return "", nil })
 		}}
 		e.dial(t)
@@ -98,7 +103,7 @@ func TestAccessLog(t *testing.T) {
 	})
 	t.Run("real ip", func(t *testing.T) {
 		srvLog := new(lineLog)
-		cfg := tp.PeerConfig{LocalIP: "127.0.0.1", TrustedProxies: []string{"127.0.0.1"}, Protocol: testwire.New, DefaultBodyCodec: "testjson", Logger: newQuiet(srvLog)}
+		cfg := tp.PeerConfig{AccessLog: true, LocalIP: "127.0.0.1", TrustedProxies: []string{"127.0.0.1"}, Protocol: testwire.New, DefaultBodyCodec: "testjson", Logger: newQuiet(srvLog)}
 		srv := tp.NewPeer(cfg)
 		defer srv.Close()
 		cfg.Logger = newQuiet(nil)
@@ -201,6 +206,32 @@ func TestAuthBodiesAreNotLogged(t *testing.T) {
 		if lines := l.with("secret"); len(lines) > 0 {
 			t.Errorf("the log says %s", lines[0])
 		}
+	}
+}
+
+// A line a call is for who asks for it: below INFO, unless the peer is configured to
+// log them, or a message was slow.
+func TestAccessLogIsAskedFor(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(*tp.PeerConfig)
+		level  string
+	}{
+		{"by default", func(c *tp.PeerConfig) {}, "DEBUG"},
+		{"CountTime", func(c *tp.PeerConfig) { c.CountTime = true }, "DEBUG"},
+		{"AccessLog", func(c *tp.PeerConfig) { c.AccessLog = true }, "INFO"},
+		{"PrintDetail", func(c *tp.PeerConfig) { c.PrintDetail = true }, "INFO"},
+		{"slow", func(c *tp.PeerConfig) { c.CountTime, c.SlowCometDuration = true, 1 }, "WARN"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e := logEnds(t, func(c *tp.PeerConfig) { c.AccessLog = false; test.change(c) })
+			e.call(t, "/echo", "hi", nil)
+			e.sess.Push("/push", "hi")
+			wantLine(t, e.srvLines, "CALL<-", test.level+" CALL<- .*")
+			wantLine(t, e.cliLines, "CALL->", test.level+" CALL-> .*")
+			wantLine(t, e.srvLines, "PUSH<-", test.level+" PUSH<- .*")
+			wantLine(t, e.cliLines, "PUSH->", test.level+" PUSH-> .*")
+		})
 	}
 }
 

@@ -11,6 +11,14 @@ const (
 	pollBelow = int64(80 * time.Microsecond)
 	// longWait is as long as a wait counts at most, in nanoseconds.
 	longWait = int64(time.Millisecond)
+	// robbedAfter is how long two looks of a polling reader are apart, in nanoseconds,
+	// if something else has taken its processor meanwhile: the machine is busy, and a
+	// thread that polls gets its processor back later than one that has slept.
+	robbedAfter = int64(500 * time.Microsecond)
+	// A reader that was robbed does not poll for firstPollBan; each time it is robbed
+	// again soon after that, for four times as long, up to maxPollBan.
+	firstPollBan = int64(50 * time.Millisecond)
+	maxPollBan   = int64(10 * time.Second)
 	// minPolledSessions is how many sessions a peer has before the poll loop serves
 	// them: below it, a goroutine per session is faster.
 	minPolledSessions = 16
@@ -37,6 +45,8 @@ func shouldUsePoller(sessions int, hooksMayBlock bool) bool {
 type cadence struct {
 	at      int64 // when the connection was parked, or the poll loop came back to it; nanoseconds
 	wait    int64 // average time of a wait for a message, in nanoseconds
+	ban     int64 // how long polling was given up the last time
+	banned  int64 // until when, in the time of now
 	batch   int32 // messages since the last wait
 	singles int32 // waits in a row that ended with one message
 	reads   int32 // by the poll loop since it came back
@@ -48,7 +58,21 @@ type cadence struct {
 func (c *cadence) observeWait(d int64) { c.wait += (min(d, longWait) - c.wait) / 8 }
 
 // shouldPoll reports whether the next message will come soon enough to poll for it.
-func (c *cadence) shouldPoll() bool { return c.wait < pollBelow }
+func (c *cadence) shouldPoll(now int64) bool { return c.wait < pollBelow && now >= c.banned }
+
+// polledAgain notes that a polling reader polls at now, and polled before at last. It
+// returns false if the reader must stop polling.
+func (c *cadence) polledAgain(last, now int64) bool {
+	if now-last < robbedAfter {
+		return true
+	}
+	if now-c.banned > 16*c.ban {
+		c.ban = 0 // not robbed for long
+	}
+	c.ban = min(max(4*c.ban, firstPollBan), maxPollBan)
+	c.banned = now + c.ban
+	return false
+}
 
 // parked notes that the wait for a message begins at now, without a goroutine.
 func (c *cadence) parked(now int64) { c.at = now }
@@ -88,8 +112,8 @@ func (c *cadence) endBatch() (messages int32) {
 
 // shouldPark reports whether the connection has too few messages for a reader of its
 // own, if the poller serves the sessions of its peer.
-func (c *cadence) shouldPark() bool {
-	if c.singles <= maxSingles || c.shouldPoll() {
+func (c *cadence) shouldPark(now int64) bool {
+	if c.singles <= maxSingles || c.shouldPoll(now) {
 		return false
 	}
 	c.singles = 0

@@ -37,13 +37,13 @@ func TestShouldPoll(t *testing.T) {
 		c := cadence{wait: longWait}
 		for round := range 2 {
 			n := 0
-			for ; !c.shouldPoll() && n < 100; n++ {
+			for ; !c.shouldPoll(0) && n < 100; n++ {
 				c.observeWait(short)
 			}
 			if n < 8 || n > 48 {
 				t.Errorf("round %d: it polls after %d short waits", round, n)
 			}
-			if c.observeWait(int64(long)); c.shouldPoll() {
+			if c.observeWait(int64(long)); c.shouldPoll(0) {
 				t.Errorf("it polls after a wait of %v", long)
 			}
 		}
@@ -76,13 +76,13 @@ func TestShouldPark(t *testing.T) {
 					if messages := c.endBatch(); messages != n {
 						t.Fatalf("endBatch() = %d, want %d", messages, n)
 					}
-					got = got || c.shouldPark()
+					got = got || c.shouldPark(0)
 				}
 			}
 			if got != test.want {
 				t.Errorf("shouldPark() = %v, want %v", got, test.want)
 			}
-			if got && c.shouldPark() {
+			if got && c.shouldPark(0) {
 				t.Error("it should park twice for the same waits")
 			}
 		})
@@ -115,5 +115,31 @@ func TestPolledReads(t *testing.T) {
 	}
 	if want := longWait - 2*longWait/8; c.wait >= longWait || c.wait < want {
 		t.Errorf("after two short waits the average is %d, want %d to %d", c.wait, want, longWait)
+	}
+}
+
+// A reader that something else takes the processor from while it polls gives that up,
+// longer each time it is robbed again soon.
+func TestRobbedReaderDoesNotPoll(t *testing.T) {
+	const ms = int64(time.Millisecond)
+	c := cadence{}
+	now := ms
+	if !c.shouldPoll(now) || !c.polledAgain(now, now+robbedAfter-1) || !c.shouldPoll(now) {
+		t.Fatal("a reader that looks all the time does not poll")
+	}
+	for _, want := range []int64{50, 200, 800, 3200, 10_000, 10_000} {
+		if c.polledAgain(now, now+robbedAfter) {
+			t.Fatal("a reader that was robbed goes on polling")
+		}
+		now += robbedAfter
+		if c.shouldPoll(now) || c.shouldPoll(now+want*ms-1) || !c.shouldPoll(now+want*ms) {
+			t.Errorf("it was robbed, and should poll again after %d ms", want)
+		}
+		now += want * ms
+	}
+	now += 17 * maxPollBan
+	c.polledAgain(now, now+robbedAfter)
+	if !c.shouldPoll(now + robbedAfter + firstPollBan) {
+		t.Error("a reader that was robbed once in a long time gives polling up for long")
 	}
 }

@@ -98,7 +98,40 @@ func (cmd *callCmd) prepare(k kind, serviceMethod string, arg any, setting []Mes
 	if s.env.cfg.PrintDetail {
 		cmd.detail = bodyText(&cmd.out)
 	}
-	return s.env.hooks().preWrite[k].run(s.env.guard, cmd)
+	if hooks := s.env.hooks().preWrite[k]; len(hooks) > 0 {
+		return cmd.preWrite(k, hooks)
+	}
+	return nil
+}
+
+// preWrite runs the hooks before a request is written, which see its number.
+func (cmd *callCmd) preWrite(k kind, hooks moment[WriteCtx]) *Rerror {
+	s := cmd.sess
+	if k == kindPush {
+		cmd.seq = s.pending.Next()
+		cmd.out.SetSeq(cmd.seq)
+		return hooks.run(s.env.guard, cmd)
+	}
+	seq, err := s.pending.Hold()
+	if err != nil {
+		return pendingRerror(err)
+	}
+	passed := false
+	defer func() {
+		if !passed { // a hook may end the goroutine
+			s.pending.Release(seq)
+		}
+	}()
+	cmd.out.SetSeq(seq)
+	r := hooks.run(s.env.guard, cmd)
+	if passed = r == nil; passed {
+		cmd.seq = seq
+	}
+	return r
+}
+
+func pendingRerror(err error) *Rerror {
+	return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error())
 }
 
 // written runs the hooks after the batch has accepted a request.
@@ -133,7 +166,8 @@ func prepareMessage(s *session, m *socket.Envelope, mtype byte, serviceMethod st
 	return nil
 }
 
-// launch gives the call its sequence number and sends it. Every error resolves it.
+// launch gives the call a sequence number, unless it holds one, and sends it. Every
+// error resolves it.
 func (s *session) launch(cmd *callCmd) {
 	ctx := cmd.out.GivenContext()
 	deadline := int64(0)
@@ -142,14 +176,22 @@ func (s *session) launch(cmd *callCmd) {
 	}
 	if s.leaving.Load() { // checked before adding: calls in the table get the connection's reason
 		if reason := s.CloseReason(); reason != nil {
+			if cmd.seq != 0 {
+				s.pending.Release(cmd.seq)
+			}
 			cmd.resolve(reason.rerror())
 			return
 		}
 	}
 	cmd.method = cmd.out.ServiceMethod()
-	seq, calls, err := s.pending.AddCounting(cmd, deadline)
+	seq, calls, err := cmd.seq, 0, error(nil)
+	if seq == 0 {
+		seq, calls, err = s.pending.AddCounting(cmd, deadline)
+	} else {
+		calls, err = s.pending.AddHeld(seq, cmd, deadline)
+	}
 	if err != nil {
-		cmd.resolve(NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()))
+		cmd.resolve(pendingRerror(err))
 		return
 	}
 	// From here on another goroutine may resolve the call. The memory of a pooled
@@ -222,7 +264,7 @@ func (s *session) sendCall(l *link, cmd *callCmd, deadline int64, busy bool) {
 // which blocks anyway, waits for that: a hook on the reader's goroutine may call
 // AsyncCall and Push.
 func (s *session) relaunch(l *link, cmd *callCmd, err error) {
-	if _, ok := s.pending.Take(cmd.seq); !ok {
+	if !s.pending.Withdraw(cmd.seq) {
 		return // resolved by another goroutine
 	}
 	l.kill(SideNetwork, err, "writing")
@@ -232,6 +274,7 @@ func (s *session) relaunch(l *link, cmd *callCmd, err error) {
 	case <-l.gone.Done():
 		s.launch(cmd)
 	case <-ctx.Done():
+		s.pending.Release(cmd.seq)
 		cmd.resolve(contextRerror(ctx))
 	}
 	s.becameIdle()
@@ -303,8 +346,11 @@ func (cmd *callCmd) complete() {
 		cmd.raw = nil
 	}
 	if c := cmd.reply; c != nil {
+		if c.decodeLater && cmd.rerr == nil {
+			cmd.rerr = c.decode(c.in.Expected(), 0, false, nil)
+			c.in.FreeBody()
+		}
 		if cmd.rerr == nil {
-			c.in.SetBody(cmd.result)
 			cmd.rerr = c.hooks.postReadReply.run(s.env.guard, c)
 		}
 		cmd.reply = nil

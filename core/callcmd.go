@@ -2,6 +2,7 @@ package tp
 
 import (
 	"context"
+	"crypto/tls"
 	"time"
 )
 
@@ -61,6 +62,8 @@ func (cmd *callCmd) Peer() Peer          { return cmd.sess.env.peer }
 func (cmd *callCmd) Session() CtxSession { return cmd.sess }
 func (cmd *callCmd) IP() string          { return addrText(cmd.sess.RemoteAddr()) }
 func (cmd *callCmd) RealIP() string      { return cmd.IP() }
+
+func (cmd *callCmd) ConnectionState() *tls.ConnectionState { return cmd.sess.ConnectionState() }
 
 // Swap may be called by hooks on the caller's and on the reader's goroutine at once.
 func (cmd *callCmd) Swap() *Swap {

@@ -10,11 +10,12 @@ import (
 
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/xfer"
 )
 
 // PeerConfig configures a new peer. The zero value is a usable client. A duration,
 // size or count that is not above 0 means the default, or no limit where the field's
-// comment says so.
+// comment says so. With the network unix, LocalIP is the path of the socket.
 type PeerConfig struct {
 	Network            string        `yaml:"network"              ini:"network"              comment:"Network; tcp, tcp4, tcp6, unix, unixpacket or quic"`
 	LocalIP            string        `yaml:"local_ip"             ini:"local_ip"             comment:"Local IP"`
@@ -34,6 +35,8 @@ type PeerConfig struct {
 	CloseTimeout       time.Duration `yaml:"close_timeout"        ini:"close_timeout"        comment:"Longest wait of Close for pending calls and replies, default 5s; ns,µs,ms,s,m,h"`
 	HandshakeTimeout   time.Duration `yaml:"handshake_timeout"    ini:"handshake_timeout"    comment:"Longest time for TLS, for the PostDial or PostAccept hooks, and to recognise one of several protocols, default 10s; ns,µs,ms,s,m,h"`
 	WriteTimeout       time.Duration `yaml:"write_timeout"        ini:"write_timeout"        comment:"Longest write without progress, default 30s; ns,µs,ms,s,m,h"`
+	FrameTimeout       time.Duration `yaml:"frame_timeout"        ini:"frame_timeout"        comment:"Longest time in which a message arrives, from its first bytes on, and a second more for each KiB of it; default 30s, negative: no limit; ns,µs,ms,s,m,h"`
+	IdleTimeout        time.Duration `yaml:"idle_timeout"         ini:"idle_timeout"         comment:"A session from which nothing comes for so long is closed, unless calls or handlers of it are under way; default 0: no limit; ns,µs,ms,s,m,h"`
 	RedialWait         time.Duration `yaml:"redial_wait"          ini:"redial_wait"          comment:"Longest wait of a call without deadline for a redial, default 30s; ns,µs,ms,s,m,h"`
 	MaxHandlers        int           `yaml:"max_handlers"         ini:"max_handlers"         comment:"Handlers that run at once per session, default 10000"`
 	WriteBound         int           `yaml:"write_bound"          ini:"write_bound"          comment:"Bytes per session that may be queued for writing, default 4194304"`
@@ -42,7 +45,11 @@ type PeerConfig struct {
 	MessageSizeLimit   uint32        `yaml:"message_size_limit"   ini:"message_size_limit"   comment:"Largest message in bytes; 0 is the process-wide limit"`
 	UnixMode           os.FileMode   `yaml:"unix_mode"            ini:"unix_mode"            comment:"Mode of a unix socket file, default 0600"`
 	TrustedProxies     []string      `yaml:"trusted_proxies"      ini:"trusted_proxies"      comment:"Networks (CIDR) whose X-Real-IP is believed, default none"`
+	AccessLog          bool          `yaml:"access_log"           ini:"access_log"           comment:"Log one line per message at INFO, not at DEBUG; print_detail includes it"`
 	HidePanics         bool          `yaml:"hide_panics"          ini:"hide_panics"          comment:"Do not send the text of a handler's panic to the caller"`
+
+	DefaultXferPipe []string `yaml:"default_xfer_pipe" ini:"default_xfer_pipe" comment:"Names of the filters of calls, pushes and replies that name none, outermost first, such as gzip; the peers must have them"`
+	XferPipeMin     int      `yaml:"xfer_pipe_min"     ini:"xfer_pipe_min"     comment:"Bytes of an encoded body from which on default_xfer_pipe is used, default 1024"`
 
 	Protocols []string `yaml:"protocols" ini:"protocols" comment:"Names of the protocols spoken on one port, recognised by the first bytes; the first one speaks until the peer has"`
 
@@ -55,11 +62,13 @@ type PeerConfig struct {
 	// default.
 	Tuning *socket.Tuning `yaml:"-" ini:"-"`
 	// Logger receives the peer's log lines; nil is the process-wide logger, also
-	// when that is replaced later.
+	// when that is replaced later. The logger of the oldest open peer receives the
+	// lines of the process too: its PID, signals, shutdown.
 	Logger *slog.Logger `yaml:"-" ini:"-"`
 
 	trusted []netip.Prefix
-	codecID byte // of DefaultBodyCodec; 0: resolved at the first Dial or Listen
+	codecID byte           // of DefaultBodyCodec; 0: resolved at the first Dial or Listen
+	pipe    *xfer.XferPipe // of DefaultXferPipe; resolved then, too
 }
 
 // check fills in defaults and returns an error for a configuration that cannot work.
@@ -74,6 +83,11 @@ func (c *PeerConfig) check() error {
 	positive(&c.CloseTimeout, 5*time.Second)
 	positive(&c.HandshakeTimeout, 10*time.Second)
 	positive(&c.WriteTimeout, 30*time.Second)
+	if c.FrameTimeout == 0 {
+		c.FrameTimeout = 30 * time.Second
+	}
+	c.FrameTimeout = max(c.FrameTimeout, 0)
+	c.IdleTimeout = max(c.IdleTimeout, 0)
 	positive(&c.RedialWait, 30*time.Second)
 	if c.BusyPoll == 0 {
 		c.BusyPoll = 100 * time.Microsecond
@@ -82,6 +96,8 @@ func (c *PeerConfig) check() error {
 	positive(&c.MaxHandlers, 10_000)
 	positive(&c.WriteBound, 4<<20)
 	positive(&c.ReadMemory, 1<<30)
+	positive(&c.XferPipeMin, 1024)
+	c.AccessLog = c.AccessLog || c.PrintDetail
 	c.DefaultSessionAge = max(c.DefaultSessionAge, 0)
 	c.DefaultContextAge = max(c.DefaultContextAge, 0)
 	c.DefaultCallTimeout = max(c.DefaultCallTimeout, 0)
@@ -122,6 +138,18 @@ func (c *PeerConfig) resolve() error {
 			return fmt.Errorf("tp: config: default_body_codec: %w", err)
 		}
 		c.codecID = k.ID()
+	}
+	for _, name := range c.DefaultXferPipe {
+		f, err := xfer.GetByName(name)
+		if err == nil {
+			if c.pipe == nil {
+				c.pipe = new(xfer.XferPipe)
+			}
+			err = c.pipe.Append(f.ID())
+		}
+		if err != nil {
+			return fmt.Errorf("tp: config: default_xfer_pipe: %w", err)
+		}
 	}
 	if c.Protocol != nil {
 		return nil

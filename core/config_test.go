@@ -151,7 +151,8 @@ func TestFirstMinutePortTaken(t *testing.T) {
 	}
 	defer lis.Close()
 	port := lis.Addr().(*net.TCPAddr).Port
-	p := tp.NewPeer(tp.PeerConfig{LocalIP: "127.0.0.1", ListenPort: uint16(port), Protocol: testwire.New, Logger: newQuiet(nil)})
+	lines := new(lineLog)
+	p := tp.NewPeer(tp.PeerConfig{LocalIP: "127.0.0.1", ListenPort: uint16(port), Protocol: testwire.New, Logger: newQuiet(lines)})
 	defer p.Close()
 	err = p.Listen()
 	for _, w := range []string{strconv.Itoa(port), "in use"} {
@@ -161,6 +162,10 @@ func TestFirstMinutePortTaken(t *testing.T) {
 	}
 	if err := p.ListenAndServe(); err == nil {
 		t.Error("ListenAndServe on a taken port gives no error")
+	}
+	// The specification's samples drop both errors: they must not end in silence.
+	if got := lines.with("ERROR", strconv.Itoa(port), "in use"); len(got) != 2 {
+		t.Errorf("%d lines at ERROR say that the port is taken; want one each of Listen and ListenAndServe", len(got))
 	}
 }
 

@@ -2,6 +2,7 @@ package tp
 
 import (
 	"context"
+	"crypto/tls"
 	"net/url"
 	"strconv"
 	"sync"
@@ -130,6 +131,11 @@ func (c *handlerCtx) RealIP() string {
 	return c.link.ip
 }
 
+func (c *handlerCtx) ConnectionState() *tls.ConnectionState {
+	c.live()
+	return c.link.connectionState()
+}
+
 func (c *handlerCtx) Swap() *Swap {
 	s := c.live()
 	if c.cmd != nil {
@@ -225,11 +231,15 @@ func (c *handlerCtx) Rerror() *Rerror {
 	return c.result
 }
 
-// Output returns the reply, or to the hooks of a REPLY the call's request.
+// Output returns the reply, which has the request's service method until it is packed,
+// or to the hooks of a REPLY the call's request.
 func (c *handlerCtx) Output() Message {
 	c.live()
 	if c.cmd != nil {
 		return &c.cmd.out
+	}
+	if method := c.in.ServiceMethod(); c.out.Mtype() == TypeReply && c.out.ServiceMethod() != method {
+		c.out.SetServiceMethod(method)
 	}
 	return &c.out
 }
@@ -280,6 +290,19 @@ func (c *handlerCtx) Bind(v any) (byte, error) {
 		return c.in.BodyCodec(), nil
 	}
 	return c.in.Bind(v)
+}
+
+// decode decodes the body of the message into v. over says that v has served another
+// message, memory is what the codec may use for it.
+func (c *handlerCtx) decode(v any, mode codec.Mode, over bool, memory *[]byte) *Rerror {
+	return badMessage(safely(func() (err error) {
+		if over {
+			_, err = c.in.BindOver(v, memory, mode)
+		} else {
+			_, err = c.in.BindMode(v, mode)
+		}
+		return err
+	}))
 }
 
 func codecKnown(id byte) bool {

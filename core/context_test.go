@@ -79,33 +79,34 @@ func TestHookContexts(t *testing.T) {
 		t.Fatal(r)
 	}
 	wantLines(t, "a call", take("PostWriteReply"),
-		`PreWriteCall CALL seq=false "/call?q=1" meta=k=v codec=250 body=hi rerr=<nil>`,
+		`PreWriteCall CALL seq=true "/call?q=1" meta=k=v codec=250 body=hi rerr=<nil>`,
 		`PostWriteCall CALL seq=true "/call?q=1" meta=k=v codec=250 body=hi rerr=<nil>`,
 		`PostReadCallHeader CALL seq=1 "/call?q=1" path=/call q=1 meta=k=v codec=250 body=raw "hi" rerr=<nil>`,
-		`PreReadCallBody CALL seq=1 "/call?q=1" path=/call q=1 meta=k=v codec=250 body=raw "hi" rerr=<nil>`,
+		`PreReadCallBody CALL seq=1 "/call?q=1" path=/call q=1 meta=k=v codec=250 body=* rerr=<nil>`,
 		`PostReadCallBody CALL seq=1 "/call?q=1" path=/call q=1 meta=k=v codec=250 body=*hi rerr=<nil>`,
 		`PreWriteReply REPLY seq=1 "/call?q=1" meta=reply=meta codec=250 body=*hi rerr=<nil>`,
 		`PostWriteReply REPLY seq=1 "/call?q=1" meta=reply=meta codec=250 body=*hi rerr=<nil>`,
 		`PostReadReplyHeader REPLY seq=1 "/call?q=1" path=/call q=1 meta=reply=meta codec=250 body=raw "hi" rerr=<nil>`,
-		`PreReadReplyBody REPLY seq=1 "/call?q=1" path=/call q=1 meta=reply=meta codec=250 body=raw "hi" rerr=<nil>`,
+		`PreReadReplyBody REPLY seq=1 "/call?q=1" path=/call q=1 meta=reply=meta codec=250 body=* rerr=<nil>`,
 		`PostReadReplyBody REPLY seq=1 "/call?q=1" path=/call q=1 meta=reply=meta codec=250 body=*hi rerr=<nil>`,
 	)
 	x.sess.Call("/no", "hi", nil)
 	wantLines(t, "a call without a route", take("PostWriteReply"),
-		`PreWriteCall CALL seq=false "/no" meta= codec=250 body=hi rerr=<nil>`,
+		`PreWriteCall CALL seq=true "/no" meta= codec=250 body=hi rerr=<nil>`,
 		`PostWriteCall CALL seq=true "/no" meta= codec=250 body=hi rerr=<nil>`,
 		`PostReadCallHeader CALL seq=2 "/no" path=/no q= meta= codec=250 body=raw "hi" rerr=<nil>`,
 		`PreWriteReply REPLY seq=2 "/no" meta= codec=0 body=raw  rerr={"code":404,"message":"Not Found"}`,
 		`PostWriteReply REPLY seq=2 "/no" meta= codec=0 body=raw  rerr={"code":404,"message":"Not Found"}`,
 		`PostReadReplyHeader REPLY seq=2 "/no" path=/no q= meta= codec=0 body=raw  rerr={"code":404,"message":"Not Found"}`,
+		`PreReadReplyBody REPLY seq=2 "/no" path=/no q= meta= codec=0 body=raw  rerr={"code":404,"message":"Not Found"}`,
 	)
 	x.sess.Push("/push", "ho", tp.WithAddMeta("k", "v"))
 	receive(t, "the push", pushed)
 	wantLines(t, "a push", take("PostReadPushBody"),
-		`PreWritePush PUSH seq=false "/push" meta=k=v codec=250 body=ho rerr=<nil>`,
+		`PreWritePush PUSH seq=true "/push" meta=k=v codec=250 body=ho rerr=<nil>`,
 		`PostWritePush PUSH seq=true "/push" meta=k=v codec=250 body=ho rerr=<nil>`,
 		`PostReadPushHeader PUSH seq=3 "/push" path=/push q= meta=k=v codec=250 body=raw "ho" rerr=<nil>`,
-		`PreReadPushBody PUSH seq=3 "/push" path=/push q= meta=k=v codec=250 body=raw "ho" rerr=<nil>`,
+		`PreReadPushBody PUSH seq=3 "/push" path=/push q= meta=k=v codec=250 body=* rerr=<nil>`,
 		`PostReadPushBody PUSH seq=3 "/push" path=/push q= meta=k=v codec=250 body=*ho rerr=<nil>`,
 	)
 	x.sess.Close()

@@ -71,12 +71,6 @@ func SetMessageSizeLimit(maxMessageSize uint32) { socket.SetMessageSizeLimit(max
 // MessageSizeLimit returns the limit that SetMessageSizeLimit sets, in bytes.
 func MessageSizeLimit() uint32 { return socket.MessageSizeLimit() }
 
-// SetReadLimit is an older name of SetMessageSizeLimit.
-func SetReadLimit(maxMessageSize uint32) { SetMessageSizeLimit(maxMessageSize) }
-
-// GetReadLimit is an older name of MessageSizeLimit.
-func GetReadLimit() uint32 { return MessageSizeLimit() }
-
 // SetSocketKeepAlive sets whether the system sends TCP keep-alive probes.
 func SetSocketKeepAlive(keepalive bool) { socket.SetSocketKeepAlive(keepalive) }
 

@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"time"
+
+	"github.com/teleport-go/teleport/core/internal/throttle"
 )
 
 // maxBackoff is the longest pause between two attempts to redial, unless the
@@ -26,22 +28,33 @@ func (p *peer) DialContext(ctx context.Context, addr string, protoFunc ...ProtoF
 	if err != nil {
 		return nil, dialRerror(addr, err)
 	}
+	values := context.WithoutCancel(ctx)
 	ctx, stop := p.bounded(ctx)
 	defer stop()
 	if !p.admit() {
 		return nil, dialRerror(addr, errPeerClosed)
 	}
-	s := newSession(p.env, &dialPlan{addr, pf})
+	s := newSession(p.env, &dialPlan{addr, pf, values})
 	l, r := p.dialOnce(ctx, s, 1)
 	if r == nil {
 		r = s.prepareLink(ctx, l, p.cfg.HandshakeTimeout)
 	}
+	var announced <-chan struct{}
 	if r == nil {
-		r = s.begin(l)
+		announced, r = s.begin(l)
 	}
 	if r != nil {
 		p.env.sessions.Done()
 		return nil, r
+	}
+	if announced != nil {
+		select {
+		case <-announced:
+		case <-ctx.Done():
+			err := context.Cause(ctx)
+			s.beginClose(&CloseReason{SideLocal, err, "waiting for PostReady"}, 0)
+			return nil, dialRerror(addr, err)
+		}
 	}
 	p.log.Infof("dial ok (network:%s, addr:%s, id:%s)", p.cfg.Network, addr, s.ID())
 	return s, nil
@@ -123,15 +136,20 @@ func (p *peer) clientTLS(ctx context.Context, conn net.Conn, cfg *tls.Config, ad
 // prepareLink runs the hooks of a new connection. If a hook refuses the connection,
 // or limit is over first, it closes the connection.
 func (s *session) prepareLink(ctx context.Context, l *link, limit time.Duration) (r *Rerror) {
-	timer := time.AfterFunc(limit, func() { l.kill(SideLocal, errHandshakeTimeout, "preparing") })
-	defer timer.Stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errHandshakeTimeout)
+	defer cancel()
 	stop := context.AfterFunc(ctx, func() { l.kill(SideLocal, context.Cause(ctx), "preparing") })
 	defer stop()
 
 	s.mu.Lock()
-	s.prep = l
+	s.prep, s.prepCtx = l, ctx
 	reason := s.reason
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.prepCtx = nil
+		s.mu.Unlock()
+	}()
 	if reason != nil { // closed while it was redialling
 		l.kill(reason.Side, reason.Cause, reason.Act)
 	}
@@ -151,11 +169,12 @@ func (s *session) prepareLink(ctx context.Context, l *link, limit time.Duration)
 		r = s.preparingRerror(k)
 	}
 	if !r.HasError() {
-		if stop() && timer.Stop() {
+		if stop() {
 			l.sock.SetLimit(s.env.cfg.MessageSizeLimit)
+			l.sock.SetFrameTimeout(s.env.cfg.FrameTimeout)
 			return nil
 		}
-		r = s.preparingRerror(&CloseReason{SideLocal, causeOr(ctx, errHandshakeTimeout), "preparing"})
+		r = s.preparingRerror(&CloseReason{SideLocal, context.Cause(ctx), "preparing"})
 	}
 	s.refuseLink(l, r)
 	return r
@@ -237,8 +256,8 @@ func (s *session) connectionHook(l *link, p Plugin) (r *Rerror) {
 		return nil
 	}
 	if l.epoch > 1 {
-		if h, ok := p.(PostRedialPlugin); ok {
-			return h.PostRedial(s)
+		if redialled := postRedial(p); redialled != nil {
+			return redialled(s)
 		}
 	}
 	if h, ok := p.(PostDialPlugin); ok {
@@ -247,29 +266,58 @@ func (s *session) connectionHook(l *link, p Plugin) (r *Rerror) {
 	return nil
 }
 
-// begin makes a prepared session ready, and parks it or starts its reader.
-func (s *session) begin(l *link) *Rerror {
+// begin makes a prepared session ready, and parks it or starts its reader. announced is
+// the result of announce.
+func (s *session) begin(l *link) (announced <-chan struct{}, r *Rerror) {
 	old, err := s.env.hub.claim(s, l)
 	if err != nil { // the session or the peer was closed meanwhile
 		r := dialRerror(l.ip, err)
 		s.refuseLink(l, r)
-		return r
+		return nil, r
 	}
 	if old != nil {
 		old.evict(s)
 	}
 	s.startAge()
+	announced = s.announce()
 	if !l.park() {
 		l.startReader()
 	}
-	return nil
+	return announced, nil
+}
+
+// announce runs the PostReady hooks on a goroutine, for one connection of the session
+// after the other. It returns what is closed afterwards, nil if there is nothing to
+// wait for. The goroutine of the session has not begun, or is the caller.
+func (s *session) announce() <-chan struct{} {
+	if len(s.env.hooks().postReady) == 0 || s.announcing.Add(1) > 1 {
+		return nil
+	}
+	done := make(chan struct{})
+	s.env.sessions.Add(1)
+	go func() {
+		defer s.env.sessions.Done()
+		defer close(done)
+		due := int32(1)
+		defer func() {
+			if due > 0 { // a hook has ended this goroutine
+				s.announcing.Store(0)
+			}
+		}()
+		for ; due > 0; due = s.announcing.Add(-due) {
+			for _, h := range s.env.hooks().postReady {
+				guard{log: s.logger}.run(h, func() *Rerror { h.PostReady(s); return nil })
+			}
+		}
+	}()
+	return done
 }
 
 // redial makes a new connection in place of the broken one. It returns nil if the
 // attempts are used up, the session was closed, or the peer refuses with 401 or 403.
 func (s *session) redial() *link {
 	p := s.env.peer.(*peer)
-	ctx, stop := context.WithCancel(p.ctx)
+	ctx, stop := p.bounded(s.plan.values)
 	defer stop()
 	s.mu.Lock()
 	if s.reason != nil {
@@ -280,6 +328,7 @@ func (s *session) redial() *link {
 	old := s.link
 	s.mu.Unlock()
 	var last *Rerror
+	begun := time.Now()
 	for n := int32(0); s.env.cfg.RedialTimes < 0 || n < s.env.cfg.RedialTimes; n++ {
 		if !pause(ctx, backoff(s.env.cfg.RedialInterval, n)) {
 			return nil
@@ -291,7 +340,9 @@ func (s *session) redial() *link {
 		}
 		if r == nil {
 			if s.rejoin(l) {
-				s.Infof("redial ok (network:%s, addr:%s, id:%s)", s.env.cfg.Network, s.plan.addr, s.idText())
+				s.announce()
+				s.Infof("redial ok (network:%s, addr:%s, id:%s): attempt %d, after %v",
+					s.env.cfg.Network, s.plan.addr, s.idText(), n+1, time.Since(begun).Round(time.Millisecond))
 				return l
 			}
 			return nil
@@ -299,11 +350,16 @@ func (s *session) redial() *link {
 		if ctx.Err() != nil {
 			return nil
 		}
-		s.Errorf("redial fail (network:%s, addr:%s, id:%s): %s", s.env.cfg.Network, s.plan.addr, s.idText(), r)
 		last = r
-		if r.Code == CodeUnauthorized || r.Code == 403 {
+		if r.Code == CodeUnauthorized || r.Code == 403 || n == s.env.cfg.RedialTimes-1 {
+			s.logRedial(ERROR, "redialling given up", n+1, r)
 			break
 		}
+		level := DEBUG
+		if isPowerOfTen(n + 1) {
+			level = WARNING
+		}
+		s.logRedial(level, "redial fail", n+1, r)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -313,15 +369,28 @@ func (s *session) redial() *link {
 	return nil
 }
 
-// rejoin makes a redialled session ready: it sets the id, sends what was queued, in
-// order, and then lets other calls in.
-func (s *session) rejoin(l *link) bool {
-	s.mu.Lock()
-	custom := s.customID
-	s.mu.Unlock()
-	if !custom {
-		s.env.hub.rename(s, addrText(l.local), false)
+// logRedial logs that an attempt has failed. If a server is away, many sessions fail at
+// once, for a long time: so lines above DEBUG are throttled.
+func (s *session) logRedial(level LoggerLevel, what string, attempt int32, r *Rerror) {
+	const format = "%s (network:%s, addr:%s, id:%s): attempt %d: %s"
+	args := []any{what, s.env.cfg.Network, s.plan.addr, s.idText(), attempt, r}
+	if level == DEBUG {
+		s.Debugf(format, args...)
+		return
 	}
+	s.env.throttled(&s.env.peer.(*peer).redialErrors, throttle.Burst, level, format, args...)
+}
+
+func isPowerOfTen(n int32) bool {
+	for n > 9 && n%10 == 0 {
+		n /= 10
+	}
+	return n == 1
+}
+
+// rejoin makes a redialled session ready, with the id it had: it sends what was queued,
+// in order, and then lets other calls in.
+func (s *session) rejoin(l *link) bool {
 	for {
 		queued, closed := s.rejoinUnlessQueued(l)
 		if closed != nil {

@@ -56,14 +56,47 @@
 //
 // # The road of a call, by file
 //
-//	call.go    Call → launch → sendCall
-//	           socket.Conn: packed into the session's batch, flushed together
-//	serve.go   serve → dispatch → handleRequest → (reader ends, worker begins)
-//	route.go   header hooks, route
-//	serve.go   handle → work → the handler → reply
-//	           the way back
-//	serve.go   handleReply: who waits for this number?
-//	call.go    settle → complete
+//	call.go      Call → prepare → launch → sendCall
+//	             socket.Conn: packed into the batch of the connection, flushed together
+//	reader.go    which goroutine reads the connection: a state machine, with its picture
+//	readloop.go  run → serve → await → dispatch
+//	request.go   acceptRequest → prepare: route (route.go), bind → run → answer → reply
+//	             the way back
+//	reply.go     acceptReply: the pending call with this number is resolved
+//	call.go      resolve → complete
+//
+// parts.go is the data of a session, state.go its life, end.go how it ends, expire.go its
+// deadlines, redialqueue.go what waits for a redial. hooks.go and hooktable.go are the
+// plugins, router.go and reflect.go the routes, peer.go, dial.go and listen.go the peer.
+// rooms.txt lists all files in their order: each uses the files above it.
+//
+// # Words
+//
+//	message      what travels: a CALL, its REPLY, a PUSH; frame: its bytes on the wire
+//	body         the encoded argument or result; meta: key=value pairs beside it
+//	session      the state of a connection, across redials; link: one connection of it
+//	pending      calls without a reply, by sequence number
+//	resolve      end a pending call: the reply, its context, or its session wins; its caller
+//	             completes it
+//	batch        messages accepted for sending; flush: write them; cork: leave the flush to
+//	             the reader
+//	reader       the goroutine that reads a connection; there is at most one
+//	poller       waits for the connections that have no reader; poll loop: its goroutine
+//	park         give a connection to the poller; detach: stop being its poll loop
+//	busy poll    look for bytes for a moment before waiting
+//	inline       a handler is run by the reader; the watchdog steals the reading from it
+//	slot         where the watchdog sees a reader
+//	generation   counts waits, handlers and changes of the reader of a connection
+//	worker       a goroutine that runs other handlers, and is used again
+//	hook         a method of a plugin; moment: the hooks that run at one point
+//	kind         CALL or PUSH, of a request, a handler, a hook
+//	refusal      why the handler of a request must not run
+//	drain        let what is under way finish; redial: connect again
+//	epoch        the number of a connection of its session
+//	sweep        what looks at deadlines, once for all sessions of a peer
+//	borrowed     memory that is valid until the handler or hook returns; exclusive: nobody
+//	             else has it
+//	pooled       a value that serves another call later
 //
 // DESIGN.md records the decisions and their reasons.
 package tp

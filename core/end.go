@@ -380,14 +380,15 @@ func (s *session) postDisconnect(l *link) {
 	}
 }
 
-// readReason returns why reading has ended with err. If the peer hung up on the first
-// frame, it adds the protocol's hint at the likely mistake: a peer with bytes unread
-// ends the connection by a reset, not by EOF.
+// readReason returns why reading has ended with err. If the peer has closed the
+// connection on the first frame, it adds the protocol's hint at the likely mistake: a
+// peer with bytes unread ends the connection by a reset, not by EOF. A later connection
+// of a session gets no hint: its peer is restarting.
 func readReason(l *link, err error) *CloseReason {
 	r := endReason(l, err)
 	var errno syscall.Errno
 	if r.Side == SideRemote || r.Side == SideNetwork && errors.As(r.Cause, &errno) && !errno.Timeout() {
-		if hint := l.sock.Hint(); hint != "" {
+		if hint := l.sock.Hint(); hint != "" && l.epoch == 1 {
 			return &CloseReason{r.Side, fmt.Errorf("%w: %s", r.Cause, hint), r.Act}
 		}
 	}

@@ -38,6 +38,12 @@ func (s *session) Expire(now int64) (next int64) {
 	} else {
 		next = earlier(next, age)
 	}
+	if longest := int64(s.env.cfg.IdleTimeout); longest > 0 && l != nil {
+		if s.isIdle(now - l.quietSince(now)) {
+			s.beginClose(&CloseReason{SideLocal, errIdle, "closing"}, s.env.cfg.CloseTimeout)
+		}
+		next = earlier(next, now+longest/4)
+	}
 	s.becameIdle()
 	return next
 }
@@ -117,4 +123,10 @@ func (s *session) expireRedialQueue(now int64) (next int64) {
 		w.fail(s, NewRerror(CodeConnClosed, CodeText(CodeConnClosed), "redialing took longer than redial_wait"))
 	}
 	return next
+}
+
+// isIdle reports whether a session is to be closed from which nothing has come for so
+// long.
+func (s *session) isIdle(quiet int64) bool {
+	return quiet >= int64(s.env.cfg.IdleTimeout) && s.pending.Len() == 0 && s.running.Load() == 0
 }

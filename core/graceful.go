@@ -78,6 +78,8 @@ type gracefulPeer interface {
 	shutdown(ctx context.Context) error
 	// inheritable returns the listeners that now accept.
 	inheritable() []net.Listener
+	// lines is where the peer logs.
+	lines() logger
 }
 
 func addGraceful(p gracefulPeer)    { graceful.add(p) }
@@ -142,6 +144,16 @@ func (g *grace) remove(p gracefulPeer) {
 	g.peers = slices.DeleteFunc(g.peers, func(q gracefulPeer) bool { return q == p })
 }
 
+// log is where lines of the process go: to the logger of the oldest open peer.
+func (g *grace) log() logger {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.peers) == 0 {
+		return std
+	}
+	return g.peers[0].lines()
+}
+
 func (g *grace) wait() {
 	select {
 	case <-g.stopping:
@@ -181,7 +193,7 @@ func (g *grace) signals(c <-chan os.Signal, stop func()) {
 			<-g.finished
 			return
 		case s := <-c:
-			Noticef("tp: got signal: %v", s)
+			g.log().Noticef("tp: got signal: %v", s)
 			if slices.Contains(rebootSignals, s) {
 				wg.Go(func() { g.reboot(nil) }) // a goroutine: a signal to shut down must end the reboot
 				continue
@@ -219,8 +231,9 @@ func (g *grace) shutdown(timeout []time.Duration) {
 		r.cancel(errShutdown)
 		<-r.done
 	}
-	Noticef("tp: shutting down")
-	g.finish(timeout)
+	log := g.log()
+	log.Noticef("tp: shutting down")
+	g.finish(log, timeout)
 }
 
 func (g *grace) reboot(timeout []time.Duration) {
@@ -229,12 +242,13 @@ func (g *grace) reboot(timeout []time.Duration) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r := &rebooting{cancel, make(chan struct{})}
+	log := g.log()
 	listeners, err := g.beginReboot(r)
 	if err != nil {
-		Warnf("tp: reboot: %v", err)
+		log.Warnf("tp: reboot: %v", err)
 		return
 	}
-	Noticef("tp: rebooting")
+	log.Noticef("tp: rebooting")
 	pid, err := g.handOver(ctx, listeners)
 
 	g.mu.Lock()
@@ -243,12 +257,12 @@ func (g *grace) reboot(timeout []time.Duration) {
 	g.mu.Unlock()
 	close(r.done)
 	if err != nil {
-		Errorf("tp: reboot: %v; this process goes on", err)
+		log.Errorf("tp: reboot: %v; this process goes on", err)
 		return
 	}
-	Noticef("tp: process %d has taken over", pid)
+	log.Noticef("tp: process %d has taken over", pid)
 	if mine {
-		g.finish(timeout)
+		g.finish(log, timeout)
 	}
 }
 
@@ -273,7 +287,7 @@ func (g *grace) beginReboot(r *rebooting) ([]*inherit.Listener, error) {
 				listeners = append(listeners, l)
 				continue
 			}
-			Warnf("tp: reboot: the listener on %s %s cannot be handed over", lis.Addr().Network(), lis.Addr())
+			p.lines().Warnf("tp: reboot: the listener on %s %s cannot be handed over", lis.Addr().Network(), lis.Addr())
 		}
 	}
 	return listeners, nil
@@ -294,7 +308,7 @@ func unwrapListener(lis net.Listener) (*inherit.Listener, bool) {
 }
 
 // finish closes the peers, calls the functions of SetShutdown and ends the process.
-func (g *grace) finish(timeout []time.Duration) {
+func (g *grace) finish(log logger, timeout []time.Duration) {
 	defer close(g.finished)
 	g.mu.Lock()
 	peers, firstSweep, beforeExiting := slices.Clone(g.peers), g.firstSweep, g.beforeExiting
@@ -302,20 +316,20 @@ func (g *grace) finish(timeout []time.Duration) {
 
 	ctx, cancel := g.bound(timeout)
 	defer cancel()
-	report("first sweep", bounded(ctx, firstSweep))
-	report("close peers", shutdownPeers(ctx, peers))
+	report(log, "first sweep", bounded(ctx, firstSweep))
+	report(log, "close peers", shutdownPeers(ctx, peers))
 
 	last, cancel := g.bound(timeout)
 	defer cancel()
-	report("before exiting", bounded(last, beforeExiting))
-	Noticef("tp: process %d ends", os.Getpid())
+	report(log, "before exiting", bounded(last, beforeExiting))
+	log.Noticef("tp: process %d ends", os.Getpid())
 	_ = FlushLogger() // the process ends either way
 	exit(0)
 }
 
-func report(step string, err error) {
+func report(log logger, step string, err error) {
 	if err != nil {
-		Errorf("tp: shutdown: %s: %v", step, err)
+		log.Errorf("tp: shutdown: %s: %v", step, err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"slices"
@@ -47,9 +48,11 @@ type drainer struct {
 	stubborn  bool // ignores the context
 	err       error
 	listeners []net.Listener
+	log       logger
 }
 
 func (p *drainer) inheritable() []net.Listener { return p.listeners }
+func (p *drainer) lines() logger               { return p.log }
 
 func (p *drainer) shutdown(ctx context.Context) error {
 	cut := ctx.Done()
@@ -83,6 +86,29 @@ func step(d *diary, name string, takes time.Duration, err error) func() error {
 		d.write(name)
 		return err
 	}
+}
+
+// The lines of the process go where its oldest peer logs.
+func TestShutdownLinesGoToThePeersLogger(t *testing.T) {
+	withGrace(t, func(t *testing.T, g *grace, d *diary, process *lockedBuffer) {
+		var own lockedBuffer
+		g.set(time.Second, nil, func() error { return errors.New("full disk") })
+		g.add(&drainer{name: "a", d: d, log: newLogger(slog.New(slog.NewTextHandler(&own, nil)))})
+		g.add(&drainer{name: "b", d: d})
+		signals := make(chan os.Signal, 1)
+		signals <- os.Interrupt
+		g.signals(signals, func() {})
+		got := own.take()
+		for _, want := range []string{`level=INFO msg="tp: got signal: interrupt"`, `level=INFO msg="tp: shutting down"`,
+			`level=ERROR msg="tp: shutdown: before exiting: full disk"`, `level=INFO msg="tp: process `} {
+			if strings.Count(got, want) != 1 {
+				t.Errorf("the peer's logger got\n%swant one line with %s", got, want)
+			}
+		}
+		if got := process.take(); got != "" {
+			t.Errorf("the process-wide logger got %q; want nothing", got)
+		}
+	})
 }
 
 func TestShutdown(t *testing.T) {

@@ -25,6 +25,7 @@ type acceptor struct {
 }
 
 func (a *acceptor) inheritable() []net.Listener { return []net.Listener{a.lis} }
+func (a *acceptor) lines() logger               { return std }
 
 func (a *acceptor) shutdown(context.Context) error {
 	err := a.lis.Close()

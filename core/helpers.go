@@ -1,6 +1,7 @@
 package tp
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -22,10 +23,6 @@ func Go(fn func()) bool {
 	}()
 	return true
 }
-
-// TryGo is Go. In v5 and v7 it ran fn on the caller's goroutine when the pool was
-// exhausted.
-func TryGo(fn func()) { Go(fn) }
 
 // ListenerAddress is a plugin that remembers the address a peer listens on, the
 // last one if there are several. The zero value is ready for use. It is safe for
@@ -110,18 +107,22 @@ func listenConfig(network, laddr string) (ListenConfig, error) {
 	return ListenConfig{Network: network, LocalIP: host, ListenPort: uint16(n)}, nil
 }
 
-// FakeAddr is an address made of strings, for connections that have none.
+// FakeAddr is an address made of strings, for connections that have none. An empty
+// string means tcp, 0.0.0.0, or 0.
 type FakeAddr struct{ network, addr string }
 
 var _ net.Addr = (*FakeAddr)(nil)
 
 // NewFakeAddr returns an address of host and port.
 func NewFakeAddr(network, host, port string) *FakeAddr {
-	return &FakeAddr{network, net.JoinHostPort(host, port)}
+	return &FakeAddr{cmp.Or(network, "tcp"), net.JoinHostPort(cmp.Or(host, "0.0.0.0"), cmp.Or(port, "0"))}
 }
 
-// NewFakeAddr2 returns the address addr, which must be of the form host:port.
+// NewFakeAddr2 returns the address addr, which must be empty or of the form host:port.
 func NewFakeAddr2(network, addr string) (*FakeAddr, error) {
+	if addr == "" {
+		return NewFakeAddr(network, "", ""), nil
+	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("tp: fake address: %w", err)

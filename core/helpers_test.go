@@ -67,6 +67,14 @@ func TestFakeAddr(t *testing.T) {
 	if err != nil || a.Network() != "smoke" || a.String() != "hill:7" || a.Host() != "hill" || a.Port() != "7" {
 		t.Errorf("NewFakeAddr2 = %v, %v; want smoke hill:7", a, err)
 	}
+	for _, test := range []struct{ network, addr, want string }{
+		{"", "", "tcp 0.0.0.0:0"}, {"tcp6", ":1234", "tcp6 0.0.0.0:1234"}, {"", "[::1]:", "tcp [::1]:0"},
+	} {
+		a, err := tp.NewFakeAddr2(test.network, test.addr)
+		if err != nil || a.Network()+" "+a.String() != test.want {
+			t.Errorf("NewFakeAddr2(%q, %q) = %v, %v; want %s", test.network, test.addr, a, err, test.want)
+		}
+	}
 	if _, err := tp.NewFakeAddr2("smoke", "hill"); err == nil {
 		t.Error("NewFakeAddr2 without a port: no error")
 	}

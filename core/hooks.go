@@ -67,6 +67,16 @@ type PostAcceptPlugin interface {
 	PostAccept(PreSession) *Rerror
 }
 
+// PostReadyPlugin runs when a session is ready: dialled, redialled or accepted.
+// GetSession finds it, its reader runs, and the hook may Call and Push on it, for
+// instance to subscribe again. It runs on a goroutine of its own; Dial returns after it.
+// If the session was redialled meanwhile it runs once more, never twice at a time. The
+// session may end before it has returned: then its calls end with 102.
+type PostReadyPlugin interface {
+	Plugin
+	PostReady(Session)
+}
+
 // PreWriteCallPlugin runs on the caller's goroutine before a CALL is packed. An
 // error ends the call.
 type PreWriteCallPlugin interface {
@@ -109,7 +119,8 @@ type PostReadCallHeaderPlugin interface {
 }
 
 // PreReadCallBodyPlugin runs in the reader when the handler of a CALL is found,
-// before its argument is decoded. An error is the reply.
+// before its argument is decoded; see ReadCtx.Input for what it may do to that. An
+// error is the reply.
 type PreReadCallBodyPlugin interface {
 	Plugin
 	PreReadCallBody(ReadCtx) *Rerror
@@ -161,8 +172,8 @@ type PostReadReplyHeaderPlugin interface {
 	PostReadReplyHeader(ReadCtx) *Rerror
 }
 
-// PreReadReplyBodyPlugin runs in the reader before the result is decoded. An
-// error becomes the call's error.
+// PreReadReplyBodyPlugin runs in the reader before the result is decoded, and when the
+// REPLY carries an error in place of one. An error becomes the call's error.
 type PreReadReplyBodyPlugin interface {
 	Plugin
 	PreReadReplyBody(ReadCtx) *Rerror
@@ -209,12 +220,4 @@ type Plugin interface {
 type NonBlockingPlugin interface {
 	Plugin
 	NonBlocking()
-}
-
-// PromptPlugin is the former name of NonBlockingPlugin, and means the same.
-//
-// Deprecated: Use NonBlockingPlugin.
-type PromptPlugin interface {
-	Plugin
-	Prompt()
 }

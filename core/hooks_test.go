@@ -167,7 +167,8 @@ func TestHookOrder(t *testing.T) {
 		t.Fatal(r)
 	}
 	lines := linesUntil(t, x.cliJ, "C2 PostWriteCall")
-	wantLines(t, "an error reply has no body to read", without(lines, "PostWriteCall", "PreReadHeader"), both("C1", "C2", "PreWriteCall", "PostReadReplyHeader")...)
+	wantLines(t, "an error reply has no body that was read", without(lines, "PostWriteCall", "PreReadHeader"),
+		both("C1", "C2", "PreWriteCall", "PostReadReplyHeader", "PreReadReplyBody")...)
 	linesUntil(t, x.srvJ, "S2 PostWriteReply")
 
 	if r := x.call(t, "/nobody", "hi", nil); r == nil || r.Code != 404 {

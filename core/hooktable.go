@@ -37,6 +37,7 @@ type hookTable struct {
 	postListen  []PostListenPlugin
 	preDial     []PreDialPlugin
 	connection  []Plugin // with PostDial, PostRedial, PostAccept or PostDisconnect
+	postReady   []PostReadyPlugin
 
 	// Hooks of requests, by kind: sent, then received.
 	preWrite, postWrite [2]moment[WriteCtx]
@@ -67,6 +68,7 @@ func newHookTable(all, middle []Plugin) *hookTable {
 		if isConnectionPlugin(p) {
 			t.connection = append(t.connection, p)
 		}
+		list(&t.postReady, p)
 		list(&t.preReadHeader, p)
 		list(&t.postExchange, p)
 
@@ -93,16 +95,40 @@ func newHookTable(all, middle []Plugin) *hookTable {
 	return t
 }
 
-// list adds p to the plugins of a moment if it implements the hook.
+// selective is a plugin that has methods for more hooks than it uses: PluginImpl, and
+// types that embed it.
+type selective interface {
+	// skips reports whether p, which is or embeds the plugin, does not use a hook; hook
+	// is a nil pointer to the hook's interface type.
+	skips(p Plugin, hook any) bool
+	neverBlocks() bool
+	postRedial() func(PreSession) *Rerror
+}
+
+// takesPart returns p as a plugin with the hook P, if it uses that.
+func takesPart[P Plugin](p Plugin) (q P, ok bool) {
+	q, ok = p.(P)
+	if s, is := p.(selective); is && ok && s.skips(p, (*P)(nil)) {
+		return q, false
+	}
+	return q, ok
+}
+
+func has[P Plugin](p Plugin) bool {
+	_, ok := takesPart[P](p)
+	return ok
+}
+
+// list adds p to the plugins of a moment if it uses the hook.
 func list[P Plugin](plugins *[]P, p Plugin) {
-	if q, ok := p.(P); ok {
+	if q, ok := takesPart[P](p); ok {
 		*plugins = append(*plugins, q)
 	}
 }
 
 // add is list for a moment of messages.
 func add[P Plugin, C any](m *moment[C], p Plugin, method func(P, C) *Rerror) {
-	if q, ok := p.(P); ok {
+	if q, ok := takesPart[P](p); ok {
 		*m = append(*m, hook[C]{p, func(ctx C) *Rerror { return method(q, ctx) }})
 	}
 }
@@ -116,20 +142,30 @@ func addHeader(m *[2]moment[ReadCtx], p Plugin) {
 // promise never to block. PostExchange must not block at all.
 func mayBlock(p Plugin) bool {
 	switch p.(type) {
-	case NonBlockingPlugin, PromptPlugin:
-	case PreReadHeaderPlugin, PostReadCallHeaderPlugin, PostReadPushHeaderPlugin, PreReadCallBodyPlugin, PreReadPushBodyPlugin,
-		PostReadReplyHeaderPlugin, PreReadReplyBodyPlugin:
-		return true
+	case NonBlockingPlugin, interface{ Prompt() }: // PromptPlugin
+		return false
 	}
-	return false
+	if s, ok := p.(selective); ok && s.neverBlocks() {
+		return false
+	}
+	return has[PreReadHeaderPlugin](p) || has[PostReadCallHeaderPlugin](p) || has[PostReadPushHeaderPlugin](p) ||
+		has[PreReadCallBodyPlugin](p) || has[PreReadPushBodyPlugin](p) || has[PostReadReplyHeaderPlugin](p) || has[PreReadReplyBodyPlugin](p)
 }
 
 func isConnectionPlugin(p Plugin) bool {
-	switch p.(type) {
-	case PostDialPlugin, PostRedialPlugin, PostAcceptPlugin, PostDisconnectPlugin:
-		return true
+	return has[PostDialPlugin](p) || postRedial(p) != nil || has[PostAcceptPlugin](p) || has[PostDisconnectPlugin](p)
+}
+
+// postRedial returns what p does with a redialled connection in place of PostDial, nil
+// for nothing.
+func postRedial(p Plugin) func(PreSession) *Rerror {
+	if h, ok := p.(PostRedialPlugin); ok {
+		return h.PostRedial
 	}
-	return false
+	if s, ok := p.(selective); ok {
+		return s.postRedial()
+	}
+	return nil
 }
 
 // guard turns a panic in a hook into a log line and an error 500. The error carries

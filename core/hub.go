@@ -46,24 +46,17 @@ func (h *hub) claim(s *session, l *link) (old *session, err error) {
 }
 
 // rename moves s to id if it is in the hub; the session that held id is returned.
-func (h *hub) rename(s *session, id string, explicit bool) (old *session, ok bool) {
+func (h *hub) rename(s *session, id string) (old *session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.m[s.idText()] != s {
-		return nil, false
+		return nil
 	}
-	if _, custom := s.wantedID(); custom && !explicit {
-		return nil, true // SetID came first
-	}
-	if explicit {
-		if old = h.m[id]; old == s {
-			old = nil
-		}
-	} else {
-		id = h.unique(s, id)
+	if old = h.m[id]; old == s {
+		old = nil
 	}
 	h.move(s, id)
-	return old, true
+	return old
 }
 
 func (h *hub) move(s *session, id string) {
@@ -158,7 +151,7 @@ func (s *session) SetID(id string) {
 	inHub := s.state != preparing
 	s.mu.Unlock()
 	if inHub {
-		if old, _ := s.env.hub.rename(s, id, true); old != nil {
+		if old := s.env.hub.rename(s, id); old != nil {
 			old.evict(s)
 		}
 	}

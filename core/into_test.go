@@ -179,7 +179,7 @@ func (lendingCodec) Name() string { return "testlending" }
 func (lendingCodec) Borrows(any) bool { return true }
 
 func (c lendingCodec) Decode(b []byte, v any, mode codec.Mode) error {
-	if mode&codec.Lent == 0 {
+	if mode&codec.Borrowed == 0 {
 		return c.Unmarshal(b, v)
 	}
 	*v.(*string) = unsafe.String(unsafe.SliceData(b), len(b))

@@ -2,6 +2,7 @@ package tp
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
@@ -32,12 +33,26 @@ func (l *link) open(conn net.Conn, pf ProtoFunc) {
 		Limit:            e.cfg.MessageSizeLimit,
 		Bound:            e.cfg.WriteBound,
 		WriteTimeout:     e.cfg.WriteTimeout,
+		Pipe:             e.cfg.pipe,
+		PipeMin:          e.cfg.XferPipeMin,
 		Memory:           e.memory,
 		Recognise:        e.cfg.HandshakeTimeout,
 		BeforeWait:       l.mayBlock,
 		OnMemoryExceeded: func(err error) { l.kill(SideLocal, err, "reading a frame") },
 		Fail:             func(err error) { l.kill(SideNetwork, err, "writing") },
 	})
+}
+
+func (s *session) ConnectionState() *tls.ConnectionState {
+	return s.currentLink().connectionState()
+}
+
+// connectionState is documented at PreCtx.
+func (l *link) connectionState() *tls.ConnectionState {
+	l.mu.Lock()
+	conn := l.conn // which a hook may replace
+	l.mu.Unlock()
+	return connectionState(conn)
 }
 
 // trusts reports whether the address is in one of the networks.

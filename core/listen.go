@@ -5,11 +5,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/throttle"
+	"github.com/teleport-go/teleport/core/socket"
 )
 
 // ErrListenClosed is returned by ListenAndServe after Close.
@@ -25,23 +28,28 @@ func hasCertificate(c *tls.Config) bool {
 func (p *peer) Listen(protoFunc ...ProtoFunc) error {
 	lis, pf, err := p.bind(protoFunc)
 	if err != nil {
-		return err
+		return p.listenFailed(err)
 	}
-	go func() {
-		if err := p.accept(lis, pf); err != nil && err != ErrListenClosed {
-			p.log.Errorf("%v", err)
-		}
-	}()
+	go func() { p.listenFailed(p.accept(lis, pf)) }()
 	return nil
 }
 
 func (p *peer) ListenAndServe(protoFunc ...ProtoFunc) error {
 	lis, pf, err := p.bind(protoFunc)
 	if err != nil {
-		return err
+		return p.listenFailed(err)
 	}
-	err = p.accept(lis, pf)
+	err = p.listenFailed(p.accept(lis, pf))
 	waitGraceful() // a main that ends with this line must not end the process before its sessions
+	return err
+}
+
+// listenFailed logs why the peer does not listen, for a main that ends with
+// ListenAndServe and drops its error. It returns err.
+func (p *peer) listenFailed(err error) error {
+	if err != ErrListenClosed {
+		p.log.Errorf("%v", err)
+	}
 	return err
 }
 
@@ -138,7 +146,11 @@ func (p *peer) handshake(conn net.Conn, pf ProtoFunc) {
 		}
 		cancel()
 		if err != nil {
-			p.env.throttled(&p.tlsErrors, throttle.Burst, WARNING, "tls handshake with %s: %v", addrText(conn.RemoteAddr()), err)
+			if isProbe(c, err) {
+				p.log.Debugf("%s has connected and hung up without a TLS handshake", addrText(conn.RemoteAddr()))
+			} else {
+				p.env.throttled(&p.tlsErrors, throttle.Burst, WARNING, "tls handshake with %s: %v", addrText(conn.RemoteAddr()), socket.RefusePlain(err))
+			}
 			conn.Close()
 			p.env.sessions.Done()
 			return
@@ -148,6 +160,13 @@ func (p *peer) handshake(conn net.Conn, pf ProtoFunc) {
 	p.serveConn(conn, pf, p.cfg.HandshakeTimeout-time.Since(begun))
 }
 
+// isProbe reports whether the peer has hung up before it sent anything, as load
+// balancers do that check whether the port is open.
+func isProbe(c *tls.Conn, err error) bool {
+	hello := c.ConnectionState().Version != 0
+	return !hello && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET))
+}
+
 // serveConn runs the PostAccept hooks, within limit, and starts the session. It returns
 // nil if a hook refused the connection. The caller has admitted the session.
 func (p *peer) serveConn(conn net.Conn, pf ProtoFunc, limit time.Duration) *session {
@@ -155,7 +174,7 @@ func (p *peer) serveConn(conn net.Conn, pf ProtoFunc, limit time.Duration) *sess
 	l := newLink(s, conn, pf, 1)
 	r := s.prepareLink(p.ctx, l, limit)
 	if r == nil {
-		r = s.begin(l)
+		_, r = s.begin(l)
 	}
 	if r != nil {
 		p.log.Debugf("refused %s: %s", l.ip, r)

@@ -45,7 +45,7 @@ var (
 )
 
 func init() {
-	loggerLevel.Store(int32(DEBUG))
+	loggerLevel.Store(int32(INFO))
 	processLogger.Store(defaultSlog)
 }
 
@@ -70,6 +70,9 @@ func SetLoggerLevel(level string) (flush func() error) {
 // SetLoggerLevel2 sets the level. A value outside OFF to TRACE becomes the nearer of
 // the two. The result is FlushLogger.
 func SetLoggerLevel2(level LoggerLevel) (flush func() error) {
+	levelMu.Lock()
+	defer levelMu.Unlock()
+	levelChosen = true
 	loggerLevel.Store(int32(min(max(level, OFF), TRACE)))
 	return FlushLogger
 }
@@ -78,9 +81,9 @@ func SetLoggerLevel2(level LoggerLevel) (flush func() error) {
 func GetLogger() Logger { return std }
 
 // SetLogger sends the lines of the process to l; nil restores the default, a
-// text line to stderr. The levels are slog's own; PRINT is 16, CRITICAL 12,
-// NOTICE 2, TRACE -8. A line must pass both the level of SetLoggerLevel and l's
-// handler; with the level TRACE the handler alone decides. It takes effect at
+// text line to stderr. The levels are slog's own; PRINT and NOTICE are INFO,
+// CRITICAL is 12, TRACE -8. A line must pass both the level of SetLoggerLevel and
+// l's handler; with the level TRACE the handler alone decides. It takes effect at
 // once, except for peers that have a logger of their own.
 func SetLogger(l *slog.Logger) {
 	if l == nil {
@@ -134,7 +137,11 @@ func (l logger) slog() *slog.Logger {
 
 // enabled reports whether a line of this level would be written.
 func (l logger) enabled(level LoggerLevel) bool {
-	return EnableLoggerLevel(level) && l.slog().Enabled(context.Background(), level.slogLevel())
+	if !EnableLoggerLevel(level) {
+		return false
+	}
+	h := l.slog().Handler()
+	return h.Enabled(context.Background(), levelFor(h, level))
 }
 
 // log writes a line whose caller is depth frames above the caller of log.
@@ -166,10 +173,11 @@ func (l logger) attrs(level LoggerLevel, message string, attrs ...slog.Attr) {
 }
 
 func (l logger) write(level LoggerLevel, pc uintptr, message string, attrs ...slog.Attr) {
-	r := slog.NewRecord(time.Now(), level.slogLevel(), message, pc)
+	h := l.slog().Handler()
+	r := slog.NewRecord(time.Now(), levelFor(h, level), message, pc)
 	r.AddAttrs(attrs...)
 	// As in slog itself, the error of a line that could not be written is dropped.
-	_ = l.slog().Handler().Handle(context.Background(), r)
+	_ = h.Handle(context.Background(), r)
 }
 
 func (l logger) fatal() {

@@ -16,6 +16,13 @@ import (
 	"time"
 )
 
+var levelAtStart LoggerLevel
+
+func init() {
+	levelAtStart = GetLoggerLevel()
+	SetLoggerLevel2(DEBUG) // most tests read lines at DEBUG
+}
+
 // captureLog sends the default logger's lines into a buffer during a test, at
 // the level DEBUG.
 func captureLog(t *testing.T) *lockedBuffer {
@@ -252,9 +259,10 @@ func TestSetLoggerAndOwnLogger(t *testing.T) {
 	SetLogger(slog.New(slog.NewTextHandler(&process, options)))
 	l := newLogger(slog.New(slog.NewTextHandler(&own, options)))
 	Infof("below the handler's level")
-	Printf("p")
+	Printf("below it too")
+	Warnf("p")
 	l.Errorf("q")
-	if got := process.take(); !strings.Contains(got, "level=ERROR+8 msg=p") || strings.Contains(got, "below") {
+	if got := process.take(); !strings.Contains(got, "level=WARN msg=p") || strings.Contains(got, "below") {
 		t.Errorf("process-wide logger got %q; want the one line p", got)
 	}
 	if got := own.take(); !strings.Contains(got, "level=ERROR msg=q") {
@@ -264,6 +272,89 @@ func TestSetLoggerAndOwnLogger(t *testing.T) {
 	l.Errorf("r")
 	if got := own.take(); got != "" || l.enabled(ERROR) {
 		t.Errorf("own logger got %q below the level in force; want nothing", got)
+	}
+}
+
+// A handler that is not ours knows the levels of slog only: what a program says to its
+// user is no error there, and raises no alert.
+func TestLevelsOfOtherHandlers(t *testing.T) {
+	captureLog(t)
+	SetLoggerLevel2(TRACE)
+	var buf lockedBuffer
+	l := newLogger(slog.New(slog.NewTextHandler(&buf, &slog.HandlerOptions{Level: slog.Level(-8)})))
+	for _, test := range []struct {
+		name string
+		log  func(string, ...any)
+		want string
+	}{
+		{"print", l.Printf, "INFO"}, {"critical", l.Criticalf, "ERROR+4"}, {"error", l.Errorf, "ERROR"}, {"warning", l.Warnf, "WARN"},
+		{"notice", l.Noticef, "INFO"}, {"info", l.Infof, "INFO"}, {"debug", l.Debugf, "DEBUG"}, {"trace", l.Tracef, "DEBUG-4"},
+	} {
+		test.log("x")
+		if got := buf.take(); !strings.Contains(got, " level="+test.want+" ") {
+			t.Errorf("%s: the line is %q; want level %s", test.name, got, test.want)
+		}
+	}
+}
+
+// Our own handler knows them, also with attributes.
+func TestLevelsOfOurHandler(t *testing.T) {
+	buf := captureLog(t)
+	newLogger(processLogger.Load().With("a", 1)).Noticef("x")
+	if got := buf.take(); !strings.Contains(got, "[NOTI] x a=1") {
+		t.Errorf("the line is %q; want [NOTI]", got)
+	}
+}
+
+func TestFirstLevel(t *testing.T) {
+	if levelAtStart != INFO {
+		t.Errorf("the level at the start is %v; want INFO", levelAtStart)
+	}
+	captureLog(t)
+	open := func(detail bool) {
+		p, err := Open(PeerConfig{PrintDetail: detail})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Close()
+	}
+	fresh := func() {
+		levelMu.Lock()
+		defer levelMu.Unlock()
+		levelChosen = false
+		loggerLevel.Store(int32(INFO))
+	}
+	fresh()
+	if open(false); GetLoggerLevel() != INFO {
+		t.Errorf("with a peer without PrintDetail the level is %v; want INFO", GetLoggerLevel())
+	}
+	if open(true); GetLoggerLevel() != DEBUG {
+		t.Errorf("with PrintDetail the level is %v; want DEBUG", GetLoggerLevel())
+	}
+	fresh()
+	SetLoggerLevel("INFO")
+	if open(true); GetLoggerLevel() != INFO {
+		t.Errorf("with PrintDetail a level that was chosen is %v; want INFO", GetLoggerLevel())
+	}
+}
+
+// The lines of the process go where its first peer logs.
+func TestPIDLineGoesToThePeersLogger(t *testing.T) {
+	process := captureLog(t)
+	pidPrinted = sync.Once{}
+	var own lockedBuffer
+	for range 2 {
+		p, err := Open(PeerConfig{Logger: slog.New(slog.NewTextHandler(&own, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Close()
+	}
+	if got := own.take(); strings.Count(got, "level=INFO msg=\"The current process PID: ") != 1 {
+		t.Errorf("the peers' logger got %q; want one line with the PID at INFO", got)
+	}
+	if got := process.take(); got != "" {
+		t.Errorf("the process-wide logger got %q; want nothing", got)
 	}
 }
 

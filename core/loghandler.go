@@ -31,6 +31,18 @@ type textHandler struct {
 
 var _ slog.Handler = (*textHandler)(nil)
 
+// levelFor returns the level at which h gets lines of a level. Only our own handler
+// knows PRINT and NOTICE: another one would take them for errors, or for a level of its
+// own.
+func levelFor(h slog.Handler, level LoggerLevel) slog.Level {
+	if level == PRINT || level == NOTICE {
+		if _, own := h.(*textHandler); !own {
+			return slog.LevelInfo
+		}
+	}
+	return level.slogLevel()
+}
+
 // logOutput is the destination of the lines: outputter, or else w.
 type logOutput struct {
 	outputter atomic.Pointer[LoggerOutputter] // in place of w, if not nil

@@ -3,13 +3,15 @@ package tp
 import (
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 )
 
 // LoggerLevel is the level of a line, and of the logger: it logs a level and all before it.
 type LoggerLevel int32
 
-// The levels. The process starts with DEBUG.
+// The levels. The process starts with INFO; the first peer with PrintDetail changes
+// that to DEBUG, unless SetLoggerLevel was called before.
 const (
 	OFF      LoggerLevel = iota // nothing at all
 	PRINT                       // output for the program's user; logged unless OFF
@@ -32,7 +34,8 @@ func (l LoggerLevel) String() string {
 	return levelNames[l]
 }
 
-// slogLevels maps our levels to those of slog.
+// slogLevels maps our levels to those of slog, for our own handler. Other handlers get
+// the levels of levelFor.
 var slogLevels = [...]slog.Level{PRINT: 16, CRITICAL: 12, ERROR: slog.LevelError, WARNING: slog.LevelWarn,
 	NOTICE: 2, INFO: slog.LevelInfo, DEBUG: slog.LevelDebug, TRACE: -8}
 
@@ -48,7 +51,21 @@ func levelOf(level slog.Level) LoggerLevel {
 	return TRACE
 }
 
-var loggerLevel atomic.Int32 // a LoggerLevel
+var (
+	loggerLevel atomic.Int32 // a LoggerLevel
+
+	levelMu     sync.Mutex // guards changes of loggerLevel, and levelChosen
+	levelChosen bool       // by SetLoggerLevel or SetLoggerLevel2
+)
+
+// showDetail is what PrintDetail asks for if nobody has chosen a level.
+func showDetail() {
+	levelMu.Lock()
+	defer levelMu.Unlock()
+	if !levelChosen {
+		loggerLevel.Store(int32(DEBUG))
+	}
+}
 
 // EnableLoggerLevel reports whether lines of this level are logged; OFF never
 // is. It costs one atomic load: call it before making a value only for the log.

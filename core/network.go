@@ -1,6 +1,7 @@
 package tp
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"slices"
@@ -52,7 +54,7 @@ type DialConfig struct {
 // ListenConfig is the argument of Network.Listen.
 type ListenConfig struct {
 	Network    string      // the Network's name
-	LocalIP    string      // to listen on; "" is 0.0.0.0, all addresses; for unix a path or an abstract name (@name)
+	LocalIP    string      // to listen on; "" is 0.0.0.0, all addresses; for unix the path of the socket, or an abstract name (@name)
 	ListenPort uint16      // 0: the system chooses a free one
 	UnixMode   os.FileMode // permissions of a unix socket's file; 0 is 0600
 	TLS        *tls.Config // for a network with OwnTLS
@@ -199,17 +201,21 @@ func listenError(network, addr string, err error) error {
 	return fmt.Errorf("tp: listen %s %s: %w%s", network, addr, err, hint)
 }
 
-// unixPath returns the name of the socket: LocalIP if that is a path or an
-// abstract name, else LocalIP:ListenPort as the name of a file.
-func unixPath(localIP string, port uint16) string {
-	if strings.ContainsAny(localIP, `/\`) || strings.HasPrefix(localIP, "@") {
-		return localIP
+// unixPath returns the name of the socket: LocalIP if that is a path or an abstract
+// name. With a ListenPort an IP address or a name without slashes is what it was in v5
+// and v7, the first half of a file's name: 0.0.0.0:9090, in the working directory.
+func unixPath(localIP string, port uint16) (string, error) {
+	_, err := netip.ParseAddr(localIP)
+	switch isPath := strings.ContainsAny(localIP, `/\`) || strings.HasPrefix(localIP, "@"); {
+	case port == 0 && (localIP == "" || err == nil):
+		return "", errNoUnixPath
+	case port == 0 || isPath:
+		return localIP, nil
 	}
-	if localIP == "" {
-		localIP = "0.0.0.0"
-	}
-	return joinPort(localIP, port)
+	return joinPort(cmp.Or(localIP, "0.0.0.0"), port), nil
 }
+
+var errNoUnixPath = errors.New("no path: set LocalIP to that of the socket, such as /run/app.sock")
 
 func dialUnix(ctx context.Context, d DialConfig) (net.Conn, error) {
 	// The client's socket gets no name: it would be a file that must be removed.
@@ -226,7 +232,10 @@ func dialUnix(ctx context.Context, d DialConfig) (net.Conn, error) {
 // process that has ended. An abstract name (@name, Linux only) has no file and so no
 // permissions: all processes of the machine can connect.
 func listenUnix(ctx context.Context, l ListenConfig) (net.Listener, error) {
-	path := unixPath(l.LocalIP, l.ListenPort)
+	path, err := unixPath(l.LocalIP, l.ListenPort)
+	if err != nil {
+		return nil, fmt.Errorf("tp: listen %s: %w", l.Network, err)
+	}
 	mode := l.UnixMode.Perm()
 	if mode == 0 {
 		mode = 0o600

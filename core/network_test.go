@@ -218,20 +218,28 @@ func TestUnixPath(t *testing.T) {
 	for _, test := range []struct {
 		ip   string
 		port uint16
-		want string
+		want string // "": refused
 	}{
-		{"", 0, "0.0.0.0:0"},
+		{"", 0, ""},
+		{"0.0.0.0", 0, ""},
+		{"::", 0, ""},
+		{"", 9090, "0.0.0.0:9090"},
 		{"0.0.0.0", 9090, "0.0.0.0:9090"},
+		{"localhost", 9090, "localhost:9090"},
+		{"app.sock", 0, "app.sock"},
+		{"0.0.0.0:9090", 0, "0.0.0.0:9090"},
 		{"::1", 9090, "[::1]:9090"},
 		{"/run/x.sock", 9090, "/run/x.sock"},
 		{"./x.sock", 0, "./x.sock"},
 		{`C:\x.sock`, 0, `C:\x.sock`},
 		{"@x", 9090, "@x"},
 	} {
-		if got := unixPath(test.ip, test.port); got != test.want {
-			t.Errorf("unixPath(%q, %d) = %q; want %q", test.ip, test.port, got, test.want)
+		if got, err := unixPath(test.ip, test.port); got != test.want || (err != nil) != (test.want == "") {
+			t.Errorf("unixPath(%q, %d) = %q, %v; want %q", test.ip, test.port, got, err, test.want)
 		}
 	}
+	_, err := listen(t, ListenConfig{Network: "unix"})
+	wantError(t, err, "tp: listen unix: no path", "set LocalIP")
 }
 
 func TestUnix(t *testing.T) {

@@ -58,6 +58,7 @@ type session struct {
 	cur        atomic.Pointer[link] // the link that sends calls; nil unless ready
 	running    atomic.Int32         // number of requests that are being handled
 	leaving    atomic.Bool          // draining or later: becameIdle sends on idle
+	announcing atomic.Int32         // connections that became ready since the PostReady hooks began to run
 	contextAge atomic.Int64         // nanoseconds; 0: unlimited
 	serial     uint32               // number in the peer; selects its poller, workers and watchdog slot
 
@@ -75,8 +76,9 @@ type session struct {
 
 	mu        sync.Mutex // guards the fields below
 	state     state
-	link      *link // the present or last one
-	prep      *link // the one whose connection hooks run
+	link      *link           // the present or last one
+	prep      *link           // the one whose connection hooks run
+	prepCtx   context.Context // of these hooks; nil outside of them
 	reason    *CloseReason
 	customID  bool // SetID was called
 	wantID    string
@@ -118,6 +120,7 @@ type link struct {
 	over   event.Event                 // reading has ended
 	gone   event.Event                 // the calls of a link that was ready have been resolved
 	passed []Plugin                    // plugins whose PostDial, PostRedial or PostAccept returned no error
+	kept   *keptRequests               // received while a hook waited for a reply, for the reader; nil: none
 
 	_ [64]byte
 	reader
@@ -125,6 +128,12 @@ type link struct {
 	mu    sync.Mutex  // guards the fields below
 	timed *handlerCtx // list of the handlers with a context or an age
 	dead  error       // cause for contexts made from now on; nil while alive
+}
+
+// keptRequests holds the requests that PreCall has read.
+type keptRequests struct {
+	list  []*handlerCtx
+	bytes int64 // size of all that were received, about
 }
 
 // handlerCtx is one incoming message while it is served. It implements every public
@@ -208,8 +217,9 @@ type callCmd struct {
 
 // dialPlan is how to dial a peer, and to redial it.
 type dialPlan struct {
-	addr string
-	pf   ProtoFunc
+	addr   string
+	pf     ProtoFunc
+	values context.Context // what DialContext was given, without its end
 }
 
 // redialEntry is a message that waits for a redial, its body already encoded. It is a

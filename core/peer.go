@@ -32,6 +32,7 @@ type peer struct {
 	stopListening context.CancelFunc
 	accepting     sync.WaitGroup    // listeners
 	tlsErrors     throttle.Throttle // of lines about failed TLS handshakes
+	redialErrors  throttle.Throttle // of lines about failed redials
 
 	opening sync.Once
 	openErr error
@@ -49,13 +50,12 @@ var _ Peer = (*peer)(nil)
 // maxPollers is the most pollers of a peer, which has one per processor.
 const maxPollers = 16
 
-var printPID = sync.OnceFunc(func() { Printf("The current process PID: %d", os.Getpid()) })
+var pidPrinted sync.Once
 
 // Open makes a peer from a copy of cfg and global plugins, which come first, in order.
 // It does not listen or dial. It returns an error for an invalid configuration, a nil
 // or duplicate plugin, and the error of a PreNewPeer or PostNewPeer hook.
 func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
-	printPID()
 	plugins := newPluginContainer()
 	if err := plugins.change(func() error {
 		plugins.tree.left = append(plugins.tree.left, globalLeftPlugin...)
@@ -68,7 +68,7 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 			return nil, fmt.Errorf("tp: [PreNewPeerPlugin:%s] %w", h.Name(), err)
 		}
 	}
-	cfg.trusted = nil
+	cfg.trusted, cfg.pipe = nil, nil
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -77,6 +77,10 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 		return nil, err
 	}
 	log := newLogger(cfg.Logger)
+	if cfg.PrintDetail {
+		showDetail()
+	}
+	pidPrinted.Do(func() { log.Printf("The current process PID: %d", os.Getpid()) })
 	if warning := checkVersions(); warning != "" {
 		log.Warnf("%s", warning)
 	}
@@ -267,6 +271,8 @@ func waited(wg *sync.WaitGroup) <-chan struct{} {
 	go func() { wg.Wait(); close(done) }()
 	return done
 }
+
+func (p *peer) lines() logger { return p.log }
 
 // inheritable returns the listeners to hand to a restarted process.
 func (p *peer) inheritable() []net.Listener {

@@ -5,17 +5,23 @@ import (
 	"net"
 )
 
-// PluginImpl is a plugin made of functions; those that are nil do nothing. Its fields
-// must not change once a peer has the plugin.
+// PluginImpl is a plugin made of functions. It uses the hooks whose function is not nil,
+// and costs nothing at the others. Its fields must not change once a peer has the plugin.
+// A type that embeds it uses all hooks.
 type PluginImpl struct {
-	PluginName            string
+	PluginName string
+	// NonBlocking says that no function ever blocks: see NonBlockingPlugin.
+	NonBlocking bool
+
 	OnPreNewPeer          func(*PeerConfig, *PluginContainer) error
 	OnPostNewPeer         func(EarlyPeer) error
 	OnPostReg             func(*Handler) error
 	OnPostListen          func(net.Addr) error
 	OnPreDial             func(localAddr net.Addr, remoteAddr string) *Rerror
 	OnPostDial            func(PreSession) *Rerror
+	OnPostRedial          func(PreSession) *Rerror // nil: OnPostDial
 	OnPostAccept          func(PreSession) *Rerror
+	OnPostReady           func(Session)
 	OnPreWriteCall        func(WriteCtx) *Rerror
 	OnPostWriteCall       func(WriteCtx) *Rerror
 	OnPreWriteReply       func(WriteCtx) *Rerror
@@ -32,6 +38,7 @@ type PluginImpl struct {
 	OnPostReadReplyHeader func(ReadCtx) *Rerror
 	OnPreReadReplyBody    func(ReadCtx) *Rerror
 	OnPostReadReplyBody   func(ReadCtx) *Rerror
+	OnPostExchange        func(PreCtx, *Rerror)
 	OnPostDisconnect      func(BaseSession) *Rerror
 }
 
@@ -43,6 +50,7 @@ var (
 	_ PreDialPlugin             = (*PluginImpl)(nil)
 	_ PostDialPlugin            = (*PluginImpl)(nil)
 	_ PostAcceptPlugin          = (*PluginImpl)(nil)
+	_ PostReadyPlugin           = (*PluginImpl)(nil)
 	_ PreWriteCallPlugin        = (*PluginImpl)(nil)
 	_ PostWriteCallPlugin       = (*PluginImpl)(nil)
 	_ PreWriteReplyPlugin       = (*PluginImpl)(nil)
@@ -59,6 +67,7 @@ var (
 	_ PostReadReplyHeaderPlugin = (*PluginImpl)(nil)
 	_ PreReadReplyBodyPlugin    = (*PluginImpl)(nil)
 	_ PostReadReplyBodyPlugin   = (*PluginImpl)(nil)
+	_ PostExchangePlugin        = (*PluginImpl)(nil)
 	_ PostDisconnectPlugin      = (*PluginImpl)(nil)
 )
 
@@ -70,6 +79,78 @@ func (p *PluginImpl) Name() string {
 		panic(errNamelessPlugin)
 	}
 	return p.PluginName
+}
+
+var _ selective = (*PluginImpl)(nil)
+
+// skips is true for a hook without a function. A type that embeds p skips none: it may
+// have a method of its own.
+func (p *PluginImpl) skips(self Plugin, hook any) bool { return self == Plugin(p) && !p.has(hook) }
+
+func (p *PluginImpl) neverBlocks() bool { return p.NonBlocking }
+
+// There is no method PostRedial: a type that embeds PluginImpl and has a PostDial of its
+// own would have both, and be asked for the wrong one at a redial.
+func (p *PluginImpl) postRedial() func(PreSession) *Rerror { return p.OnPostRedial }
+
+// has reports whether there is a function for a hook; hook is a nil pointer to the
+// type of its interface.
+func (p *PluginImpl) has(hook any) bool {
+	switch hook.(type) {
+	case *PreNewPeerPlugin:
+		return p.OnPreNewPeer != nil
+	case *PostNewPeerPlugin:
+		return p.OnPostNewPeer != nil
+	case *PostRegPlugin:
+		return p.OnPostReg != nil
+	case *PostListenPlugin:
+		return p.OnPostListen != nil
+	case *PreDialPlugin:
+		return p.OnPreDial != nil
+	case *PostDialPlugin:
+		return p.OnPostDial != nil
+	case *PostAcceptPlugin:
+		return p.OnPostAccept != nil
+	case *PostReadyPlugin:
+		return p.OnPostReady != nil
+	case *PreWriteCallPlugin:
+		return p.OnPreWriteCall != nil
+	case *PostWriteCallPlugin:
+		return p.OnPostWriteCall != nil
+	case *PreWriteReplyPlugin:
+		return p.OnPreWriteReply != nil
+	case *PostWriteReplyPlugin:
+		return p.OnPostWriteReply != nil
+	case *PreWritePushPlugin:
+		return p.OnPreWritePush != nil
+	case *PostWritePushPlugin:
+		return p.OnPostWritePush != nil
+	case *PreReadHeaderPlugin:
+		return p.OnPreReadHeader != nil
+	case *PostReadCallHeaderPlugin:
+		return p.OnPostReadCallHeader != nil
+	case *PreReadCallBodyPlugin:
+		return p.OnPreReadCallBody != nil
+	case *PostReadCallBodyPlugin:
+		return p.OnPostReadCallBody != nil
+	case *PostReadPushHeaderPlugin:
+		return p.OnPostReadPushHeader != nil
+	case *PreReadPushBodyPlugin:
+		return p.OnPreReadPushBody != nil
+	case *PostReadPushBodyPlugin:
+		return p.OnPostReadPushBody != nil
+	case *PostReadReplyHeaderPlugin:
+		return p.OnPostReadReplyHeader != nil
+	case *PreReadReplyBodyPlugin:
+		return p.OnPreReadReplyBody != nil
+	case *PostReadReplyBodyPlugin:
+		return p.OnPostReadReplyBody != nil
+	case *PostExchangePlugin:
+		return p.OnPostExchange != nil
+	case *PostDisconnectPlugin:
+		return p.OnPostDisconnect != nil
+	}
+	return true
 }
 
 // PreNewPeer calls OnPreNewPeer.
@@ -126,6 +207,13 @@ func (p *PluginImpl) PostAccept(s PreSession) *Rerror {
 		return nil
 	}
 	return p.OnPostAccept(s)
+}
+
+// PostReady calls OnPostReady.
+func (p *PluginImpl) PostReady(s Session) {
+	if p.OnPostReady != nil {
+		p.OnPostReady(s)
+	}
 }
 
 // PreWriteCall calls OnPreWriteCall.
@@ -254,6 +342,13 @@ func (p *PluginImpl) PostReadReplyBody(ctx ReadCtx) *Rerror {
 		return nil
 	}
 	return p.OnPostReadReplyBody(ctx)
+}
+
+// PostExchange calls OnPostExchange.
+func (p *PluginImpl) PostExchange(ctx PreCtx, r *Rerror) {
+	if p.OnPostExchange != nil {
+		p.OnPostExchange(ctx, r)
+	}
 }
 
 // PostDisconnect calls OnPostDisconnect.

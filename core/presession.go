@@ -25,6 +25,15 @@ func (s *session) fresh() *link {
 	return s.prep
 }
 
+func (s *session) Context() context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.prepCtx == nil {
+		return context.Background()
+	}
+	return s.prepCtx
+}
+
 func (s *session) GetProtoFunc() ProtoFunc { return s.currentLink().pf }
 
 func (s *session) ModifySocket(fn func(conn net.Conn) (modifiedConn net.Conn, newProtoFunc ProtoFunc)) {
@@ -74,6 +83,9 @@ type prefixedConn struct {
 	rest []byte
 }
 
+// NetConn returns the connection below.
+func (c *prefixedConn) NetConn() net.Conn { return c.Conn }
+
 func (c *prefixedConn) Read(p []byte) (int, error) {
 	if len(c.rest) > 0 {
 		n := copy(p, c.rest)
@@ -115,31 +127,68 @@ func (s *session) PreCall(serviceMethod string, arg, reply any, setting ...Messa
 	if r := s.preWrite(seq, TypeCall, serviceMethod, arg, nil, setting); r != nil {
 		return r
 	}
-	m := socket.NewMessage()
-	defer socket.PutMessage(m)
-	if reply != nil {
-		m.SetNewBody(func(h Header) any {
-			if h.Rerror().HasError() {
-				return nil
-			}
-			return reply
-		})
-	}
 	var settings socket.Envelope // for the context that a setting may have given
 	for _, set := range setting {
 		if set != nil {
 			set(&settings)
 		}
 	}
-	if r := s.preRead(settings.GivenContext(), m.(*socket.Envelope)); r != nil {
+	c, r := s.preReply(settings.GivenContext(), seq)
+	if r != nil {
 		return r
 	}
-	if m.Mtype() != TypeReply || m.Seq() != seq {
-		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage),
-			fmt.Sprintf("expected the REPLY of seq %d, received %s of seq %d", seq, TypeText(m.Mtype()), m.Seq()))
+	defer putCtx(c)
+	if c.in.Rerror().HasError() {
+		return c.in.Rerror()
 	}
-	if m.Rerror().HasError() {
-		return m.Rerror()
+	return c.decode(reply, 0, false, nil)
+}
+
+// preReply reads until the reply with this number comes. Requests that come before it
+// are kept for the reader.
+func (s *session) preReply(ctx context.Context, seq int32) (*handlerCtx, *Rerror) {
+	l := s.fresh()
+	if l == nil {
+		return nil, errNotPreparing.Copy()
+	}
+	for {
+		c := getCtx(l)
+		r := s.preRead(ctx, &c.in)
+		switch {
+		case r != nil:
+		case c.in.Mtype() == TypeReply && c.in.Seq() == seq:
+			return c, nil
+		case c.in.Mtype() == TypeCall || c.in.Mtype() == TypePush:
+			if r = l.keep(c); r == nil {
+				continue
+			}
+			return nil, r // it is kept all the same
+		default:
+			r = NewRerror(CodeBadMessage, CodeText(CodeBadMessage),
+				fmt.Sprintf("expected the REPLY of seq %d, received %s of seq %d", seq, TypeText(c.in.Mtype()), c.in.Seq()))
+		}
+		putCtx(c)
+		return nil, r
+	}
+}
+
+// keptOverhead is about the memory that a kept message takes beside its frame.
+const keptOverhead = 512
+
+// keep keeps a request for the reader. All together may be as large as one message.
+func (l *link) keep(c *handlerCtx) *Rerror {
+	most := int64(l.env.cfg.MessageSizeLimit)
+	if l.sess.plan == nil {
+		most = min(most, int64(preparingLimit))
+	}
+	if l.kept == nil {
+		l.kept = new(keptRequests)
+	}
+	l.kept.list = append(l.kept.list, c)
+	l.kept.bytes += int64(c.in.Size()) + keptOverhead
+	if l.kept.bytes > most+keptOverhead {
+		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage),
+			fmt.Sprintf("more than %d bytes of requests have come before the reply", most))
 	}
 	return nil
 }

@@ -39,7 +39,10 @@ func (cmd *callCmd) push(serviceMethod string, arg any, setting []MessageSetting
 		return r
 	}
 	m := &cmd.out
-	m.SetSeq(s.pending.Next())
+	if cmd.seq == 0 {
+		cmd.seq = s.pending.Next()
+	}
+	m.SetSeq(cmd.seq)
 	l := s.cur.Load()
 	if l == nil {
 		var r *Rerror

@@ -53,6 +53,9 @@ const (
 	generationShift = 8
 )
 
+func wordOf(generation, phase, flags uint64) uint64 {
+	return generation<<generationShift | phase | flags
+}
 func phaseOf(w uint64) uint64      { return w & phases }
 func generationOf(w uint64) uint64 { return w >> generationShift }
 
@@ -66,17 +69,17 @@ func (r *readerState) registered() bool {
 }
 
 // next changes to a phase, with flags, in a new generation. Only the reader calls it.
-func (r *readerState) next(to uint64) (generation uint64) {
+func (r *readerState) next(phase, flags uint64) (generation uint64) {
 	generation = r.generation() + 1
-	r.word.Store(generation<<generationShift | to)
+	r.word.Store(wordOf(generation, phase, flags))
 	return generation
 }
 
-func (r *readerState) park()                   { r.next(parked) }
-func (r *readerState) await() (wait uint64)    { return r.next(waiting) }
-func (r *readerState) begin() (handler uint64) { return r.next(handling | r.word.Load()&onPoller) }
+func (r *readerState) park()                   { r.next(parked, 0) }
+func (r *readerState) await() (wait uint64)    { return r.next(waiting, 0) }
+func (r *readerState) begin() (handler uint64) { return r.next(handling, r.word.Load()&onPoller) }
 func (r *readerState) resume() (wasEnded bool) {
-	return r.word.Swap(r.generation()<<generationShift|reading)&interrupted != 0
+	return r.word.Swap(wordOf(r.generation(), reading, 0))&interrupted != 0
 }
 
 // detach makes a reader that was the poll loop an ordinary one. It reports whether it
@@ -94,7 +97,7 @@ func (r *readerState) detach() bool {
 // returns false if the connection is not parked.
 func (r *readerState) unpark(flag uint64) bool {
 	w := r.word.Load()
-	return phaseOf(w) == parked && r.word.CompareAndSwap(w, (generationOf(w)+1)<<generationShift|reading|flag)
+	return phaseOf(w) == parked && r.word.CompareAndSwap(w, wordOf(generationOf(w)+1, reading, flag))
 }
 
 // interrupt ends the wait during which w was loaded.
@@ -135,14 +138,12 @@ func (r *readerState) escape(handler uint64) {
 // returned makes the goroutine of the handler the reader again. It returns false if
 // another goroutine has stolen the reading.
 func (r *readerState) returned(handler uint64) bool {
-	return r.change(handler, func(w uint64) uint64 { return w&^(phases|escaped) | reading })
+	return r.change(handler, func(w uint64) uint64 { return wordOf(handler, reading, w&onPoller) })
 }
 
 // steal makes the caller the reader in place of the goroutine of the handler.
 func (r *readerState) steal(handler uint64) bool {
-	return r.change(handler, func(w uint64) uint64 {
-		return (handler+1)<<generationShift | reading | w&onPoller
-	})
+	return r.change(handler, func(w uint64) uint64 { return wordOf(handler+1, reading, w&onPoller) })
 }
 
 // reader holds what a connection needs for being read. All fields except state, key
@@ -159,6 +160,10 @@ type reader struct {
 	// belongs to the sweeper.
 	idleAt   atomic.Int64
 	idleSeen uint64
+
+	// See quietSince.
+	quietSeen uint64
+	quietAt   int64
 }
 
 // inReader reports whether the handler still runs on the reader's goroutine. Then the
@@ -276,7 +281,7 @@ func (s *session) usesPoller() bool {
 // reader any more.
 func (l *link) park() bool {
 	raw := l.sock.Pollable()
-	if raw == nil || l.sock.Buffered() > 0 {
+	if raw == nil || l.sock.Buffered() > 0 || l.kept != nil {
 		return false
 	}
 	l.mayBlock()
@@ -311,8 +316,9 @@ func (l *link) OnReadable(loop *poller.Loop) {
 		return
 	}
 	l.loop = loop
-	l.cadence.polled(l.env.sweeper.Now())
-	if !l.sess.usesPoller() || l.cadence.shouldPoll() {
+	now := l.env.sweeper.Now()
+	l.cadence.polled(now)
+	if !l.sess.usesPoller() || l.cadence.shouldPoll(now) {
 		l.detach()
 	}
 	l.sess.run(l)
@@ -366,22 +372,26 @@ func (l *link) scheduleIdleCheck() {
 }
 
 // wait waits until bytes have arrived. isParked says that the sweeper has ended the
-// wait and that the connection was parked.
-func (l *link) wait() (isParked bool, err error) {
-	l.mayBlock()
-	l.state.await()
-	err = l.sock.Wait()
-	if !l.state.resume() {
-		return false, err
+// wait and that the connection was parked, which mayPark allows.
+func (l *link) wait(mayPark bool) (isParked bool, err error) {
+	for {
+		l.mayBlock()
+		l.state.await()
+		err = l.sock.Wait()
+		if !l.state.resume() {
+			return false, err
+		}
+		l.mu.Lock() // until interruptIdle has set the deadline
+		l.conn.SetReadDeadline(time.Time{})
+		l.mu.Unlock()
+		switch {
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			l.scheduleIdleCheck() // bytes have arrived meanwhile
+			return false, err
+		case mayPark:
+			return l.park(), nil
+		}
 	}
-	l.mu.Lock() // until interruptIdle has set the deadline
-	l.conn.SetReadDeadline(time.Time{})
-	l.mu.Unlock()
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return l.park(), nil
-	}
-	l.scheduleIdleCheck() // bytes have arrived meanwhile
-	return false, err
 }
 
 // interruptIdle ends the wait of a reader that has waited since the last check. It
@@ -406,4 +416,14 @@ func (l *link) interruptIdle(now int64) (next int64) {
 	l.idleSeen = word
 	l.idleAt.Store(now + idleAfter)
 	return now + idleAfter
+}
+
+// quietSince returns when the reader was seen first where it is now, in the sweeper's
+// time: since then nothing has arrived. The sweep calls it.
+func (l *link) quietSince(now int64) int64 {
+	word := l.state.word.Load()
+	if p := phaseOf(word); word != l.quietSeen || p != parked && p != waiting {
+		l.quietSeen, l.quietAt = word, now
+	}
+	return l.quietAt
 }

@@ -9,14 +9,13 @@ import (
 	"testing"
 )
 
-// stateModel runs goroutines that may become the reader of a connection. Only the
-// state's word decides which of them is; owners counts them.
+// stateModel is a connection whose reader makes random transitions while other
+// goroutines take the reading over. Only the state's word decides which goroutine is the
+// reader; owners counts them.
 type stateModel struct {
 	state  readerState
 	owners atomic.Int32
-	polled atomic.Bool // the connection is registered: the poller may report it
 	ended  atomic.Bool // no reader starts any more
-	stops  chan struct{}
 	wg     sync.WaitGroup
 
 	mu    sync.Mutex

@@ -67,6 +67,9 @@ func (r *readLoop) serve() error {
 	if l.loop == nil {
 		l.scheduleIdleCheck()
 	}
+	if err := r.serveKept(); err != nil {
+		return err
+	}
 	var c *handlerCtx // nil while it waits: an idle session should hold little memory
 	defer func() {
 		if c != nil {
@@ -86,8 +89,10 @@ func (r *readLoop) serve() error {
 			if err := c.preReadHeader(); err != nil {
 				return &frameError{err}
 			}
-			if err := l.sock.Wait(); err != nil {
-				return err
+			if l.sock.Buffered() == 0 {
+				if _, err := l.wait(false); err != nil { // not parked: the hook's context is held
+					return err
+				}
 			}
 		} else {
 			if c != nil && l.sock.Buffered() == 0 {
@@ -126,6 +131,31 @@ func (r *readLoop) serve() error {
 			return errNotReader
 		}
 	}
+}
+
+// serveKept dispatches the requests that PreCall has kept, as if they came now.
+func (r *readLoop) serveKept() error {
+	l := r.l
+	for l.kept != nil {
+		c := l.kept.list[0]
+		if l.kept.list = l.kept.list[1:]; len(l.kept.list) == 0 {
+			l.kept = nil
+		}
+		r.gen = l.generation()
+		l.mayBlock()
+		if err := c.preReadHeader(); err != nil {
+			putCtx(c)
+			return &frameError{err}
+		}
+		r.gen = l.generation()
+		switch r.dispatch(c) {
+		case reuse:
+			putCtx(c)
+		case stolen:
+			return errNotReader
+		}
+	}
+	return nil
 }
 
 func (c *handlerCtx) preReadHeader() error {
@@ -168,7 +198,7 @@ func (r *readLoop) await() error {
 		}
 	}
 	batch := l.cadence.endBatch()
-	if s.usesPoller() && l.cadence.shouldPark() && l.park() {
+	if s.usesPoller() && l.cadence.shouldPark(s.env.sweeper.Now()) && l.park() {
 		return errNotReader
 	}
 	for l.sock.Buffered() == 0 && l.pollable() {
@@ -176,7 +206,7 @@ func (r *readLoop) await() error {
 		some, err := r.busyPoll(began, batch)
 		if !some && err == nil {
 			var isParked bool
-			if isParked, err = l.wait(); isParked {
+			if isParked, err = l.wait(true); isParked {
 				return errNotReader
 			}
 		}
@@ -185,8 +215,11 @@ func (r *readLoop) await() error {
 			return err
 		}
 	}
-	l.mayBlock()
-	return l.sock.Wait()
+	if l.sock.Buffered() > 0 {
+		return nil
+	}
+	_, err := l.wait(false)
+	return err
 }
 
 // awaitPolled is await on the poll loop. If done is false, the goroutine is not the
@@ -223,7 +256,7 @@ func (r *readLoop) awaitPolled() (done bool, err error) {
 func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
 	s, l := r.s, r.l
 	most := int64(s.env.cfg.BusyPoll)
-	if !l.cadence.shouldPoll() || most < 0 || !busypoll.Begin() {
+	if !l.cadence.shouldPoll(began) || most < 0 || !busypoll.Begin() {
 		return false, nil
 	}
 	defer busypoll.End()
@@ -235,12 +268,17 @@ func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
 		}
 		runtime.Gosched() // the callers of this batch call again, and all their calls become one write
 	}
-	for now := began; now-began < most; now = s.env.sweeper.Now() {
+	for last := began; last-began < most; {
 		l.sock.Flush(socket.NoBlock)
 		if some, err = l.sock.TryWait(); some || err != nil {
 			return some, err
 		}
 		runtime.Gosched()
+		now := s.env.sweeper.Now()
+		if !l.cadence.polledAgain(last, now) {
+			break
+		}
+		last = now
 	}
 	return false, nil
 }

@@ -71,7 +71,8 @@ func controllerHandlers(s shape, ctrl any) (structName string, names []string, h
 	if len(handlers) == 0 {
 		return "", nil, nil, fmt.Errorf("tp: %s-handler: %s has no handler method; want func (*%s) Name%s", s.word, t.Elem(), t.Elem().Name(), s.want)
 	}
-	return t.Elem().Name(), names, handlers, nil
+	structName, _, _ = strings.Cut(t.Elem().Name(), "[") // of a generic type
+	return structName, names, handlers, nil
 }
 
 // controller checks that t points to a struct that embeds the context, and returns a
@@ -97,9 +98,11 @@ func controller(s shape, t reflect.Type, registered reflect.Value) (prototype re
 	return prototype, field, nil
 }
 
-// uncopyable names the first part of t that must not be copied: a lock or an atomic.
+// uncopyable names the first part of t that must not be copied: a lock or an atomic. A
+// struct that a copy of locks too has its methods from a pointer or an interface.
 func uncopyable(t reflect.Type, name string) string {
-	if t.PkgPath() == "sync/atomic" || t.PkgPath() == "internal/runtime/atomic" || t.Kind() != reflect.Interface && reflect.PointerTo(t).Implements(lockerType) && t.Kind() == reflect.Struct {
+	if t.PkgPath() == "sync/atomic" || t.PkgPath() == "internal/runtime/atomic" ||
+		t.Kind() == reflect.Struct && reflect.PointerTo(t).Implements(lockerType) && !t.Implements(lockerType) {
 		return fmt.Sprintf("%s (%s)", name, t)
 	}
 	switch t.Kind() {

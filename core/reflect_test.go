@@ -3,6 +3,7 @@ package tp_test
 import (
 	"errors"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -290,6 +291,56 @@ type Held struct {
 }
 
 func (h *Held) F(*string) (string, *tp.Rerror) { return "", nil }
+
+// Guarded has its lock elsewhere, and methods of it.
+type Guarded struct {
+	tp.CallCtx
+	State struct {
+		*sync.Mutex
+		N int
+	}
+	Locker struct{ sync.Locker }
+}
+
+func (*Guarded) F(*string) (string, *tp.Rerror) { return "", nil }
+
+func TestLockThatIsNotHeldByValue(t *testing.T) {
+	p := newOffline(t)
+	if text := panicText(func() { p.RouteCall(new(Guarded)) }); text != "" {
+		t.Errorf("a controller with structs that embed a pointer to a lock, and an interface, is refused: %s", text)
+	}
+	if text := panicText(func() { p.RouteCallFunc((*Guarded).F) }); text != "" {
+		t.Errorf("its method expression is refused: %s", text)
+	}
+}
+
+// Box is generic.
+type Box[T any] struct{ tp.CallCtx }
+
+func (*Box[T]) Same(arg *T) (T, error)            { return *arg, nil }
+func Same[T any](_ tp.CallCtx, arg *T) (T, error) { return *arg, nil }
+
+func TestGenericNames(t *testing.T) {
+	var names []string
+	e := &ends{routes: func(p tp.Peer) {
+		names = p.RouteCall(new(Box[Pair]))
+		names = append(names, p.SubRoute("ints").RouteCall(new(Box[int]))...)
+		names = append(names, p.SubRoute("f").RouteCallFunc(Same[Pair]), p.SubRoute("m").RouteCallFunc((*Box[Pair]).Same))
+		wantPanic(t, "the same name again", func() { p.RouteCall(new(Box[string])) }, "handler conflict: /box/same")
+	}}
+	e.dial(t)
+	wantLines(t, "names", names, "/box/same", "/ints/box/same", "/f/same", "/m/same")
+	for _, name := range names {
+		arg, want := any(Pair{"a", "b"}), any(Pair{"a", "b"})
+		got := any(new(Pair))
+		if strings.HasPrefix(name, "/ints") {
+			arg, want, got = 7, 7, new(int)
+		}
+		if r := e.call(t, name, arg, got); r != nil || reflect.ValueOf(got).Elem().Interface() != want {
+			t.Errorf("%s: %v, %v; want %v", name, got, r, want)
+		}
+	}
+}
 
 func TestMethodExpressionGetsAContext(t *testing.T) {
 	e := &ends{routes: func(p tp.Peer) { p.RouteCallFunc((*Shapes).Query) }}

@@ -1,6 +1,10 @@
 package tp
 
-import "github.com/teleport-go/teleport/core/internal/throttle"
+import (
+	"reflect"
+
+	"github.com/teleport-go/teleport/core/internal/throttle"
+)
 
 // acceptReply resolves the call that the reply in c answers. If the call has ended
 // already, with its context for example, it drops the reply undecoded.
@@ -22,9 +26,11 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 		c.link.sock.Cork() // the callers whose replies are read now will call again: one write for all
 	}
 	r := c.readReply()
-	if r == nil && len(c.hooks.postReadReply) > 0 {
+	if r == nil && (len(c.hooks.postReadReply) > 0 || c.decodeLater) {
 		cmd.reply = c
-		c.in.DropRaw()
+		if !c.decodeLater {
+			c.in.DropRaw()
+		}
 		d = moved
 	}
 	cmd.resolve(r)
@@ -39,12 +45,20 @@ func (c *handlerCtx) readReply() *Rerror {
 	if r := c.hooks.replyHeader.run(g, c); r != nil {
 		return r
 	}
+	if len(c.hooks.preReadReply) > 0 {
+		c.in.Expect(cmd.result)
+		if r := c.hooks.preReadReply.run(g, c); r != nil {
+			return r
+		}
+	}
 	if c.in.Rerror().HasError() {
 		return c.in.Rerror()
 	}
-	if r := c.hooks.preReadReply.run(g, c); r != nil {
-		return r
+	if c.in.Replaced() {
+		return c.bindReplaced()
 	}
+	c.in.Expected()
+	c.in.SetBody(cmd.result)
 	if cmd.result == nil {
 		return nil
 	}
@@ -53,9 +67,19 @@ func (c *handlerCtx) readReply() *Rerror {
 		cmd.raw, cmd.exclusive = c.in.TakeBody()
 		return nil
 	}
-	if r := c.decode(cmd.result, cmd.mode, cmd.over, cmd.memory); r != nil {
-		return r
+	return c.decode(cmd.result, cmd.mode, cmd.over, cmd.memory)
+}
+
+// bindReplaced decodes a reply into what a hook has put in place of the result: then
+// it is for the hook to fill that.
+func (c *handlerCtx) bindReplaced() *Rerror {
+	if v := reflect.ValueOf(c.cmd.result); c.cmd.over && v.Kind() == reflect.Pointer && !v.IsNil() {
+		v.Elem().SetZero() // else the hook would find another call's
 	}
-	c.in.SetBody(cmd.result)
-	return nil
+	if len(c.in.RawBody()) > decodeInReader {
+		c.in.HoldBody()
+		c.decodeLater = true
+		return nil
+	}
+	return c.decode(c.in.Expected(), 0, false, nil)
 }

@@ -105,11 +105,21 @@ func (c *handlerCtx) prepare(running int) *Rerror {
 	if r := c.route(); r != nil {
 		return r
 	}
-	if r := c.hooks.preReadBody[c.kind()].run(s.env.guard, c); r != nil {
+	hooks := c.hooks.preReadBody[c.kind()]
+	switch {
+	case !c.handler.unknown:
+		c.arg = c.handler.newArg(c)
+		c.in.Expect(c.arg)
+	case len(hooks) > 0:
+		c.in.Expect(new([]byte))
+	}
+	if r := hooks.run(s.env.guard, c); r != nil {
 		return r
 	}
 	switch {
-	case c.handler.unknown:
+	case c.handler.unknown && !c.in.Replaced():
+		c.in.Expected()
+		c.in.SetBody(nil)
 		c.in.KeepBody()
 	case len(c.in.RawBody()) > decodeInReader:
 		c.in.HoldBody()
@@ -130,6 +140,12 @@ func (c *handlerCtx) prepare(running int) *Rerror {
 func (c *handlerCtx) refuse(r *Rerror, running int) disposition {
 	s := c.sess
 	c.refusal = r
+	c.in.SetBody(nil) // the argument, not decoded
+	c.arg = nil
+	if c.release != nil {
+		c.release.free()
+		c.release = nil
+	}
 	if c.kind() == kindPush {
 		limit := int64(throttle.Burst)
 		if r.Code == CodeBusy {
@@ -190,29 +206,20 @@ func (c *handlerCtx) startAge(age int64) {
 	c.sess.env.sweeper.Touch(c.sess, at)
 }
 
-// bind makes the argument and decodes the body into it.
-func (c *handlerCtx) bind() *Rerror {
-	arg := c.handler.newArg(c)
-	if r := c.decode(arg, codec.Fresh, c.handler.reuses, c.memory); r != nil {
+// bind decodes the body into the argument, or into what a hook has put in its place:
+// then it is for the hook to fill the argument.
+func (c *handlerCtx) bind() (r *Rerror) {
+	if c.in.Replaced() {
+		r = c.decode(c.in.Expected(), 0, false, nil)
+	} else {
+		r = c.decode(c.in.Expected(), codec.Fresh, c.handler.reuses, c.memory)
+	}
+	if r != nil {
+		c.in.SetBody(nil)
 		return r
 	}
-	c.arg = arg
-	c.in.SetBody(arg)
 	c.in.FreeBody()
 	return nil
-}
-
-// decode decodes the body of the message into v. over says that v has served another
-// message; then memory is what the codec may use for v.
-func (c *handlerCtx) decode(v any, mode codec.Mode, over bool, memory *[]byte) *Rerror {
-	return badMessage(safely(func() (err error) {
-		if over {
-			_, err = c.in.BindOver(v, memory, mode)
-		} else {
-			_, err = c.in.BindMode(v, mode)
-		}
-		return err
-	}))
 }
 
 // handle runs and answers a request on a goroutine that is not the reader.
@@ -277,6 +284,11 @@ func (c *handlerCtx) run() (reply any, r *Rerror) {
 	}
 	if r := c.hooks.postReadBody[c.kind()].run(s.env.guard, c); r != nil {
 		return nil, r
+	}
+	if b, ok := c.in.Body().(*[]byte); ok && c.handler.unknown { // a hook has decoded them
+		c.in.SetBody(nil)
+		c.in.UnmarshalBody(*b)
+		c.in.OwnBody()
 	}
 	return c.invoke()
 }
@@ -376,6 +388,10 @@ func (c *handlerCtx) logHookError(moment string, r *Rerror) {
 // another goroutine takes the reading over first.
 func (c *handlerCtx) enqueue(now bool) error {
 	sock := c.link.sock
+	if method := c.out.ServiceMethod(); method != "" { // a REPLY has none on the wire
+		c.out.SetServiceMethod("")
+		defer c.out.SetServiceMethod(method)
+	}
 	switch {
 	case now:
 		err := sock.EnqueueNow(&c.out)

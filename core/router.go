@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/teleport-go/teleport/core/socket"
 )
 
 // router holds the routes of a peer. A lookup takes no lock: the tables are copied
@@ -150,6 +152,10 @@ func (g *group) register(h *Handler, plugin []Plugin) error {
 	r := g.router
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !socket.RouteReachable(h.name) {
+		return fmt.Errorf("tp: %s handler: no message can reach the route %q: the path of its URI is %q, with a query %q; choose one that is its own path, without %%, #, ? and control characters",
+			h.RouterTypeName(), h.name, socket.RouteKeyOf(h.name), socket.RouteKeyOf(h.name+"?k=v"))
+	}
 	old := r.tables.Load()
 	if old.handlers[h.kind][h.name] != nil {
 		return fmt.Errorf("tp: there is a handler conflict: %s is registered for %s already", h.name, h.RouterTypeName())

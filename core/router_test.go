@@ -71,6 +71,33 @@ func TestRouteTakenTwice(t *testing.T) {
 	}
 }
 
+func TestRouteThatNoMessageCanReach(t *testing.T) {
+	p := newOffline(t)
+	call := func(tp.CallCtx, *string) (string, error) { return "", nil }
+	push := func(tp.PushCtx, *string) error { return nil }
+	for _, test := range []struct{ route, path string }{
+		{"/a#b", "/a"}, {"//a", ""}, {"/%41", "/A"}, {"/a%2Fb", "/a/b"}, {"/a%zz", "/a%zz?k=v"}, {"/a?b=c", "/a"},
+		{"/#", "/"}, {"/a%", "/a%?k=v"}, {"//", ""},
+	} {
+		words := []string{fmt.Sprintf("no message can reach the route %q", test.route), fmt.Sprintf("%q; choose", test.path)}
+		wantPanic(t, "call "+test.route, func() { tp.HandleCall(p, test.route, call) }, words...)
+		wantPanic(t, "push "+test.route, func() { tp.HandlePush(p, test.route, push) }, words...)
+	}
+	wantPanic(t, "a group", func() { p.SubRoute("/a#b").RouteCallFunc(XxZz) }, "no message can reach the route \"/a#b/xx_zz\"")
+
+	plain := func(prefix, name string) string { return prefix + name }
+	q := tp.NewPeer(tp.PeerConfig{Mapper: plain, Logger: newQuiet(nil)})
+	defer q.Close()
+	for _, route := range []string{"", "a:b", "1:b", "?"} {
+		wantPanic(t, "call "+route, func() { tp.HandleCall(q, route, call) }, "no message can reach the route")
+	}
+	for _, route := range []string{"/a b", "/a[b]", "/日本", "/a+b", "/a:b", "/a//b", "a.b", "*", "/a;b", "/a&b=c", "/\""} {
+		if got := tp.HandleCall(q, route, call); got != route {
+			t.Errorf("route %q is %q", route, got)
+		}
+	}
+}
+
 // regPlugin records handlers as they are registered.
 type regPlugin struct {
 	name string

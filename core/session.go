@@ -114,7 +114,7 @@ func (s *session) SetSessionAge(d time.Duration) {
 	}
 }
 
-// startAge starts the session's age now.
+// startAge starts the session's age now, and lets the sweeper check it.
 func (s *session) startAge() {
 	s.mu.Lock()
 	s.expireAt = 0
@@ -123,6 +123,9 @@ func (s *session) startAge() {
 	}
 	at := s.expireAt
 	s.mu.Unlock()
+	if idle := int64(s.env.cfg.IdleTimeout); idle > 0 {
+		at = earlier(at, s.env.sweeper.Now()+idle/4)
+	}
 	if at != 0 {
 		s.env.sweeper.Touch(s, at)
 	}

@@ -197,6 +197,16 @@ func (j *journal) want(t testing.TB, want ...string) {
 	j.lines = nil
 }
 
+// wantAnyOrder is want for what happens side by side.
+func (j *journal) wantAnyOrder(t testing.TB, want ...string) {
+	t.Helper()
+	j.mu.Lock()
+	slices.Sort(j.lines)
+	j.mu.Unlock()
+	slices.Sort(want)
+	j.want(t, want...)
+}
+
 func (j *journal) len() int {
 	j.mu.Lock()
 	defer j.mu.Unlock()

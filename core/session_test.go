@@ -263,7 +263,8 @@ func TestRow04_CloseBetweenHooksAndReady(t *testing.T) {
 			t.Fatal(r)
 		}
 		s.Close()
-		wantRerror(t, s.begin(l), CodeDialFailed, "closed by this side")
+		_, r := s.begin(l)
+		wantRerror(t, r, CodeDialFailed, "closed by this side")
 		wantState(t, s, closed)
 		w.log.want(t, "s accept", "s disconnect: closed by this side")
 		b.Close()

@@ -80,6 +80,7 @@ var (
 	errLocalClose  = errors.New("closed by this side")
 	errRemoteClose = errors.New("closed by peer")
 	errSessionAge  = errors.New("session age")
+	errIdle        = errors.New("nothing was received for idle_timeout")
 	errDraining    = errors.New("draining")
 	errGivenUp     = errors.New("given up by this side")
 )

@@ -59,6 +59,23 @@ func GenerateTLSConfigForServer() *tls.Config {
 	return c
 }
 
+// connectionState returns the TLS state of a connection, also behind connections that
+// expose it, or the one below them by NetConn; nil if there is none.
+func connectionState(conn net.Conn) *tls.ConnectionState {
+	for range 16 { // a NetConn may return itself
+		switch c := conn.(type) {
+		case interface{ ConnectionState() tls.ConnectionState }:
+			state := c.ConnectionState()
+			return &state
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return nil
+		}
+	}
+	return nil
+}
+
 var selfSigned = sync.OnceValues(func() (tls.Certificate, error) {
 	cert, err := newSelfSigned(time.Now())
 	if err != nil {

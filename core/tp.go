@@ -57,8 +57,9 @@ type Sessions interface {
 
 // Server is the listening side of a peer.
 type Server interface {
-	// Listen listens on the configured address, serves in the background, and
-	// returns. Without a protoFunc, connections speak the peer's protocol. It may
+	// Listen listens on the configured address, serves in the background, and returns.
+	// It also logs the error that it returns. Without a protoFunc, connections speak
+	// the peer's protocol. It may
 	// be called again for other addresses only if the configured port is 0.
 	Listen(protoFunc ...ProtoFunc) error
 	// ListenAndServe is Listen, but blocks until the peer is closed. It always
@@ -83,13 +84,15 @@ type Dialer interface {
 }
 
 // Router registers handlers. Peers and groups are Routers. A registration panics,
-// with an error that says why, for a handler with a wrong signature and for a route
-// that is taken.
+// with an error that says why, for a handler with a wrong signature, for a route that is
+// taken, and for one that no message can reach: a service method is a URI reference, and
+// its path selects the route.
 type Router interface {
 	// SubRoute returns a group whose routes begin with prefix and share plugins.
 	SubRoute(prefix string, plugin ...Plugin) SubRouter
 	// RouteCall registers the methods of a struct that embeds CallCtx, and
-	// returns their service methods.
+	// returns their service methods. The struct's name is that of its type, for a
+	// generic type without the type arguments: Math[int] is Math.
 	RouteCall(ctrl any, plugin ...Plugin) []string
 	// RouteCallFunc registers a function or a method expression.
 	RouteCallFunc(fn any, plugin ...Plugin) string
@@ -120,11 +123,15 @@ type BaseSession interface {
 	Logger
 	Peer() Peer
 	// ID returns the id, which is unique among the peer's sessions. Unless SetID has
-	// set it, it is the remote address of an accepted session and the local address
-	// of a dialled one.
+	// set it, it is the remote address of an accepted session and the first local
+	// address of a dialled one; a redial does not change it.
 	ID() string
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
+	// ConnectionState returns the TLS state of the session's connection, with the
+	// certificates of the peer; nil without TLS. A connection that ModifySocket or a
+	// Network has wrapped must have a method ConnectionState of its own, or NetConn.
+	ConnectionState() *tls.ConnectionState
 	// Swap returns the map for values of the user's; redials keep it.
 	Swap() *Swap
 	// CloseReason returns why the session ended, nil while it has not.
@@ -137,6 +144,8 @@ type CtxSession interface {
 	ID() string
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
+	// ConnectionState is the TLS state of the present connection; nil without TLS.
+	ConnectionState() *tls.ConnectionState
 	Swap() *Swap
 	// CloseNotify returns a channel that is closed when the session takes no more
 	// calls: on Close, and when the connection breaks and is not redialled.
@@ -217,7 +226,13 @@ type PreSession interface {
 	SetID(id string)
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
+	// ConnectionState is the TLS state of the fresh connection; nil without TLS.
+	ConnectionState() *tls.ConnectionState
 	Swap() *Swap
+	// Context ends with the time the hooks have, with the peer, and with the context
+	// of DialContext. It has the values of that one, on a redial too. Outside of the
+	// hooks it is context.Background().
+	Context() context.Context
 	ControlFD(f func(fd uintptr)) error
 	// ModifySocket replaces the connection or its protocol by the results of fn; nil
 	// keeps the present one. Bytes already read are read again from the new
@@ -237,7 +252,9 @@ type PreSession interface {
 	PreSend(mtype byte, serviceMethod string, body any, rerr *Rerror, setting ...MessageSetting) *Rerror
 	// PreReceive is Receive, but sets an error of reading as the Rerror of the message.
 	PreReceive(newBody NewBodyFunc, ctx ...context.Context) Message
-	// PreCall sends a CALL and reads its reply into reply.
+	// PreCall sends a CALL and reads its reply into reply. CALLs and PUSHes that
+	// come before the reply are kept, and handled in order once the session is
+	// ready; all together may be as large as one message.
 	PreCall(serviceMethod string, arg, reply any, setting ...MessageSetting) *Rerror
 	// PreReply sends the reply to req, with its sequence number.
 	PreReply(req Message, body any, rerr *Rerror, setting ...MessageSetting) *Rerror
@@ -273,12 +290,20 @@ type CallCmd interface {
 type PreCtx interface {
 	Logger
 	Peer() Peer
+	// Session is the session of the message, and a [Session]: ctx.Session().(tp.Session)
+	// has Close, SetID and the rest.
 	Session() CtxSession
-	// IP returns the remote address, with its port.
+	// IP returns the remote address with its port, such as "10.0.0.7:53412";
+	// net.SplitHostPort gives the address alone.
 	IP() string
-	// RealIP returns the metadata X-Real-IP if a trusted proxy has sent it, else IP.
+	// RealIP returns the metadata X-Real-IP, unchanged, if a trusted proxy has sent it,
+	// else IP.
 	RealIP() string
-	// Swap returns a map that begins as a copy of the session's; changes stay in this message's.
+	// ConnectionState returns the TLS state of the connection on which the message is
+	// received or sent; nil without TLS. See BaseSession.
+	ConnectionState() *tls.ConnectionState
+	// Swap returns a map that begins as a copy of the session's, and ends with this
+	// exchange. Store values that are to stay in Session().Swap().
 	Swap() *Swap
 	// Context returns a context that ends with the handler, its deadline, or the
 	// session, whose CloseReason is then its cause. A hook that runs before the
@@ -290,6 +315,8 @@ type PreCtx interface {
 // WriteCtx is the context of an outgoing message.
 type WriteCtx interface {
 	PreCtx
+	// Output is the message. It has its sequence number. The service method of a REPLY
+	// is that of the request, and never sent.
 	Output() Message
 	Rerror() *Rerror
 }
@@ -320,6 +347,10 @@ type InputCtx interface {
 // ReadCtx is the context of an incoming message.
 type ReadCtx interface {
 	InputCtx
+	// Input is the message. In the PreRead…Body hooks its Body is what the encoded body
+	// will be decoded into: the handler's argument, or the result; no hook may keep it.
+	// SetBody puts another value there: then it is for the plugin's PostRead…Body hook
+	// to fill the argument or result. UnmarshalBody replaces the encoded body.
 	Input() Message
 	Rerror() *Rerror
 }

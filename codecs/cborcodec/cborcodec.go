@@ -2,13 +2,18 @@
 // schema.
 //
 // Structs are maps with the names of their fields, or of their cbor or json tags,
-// as keys. The encoding is the core deterministic one: the same value has always
-// the same bytes.
+// as keys. The encoding is the core deterministic one: equal values have equal bytes.
+//
+// A time is text as RFC 3339 defines it, with nanoseconds and the offset of its zone
+// (tag 0); a zero time is null. A type with MarshalBinary is a byte string, one with
+// MarshalText only is text. In an any, a map is decoded as a map[string]any: keys of
+// another type are an error there.
 package cborcodec
 
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -22,16 +27,18 @@ type Codec struct{}
 
 var _ codec.Appender = Codec{}
 
-// Limits for what comes from outside. Arrays and maps take memory only as their
-// elements arrive; these bound what a few bytes can claim.
+// Limits for foreign data. Memory for arrays and maps is allocated as their elements
+// are decoded; these bound what a few bytes can claim.
 const (
 	maxNested   = 64
 	maxElements = 1 << 20
 )
 
 var (
-	encoding = must(cbor.CoreDetEncOptions().UserBufferEncMode())
+	encoding = must(encOptions().UserBufferEncMode())
 	decoding = must(cbor.DecOptions{
+		DefaultMapType:   reflect.TypeFor[map[string]any](),
+		TextUnmarshaler:  cbor.TextUnmarshalerTextString,
 		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
 		MaxNestedLevels:  maxNested,
 		MaxArrayElements: maxElements,
@@ -40,7 +47,14 @@ var (
 	}.DecMode())
 )
 
-// must panics if the options above contradict each other.
+func encOptions() cbor.EncOptions {
+	o := cbor.CoreDetEncOptions()
+	o.Time, o.TimeTag = cbor.TimeRFC3339Nano, cbor.EncTagRequired
+	o.TextMarshaler = cbor.TextMarshalerTextString
+	return o
+}
+
+// must panics if the options contradict each other.
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
@@ -54,7 +68,7 @@ func (Codec) ID() byte { return codec.CBOR }
 // Name returns codec.NameCBOR.
 func (Codec) Name() string { return codec.NameCBOR }
 
-// Pure returns false: MarshalCBOR and MarshalBinary are code of the user.
+// Pure returns false: MarshalCBOR, MarshalBinary and MarshalText are code of the user.
 func (Codec) Pure() bool { return false }
 
 // Marshal returns v as CBOR; nil is the one byte of null.
@@ -69,9 +83,9 @@ func (Codec) Append(dst []byte, v any) ([]byte, error) {
 	return w.Bytes(), nil
 }
 
-// Unmarshal decodes one CBOR item into the value v points to. Bytes behind it, a
-// key twice in a map, text that is not UTF-8, more than 64 levels and more than
-// 2^20 elements in one array or map are errors.
+// Unmarshal decodes one CBOR item into the value v points to. Bytes after it, duplicate
+// keys in a map, text that is not UTF-8, more than 64 levels and more than 2^20 elements
+// in one array or map are errors.
 func (Codec) Unmarshal(data []byte, v any) error {
 	if err := decoding.Unmarshal(data, v); err != nil {
 		return fmt.Errorf("cbor codec: decode into %T: %w", v, err)

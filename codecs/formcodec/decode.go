@@ -44,7 +44,7 @@ func decode(data []byte, v any) error {
 		if err := fillValues(data, &m); err != nil {
 			return err
 		}
-		if r, err = makeWay(r); err == nil {
+		if r, err = deref(r); err == nil {
 			r.Set(reflect.ValueOf(url.Values(m)))
 		}
 		return err
@@ -53,7 +53,7 @@ func decode(data []byte, v any) error {
 	if p.err != nil {
 		return p.err
 	}
-	if r, err = makeWay(r); err != nil {
+	if r, err = deref(r); err != nil {
 		return err
 	}
 	if r.Kind() == reflect.Map {
@@ -62,34 +62,26 @@ func decode(data []byte, v any) error {
 	return decodeStruct(data, p, r)
 }
 
-// fillValues adds the pairs of a form to a map; the keys it has already get new
-// values. The map is not nil afterwards.
+// fillValues adds the pairs of a form to a map and replaces the values of keys that
+// are in it already. The map is not nil afterwards.
 func fillValues(data []byte, m *map[string][]string) error {
-	all := make(map[string][]string)
-	p := pairs{rest: data}
-	for {
-		k, v, ok, err := p.next()
-		if err != nil {
-			return err
-		}
-		if !ok {
-			break
-		}
+	return fill(data, m, func(all map[string][]string, k, v []byte) {
 		all[string(k)] = append(all[string(k)], string(v))
-	}
-	if *m == nil {
-		*m = all
-	} else {
-		maps.Copy(*m, all)
-	}
-	return nil
+	})
 }
 
 // fillStrings is fillValues with the first value of each key.
 func fillStrings(data []byte, m *map[string]string) error {
-	all := make(map[string]string)
-	p := pairs{rest: data}
-	for {
+	return fill(data, m, func(all map[string]string, k, v []byte) {
+		if _, ok := all[string(k)]; !ok {
+			all[string(k)] = string(v)
+		}
+	})
+}
+
+func fill[V any](data []byte, m *map[string]V, add func(all map[string]V, k, v []byte)) error {
+	all := make(map[string]V)
+	for p := (pairs{rest: data}); ; {
 		k, v, ok, err := p.next()
 		if err != nil {
 			return err
@@ -97,9 +89,7 @@ func fillStrings(data []byte, m *map[string]string) error {
 		if !ok {
 			break
 		}
-		if _, taken := all[string(k)]; !taken {
-			all[string(k)] = string(v)
-		}
+		add(all, k, v)
 	}
 	if *m == nil {
 		*m = all
@@ -133,7 +123,7 @@ func decodeMap(data []byte, p *plan, m reflect.Value) error {
 
 func decodeStruct(data []byte, p *plan, s reflect.Value) error {
 	var few [32]int
-	seen := few[:] // how many values of each field came already
+	seen := few[:] // the number of values so far, by field
 	if len(p.fields) > len(seen) {
 		seen = make([]int, len(p.fields))
 	}
@@ -162,7 +152,7 @@ func (f *field) set(s reflect.Value, n int, text []byte) error {
 	for i, at := range f.index {
 		if i > 0 {
 			var err error
-			if s, err = makeWay(s); err != nil {
+			if s, err = deref(s); err != nil {
 				return err
 			}
 		}
@@ -181,14 +171,14 @@ func (s *shape) set(v reflect.Value, n int, text []byte) error {
 	if !s.wants(n, text) {
 		return nil
 	}
-	v, err := makeWay(v)
+	v, err := deref(v)
 	if err != nil {
 		return err
 	}
 	switch s.list {
 	case reflect.Slice:
 		if n == 0 {
-			v.SetZero() // what was there may belong to others, too
+			v.SetZero() // the old elements may be shared
 			v.Grow(4)
 		}
 		v.Grow(1)
@@ -207,7 +197,7 @@ func (s *shape) set(v reflect.Value, n int, text []byte) error {
 	if s.text.emptyIsNone && len(text) == 0 {
 		return nil
 	}
-	if v, err = makeWay(v); err != nil {
+	if v, err = deref(v); err != nil {
 		return err
 	}
 	return s.text.set(v, text)

@@ -2,6 +2,7 @@ package formcodec
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -12,8 +13,8 @@ import (
 // encoder appends pairs to b.
 type encoder struct {
 	b     []byte
-	start int // where the form begins in b
-	n     int // pairs so far
+	start int // offset of the form in b
+	n     int // number of pairs so far
 }
 
 func (e *encoder) encode(v any) error {
@@ -61,8 +62,8 @@ func (e *encoder) encode(v any) error {
 	return e.encodeStruct(p, r)
 }
 
-// refusal returns why a value of a type, of which there is none but a nil
-// pointer, would not be carried; nil if it would.
+// refusal returns why values of a type are refused, nil if they are not. It is for
+// nil pointers, which have no value to encode.
 func refusal(t reflect.Type) error {
 	base, err := baseOf(t)
 	if err != nil || base.Kind() == reflect.Interface {
@@ -80,7 +81,7 @@ func (e *encoder) key(k string) error {
 	return nil
 }
 
-// pair counts a pair and divides it from the one before.
+// pair counts a pair and separates it from the previous one.
 func (e *encoder) pair() error {
 	if e.n++; e.n > maxPairs {
 		return errTooMany
@@ -130,7 +131,7 @@ func (e *encoder) encodeStruct(p *plan, s reflect.Value) error {
 	return nil
 }
 
-// in returns the field of a struct; ok is false if a pointer on the way is nil.
+// in returns the field of a struct; ok is false if a pointer to it is nil.
 func (f *field) in(s reflect.Value) (_ reflect.Value, ok bool) {
 	for i, at := range f.index {
 		if i > 0 {
@@ -143,6 +144,8 @@ func (f *field) in(s reflect.Value) (_ reflect.Value, ok bool) {
 	return s, true
 }
 
+var errNilText = errors.New("a nil pointer in a list, where an empty text is a value")
+
 // encodeShape appends the pairs of a value. The key is escaped and has its "=".
 func (e *encoder) encodeShape(s *shape, key string, v reflect.Value) error {
 	v, ok := follow(v)
@@ -154,6 +157,9 @@ func (e *encoder) encodeShape(s *shape, key string, v reflect.Value) error {
 	}
 	for i := range v.Len() {
 		// A nil pointer keeps its place in the list, with an empty text.
+		if _, ok := follow(v.Index(i)); !ok && !s.text.emptyIsNone {
+			return errNilText
+		}
 		if err := e.encodeText(s, key, v.Index(i)); err != nil {
 			return err
 		}

@@ -32,17 +32,17 @@ func TestRefused(t *testing.T) {
 		{"time", new(time.Time), "a form is a struct, or a map with strings as keys"},
 		{"list of structs", &[]Base{}, "a form is a struct, or a map with strings as keys"},
 		{"keys are numbers", &map[int]string{}, "a form is a struct, or a map with strings as keys"},
-		{"map of anything", &map[string]any{"a": 1}, "a form can not carry interface {}"},
-		{"any in a struct", &struct{ A struct{ B any } }{}, "field A.B: a form can not carry interface {}"},
-		{"channel", &struct{ C chan int }{}, "field C: a form can not carry chan int"},
-		{"list of lists", &struct{ L [][]int }{}, "field L: a form can not carry [][]int"},
-		{"map in a struct", &struct{ M map[string]string }{}, "field M: a form can not carry map[string]string"},
+		{"map of anything", &map[string]any{"a": 1}, "a form cannot carry interface {}"},
+		{"any in a struct", &struct{ A struct{ B any } }{}, "field A.B: a form cannot carry interface {}"},
+		{"channel", &struct{ C chan int }{}, "field C: a form cannot carry chan int"},
+		{"list of lists", &struct{ L [][]int }{}, "field L: a form cannot carry [][]int"},
+		{"map in a struct", &struct{ M map[string]string }{}, "field M: a form cannot carry map[string]string"},
 		{"inside itself", &node{}, "field Next: formcodec.node is inside itself, and a form is flat"},
-		{"inside itself, in a list", &ring{}, "field Links: a form can not carry []formcodec.ring"},
+		{"inside itself, in a list", &ring{}, "field Links: a form cannot carry []formcodec.ring"},
 		{"pointer to itself", &struct{ P self }{}, "field P: formcodec.self is too many pointers in a row"},
 		{"named struct", &struct {
 			B Base `form:"b"`
-		}{}, `field B: a form is flat: a struct can not have the name "b"`},
+		}{}, `field B: a form is flat: a struct cannot have the name "b"`},
 		{"two of a name", &struct {
 			first
 			twin
@@ -114,6 +114,7 @@ func TestDecodeErrors(t *testing.T) {
 		L []uint
 		M mute
 		D deaf
+		W time.Duration
 	}
 	long := strings.Repeat("1", 2000)
 	for _, test := range []struct {
@@ -127,6 +128,8 @@ func TestDecodeErrors(t *testing.T) {
 		{"long number", "n=" + long, &target{}, `field "n": "` + long[:32] + `": invalid syntax`, strconv.ErrSyntax},
 		{"long text", "F=" + long[:100] + "x", &target{}, `field "F": "` + long[:32] + `": invalid syntax`, strconv.ErrSyntax},
 		{"bool", "B=maybe", &target{}, `field "B": "maybe": invalid syntax`, strconv.ErrSyntax},
+		{"duration", "W=5+s", &target{}, `field "W": "5 s": invalid syntax`, strconv.ErrSyntax},
+		{"range of durations", "W=9223372036854775808", &target{}, `field "W": "9223372036854775808": value out of range`, strconv.ErrRange},
 		{"in a list", "L=1&L=-1", &target{}, `field "L": "-1": invalid syntax`, strconv.ErrSyntax},
 		{"time", "T=now", &target{}, `field "T": "now": no time like "2006"`, nil},
 		{"long time", "T=" + long, &target{}, `field "T": "` + long[:32] + `": invalid syntax`, strconv.ErrSyntax},
@@ -145,7 +148,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"nil values", "n=1", url.Values(nil), "no pointer", errNoPointer},
 		{"pointer to values that is nil", "n=1", (*url.Values)(nil), "no pointer", errNoPointer},
 		{"struct by value", "n=1", target{}, "no pointer", errNoPointer},
-		{"pointer that can not be set", "Shown=1", &lost{}, "the embedded pointer to formcodec.hidden is nil, and not exported", nil},
+		{"pointer that cannot be set", "Shown=1", &lost{}, "the embedded pointer to formcodec.hidden is nil, and not exported", nil},
 		{"interface with methods", "n=1", new(error), "a form is a struct", errFlat},
 	} {
 		t.Run(test.name, func(t *testing.T) {

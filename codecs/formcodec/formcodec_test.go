@@ -114,6 +114,50 @@ func TestConformance(t *testing.T) {
 		Base{1, "by value"}, *full(), full(), ptr[any](url.Values{"a": {"1"}}))
 }
 
+func TestValues(t *testing.T) {
+	codectest.Values(t, Codec{},
+		codectest.Refuses("alone/*", "a form is a struct, or a map with strings as keys"),
+		codectest.Carries("alone/nil"),
+		codectest.Carries("alone/*map"),
+		codectest.Carries("alone/map of words by value"),
+		codectest.Carries("alone/struct"),
+		codectest.Carries("alone/embedded*"),
+		codectest.Refuses("alone/linked structs", "is inside itself, and a form is flat"),
+		codectest.Refuses("alone/*any,*", "cannot carry interface {}"),
+		codectest.Refuses("alone/map of any*", "cannot carry interface {}"),
+		codectest.Refuses("field/*map*", "cannot carry map["),
+		codectest.Refuses("field/any*", "cannot carry interface {}"),
+		codectest.Refuses("field/nil any", "cannot carry interface {}"),
+		codectest.Refuses("field/list of lists", "cannot carry [][]int"),
+		codectest.Refuses("field/structs", "cannot carry []codectest.Base"),
+		codectest.Refuses("field/linked structs", "is inside itself, and a form is flat"),
+		codectest.Refuses("field/unsupported*", "cannot carry"),
+		codectest.Refuses("field/time of the year 10000", "year 10000 is outside of 0 to 9999"),
+		codectest.Refuses("field/pointers to texts with a nil", "a nil pointer in a list"),
+		// No pairs are all there is of nothing; and bytes have a pair always.
+		codectest.Becomes("alone/empty map", map[string]int(nil)),
+		codectest.Becomes("alone/map with a nil", map[string]*int(nil)),
+		codectest.Becomes("alone/map with an empty list", map[string][]string{"b": {"1", ""}}),
+		codectest.Becomes("field/empty list", codectest.Field[[]int]{}),
+		codectest.Becomes("field/nil bytes", codectest.Field[[]byte]{V: []byte{}}),
+	)
+}
+
+// A zone of before 1937 has seconds, which an offset of RFC 3339 has not: the
+// instant arrives.
+func TestOffsetWithSeconds(t *testing.T) {
+	type form struct{ T time.Time }
+	at := time.Date(1920, 1, 2, 3, 4, 5, 6, time.FixedZone("AMT", 19*60+32))
+	b, err := Codec{}.Marshal(form{at})
+	if want := "T=1920-01-02T03%3A03%3A33.000000006%2B00%3A19"; string(b) != want || err != nil {
+		t.Errorf("Marshal = %q, %v; want %q", b, err, want)
+	}
+	var got form
+	if err := (Codec{}).Unmarshal(b, &got); err != nil || !got.T.Equal(at) {
+		t.Errorf("Unmarshal = %v, %v; want the instant %v", got.T, err, at)
+	}
+}
+
 // golden returns the bytes of a file with vectors.
 func golden(t testing.TB, name string) string {
 	t.Helper()
@@ -223,6 +267,7 @@ func TestDecode(t *testing.T) {
 		B bool
 		S string
 		T time.Time
+		D time.Duration
 	}
 	type zones struct {
 		U time.Time `time_format:"2006-01-02 15" time_utc:"true"`
@@ -242,6 +287,11 @@ func TestDecode(t *testing.T) {
 		{"empty is no value", "N=&B=&P=&T=&S=&L=", &list{N: 1, B: true, S: "s"}, &list{N: 1, B: true, L: []int{0}}},
 		{"no equals sign", "S&N&B=1", &list{S: "s"}, &list{B: true}},
 		{"pointer made", "P=4", &list{}, &list{P: ptr(4)}},
+		{"duration", "D=5s", &list{}, &list{D: 5 * time.Second}},
+		{"duration of parts", "D=-1h0.5m", &list{}, &list{D: -time.Hour - 30*time.Second}},
+		{"duration in nanoseconds", "D=1500", &list{}, &list{D: 1500}},
+		{"no duration", "D=", &list{D: 7}, &list{D: 7}},
+		{"durations", "a=1m&a=2", &map[string][]time.Duration{}, &map[string][]time.Duration{"a": {time.Minute, 2}}},
 		{"checked box", "B=on", &list{}, &list{B: true}},
 		{"between ampersands", "&&N=1&&B=t&", &list{}, &list{N: 1, B: true}},
 		{"equals sign in a value", "S=a=b;c", &list{}, &list{S: "a=b;c"}},

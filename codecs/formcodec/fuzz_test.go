@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/teleport-go/teleport/core/codectest"
 )
 
 func FuzzUnmarshal(f *testing.F) {
@@ -88,59 +90,33 @@ func sample(t testing.TB) (*typical, []byte) {
 func TestAllocs(t *testing.T) {
 	v, _ := sample(t)
 	dst := make([]byte, 0, 4<<10)
-	got := testing.AllocsPerRun(100, func() {
+	codectest.Allocs(t, "Append", 0, func() {
 		if _, err := (Codec{}).Append(dst, v); err != nil {
 			t.Fatal(err)
 		}
 	})
-	if got != 0 {
-		t.Errorf("Append makes %v allocations; want 0", got)
-	}
 }
 
 func BenchmarkAppend(b *testing.B) {
 	v, _ := sample(b)
-	buf := make([]byte, 0, 4<<10)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := (Codec{}).Append(buf, v); err != nil {
-			b.Fatal(err)
-		}
-	}
+	codectest.BenchAppend(b, Codec{}, v)
 }
 
-func BenchmarkAppendValues(b *testing.B) {
-	_, data := sample(b)
-	var v url.Values
-	if err := (Codec{}).Unmarshal(data, &v); err != nil {
-		b.Fatal(err)
-	}
-	buf := make([]byte, 0, 4<<10)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := (Codec{}).Append(buf, v); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
+func BenchmarkAppendValues(b *testing.B) { codectest.BenchAppend(b, Codec{}, sampleValues(b)) }
 
 func BenchmarkUnmarshal(b *testing.B) {
-	_, data := sample(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := (Codec{}).Unmarshal(data, new(typical)); err != nil {
-			b.Fatal(err)
-		}
-	}
+	v, _ := sample(b)
+	codectest.BenchUnmarshal(b, Codec{}, v, func() any { return new(typical) })
 }
 
 func BenchmarkUnmarshalValues(b *testing.B) {
-	_, data := sample(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		var v url.Values
-		if err := (Codec{}).Unmarshal(data, &v); err != nil {
-			b.Fatal(err)
-		}
+	codectest.BenchUnmarshal(b, Codec{}, sampleValues(b), func() any { return new(url.Values) })
+}
+
+func sampleValues(t testing.TB) (v url.Values) {
+	_, data := sample(t)
+	if err := (Codec{}).Unmarshal(data, &v); err != nil {
+		t.Fatal(err)
 	}
+	return v
 }

@@ -10,15 +10,14 @@ import (
 )
 
 const (
-	maxPointers = 8  // bounds the walk along a type that is a pointer to itself
+	maxPointers = 8  // bounds baseOf for a type that is a pointer to itself
 	maxDepth    = 32 // of structs in structs
 )
 
-// plan is how values of a type are encoded and decoded. It does not change once
-// it is made.
+// plan describes how values of a type are encoded and decoded. It is immutable.
 type plan struct {
-	err    error // why the type is refused; what follows is empty then
-	elem   shape // of a map: what its values are
+	err    error // why the type is refused; the other fields are empty then
+	elem   shape // of the values of a map
 	fields []field
 	byName map[string]int // index in fields
 }
@@ -28,13 +27,13 @@ type field struct {
 	name      string
 	key       string // the name, escaped, and "="
 	goName    string // for errors: Outer.Inner
-	index     []int  // the way to it from the outermost struct
+	index     []int  // of the fields that lead to it from the outermost struct
 	omitEmpty bool
 	shape     shape
 }
 
-// shape is what stands behind a name: one text, or a list of texts. There may be
-// pointers before the list and before each text.
+// shape describes the value of a name: one text, or a list of texts. There may be
+// pointers to the list and to each text.
 type shape struct {
 	list reflect.Kind // Slice, Array, or Invalid for one text
 	text text
@@ -88,10 +87,10 @@ func newPlan(t reflect.Type) (*plan, error) {
 // fields collects the fields of a struct.
 type fields struct {
 	list []field
-	path []reflect.Type // the structs around
+	path []reflect.Type // the structs around the current one
 }
 
-// add adds the fields of the struct t, to which index leads.
+// add adds the fields of the struct t, which is at index.
 func (all *fields) add(t reflect.Type, index []int, goName string) error {
 	if slices.Contains(all.path, t) {
 		return fmt.Errorf("field %s: %v is inside itself, and a form is flat", goName, t)
@@ -119,7 +118,7 @@ func (all *fields) add(t reflect.Type, index []int, goName string) error {
 		index := append(slices.Clip(index), i)
 		if inner {
 			if tagged {
-				return fmt.Errorf("field %s: a form is flat: a struct can not have the name %q", goName, name)
+				return fmt.Errorf("field %s: a form is flat: a struct cannot have the name %q", goName, name)
 			}
 			if err := all.add(base, index, goName); err != nil {
 				return err
@@ -145,8 +144,8 @@ func (all *fields) add(t reflect.Type, index []int, goName string) error {
 	return nil
 }
 
-// cutTag returns the name of a field, whether a tag gives it, and what stands
-// behind the name in the tag. A field to leave out has no tag and the option "-".
+// cutTag returns the name of a field, whether a tag gives it, and the options that
+// follow the name in the tag. A field to leave out has no tag and the option "-".
 func cutTag(f reflect.StructField) (name, options string, tagged bool) {
 	tag := f.Tag.Get("form")
 	if tag == "-" {
@@ -159,7 +158,7 @@ func cutTag(f reflect.StructField) (name, options string, tagged bool) {
 	return name, options, true
 }
 
-// choose returns one field for each name: the one that is least deep.
+// choose returns one field for each name: the least deeply nested one.
 func (all *fields) choose() ([]field, error) {
 	best := make(map[string]int)
 	for i, f := range all.list {
@@ -197,7 +196,7 @@ func shapeOf(t reflect.Type, tag reflect.StructTag) (shape, error) {
 			return shape{kind, s}, err
 		}
 	}
-	return shape{}, fmt.Errorf("a form can not carry %v", t)
+	return shape{}, fmt.Errorf("a form cannot carry %v", t)
 }
 
 // baseOf returns what t points to, through all pointers, or t itself.
@@ -224,8 +223,9 @@ func follow(v reflect.Value) (reflect.Value, bool) {
 	return v, true
 }
 
-// makeWay returns what v points to, as follow does, with new values for nil pointers.
-func makeWay(v reflect.Value) (reflect.Value, error) {
+// deref returns what v points to, as follow does, and allocates a value for each nil
+// pointer on the way.
+func deref(v reflect.Value) (reflect.Value, error) {
 	for v.Kind() == reflect.Pointer {
 		if v.IsNil() {
 			if !v.CanSet() {

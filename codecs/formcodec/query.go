@@ -9,7 +9,7 @@ import (
 
 var errTooMany = fmt.Errorf("more than %d pairs", maxPairs)
 
-// maxQuoted is how much of a foreign text an error quotes, in bytes.
+// maxQuoted is how many bytes of a foreign text an error quotes.
 const maxQuoted = 32
 
 func quote[T string | []byte](text T) string {
@@ -33,18 +33,18 @@ func appendEscaped[T string | []byte](dst []byte, text T) []byte {
 	return dst
 }
 
-// plain reports whether a byte is written as it is.
+// plain reports whether a byte needs no escape.
 func plain(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
 		c == '-' || c == '_' || c == '.' || c == '~'
 }
 
-// pairs reads the pairs of a form one by one. What next returns is valid until
-// the next call, and must not be written.
+// pairs reads the pairs of a form one by one. The results of next are valid until the
+// next call, and must not be modified.
 type pairs struct {
 	rest []byte
-	n    int // pairs so far
-	// What was unescaped of a key and of a value.
+	n    int // number of pairs so far
+	// Buffers for an unescaped key and value.
 	keyBuf, valueBuf []byte
 }
 
@@ -72,8 +72,8 @@ func (p *pairs) next() (key, value []byte, ok bool, err error) {
 
 var errEscape = errors.New("invalid escape")
 
-// unescape returns text itself if nothing in it is escaped, else its meaning in
-// buf. If it fails it returns text.
+// unescape returns text itself if nothing in it is escaped, otherwise the unescaped
+// text in buf. If it fails it returns text.
 func unescape(text []byte, buf *[]byte) ([]byte, error) {
 	at := bytes.IndexAny(text, "%+")
 	if at < 0 {

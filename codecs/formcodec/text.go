@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// text is how a value of some type becomes a text, and back.
+// text converts values of one type to text and back.
 type text struct {
 	// append appends the text of v, escaped.
 	append func(dst []byte, v reflect.Value) ([]byte, error)
 	// set sets v, which can be set, from a text. It keeps no part of it.
 	set func(v reflect.Value, text []byte) error
-	// emptyIsNone says that an empty text is no value.
+	// emptyIsNone reports that an empty text means no value.
 	emptyIsNone bool
 }
 
@@ -24,6 +24,7 @@ var (
 	errNoText = errors.New("no text")
 
 	timeType      = reflect.TypeFor[time.Time]()
+	durationType  = reflect.TypeFor[time.Duration]()
 	marshalerType = reflect.TypeFor[encoding.TextMarshaler]()
 	unmarshalType = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
@@ -36,8 +37,8 @@ func has(t, methods reflect.Type) bool {
 
 func isText(t reflect.Type) bool { return has(t, marshalerType) || has(t, unmarshalType) }
 
-// textOf returns how values of type t, which is no pointer, become a text in a
-// field with that tag. The error is errNoText if they do not.
+// textOf returns the conversion of values of type t, which is no pointer, in a
+// field with that tag. The error is errNoText if there is none.
 func textOf(t reflect.Type, tag reflect.StructTag) (text, error) {
 	if t == timeType {
 		return timeText(tag)
@@ -82,7 +83,7 @@ func setUnmarshaler(v reflect.Value, text []byte) error {
 	return v.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText(text)
 }
 
-// kindText returns how values of the kinds that are a text by nature become one.
+// kindText returns the conversion of values of the kinds that have one.
 func kindText(t reflect.Type) (text, bool) {
 	bits := 0
 	if k := t.Kind(); k >= reflect.Int && k <= reflect.Complex128 {
@@ -112,10 +113,14 @@ func kindText(t reflect.Type) (text, bool) {
 		}, true
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		parse := func(s string) (int64, error) { return strconv.ParseInt(s, 10, bits) }
-		return text{
+		s := text{
 			append: func(dst []byte, v reflect.Value) ([]byte, error) { return strconv.AppendInt(dst, v.Int(), 10), nil },
 			set:    number(parse, reflect.Value.SetInt), emptyIsNone: true,
-		}, true
+		}
+		if t == durationType {
+			s.set = number(parseDuration, reflect.Value.SetInt)
+		}
+		return s, true
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
 		parse := func(s string) (uint64, error) { return strconv.ParseUint(s, 10, bits) }
 		return text{
@@ -143,10 +148,10 @@ func kindText(t reflect.Type) (text, bool) {
 	return text{}, false
 }
 
-// maxNumber is more bytes than any number takes, and any time.
+// maxNumber is more bytes than any number or time needs.
 const maxNumber = 1024
 
-// number sets a value from a text that parse understands.
+// number returns a function that parses a text and sets a value to the result.
 func number[T any](parse func(string) (T, error), set func(reflect.Value, T)) func(reflect.Value, []byte) error {
 	return func(v reflect.Value, text []byte) error {
 		if len(text) > maxNumber {
@@ -154,7 +159,7 @@ func number[T any](parse func(string) (T, error), set func(reflect.Value, T)) fu
 		}
 		x, err := parse(string(text))
 		if num := (*strconv.NumError)(nil); errors.As(err, &num) {
-			return num.Err // without the text, of which the caller quotes the start
+			return num.Err // without the text, since the caller quotes its start
 		}
 		if err != nil {
 			return err
@@ -164,6 +169,17 @@ func number[T any](parse func(string) (T, error), set func(reflect.Value, T)) fu
 	}
 }
 
+// parseDuration reads nanoseconds, as they are written here, and what people write.
+func parseDuration(s string) (int64, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		if d, derr := time.ParseDuration(s); derr == nil {
+			return int64(d), nil
+		}
+	}
+	return n, err
+}
+
 func parseBool(s string) (bool, error) {
 	if s == "on" {
 		return true, nil
@@ -171,7 +187,7 @@ func parseBool(s string) (bool, error) {
 	return strconv.ParseBool(s)
 }
 
-// timeText returns how times are written in a field with that tag.
+// timeText returns the conversion of times in a field with that tag.
 func timeText(tag reflect.StructTag) (text, error) {
 	layout := tag.Get("time_format")
 	strict := layout == ""
@@ -192,8 +208,14 @@ func timeText(tag reflect.StructTag) (text, error) {
 			if loc != nil {
 				t = t.In(loc)
 			}
-			if y := t.Year(); strict && (y < 0 || y > 9999) {
-				return dst, fmt.Errorf("year %d is outside of 0 to 9999", y)
+			if strict {
+				// RFC 3339 has no seconds in an offset, as zones of before 1937 have.
+				if _, offset := t.Zone(); offset%60 != 0 {
+					t = t.In(time.FixedZone("", offset-offset%60))
+				}
+				if y := t.Year(); y < 0 || y > 9999 {
+					return dst, fmt.Errorf("year %d is outside of 0 to 9999", y)
+				}
 			}
 			var buf [64]byte
 			return appendEscaped(dst, t.AppendFormat(buf[:0], layout)), nil
@@ -220,7 +242,7 @@ func timeText(tag reflect.StructTag) (text, error) {
 	}, nil
 }
 
-// location returns the location that a tag names, nil if none.
+// location returns the location that a tag names, nil if it names none.
 func location(tag reflect.StructTag) (*time.Location, error) {
 	if name := tag.Get("time_location"); name != "" {
 		return time.LoadLocation(name)

@@ -154,14 +154,11 @@ func TestAliasAllocations(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c, m, data := Codec{test.alias}, &texts{used: make([]string, 0, 1000)}, []byte(test.data)
-			n := testing.AllocsPerRun(100, func() {
+			codectest.Allocs(t, "Unmarshal", test.want, func() {
 				if err := c.Unmarshal(data, m); err != nil {
 					t.Fatal(err)
 				}
 			})
-			if n != test.want {
-				t.Errorf("%v allocations, want %v", n, test.want)
-			}
 		})
 	}
 }
@@ -196,7 +193,7 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-// A value that is known to be empty is not emptied, and only such a one.
+// A fresh value is not reset, and every other value is.
 func TestFresh(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -209,8 +206,8 @@ func TestFresh(t *testing.T) {
 		{"generated", false, new(plainTexts), usedByPlain, codec.Fresh, "[unmarshal]"},
 		{"generated, perhaps not empty", false, new(plainTexts), usedByPlain, 0, "[reset unmarshal]"},
 		{"aliased", true, new(texts), usedByTexts, codec.Fresh, "[unsafe]"},
-		{"aliased, lent", true, new(texts), usedByTexts, codec.Fresh | codec.Lent, "[unsafe]"},
-		{"aliased, lent, perhaps not empty", true, new(texts), usedByTexts, codec.Lent, "[resetvt unsafe]"},
+		{"aliased, borrowed", true, new(texts), usedByTexts, codec.Fresh | codec.Borrowed, "[unsafe]"},
+		{"aliased, borrowed, perhaps not empty", true, new(texts), usedByTexts, codec.Borrowed, "[resetvt unsafe]"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if err := (Codec{Alias: test.alias}).Decode([]byte(twoTexts), test.v, test.mode); err != nil {
@@ -237,15 +234,15 @@ func TestFresh(t *testing.T) {
 func usedByTexts(v any) []string { return v.(*texts).used }
 func usedByPlain(v any) []string { return v.(*plainTexts).t.used }
 
-// A borrowed body is not copied where the message refers to it, else what is
-// decoded owns its memory as ever.
+// A borrowed body is not copied if the message refers to it; otherwise the message
+// owns its memory.
 func TestBorrowed(t *testing.T) {
 	for _, test := range []struct {
-		name  string
-		alias bool
-		v     any
-		list  func(v any) []string
-		lent  bool
+		name    string
+		alias   bool
+		v       any
+		list    func(v any) []string
+		borrows bool
 	}{
 		{"aliased", true, new(texts), func(v any) []string { return v.(*texts).List }, true},
 		{"no alias", false, new(texts), func(v any) []string { return v.(*texts).List }, false},
@@ -254,19 +251,19 @@ func TestBorrowed(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			data := []byte(twoTexts)
 			var c codec.Decoder = Codec{Alias: test.alias}
-			if err := c.Decode(data, test.v, codec.Lent); err != nil {
+			if err := c.Decode(data, test.v, codec.Borrowed); err != nil {
 				t.Fatal(err)
 			}
 			list := test.list(test.v)
 			if got, want := fmt.Sprint(list), "[hi there]"; got != want {
 				t.Fatalf("decoded %s, want %s", got, want)
 			}
-			if lent := unsafe.StringData(list[0]) == &data[2]; lent != test.lent {
-				t.Errorf("a part of the body: %v, want %v", lent, test.lent)
+			if got := unsafe.StringData(list[0]) == &data[2]; got != test.borrows {
+				t.Errorf("a part of the body: %v, want %v", got, test.borrows)
 			}
 		})
 	}
-	if err := (Codec{Alias: true}).Decode(nil, (*texts)(nil), codec.Lent); err == nil {
+	if err := (Codec{Alias: true}).Decode(nil, (*texts)(nil), codec.Borrowed); err == nil {
 		t.Error("nothing is wrong with nil")
 	}
 }

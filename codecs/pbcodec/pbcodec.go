@@ -1,11 +1,11 @@
 // Package pbcodec encodes bodies as protocol buffers.
 //
-// It takes generated messages. Where a message has generated fast methods
-// (MarshalToSizedBufferVT, MarshalVT, SizeVT, UnmarshalVT, as vtprotobuf writes
-// them) it uses these, else google.golang.org/protobuf.
+// It supports generated messages. If a message has the methods that vtprotobuf
+// generates (MarshalToSizedBufferVT, MarshalVT, SizeVT, UnmarshalVT) it uses them,
+// otherwise google.golang.org/protobuf.
 //
-// What is decoded owns its memory. A program that would rather have one
-// allocation a message than one a field may ask for it, once, before its first peer:
+// A decoded message owns its memory. A program that prefers one allocation per
+// message to one per field opts in, once, before its first peer:
 //
 //	codec.Replace(pbcodec.Codec{Alias: true})
 package pbcodec
@@ -23,30 +23,28 @@ import (
 
 func init() { codec.Register(Codec{}) }
 
-// Codec is the protobuf codec. Its methods may be called concurrently; the
-// values they are given must not change meanwhile. The zero value is what is
-// registered.
+// Codec is the protobuf codec. Its methods may be called concurrently; a value must
+// not change while it is encoded. The zero value is the codec that is registered.
 type Codec struct {
-	// Alias makes Unmarshal save memory with messages that have the generated
-	// methods for it; all others are decoded as ever.
+	// Alias makes Unmarshal allocate less for messages that have the generated methods
+	// named below. It does not affect other messages.
 	//
-	// A message with UnmarshalVTUnsafe gets one copy of the body, made for it alone:
-	// its strings and bytes are parts of that copy. So each of them keeps the whole
-	// body in memory as long as it is kept itself (strings.Clone what is to live
-	// long), and no bytes of it may be changed in place or appended to: what
-	// lies behind them belongs to the next field (bytes.Clone them first). Where the
-	// engine decodes into values that it uses again (HandleCallInto, tp.Reused) there
-	// is not even the copy: there strings live no longer than the value.
+	// A message with UnmarshalVTUnsafe is decoded from one copy of the body, which
+	// nothing else uses: its strings and bytes are slices of the copy. Each of them
+	// therefore retains the whole body (use strings.Clone for those that live long), and
+	// its bytes must not be modified or appended to, since the bytes that follow are
+	// those of the next field (use bytes.Clone first). If the engine decodes into pooled
+	// values (HandleCallInto, tp.Reused) it omits the copy, too: the strings are valid
+	// only as long as the value.
 	//
-	// A message with ResetVT is emptied by it instead of by Reset: it keeps the room of
-	// its lists, and what that code pools of it goes back to the pool. So nothing
-	// but strings may be kept of what was decoded into a message before when
-	// it is decoded into once more.
+	// A message with ResetVT is reset by it instead of by Reset: it retains the capacity
+	// of its lists, and returns pooled messages to their pool. Of the earlier content of
+	// a message only strings may therefore be retained when it is decoded into again.
 	//
-	// What that code pools keeps the room of its bytes too, and here that is a part of
-	// some body. UnmarshalVT would write there: messages of a pooled type that has bytes
-	// are to be decoded by this codec alone, and nobody else may append to such bytes:
-	// large bodies serve other messages later.
+	// Pooled messages also retain the capacity of their bytes, which here is a part of
+	// some body, and UnmarshalVT writes there. Messages of a pooled type that has bytes
+	// must therefore be decoded by this codec only, and the program must not append to
+	// such bytes: the memory of large bodies is used for other messages later.
 	Alias bool
 }
 
@@ -55,7 +53,7 @@ var (
 	_ codec.SizedAppender = Codec{}
 )
 
-// The generated fast methods.
+// The methods that vtprotobuf generates.
 type (
 	sizer          interface{ SizeVT() int }
 	sizedMarshaler interface {
@@ -66,9 +64,9 @@ type (
 	marshaler   interface{ MarshalVT() ([]byte, error) }
 	unmarshaler interface {
 		Reset()
-		UnmarshalVT(b []byte) error // merges, and keeps nothing of b
+		UnmarshalVT(b []byte) error // merges, and does not retain b
 	}
-	aliaser  interface{ UnmarshalVTUnsafe(b []byte) error } // merges, and keeps b
+	aliaser  interface{ UnmarshalVTUnsafe(b []byte) error } // merges, and retains b
 	recycler interface{ ResetVT() }
 )
 
@@ -78,10 +76,10 @@ func (Codec) ID() byte { return codec.Protobuf }
 // Name returns codec.NameProtobuf.
 func (Codec) Name() string { return codec.NameProtobuf }
 
-// Pure returns true: only generated code runs.
+// Pure returns true: Append calls generated code only.
 func (Codec) Pure() bool { return true }
 
-// Size returns the length of v's encoding, 0 for what cannot be encoded.
+// Size returns the length of the encoding of v, 0 if it cannot be encoded.
 func (Codec) Size(v any) int {
 	if s, ok := v.(sizer); ok {
 		if isNil(v) {
@@ -95,8 +93,8 @@ func (Codec) Size(v any) int {
 	return 0
 }
 
-// Marshal returns the encoding of a message. Nil, struct{} and *struct{} are the
-// empty message, as a nil pointer of any message is.
+// Marshal returns the encoding of a message. Nil, struct{}, *struct{} and nil pointers
+// to messages are encoded as the empty message.
 func (c Codec) Marshal(v any) ([]byte, error) {
 	if m, ok := v.(marshaler); ok && !isNil(v) {
 		b, err := m.MarshalVT()
@@ -112,11 +110,11 @@ func (c Codec) Marshal(v any) ([]byte, error) {
 	return b, nil
 }
 
-// AppendSized is Append for a message of which Size has said size, and which has
+// AppendSized is Append for a message for which Size has returned size, and which has
 // not changed since.
 func (c Codec) AppendSized(dst []byte, v any, size int) ([]byte, error) {
 	if size == 0 {
-		return c.Append(dst, v) // nothing, or what Append refuses
+		return c.Append(dst, v) // no bytes, or an error
 	}
 	if m, ok := v.(sizedMarshaler); ok {
 		return appendSized(dst, m, size)
@@ -138,7 +136,7 @@ func (c Codec) AppendSized(dst []byte, v any, size int) ([]byte, error) {
 // Append appends what Marshal returns to dst. If it fails it returns dst,
 // unchanged in length.
 func (Codec) Append(dst []byte, v any) ([]byte, error) {
-	if m, ok := v.(sizedMarshaler); ok { // first: the road of speed
+	if m, ok := v.(sizedMarshaler); ok { // first, since it is the fastest
 		if isNil(v) {
 			return dst, nil
 		}
@@ -178,17 +176,17 @@ func appendSized(dst []byte, m sizedMarshaler, size int) ([]byte, error) {
 	if err != nil {
 		return dst, encodeError(m, err)
 	}
-	if n != size { // it changed meanwhile, or counts what it does not write
+	if n != size { // it has changed, or counts bytes that it does not write
 		n = copy(room, room[size-n:])
 	}
 	return out[:len(dst)+n], nil
 }
 
-// Unmarshal resets the message v points to and decodes data into it. Nil,
-// struct{} and *struct{} take anything.
+// Unmarshal resets the message v points to and decodes data into it. If v is nil, a
+// struct{} or a *struct{} it ignores data.
 func (c Codec) Unmarshal(data []byte, v any) error { return c.Decode(data, v, 0) }
 
-// Borrows reports whether v, with Alias, would refer to what it is decoded from.
+// Borrows reports whether Alias is set and v has UnmarshalVTUnsafe.
 func (c Codec) Borrows(v any) bool {
 	if !c.Alias {
 		return false
@@ -197,10 +195,10 @@ func (c Codec) Borrows(v any) bool {
 	return ok
 }
 
-// Decode is Unmarshal. A fresh message is not emptied; to data that is lent a
-// message that has UnmarshalVTUnsafe refers itself, with Alias, instead of a copy.
+// Decode is Unmarshal. It does not reset a fresh message. If Alias is set, a message
+// with UnmarshalVTUnsafe refers to borrowed data instead of a copy.
 func (c Codec) Decode(data []byte, v any, mode codec.Mode) error {
-	if m, ok := v.(unmarshaler); ok { // first: the road of speed
+	if m, ok := v.(unmarshaler); ok { // first, since it is the fastest
 		if isNil(v) {
 			return intoNil(v)
 		}
@@ -219,7 +217,7 @@ func (c Codec) Decode(data []byte, v any, mode codec.Mode) error {
 	if isNil(v) {
 		return intoNil(v)
 	}
-	o := proto.UnmarshalOptions{Merge: mode&codec.Fresh != 0} // else it is emptied first
+	o := proto.UnmarshalOptions{Merge: mode&codec.Fresh != 0} // without Merge it resets first
 	if err := o.Unmarshal(data, m); err != nil {
 		return decodeError(v, err)
 	}
@@ -241,7 +239,7 @@ func (c Codec) unmarshal(data []byte, m unmarshaler, mode codec.Mode) error {
 	if !ok {
 		return m.UnmarshalVT(data)
 	}
-	if mode&codec.Lent == 0 {
+	if mode&codec.Borrowed == 0 {
 		own := make([]byte, len(data))
 		copy(own, data)
 		data = own
@@ -249,8 +247,8 @@ func (c Codec) unmarshal(data []byte, m unmarshaler, mode codec.Mode) error {
 	return a.UnmarshalVTUnsafe(data)
 }
 
-// message returns v as a message of today; those of the first generation of
-// generated code are wrapped.
+// message returns v as a proto.Message. It wraps messages of the first version of the
+// Go API.
 func message(v any) (proto.Message, bool) {
 	switch m := v.(type) {
 	case proto.Message:
@@ -261,7 +259,7 @@ func message(v any) (proto.Message, bool) {
 	return nil, false
 }
 
-// isNothing tells whether v stands for no body at all.
+// isNothing reports whether v means no body at all.
 func isNothing(v any) bool {
 	switch v.(type) {
 	case nil, struct{}, *struct{}:

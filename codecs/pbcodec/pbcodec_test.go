@@ -5,13 +5,17 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/teleport-go/teleport/core/codec"
@@ -94,13 +98,22 @@ func equal(got, want any) bool {
 }
 
 func TestConformance(t *testing.T) {
-	list, err := structpb.NewStruct(map[string]any{"a": 1.5, "b": []any{"x", nil, true}, "c": map[string]any{"é": "世界"}})
+	list, err := structpb.NewStruct(map[string]any{"a": 1.5, "b": []any{"x", nil, true, []any{}, map[string]any{}}, "c": map[string]any{"é": "世界"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	codectest.With(codectest.Equal(equal)).Run(t, Codec{},
 		wrapperspb.String("text"), wrapperspb.Bytes([]byte("\x00\xff")), list, typical(),
+		wrapperspb.UInt64(math.MaxUint64), wrapperspb.Double(math.NaN()), wrapperspb.Float(float32(math.Inf(-1))),
+		timestamppb.New(time.Date(2024, 2, 29, 23, 59, 58, 123456789, time.UTC)), durationpb.New(-90*time.Minute-1),
 		&fast{Text: "fast"}, &first{Text: "first"})
+}
+
+func TestValues(t *testing.T) {
+	codectest.Values(t, Codec{},
+		codectest.Refuses("*/*", "does not implement proto.Message"),
+		codectest.Carries("alone/nil"),
+	)
 }
 
 func TestMarshal(t *testing.T) {
@@ -289,44 +302,24 @@ func TestAllocations(t *testing.T) {
 		if n := (Codec{}).Size(s.v); n != 581 {
 			t.Errorf("%s: Size = %d, want 581", s.name, n)
 		}
-		n := testing.AllocsPerRun(100, func() {
+		codectest.Allocs(t, s.name+": Append", 0, func() {
 			if _, err := (Codec{}).Append(buf, s.v); err != nil {
 				t.Fatal(err)
 			}
 		})
-		if n != 0 {
-			t.Errorf("%s: Append: %v allocations, want 0", s.name, n)
-		}
 	}
 }
 
 func BenchmarkAppend(b *testing.B) {
-	buf := make([]byte, 0, 1024)
 	for _, s := range samples {
-		b.Run(s.name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := (Codec{}).Append(buf, s.v); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+		b.Run(s.name, func(b *testing.B) { codectest.BenchAppend(b, Codec{}, s.v) })
 	}
 }
 
 func BenchmarkUnmarshal(b *testing.B) {
 	for i, into := range []any{new(descriptorpb.FileDescriptorProto), new(blob)} {
 		b.Run(samples[i].name, func(b *testing.B) {
-			data, err := Codec{}.Marshal(samples[i].v)
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := (Codec{}).Unmarshal(data, into); err != nil {
-					b.Fatal(err)
-				}
-			}
+			codectest.BenchUnmarshal(b, Codec{}, samples[i].v, func() any { return into })
 		})
 	}
 }

@@ -1,8 +1,8 @@
 // Package plaincodec encodes bodies as plain text: strings and bytes as they
 // are, numbers and booleans as they are written in Go.
 //
-// It carries string, []byte, bool, all integers and floats, types made from
-// these, and pointers to all of them.
+// It supports string, []byte, bool, all integers and floats, types with one of
+// these as their underlying type, and pointers to all of them.
 package plaincodec
 
 import (
@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"time"
 
 	"github.com/teleport-go/teleport/core/codec"
 )
@@ -27,7 +28,7 @@ func (Codec) ID() byte { return codec.Plain }
 // Name returns codec.NamePlain.
 func (Codec) Name() string { return codec.NamePlain }
 
-// Pure returns true: no method of v is ever called.
+// Pure returns true: no method of v is called.
 func (Codec) Pure() bool { return true }
 
 // Marshal returns v as text. nil and nil pointers are no bytes.
@@ -87,9 +88,13 @@ func (Codec) Append(dst []byte, v any) ([]byte, error) {
 	return dst, fmt.Errorf("plain codec: %T can not be directly converted to []byte type", v)
 }
 
-// Unmarshal sets what v points to from text; pointers on the way that are nil
-// get a new value. No bytes stand for no value: they empty a string or bytes, and
-// leave anything else as it is.
+// Unmarshal sets the value v points to from text; it allocates a value for each nil
+// pointer on the way. A time.Duration is an integer, in nanoseconds, or text such as
+// "5s". No bytes mean no value: they empty a string or a []byte and leave anything
+// else as it is. If the text does not fit the value it is not changed.
+//
+// A v that is a []byte itself, not a pointer to one, is filled from its start, as in
+// v5 and v7; the bytes after the text stay. A longer text is an error.
 func (Codec) Unmarshal(data []byte, v any) error {
 	switch v := v.(type) {
 	case *string:
@@ -104,10 +109,17 @@ func (Codec) Unmarshal(data []byte, v any) error {
 		}
 	}
 	r := reflect.ValueOf(v)
+	if r.IsValid() && isBytes(r.Type()) {
+		if len(data) > r.Len() {
+			return decodeError(v, data, fmt.Errorf("%d bytes into a slice of %d", len(data), r.Len()))
+		}
+		copy(r.Bytes(), data)
+		return nil
+	}
 	if r.Kind() != reflect.Pointer || r.IsNil() || !carries(r.Type()) {
 		return decodeError(v, nil, nil)
 	}
-	// A new value is stored only if the text fits it.
+	// The text is parsed into a new value, so that a failure changes nothing.
 	target := r.Elem()
 	for target.Kind() == reflect.Pointer && !target.IsNil() {
 		target = target.Elem()
@@ -126,8 +138,8 @@ func (Codec) Unmarshal(data []byte, v any) error {
 	return nil
 }
 
-// parse sets value, whose type is one of base, from text. It reports whether
-// there was anything to set.
+// parse sets value, which is no pointer, from text. It reports whether there was
+// anything to set.
 func parse(data []byte, value reflect.Value) (bool, error) {
 	switch value.Kind() {
 	case reflect.String:
@@ -144,36 +156,42 @@ func parse(data []byte, value reflect.Value) (bool, error) {
 		return false, strconv.ErrSyntax
 	}
 	var err error
-	switch bits := value.Type(); value.Kind() {
+	switch t := value.Type(); value.Kind() {
 	case reflect.Bool:
 		var x bool
 		x, err = strconv.ParseBool(string(data))
 		value.SetBool(x)
 	case reflect.Float32, reflect.Float64:
 		var x float64
-		x, err = strconv.ParseFloat(string(data), bits.Bits())
+		x, err = strconv.ParseFloat(string(data), t.Bits())
 		value.SetFloat(x)
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		var x int64
-		x, err = strconv.ParseInt(string(data), 10, bits.Bits())
+		if x, err = strconv.ParseInt(string(data), 10, t.Bits()); err != nil && t == durationType {
+			if d, derr := time.ParseDuration(string(data)); derr == nil {
+				x, err = int64(d), nil
+			}
+		}
 		value.SetInt(x)
 	default:
 		var x uint64
-		x, err = strconv.ParseUint(string(data), 10, bits.Bits())
+		x, err = strconv.ParseUint(string(data), 10, t.Bits())
 		value.SetUint(x)
 	}
-	// strconv's own error quotes the whole input, decodeError only its start.
+	// The error of strconv quotes the whole input, decodeError only its start.
 	if num := new(strconv.NumError); errors.As(err, &num) {
 		err = num.Err
 	}
 	return true, err
 }
 
-// maxNumber is more bytes than any number takes: the smallest float64 takes 326
-// without an exponent, and some have written zeros behind.
+var durationType = reflect.TypeFor[time.Duration]()
+
+// maxNumber is more bytes than any number needs: the smallest float64 has 326
+// without an exponent, and some writers pad with zeros.
 const maxNumber = 1024
 
-// carries reports whether the codec carries the type.
+// carries reports whether the codec supports the type.
 func carries(t reflect.Type) bool {
 	switch t = base(t); t.Kind() {
 	case reflect.String, reflect.Bool,
@@ -185,10 +203,10 @@ func carries(t reflect.Type) bool {
 	return isBytes(t)
 }
 
-// maxPointers bounds the walk along a type that is a pointer to itself.
+// maxPointers bounds base for a type that is a pointer to itself.
 const maxPointers = 8
 
-// base returns what t points to, or t itself.
+// base returns the type that t points to, through all pointers, or t itself.
 func base(t reflect.Type) reflect.Type {
 	for range maxPointers {
 		if t.Kind() != reflect.Pointer {

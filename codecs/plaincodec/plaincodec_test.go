@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/codectest"
@@ -41,6 +42,24 @@ func TestConformance(t *testing.T) {
 		codectest.With(codectest.TakesAnything()).Run(t, Codec{}, "text", "", "é\x00\xff\n", []byte("bytes"), []byte{},
 			name("named"), blob("named"), octets{1, 2}, ptr("text"), ptr([]byte("bytes")), ptr(name("named")), ptr(ptr(blob("b"))))
 	})
+}
+
+func TestValues(t *testing.T) {
+	codectest.Values(t, Codec{},
+		codectest.Refuses("*/*", "can not be directly converted to"),
+		codectest.Carries("alone/nil"),
+		codectest.Carries("alone/*text"),
+		codectest.Carries("alone/text *"),
+		codectest.Carries("alone/bool"),
+		codectest.Carries("alone/*int64 m*"),
+		codectest.Carries("alone/float*"),
+		codectest.Carries("alone/duration"),
+		codectest.Carries("alone/pointer to pointer"),
+		codectest.Carries("alone/bytes"),
+		codectest.Carries("alone/nil bytes"),
+		codectest.Becomes("alone/empty bytes", []byte(nil)),
+		codectest.Refuses("alone/map of any uint64", "can not be directly converted to"),
+	)
 }
 
 func TestText(t *testing.T) {
@@ -129,6 +148,53 @@ func TestUnmarshalFails(t *testing.T) {
 	}
 }
 
+// A []byte that is no pointer is filled, as v5 and v7 do.
+func TestIntoBytes(t *testing.T) {
+	for _, test := range []struct {
+		name, data string
+		v          any
+		want       string // of the error, if it has a colon
+	}{
+		{"as long", "1234", []byte("...."), "1234"},
+		{"shorter", "12", []byte("...."), "12.."},
+		{"nothing", "", []byte("...."), "...."},
+		{"a type of its own", "1234", blob("...."), "1234"},
+		{"with bytes of its own", "12", octets{'.', '.'}, "12"},
+		{"longer", "12345", []byte("...."), `plain codec: []byte can not be directly converted to []uint8 type: "12345": 5 bytes into a slice of 4`},
+		{"nil", "1", []byte(nil), `plain codec: []byte can not be directly converted to []uint8 type: "1": 1 bytes into a slice of 0`},
+		{"nothing into nil", "", []byte(nil), ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			before := string(reflect.ValueOf(test.v).Bytes())
+			err := Codec{}.Unmarshal([]byte(test.data), test.v)
+			got := string(reflect.ValueOf(test.v).Bytes())
+			if strings.Contains(test.want, ":") {
+				if err == nil || err.Error() != test.want || got != before {
+					t.Errorf("Unmarshal: error\n got %v\nwant %s\nand %q became %q", err, test.want, before, got)
+				}
+			} else if err != nil || got != test.want {
+				t.Errorf("Unmarshal = %q, %v; want %q", got, err, test.want)
+			}
+		})
+	}
+}
+
+func TestDurations(t *testing.T) {
+	for text, want := range map[string]time.Duration{"5s": 5 * time.Second, "-1h0.5m": -time.Hour - 30*time.Second, "1500": 1500, "0": 0} {
+		var d time.Duration
+		if err := (Codec{}).Unmarshal([]byte(text), &d); err != nil || d != want {
+			t.Errorf("Unmarshal(%q) = %v, %v; want %v", text, d, err, want)
+		}
+	}
+	d := time.Duration(7)
+	if err := (Codec{}).Unmarshal([]byte("5 s"), &d); !errors.Is(err, strconv.ErrSyntax) || d != 7 {
+		t.Errorf("Unmarshal = %v, %v; want %v and the value as it was", d, err, strconv.ErrSyntax)
+	}
+	if err := (Codec{}).Unmarshal([]byte("5s"), new(int64)); !errors.Is(err, strconv.ErrSyntax) {
+		t.Errorf("Unmarshal of a duration into *int64: %v; want %v", err, strconv.ErrSyntax)
+	}
+}
+
 func show(v any) string {
 	r := reflect.ValueOf(v)
 	for r.Kind() == reflect.Pointer && !r.IsNil() {
@@ -152,16 +218,13 @@ func TestNoBytes(t *testing.T) {
 func TestAllocs(t *testing.T) {
 	dst := make([]byte, 0, 64)
 	values := []any{"text", ptr("text"), []byte("b"), name("n"), 12345, 1.5, ptr(uint8(3)), true}
-	got := testing.AllocsPerRun(100, func() {
+	codectest.Allocs(t, "Append", 0, func() {
 		for _, v := range values {
 			if _, err := (Codec{}).Append(dst, v); err != nil {
 				t.Fatal(err)
 			}
 		}
 	})
-	if got != 0 {
-		t.Errorf("Append makes %v allocations; want 0", got)
-	}
 }
 
 func TestRegistered(t *testing.T) {

@@ -10,23 +10,23 @@ import (
 	"github.com/apache/thrift/lib/go/thrift"
 )
 
-// maxDepth is how many structs may lie one in the other, so that bytes from
-// outside cannot use up the stack.
+// maxDepth is how deeply structs may be nested, so that foreign data cannot exhaust
+// the stack.
 const maxDepth = 1000
 
-// binary is Thrift's binary protocol over memory: bytes to read, or to append
-// to. A length or number of elements that is read is held against the bytes
-// that are left, before memory is taken for it.
+// binary is Thrift's binary protocol over memory: bytes to read, or to append to.
+// Reading compares each length and number of elements with the number of bytes that
+// are left before it allocates memory.
 type binary struct {
 	*thrift.TBinaryProtocol // on mem
 
 	mem   memory
-	depth int // structs being read
+	depth int // how deeply the struct that is read is nested
 }
 
 var binaries = sync.Pool{New: func() any {
 	p := new(binary)
-	// What has arrived is the limit, not a number of the library's.
+	// The received bytes are the limit, not the default of the library.
 	p.TBinaryProtocol = thrift.NewTBinaryProtocolConf(&p.mem, &thrift.TConfiguration{MaxMessageSize: math.MaxInt32})
 	return p
 }}
@@ -43,7 +43,7 @@ func reader(data []byte) *binary {
 	return p
 }
 
-// free gives p back, without the bytes: they are the caller's.
+// free returns p to the pool, without the bytes, which belong to the caller.
 func (p *binary) free() {
 	p.mem, p.depth = memory{}, 0
 	binaries.Put(p)
@@ -51,7 +51,7 @@ func (p *binary) free() {
 
 func (p *binary) ReadStructBegin(context.Context) (string, error) {
 	if p.depth++; p.depth > maxDepth {
-		return "", protocolError(thrift.DEPTH_LIMIT, "more than %d structs in one another", maxDepth)
+		return "", protocolError(thrift.DEPTH_LIMIT, "structs are nested deeper than %d", maxDepth)
 	}
 	return "", nil
 }
@@ -61,7 +61,7 @@ func (p *binary) ReadStructEnd(context.Context) error {
 	return nil
 }
 
-// ReadString takes memory once, where the library takes it twice and more.
+// ReadString allocates once, the method of the library at least twice.
 func (p *binary) ReadString(ctx context.Context) (string, error) {
 	b, err := p.readBytes(ctx)
 	return string(b), err
@@ -120,7 +120,7 @@ func protocolError(kind int, format string, args ...any) error {
 	return thrift.NewTProtocolExceptionWithType(kind, fmt.Errorf(format, args...))
 }
 
-// memory is bytes as a transport: Read takes from at, Write appends.
+// memory is a transport over bytes: Read starts at the offset at, Write appends.
 type memory struct {
 	buf []byte
 	at  int

@@ -1,8 +1,8 @@
 // Package thriftcodec encodes bodies as Thrift structs.
 //
-// It takes what implements thrift.TStruct, as Thrift's compiler generates it
-// for structs, unions, exceptions, and the arguments and result of a method. On
-// the wire is the struct alone, in Thrift's binary protocol.
+// It supports types that implement thrift.TStruct, which Thrift's compiler generates
+// for structs, unions, exceptions, and the arguments and result of a method. A body
+// is the struct alone, in Thrift's binary protocol.
 package thriftcodec
 
 import (
@@ -17,8 +17,8 @@ import (
 
 func init() { codec.Register(Codec{}) }
 
-// Codec is the thrift codec. Its methods may be called concurrently; the values
-// they are given must not change meanwhile.
+// Codec is the thrift codec. Its methods may be called concurrently; a value must not
+// change while it is encoded.
 type Codec struct{}
 
 var _ codec.Appender = Codec{}
@@ -29,14 +29,15 @@ func (Codec) ID() byte { return codec.Thrift }
 // Name returns codec.NameThrift.
 func (Codec) Name() string { return codec.NameThrift }
 
-// Pure returns false: the Write method of a TStruct may be anybody's.
+// Pure returns false: the Write method of a TStruct may be code of the user.
 func (Codec) Pure() bool { return false }
 
-// Marshal returns what Append appends.
+// Marshal returns the encoding of v as Append does.
 func (c Codec) Marshal(v any) ([]byte, error) { return c.Append(nil, v) }
 
-// Append appends the encoding of v, which must be a thrift.TStruct. Nil,
-// struct{}, *struct{} and nil pointers are the struct without fields: one byte, 0.
+// Append appends the encoding of v, which must be a thrift.TStruct. Nil, struct{},
+// *struct{} and nil pointers are encoded as the struct without fields: one byte, 0.
+// If it fails it returns dst, unchanged in length.
 func (Codec) Append(dst []byte, v any) ([]byte, error) {
 	if isEmpty(v) {
 		return append(dst, thrift.STOP), nil
@@ -54,8 +55,8 @@ func (Codec) Append(dst []byte, v any) ([]byte, error) {
 }
 
 // Unmarshal decodes data, which must be one whole struct, into the thrift.TStruct
-// v. As usual with Thrift, fields that are not in data stay as they were. Nil,
-// struct{} and *struct{} take anything.
+// v. As usual with Thrift, fields that are not in data stay as they were. If v is nil,
+// a struct{} or a *struct{} it ignores data.
 func (Codec) Unmarshal(data []byte, v any) error {
 	switch v.(type) {
 	case nil, struct{}, *struct{}:
@@ -74,13 +75,12 @@ func (Codec) Unmarshal(data []byte, v any) error {
 		return fmt.Errorf("thrift codec: decode into %T: %w", v, err)
 	}
 	if n := p.mem.left(); n > 0 {
-		return fmt.Errorf("thrift codec: decode into %T: %d bytes behind the struct", v, n)
+		return fmt.Errorf("thrift codec: decode into %T: %d bytes after the struct", v, n)
 	}
 	return nil
 }
 
-// isEmpty tells whether v is encoded as a struct without fields, whatever
-// methods it has.
+// isEmpty reports whether v is encoded as a struct without fields.
 func isEmpty(v any) bool {
 	switch v.(type) {
 	case nil, struct{}, *struct{}:

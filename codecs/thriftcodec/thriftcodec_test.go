@@ -6,6 +6,7 @@ import (
 	bin "encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"runtime"
 	"slices"
@@ -34,7 +35,7 @@ type note struct {
 	Map  map[string]int32
 	Note *note
 	U    thrift.Tuuid
-	err  error // what Write returns behind the first field
+	err  error // what Write returns after the first field
 }
 
 func (n *note) Write(ctx context.Context, p thrift.TProtocol) error {
@@ -167,7 +168,14 @@ func full() *note {
 
 func TestConformance(t *testing.T) {
 	codectest.With(codectest.Garbage([]byte("}{"), []byte{0xff, 0xff, 0xff}, nil, []byte("\x00\x00"))).
-		Run(t, Codec{}, full(), typical())
+		Run(t, Codec{}, full(), typical(), &note{
+			I8: math.MinInt8, I16: math.MinInt16, I32: math.MinInt32, I64: math.MinInt64, F: math.Inf(-1), S: "a\xffb",
+			Bin: []byte{}, List: []string{}, Map: map[string]int32{}, Note: &note{Bin: []byte{}, List: []string{""}, Map: map[string]int32{"": 0}},
+		})
+}
+
+func TestValues(t *testing.T) {
+	codectest.Values(t, Codec{}, codectest.Refuses("*/*", "does not implement thrift.TStruct"))
 }
 
 // What it writes is what the library writes, and the other way round.
@@ -245,7 +253,7 @@ func TestUnmarshal(t *testing.T) {
 		{"nothing", "", new(note), into + "unexpected EOF"},
 		{"cut in a field", "\x08\x00\x04\x00\x00", new(note), into + "unexpected EOF"},
 		{"no end", "\x02\x00\x01\x01", new(note), into + "unexpected EOF"},
-		{"bytes behind", "\x00\x00\x00", new(note), into + "2 bytes behind the struct"},
+		{"bytes behind", "\x00\x00\x00", new(note), into + "2 bytes after the struct"},
 		{"string of less than nothing", "\x0b\x00\x07\xff\xff\xff\xffabc", new(note), into + "string of -1 bytes"},
 		{"string over the end", "\x0b\x00\x07\x00\x00\x00\x04abc", new(note), into + "string of 4 bytes, 3 are left"},
 		{"binary over the end", "\x0b\x00\x08\x7f\xff\xff\xffabc", new(note), into + "string of 2147483647 bytes, 3 are left"},
@@ -254,7 +262,7 @@ func TestUnmarshal(t *testing.T) {
 		{"map over the end", "\x0d\x00\x0a\x0b\x08\x7f\xff\xff\xff", new(note), into + "size exceeded max allowed"},
 		{"skipped list over the end", "\x0f\x00\x63\x03\x7f\xff\xff\xff", new(note), into + "container of 2147483647 elements"},
 		{"unknown kind", "\x63\x00\x63", new(note), into + "Unknown data type 99"},
-		{"nesting", deep(maxDepth + 1), new(note), into + "more than 1000 structs in one another"},
+		{"nesting", deep(maxDepth + 1), new(note), into + "structs are nested deeper than 1000"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := Codec{}.Unmarshal([]byte(test.data), test.v)
@@ -358,47 +366,27 @@ func TestAllocations(t *testing.T) {
 	}
 	data := encode(samples[1].v)
 	var into flat
-	if n := testing.AllocsPerRun(100, func() {
+	codectest.Allocs(t, "Append", 0, func() {
 		if _, err := (Codec{}).Append(buf, samples[1].v); err != nil {
 			t.Fatal(err)
 		}
-	}); n > 1 { // the race detector empties pools at random
-		t.Errorf("Append: %v allocations, want 0", n)
-	}
-	if n := testing.AllocsPerRun(100, func() {
+	})
+	codectest.Allocs(t, "Unmarshal", 1, func() {
 		if err := (Codec{}).Unmarshal(data, &into); err != nil {
 			t.Fatal(err)
 		}
-	}); n > 3 {
-		t.Errorf("Unmarshal: %v allocations, want 1", n)
-	}
+	})
 }
 
 func BenchmarkAppend(b *testing.B) {
-	buf := make([]byte, 0, 1024)
 	for _, s := range samples {
-		b.Run(s.name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := (Codec{}).Append(buf, s.v); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+		b.Run(s.name, func(b *testing.B) { codectest.BenchAppend(b, Codec{}, s.v) })
 	}
 }
 
 func BenchmarkUnmarshal(b *testing.B) {
 	for _, s := range samples {
-		b.Run(s.name, func(b *testing.B) {
-			data := encode(s.v)
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := (Codec{}).Unmarshal(data, s.fresh()); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+		b.Run(s.name, func(b *testing.B) { codectest.BenchUnmarshal(b, Codec{}, s.v, s.fresh) })
 	}
 }
 

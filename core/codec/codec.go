@@ -1,5 +1,5 @@
-// Package codec says what encodes the body of a message, and knows the codecs
-// that are there, by id and by name.
+// Package codec defines the interface of the codecs, which encode the bodies of
+// messages, and registers them by id and by name.
 //
 // A codec is a module of its own that registers itself when it is imported:
 //
@@ -23,24 +23,25 @@ type Codec interface {
 	// Marshal returns the encoding of v, which may be nil. The result belongs to
 	// the caller.
 	Marshal(v any) ([]byte, error)
-	// Unmarshal decodes data into the value v points to. It neither changes data
-	// nor keeps any part of it.
+	// Unmarshal decodes data into the value v points to. It does not modify data and
+	// does not retain any part of it.
 	Unmarshal(data []byte, v any) error
 }
 
-// Appender is a Codec that can write into a buffer it is given.
+// Appender is a Codec that can append to a buffer of the caller.
 type Appender interface {
 	Codec
 	// Append appends the encoding of v to dst and returns the extended buffer. If
-	// it fails it returns dst, unchanged in length. It does not keep dst.
+	// it fails it returns dst, unchanged in length. It does not retain dst.
 	Append(dst []byte, v any) ([]byte, error)
-	// Pure reports whether Append never runs code of the user (MarshalJSON and
-	// its like), whatever v is: then it may be called while a lock is held.
+	// Pure reports whether Append calls no code of the user, such as MarshalJSON,
+	// whatever v is. Append may then be called while a lock is held.
 	Pure() bool
 }
 
-// Ids of the project's codecs, so that a protocol can name one without
-// importing it.
+// IDs of the project's codecs, so that a protocol can name one without importing
+// it. IDs from 1 to 127 are reserved for the project, 240 to 255 for tests; all
+// other codecs choose from 128 to 239.
 const (
 	JSON     byte = 'j'
 	Protobuf byte = 'p'
@@ -51,7 +52,7 @@ const (
 	CBOR     byte = 'c'
 )
 
-// Names of the project's codecs.
+// Names of the codecs of this repository.
 const (
 	NameJSON     = "json"
 	NameProtobuf = "protobuf"
@@ -62,13 +63,13 @@ const (
 	NameCBOR     = "cbor"
 )
 
-// The id and the name that stand for no codec.
+// The id and the name that mean no codec.
 const (
 	NilCodecID   byte = 0
 	NilCodecName      = ""
 )
 
-// ErrUnsupported is in every error of a look-up that found nothing.
+// ErrUnsupported is wrapped by the error of a look-up that finds no codec.
 var ErrUnsupported = errors.New("unsupported codec")
 
 const home = "github.com/teleport-go/teleport/codecs/"
@@ -83,20 +84,20 @@ var codecs = registry.New[Codec]("codec", ErrUnsupported,
 	registry.Known{ID: CBOR, Name: NameCBOR, Import: home + "cborcodec"},
 )
 
-// Register makes a codec known. It panics if its id or its name is taken, or if
-// the id is 0 or the name empty. It is meant for init.
+// Register registers a codec. It panics if its id or its name is taken, or if the id
+// is 0 or the name empty. It is meant for init functions.
 func Register(c Codec) { codecs.Register(c) }
 
-// Replace makes a codec known and takes its id and its name from whoever had
-// them: so main chooses a faster codec than the usual one. It panics if the id is
-// 0 or the name empty.
+// Replace registers a codec in place of those that have its id or its name, such as a
+// faster JSON codec. It panics if the id is 0 or the name empty. It is meant for main,
+// before messages are sent.
 func Replace(c Codec) { codecs.Replace(c) }
 
 // Get returns the codec with that id. The error wraps ErrUnsupported and names
-// the import that may be forgotten.
+// the import that may be missing.
 func Get(id byte) (Codec, error) { return codecs.Get(id) }
 
-// GetByName returns the codec with that name. The error is as of Get.
+// GetByName returns the codec with that name. The error is that of Get.
 func GetByName(name string) (Codec, error) { return codecs.GetByName(name) }
 
 // All returns the registered codecs in the order of their ids.

@@ -1,24 +1,29 @@
 package codec
 
-// Decoder is a [Codec] that can save work where an engine knows more of the value
-// or of the bytes than Unmarshal may take for granted.
+// Decoder is a [Codec] that can save work if the caller guarantees more about the
+// value or the data than Unmarshal requires.
 type Decoder interface {
 	Codec
-	// Borrows reports whether [Lent] would save anything for v.
+	// Borrows reports whether decoding into v with [Borrowed] saves anything.
 	Borrows(v any) bool
-	// Decode is Unmarshal, with what mode says taken for granted.
+	// Decode is Unmarshal under the guarantees of mode.
 	Decode(data []byte, v any, mode Mode) error
 }
 
-// Mode is what a [Decoder] may take for granted; its values can be combined. Zero
-// is nothing: Decode is Unmarshal then.
+// Mode is the guarantees that the caller of a [Decoder] gives, combined by or. With
+// none, Decode is the same as Unmarshal.
 type Mode uint8
 
 const (
-	// Fresh says that the value is new, or was emptied since it served.
+	// Fresh guarantees that the value is a zero value, or a pooled value that has been
+	// reset.
 	Fresh Mode = 1 << iota
-	// Lent says that the value may afterwards refer to the data: whoever decodes
-	// leaves that as it is until nobody needs the value, or anything it holds, any
-	// more.
-	Lent
+	// Borrowed allows the value to refer to the data afterwards: the caller does not
+	// modify the data as long as the value, or anything it holds, is in use.
+	Borrowed
 )
+
+// Lent is the former name of [Borrowed].
+//
+// Deprecated: Use Borrowed.
+const Lent = Borrowed

@@ -1,17 +1,18 @@
 package codec
 
-// Sizer is an [Appender] that knows, without encoding, about how many bytes Append
-// will append for v. An engine uses it to decide where to encode; being off by
-// a little does no harm.
+// Sizer is an [Appender] that can estimate, without encoding, how many bytes Append
+// appends. The engine encodes small bodies while it holds a lock; the estimate need
+// not be exact.
 type Sizer interface {
 	Appender
+	// Size returns about how many bytes Append appends for v.
 	Size(v any) int
 }
 
-// SizedAppender is a [Sizer] that need not find out again what Size has said.
+// SizedAppender is a [Sizer] that can make use of what Size has returned.
 type SizedAppender interface {
 	Sizer
-	// AppendSized is Append for a value of which Size has said size, and which
+	// AppendSized is Append for a value for which Size has returned size, and which
 	// has not changed since.
 	AppendSized(dst []byte, v any, size int) ([]byte, error)
 }

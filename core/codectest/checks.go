@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"sync"
 
 	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/internal/suite"
 )
 
 var checks = []check{
@@ -25,34 +25,17 @@ var checks = []check{
 	{"concurrent use", concurrent},
 }
 
-// registered: id and name are valid and lead to this codec.
+// registered: the codec is registered with its id and its name.
 func registered(s subject) error {
-	id, name := s.ID(), s.Name()
-	if id == codec.NilCodecID || name == codec.NilCodecName {
-		return fmt.Errorf("id %d, name %q: neither may be nil", id, name)
-	}
-	byID, err := codec.Get(id)
-	if err != nil {
-		return err
-	}
-	byName, err := codec.GetByName(name)
-	if err != nil {
-		return err
-	}
-	for _, c := range []codec.Codec{byID, byName} {
-		if c.ID() != id || c.Name() != name || reflect.TypeOf(c) != reflect.TypeOf(s.Codec) {
-			return fmt.Errorf("id %d and name %q lead to %T with id %d and name %q; want %T", id, name, c, c.ID(), c.Name(), s.Codec)
-		}
-	}
-	return nil
+	return suite.Registered(s.Codec, codec.Get, codec.GetByName)
 }
 
-// roundTrip: what is encoded decodes to what it was.
+// roundTrip: a value decodes to what was encoded.
 func roundTrip(s subject) error {
 	for _, sample := range s.samples {
-		data, err := s.Marshal(sample.value)
+		data, err := s.encode(sample)
 		if err != nil {
-			return fmt.Errorf("%s: Marshal: %w", sample.name, err)
+			return err
 		}
 		if err := s.decodes(data, sample); err != nil {
 			return err
@@ -64,15 +47,15 @@ func roundTrip(s subject) error {
 // resultOwned: a Marshal does not touch the result of an earlier one.
 func resultOwned(s subject) error {
 	for _, sample := range s.samples {
-		first, err := s.Marshal(sample.value)
+		first, err := s.encode(sample)
 		if err != nil {
-			return fmt.Errorf("%s: Marshal: %w", sample.name, err)
+			return err
 		}
-		second, err := s.Marshal(sample.value)
+		second, err := s.encode(sample)
 		if err != nil {
-			return fmt.Errorf("%s: Marshal: %w", sample.name, err)
+			return err
 		}
-		scribble(first)
+		suite.Scribble(first)
 		if err := s.decodes(second, sample); err != nil {
 			return fmt.Errorf("two results of Marshal share memory: %w", err)
 		}
@@ -80,13 +63,13 @@ func resultOwned(s subject) error {
 	return nil
 }
 
-// inputLeft: Unmarshal leaves data as it is, and the value does not depend on
-// it afterwards: the engine reads the next message into the same memory.
+// inputLeft: Unmarshal does not modify data, and the value does not refer to it
+// afterwards: the engine reads the next message into the same memory.
 func inputLeft(s subject) error {
 	for _, sample := range s.samples {
-		data, err := s.Marshal(sample.value)
+		data, err := s.encode(sample)
 		if err != nil {
-			return fmt.Errorf("%s: Marshal: %w", sample.name, err)
+			return err
 		}
 		data = slices.Clip(slices.Clone(data))
 		before := slices.Clone(data)
@@ -97,7 +80,7 @@ func inputLeft(s subject) error {
 		if !bytes.Equal(data, before) {
 			return fmt.Errorf("%s: Unmarshal changed its input from %.100q to %.100q", sample.name, before, data)
 		}
-		scribble(data)
+		suite.Scribble(data)
 		if err := s.holds(v, sample); err != nil {
 			return fmt.Errorf("the input was written over after Unmarshal: %w", err)
 		}
@@ -105,26 +88,26 @@ func inputLeft(s subject) error {
 	return nil
 }
 
-// modes: what a Decoder is told saves work and changes nothing else.
+// modes: the modes of a Decoder save work and change nothing else.
 func modes(s subject) error {
 	d, ok := s.Codec.(codec.Decoder)
 	if !ok {
 		return nil
 	}
 	for _, sample := range s.samples {
-		data, err := s.Marshal(sample.value)
+		data, err := s.encode(sample)
 		if err != nil {
-			return fmt.Errorf("%s: Marshal: %w", sample.name, err)
+			return err
 		}
-		for mode := range codec.Fresh | codec.Lent + 1 {
+		for mode := range codec.Fresh | codec.Borrowed + 1 {
 			name := fmt.Sprintf("mode %d: %s", mode, sample.name)
 			data := slices.Clip(slices.Clone(data))
 			v := sample.fresh()
 			if err := d.Decode(data, v, mode); err != nil {
 				return fmt.Errorf("%s: Decode: %w", name, err)
 			}
-			if mode&codec.Lent == 0 || !d.Borrows(v) {
-				scribble(data)
+			if mode&codec.Borrowed == 0 || !d.Borrows(v) {
+				suite.Scribble(data)
 			}
 			if err := s.holds(v, sample); err != nil {
 				return fmt.Errorf("mode %d: %w", mode, err)
@@ -147,8 +130,7 @@ func modes(s subject) error {
 	return nil
 }
 
-// nilValues: nil in the place of a value is encoded or refused, and never a
-// panic; nothing is decoded into nothing without a panic either.
+// nilValues: encoding nil, decoding into nil and decoding no bytes do not panic.
 func nilValues(s subject) error {
 	values := []any{nil}
 	for _, sample := range s.samples {
@@ -159,7 +141,7 @@ func nilValues(s subject) error {
 	}
 	for _, v := range values {
 		what := fmt.Sprintf("%T, which is nil or no pointer", v)
-		err := safely(what, func() error {
+		err := suite.Safely(what, func() error {
 			s.Marshal(v)
 			if a, ok := s.Codec.(codec.Appender); ok {
 				a.Append(nil, v)
@@ -180,7 +162,7 @@ func nilValues(s subject) error {
 		}
 	}
 	for _, sample := range s.samples {
-		err := safely(sample.name+", no input", func() error {
+		err := suite.Safely(sample.name+", no input", func() error {
 			s.Unmarshal(nil, sample.fresh())
 			return nil
 		})
@@ -191,7 +173,7 @@ func nilValues(s subject) error {
 	return nil
 }
 
-// garbage: what is no encoding is refused.
+// garbage: data that is not an encoding is refused.
 func garbage(s subject) error {
 	for _, sample := range s.samples {
 		for _, data := range s.garbage {
@@ -207,12 +189,12 @@ func garbage(s subject) error {
 // cutShort: no prefix of an encoding makes the codec panic.
 func cutShort(s subject) error {
 	for _, sample := range s.samples {
-		data, err := s.Marshal(sample.value)
+		data, err := s.encode(sample)
 		if err != nil {
-			return fmt.Errorf("%s: Marshal: %w", sample.name, err)
+			return err
 		}
 		for n := range data {
-			err := safely(fmt.Sprintf("%s: Unmarshal(%.100q)", sample.name, data[:n]), func() error {
+			err := suite.Safely(fmt.Sprintf("%s: Unmarshal(%.100q)", sample.name, data[:n]), func() error {
 				s.Unmarshal(slices.Clip(data[:n]), sample.fresh())
 				return nil
 			})
@@ -224,21 +206,10 @@ func cutShort(s subject) error {
 	return nil
 }
 
-// buffers are the buffers to append to: without room, with some, with enough.
-func buffers() [][]byte {
-	const head = "what was there"
-	return [][]byte{
-		nil,
-		slices.Clip([]byte(head)),
-		append(make([]byte, 0, len(head)+1), head...),
-		append(make([]byte, 0, 64<<10), head...),
-	}
-}
-
-// appends: Append and AppendBody write behind what is there.
+// appends: Append and AppendBody leave the bytes before theirs alone.
 func appends(s subject) error {
 	for _, sample := range s.samples {
-		for _, dst := range buffers() {
+		for _, dst := range suite.Buffers(64 << 10) {
 			head := string(dst)
 			got, err := codec.AppendBody(dst, s.Codec, sample.value)
 			if err != nil {
@@ -269,7 +240,7 @@ func appends(s subject) error {
 	return nil
 }
 
-// failedAppend: what can not be encoded leaves the buffer as it was.
+// failedAppend: a value that cannot be encoded leaves the buffer as it was.
 func failedAppend(s subject) error {
 	a, ok := s.Codec.(codec.Appender)
 	if !ok {
@@ -279,7 +250,7 @@ func failedAppend(s subject) error {
 		A string
 		C chan int
 	}{"good", make(chan int)}} {
-		for _, dst := range buffers() {
+		for _, dst := range suite.Buffers(64 << 10) {
 			head := string(dst)
 			got, err := a.Append(dst, bad)
 			if err != nil && string(got) != head {
@@ -293,30 +264,7 @@ func failedAppend(s subject) error {
 	return nil
 }
 
-// concurrent: several goroutines use the codec, as all sessions do.
+// concurrent: several goroutines use the codec, as sessions do.
 func concurrent(s subject) error {
-	const goroutines = 8
-	errs := make([]error, goroutines)
-	var wg sync.WaitGroup
-	for g := range goroutines {
-		wg.Go(func() {
-			errs[g] = safely("concurrent use", func() error {
-				for range 30 {
-					if err := errors.Join(roundTrip(s), appends(s)); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
-func scribble(b []byte) {
-	b = b[:cap(b)]
-	for i := range b {
-		b[i] ^= 0x55
-	}
+	return suite.Concurrently(30, func() error { return errors.Join(roundTrip(s), appends(s)) })
 }

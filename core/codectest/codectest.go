@@ -1,15 +1,18 @@
-// Package codectest asks of a codec what the engine relies on.
+// Package codectest tests that a codec does what the engine relies on.
 //
-// A codec proves it in one line of its tests, with a few samples of what it
-// carries, as values or as pointers:
+// The test of a codec is one line, with a few samples of the values that it
+// supports, as values or as pointers:
 //
 //	func TestConformance(t *testing.T) {
 //		codectest.Run(t, Codec{}, "text", map[string]int{"a": 1}, &sample{A: 1})
 //	}
 //
-// What is special about a codec is said before:
+// Options change what is expected of a codec:
 //
 //	codectest.With(codectest.TakesAnything()).Run(t, Codec{}, "text")
+//
+// A codec for values of any Go type can also be tested with [Values], which finds
+// what it loses without an error.
 package codectest
 
 import (
@@ -18,6 +21,7 @@ import (
 	"testing"
 
 	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/internal/suite"
 )
 
 // Run runs the suite as With() does, without options.
@@ -26,22 +30,22 @@ func Run(t *testing.T, c codec.Codec, values ...any) {
 	With().Run(t, c, values...)
 }
 
-// Option says what is special about a codec.
+// Option changes what is expected of a codec.
 type Option func(*Suite)
 
-// Garbage replaces the inputs which every sample's type has to refuse. The
-// usual ones are "}{" and three bytes 0xff.
+// Garbage sets the inputs that decoding into the type of each sample has to refuse.
+// The default is "}{" and three bytes 0xff.
 func Garbage(inputs ...[]byte) Option { return func(s *Suite) { s.garbage = inputs } }
 
-// TakesAnything says that any bytes are a good encoding for the types of the
-// samples, as for plain text. They still must not make the codec panic.
+// TakesAnything allows any bytes as an encoding of the types of the samples, as for
+// plain text. They still must not make the codec panic.
 func TakesAnything() Option { return func(s *Suite) { s.anything = true } }
 
-// Equal replaces reflect.DeepEqual for the comparison of what was decoded with
-// the sample. Both are pointers if the sample is one.
+// Equal sets the function that compares a decoded value with the sample. Both are
+// pointers if the sample is one. The default is reflect.DeepEqual.
 func Equal(equal func(got, want any) bool) Option { return func(s *Suite) { s.equal = equal } }
 
-// Suite is the suite with its options. Make one with With.
+// Suite is the suite with its options. Use With to make one.
 type Suite struct {
 	garbage  [][]byte
 	anything bool
@@ -60,8 +64,8 @@ func With(options ...Option) Suite {
 	return s
 }
 
-// Run asks everything of c, each question a subtest. The values are samples of
-// what c carries; there must be one at least, and none is nil.
+// Run runs the checks, each as a subtest. The values are samples of what c supports;
+// there has to be one at least, and none is nil.
 func (s Suite) Run(t *testing.T, c codec.Codec, values ...any) {
 	t.Helper()
 	for _, check := range checks {
@@ -73,14 +77,14 @@ func (s Suite) Run(t *testing.T, c codec.Codec, values ...any) {
 	}
 }
 
-// subject is what a check is made on.
+// subject is the codec under test and its samples.
 type subject struct {
 	Suite
 	codec.Codec
 	samples []sample
 }
 
-// sample is a value and, for messages, what it is.
+// sample is a value and how error messages name it.
 type sample struct {
 	value any
 	name  string
@@ -102,21 +106,11 @@ func (s Suite) check(check check, c codec.Codec, values []any) error {
 	if len(values) == 0 {
 		return fmt.Errorf("no samples: give values that the codec carries")
 	}
-	return safely(check.name, func() error { return check.run(sub) })
+	return suite.Safely(check.name, func() error { return check.run(sub) })
 }
 
-// safely turns a panic into an error.
-func safely(what string, f func() error) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%s: panic: %v", what, r)
-		}
-	}()
-	return f()
-}
-
-// fresh returns a pointer to a new zero value of the sample's type, or of what
-// the sample points to.
+// fresh returns a pointer to a new zero value of the type of the sample, or of the
+// type that it points to.
 func (s sample) fresh() any {
 	t := reflect.TypeOf(s.value)
 	if t.Kind() == reflect.Pointer {
@@ -125,7 +119,8 @@ func (s sample) fresh() any {
 	return reflect.New(t).Interface()
 }
 
-// holds reports whether the pointer got, from fresh, holds the sample's value.
+// holds returns an error unless the pointer got, from fresh, holds the value of the
+// sample.
 func (s subject) holds(got any, sample sample) error {
 	if reflect.TypeOf(sample.value).Kind() != reflect.Pointer {
 		got = reflect.ValueOf(got).Elem().Interface()
@@ -143,7 +138,16 @@ func show(v any) any {
 	return v
 }
 
-// decodes reports whether data decodes to the sample.
+// encode returns the encoding of the sample.
+func (s subject) encode(sample sample) ([]byte, error) {
+	data, err := s.Marshal(sample.value)
+	if err != nil {
+		return nil, fmt.Errorf("%s: Marshal: %w", sample.name, err)
+	}
+	return data, nil
+}
+
+// decodes returns an error unless data decodes to the sample.
 func (s subject) decodes(data []byte, sample sample) error {
 	v := sample.fresh()
 	if err := s.Unmarshal(data, v); err != nil {

@@ -160,7 +160,7 @@ func TestBroken(t *testing.T) {
 			}
 			return append(dst, b...), nil
 		}}},
-		{"appends what it can not marshal", "failed append", broken{append: func(dst []byte, v any) ([]byte, error) {
+		{"appends what it cannot marshal", "failed append", broken{append: func(dst []byte, v any) ([]byte, error) {
 			b, _ := json.Marshal(v)
 			return append(dst, b...), nil
 		}}},
@@ -242,7 +242,7 @@ func TestModes(t *testing.T) {
 		return json.Unmarshal(data, v)
 	}
 	keeps := func(data []byte, v any, mode codec.Mode) error {
-		if s, ok := v.(*string); ok && mode&codec.Lent != 0 {
+		if s, ok := v.(*string); ok && mode&codec.Borrowed != 0 {
 			*s = unsafe.String(&data[1], len(data)-2)
 			return nil
 		}
@@ -258,7 +258,7 @@ func TestModes(t *testing.T) {
 		{"borrows, and does not say so", decoding{decode: keeps}, false},
 		{"refuses", decoding{decode: func([]byte, any, codec.Mode) error { return errors.New("no") }}, false},
 		{"loses the value of a mode", decoding{decode: func(data []byte, v any, mode codec.Mode) error {
-			if mode == codec.Fresh|codec.Lent {
+			if mode == codec.Fresh|codec.Borrowed {
 				return nil
 			}
 			return clean(data, v, mode)

@@ -9,9 +9,10 @@ import (
 
 	"github.com/teleport-go/teleport/core/internal/testwire"
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
-// must says whether a message has to be carried.
+// must is whether a message has to be carried.
 type must int
 
 const (
@@ -20,8 +21,8 @@ const (
 	refuse             // Pack fails
 )
 
-// exchange sends m over l and compares what arrives. A refused one must leave
-// nothing behind.
+// exchange sends m over l and compares what arrives. A refused message must write
+// nothing.
 func (s *suite) exchange(l *link, m *socket.Envelope, want must) error {
 	err := l.send(m)
 	switch {
@@ -47,7 +48,7 @@ func (s *suite) exchange(l *link, m *socket.Envelope, want must) error {
 	return s.same(m, got)
 }
 
-// same tells what differs between what was sent and what arrived.
+// same returns the differences between what was sent and what arrived.
 func (s *suite) same(sent, got *socket.Envelope) error {
 	var errs []error
 	differ := func(what string, got, want any) {
@@ -75,7 +76,7 @@ func (s *suite) same(sent, got *socket.Envelope) error {
 		rerr = sent.Rerror()
 	}
 	differ("rerror", got.Rerror().String(), rerr.String())
-	if rerr == nil { // with an error, some have the body carry it
+	if rerr == nil { // some protocols put the error into the body
 		body, err := sent.MarshalBody()
 		if err != nil {
 			return err
@@ -89,7 +90,7 @@ func (s *suite) same(sent, got *socket.Envelope) error {
 }
 
 func isReply(m *socket.Envelope) bool {
-	return m.Mtype() == socket.TypeReply || m.Mtype() == socket.TypeAuthReply
+	return framing.IsReply(m.Mtype())
 }
 
 // item is a message that a check sends.

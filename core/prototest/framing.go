@@ -111,8 +111,8 @@ func checkCut(s *suite, w way) error {
 	return nil
 }
 
-// took returns about how much memory f takes, in bytes: the least of a few
-// runs, as others take some too.
+// took returns about how much memory f allocates, in bytes: the least of a few runs,
+// since other goroutines allocate too.
 func took(f func()) uint64 {
 	least := ^uint64(0)
 	for range 5 {
@@ -258,7 +258,7 @@ func checkKeep(s *suite, w way) error {
 func (s *suite) keeps(w way, b rawFrame) error {
 	l := s.open(w)
 	defer l.close()
-	// First a good one, for protocols that settle something by it.
+	// First a good one, for protocols whose dialect it settles.
 	if err := s.exchange(l, s.message(), carry); err != nil {
 		return err
 	}
@@ -305,7 +305,7 @@ func checkFail(s *suite, w way) error {
 	return nil
 }
 
-// appendFails checks that a failing AppendFrame returns what it was given.
+// appendFails checks that an AppendFrame that fails returns dst as it was.
 func (s *suite) appendFails(m *socket.Envelope) error {
 	a, ok := s.pf(readWriter{new(stream), new(stream)}).(socket.FrameAppender)
 	if !ok {

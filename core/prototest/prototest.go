@@ -2,13 +2,15 @@
 //
 //	func TestConformance(t *testing.T) { prototest.Run(t, NewXProtoFunc()) }
 //
-// Every check runs over the engine's connection, which lends its buffers to the
-// protocol, by AppendFrame where the protocol has it and by Pack, and over a plain
-// io.ReadWriter, as custom connections are.
+// Every check runs over the engine's connection, whose buffers the protocol uses, by
+// AppendFrame where the protocol has it and by Pack, and over a plain io.ReadWriter, as
+// custom connections are.
 //
-// What a protocol cannot carry it has to refuse: a Pack that fails and writes
-// nothing passes wherever a field is at its edge; a Pack that succeeds and a
-// message that arrives changed never does.
+// A protocol must refuse what it cannot carry: a Pack that fails and writes nothing
+// passes wherever a field is at its limit; a Pack that succeeds with a message that
+// arrives changed never does.
+//
+// [Dialects] is further tests, fuzz tests and benchmarks for protocols with dialects.
 package prototest
 
 import (
@@ -42,10 +44,10 @@ const (
 	AnyCodec Feature = "any codec"
 )
 
-// Option says what is special about a protocol.
+// Option describes what is special about a protocol.
 type Option func(*suite)
 
-// Without says that the protocol cannot carry the features.
+// Without declares that the protocol cannot carry the features.
 func Without(features ...Feature) Option {
 	return func(s *suite) {
 		for _, f := range features {
@@ -54,20 +56,20 @@ func Without(features ...Feature) Option {
 	}
 }
 
-// Base sets what all messages of the suite have, where a check does not say
-// otherwise: for protocols that are not content with any codec or method.
+// Base adds settings to all messages of the suite, before those of a check: for
+// protocols that do not accept every codec or service method.
 func Base(settings ...socket.MessageSetting) Option {
 	return func(s *suite) { s.base = append(s.base, settings...) }
 }
 
-// BadFrame adds a frame of which no message can be made, but of which the end is
-// known: Unpack must fail with socket.ErrBadMessage, and read the next message.
+// BadFrame adds a frame that makes no message but has a known end: Unpack must fail with
+// socket.ErrBadMessage, and then read the next message.
 func BadFrame(name string, frame []byte) Option {
 	return func(s *suite) { s.bad = append(s.bad, rawFrame{name, frame}) }
 }
 
-// LostFrame adds bytes after which it is not known where the next frame begins:
-// Unpack must fail, and not with socket.ErrBadMessage.
+// LostFrame adds bytes after which the beginning of the next frame is not known: Unpack
+// must fail, and not with socket.ErrBadMessage.
 func LostFrame(name string, frame []byte) Option {
 	return func(s *suite) { s.lost = append(s.lost, rawFrame{name, frame}) }
 }
@@ -104,7 +106,7 @@ func Run(t *testing.T, pf socket.ProtoFunc, opts ...Option) {
 			for _, c := range checks {
 				t.Run(c.name, func(t *testing.T) {
 					if err := s.try(c, w); err != nil {
-						t.Errorf("%v\nThe check: %s", err, c.asks)
+						t.Errorf("%v\nThe check: %s", err, c.want)
 					}
 				})
 			}
@@ -112,10 +114,10 @@ func Run(t *testing.T, pf socket.ProtoFunc, opts ...Option) {
 	}
 }
 
-// check is one demand. It returns what is wrong.
+// check is one requirement. Its function returns what is wrong.
 type check struct {
 	name string
-	asks string
+	want string
 	run  func(*suite, way) error
 }
 
@@ -124,7 +126,7 @@ var checks = []check{
 	{"header", "every field of the header arrives as it was, or Pack fails", checkHeader},
 	{"body", "bodies are bytes: whatever is in them arrives", checkBody},
 	{"rerror", "the error of a reply arrives, and no other message brings one", checkRerror},
-	{"size", "Size is the length of the frame, for who packs and who unpacks", checkSize},
+	{"size", "Size is the length of the frame, on both sides", checkSize},
 	{"pipe", "filters are named in their order, and applied", checkPipe},
 	{"dribble", "a frame may arrive byte by byte", checkDribble},
 	{"row", "frames lie one behind the other; at the end Unpack returns io.EOF", checkRow},
@@ -134,12 +136,12 @@ var checks = []check{
 	{"keep", "a whole frame that makes no message is ErrBadMessage, and the next one arrives", checkKeep},
 	{"fail", "a Pack that fails leaves nothing behind, and the next one succeeds", checkFail},
 	{"write", "a frame is written with one Write", checkWrite},
-	{"lent", "a body is valid until the next Unpack, and for ever once it is kept", checkLent},
+	{"borrowed", "a body is valid until the next Unpack, and forever once it is kept", checkBorrowed},
 	{"beside", "Pack runs beside Unpack", checkBeside},
 	{"together", "many goroutines send at once, and frames stay whole", checkTogether},
 }
 
-// try runs a check, and ends it when it takes too long.
+// try runs a check, and fails if it takes too long.
 func (s *suite) try(c check, w way) error {
 	done := make(chan error, 1)
 	go func() {

@@ -177,21 +177,23 @@ func leaving(rw io.ReadWriter) socket.Proto {
 	}}
 }
 
-// halves must not run both at once.
+// halves fails on a connection that is used in both directions: the direction that
+// comes second is damaged, whichever it is.
 func halves(rw io.ReadWriter) socket.Proto {
 	p := testwire.New(rw)
-	var packing atomic.Bool
+	var packed, unpacked atomic.Bool
 	return &broken{Proto: p,
 		pack: func(m *socket.Envelope) error {
-			packing.Store(true)
-			defer packing.Store(false)
-			linger()
+			packed.Store(true)
+			if unpacked.Load() {
+				return errNotBad
+			}
 			return p.Pack(m)
 		},
 		unpack: func(m *socket.Envelope) error {
-			linger()
+			unpacked.Store(true)
 			err := p.Unpack(m)
-			if packing.Load() {
+			if packed.Load() {
 				m.SetSeq(-99)
 			}
 			return err
@@ -361,8 +363,8 @@ func TestBroken(t *testing.T) {
 		{name: "writes and fails", check: "fail", way: "plain", pf: leaving},
 		{name: "grows and fails", check: "fail", way: "engine", pf: growing},
 		{name: "two Writes", check: "write", pf: twice},
-		{name: "scribbles on what is kept", check: "lent", pf: scribbling},
-		{name: "one half at a time", check: "beside", pf: halves},
+		{name: "scribbles on what is kept", check: "borrowed", pf: scribbling},
+		{name: "one direction only", check: "beside", pf: halves},
 		{name: "one goroutine at a time", check: "together", way: "engine", pf: alone},
 		{name: "one goroutine at a time, alone", check: "together", way: "plain", pf: alone},
 	} {

@@ -11,7 +11,7 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-func checkLent(s *suite, w way) error {
+func checkBorrowed(s *suite, w way) error {
 	l := s.open(w)
 	defer l.close()
 	sizes := []int{10, 3000, 40_000, 70_000, 200_000}
@@ -42,7 +42,7 @@ func checkLent(s *suite, w way) error {
 			return fmt.Errorf("body of %d bytes is %.20q…, want %.20q…", n, m.RawBody(), body)
 		}
 		if cap(m.RawBody()) > len(m.RawBody()) && m.BodyOwned() {
-			// Whoever has it may append to it.
+			// Its owner may append to it.
 			_ = append(m.RawBody(), '!')
 		}
 		all = append(all, kept{m.KeepBody(), body})
@@ -60,7 +60,7 @@ func checkLent(s *suite, w way) error {
 }
 
 func checkBeside(s *suite, w way) error {
-	// What the connection reads was packed by somebody else before.
+	// Another connection has packed what this one reads.
 	var in []byte
 	samples := s.samples()
 	const rounds = 20

@@ -27,7 +27,7 @@ type link struct {
 	wire *stream
 	send func(m *socket.Envelope) error
 	recv func(m *socket.Envelope) error
-	// close gives back what the ends hold.
+	// close releases the ends.
 	close func()
 
 	sendLimit, recvLimit func(limit uint32)
@@ -96,8 +96,8 @@ type readWriter struct {
 	io.Writer
 }
 
-// stream is bytes on their way. Read returns io.EOF when there are none, so
-// that nobody waits for ever.
+// stream is bytes on their way. Read returns io.EOF when there are none, so that no
+// read blocks.
 type stream struct {
 	mu     sync.Mutex // guards what follows
 	buf    bytes.Buffer
@@ -127,7 +127,7 @@ func (s *stream) len() int {
 	return s.buf.Len()
 }
 
-// take returns what is on its way, and takes it off.
+// take returns what is on its way, and removes it.
 func (s *stream) take() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,8 +153,8 @@ type addr struct{}
 func (addr) Network() string { return "mem" }
 func (addr) String() string  { return "prototest" }
 
-// guard remembers the panics of protocols: the engine makes errors of them, and
-// an error would pass where one is asked for.
+// guard remembers the panics of protocols: the engine turns them into errors, and an
+// error would pass where one is expected.
 type guard struct {
 	pack bool // hide that the protocol is a socket.FrameAppender
 

@@ -12,24 +12,23 @@ import (
 )
 
 const (
-	// recogniseMax is how many bytes it may take to recognise a protocol: the
-	// most of a first frame that filters have been over.
+	// recogniseMax is the largest number of bytes by which a protocol is recognised:
+	// the largest first frame whose filters are undone for it.
 	recogniseMax = 1 << 20
-	// recogniseTime is how long they may take, once the first has come, where
-	// the connection does not say.
+	// recogniseTime is the time for them after the first byte, if the connection sets
+	// no other.
 	recogniseTime = 10 * time.Second
 )
 
-// recogniser is what a connection may be that says how long it may take to
-// recognise a protocol.
+// recogniser is a connection that sets the time to recognise a protocol.
 type recogniser interface{ RecogniseTime() time.Duration }
 
-// AnyProto speaks whichever of the named protocols the peer speaks: their
-// Recognise functions are asked in order for the first bytes that arrive, at
-// most 1 MiB of them, within ten seconds of the first or what [Options] say.
-// Until then the first name speaks. No match is an error that shows the bytes, and
-// closes the connection. The names are looked up when a connection begins; an
-// unknown one is the error of everything done on it.
+// AnyProto makes a protocol that becomes the first of the named ones whose Recognise
+// matches the first bytes that arrive, at most 1 MiB of them, within ten seconds of
+// the first byte or the time in [Options]. Until then it writes as the first name.
+// No match is an error that shows the bytes, or that matches [ErrTLS], and closes the
+// connection. The names are looked up when a connection begins; if one is unknown,
+// everything done on the connection fails.
 func AnyProto(names ...string) ProtoFunc {
 	return func(rw io.ReadWriter) Proto {
 		a := &anyProto{rw: rw}
@@ -50,7 +49,7 @@ func AnyProto(names ...string) ProtoFunc {
 		}
 		if a.err == nil {
 			first := a.list[0].New(rw)
-			a.speaks.Store(&first)
+			a.proto.Store(&first)
 		}
 		return a
 	}
@@ -64,12 +63,12 @@ type anyProto struct {
 	peek   PeekReader
 	list   []Protocol
 	err    error
-	speaks atomic.Pointer[Proto] // what Pack uses: the first until one was recognised
+	proto  atomic.Pointer[Proto] // the first until one was recognised
 	chosen bool                  // Unpack's
 }
 
 func (a *anyProto) current() Proto {
-	if p := a.speaks.Load(); p != nil {
+	if p := a.proto.Load(); p != nil {
 		return *p
 	}
 	return nil
@@ -134,33 +133,36 @@ func (a *anyProto) recognise() error {
 		for i, p := range a.list {
 			match, want := p.Recognise(prefix)
 			if want > len(prefix) {
-				need = want // this one comes first: wait before asking those behind it
+				need = want // the order counts: this one must be decided first
 				break
 			}
 			if match {
 				if i > 0 {
 					proto := p.New(a.rw)
-					a.speaks.Store(&proto)
+					a.proto.Store(&proto)
 				}
 				a.chosen = true
 				return nil
 			}
 		}
 		if need == 0 || need > recogniseMax {
+			if err := TLSRecord(prefix); err != nil {
+				return fmt.Errorf("socket: %w", err)
+			}
 			return fmt.Errorf("socket: none of the protocols %s begins with %q: %w", a.names(), prefix[:min(len(prefix), 32)], ErrUnsupportedProto)
 		}
 		n = need
 	}
 }
 
-// FirstPayload is for the Recognise of protocols whose frames say what filters
-// their payload went through. The first frame has size bytes, of which prefix is
-// there; the filters' ids are prefix[from:to], and the payload is what follows.
-// The result is the payload as it was before the filters.
+// FirstPayload is for the Recognise of protocols whose frames name the filters of
+// their payload. The first frame has size bytes, of which prefix has arrived; the
+// filters' ids are prefix[from:to], and the payload is what follows. The result is
+// the payload as it was before the filters.
 //
-// need is how many bytes it takes; 0: they are all there. An error that wraps
-// ErrUnsupported of package xfer, or ErrSizeLimit for a frame above 1 MiB,
-// says that nothing can be told; any other that it is no such frame.
+// need is the number of bytes required; 0: all have arrived. An error that wraps
+// ErrUnsupported of package xfer, or ErrSizeLimit for a frame above 1 MiB, means
+// that the payload cannot be known; any other, that this is no such frame.
 func FirstPayload(prefix []byte, from, to, size int) (payload []byte, need int, err error) {
 	switch {
 	case from > to || to > size:

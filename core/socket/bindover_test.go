@@ -23,7 +23,7 @@ func (l lender) Unmarshal(b []byte, v any) error {
 func (l lender) Borrows(any) bool { return true }
 
 func (l lender) Decode(b []byte, v any, mode codec.Mode) error {
-	if mode&codec.Lent == 0 {
+	if mode&codec.Borrowed == 0 {
 		return l.Unmarshal(b, v)
 	}
 	*v.(*string) = unsafe.String(unsafe.SliceData(b), len(b))
@@ -40,7 +40,7 @@ func TestBindOver(t *testing.T) {
 		kept   bool
 		memory []byte // nil: none
 		want   string
-		lent   bool // the value lies in memory
+		inside bool // the value lies in memory
 	}{
 		{"no memory", "body", false, false, nil, "copied body", false},
 		{"memory", "body", false, false, room, "body", true},
@@ -76,8 +76,8 @@ func TestBindOver(t *testing.T) {
 			if v != test.want {
 				t.Errorf("got %q, want %q", v, test.want)
 			}
-			if lent := unsafe.StringData(v) == &room[:1][0]; lent != test.lent {
-				t.Errorf("it lies in the memory: %v, want %v", lent, test.lent)
+			if inside := unsafe.StringData(v) == &room[:1][0]; inside != test.inside {
+				t.Errorf("it lies in the memory: %v, want %v", inside, test.inside)
 			}
 		})
 	}

@@ -7,23 +7,46 @@ import (
 	"github.com/teleport-go/teleport/core/internal/bufpool"
 )
 
-// The body of a message that has arrived: who has its bytes, and what they are
-// decoded into. MarshalBody and AppendBody, the way out, are in envelope.go.
+// The body of a received message: the ownership of its bytes, and what they are
+// decoded into. MarshalBody and AppendBody, for sending, are in envelope.go.
+//
+// The bytes are borrowed from the connection, which uses the memory again, until the
+// message owns them (rawOwned). What it owns is exclusive until KeepBody has given
+// it to the user; then it is shared and never used again.
 
 func (m *Envelope) UnmarshalBody(b []byte) error {
+	if m.expects {
+		m.raw, m.rawOwned, m.shared, m.encoded = b, false, false, false
+		return nil
+	}
 	if m.body == nil && m.newBody != nil {
 		m.body = m.newBody(m)
 		if m.body == nil {
 			m.DropRaw()
-			return nil // nobody wants it
+			return nil // the body is not wanted
 		}
 	}
-	m.raw, m.rawOwned, m.rawKept, m.encoded = b, false, false, false
+	m.raw, m.rawOwned, m.shared, m.encoded = b, false, false, false
 	if m.body == nil {
 		return nil
 	}
 	_, err := m.Bind(m.body)
 	return err
+}
+
+// Expect says that the encoded body will be decoded into v, after a call of Expected.
+// Until that Body returns v, SetBody replaces it, and UnmarshalBody replaces the
+// encoded body and decodes nothing.
+func (m *Envelope) Expect(v any) { m.body, m.expects, m.replaced = v, true, false }
+
+// Replaced reports whether SetBody has replaced the value that Expect was given.
+func (m *Envelope) Replaced() bool { return m.replaced }
+
+// Expected ends what Expect has begun. It returns what the encoded body is to be
+// decoded into.
+func (m *Envelope) Expected() any {
+	m.expects, m.replaced = false, false
+	return m.body
 }
 
 func (m *Envelope) RawBody() []byte { return m.raw }
@@ -32,12 +55,12 @@ func (m *Envelope) KeepBody() []byte {
 	if !m.rawOwned && m.raw != nil {
 		m.raw = append(make([]byte, 0, len(m.raw)), m.raw...)
 	}
-	m.rawOwned, m.rawKept = true, true
+	m.rawOwned, m.shared = true, true
 	return m.raw
 }
 
-// HoldBody is KeepBody for who decodes the body later and then lets it go
-// (FreeBody).
+// HoldBody makes the body the message's own until FreeBody, for a caller that decodes
+// it later.
 func (m *Envelope) HoldBody() {
 	if !m.rawOwned && m.raw != nil {
 		m.raw = append(bufpool.Get(len(m.raw)), m.raw...)
@@ -45,36 +68,36 @@ func (m *Envelope) HoldBody() {
 	}
 }
 
-// FreeBody is DropRaw for a body that nobody refers to any more: memory that is the
-// message's own, and that KeepBody has given to nobody, serves again.
+// FreeBody is DropRaw for a body that nothing refers to any more: memory that is
+// exclusively the message's is used again.
 func (m *Envelope) FreeBody() {
-	if m.rawOwned && !m.rawKept {
+	if m.rawOwned && !m.shared {
 		bufpool.Put(m.raw)
 	}
 	m.DropRaw()
 }
 
-// TakeBody gives the body away. whole says that the taker is the only one who
-// has it.
-func (m *Envelope) TakeBody() (raw []byte, whole bool) {
+// TakeBody removes the body from the message and returns it. exclusive says that
+// nothing else refers to its memory.
+func (m *Envelope) TakeBody() (raw []byte, exclusive bool) {
 	m.HoldBody()
-	raw, whole = m.raw, !m.rawKept
+	raw, exclusive = m.raw, !m.shared
 	m.DropRaw()
-	return raw, whole
+	return raw, exclusive
 }
 
-// OwnBody says that the bytes UnmarshalBody was given belong to the message.
+// OwnBody makes the bytes that were given to UnmarshalBody the message's own.
 func (m *Envelope) OwnBody() { m.rawOwned = true }
 
 // DropRaw forgets the encoded body, whose memory is about to be used again.
-func (m *Envelope) DropRaw() { m.raw, m.rawOwned, m.rawKept = nil, false, false }
+func (m *Envelope) DropRaw() { m.raw, m.rawOwned, m.shared = nil, false, false }
 
 // BodyOwned reports whether the raw body may be kept without a copy.
 func (m *Envelope) BodyOwned() bool { return m.rawOwned }
 
 func (m *Envelope) Bind(v any) (byte, error) { return m.BindMode(v, 0) }
 
-// BindMode is Bind, of which a [codec.Decoder] is told what is known of v.
+// BindMode is Bind; a [codec.Decoder] gets the mode, which is what is known of v.
 func (m *Envelope) BindMode(v any, mode codec.Mode) (byte, error) {
 	switch b := v.(type) {
 	case nil:
@@ -82,10 +105,10 @@ func (m *Envelope) BindMode(v any, mode codec.Mode) (byte, error) {
 	case *[]byte:
 		if b != nil && len(m.raw) > 0 {
 			*b = m.raw
-			if !m.rawOwned || m.rawKept {
+			if !m.rawOwned || m.shared {
 				*b = append(make([]byte, 0, len(m.raw)), m.raw...)
 			}
-			m.DropRaw() // given away
+			m.DropRaw() // it is v now
 			m.body = v
 		}
 		return m.codec, nil
@@ -105,10 +128,10 @@ func (m *Envelope) BindMode(v any, mode codec.Mode) (byte, error) {
 	return m.codec, c.Unmarshal(m.raw, v)
 }
 
-// BindOver is BindMode for a value that served another message: bytes are put where
-// the old ones were, as far as there is room, and an empty body is a zero value.
-// If memory is not nil the body may be put there, and the value refer to it: both
-// serve the next message together.
+// BindOver is BindMode for a value that another message was decoded into: bytes
+// overwrite the old ones where there is room, and an empty body is a zero value. If
+// memory is not nil the body may be copied there and the value refer to it; then both
+// are used for the next message together.
 func (m *Envelope) BindOver(v any, memory *[]byte, mode codec.Mode) (byte, error) {
 	switch b, ok := v.(*[]byte); {
 	case ok && b != nil && (!m.rawOwned || cap(*b) >= len(m.raw)):
@@ -134,14 +157,14 @@ func (m *Envelope) BindOver(v any, memory *[]byte, mode codec.Mode) (byte, error
 		}
 		if c, ok := c.(codec.Decoder); ok && c.Borrows(v) {
 			body := m.raw
-			if !m.rawOwned || m.rawKept {
+			if !m.rawOwned || m.shared {
 				*memory = append((*memory)[:0], body...)
 				body = *memory
 			} else {
 				*memory = body
 				m.DropRaw()
 			}
-			return m.codec, c.Decode(body, v, mode|codec.Lent)
+			return m.codec, c.Decode(body, v, mode|codec.Borrowed)
 		}
 	}
 	return m.BindMode(v, mode)

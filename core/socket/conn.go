@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"github.com/teleport-go/teleport/core/internal/bufpool"
 	"github.com/teleport-go/teleport/core/internal/inbox"
 	"github.com/teleport-go/teleport/core/internal/outbox"
+	"github.com/teleport-go/teleport/core/xfer"
 )
 
 // inPlaceMax is the largest body that is encoded straight into the outgoing
@@ -38,23 +40,25 @@ const (
 
 // Options of a [Conn]. The zero value is usable.
 type Options struct {
-	Dialed       bool          // this side dialled
-	Limit        uint32        // largest frame, read or written; 0: the process-wide limit
-	Bound        int           // bytes that may wait to be written; 0: 4 MiB
-	WriteTimeout time.Duration // longest flush without progress; 0: 30 s
-	Fail         func(error)   // the connection cannot be written any more; called once, without a lock
-	Memory       *inbox.Memory // that memory; may be nil
-	Recognise    time.Duration // longest time in which an AnyProto recognises its peer; 0: 10 s
-	BeforeWait   func()        // called by the reading goroutine before it waits for the network; may be nil
+	Dialed       bool           // this side dialled
+	Limit        uint32         // largest frame, read or written; 0: the process-wide limit
+	Bound        int            // bytes that may wait to be written; 0: 4 MiB
+	WriteTimeout time.Duration  // longest flush without progress; 0: 30 s
+	Fail         func(error)    // the connection cannot be written any more; called once, without a lock
+	Memory       *inbox.Memory  // that memory; may be nil
+	Recognise    time.Duration  // longest time in which an AnyProto recognises its peer; 0: 10 s
+	Pipe         *xfer.XferPipe // of CALLs, REPLYs and PUSHes that have none, from PipeMin bytes of body on; nil: none
+	PipeMin      int
+	BeforeWait   func() // called by the reading goroutine before it waits for the network; may be nil
 
 	// OnMemoryExceeded is called once when Memory is used up, and this connection has the
 	// most of it. It runs on any goroutine, and must not block.
 	OnMemoryExceeded func(error)
 }
 
-// Conn is a connection that speaks a protocol, as an engine sees it: messages
-// are appended to a batch by many goroutines and flushed together; one goroutine
-// reads. [Socket] is the simple view of it.
+// Conn is a connection with a protocol, for an engine: many goroutines append messages
+// to a batch, which is flushed as one; one goroutine reads. [Socket] is the simple view
+// of it.
 type Conn struct {
 	conn      net.Conn
 	proto     Proto
@@ -63,6 +67,8 @@ type Conn struct {
 	turns     switcher      // proto, if it may become another
 	limit     atomic.Uint32
 	dialed    bool
+	pipe      *xfer.XferPipe // as in Options
+	pipeMin   int
 	recognise time.Duration
 	heard     atomic.Bool // a frame has arrived
 	spoke     atomic.Bool // a frame was accepted for sending
@@ -80,10 +86,11 @@ type Conn struct {
 	out    outbox.Writer
 }
 
-// NewConn makes conn speak the protocol that pf makes.
+// NewConn makes a Conn of conn with the protocol that pf makes.
 func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
 	c := new(Conn)
 	c.conn, c.dialed, c.recognise = conn, o.Dialed, o.Recognise
+	c.pipe, c.pipeMin = o.Pipe, o.PipeMin
 	c.SetLimit(o.Limit)
 	c.in.Init(conn, inbox.Config{Memory: o.Memory, OnMemoryExceeded: o.OnMemoryExceeded, BeforeWait: o.BeforeWait})
 	c.out.Init(conn, outbox.Config{Bound: o.Bound, WriteTimeout: o.WriteTimeout, Fail: o.Fail})
@@ -110,7 +117,7 @@ func (c *Conn) appender() FrameAppender {
 // NetConn returns the connection below.
 func (c *Conn) NetConn() net.Conn { return c.conn }
 
-// Proto returns the protocol spoken.
+// Proto returns the protocol.
 func (c *Conn) Proto() Proto { return c.proto }
 
 // SetLimit sets the largest frame from now on; 0 is the process-wide limit.
@@ -158,11 +165,22 @@ func (c *Conn) Pollable() syscall.RawConn {
 // reading goroutine calls it.
 func (c *Conn) Buffered() int { return c.in.Buffered() }
 
+// SetFrameTimeout bounds the time in which a message arrives, from its first bytes on: d,
+// and a second more for each KiB that has come; 0 is no bound. A message that takes longer
+// is an error of ReadInto. It has no effect where the protocol reads by itself (see
+// [PeekReader]). Only the reading goroutine calls it.
+func (c *Conn) SetFrameTimeout(d time.Duration) {
+	if !c.reads {
+		c.in.SetFrameTimeout(d)
+	}
+}
+
 // ReadInto reads one message. The body stays encoded unless m has a value to
 // decode into. Only the reading goroutine calls it. Errors are those of
 // Proto.Unpack; a panic of the Proto is an error too.
 func (c *Conn) ReadInto(m *Envelope) (err error) {
 	defer func() {
+		c.in.EndFrame()
 		if p := recover(); p != nil {
 			err = fmt.Errorf("socket: protocol panicked while reading: %v", p)
 		}
@@ -215,9 +233,15 @@ const (
 	enqueueWait admission = iota
 	enqueueNow
 	enqueueTry
+
+	measured admission = 1 << 7 // the pipe has been chosen
 )
 
 func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
+	if c.pipe != nil && how&measured == 0 && m.pipe.Len() == 0 {
+		return c.enqueueMeasured(ctx, m, how)
+	}
+	how &^= measured
 	m.limit, m.sized = c.limit.Load(), 0
 	app := c.appender()
 	size, inPlace := m.inPlace(inPlaceMax)
@@ -261,6 +285,36 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 		c.nowSpoke()
 	}
 	return err
+}
+
+// enqueueMeasured gives a message the connection's pipe if its body is large enough.
+func (c *Conn) enqueueMeasured(ctx context.Context, m *Envelope, how admission) error {
+	if m.mtype == TypeCall || m.mtype == TypeReply || m.mtype == TypePush {
+		size, known := m.inPlace(math.MaxInt32 - 1)
+		if !known {
+			body, err := c.encode(m)
+			if err != nil {
+				return &PackError{err}
+			}
+			defer bufpool.Put(body)
+			defer func() { m.encoded, m.raw = false, nil }()
+			size = len(body)
+		}
+		if size >= c.pipeMin {
+			m.pipe.AppendFrom(c.pipe)
+		}
+	}
+	return c.enqueue(ctx, m, how|measured)
+}
+
+// encode encodes the body of m, beside the batch, for what follows.
+func (c *Conn) encode(m *Envelope) (body []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("socket: packing panicked: %v", p)
+		}
+	}()
+	return m.Encode(bufpool.Get(c.guess(m)))
 }
 
 func (c *Conn) nowSpoke() {
@@ -369,8 +423,8 @@ func (c *Conn) Release() { c.in.Close() }
 // Heard reports whether a frame has ever arrived.
 func (c *Conn) Heard() bool { return c.heard.Load() }
 
-// Hint returns the protocol's guess why the peer hung up before a single frame,
-// "" if something has arrived or nothing was said.
+// Hint returns a likely reason why the peer has closed the connection before it sent a
+// frame; see [Hinter]. It is "" if a frame has arrived or none was sent.
 func (c *Conn) Hint() string {
 	if c.heard.Load() || !c.spoke.Load() {
 		return ""
@@ -399,6 +453,7 @@ var (
 // their own, so from the first Read on only they know whether to wait.
 func (w wire) Read(p []byte) (int, error) {
 	w.c.reads = true
+	w.c.in.SetFrameTimeout(0) // where a message begins is not known any more
 	return w.c.in.Read(p)
 }
 
@@ -407,7 +462,7 @@ func (w wire) Buffered() int              { return w.c.in.Buffered() }
 func (w wire) Dialed() bool               { return w.c.dialed }
 
 // SetReadDeadline bounds the reads of an Unpack.
-func (w wire) SetReadDeadline(t time.Time) error { return w.c.conn.SetReadDeadline(t) }
+func (w wire) SetReadDeadline(t time.Time) error { return w.c.in.SetReadDeadline(t) }
 
 // RecogniseTime is how long AnyProto may take.
 func (w wire) RecogniseTime() time.Duration { return w.c.recognise }

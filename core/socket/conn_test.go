@@ -190,7 +190,7 @@ func TestConnMarshalSends(t *testing.T) {
 	}
 }
 
-// slippery panics where it is told to.
+// slippery panics where its fields say so.
 type slippery struct {
 	socket.Proto
 	when string
@@ -342,7 +342,7 @@ func TestConnHint(t *testing.T) {
 		t.Fatal(err)
 	}
 	if h := a.Hint(); h != "a guess" {
-		t.Errorf("nothing was heard, and Hint = %q", h)
+		t.Errorf("nothing has arrived, and Hint = %q", h)
 	}
 	if err := b.ReadInto(new(socket.Envelope)); err != nil {
 		t.Fatal(err)
@@ -354,7 +354,7 @@ func TestConnHint(t *testing.T) {
 		t.Fatal(err)
 	}
 	if h := a.Hint(); h != "" || !a.Heard() {
-		t.Errorf("something was heard, and Hint = %q", h)
+		t.Errorf("something has arrived, and Hint = %q", h)
 	}
 	c, _ := conns(t, "tcp", testwire.New, socket.Options{})
 	if err := send(c, push(1)); err != nil || c.Hint() != "" {

@@ -1,5 +1,5 @@
 // Package socket is the wire side of Teleport: the message, its metadata and
-// error, the protocol that frames it, and a connection that speaks a protocol.
+// error, the protocol that frames it, and a connection that sends and receives it.
 //
 // It can be used alone: [NewSocket] turns a net.Conn into a Socket with
 // ReadMessage and WriteMessage. Package tp builds sessions on top of it. A

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"strings"
 	"sync"
 
 	"github.com/teleport-go/teleport/core/codec"
@@ -20,12 +19,14 @@ type Envelope struct {
 	mtype    byte
 	codec    byte
 	rawOwned bool // raw belongs to the message
-	rawKept  bool // and to somebody else
+	shared   bool // and to somebody else
 	encoded  bool // raw is the encoded body, ready to be packed
 	inTurn   bool
+	expects  bool // the encoded body is to be decoded into body
+	replaced bool // which is not the value that Expect was given
 	size     uint32
 	limit    uint32 // 0: none
-	sized    int32  // what the codec's Size has just said of body, plus 1; 0: unknown
+	sized    int32  // the codec's Size of body, just computed, plus 1; 0: unknown
 
 	method string
 	body   any
@@ -42,8 +43,8 @@ type Envelope struct {
 
 var _ Message = (*Envelope)(nil)
 
-// routeURI is what UriObject gave away, and what it was then: a difference means
-// that a hook has rerouted.
+// routeURI is the URL that UriObject has returned, and a copy of it from then: a
+// difference means that a hook has rerouted.
 type routeURI struct {
 	url *url.URL
 	was url.URL
@@ -81,8 +82,7 @@ func PutMessage(m Message) {
 
 func (m *Envelope) envelope() *Envelope { return m }
 
-// Reset clears the message, then applies the settings. Limit and interner are
-// cleared too.
+// Reset clears the message with its limit and its interner, then applies the settings.
 func (m *Envelope) Reset(settings ...MessageSetting) {
 	m.Clear()
 	m.limit, m.intern = 0, nil
@@ -93,7 +93,7 @@ func (m *Envelope) Reset(settings ...MessageSetting) {
 // to the connection it is used on.
 func (m *Envelope) Clear() {
 	m.seq, m.mtype, m.codec, m.size, m.sized = 0, 0, 0, 0, 0
-	m.rawOwned, m.rawKept, m.encoded, m.inTurn = false, false, false, false
+	m.rawOwned, m.shared, m.encoded, m.inTurn, m.expects, m.replaced = false, false, false, false, false, false
 	m.method, m.uri = "", nil
 	if m.meta.Len() > 0 {
 		m.meta.Reset()
@@ -115,7 +115,7 @@ func (m *Envelope) apply(settings []MessageSetting) {
 // SetLimit sets the largest size SetSize accepts; 0 is no limit.
 func (m *Envelope) SetLimit(limit uint32) { m.limit = limit }
 
-// SetInterner sets who knows the usual service methods; nil for nobody.
+// SetInterner sets the Interner for service methods; nil for none.
 func (m *Envelope) SetInterner(i Interner) { m.intern = i }
 
 func (m *Envelope) Seq() int32          { return m.seq }
@@ -148,10 +148,7 @@ func (m *Envelope) SetServiceMethodBytes(b []byte) {
 
 func (m *Envelope) UriObject() *url.URL {
 	if m.uri == nil {
-		u, err := url.Parse(m.method)
-		if err != nil {
-			u = &url.URL{Path: m.method}
-		}
+		u := parseMethod(m.method)
 		m.uri = &routeURI{u, *u}
 	}
 	return m.uri.url
@@ -175,28 +172,6 @@ func (m *Envelope) RouteKey() string {
 	return m.UriObject().Path
 }
 
-// plainPath returns the text before the query if url.Parse would find exactly
-// that as the path; ok is false where that takes a real parse.
-func plainPath(text string) (path string, ok bool) {
-	if strings.HasPrefix(text, "//") {
-		return "", false
-	}
-	path = text
-	query := false
-	for i := range len(text) {
-		switch c := text[i]; {
-		case c < 0x20, c == 0x7f, c == '#':
-			return "", false
-		case query:
-		case c == '?':
-			path, query = text[:i], true
-		case c == '%', c == ':':
-			return "", false
-		}
-	}
-	return path, true
-}
-
 func (m *Envelope) BodyCodec() byte           { return m.codec }
 func (m *Envelope) SetBodyCodec(id byte)      { m.codec = id }
 func (m *Envelope) Body() any                 { return m.body }
@@ -205,6 +180,7 @@ func (m *Envelope) SetNewBody(fn NewBodyFunc) { m.newBody = fn }
 func (m *Envelope) SetBody(body any) {
 	m.body = body
 	m.encoded, m.sized = false, 0
+	m.replaced = m.expects
 }
 
 func (m *Envelope) MarshalBody() ([]byte, error) {
@@ -253,9 +229,9 @@ func (m *Envelope) AppendBody(dst []byte) ([]byte, error) {
 	return codec.AppendBody(dst, c, m.body)
 }
 
-// Encode marshals the body behind buf, so that a later MarshalBody or AppendBody
-// runs no code of the user. buf must live until the message was packed. It
-// returns the grown buffer. SetBody undoes it.
+// Encode appends the encoded body to buf and returns the grown buffer; a later
+// MarshalBody or AppendBody then runs no user code. The buffer must not change until
+// the message was packed. SetBody undoes it.
 func (m *Envelope) Encode(buf []byte) ([]byte, error) {
 	if m.encoded {
 		return buf, nil
@@ -269,8 +245,8 @@ func (m *Envelope) Encode(buf []byte) ([]byte, error) {
 	return buf, nil
 }
 
-// inPlace reports whether the body may be encoded under the lock of a batch:
-// that takes no user code, and not more than max bytes. n is how many, about.
+// inPlace reports whether the body may be encoded under the lock of a batch: that
+// runs no user code and appends at most max bytes. n is their approximate number.
 func (m *Envelope) inPlace(max int) (n int, ok bool) {
 	m.sized = 0
 	if m.pipe.Len() > 0 {
@@ -326,8 +302,7 @@ func (e *sizeError) Error() string {
 }
 func (e *sizeError) Is(target error) bool { return target == ErrSizeLimit }
 
-// Limit is the largest size SetSize takes; the seed's maximum, the largest
-// uint32, when none was set.
+// Limit is the largest size SetSize accepts; the largest uint32 if none was set.
 func (m *Envelope) Limit() uint32 {
 	if m.limit == 0 {
 		return ^uint32(0)
@@ -367,7 +342,11 @@ func (m *Envelope) String() string {
 	for _, id := range m.pipe.IDs() {
 		pic.XferPipe = append(pic.XferPipe, int(id))
 	}
-	switch b := m.body.(type) {
+	body := m.body
+	if m.expects {
+		body = nil
+	}
+	switch b := body.(type) {
 	case []byte:
 		pic.Body = string(b)
 	case *[]byte:
@@ -382,7 +361,7 @@ func (m *Envelope) String() string {
 		pic.Body = b
 	}
 	text, err := json.MarshalIndent(pic, "", "  ")
-	if err != nil { // a body JSON cannot carry
+	if err != nil { // a body that JSON cannot represent
 		pic.Body = fmt.Sprintf("%+v", pic.Body)
 		text, _ = json.MarshalIndent(pic, "", "  ")
 	}

@@ -48,10 +48,10 @@ type Message interface {
 	// Size is the length of the frame in bytes; 0 until it was packed or unpacked.
 	Size() uint32
 	// SetSize is called by a Proto with the length of the frame: on reading
-	// before any memory is taken, on writing before the frame is given away.
-	// It fails with an error matching [ErrSizeLimit] over the limit.
+	// before it allocates memory, on writing before it returns the frame. Over the
+	// limit it fails with an error matching [ErrSizeLimit].
 	SetSize(size uint32) error
-	// Limit is the largest size SetSize takes.
+	// Limit is the largest size SetSize accepts.
 	Limit() uint32
 	// Context is the context of the exchange; never nil.
 	Context() context.Context
@@ -107,14 +107,14 @@ type Body interface {
 	AppendBody(dst []byte) ([]byte, error)
 	// UnmarshalBody is how a Proto hands over the encoded body. If the message
 	// has a value to decode into (SetBody, SetNewBody) it is decoded at once;
-	// an empty body never is. Otherwise b is kept as it is, lent until the
-	// next Unpack, for Bind and KeepBody.
+	// an empty body never is. Otherwise the message refers to b, which it borrows
+	// until the next Unpack, for Bind and KeepBody.
 	UnmarshalBody(b []byte) error
-	// RawBody is the encoded body that UnmarshalBody kept. It is lent: valid
-	// until the hook it was seen in returns.
+	// RawBody is the encoded body that UnmarshalBody was given. It is borrowed: valid
+	// until the hook that calls RawBody returns.
 	RawBody() []byte
-	// KeepBody is RawBody for ever: it copies, unless the bytes already belong
-	// to the message, and gives them away.
+	// KeepBody is RawBody without that bound: it copies the bytes unless they belong to
+	// the message, and nothing writes to them afterwards.
 	KeepBody() []byte
 	// Bind decodes RawBody into v with the message's codec. A *[]byte gets its
 	// own copy; an empty body leaves v as it is. It returns the codec's id.

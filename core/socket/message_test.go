@@ -223,26 +223,26 @@ func TestUnmarshalBody(t *testing.T) {
 	})
 	t.Run("bytes are copied", func(t *testing.T) {
 		var v []byte
-		lent := []byte("lent")
+		borrowed := []byte("borrowed")
 		m := socket.NewMessage(socket.WithBodyCodec(200), socket.WithBody(&v))
-		if err := m.UnmarshalBody(lent); err != nil {
+		if err := m.UnmarshalBody(borrowed); err != nil {
 			t.Fatal(err)
 		}
-		lent[0] = '#'
-		if string(v) != "lent" {
+		borrowed[0] = '#'
+		if string(v) != "borrowed" {
 			t.Errorf("bytes = %q: they share the connection's memory", v)
 		}
 	})
 }
 
 func TestKeepBody(t *testing.T) {
-	lent := []byte("lent")
+	borrowed := []byte("borrowed")
 	m := new(socket.Envelope)
-	m.UnmarshalBody(lent)
+	m.UnmarshalBody(borrowed)
 	kept := m.KeepBody()
-	lent[0] = '#'
-	if string(kept) != "lent" || string(m.RawBody()) != "lent" {
-		t.Errorf("kept %q, raw %q; want both lent", kept, m.RawBody())
+	borrowed[0] = '#'
+	if string(kept) != "borrowed" || string(m.RawBody()) != "borrowed" {
+		t.Errorf("kept %q, raw %q; want both borrowed", kept, m.RawBody())
 	}
 	if again := m.KeepBody(); &again[0] != &kept[0] || !m.BodyOwned() {
 		t.Error("KeepBody copies twice")
@@ -275,7 +275,7 @@ func TestKeepBody(t *testing.T) {
 	}
 }
 
-// Who has taken a body is told whether nobody else has it, and FreeBody lets no memory
+// TakeBody reports whether the memory is exclusive, and FreeBody lets no memory
 // serve again that somebody else may look at.
 func TestTakeAndFreeBody(t *testing.T) {
 	defer poison.Switch()()
@@ -286,8 +286,8 @@ func TestTakeAndFreeBody(t *testing.T) {
 		same, sole bool // TakeBody: the memory it was; nobody else has it
 		freed      bool
 	}{
-		{"lent", false, false, false, true, false},
-		{"lent and kept", false, true, false, false, false},
+		{"borrowed", false, false, false, true, false},
+		{"borrowed and kept", false, true, false, false, false},
 		{"owned", true, false, true, true, true},
 		{"owned and kept", true, true, true, false, false},
 	} {
@@ -322,11 +322,11 @@ func TestTakeAndFreeBody(t *testing.T) {
 		})
 	}
 	m := new(socket.Envelope)
-	lent := []byte("lent")
-	m.UnmarshalBody(lent)
+	borrowed := []byte("borrowed")
+	m.UnmarshalBody(borrowed)
 	m.HoldBody()
-	lent[0] = '#'
-	if string(m.RawBody()) != "lent" {
+	borrowed[0] = '#'
+	if string(m.RawBody()) != "borrowed" {
 		t.Errorf("held: %q", m.RawBody())
 	}
 }

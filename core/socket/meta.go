@@ -15,8 +15,8 @@ import (
 
 // Reserved metadata keys.
 const (
-	// MetaRealIP is the address of the first sender, as a proxy puts it. Anybody
-	// can write it: trust it only from a proxy of your own.
+	// MetaRealIP is the address of the first sender, set by a proxy. Any peer can set
+	// it: trust it only from your own proxy.
 	MetaRealIP = "X-Real-IP"
 	// MetaAcceptBodyCodec asks for a reply in this body codec: a decimal codec id.
 	MetaAcceptBodyCodec = "X-Accept-Body-Codec"
@@ -38,11 +38,11 @@ var ErrNoMeta = errors.New("no such key")
 // byte as %XX, and no "=" where the value is empty (but "=" alone for an empty
 // key with an empty value).
 //
-// The zero value is empty and ready. A Meta copies what it is given, and lends
-// what it returns: a []byte from it is valid until the next change, must not be
-// written, and may be handed back to its methods. A Meta must not be copied (see
-// [Meta.CopyTo]), hold 4 GiB, nor be used concurrently; once it no longer changes, all that only
-// reads may run concurrently, save QueryString and WriteTo.
+// The zero value is empty and ready. A Meta copies its arguments. A []byte that it
+// returns is a part of it: it is valid until the next change, must not be written,
+// and may be an argument of its methods. A Meta must not be copied (see
+// [Meta.CopyTo]), hold 4 GiB, nor be used concurrently; while it does not change, all
+// methods that only read may run concurrently, except QueryString and WriteTo.
 type Meta struct {
 	pairs []metaPair
 	// All bytes in order, key0 value0 key1 value1 …, without a gap: one block to
@@ -59,7 +59,7 @@ type metaPair struct{ mid, end uint32 }
 // one large message must not cost its size for as long as the Meta lives.
 const metaKeep = 64 << 10
 
-// metaText is what a key, a value or a query string may come as.
+// metaText is the type of a key, a value or a query string.
 type metaText interface{ string | []byte }
 
 var metaPool = sync.Pool{New: func() any { return new(Meta) }}
@@ -67,7 +67,7 @@ var metaPool = sync.Pool{New: func() any { return new(Meta) }}
 // AcquireMeta returns an empty Meta from a pool. It may be called concurrently.
 func AcquireMeta() *Meta { return metaPool.Get().(*Meta) }
 
-// ReleaseMeta gives m back to the pool: neither m nor anything it lent may be
+// ReleaseMeta puts m back into the pool: neither m nor anything it has returned may be
 // used afterwards. Nil is ignored. It may be called concurrently.
 func ReleaseMeta(m *Meta) {
 	if m == nil {
@@ -128,7 +128,7 @@ func (m *Meta) PeekMulti(k string) [][]byte { return metaPeekMulti(m, k) }
 // PeekMultiBytes is [Meta.PeekMulti].
 func (m *Meta) PeekMultiBytes(k []byte) [][]byte { return metaPeekMulti(m, k) }
 
-// Has tells whether the key is present.
+// Has reports whether the key is present.
 func (m *Meta) Has(k string) bool { return metaFind(m, k) >= 0 }
 
 // HasBytes is [Meta.Has].
@@ -184,8 +184,8 @@ func (m *Meta) GetUfloatOrZero(k string) float64 {
 	return f
 }
 
-// metaNumError leaves out the text that is no number: it came from outside and
-// may be long.
+// metaNumError omits the text that is no number: it came from outside and may be
+// long.
 func metaNumError(k string, err error) error {
 	if ne, ok := err.(*strconv.NumError); ok {
 		err = ne.Err
@@ -193,7 +193,7 @@ func metaNumError(k string, err error) error {
 	return fmt.Errorf("socket: meta %q: %w", k, err)
 }
 
-// GetBool tells whether the first value of this key is 1, t, true, y, yes or on,
+// GetBool reports whether the first value of this key is 1, t, true, y, yes or on,
 // in any letter case. All else, and an absent key, is false.
 func (m *Meta) GetBool(k string) bool {
 	v := m.Peek(k)
@@ -244,7 +244,7 @@ func (m *Meta) Reset() {
 	}
 }
 
-// CopyTo makes dst equal to m; what dst held is gone.
+// CopyTo makes dst equal to m; the previous pairs of dst are removed.
 func (m *Meta) CopyTo(dst *Meta) {
 	dst.buf = append(dst.buf[:0], m.buf...)
 	dst.pairs = append(dst.pairs[:0], m.pairs...)
@@ -317,11 +317,11 @@ func (m *Meta) start(i int) int {
 	return int(m.pairs[i-1].end)
 }
 
-func (m *Meta) key(i int) []byte   { return m.lend(m.start(i), int(m.pairs[i].mid)) }
-func (m *Meta) value(i int) []byte { return m.lend(int(m.pairs[i].mid), int(m.pairs[i].end)) }
+func (m *Meta) key(i int) []byte   { return m.part(m.start(i), int(m.pairs[i].mid)) }
+func (m *Meta) value(i int) []byte { return m.part(int(m.pairs[i].mid), int(m.pairs[i].end)) }
 
-// lend returns a part of the block to which nobody can append in place.
-func (m *Meta) lend(from, to int) []byte {
+// part returns a part of the block, without room to append in place.
+func (m *Meta) part(from, to int) []byte {
 	if from == to {
 		return []byte{} // not nil, also while there is no block
 	}

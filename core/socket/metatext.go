@@ -49,11 +49,11 @@ func metaParse[S metaText](m *Meta, src S) {
 	}
 }
 
-// metaCount is from how many bytes on the pairs are counted before memory for
-// them is taken: to double it again and again would take more.
+// metaCount is the length in bytes from which the pairs are counted before memory for
+// them is allocated: to grow it step by step would take more.
 const metaCount = 4 << 10
 
-// metaMost returns how many pairs a query string has at most.
+// metaMost returns the largest number of pairs that a query string can have.
 func metaMost[S metaText](src S) (n int) {
 	n = 1
 	for i := range len(src) {

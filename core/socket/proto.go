@@ -18,7 +18,7 @@ type Proto interface {
 	// Unpack reads one frame into the message, and no byte behind it: a frame
 	// that a bufio.Reader of the protocol's own holds back is not seen until
 	// more arrives. (Small reads are cheap, and Peek looks ahead.) It calls
-	// m.SetSize with the frame's length before it takes memory for it, and
+	// m.SetSize with the frame's length before it allocates memory for it, and
 	// hands the body over with m.UnmarshalBody, not decoded. A connection runs
 	// one at a time.
 	//
@@ -42,10 +42,9 @@ type FrameAppender interface {
 
 // ProtoFunc makes the Proto of a connection.
 //
-// The io.ReadWriter that a connection of ours gives has more to offer than its
-// two methods; a Proto asks for [PeekReader], [BufferWriter], [Sider] and [Emitter]
-// by type assertion, and works without them as well. What is written to it goes to
-// the outgoing batch, never to the network by itself.
+// The io.ReadWriter of a [Conn] has more than its two methods: a Proto asserts
+// [PeekReader], [BufferWriter], [Sider] and [Emitter], and works without them as well.
+// What is written to it goes to the outgoing batch, never to the network by itself.
 type ProtoFunc func(io.ReadWriter) Proto
 
 // IOWithReadBuffer is an older name of what a ProtoFunc is given.
@@ -62,21 +61,24 @@ type PeekReader interface {
 	Buffered() int
 }
 
-// BufferWriter lets Pack append to memory that Write will recognise as its own.
+// BufferWriter lets Pack append to memory of the connection, which Write does not
+// copy.
 type BufferWriter interface {
 	io.Writer
 	AvailableBuffer() []byte
 }
 
-// Sider tells which side of the connection this is. A protocol with dialects
-// speaks what it was told to on a dialled connection, and listens first on an
+// Sider reports which side of the connection this is. A protocol with dialects
+// writes the dialect it was given on a dialled connection, and follows the peer on an
 // accepted one.
 type Sider interface {
 	Dialed() bool
 }
 
-// Hinter is a Proto that knows a likely reason why the peer hung up before it
-// ever sent a frame; "" for none.
+// Hinter is a Proto that knows a likely reason why the peer closed the connection
+// before it has sent a frame. Hint is called once the connection has ended; it
+// returns "" where something else explains the end as well, such as a peer that
+// closes long after it was sent the first frame.
 type Hinter interface {
 	Hint() string
 }
@@ -85,9 +87,9 @@ type Hinter interface {
 type Protocol struct {
 	Name string
 	New  ProtoFunc
-	// Recognise looks at the first bytes of a connection: match says whether
-	// they begin a frame of this protocol. If that cannot be told yet, need is
-	// how many bytes it takes; 0 means that match is the answer. It may be nil.
+	// Recognise examines the first bytes of a connection: match reports whether
+	// they begin a frame of this protocol. If that is not known yet, need is
+	// the number of bytes required; 0 means that match is the answer. It may be nil.
 	Recognise func(prefix []byte) (match bool, need int)
 }
 
@@ -105,10 +107,9 @@ var protocols = registry.NewNames[Protocol]("protocol", ErrUnsupportedProto,
 	registry.Known{Name: "http", Import: protoPath + "httproto"},
 )
 
-// RegisterProto makes a protocol known by its name; for init. It panics if the
+// RegisterProto registers a protocol under its name; for init. It panics if the
 // name is taken.
 func RegisterProto(p Protocol) { protocols.Register(p.Name, p) }
 
-// LookupProto returns the protocol of that name. The error names the import that
-// is missing.
+// LookupProto returns the protocol of that name. The error names the missing import.
 func LookupProto(name string) (Protocol, error) { return protocols.Get(name) }

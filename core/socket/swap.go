@@ -2,7 +2,7 @@ package socket
 
 import "sync"
 
-// Swap is a small map for what users keep with a session, a socket or one
+// Swap is a small map for the values that users store with a session, a socket or one
 // exchange. The zero value is empty and ready. Safe for concurrent use.
 type Swap struct {
 	mu sync.RWMutex
@@ -27,7 +27,8 @@ func (s *Swap) Store(key, value any) {
 	s.m[key] = value
 }
 
-// LoadOrStore returns the value that is there (loaded true), or stores value.
+// LoadOrStore returns the value of the key if there is one (loaded is true); else it
+// stores value and returns it.
 func (s *Swap) LoadOrStore(key, value any) (actual any, loaded bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

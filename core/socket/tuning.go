@@ -26,8 +26,8 @@ func SetMessageSizeLimit(maxMessageSize uint32) {
 // MessageSizeLimit returns the process-wide limit.
 func MessageSizeLimit() uint32 { return sizeLimit.Load() }
 
-// Tuning is what the operating system is asked of a TCP connection. The zero
-// value asks for nothing beyond Go's defaults (no Nagle delay, keep-alive on).
+// Tuning is the options of a TCP connection. The zero value leaves Go's defaults (no
+// Nagle delay, keep-alive on).
 type Tuning struct {
 	KeepAlive       *bool         // nil: the system's default
 	KeepAlivePeriod time.Duration // 0: the system's default
@@ -94,22 +94,22 @@ func SetSocketWriteBuffer(bytes int) {
 	}
 }
 
-// SocketReadBuffer returns the receive buffer's size and whether that is left to
-// the system.
+// SocketReadBuffer returns the receive buffer's size in bytes and whether it is the
+// system's default.
 func SocketReadBuffer() (bytes int, isDefault bool) {
 	n := DefaultTuning().ReadBuffer
 	return n, n == 0
 }
 
-// SocketWriteBuffer returns the send buffer's size and whether that is left to
-// the system.
+// SocketWriteBuffer returns the send buffer's size in bytes and whether it is the
+// system's default.
 func SocketWriteBuffer() (bytes int, isDefault bool) {
 	n := DefaultTuning().WriteBuffer
 	return n, n == 0
 }
 
-// Apply tunes conn as far as its kind allows; TLS connections are tuned below.
-// What the system refuses stays as it was.
+// Apply sets the options that conn has; for a TLS connection, those of the connection
+// below. It ignores errors: an option that the system refuses keeps its value.
 func (t Tuning) Apply(conn net.Conn) {
 	if c, ok := conn.(*tls.Conn); ok {
 		conn = c.NetConn()

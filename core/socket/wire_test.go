@@ -12,7 +12,7 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// simple is a protocol of a user: it has never heard of anything but Read and
+// simple is a protocol of a user: it uses nothing but Read and
 // Write, and writes in parts.
 type simple struct{ rw io.ReadWriter }
 

@@ -65,24 +65,19 @@ func (l *Lines) Logger() *slog.Logger { return slog.New(&linesHandler{to: l}) }
 
 // All returns the lines in order: level, message and attributes, as
 // slog.TextHandler writes them.
-func (l *Lines) All() []string { return l.texts(lowest, printLevel) }
+func (l *Lines) All() []string { return l.texts(lowest) }
 
 // Errors returns the lines at ERROR and CRITICAL.
-func (l *Lines) Errors() []string {
-	return l.texts(slog.LevelError, printLevel-1)
-}
+func (l *Lines) Errors() []string { return l.texts(slog.LevelError) }
 
-const (
-	printLevel slog.Level = 16 // of tp.PRINT, which is not an error
-	lowest     slog.Level = -100
-)
+const lowest slog.Level = -100
 
-func (l *Lines) texts(least, most slog.Level) []string {
+func (l *Lines) texts(least slog.Level) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var texts []string
 	for _, x := range l.list {
-		if least <= x.level && x.level <= most {
+		if least <= x.level {
 			texts = append(texts, x.text)
 		}
 	}

@@ -7,13 +7,13 @@ import (
 	"github.com/teleport-go/teleport/core/internal/bufpool"
 )
 
-// maxLen is the most filters a pipe can name on the wire.
+// maxLen is how many filters a pipe can have on the wire.
 const maxLen = math.MaxUint8
 
-// XferPipe is a row of filters, from outer-most to inner-most: packing applies
-// the last one first, unpacking the first one first. The zero value is an empty
-// pipe, which leaves bytes as they are. A pipe is used by one goroutine at a time
-// while it is changed; it must not be copied.
+// XferPipe is a sequence of filters, from the outermost to the innermost: packing
+// applies the last one first, unpacking the first one first. The zero value is an
+// empty pipe, which leaves bytes as they are. The methods that modify a pipe must not
+// be called concurrently with others; a pipe must not be copied.
 type XferPipe struct {
 	filters []XferFilter
 }
@@ -21,9 +21,9 @@ type XferPipe struct {
 // NewXferPipe returns an empty pipe.
 func NewXferPipe() *XferPipe { return new(XferPipe) }
 
-// Append appends the filters with these ids. If one is not registered the error
-// is as of Get, if there would be more than 255 it is ErrXferPipeTooLong; then
-// nothing is appended.
+// Append appends the filters with these ids, or none of them: if one is not registered
+// the error is that of Get, if the pipe would have more than 255 it is
+// ErrXferPipeTooLong.
 func (x *XferPipe) Append(filterID ...byte) error {
 	if len(x.filters)+len(filterID) > maxLen {
 		return ErrXferPipeTooLong
@@ -40,8 +40,8 @@ func (x *XferPipe) Append(filterID ...byte) error {
 	return nil
 }
 
-// AppendFrom appends the filters of src, which may be nil. A pipe that has more
-// than 255 filters then fails to pack, with ErrXferPipeTooLong.
+// AppendFrom appends the filters of src, which may be nil. If the pipe then has more
+// than 255 filters, packing fails with ErrXferPipeTooLong.
 func (x *XferPipe) AppendFrom(src *XferPipe) {
 	if src != nil {
 		x.filters = append(x.filters, src.filters...)
@@ -94,8 +94,8 @@ func (x *XferPipe) OnPack(data []byte) ([]byte, error) {
 	return x.AppendPack(nil, data)
 }
 
-// OnUnpack undoes OnPack, from the first filter to the last one, with
-// DefaultMax as the limit of AppendUnpack. An empty pipe returns data itself, any
+// OnUnpack reverses OnPack, from the first filter to the last one, with DefaultMax as
+// the limit of AppendUnpack. An empty pipe returns data itself, any
 // other a new slice.
 func (x *XferPipe) OnUnpack(data []byte) ([]byte, error) {
 	if len(x.filters) == 0 {
@@ -106,7 +106,7 @@ func (x *XferPipe) OnUnpack(data []byte) ([]byte, error) {
 
 // AppendPack packs src through the filters, from the last one to the first one,
 // and appends the result to dst. If it fails it returns dst, unchanged in length.
-// src and dst do not overlap; src is neither changed nor kept.
+// src and dst do not overlap; src is neither modified nor retained.
 func (x *XferPipe) AppendPack(dst, src []byte) ([]byte, error) {
 	if len(x.filters) > maxLen {
 		return dst, ErrXferPipeTooLong
@@ -138,11 +138,11 @@ func (x *XferPipe) AppendPack(dst, src []byte) ([]byte, error) {
 	return append(dst, s.cur...), nil
 }
 
-// AppendUnpack undoes AppendPack: it unpacks src through the filters from the
-// first one to the last one, and appends the result to dst. If one stage makes
-// more than max bytes, or all stages together more than 4×max, the error wraps
-// ErrTooLarge; a negative max counts as 0. If it fails it returns dst, unchanged
-// in length. src and dst do not overlap; src is neither changed nor kept.
+// AppendUnpack reverses AppendPack: it unpacks src through the filters from the first
+// one to the last one, and appends the result to dst. If the output of one filter is
+// larger than max bytes, or that of all filters together larger than 4×max, the error
+// wraps ErrTooLarge; a negative max counts as 0. If it fails it returns dst, unchanged
+// in length. src and dst do not overlap; src is neither modified nor retained.
 func (x *XferPipe) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
 	if len(x.filters) > maxLen {
 		return dst, ErrXferPipeTooLong
@@ -185,7 +185,7 @@ func (x *XferPipe) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
 	return append(dst, s.cur...), nil
 }
 
-// total returns the limit on all stages together.
+// total returns the limit on the output of all filters together.
 func total(max int) int64 {
 	if int64(max) > math.MaxInt64/4 {
 		return math.MaxInt64
@@ -204,19 +204,18 @@ func stageError(what string, f XferFilter, err error) error {
 	return fmt.Errorf("xfer: %s with filter %s (id %d): %w", what, f.Name(), f.ID(), err)
 }
 
-// stages is what lies between two filters of a pipe.
+// stages holds the bytes between two filters of a pipe.
 type stages struct {
 	cur []byte // input of the next filter
-	own []byte // pooled buffer that cur may lie in; nil if there is none
+	own []byte // pooled buffer that cur may be part of; nil if there is none
 }
 
 // buffer returns an empty buffer for the next output.
 func (s *stages) buffer() []byte { return bufpool.Get(len(s.cur) + 64) }
 
-// next makes out the input of the next filter; appended says that it is a
-// buffer from an Appender. A filter that is none may have returned a part of its
-// input, so own is given back only after an Appender, which keeps nothing, has read
-// from it.
+// next makes out the input of the next filter; appended reports that it is the buffer
+// of an Appender. Other filters may return a part of their input, so own is released
+// only after an Appender, which retains nothing, has read from it.
 func (s *stages) next(out []byte, appended bool) {
 	s.cur = out
 	if appended {

@@ -1,6 +1,6 @@
-// Package xfer says what filters the bytes of a message on their way
-// (compression, checks, encryption), and knows the filters that are there, by id
-// and by name. XferPipe applies several in order.
+// Package xfer defines the interface of the transfer filters, which compress, check
+// or encrypt the bytes of messages, and registers them by id and by name. XferPipe
+// applies several in order.
 //
 // A filter is a module of its own that registers itself when it is imported:
 //
@@ -15,60 +15,61 @@ import (
 	"github.com/teleport-go/teleport/core/internal/registry"
 )
 
-// XferFilter handles the bytes of a message when it is transferred. Its methods
-// are called concurrently. It never changes the bytes it is given and keeps no
-// part of them, but the result may share memory with them.
+// XferFilter transforms the bytes of a message for the transfer. Its methods are
+// called concurrently. They do not modify their input and do not retain it, but the
+// result may share memory with it.
 type XferFilter interface {
 	// ID returns the filter's id on the wire; it is not 0 and never changes.
 	ID() byte
 	// Name returns the filter's name; it is not empty and never changes.
 	Name() string
-	// OnPack performs filtering on packing.
+	// OnPack returns the packed bytes.
 	OnPack([]byte) ([]byte, error)
-	// OnUnpack performs filtering on unpacking: it undoes OnPack.
+	// OnUnpack reverses OnPack.
 	OnUnpack([]byte) ([]byte, error)
 }
 
-// Appender is an XferFilter that can write into a buffer it is given, and stops
-// at a limit. A filter whose output can be much larger than its input must be
-// one.
+// Appender is an XferFilter that can append to a buffer of the caller, and stops at
+// a limit. A filter whose output can be much larger than its input has to be one.
 type Appender interface {
 	XferFilter
 	// AppendPack appends the packed src to dst and returns the extended buffer.
 	// If it fails it returns dst, unchanged in length. src and dst do not overlap;
-	// none is kept.
+	// neither is retained.
 	AppendPack(dst, src []byte) ([]byte, error)
 	// AppendUnpack appends the unpacked src to dst as AppendPack does. If that
-	// would be more than max bytes it fails with an error that wraps ErrTooLarge,
-	// before it takes memory for more.
+	// is more than max bytes it fails with an error that wraps ErrTooLarge, before
+	// it allocates memory for more.
 	AppendUnpack(dst, src []byte, max int) ([]byte, error)
 }
 
-// Ids of the project's filters, so that a protocol can name one without
-// importing it.
+// IDs of the project's filters, so that a protocol can name one without importing
+// it. IDs from 1 to 127 are reserved for the project, 240 to 255 for tests; all
+// other filters choose from 128 to 239.
 const (
 	Gzip byte = 'g'
 	MD5  byte = 'm'
 	Zstd byte = 'z'
 )
 
-// Names of the project's filters.
+// Names of the filters of this repository.
 const (
 	NameGzip = "gzip"
 	NameMD5  = "md5"
 	NameZstd = "zstd"
 )
 
-// DefaultMax is the limit, in bytes, on the output of a stage where the caller
-// can give none (OnUnpack).
+// DefaultMax is the limit, in bytes, on the output of each stage of OnUnpack, which
+// has no parameter for one.
 const DefaultMax = 64 << 20
 
 var (
-	// ErrUnsupported is in every error of a look-up that found nothing.
+	// ErrUnsupported is wrapped by the error of a look-up that finds no filter.
 	ErrUnsupported = errors.New("unsupported transfer filter")
-	// ErrTooLarge is in every error of an unpacking that went over its limit.
+	// ErrTooLarge is wrapped by the error of an unpacking that exceeds its limit.
 	ErrTooLarge = errors.New("too large")
-	// ErrXferPipeTooLong says that a pipe has more filters than the wire can name.
+	// ErrXferPipeTooLong reports a pipe with more than 255 filters, which no protocol
+	// can send.
 	ErrXferPipeTooLong = errors.New("xfer: the length of transfer pipe cannot be bigger than 255")
 )
 
@@ -80,20 +81,20 @@ var filters = registry.New[XferFilter]("transfer filter", ErrUnsupported,
 	registry.Known{ID: Zstd, Name: NameZstd, Import: home + "zstd"},
 )
 
-// Register makes a filter known. It panics if its id or its name is taken, or
-// if the id is 0 or the name empty. It is meant for init.
+// Register registers a filter. It panics if its id or its name is taken, or if the id
+// is 0 or the name empty. It is meant for init functions.
 func Register(f XferFilter) { filters.Register(f) }
 
-// Replace makes a filter known and takes its id and its name from whoever had
-// them. It panics if the id is 0 or the name empty. It is meant for main, before
-// messages flow.
+// Replace registers a filter in place of those that have its id or its name. It
+// panics if the id is 0 or the name empty. It is meant for main, before messages are
+// sent.
 func Replace(f XferFilter) { filters.Replace(f) }
 
-// Get returns transfer filter by id. The error wraps ErrUnsupported and names
-// the import that may be forgotten.
+// Get returns the filter with that id. The error wraps ErrUnsupported and names the
+// import that may be missing.
 func Get(id byte) (XferFilter, error) { return filters.Get(id) }
 
-// GetByName returns transfer filter by name. The error is as of Get.
+// GetByName returns the filter with that name. The error is that of Get.
 func GetByName(name string) (XferFilter, error) { return filters.GetByName(name) }
 
 // All returns the registered filters in the order of their ids.

@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"reflect"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 
+	"github.com/teleport-go/teleport/core/internal/suite"
 	"github.com/teleport-go/teleport/core/xfer"
 )
 
@@ -29,7 +28,7 @@ var checks = []check{
 	{"concurrent use", concurrent},
 }
 
-// sample is bytes to be filtered.
+// sample is bytes to pack.
 type sample struct {
 	name string
 	data []byte
@@ -61,7 +60,7 @@ func random(n int) []byte {
 	return b
 }
 
-// same compares without flooding the log.
+// same returns an error that quotes the start of both if they differ.
 func same(what string, got, want []byte) error {
 	if !bytes.Equal(got, want) {
 		return fmt.Errorf("%s: got %d bytes %.40q; want %d bytes %.40q", what, len(got), got, len(want), want)
@@ -69,7 +68,7 @@ func same(what string, got, want []byte) error {
 	return nil
 }
 
-// pack returns a packing of data that nobody else has.
+// pack returns a copy of the packed data.
 func (s subject) pack(data []byte) ([]byte, error) {
 	packed, err := s.OnPack(data)
 	if err != nil {
@@ -78,7 +77,16 @@ func (s subject) pack(data []byte) ([]byte, error) {
 	return slices.Clone(packed), nil
 }
 
-// unpacks reports whether packed unpacks to want.
+// packSample is pack with the name of the sample in the error.
+func (s subject) packSample(sample sample) ([]byte, error) {
+	packed, err := s.pack(sample.data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", sample.name, err)
+	}
+	return packed, nil
+}
+
+// unpacks returns an error unless packed unpacks to want.
 func (s subject) unpacks(packed, want []byte) error {
 	got, err := s.OnUnpack(packed)
 	if err != nil {
@@ -87,29 +95,12 @@ func (s subject) unpacks(packed, want []byte) error {
 	return same("OnUnpack", got, want)
 }
 
-// registered: id and name are valid and lead to this filter.
+// registered: the filter is registered with its id and its name.
 func registered(s subject) error {
-	id, name := s.ID(), s.Name()
-	if id == 0 || name == "" {
-		return fmt.Errorf("id %d, name %q: neither may be nil", id, name)
-	}
-	byID, err := xfer.Get(id)
-	if err != nil {
-		return err
-	}
-	byName, err := xfer.GetByName(name)
-	if err != nil {
-		return err
-	}
-	for _, f := range []xfer.XferFilter{byID, byName} {
-		if f.ID() != id || f.Name() != name || reflect.TypeOf(f) != reflect.TypeOf(s.XferFilter) {
-			return fmt.Errorf("id %d and name %q lead to %T with id %d and name %q; want %T", id, name, f, f.ID(), f.Name(), s.XferFilter)
-		}
-	}
-	return nil
+	return suite.Registered(s.XferFilter, xfer.Get, xfer.GetByName)
 }
 
-// roundTrip: what is packed unpacks to what it was.
+// roundTrip: packed bytes unpack to what was packed.
 func roundTrip(s subject) error {
 	for _, sample := range samples() {
 		packed, err := s.pack(sample.data)
@@ -123,8 +114,8 @@ func roundTrip(s subject) error {
 	return nil
 }
 
-// inputLeft: input is left as it is, and nothing depends on it afterwards
-// but the result of OnPack and OnUnpack, which may share its memory.
+// inputLeft: input is not modified, and nothing refers to it afterwards but the
+// results of OnPack and OnUnpack, which may share its memory.
 func inputLeft(s subject) error {
 	for _, sample := range small() {
 		data := slices.Clone(sample.data)
@@ -135,7 +126,7 @@ func inputLeft(s subject) error {
 		if err := same(sample.name+": the input of OnPack", data, sample.data); err != nil {
 			return err
 		}
-		scribble(data)
+		suite.Scribble(data)
 		before := slices.Clone(packed)
 		if err := s.unpacks(packed, sample.data); err != nil {
 			return fmt.Errorf("%s: %w", sample.name, err)
@@ -154,7 +145,7 @@ func inputLeft(s subject) error {
 		if err := same(sample.name+": the input of AppendPack", data, sample.data); err != nil {
 			return err
 		}
-		scribble(data)
+		suite.Scribble(data)
 		before = slices.Clone(packed)
 		got, err := s.appender.AppendUnpack(nil, packed, len(sample.data))
 		if err != nil {
@@ -163,7 +154,7 @@ func inputLeft(s subject) error {
 		if err := same(sample.name+": the input of AppendUnpack", packed, before); err != nil {
 			return err
 		}
-		scribble(packed)
+		suite.Scribble(packed)
 		if err := same(sample.name+": the result after its input was written over", got, sample.data); err != nil {
 			return err
 		}
@@ -171,7 +162,7 @@ func inputLeft(s subject) error {
 	return nil
 }
 
-// resultOwned: a result stays as it is when the filter is used again.
+// resultOwned: a result does not change when the filter is used again.
 func resultOwned(s subject) error {
 	for _, sample := range small() {
 		first, err := s.OnPack(sample.data)
@@ -199,25 +190,14 @@ func resultOwned(s subject) error {
 	return nil
 }
 
-// buffers are the buffers to append to: without room, with some, with enough.
-func buffers() [][]byte {
-	const head = "what was there"
-	return [][]byte{
-		nil,
-		slices.Clip([]byte(head)),
-		append(make([]byte, 0, len(head)+1), head...),
-		append(make([]byte, 0, 4<<10), head...),
-	}
-}
-
-// appends: the Appender writes behind what is there, and both ways of packing
-// understand each other.
+// appends: the Appender leaves the bytes before its own alone, and is compatible with
+// OnPack and OnUnpack.
 func appends(s subject) error {
 	if s.appender == nil {
 		return nil
 	}
 	for _, sample := range small() {
-		for _, dst := range buffers() {
+		for _, dst := range suite.Buffers(4 << 10) {
 			head := string(dst)
 			packed, err := s.appender.AppendPack(dst, sample.data)
 			if err != nil {
@@ -242,7 +222,7 @@ func appends(s subject) error {
 	return nil
 }
 
-// failedAppend: what can not be unpacked leaves the buffer as it was.
+// failedAppend: data that cannot be unpacked leaves the buffer as it was.
 func failedAppend(s subject) error {
 	if s.appender == nil {
 		return nil
@@ -260,7 +240,7 @@ func failedAppend(s subject) error {
 		{"damaged", bent},
 		{"too large", packed},
 	} {
-		for _, dst := range buffers() {
+		for _, dst := range suite.Buffers(4 << 10) {
 			head := string(dst)
 			max := len(data)
 			if bad.name == "too large" {
@@ -275,17 +255,17 @@ func failedAppend(s subject) error {
 	return nil
 }
 
-// cutShort: input that lacks its end is an error. Without any of it, it may be
-// nothing.
+// cutShort: input that lacks its end is an error. No input at all may unpack to no
+// bytes.
 func cutShort(s subject) error {
 	for _, sample := range small() {
-		packed, err := s.pack(sample.data)
+		packed, err := s.packSample(sample)
 		if err != nil {
-			return fmt.Errorf("%s: %w", sample.name, err)
+			return err
 		}
 		for n := range packed {
 			what := fmt.Sprintf("%s: OnUnpack of %d bytes of %d", sample.name, n, len(packed))
-			err := safely(what, func() error {
+			err := suite.Safely(what, func() error {
 				got, err := s.OnUnpack(slices.Clip(packed[:n]))
 				if err == nil && !s.is(CutUnseen) && len(got)+n > 0 {
 					return fmt.Errorf("%s: %.40q and no error", what, got)
@@ -300,16 +280,16 @@ func cutShort(s subject) error {
 	return nil
 }
 
-// limit: an output of max bytes is fine, of one more is ErrTooLarge.
+// limit: max bytes of output are accepted, one more is ErrTooLarge.
 func limit(s subject) error {
 	pipe, err := s.pipe(1)
 	if err != nil {
 		return err
 	}
 	for _, sample := range samples() {
-		packed, err := s.pack(sample.data)
+		packed, err := s.packSample(sample)
 		if err != nil {
-			return fmt.Errorf("%s: %w", sample.name, err)
+			return err
 		}
 		unpack := map[string]func(dst, src []byte, max int) ([]byte, error){"pipe": pipe.AppendUnpack}
 		if s.appender != nil {
@@ -335,8 +315,8 @@ func limit(s subject) error {
 	return nil
 }
 
-// bomb: few bytes that unpack to many stop at the limit, and take no more
-// memory than that.
+// bomb: unpacking a small input with a huge output stops at the limit, and does not
+// allocate memory for more.
 func bomb(s subject) error {
 	if !s.is(Compresses) {
 		return nil
@@ -371,7 +351,7 @@ func (s subject) pipe(n int) (*xfer.XferPipe, error) {
 	return p, p.Append(slices.Repeat([]byte{s.ID()}, n)...)
 }
 
-// pipeOfTwo: the filter works on its own output.
+// pipeOfTwo: the filter can pack its own output.
 func pipeOfTwo(s subject) error {
 	pipe, err := s.pipe(2)
 	if err != nil {
@@ -393,30 +373,7 @@ func pipeOfTwo(s subject) error {
 	return nil
 }
 
-// concurrent: several goroutines use the filter, as all sessions do.
+// concurrent: several goroutines use the filter, as sessions do.
 func concurrent(s subject) error {
-	const goroutines = 8
-	errs := make([]error, goroutines)
-	var wg sync.WaitGroup
-	for g := range goroutines {
-		wg.Go(func() {
-			errs[g] = safely("concurrent use", func() error {
-				for range 10 {
-					if err := errors.Join(resultOwned(s), appends(s)); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
-func scribble(b []byte) {
-	b = b[:cap(b)]
-	for i := range b {
-		b[i] ^= 0x55
-	}
+	return suite.Concurrently(10, func() error { return errors.Join(resultOwned(s), appends(s)) })
 }

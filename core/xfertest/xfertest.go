@@ -1,35 +1,35 @@
-// Package xfertest asks of a transfer filter what the engine relies on.
+// Package xfertest tests that a transfer filter does what the engine relies on.
 //
-// A filter proves it in one line of its tests:
+// The test of a filter is one line:
 //
 //	func TestConformance(t *testing.T) { xfertest.Run(t, Filter{}) }
 //
-// What is special about a filter is said behind:
+// Options change what is expected of a filter:
 //
 //	xfertest.Run(t, filter, xfertest.Compresses)
 package xfertest
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 
+	"github.com/teleport-go/teleport/core/internal/suite"
 	"github.com/teleport-go/teleport/core/xfer"
 )
 
-// Option says what is special about a filter.
+// Option changes what is expected of a filter.
 type Option int
 
 const (
-	// Compresses says that the packed bytes can be far fewer than the bytes: the
+	// Compresses is for filters whose output can be much smaller than their input: the
 	// filter has to be an xfer.Appender and to withstand a decompression bomb.
 	Compresses Option = iota + 1
-	// CutUnseen says that the filter can not know that its input was cut short. It
+	// CutUnseen is for filters that cannot detect that their input was cut short. They
 	// still must not panic.
 	CutUnseen
 )
 
-// Run asks everything of f, each question a subtest. f must be registered.
+// Run runs the checks, each as a subtest. f has to be registered.
 func Run(t *testing.T, f xfer.XferFilter, options ...Option) {
 	t.Helper()
 	for _, c := range checks {
@@ -41,10 +41,10 @@ func Run(t *testing.T, f xfer.XferFilter, options ...Option) {
 	}
 }
 
-// subject is what a check is made on.
+// subject is the filter under test.
 type subject struct {
 	xfer.XferFilter
-	appender xfer.Appender // nil if the filter is none
+	appender xfer.Appender // nil if the filter is not an Appender
 	options  []Option
 }
 
@@ -56,17 +56,7 @@ type check struct {
 func (c check) make(f xfer.XferFilter, options ...Option) error {
 	s := subject{XferFilter: f, options: options}
 	s.appender, _ = f.(xfer.Appender)
-	return safely(c.name, func() error { return c.run(s) })
+	return suite.Safely(c.name, func() error { return c.run(s) })
 }
 
 func (s subject) is(o Option) bool { return slices.Contains(s.options, o) }
-
-// safely turns a panic into an error.
-func safely(what string, f func() error) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%s: panic: %v", what, r)
-		}
-	}()
-	return f()
-}

@@ -15,7 +15,7 @@ import (
 )
 
 // good is a filter as it should be: runs of bytes become a count and a byte,
-// four bytes of check sum are behind.
+// followed by four bytes of checksum.
 type good struct{}
 
 var errBad = errors.New("bad bytes")
@@ -71,7 +71,7 @@ func (plain) Name() string                        { return "test plain filter" }
 func (p plain) OnPack(b []byte) ([]byte, error)   { return p.good.OnPack(b) }
 func (p plain) OnUnpack(b []byte) ([]byte, error) { return p.good.OnUnpack(b) }
 
-// none changes nothing and so can not see a cut.
+// none changes nothing and so cannot detect a cut.
 type none struct{}
 
 func (none) ID() byte                          { return 252 }

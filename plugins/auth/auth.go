@@ -1,10 +1,10 @@
 // Package auth lets peers prove who they are, before anything else is said.
 //
 // The first message on a connection is the AUTH_CALL of the side that dials, with
-// whatever its Bearer has to show; the Checker of the other side looks at it, and
-// its AUTH_REPLY lets the peer in or says why not. It happens on the fresh
-// connection, on each one that a redial makes, too: no message of the peer is
-// handled, and no session is seen by anybody, before it has passed.
+// the credentials of its Bearer; the Checker of the other side checks them, and its
+// AUTH_REPLY accepts the peer or says why not. This happens on each fresh
+// connection, also on one that a redial makes: before it has succeeded no message
+// of the peer is handled, and no session is visible.
 package auth
 
 import (
@@ -23,21 +23,36 @@ const DefaultTimeout = 10 * time.Second
 // ErrTimeout is the cause of the 408 of a handshake that took too long.
 var ErrTimeout = errors.New("auth: the handshake is not done in time")
 
-// Session is what a Bearer and a Checker see of the session to be. Swap may keep
-// what they found out, for the handlers; SetID names the session once all has passed.
+// Session is what a Bearer and a Checker see of the session to be.
 type Session interface {
 	Peer() tp.Peer
+	// SetID sets the id that the session has once all hooks have passed.
 	SetID(string)
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
+	// Swap may keep what was found out, for the handlers.
 	Swap() *tp.Swap
+	// Context has the values of the context given to DialContext, on redials too; see
+	// WithCredentials. It ends with that one, and with the time for the handshake.
+	Context() context.Context
 }
+
+type credentialsKey struct{}
+
+// WithCredentials returns a context for DialContext with which one Bearer can have
+// other credentials for each dial. Redials of the session have them, too.
+func WithCredentials(ctx context.Context, info any) context.Context {
+	return context.WithValue(ctx, credentialsKey{}, info)
+}
+
+// Credentials returns what WithCredentials has added to the context, nil if nothing.
+func Credentials(ctx context.Context) any { return ctx.Value(credentialsKey{}) }
 
 // handshake is what both plugins have in common.
 type handshake struct{ timeout time.Duration }
 
 // PreNewPeer gives the peer's hooks as a whole a little longer than this one has,
-// so that it can say goodbye, unless the configuration says how long they have.
+// for the refusal to be read, unless the configuration says how long they have.
 func (h *handshake) PreNewPeer(cfg *tp.PeerConfig, _ *tp.PluginContainer) error {
 	if cfg.HandshakeTimeout <= 0 {
 		cfg.HandshakeTimeout = max(DefaultTimeout, h.timeout) + goodbye
@@ -45,7 +60,7 @@ func (h *handshake) PreNewPeer(cfg *tp.PeerConfig, _ *tp.PluginContainer) error 
 	return nil
 }
 
-// goodbye is how long a refused peer may take to read why.
+// goodbye is how long a refused peer may take to read the refusal.
 const goodbye = time.Second
 
 func (h *handshake) within(d time.Duration) {

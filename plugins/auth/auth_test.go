@@ -17,14 +17,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// bearer shows the token, and puts what it gets for it into ret.
+// bearer sends the token, and puts the answer into ret.
 func bearer(token string, ret *string) *auth.BearerPlugin {
 	return auth.NewBearerPlugin(func(_ auth.Session, send auth.SendOnce) *tp.Rerror { return send(token, ret) })
 }
 
 var refusal = tp.NewRerror(1403, "not you", "“a” & b")
 
-// checker lets in who shows "open", and gives him "welcome".
+// checker accepts the token "open", with the answer "welcome".
 func checker() *auth.CheckerPlugin {
 	return auth.NewCheckerPlugin(func(_ auth.Session, recv auth.RecvOnce) (any, *tp.Rerror) {
 		var token string
@@ -75,7 +75,7 @@ func (h hook) PostAccept(s tp.PreSession) *tp.Rerror {
 	return h.accept(s)
 }
 
-// ends are a peer that checks and one that wants to be let in.
+// ends are a peer that checks and one that dials it.
 type ends struct {
 	net      *tptest.Network
 	srv, cli tp.Peer
@@ -240,7 +240,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// Some other message comes first: the peer is told what was wrong with it.
+// Another message comes first: the peer gets the reason of the refusal.
 func TestWrongFirstMessage(t *testing.T) {
 	for _, test := range []struct {
 		name         string
@@ -269,7 +269,7 @@ func TestWrongFirstMessage(t *testing.T) {
 			}
 		})
 	}
-	bubble(t, "a call by who knows nothing of all this", func(t *testing.T) {
+	bubble(t, "a call by a peer without the plugin", func(t *testing.T) {
 		e := newEnds(t, checker(), hook{})
 		sess := tptest.Dial(t, e.cli, e.addr)
 		wantRerror(t, "the call", sess.Call("/who", "", nil).Rerror(),

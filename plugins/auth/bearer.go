@@ -7,18 +7,18 @@ import (
 	tp "github.com/teleport-go/teleport/core"
 )
 
-// Bearer shows who this side is: it calls fn, once. Without that nothing is sent,
-// for servers that do not ask. What it returns, Dial returns; the error of fn
-// counts even if it does not return it.
+// Bearer sends this side's credentials: it calls fn, once. If it does not, nothing
+// is sent, for servers that do not check. Dial returns its error, or that of fn even
+// if the Bearer does not return it.
 type Bearer func(sess Session, fn SendOnce) *tp.Rerror
 
 // SendOnce sends info, and waits for the answer, which it decodes into retRecv, a
-// pointer or nil. Its error is what the peer says when it refuses (a redial ends
-// for good with the codes 401 and 403), 401 for an answer that is none, 408 when
-// the time is over, or one of the connection.
+// pointer or nil. Its error is the peer's refusal (the codes 401 and 403 end
+// redialling), 401 if the answer is no AUTH_REPLY, 408 when the time is over, or one
+// of the connection.
 type SendOnce func(info, retRecv any) *tp.Rerror
 
-// MultiSendErr is what all calls of SendOnce but the first get, in a copy.
+// MultiSendErr is the error of all calls of SendOnce but the first, which get a copy.
 var MultiSendErr = tp.NewRerror(tp.CodeWriteFailed, "auth-bearer plugin usage is incorrect", "multiple call SendOnce function")
 
 // BearerPlugin is the plugin of the dialling side.
@@ -53,7 +53,7 @@ func (p *BearerPlugin) Within(d time.Duration) *BearerPlugin {
 // Name returns "auth-bearer".
 func (p *BearerPlugin) Name() string { return "auth-bearer" }
 
-// PostDial shows who this side is, on a redialled connection as well.
+// PostDial sends the credentials, on a redialled connection as well.
 func (p *BearerPlugin) PostDial(sess tp.PreSession) *tp.Rerror {
 	ctx, cancel := p.context()
 	defer cancel()

@@ -8,19 +8,18 @@ import (
 	tp "github.com/teleport-go/teleport/core"
 )
 
-// Checker decides about a peer: it calls fn, once, looks at what that brings, and
-// returns what the peer's Bearer gets, or why it is refused: the peer gets code,
-// message and reason, and the connection is closed. An error of fn refuses the
-// peer even if it is not returned. Without a call of fn the info is not looked at.
+// Checker decides about a peer: it calls fn, once, checks the info, and returns the
+// answer for the peer's Bearer, or an error: the peer gets its code, message and
+// reason, and the connection is closed. An error of fn refuses the peer even if the
+// Checker does not return it. If fn is not called the info is not decoded.
 type Checker func(sess Session, fn RecvOnce) (ret any, rerr *tp.Rerror)
 
-// RecvOnce waits for what the peer has to show, and decodes it into infoRecv, a
-// pointer or nil. Its error is 401 when the peer's first message is another, 400
-// when the info cannot be decoded, 408 when the time is over, or one of the
-// connection.
+// RecvOnce waits for the peer's info, and decodes it into infoRecv, a pointer or
+// nil. Its error is 401 if the peer's first message is no AUTH_CALL, 400 if the info
+// cannot be decoded, 408 when the time is over, or one of the connection.
 type RecvOnce func(infoRecv any) *tp.Rerror
 
-// MultiRecvErr is what all calls of RecvOnce but the first get, in a copy.
+// MultiRecvErr is the error of all calls of RecvOnce but the first, which get a copy.
 var MultiRecvErr = tp.NewRerror(tp.CodeInternalServerError, "auth-checker plugin usage is incorrect", "multiple call RecvOnce function")
 
 // CheckerPlugin is the plugin of the accepting side.
@@ -56,7 +55,7 @@ func (p *CheckerPlugin) Within(d time.Duration) *CheckerPlugin {
 // Name returns "auth-checker".
 func (p *CheckerPlugin) Name() string { return "auth-checker" }
 
-// PostAccept lets the peer in, or says why not.
+// PostAccept accepts the peer, or refuses it.
 func (p *CheckerPlugin) PostAccept(sess tp.PreSession) *tp.Rerror {
 	ctx, cancel := p.context()
 	defer cancel()
@@ -71,8 +70,8 @@ func (p *CheckerPlugin) PostAccept(sess tp.PreSession) *tp.Rerror {
 	}
 	ret, r := p.fn(sess, receiveOnce)
 	if req == nil {
-		// Unread it would be the reader's first message, or, when the connection is
-		// closed, reset it under the refusal.
+		// Left unread, the AUTH_CALL would be the reader's first message, or closing
+		// would reset the connection before the refusal is read.
 		if r.HasError() {
 			ctx, cancel = context.WithTimeout(ctx, goodbye)
 			defer cancel()
@@ -91,7 +90,7 @@ func (p *CheckerPlugin) PostAccept(sess tp.PreSession) *tp.Rerror {
 	setting := append([]tp.MessageSetting{tp.WithBodyCodec(0)}, p.setting...)
 	if r = sess.PreReply(req, ret, nil, append(setting, tp.WithContext(ctx))...); r.HasError() {
 		said := r
-		if r.Code == tp.CodeWriteFailed { // ret cannot be sent; that is no fault of the peer
+		if r.Code == tp.CodeWriteFailed { // ret cannot be encoded: not the peer's fault
 			said = tp.NewRerror(tp.CodeInternalServerError, tp.CodeText(tp.CodeInternalServerError), r.Reason)
 		}
 		refuse(sess, req, said)
@@ -99,7 +98,7 @@ func (p *CheckerPlugin) PostAccept(sess tp.PreSession) *tp.Rerror {
 	return r
 }
 
-// refuse says why. Who has sent a CALL instead learns it as the call's error.
+// refuse sends the error: as the reply if the peer has sent a CALL instead.
 func refuse(sess tp.PreSession, req tp.Message, r *tp.Rerror) {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
 	defer cancel()

@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -45,4 +46,38 @@ func Example() {
 	// <nil>
 	// "" {"code":403,"message":"Forbidden","reason":"wrong token"}
 	// {"code":403,"message":"Forbidden","reason":"wrong token"}
+}
+
+// One peer, and for each dial other credentials.
+func ExampleWithCredentials() {
+	t := new(testing.T) // programs use tp.NewPeer, Listen and Dial
+	network := tptest.NewNetwork().Register(t)
+
+	srv := tptest.NewPeer(t, tp.PeerConfig{Network: network}, auth.NewCheckerPlugin(
+		func(sess auth.Session, fn auth.RecvOnce) (any, *tp.Rerror) {
+			var user string
+			rerr := fn(&user)
+			sess.SetID(user)
+			return nil, rerr
+		}))
+	defer srv.Close()
+	tp.HandleCall(srv, "/whoami", func(ctx tp.CallCtx, _ *string) (string, error) { return ctx.Session().ID(), nil })
+	addr := tptest.Listen(t, srv)
+
+	cli := tptest.NewPeer(t, tp.PeerConfig{Network: network}, auth.NewBearerPlugin(
+		func(sess auth.Session, fn auth.SendOnce) *tp.Rerror {
+			return fn(auth.Credentials(sess.Context()), nil)
+		}))
+	defer cli.Close()
+	for _, user := range []string{"ann", "bob"} {
+		sess, rerr := cli.DialContext(auth.WithCredentials(context.Background(), user), addr)
+		if rerr != nil {
+			fmt.Println(rerr)
+			return
+		}
+		fmt.Println(tp.Invoke[string](context.Background(), sess, "/whoami", ""))
+	}
+	// Output:
+	// ann <nil>
+	// bob <nil>
 }

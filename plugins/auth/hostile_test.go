@@ -11,10 +11,10 @@ import (
 	"github.com/teleport-go/teleport/plugins/auth"
 )
 
-// Whatever a stranger sends first: it is let in or told why not, and the next one
+// Whatever a client sends first: it is accepted or gets the refusal, and the next one
 // is served.
 func TestHostile(t *testing.T) {
-	const some = -1 // an error: who sends more than anybody reads finds the connection closed
+	const some = -1 // an error: a client that sends more than is read finds the connection closed
 	for _, test := range []struct {
 		name string
 		info any
@@ -72,7 +72,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// An answer that cannot be read is 400 for who dials.
+// An answer that cannot be decoded is 400 for the dialling side.
 func TestHostileAnswer(t *testing.T) {
 	for _, test := range []struct {
 		name string

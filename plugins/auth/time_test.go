@@ -11,12 +11,12 @@ import (
 	"github.com/teleport-go/teleport/plugins/auth"
 )
 
-// Who says nothing is not waited for.
+// A silent side is waited for as long as Within says.
 func TestTimeout(t *testing.T) {
 	late := func(d string) *tp.Rerror {
 		return tp.NewRerror(tp.CodeHandleTimeout, tp.CodeText(tp.CodeHandleTimeout), "auth: the handshake is not done in time: "+d)
 	}
-	silent := func(s tp.PreSession) *tp.Rerror { // until it is told why
+	silent := func(s tp.PreSession) *tp.Rerror { // until it gets the refusal
 		m := s.PreReceive(func(tp.Header) any { return nil })
 		if m.Mtype() != tp.TypeAuthReply && m.Mtype() != tp.TypeAuthCall {
 			return m.Rerror()
@@ -58,8 +58,8 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// Messages behind the AUTH_CALL wait until the peer is let in, and nobody sees the
-// session before.
+// Messages behind the AUTH_CALL wait until the peer is accepted, and the session is
+// not visible before.
 func TestNothingBefore(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -126,7 +126,7 @@ func TestRedialRefused(t *testing.T) {
 	}
 }
 
-// A Checker that panics lets nobody in, and the server lives.
+// A Checker that panics refuses the peer, and the server goes on.
 func TestPanic(t *testing.T) {
 	bubble(t, "checker", func(t *testing.T) {
 		e := newEnds(t, auth.NewCheckerPlugin(func(_ auth.Session, recv auth.RecvOnce) (any, *tp.Rerror) {

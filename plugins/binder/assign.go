@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// fromTexts tells whether setTexts can set fields of type t.
+// fromTexts reports whether setTexts can set fields of type t.
 func fromTexts(t reflect.Type) bool {
 	if isText(t) {
 		return true
@@ -103,7 +103,7 @@ func setValue(field reflect.Value, value any) error {
 	return fmt.Errorf("%s can not be setted", t)
 }
 
-// fits tells whether a number is in the range of a type of numbers.
+// fits reports whether a number is in the range of a type of numbers.
 func fits(v reflect.Value, t reflect.Type) bool {
 	zero := reflect.Zero(t)
 	switch {

@@ -10,7 +10,7 @@
 // It works on arguments that are structs, of calls and of pushes, after they were
 // decoded and before the handler runs. What fails is the reply; a push is dropped.
 //
-// A tag is a row of <key> and <key:value>; what stands between them is ignored, as
+// A tag is a row of <key> and <key:value>; text between them is ignored, as
 // are spaces around keys and values. \< and \> are the characters. A field with
 // the tag "-" or without a tag is left alone.
 //
@@ -41,9 +41,9 @@ import (
 )
 
 // ErrorFunc makes the error of an argument that was refused: handler is the service
-// method, param the parameter's name (empty for what a validator says), reason is
-// why, for people. It is called concurrently. What it returns is not changed; nil
-// means the usual error.
+// method, param the parameter's name (empty if a validator refused it), reason the
+// text for people. It is called concurrently. The error is not changed; nil means
+// the default error.
 type ErrorFunc func(handler, param, reason string) *tp.Rerror
 
 // StructArgsBinder is the plugin. One may be given to many peers, groups and
@@ -67,7 +67,7 @@ func NewStructArgsBinder(fn ErrorFunc) *StructArgsBinder {
 	return b
 }
 
-// SetErrorFunc sets what makes the errors. nil is the default: 400 "Invalid
+// SetErrorFunc sets the function that makes the errors. nil is the default: 400 "Invalid
 // Parameter", whose reason is JSON: {"handler": …, "param": …, "reason": …}.
 func (b *StructArgsBinder) SetErrorFunc(fn ErrorFunc) {
 	if fn == nil {
@@ -109,8 +109,8 @@ func (b *StructArgsBinder) PostReadCallBody(ctx tp.ReadCtx) *tp.Rerror { return 
 // PostReadPushBody fills in and checks the argument of a PUSH.
 func (b *StructArgsBinder) PostReadPushBody(ctx tp.ReadCtx) *tp.Rerror { return b.bind(ctx) }
 
-// plan returns what is to be done with arguments of a type. Handlers are not asked
-// for by name: peers that share the plugin may have other handlers by that name.
+// plan returns the plan for arguments of a type. It is not looked up by the name of
+// the handler: peers that share the plugin may have other handlers of that name.
 func (b *StructArgsBinder) plan(t reflect.Type) (*plan, error) {
 	if p, ok := b.plans.Load(t); ok {
 		return p.(*plan), nil
@@ -129,7 +129,7 @@ func (b *StructArgsBinder) bind(ctx tp.ReadCtx) *tp.Rerror {
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
 		return nil
 	}
-	// A route older than the plugin has not been through PostReg.
+	// A route that was registered before the plugin has not been through PostReg.
 	p, err := b.plan(v.Elem().Type())
 	if err != nil {
 		return tp.NewRerror(tp.CodeInternalServerError, tp.CodeText(tp.CodeInternalServerError), err.Error())
@@ -151,7 +151,7 @@ func (b *StructArgsBinder) bind(ctx tp.ReadCtx) *tp.Rerror {
 	return nil
 }
 
-// refusal is an error for sure: what has failed must not pass.
+// refusal is always an error: an ErrorFunc cannot let an argument pass.
 func (b *StructArgsBinder) refusal(ctx tp.ReadCtx, param, reason string) *tp.Rerror {
 	if r := (*b.errFunc.Load())(ctx.Path(), param, reason); r.HasError() {
 		return r

@@ -110,7 +110,7 @@ func TestChecks(t *testing.T) {
 	}
 	refuses(g, "range: exactly", one{7}, "")
 	refuses(g, "range: exactly not", one{8}, "bigger than 7: 8")
-	// The older ages compared slices as 0.
+	// v5 and v7 compared slices as 0.
 	type numbers struct {
 		V []int `param:"<range:1:9>"`
 	}
@@ -124,7 +124,7 @@ func TestChecks(t *testing.T) {
 	}
 	refuses(g, "nonzero: string", text{"a"}, "")
 	refuses(g, "nonzero: empty", text{}, "zero value")
-	// The older ages failed on what == does not compare.
+	// v5 and v7 failed on what == does not compare.
 	type list struct {
 		V []string `param:"<nonzero>"`
 	}

@@ -26,7 +26,7 @@ type tag map[string]string
 
 func (t tag) has(key string) bool { _, ok := t[key]; return ok }
 
-// parseTag takes a tag apart. A key that nobody knows is an error: it is a check
+// parseTag parses a tag. An unknown key is an error: it is a check
 // that would not happen.
 func parseTag(text string) (tag, error) {
 	t := make(tag)

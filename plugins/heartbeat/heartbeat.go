@@ -1,13 +1,13 @@
-// Package heartbeat finds peers that have gone without a word: a cable was pulled,
-// a machine stands still, a router has forgotten the connection.
+// Package heartbeat detects peers that have gone without closing the connection: a
+// cable was pulled, a machine hangs, a router has dropped the connection.
 //
 // One side has a Ping, the other a Pong; a peer may have both. The Ping sends a
-// beat on each session over which nothing has gone for one rate. The Pong answers
-// it, and learns the rate from it. Whoever hears nothing for two rates gives the
-// connection up: the session ends, or redials if it was dialled so.
+// beat on each session over which nothing was sent for one rate. The Pong answers
+// it, and takes the rate from it. A side that receives nothing for two rates gives
+// the connection up: the session ends, or redials if it was dialled so.
 //
-// An idle session costs either side a few hundred bytes and a place in a list, no
-// goroutine and no timer of its own.
+// An idle session costs either side a few hundred bytes, no goroutine and no timer
+// of its own.
 package heartbeat
 
 import (
@@ -20,62 +20,62 @@ import (
 	tp "github.com/teleport-go/teleport/core"
 )
 
-// HeartbeatServiceMethod is where beats go, whatever the peers' mappers are.
+// HeartbeatServiceMethod is the service method of beats, whatever the peers' mappers are.
 const HeartbeatServiceMethod = "/heartbeat"
 
-// MetaRate is the metadata that tells the rate, in whole seconds.
+// MetaRate is the metadata key of the rate, in whole seconds.
 const MetaRate = "hb_"
 
-// maxRate is the largest rate that either side believes in.
+// maxRate is the largest rate that either side accepts.
 const maxRate = (1<<31 - 1) * time.Second
 
-// ErrSilent is why a Ping or Pong has given a connection up: the session's
-// CloseReason, of the network's side, wraps it, and so do the errors of the calls
-// that were pending.
+// ErrSilent is the cause if a Ping or Pong has given a connection up: the session's
+// CloseReason, of SideNetwork, wraps it, and so do the errors of the calls that were
+// pending.
 var ErrSilent = errors.New("heartbeat: the peer is silent")
 
 // watched is what a plugin knows of a session. It is kept in the session's Swap,
 // and so survives redials.
 type watched struct {
-	pre   tp.PreSession
-	heard atomic.Int64          // when something came from the peer; all times are the agenda's
-	sent  atomic.Int64          // when something went out
-	rate  atomic.Int64          // a Pong's: of the peer's beats, 0 unknown
-	round atomic.Pointer[round] // a Ping's: the beat under way
+	pre      tp.PreSession
+	received atomic.Int64          // when something was last received; all times are the schedule's
+	sent     atomic.Int64          // when something was last sent
+	rate     atomic.Int64          // a Pong's: of the peer's beats; 0: unknown
+	round    atomic.Pointer[round] // a Ping's: the beat under way
 
-	// Guarded by the agenda's lock.
+	// Guarded by the schedule's lock.
 	due   int64
 	index int // in the heap; -1: not there
 	gone  bool
 }
 
-// watch begins to look after the session, or goes on with a new connection.
-func (a *agenda) watch(sess tp.PreSession) *watched {
+// watch begins to watch the session, or goes on with its new connection.
+func (s *schedule) watch(sess tp.PreSession) *watched {
 	swap := sess.Swap()
-	w := a.of(swap)
+	w := s.of(swap)
 	if w == nil {
 		w = &watched{pre: sess, index: -1}
 	}
-	now := a.now()
-	w.heard.Store(now)
+	now := s.now()
+	w.received.Store(now)
 	w.sent.Store(now)
 	w.rate.Store(0)
 	w.round.Store(nil)
-	swap.Store(a, w)
+	swap.Store(s, w)
 	return w
 }
 
-// of returns what is known of the session with this Swap; nil if it is not watched.
-func (a *agenda) of(swap *tp.Swap) *watched {
-	v, _ := swap.Load(a)
+// of returns the watched session with this Swap; nil if it is not watched.
+func (s *schedule) of(swap *tp.Swap) *watched {
+	v, _ := swap.Load(s)
 	w, _ := v.(*watched)
 	return w
 }
 
-// heardFrom notes that the peer lives.
-func (a *agenda) heardFrom(sess tp.CtxSession) *tp.Rerror {
-	if w := a.of(sess.Swap()); w != nil {
-		w.heard.Store(a.now())
+// noteReceived records that the peer is alive.
+func (s *schedule) noteReceived(sess tp.CtxSession) *tp.Rerror {
+	if w := s.of(sess.Swap()); w != nil {
+		w.received.Store(s.now())
 	}
 	return nil
 }
@@ -86,10 +86,10 @@ func (w *watched) session() (tp.Session, bool) {
 	return sess, ok && sess.Swap() == w.pre.Swap()
 }
 
-// giveUp ends the connection: the engine does what it does when the network
-// fails. One that is closed already, while the session redials, is left alone.
+// giveUp breaks the connection, as if the network had failed. One that is closed
+// already, while the session redials, is left alone.
 func (w *watched) giveUp(sess tp.Session, span, rate time.Duration) {
-	cause := fmt.Errorf("%w: nothing heard for %v at a rate of %v", ErrSilent, span, rate)
+	cause := fmt.Errorf("%w: nothing received for %v at a rate of %v", ErrSilent, span, rate)
 	if b, ok := w.pre.(tp.Breaker); ok && b.Break(cause) {
 		sess.Warnf("%v: the connection with %s is given up", cause, sess.RemoteAddr())
 	}
@@ -104,7 +104,7 @@ func parseRate(text []byte) (time.Duration, bool) {
 	return time.Duration(n) * time.Second, true
 }
 
-// rateText is the rate as a beat tells it, rounded up.
+// rateText is the rate as a beat carries it, rounded up.
 func rateText(rate time.Duration) string {
 	return strconv.FormatInt(int64((rate+time.Second-1)/time.Second), 10)
 }

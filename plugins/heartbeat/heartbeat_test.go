@@ -57,37 +57,37 @@ type beat struct {
 	method string
 }
 
-// ear notes the beats a peer hears, and when.
-type ear struct {
+// recorder records the beats that a peer receives, and when.
+type recorder struct {
 	mu    sync.Mutex
 	begin time.Time
 	beats []beat
 	times []time.Duration
 }
 
-func newEar() *ear { return &ear{begin: time.Now()} }
+func newRecorder() *recorder { return &recorder{begin: time.Now()} }
 
-func (*ear) Name() string { return "ear" }
+func (*recorder) Name() string { return "recorder" }
 
-func (e *ear) PreReadCallBody(ctx tp.ReadCtx) *tp.Rerror { return e.note(ctx) }
-func (e *ear) PreReadPushBody(ctx tp.ReadCtx) *tp.Rerror { return e.note(ctx) }
+func (r *recorder) PreReadCallBody(ctx tp.ReadCtx) *tp.Rerror { return r.note(ctx) }
+func (r *recorder) PreReadPushBody(ctx tp.ReadCtx) *tp.Rerror { return r.note(ctx) }
 
-func (e *ear) note(ctx tp.ReadCtx) *tp.Rerror {
+func (r *recorder) note(ctx tp.ReadCtx) *tp.Rerror {
 	if !strings.Contains(ctx.ServiceMethod(), "heartbeat") {
 		return nil
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	m := ctx.Input()
-	e.beats = append(e.beats, beat{m.Mtype(), string(ctx.PeekMeta("hb_")), m.Meta().Len(), len(m.RawBody()), ctx.ServiceMethod()})
-	e.times = append(e.times, time.Since(e.begin))
+	r.beats = append(r.beats, beat{m.Mtype(), string(ctx.PeekMeta("hb_")), m.Meta().Len(), len(m.RawBody()), ctx.ServiceMethod()})
+	r.times = append(r.times, time.Since(r.begin))
 	return nil
 }
 
-func (e *ear) heard() ([]beat, []time.Duration) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return append([]beat(nil), e.beats...), append([]time.Duration(nil), e.times...)
+func (r *recorder) recorded() ([]beat, []time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]beat(nil), r.beats...), append([]time.Duration(nil), r.times...)
 }
 
 // ends are two peers and the session between them.
@@ -160,16 +160,16 @@ func TestBeats(t *testing.T) {
 	} {
 		for _, dialled := range []bool{true, false} {
 			bubble(t, test.name+map[bool]string{true: ", dialled", false: ", accepted"}[dialled], func(t *testing.T) {
-				ear := newEar()
+				rec := newRecorder()
 				// The plugin belongs to the bubble, so it is made anew.
 				ping := heartbeat.NewPingEvery(test.rate, test.want.mtype == tp.TypeCall)
-				server, client := plugins(heartbeat.NewPong(), ear), plugins(ping)
+				server, client := plugins(heartbeat.NewPong(), rec), plugins(ping)
 				if !dialled {
 					server, client = client, server
 				}
 				newEnds(t, server, client)
 				after(10*test.rate + test.rate/4)
-				beats, times := ear.heard()
+				beats, times := rec.recorded()
 				if len(beats) != 10 {
 					t.Errorf("%d beats in 10 rates, at %v", len(beats), times)
 				}
@@ -195,12 +195,12 @@ func TestNewPing(t *testing.T) {
 		want string
 	}{{math.MinInt, "1"}, {0, "1"}, {1, "1"}, {30, "30"}, {math.MaxInt, "2147483647"}} {
 		bubble(t, test.want, func(t *testing.T) {
-			ear := newEar()
+			rec := newRecorder()
 			ping := heartbeat.NewPing(test.rate, true)
-			newEnds(t, plugins(heartbeat.NewPong(), ear), plugins(ping))
+			newEnds(t, plugins(heartbeat.NewPong(), rec), plugins(ping))
 			after(time.Hour)
 			ping.SetRate(test.rate)
-			beats, _ := ear.heard()
+			beats, _ := rec.recorded()
 			if n := len(beats); (n == 0) != (test.rate > 3600) || n > 0 && beats[0].rate != test.want {
 				t.Errorf("%d beats in an hour, the first %+v; want rate %s", n, append(beats, beat{})[0], test.want)
 			}
@@ -208,7 +208,7 @@ func TestNewPing(t *testing.T) {
 	}
 }
 
-// Who talks needs no beats.
+// A session over which messages go sends no beats.
 func TestTraffic(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -218,19 +218,19 @@ func TestTraffic(t *testing.T) {
 	}{
 		{"the ping calls", true, func(e *ends) *tp.Rerror { return e.cliSess.Call("/echo", "x", nil).Rerror() }, false},
 		{"the ping pushes, and beats by push", false, func(e *ends) *tp.Rerror { return e.cliSess.Push("/note", "x") }, false},
-		{"the ping pushes, but wants to hear something", true, func(e *ends) *tp.Rerror { return e.cliSess.Push("/note", "x") }, true},
-		{"the pong pushes, and wants to hear something", true, func(e *ends) *tp.Rerror { return e.srvSess.Push("/note", "x") }, true},
+		{"the ping pushes, but wants to receive something", true, func(e *ends) *tp.Rerror { return e.cliSess.Push("/note", "x") }, true},
+		{"the pong pushes, and wants to receive something", true, func(e *ends) *tp.Rerror { return e.srvSess.Push("/note", "x") }, true},
 	} {
 		bubble(t, test.name, func(t *testing.T) {
-			ear := newEar()
-			e := newEnds(t, plugins(heartbeat.NewPong(), ear), plugins(heartbeat.NewPing(2, test.call)))
+			rec := newRecorder()
+			e := newEnds(t, plugins(heartbeat.NewPong(), rec), plugins(heartbeat.NewPing(2, test.call)))
 			for range 50 {
 				if r := test.talk(e); r != nil {
 					t.Fatal(r)
 				}
 				after(time.Second)
 			}
-			if beats, _ := ear.heard(); len(beats) > 0 != test.want {
+			if beats, _ := rec.recorded(); len(beats) > 0 != test.want {
 				t.Errorf("%d beats; want some: %v", len(beats), test.want)
 			}
 			if e.cli.CountSession() != 1 || e.srv.CountSession() != 1 {
@@ -254,9 +254,9 @@ func TestDead(t *testing.T) {
 		name           string
 		server, client func() tp.Plugin
 		busy           time.Duration // before it dies
-		ends           [2]bool       // who finds out: server, client
+		ends           [2]bool       // that notice: server, client
 	}{
-		{"ping by call, never heard of", newPong, newPingOf(2, true), 0, [2]bool{false, true}},
+		{"ping by call, never received", newPong, newPingOf(2, true), 0, [2]bool{false, true}},
 		{"ping by call", newPong, newPingOf(2, true), 9 * time.Second, [2]bool{true, true}},
 		{"ping by push", newPong, newPingOf(2, false), 9 * time.Second, [2]bool{true, false}},
 		{"the server pings", newPingOf(2, true), newPong, 9 * time.Second, [2]bool{true, true}},
@@ -316,7 +316,7 @@ func TestDead(t *testing.T) {
 				}
 			}
 			if lines := e.log.Errors(); len(lines) > 0 || given != found {
-				t.Errorf("logged: %q; want a WARN line of each who found out, no ERROR", e.log.All())
+				t.Errorf("logged: %q; want a WARN line of each side that noticed, no ERROR", e.log.All())
 			}
 			close(e.release)
 			conn.Thaw()
@@ -332,19 +332,19 @@ func newPingOf(rate int, useCall bool) func() tp.Plugin {
 func TestRedial(t *testing.T) {
 	for _, useCall := range []bool{true, false} {
 		bubble(t, map[bool]string{true: "call", false: "push"}[useCall], func(t *testing.T) {
-			ear := newEar()
-			e := newEnds(t, plugins(heartbeat.NewPong(), ear), plugins(heartbeat.NewPing(2, useCall)),
+			rec := newRecorder()
+			e := newEnds(t, plugins(heartbeat.NewPong(), rec), plugins(heartbeat.NewPing(2, useCall)),
 				func(c *tp.PeerConfig) { c.RedialTimes = 5 })
 			for i := range 3 {
 				after(20 * time.Second)
-				before, _ := ear.heard()
+				before, _ := rec.recorded()
 				if useCall {
 					e.conn().Freeze()
 				} else {
 					e.conn().Cut()
 				}
 				after(20 * time.Second)
-				if beats, _ := ear.heard(); len(beats) < len(before)+4 {
+				if beats, _ := rec.recorded(); len(beats) < len(before)+4 {
 					t.Errorf("after break %d: %d beats in 20 s", i+1, len(beats)-len(before))
 				}
 				if r := e.cliSess.Call("/echo", "x", nil).Rerror(); r != nil {

@@ -13,10 +13,10 @@ type Ping interface {
 	tp.Plugin
 	// SetRate changes the rate, in seconds, at least 1.
 	SetRate(rateSecond int)
-	// UseCall makes beats CALLs: the answer shows that the peer lives.
+	// UseCall makes beats CALLs: the answer shows that the peer is alive.
 	UseCall()
-	// UsePush makes beats PUSHes: the peer knows that this side lives; this side
-	// leaves it to the system to find out about the peer.
+	// UsePush makes beats PUSHes: the peer learns that this side is alive; this side
+	// relies on the network for errors of the peer.
 	UsePush()
 }
 
@@ -26,11 +26,11 @@ func NewPing(rateSecond int, useCall bool) Ping {
 	return NewPingEvery(seconds(rateSecond), useCall)
 }
 
-// NewPingEvery is NewPing for any rate from 1 ms, for tests. Beats tell the rate
+// NewPingEvery is NewPing for any rate from 1 ms, for tests. Beats carry the rate
 // in whole seconds, rounded up, so the other side is not as quick.
 func NewPingEvery(rate time.Duration, useCall bool) Ping {
 	p := &ping{}
-	p.agenda = agenda{begin: time.Now(), visit: p.visit, grain: p.grain}
+	p.schedule = schedule{begin: time.Now(), check: p.check, grain: p.grain}
 	p.rate.Store(int64(min(max(rate, time.Millisecond), maxRate)))
 	p.call.Store(useCall)
 	return p
@@ -41,7 +41,7 @@ func seconds(n int) time.Duration {
 }
 
 type ping struct {
-	agenda
+	schedule
 	rate atomic.Int64
 	call atomic.Bool
 }
@@ -55,14 +55,14 @@ var (
 	_ tp.PostReadCallHeaderPlugin  = (*ping)(nil)
 	_ tp.PostReadPushHeaderPlugin  = (*ping)(nil)
 	_ tp.PostReadReplyHeaderPlugin = (*ping)(nil)
-	_ tp.PromptPlugin              = (*ping)(nil)
+	_ tp.NonBlockingPlugin         = (*ping)(nil)
 )
 
 // Name returns "heart-ping".
 func (p *ping) Name() string { return "heart-ping" }
 
-// Prompt promises that no hook waits.
-func (*ping) Prompt() {}
+// NonBlocking promises that no hook blocks.
+func (*ping) NonBlocking() {}
 
 func (p *ping) SetRate(rateSecond int) {
 	p.rate.Store(int64(seconds(rateSecond)))
@@ -94,7 +94,7 @@ func (p *ping) PostWriteCall(ctx tp.WriteCtx) *tp.Rerror {
 	now := p.now()
 	w.sent.Store(now)
 	if r := w.round.Load(); r != nil && ctx.Output().ServiceMethod() == HeartbeatServiceMethod {
-		r.asked.Store(now)
+		r.accepted.Store(now)
 	}
 	return nil
 }
@@ -106,51 +106,51 @@ func (p *ping) PostWritePush(ctx tp.WriteCtx) *tp.Rerror {
 	return nil
 }
 
-func (p *ping) PostReadCallHeader(ctx tp.ReadCtx) *tp.Rerror  { return p.heardFrom(ctx.Session()) }
-func (p *ping) PostReadPushHeader(ctx tp.ReadCtx) *tp.Rerror  { return p.heardFrom(ctx.Session()) }
-func (p *ping) PostReadReplyHeader(ctx tp.ReadCtx) *tp.Rerror { return p.heardFrom(ctx.Session()) }
+func (p *ping) PostReadCallHeader(ctx tp.ReadCtx) *tp.Rerror  { return p.noteReceived(ctx.Session()) }
+func (p *ping) PostReadPushHeader(ctx tp.ReadCtx) *tp.Rerror  { return p.noteReceived(ctx.Session()) }
+func (p *ping) PostReadReplyHeader(ctx tp.ReadCtx) *tp.Rerror { return p.noteReceived(ctx.Session()) }
 
 // round is one beat and its answer.
 type round struct {
-	began int64
-	asked atomic.Int64 // when the session has accepted the beat; 0: not yet
-	over  atomic.Bool  // nobody waits for the answer any more, and it has not come
+	began    int64
+	accepted atomic.Int64 // when the session accepted the beat; 0: not yet
+	over     atomic.Bool  // the call has ended without an answer
 }
 
 // unsent is how much longer than a rate a beat may wait to be sent: while the
-// session redials, and behind much that the peer does not read. Both have bounds
+// session redials, or behind messages that the peer does not read. Both have bounds
 // of their own.
 const unsent = 30 * time.Second
 
 // grain: beats may come a little early.
 func (p *ping) grain() int64 { return p.rate.Load() / 64 }
 
-func (p *ping) visit(w *watched, now int64) (next int64) {
+func (p *ping) check(w *watched, now int64) (next int64) {
 	rate, call := p.rate.Load(), p.call.Load()
 	sess, ok := w.session()
 	if !ok {
 		return now + rate // not ready yet, or about to be removed
 	}
-	heard, sent := w.heard.Load(), w.sent.Load()
+	received, sent := w.received.Load(), w.sent.Load()
 	if r := w.round.Load(); r != nil {
-		asked, limit := r.asked.Load(), rate
-		if asked == 0 {
-			asked, limit = r.began, rate+int64(unsent)
+		accepted, limit := r.accepted.Load(), rate
+		if accepted == 0 {
+			accepted, limit = r.began, rate+int64(unsent)
 		}
-		if !call || !r.over.Load() || heard < asked {
-			if end := max(asked, heard) + limit; now < end {
-				return min(end, now+rate) // the answer may have come by then
+		if !call || !r.over.Load() || received < accepted {
+			if end := max(accepted, received) + limit; now < end {
+				return min(end, now+rate) // the answer may be there by then
 			}
 			if call {
-				w.giveUp(sess, time.Duration(now-heard), time.Duration(rate))
+				w.giveUp(sess, time.Duration(now-received), time.Duration(rate))
 			}
 			return now + rate
 		}
-		w.round.Store(nil) // the answer was late, but something has come
+		w.round.Store(nil) // the answer was late, but something was received
 	}
 	due := sent + rate
 	if call {
-		due = min(heard, sent) + rate
+		due = min(received, sent) + rate
 	}
 	if due > now+p.grain() {
 		return due
@@ -161,7 +161,7 @@ func (p *ping) visit(w *watched, now int64) (next int64) {
 	return now + rate
 }
 
-// beat sends one and waits for its end, which is that of the session at the latest.
+// beat sends one and waits for its end, at the latest that of the session.
 func (p *ping) beat(w *watched, r *round, sess tp.Session, call bool, rate string) {
 	var rerr *tp.Rerror
 	if call {

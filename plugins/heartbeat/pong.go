@@ -15,14 +15,14 @@ type Pong interface {
 }
 
 // NewPong returns a Pong, which may be given to any number of peers. Sessions
-// whose peer has told no rate are left alone.
+// whose peer has sent no rate are left alone.
 func NewPong() Pong {
 	p := &pong{}
-	p.agenda = agenda{begin: time.Now(), visit: p.visit, grain: func() int64 { return 0 }}
+	p.schedule = schedule{begin: time.Now(), check: p.check, grain: func() int64 { return 0 }}
 	return p
 }
 
-type pong struct{ agenda }
+type pong struct{ schedule }
 
 var (
 	_ tp.PostNewPeerPlugin         = (*pong)(nil)
@@ -33,7 +33,7 @@ var (
 	_ tp.PostReadCallHeaderPlugin  = (*pong)(nil)
 	_ tp.PostReadPushHeaderPlugin  = (*pong)(nil)
 	_ tp.PostReadReplyHeaderPlugin = (*pong)(nil)
-	_ tp.PromptPlugin              = (*pong)(nil)
+	_ tp.NonBlockingPlugin         = (*pong)(nil)
 )
 
 func (p *pong) pong() {}
@@ -41,11 +41,11 @@ func (p *pong) pong() {}
 // Name returns "heart-pong".
 func (p *pong) Name() string { return "heart-pong" }
 
-// Prompt promises that no hook waits.
-func (*pong) Prompt() {}
+// NonBlocking promises that no hook blocks.
+func (*pong) NonBlocking() {}
 
 // PostNewPeer registers the routes of beats: HeartbeatServiceMethod, and what the
-// peer's mapper makes of the word, which is what old peers with that mapper ask for.
+// peer's mapper makes of "heartbeat", which v5 and v7 call with that mapper.
 func (p *pong) PostNewPeer(peer tp.EarlyPeer) error {
 	const word = "heartbeat"
 	if tp.HandleCall(peer, word, p.call) != HeartbeatServiceMethod {
@@ -71,20 +71,21 @@ func (p *pong) PostDisconnect(sess tp.BaseSession) *tp.Rerror {
 	return nil
 }
 
-// PostWritePush counts as life, unless it was a beat of a Ping beside: peers of the
-// older ages do not beat while they are pushed to, and have nothing to answer.
+// PostWritePush counts a push that was sent as a sign of life, unless it is a beat
+// of the same peer's Ping: v5 and v7 do not beat while they receive pushes, and have
+// nothing to answer.
 func (p *pong) PostWritePush(ctx tp.WriteCtx) *tp.Rerror {
 	if ctx.Output().ServiceMethod() == HeartbeatServiceMethod {
 		return nil
 	}
-	return p.heardFrom(ctx.Session())
+	return p.noteReceived(ctx.Session())
 }
 
-func (p *pong) PostReadCallHeader(ctx tp.ReadCtx) *tp.Rerror  { return p.heardFrom(ctx.Session()) }
-func (p *pong) PostReadPushHeader(ctx tp.ReadCtx) *tp.Rerror  { return p.heardFrom(ctx.Session()) }
-func (p *pong) PostReadReplyHeader(ctx tp.ReadCtx) *tp.Rerror { return p.heardFrom(ctx.Session()) }
+func (p *pong) PostReadCallHeader(ctx tp.ReadCtx) *tp.Rerror  { return p.noteReceived(ctx.Session()) }
+func (p *pong) PostReadPushHeader(ctx tp.ReadCtx) *tp.Rerror  { return p.noteReceived(ctx.Session()) }
+func (p *pong) PostReadReplyHeader(ctx tp.ReadCtx) *tp.Rerror { return p.noteReceived(ctx.Session()) }
 
-// call answers a beat. Old peers expect what JSON makes of nothing.
+// call answers a beat. v5 and v7 expect the JSON of nil.
 func (p *pong) call(ctx tp.CallCtx, _ *[]byte) ([]byte, error) {
 	if r := p.beat(ctx); r != nil {
 		return nil, r.Err()
@@ -102,12 +103,12 @@ func (p *pong) push(ctx tp.PushCtx, _ *[]byte) error {
 	return nil
 }
 
-// beat notes the rate; that the peer lives is noted already. Without a rate it
-// stays as it was.
+// beat records the rate; that the peer is alive is recorded already. Without a rate
+// it stays as it was.
 func (p *pong) beat(ctx tp.InputCtx) *tp.Rerror {
 	text := ctx.PeekMeta(MetaRate)
 	if text == nil {
-		text = ctx.PeekMeta("Hb_") // as HTTP spells it
+		text = ctx.PeekMeta("Hb_") // the canonical form of HTTP
 	}
 	if len(text) == 0 {
 		return nil
@@ -118,12 +119,12 @@ func (p *pong) beat(ctx tp.InputCtx) *tp.Rerror {
 	}
 	w := p.of(ctx.Session().Swap())
 	if w != nil && w.rate.Swap(int64(rate)) != int64(rate) {
-		p.put(w, w.heard.Load()+2*int64(rate))
+		p.put(w, w.received.Load()+2*int64(rate))
 	}
 	return nil
 }
 
-// brief is the text as a reason may repeat it.
+// brief is the text, cut to what an error may quote.
 func brief(text []byte) string {
 	if len(text) > 32 {
 		return strings.ToValidUTF8(string(text[:32]), "\uFFFD") + "…"
@@ -131,17 +132,17 @@ func brief(text []byte) string {
 	return strings.ToValidUTF8(string(text), "\uFFFD")
 }
 
-func (p *pong) visit(w *watched, now int64) (next int64) {
+func (p *pong) check(w *watched, now int64) (next int64) {
 	rate := w.rate.Load()
 	if rate == 0 {
 		return 0
 	}
-	heard := w.heard.Load()
-	if end := heard + 2*rate; now < end {
+	received := w.received.Load()
+	if end := received + 2*rate; now < end {
 		return end
 	}
 	if sess, ok := w.session(); ok {
-		w.giveUp(sess, time.Duration(now-heard), time.Duration(rate))
+		w.giveUp(sess, time.Duration(now-received), time.Duration(rate))
 	}
 	return now + rate
 }

@@ -43,7 +43,7 @@ func TestRates(t *testing.T) {
 	}
 }
 
-// A peer that has told no rate is not expected to beat; without one a later beat
+// A peer that has sent no rate is not expected to beat; without one a later beat
 // is a sign of life, and a bad one changes nothing.
 func TestNoRate(t *testing.T) {
 	bubble(t, "never", func(t *testing.T) {
@@ -98,9 +98,9 @@ func TestMappers(t *testing.T) {
 		{"none", func(prefix, name string) string { return prefix + name }, 0},
 	} {
 		bubble(t, test.name, func(t *testing.T) {
-			ear := newEar()
+			rec := newRecorder()
 			cfg := tp.PeerConfig{Network: tptest.NewNetwork().Register(t), Mapper: test.mapper}
-			srv := tptest.NewPeer(t, cfg, heartbeat.NewPong(), ear)
+			srv := tptest.NewPeer(t, cfg, heartbeat.NewPong(), rec)
 			sess := tptest.Dial(t, tptest.NewPeer(t, cfg, heartbeat.NewPing(5, true)), tptest.Listen(t, srv))
 			if r := sess.Call("/heartbeat", nil, nil).Rerror(); r != nil {
 				t.Errorf("/heartbeat: %s", r)
@@ -115,7 +115,7 @@ func TestMappers(t *testing.T) {
 			}
 			after(12 * time.Second)
 			pings := 0
-			beats, _ := ear.heard()
+			beats, _ := rec.recorded()
 			for _, b := range beats {
 				if b.rate == "5" && b.method == "/heartbeat" {
 					pings++
@@ -142,17 +142,17 @@ func TestNoPong(t *testing.T) {
 // Rate and manner may be changed while beats go on.
 func TestChange(t *testing.T) {
 	bubble(t, "rate and type", func(t *testing.T) {
-		ear := newEar()
+		rec := newRecorder()
 		ping := heartbeat.NewPing(3600, true)
-		newEnds(t, plugins(heartbeat.NewPong(), ear), plugins(ping))
+		newEnds(t, plugins(heartbeat.NewPong(), rec), plugins(ping))
 		after(10 * time.Second)
 		ping.SetRate(2)
 		after(5 * time.Second)
 		ping.UsePush()
 		after(4 * time.Second)
-		ping.UseCall() // nothing was heard for long: one beat at once
+		ping.UseCall() // nothing was received for long: one beat at once
 		after(3 * time.Second)
-		beats, times := ear.heard()
+		beats, times := rec.recorded()
 		types := ""
 		for _, b := range beats {
 			types += string("?CRP"[b.mtype])
@@ -236,7 +236,7 @@ func TestGoroutines(t *testing.T) {
 	}
 }
 
-// Whatever comes with a beat, the answer is small and the session lives.
+// Whatever comes with a beat, the answer is small and the session stays open.
 func TestHostileMeta(t *testing.T) {
 	for _, test := range []struct {
 		name string

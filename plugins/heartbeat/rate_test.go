@@ -26,7 +26,7 @@ func FuzzParseRate(f *testing.F) {
 			t.Errorf("parseRate(%q) = %v", text, rate)
 		}
 		if again, ok := parseRate([]byte(rateText(rate))); !ok || again != rate {
-			t.Errorf("%v is told as %q and read as %v, %v", rate, rateText(rate), again, ok)
+			t.Errorf("%v is sent as %q and read as %v, %v", rate, rateText(rate), again, ok)
 		}
 	})
 }
@@ -36,7 +36,7 @@ func FuzzParseRate(f *testing.F) {
 func TestEmptyAgenda(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ping, pong := NewPing(2, true).(*ping), NewPong().(*pong)
-		size := func(a *agenda) int {
+		size := func(a *schedule) int {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			return len(a.list)
@@ -48,14 +48,14 @@ func TestEmptyAgenda(t *testing.T) {
 			list := []tp.Session{tptest.Dial(t, cli, addr), tptest.Dial(t, cli, addr), tptest.Dial(t, cli, addr)}
 			<-time.After(5 * time.Second)
 			synctest.Wait()
-			if a, b := size(&ping.agenda), size(&pong.agenda); a != 3 || b != 3 {
+			if a, b := size(&ping.schedule), size(&pong.schedule); a != 3 || b != 3 {
 				t.Errorf("%d and %d sessions are watched; want 3", a, b)
 			}
 			for i, s := range list {
 				s.Close()
 				<-time.After(2 * time.Second) // the other side has noticed
 				synctest.Wait()
-				if a, b := size(&ping.agenda), size(&pong.agenda); a != 2-i || b != 2-i {
+				if a, b := size(&ping.schedule), size(&pong.schedule); a != 2-i || b != 2-i {
 					t.Errorf("%d and %d sessions are watched; want %d", a, b, 2-i)
 				}
 			}
@@ -69,13 +69,13 @@ func TestEmptyAgenda(t *testing.T) {
 // Sessions come and go, their visits in any order.
 func TestAgenda(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var a agenda
+		var a schedule
 		type seen struct {
 			w  *watched
 			at int64
 		}
 		var got []seen
-		a = agenda{begin: time.Now(), grain: func() int64 { return 0 }, visit: func(w *watched, now int64) int64 {
+		a = schedule{begin: time.Now(), grain: func() int64 { return 0 }, check: func(w *watched, now int64) int64 {
 			got = append(got, seen{w, now})
 			if len(got) > 6 {
 				return 0

@@ -21,17 +21,17 @@ func (s slow) PostRedial(tp.PreSession) *tp.Rerror { <-time.After(s.Duration); r
 func TestSlowRedial(t *testing.T) {
 	for _, useCall := range []bool{true, false} {
 		bubble(t, map[bool]string{true: "call", false: "push"}[useCall], func(t *testing.T) {
-			ear := newEar()
-			e := newEnds(t, plugins(heartbeat.NewPong(), ear), plugins(heartbeat.NewPing(1, useCall), slow{9 * time.Second}),
+			rec := newRecorder()
+			e := newEnds(t, plugins(heartbeat.NewPong(), rec), plugins(heartbeat.NewPing(1, useCall), slow{9 * time.Second}),
 				func(c *tp.PeerConfig) { c.RedialTimes = 1 })
 			e.conn().Cut()
 			after(20 * time.Second)
 			if e.cliSess.CloseReason() != nil {
 				t.Fatalf("the session has ended: %v", e.cliSess.CloseReason())
 			}
-			before, _ := ear.heard()
+			before, _ := rec.recorded()
 			after(10 * time.Second)
-			if beats, _ := ear.heard(); len(beats) < len(before)+9 {
+			if beats, _ := rec.recorded(); len(beats) < len(before)+9 {
 				t.Errorf("%d beats in 10 rates", len(beats)-len(before))
 			}
 			if lines := e.log.Errors(); len(lines) > 0 {
@@ -41,7 +41,7 @@ func TestSlowRedial(t *testing.T) {
 	}
 }
 
-// A rate is told anew on each connection: without it nothing is expected.
+// A rate is sent anew on each connection: without it nothing is expected.
 func TestRateOfConnection(t *testing.T) {
 	bubble(t, "forgotten", func(t *testing.T) {
 		e := newEnds(t, nil, plugins(heartbeat.NewPong()), func(c *tp.PeerConfig) { c.RedialTimes = 1 })
@@ -74,7 +74,7 @@ func TestSilenceBegins(t *testing.T) {
 			conn.Freeze()
 			defer conn.Thaw()
 			hangs := e.cliSess.AsyncCall("/hang", "x", nil, nil)
-			if _, r := hangs.Reply(); r == nil || !strings.Contains(r.Reason, "nothing heard for 4s at a rate of 2s") {
+			if _, r := hangs.Reply(); r == nil || !strings.Contains(r.Reason, "nothing received for 4s at a rate of 2s") {
 				t.Errorf("the pending call: %s; want 4s at a rate of 2s", r)
 			}
 			e.cliSess.Close()

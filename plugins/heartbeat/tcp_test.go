@@ -27,7 +27,7 @@ func TestTCP(t *testing.T) {
 			return
 		}
 		defer conn.Close()
-		io.Copy(io.Discard, conn) // reads, and never says a word
+		io.Copy(io.Discard, conn) // reads, and never writes
 	}()
 	cli := tptest.NewPeer(t, tp.PeerConfig{}, heartbeat.NewPingEvery(50*time.Millisecond, true))
 	begin := time.Now()
@@ -35,7 +35,7 @@ func TestTCP(t *testing.T) {
 	select {
 	case <-sess.CloseNotify():
 	case <-time.After(10 * time.Second):
-		t.Fatal("nobody has noticed")
+		t.Fatal("not noticed")
 	}
 	if d := time.Since(begin); d < 90*time.Millisecond {
 		t.Errorf("given up after %v; want two rates of 50ms", d)

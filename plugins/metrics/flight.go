@@ -23,7 +23,7 @@ type flights struct {
 	}
 }
 
-// address tells one thing from others that live at the same time.
+// address identifies a value among those that exist at the same time.
 func address(pointer any) uintptr {
 	v := reflect.ValueOf(pointer)
 	if v.Kind() != reflect.Pointer {

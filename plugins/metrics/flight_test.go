@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/tptest"
@@ -17,9 +18,7 @@ import (
 func TestNothingStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, err := New(Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		net, block := tptest.NewNetwork(), make(chan struct{})
 		p := tptest.NewPeer(t, tp.PeerConfig{Network: net.Register(t), DefaultContextAge: time.Second}, m)
 		tp.HandleCall(p, "/ok", func(tp.CallCtx, *int) (int, error) { return 0, nil })

@@ -19,14 +19,14 @@ var (
 	_ tp.PostWriteCallPlugin       = (*Metrics)(nil)
 	_ tp.PostReadReplyHeaderPlugin = (*Metrics)(nil)
 	_ tp.PostExchangePlugin        = (*Metrics)(nil)
-	_ tp.PromptPlugin              = (*Metrics)(nil)
+	_ tp.NonBlockingPlugin         = (*Metrics)(nil)
 )
 
 // Name returns "metrics".
 func (m *Metrics) Name() string { return "metrics" }
 
-// Prompt promises that no hook waits.
-func (*Metrics) Prompt() {}
+// NonBlocking promises that no hook blocks.
+func (*Metrics) NonBlocking() {}
 
 // PostReg makes the name of a handler a label, and its counters begin with 0.
 func (m *Metrics) PostReg(h *tp.Handler) error {
@@ -64,7 +64,7 @@ func (m *Metrics) open(sess any, dialled bool) {
 	m.opened.WithLabelValues(side(dialled)).Inc()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.live[sess] = dialled // the session that ends is the same one behind another interface
+	m.live[sess] = dialled // PostDisconnect gets the same session as another interface
 }
 
 // PostDisconnect counts the end of a session that was counted.
@@ -127,12 +127,12 @@ func (m *Metrics) PostWriteCall(ctx tp.WriteCtx) *tp.Rerror {
 
 // PostReadReplyHeader counts the bytes of the reply to a call.
 func (m *Metrics) PostReadReplyHeader(ctx tp.ReadCtx) *tp.Rerror {
-	in := ctx.Input() // goes by the call's service method
+	in := ctx.Input() // its service method is the call's
 	m.out.Meet(in.ServiceMethod()).receive(in.Size())
 	return nil
 }
 
-// PostExchange counts a call or push, and how it has ended.
+// PostExchange counts a call or push, and its outcome.
 func (m *Metrics) PostExchange(ctx tp.PreCtx, r *tp.Rerror) {
 	code := m.codes.of(r)
 	if served, ok := ctx.(tp.ReadCtx); ok {

@@ -2,9 +2,10 @@
 // bytes and the time of calls, by route and direction; sessions, running handlers
 // and queues. Calls and pushes count when they have ended, whatever has ended them.
 //
-// A label never comes from a stranger: incoming messages go by the name their
-// handler was registered with, all others as "unknown"; outgoing ones by their
-// path, at most 500 of them, all others as "other"; codes by a list.
+// Clients cannot create labels: incoming messages are counted under the name their
+// handler was registered with, all others under "unknown"; outgoing ones under their
+// path, at most 500 of them, all others under "other"; codes that are in no list
+// under "other".
 package metrics
 
 import (
@@ -23,11 +24,11 @@ import (
 	"github.com/teleport-go/teleport/core/labels"
 )
 
-// Config says how to count. The zero value is well for most.
+// Config says how to count. The zero value suits most programs.
 type Config struct {
-	// ConstLabels are on every metric: what tells several peers apart that have
-	// a plugin each, and one registry. Names of the metrics' own labels, and
-	// "le", are an error.
+	// ConstLabels are added to every metric, to distinguish peers that have a plugin
+	// each in one registry. Names of the metrics' own labels, and "le", are an
+	// error.
 	ConstLabels prometheus.Labels
 	// Buckets are the upper bounds of the histograms in seconds, rising; nil is
 	// [DefBuckets]. Empty is none, which takes NativeFactor.
@@ -41,8 +42,8 @@ type Config struct {
 	Codes []int32
 }
 
-// DefBuckets are the usual bounds of the histograms: from a call within one
-// machine to one that somebody has waited for.
+// DefBuckets are the default bounds of the histograms in seconds: from a call within
+// one machine to one that a user waits for.
 var DefBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 
 // Metrics is the plugin, for a peer; it may be shared by several, whose counts it
@@ -197,7 +198,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 // others, register the Metrics and use promhttp.
 func (m *Metrics) Handler() http.Handler {
 	r := prometheus.NewRegistry()
-	if err := r.Register(m); err != nil { // New has tried it
+	if err := r.Register(m); err != nil { // New has registered one already
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/stretchr/testify/require"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/tptest"
@@ -17,9 +18,7 @@ import (
 func newMetrics(t testing.TB, cfg metrics.Config) *metrics.Metrics {
 	t.Helper()
 	m, err := metrics.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return m
 }
 
@@ -58,14 +57,10 @@ func read(t testing.TB, c ...prometheus.Collector) map[string]float64 {
 	t.Helper()
 	r := prometheus.NewPedanticRegistry()
 	for _, c := range c {
-		if err := r.Register(c); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, r.Register(c))
 	}
 	families, err := r.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return samples(families)
 }
 

@@ -1,8 +1,9 @@
-// Package overloader refuses what a peer could not bear: connections over a
+// Package overloader protects a peer from overload: it refuses connections over a
 // number, calls and pushes over a rate, in all and by handler.
 //
-// It counts what has a handler, before the body is decoded; a call of an unknown
-// method is answered 404 as cheaply as it could be refused, and is not counted.
+// It counts messages that have a handler, before their bodies are decoded; a call of
+// an unknown method is answered 404 as cheaply as it could be refused, and is not
+// counted.
 package overloader
 
 import (
@@ -24,16 +25,16 @@ import (
 // least 0.001. It is the shortest wait, not a promise.
 const MetaRetryAfter = "Retry-After"
 
-// LimitConfig says what is borne. Each number not above 0 is no limit.
+// LimitConfig is the limits. Each number not above 0 is no limit.
 type LimitConfig struct {
-	// MaxConn is the number of sessions, accepted and dialled, of all peers
+	// MaxConn limits the number of sessions, accepted and dialled, of all peers
 	// that share the plugin. One that redials keeps its place.
 	MaxConn int32
-	// QPSInterval is for how long the rate's due may be saved up: after an idle
-	// interval MaxQPS·QPSInterval messages are let through at once, at least one.
-	// Any positive length will do; not above 0 is one second.
+	// QPSInterval is the size of the token buckets as a time: after an idle
+	// interval MaxQPS·QPSInterval messages may pass at once, at least one. Any
+	// positive length is valid; not above 0 is one second.
 	QPSInterval time.Duration
-	// MaxTotalQPS is how many calls and pushes a second are let through.
+	// MaxTotalQPS limits the calls and pushes a second, of all handlers.
 	MaxTotalQPS int32
 	// MaxHandlerQPS limits single handlers. Of two entries for one the last counts.
 	MaxHandlerQPS []HandlerLimit
@@ -43,13 +44,14 @@ type LimitConfig struct {
 type HandlerLimit struct {
 	// ServiceMethod is the name the handler was registered with.
 	ServiceMethod string
-	// MaxQPS is how many calls and pushes a second are let through.
+	// MaxQPS limits its calls and pushes a second.
 	MaxQPS int32
 }
 
-// Counts is what was let through and what was not, since New.
+// Counts is how many connections and messages have passed and were refused, since
+// New.
 type Counts struct {
-	Conns        int    // that have a place now
+	Conns        int    // sessions that have a place now
 	ConnsRefused uint64 // accepted ones were closed, Dial has failed
 	Passed       uint64 // calls and pushes
 	Refused      uint64
@@ -93,7 +95,7 @@ var (
 	_ tp.PostDisconnectPlugin  = (*Overloader)(nil)
 	_ tp.PreReadCallBodyPlugin = (*Overloader)(nil)
 	_ tp.PreReadPushBodyPlugin = (*Overloader)(nil)
-	_ tp.PromptPlugin          = (*Overloader)(nil)
+	_ tp.NonBlockingPlugin     = (*Overloader)(nil)
 )
 
 // New returns a plugin with these limits.
@@ -107,8 +109,8 @@ func New(conf LimitConfig) *Overloader {
 // Name returns "overloader".
 func (o *Overloader) Name() string { return "overloader" }
 
-// Prompt promises that no hook waits.
-func (*Overloader) Prompt() {}
+// NonBlocking promises that no hook blocks.
+func (*Overloader) NonBlocking() {}
 
 // LimitConfig returns the limits as New or Update got them; a copy.
 func (o *Overloader) LimitConfig() LimitConfig {
@@ -117,7 +119,7 @@ func (o *Overloader) LimitConfig() LimitConfig {
 	return conf
 }
 
-// Update sets new limits, for what comes from now on: sessions over a lower
+// Update sets new limits, for messages and connections from now on: sessions over a lower
 // MaxConn stay. A rate that was limited before does not get a full bucket again.
 func (o *Overloader) Update(conf LimitConfig) {
 	conf.MaxHandlerQPS = slices.Clone(conf.MaxHandlerQPS)
@@ -154,7 +156,7 @@ func (b *bucket) refit(qps int32, interval time.Duration) *bucket {
 	return b
 }
 
-// Counts returns what has happened so far.
+// Counts returns the counts so far.
 func (o *Overloader) Counts() Counts {
 	l := o.limits.Load()
 	c := Counts{Passed: o.passed.Load(), Refused: o.refused.Load()}
@@ -189,7 +191,7 @@ func (o *Overloader) takePlace(s tp.PreSession) *tp.Rerror {
 		o.connsRefused++
 		return tooMany(fmt.Sprintf("connection overload, limit=%d, now=%d", most, len(o.places)))
 	}
-	o.places[s] = struct{}{} // the session that ends is the same one behind another interface
+	o.places[s] = struct{}{} // PostDisconnect gets the same session as another interface
 	return nil
 }
 
@@ -243,8 +245,8 @@ func (o *Overloader) admit(path string) (wait time.Duration, r *tp.Rerror) {
 	return 0, nil
 }
 
-// admitBoth looks into the total bucket before it takes from the handler's, so
-// that a handler under a flood does not eat the others' share, nor lose its own.
+// admitBoth checks the total bucket before it takes from the handler's, so that a
+// message refused by one limit takes nothing from the other.
 func (o *Overloader) admitBoth(total, b *bucket) (time.Duration, *tp.Rerror) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -262,7 +264,7 @@ func (o *Overloader) admitBoth(total, b *bucket) (time.Duration, *tp.Rerror) {
 	return 0, nil
 }
 
-// refuse says how long it takes until there is a token.
+// refuse returns the error, and how long it takes until there is a token.
 func (b *bucket) refuse(now time.Time, which string) (time.Duration, *tp.Rerror) {
 	b.refused.Add(1)
 	missing := max(1-b.TokensAt(now), 0)

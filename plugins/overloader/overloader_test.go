@@ -394,7 +394,7 @@ func TestOlderSession(t *testing.T) {
 		synctest.Wait()
 		older.Close()
 		synctest.Wait()
-		o.PostDisconnect(older) // should it be told nevertheless
+		o.PostDisconnect(older) // should it be called nevertheless
 		if got := o.Counts().Conns; got != 1 {
 			t.Errorf("counted %d; want 1: another session has ended", got)
 		}

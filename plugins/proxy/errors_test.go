@@ -152,7 +152,7 @@ func TestRedial(t *testing.T) {
 	})
 }
 
-// The backend is told what is left of the caller's time, and no more.
+// The backend gets the rest of the caller's time, and no more.
 func TestDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tptest.LeakCheck(t)
@@ -161,18 +161,18 @@ func TestDeadline(t *testing.T) {
 			<-time.After(3 * time.Second) // as if it had to dial
 			return c.via
 		}})
-		type told struct {
+		type seen struct {
 			left time.Duration
 			meta string
 		}
-		began, over := make(chan told, 1), make(chan time.Time, 1)
+		began, over := make(chan seen, 1), make(chan time.Time, 1)
 		tp.HandleCall(c.backend, "/wait", func(ctx tp.CallCtx, wait *bool) (int, error) {
 			own := ctx.Context()
 			at, ok := own.Deadline()
 			if !ok {
 				at = time.Now()
 			}
-			began <- told{time.Until(at), string(ctx.PeekMeta(tp.MetaTimeout))}
+			began <- seen{time.Until(at), string(ctx.PeekMeta(tp.MetaTimeout))}
 			if *wait {
 				<-own.Done()
 				over <- time.Now()
@@ -188,7 +188,7 @@ func TestDeadline(t *testing.T) {
 		}
 		got := <-began
 		if n, err := strconv.Atoi(got.meta); err != nil || n < 6_900 || n > 7_000 || got.left > 7*time.Second || got.left < 6900*time.Millisecond {
-			t.Errorf("the backend was told %q and has %v; want 7000 milliseconds", got.meta, got.left)
+			t.Errorf("the backend got %q and has %v; want 7000 milliseconds", got.meta, got.left)
 		}
 		if took := (<-over).Sub(start); took < 9*time.Second || took > 11*time.Second {
 			t.Errorf("the backend's context has ended after %v; want 10s", took)
@@ -199,7 +199,7 @@ func TestDeadline(t *testing.T) {
 				continue
 			}
 			if got := <-began; got.meta != "" || got.left != 0 {
-				t.Errorf("X-Timeout %q: the backend was told %q; want nothing", hostile, got.meta)
+				t.Errorf("X-Timeout %q: the backend got %q; want nothing", hostile, got.meta)
 			}
 		}
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -248,7 +248,7 @@ func TestClientGone(t *testing.T) {
 		if g := <-got; g.body != "last words" {
 			t.Errorf("the backend got %q; want the push", g.body)
 		}
-		// The backend is not told that nobody waits any more: calls have no such
+		// The backend is not notified that the caller has gone: calls have no such
 		// message. But the proxy does not wait either.
 		if n := c.proxy.CountSession(); n != 0 {
 			t.Errorf("the proxy has %d clients; want none", n)

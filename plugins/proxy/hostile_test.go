@@ -66,7 +66,7 @@ func TestHostileMeta(t *testing.T) {
 	}
 }
 
-// Backends are chosen by the method; what nobody serves is 404.
+// Backends are chosen by the method; one that has no backend is 404.
 func TestBackendsByMethod(t *testing.T) {
 	var c *chain
 	var others tp.Session
@@ -93,7 +93,7 @@ func TestBackendsByMethod(t *testing.T) {
 		{"/a/who", "first", 0},
 		{"/b/who?x=/a/who", "second", 0},
 		{"/c/who", "", tp.CodeNotFound},
-		{"/a/../b/who", "", tp.CodeNotFound}, // asked of the first, which has no such route
+		{"/a/../b/who", "", tp.CodeNotFound}, // sent to the first, which has no such route
 	} {
 		var got string
 		r := c.client.Call(test.method, "", &got).Rerror()

@@ -4,17 +4,17 @@
 // The bytes of bodies pass as they are: nothing is decoded, so the proxy needs
 // neither their types nor their codecs. Service method with its query, body
 // codec, metadata and errors pass as well, in both directions. Pipes do not: each
-// connection has its own. What a proxy answers for is changed:
+// connection has its own. Three things are changed:
 //
-//   - X-Real-IP is the address that sent the message, unless the sender is among
-//     PeerConfig.TrustedProxies: then it is what that one says.
+//   - X-Real-IP is the address of the sender, unless that is in
+//     PeerConfig.TrustedProxies: then it is the X-Real-IP it has sent.
 //   - X-Timeout is what is left of the caller's deadline when the call is
 //     forwarded. X-Reply-Error never passes as metadata.
-//   - An error of the codes 100 to 199, which speak of a connection that the caller
-//     does not know, becomes 502 with the same reason.
+//   - An error of the codes 100 to 199, which are about a connection that is not the
+//     caller's, becomes 502 with the same reason.
 //
-// Who forwards is asked anew for each message, so a few backend sessions serve any
-// number of clients.
+// The backend is chosen for each message, so a few backend sessions serve any number
+// of clients.
 package proxy
 
 import (
@@ -26,9 +26,9 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// Label is what is known of a message when its forwarder is chosen.
+// Label describes a message whose forwarder is to be chosen.
 type Label struct {
-	SessionID     string // of the session that it came in by
+	SessionID     string // of the session that has received it
 	RealIP        string // of the sender; see tp.PreCtx
 	ServiceMethod string // without its query, as routes are looked up
 }
@@ -53,9 +53,10 @@ type Forwarder interface {
 }
 
 // NewPlugin returns the plugin that forwards calls and pushes, for a whole peer: it
-// takes the peer's handlers of unknown messages. fn chooses the backend of each
+// sets the peer's handlers of unknown messages. fn chooses the backend of each
 // message; it is called concurrently, on the handlers' goroutines, and may keep
-// the Label. Nil says that nobody serves this method: the caller gets a 404.
+// the Label. Nil means that there is no backend for this method: the caller gets a
+// 404.
 func NewPlugin(fn func(*Label) Forwarder) tp.Plugin {
 	if fn == nil {
 		return &plugin{}
@@ -94,7 +95,7 @@ var _ tp.PostNewPeerPlugin = (*plugin)(nil)
 func (*plugin) Name() string { return "proxy" }
 
 // PostNewPeer makes the plugin the peer's handler of unknown messages. It fails if
-// there is no function to ask.
+// the function is nil.
 func (p *plugin) PostNewPeer(peer tp.EarlyPeer) error {
 	if p.call == nil && p.push == nil {
 		return errors.New("proxy: the function that chooses the forwarder is nil")
@@ -147,8 +148,8 @@ func (p *plugin) forwardPush(ctx tp.UnknownPushCtx) *tp.Rerror {
 		tp.WithBodyCodec(ctx.GetBodyCodec()), withMeta(ctx, label.RealIP), tp.WithContext(lasting)))
 }
 
-// outlive keeps of a context its deadline alone: a PUSH that has arrived is
-// forwarded though its sender has gone.
+// outlive returns a context that has the deadline of ctx alone: a PUSH that has
+// arrived is forwarded also when its sender has disconnected.
 func outlive(ctx context.Context) (context.Context, context.CancelFunc) {
 	lasting := context.WithoutCancel(ctx)
 	if at, ok := ctx.Deadline(); ok {
@@ -180,8 +181,8 @@ func withMeta(ctx tp.InputCtx, realIP string) tp.MessageSetting {
 	}
 }
 
-// hopKey tells whether the key is of one connection, and never passes. Protocols
-// like HTTP do not tell cases apart, so neither can the proxy.
+// hopKey reports whether the key belongs to one connection, and never passes. The
+// keys of HTTP are case-insensitive, so these are too.
 func hopKey(key string) bool {
 	return strings.EqualFold(key, tp.MetaTimeout) || strings.EqualFold(key, socket.MetaReplyError)
 }

@@ -176,7 +176,7 @@ func TestNil(t *testing.T) {
 	}
 }
 
-// Bytes pass as they are, whether or not the codec, which nobody here has, could
+// Bytes pass as they are, whether or not the codec, which is not linked here, could
 // read them.
 func TestBytes(t *testing.T) {
 	tptest.Poison(t)

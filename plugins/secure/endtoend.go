@@ -46,12 +46,12 @@ func WithSecureEndMeta() tp.MessageSetting { return tp.WithSetMeta(MetaSecureEnd
 func Window(d time.Duration) Option { return func(c *config) { c.window = d } }
 
 // EndToEnd returns the plugin that seals body and service method from the caller
-// to the handler, so that proxies pass them on unopened: those do not have it. A
-// sealed call wants a sealed reply; one that is plain is an error of the call.
-// Give it to the whole peer, in front of plugins that reroute. A message opens
-// once for each plugin: who has the keys and serves on several peers shares the
-// plugin among them, or lets a message be repeated to each. What was sealed
-// before New is refused.
+// to the handler, so that proxies, which do not have it, pass them on unopened. A
+// plain reply to a sealed call is an error of the call, unless it carries an error.
+// Give it to the whole peer, in front of plugins that reroute. Each plugin accepts
+// a message once: share one among peers that have the same keys, or a message can
+// be repeated to each of them. What was sealed before EndToEnd was called is
+// refused.
 func EndToEnd(keys *Keys, opts ...Option) tp.Plugin {
 	conf := newConfig(opts)
 	if conf.window <= 0 {
@@ -78,9 +78,13 @@ var (
 	_ tp.PreReadCallBodyPlugin    = (*endToEnd)(nil)
 	_ tp.PreReadPushBodyPlugin    = (*endToEnd)(nil)
 	_ tp.PreReadReplyBodyPlugin   = (*endToEnd)(nil)
+	_ tp.NonBlockingPlugin        = (*endToEnd)(nil)
 )
 
 func (*endToEnd) Name() string { return "secure(end to end)" }
+
+// NonBlocking promises that no hook blocks.
+func (*endToEnd) NonBlocking() {}
 
 // exchange is kept in the context of a sealed call, on either side.
 type exchange struct {
@@ -120,7 +124,7 @@ func (p *endToEnd) PreWritePush(ctx tp.WriteCtx) *tp.Rerror { return p.write(ctx
 func (p *endToEnd) write(m tp.Message) *tp.Rerror {
 	wanted := wantsEnd(m.Meta())
 	m.Meta().Del(MetaSecureEnd)
-	if !wanted && !p.conf.enforce {
+	if !wanted && p.conf.optional {
 		if p.exchange(m) != nil { // that of another call, whose context this one was given
 			p.begin(m).plain = true
 		}
@@ -162,22 +166,11 @@ func endExtra(head []byte, mtype byte, method string) []byte {
 	return append(b, spelled(method)...)
 }
 
-// open replaces the sealed body by what is in it, once check has agreed.
+// open replaces the sealed body by its content, once check has agreed.
 func (p *endToEnd) open(m tp.Message, method string, check func(of id, at time.Time) error) error {
-	sealed := m.RawBody()
-	if len(sealed) < minEndSealed {
-		return fmt.Errorf("secure: body of %d bytes: %w", len(sealed), ErrTruncated)
-	}
-	if sealed[0] != endVersion {
-		return fmt.Errorf("secure: version %d: %w", sealed[0], ErrVersion)
-	}
-	key, err := p.keys.opener(binary.BigEndian.Uint32(sealed[1:]))
+	inner, err := p.decrypt(m, method)
 	if err != nil {
 		return err
-	}
-	inner, err := key.aead.Open(nil, nil, sealed[headSize:], endExtra(sealed[:headSize], m.Mtype(), method))
-	if err != nil {
-		return fmt.Errorf("secure: key %d: %w", key.id, ErrAltered)
 	}
 	at := time.UnixMilli(int64(binary.BigEndian.Uint64(inner[idSize:])))
 	if err := check(id(inner[:idSize]), at); err != nil {
@@ -187,12 +180,27 @@ func (p *endToEnd) open(m tp.Message, method string, check func(of id, at time.T
 	return m.UnmarshalBody(inner[endInner:])
 }
 
+// decrypt returns what the tag of a sealed body vouches for.
+func (p *endToEnd) decrypt(m tp.Message, method string) ([]byte, error) {
+	sealed := m.RawBody()
+	key, err := p.keys.keyOf(sealed, endVersion, minEndSealed)
+	if err != nil {
+		return nil, err
+	}
+	inner, err := key.aead.Open(nil, nil, sealed[headSize:], endExtra(sealed[:headSize], m.Mtype(), method))
+	if err != nil {
+		return nil, fmt.Errorf("secure: key %d: %w", key.id, ErrAltered)
+	}
+	return inner, nil
+}
+
 func (p *endToEnd) PostReadCallHeader(ctx tp.ReadCtx) *tp.Rerror { return p.noteMethod(ctx.Input()) }
 func (p *endToEnd) PostReadPushHeader(ctx tp.ReadCtx) *tp.Rerror { return p.noteMethod(ctx.Input()) }
 
-// noteMethod keeps the service method as it was sent, before somebody reroutes.
+// noteMethod keeps the service method as it was sent, before a plugin reroutes, of a
+// sealed message, and of one that looks sealed: its mark may have been removed.
 func (p *endToEnd) noteMethod(m tp.Message) *tp.Rerror {
-	if wantsEnd(m.Meta()) && p.exchange(m) == nil {
+	if p.exchange(m) == nil && (wantsEnd(m.Meta()) || p.keys.looksSealed(m.RawBody(), endVersion, minEndSealed)) {
 		p.begin(m)
 	}
 	return nil
@@ -202,20 +210,26 @@ func (p *endToEnd) PreReadCallBody(ctx tp.ReadCtx) *tp.Rerror { return p.read(ct
 func (p *endToEnd) PreReadPushBody(ctx tp.ReadCtx) *tp.Rerror { return p.read(ctx.Input()) }
 
 func (p *endToEnd) read(m tp.Message) *tp.Rerror {
-	if !wantsEnd(m.Meta()) {
-		if p.conf.enforce {
-			return p.conf.refusal(fmt.Errorf("secure: %w", ErrPlain))
-		}
-		return nil
-	}
 	x := p.exchange(m)
-	if x == nil {
-		x = p.begin(m)
+	var err error
+	switch value, n := sole(m.Meta(), MetaSecureEnd); {
+	case n == 1 && string(value) == "true":
+		if x == nil {
+			x = p.begin(m)
+		}
+		err = p.open(m, x.method, func(of id, at time.Time) error {
+			x.id, x.opened = of, true
+			return p.seen.take(of, at)
+		})
+	case n > 0:
+		err = fmt.Errorf("secure: metadata %s: %w", MetaSecureEnd, ErrAltered)
+	case !p.conf.optional:
+		err = fmt.Errorf("secure: %w", ErrPlain)
+	case x != nil:
+		if _, e := p.decrypt(m, x.method); e == nil { // the mark was removed
+			err = fmt.Errorf("secure: metadata %s: %w", MetaSecureEnd, ErrAltered)
+		}
 	}
-	err := p.open(m, x.method, func(of id, at time.Time) error {
-		x.id, x.opened = of, true
-		return p.seen.take(of, at)
-	})
 	if err != nil {
 		return p.conf.refusal(err)
 	}
@@ -246,7 +260,7 @@ func (p *endToEnd) PreWriteReply(ctx tp.WriteCtx) *tp.Rerror {
 // PreReadReplyBody opens the reply of a sealed call.
 func (p *endToEnd) PreReadReplyBody(ctx tp.ReadCtx) *tp.Rerror {
 	call, ok := ctx.(tp.WriteCtx)
-	if !ok {
+	if !ok || ctx.Rerror().HasError() {
 		return nil
 	}
 	x, m := p.exchange(call.Output()), ctx.Input()

@@ -14,11 +14,11 @@ import (
 )
 
 func TestEndToEndConformance(t *testing.T) {
-	t.Run("asked for", func(t *testing.T) {
-		tptest.RunPlugin(t, func() tp.Plugin { return secure.EndToEnd(keys(t, key(1, 'k'))) })
-	})
 	t.Run("enforced", func(t *testing.T) {
-		tptest.RunPlugin(t, func() tp.Plugin { return secure.EndToEnd(keys(t, key(1, 'k')), secure.Enforce()) }, tptest.Paired())
+		tptest.RunPlugin(t, func() tp.Plugin { return secure.EndToEnd(keys(t, key(1, 'k'))) }, tptest.Paired())
+	})
+	t.Run("optional", func(t *testing.T) {
+		tptest.RunPlugin(t, func() tp.Plugin { return secure.EndToEnd(keys(t, key(1, 'k')), secure.Optional()) })
 	})
 }
 
@@ -102,8 +102,10 @@ func newRoute(t *testing.T, srv, cli tp.Plugin) *route {
 	return w
 }
 
+// newEnds has both ends seal what asks for it.
 func newEnds(t *testing.T, opts ...secure.Option) *route {
 	t.Helper()
+	opts = append(opts, secure.Optional())
 	return newRoute(t, secure.EndToEnd(keys(t, key(1, 'k')), opts...), secure.EndToEnd(keys(t, key(1, 'k')), opts...))
 }
 
@@ -163,7 +165,7 @@ func TestEndToEndThroughProxy(t *testing.T) {
 
 func TestEndToEndEnforced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newRoute(t, secure.EndToEnd(keys(t, key(1, 'k')), secure.Enforce()), secure.EndToEnd(keys(t, key(1, 'k'))))
+		w := newRoute(t, secure.EndToEnd(keys(t, key(1, 'k'))), secure.EndToEnd(keys(t, key(1, 'k')), secure.Optional()))
 		w.works(t)
 		w.refused(t, "plain call", w.sess.Call("/echo", secret, nil).Rerror(), secure.ErrPlain)
 		w.sess.Push("/note", secret)
@@ -296,8 +298,8 @@ func TestEndToEndKeysAndMetadata(t *testing.T) {
 func TestEndToEndOverHop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hop, end := keys(t, key(1, 'h')), keys(t, key(1, 'e'))
-		w := newWorld(t, plugins(secure.New(hop, secure.Enforce()), secure.EndToEnd(end, secure.Enforce())),
-			plugins(secure.New(hop, secure.Enforce()), secure.EndToEnd(end, secure.Enforce())))
+		w := newWorld(t, plugins(secure.New(hop), secure.EndToEnd(end)),
+			plugins(secure.New(hop), secure.EndToEnd(end)))
 		for range 3 {
 			if got, r := w.call(t, "/echo"); r != nil || got != secret {
 				t.Errorf("the call replied %q, %s", got, r)

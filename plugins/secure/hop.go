@@ -12,25 +12,27 @@ import (
 
 // A sealed body:
 //
-//	1 byte    version, 1
+//	1 byte    version, 3
 //	4 bytes   number of the key, big-endian
 //	12 bytes  random nonce of AES-GCM
-//	          sealed: 8 bytes counter, big-endian; 1 byte body codec; body
+//	          sealed: 8 bytes counter, big-endian; 1 byte X-Accept-Secure, 0 if
+//	          absent, 1 true, 2 false; 1 byte body codec; body
 //	16 bytes  tag
 //
 // The tag also covers version, number of the key, type, direction, sequence number,
 // the connection's nonce, and the service method of CALL and PUSH as it was sent,
-// in URL syntax.
+// in URL syntax. X-Secure is "true", once. Version 1 had no X-Accept-Secure under
+// the tag: it is not read any more.
 const (
-	version   = 1
+	version   = 3
 	headSize  = 1 + 4
-	innerSize = 8 + 1
+	innerSize = 8 + 1 + 1
 	minSealed = headSize + 12 + innerSize + 16
 	nonceSize = 16
 	extraSize = headSize + 1 + 1 + 4 + nonceSize // before the method
 )
 
-// Why a message was not sealed, or not opened; ask with errors.Is.
+// Why a message was not sealed, or not opened; test with errors.Is.
 var (
 	ErrKey       = errors.New("the key is not known here")
 	ErrAltered   = errors.New("wrong key, or the message was altered")
@@ -66,7 +68,8 @@ func (h *hop) seal(dst []byte, m tp.Message, body []byte) ([]byte, error) {
 	dst = binary.BigEndian.AppendUint32(dst, key.id)
 	inner := make([]byte, 0, innerSize+len(body))
 	inner = binary.BigEndian.AppendUint64(inner, h.sent.Add(1))
-	inner = append(inner, m.BodyCodec())
+	accept, _ := acceptOf(m.Meta())
+	inner = append(inner, byte(accept), m.BodyCodec())
 	inner = append(inner, body...)
 	extra := h.extra(dst[start:], h.out, m)
 	return key.aead.Seal(dst, nil, inner, extra), nil
@@ -75,24 +78,30 @@ func (h *hop) seal(dst []byte, m tp.Message, body []byte) ([]byte, error) {
 // open returns body and codec of a sealed body, in memory of its own. Only the
 // goroutine that reads calls it.
 func (h *hop) open(m tp.Message, sealed []byte) (body []byte, codec byte, err error) {
-	if len(sealed) < minSealed {
-		return nil, 0, fmt.Errorf("secure: body of %d bytes: %w", len(sealed), ErrTruncated)
-	}
-	if sealed[0] != version {
-		return nil, 0, fmt.Errorf("secure: version %d: %w", sealed[0], ErrVersion)
-	}
-	key, err := h.keys.opener(binary.BigEndian.Uint32(sealed[1:]))
+	inner, err := h.decrypt(m, sealed)
 	if err != nil {
 		return nil, 0, err
 	}
-	inner, err := key.aead.Open(nil, nil, sealed[headSize:], h.extra(sealed[:headSize], h.in, m))
-	if err != nil {
-		return nil, 0, fmt.Errorf("secure: key %d: %w", key.id, ErrAltered)
+	if accept, exact := acceptOf(m.Meta()); !exact || byte(accept) != inner[8] {
+		return nil, 0, fmt.Errorf("secure: metadata %s: %w", MetaAcceptSecure, ErrAltered)
 	}
 	if counter := binary.BigEndian.Uint64(inner); !h.received.take(counter) {
 		return nil, 0, fmt.Errorf("secure: counter %d: %w", counter, ErrReplayed)
 	}
-	return inner[innerSize:], inner[8], nil
+	return inner[innerSize:], inner[9], nil
+}
+
+// decrypt returns what the tag of a sealed body vouches for.
+func (h *hop) decrypt(m tp.Message, sealed []byte) ([]byte, error) {
+	key, err := h.keys.keyOf(sealed, version, minSealed)
+	if err != nil {
+		return nil, err
+	}
+	inner, err := key.aead.Open(nil, nil, sealed[headSize:], h.extra(sealed[:headSize], h.in, m))
+	if err != nil {
+		return nil, fmt.Errorf("secure: key %d: %w", key.id, ErrAltered)
+	}
+	return inner, nil
 }
 
 // extra is what the tag covers besides the body. A reply belongs to its call by
@@ -211,8 +220,9 @@ func (p appender) AppendFrame(dst []byte, m socket.Message) ([]byte, error) {
 // prepare seals the body if that is to be. restore gives the message its own body
 // again: it may be packed once more, for another connection.
 func (p *proto) prepare(m socket.Message) (restore func(), err error) {
-	if !sealable(m) || !p.conf.enforce && !wantsSeal(m.Meta()) {
-		m.Meta().Del(MetaSecure)
+	seal := sealable(m) && (!p.conf.optional || wantsSeal(m.Meta()))
+	mark(m.Meta(), seal)
+	if !seal {
 		return func() {}, nil
 	}
 	body, err := m.MarshalBody()
@@ -223,7 +233,6 @@ func (p *proto) prepare(m socket.Message) (restore func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	setSecure(m.Meta())
 	plain := m.Body()
 	m.SetBody(sealed)
 	return func() { m.SetBody(plain) }, nil
@@ -237,10 +246,17 @@ func (p *proto) Unpack(m socket.Message) error {
 		return nil
 	}
 	var err error
-	if wantsSeal(m.Meta()) {
+	switch value, n := sole(m.Meta(), MetaSecure); {
+	case n == 1 && string(value) == "true":
 		err = p.unseal(m)
-	} else if p.conf.enforce {
+	case n > 0:
+		err = fmt.Errorf("secure: metadata %s: %w", MetaSecure, ErrAltered)
+	case !p.conf.optional:
 		err = fmt.Errorf("secure: %w", ErrPlain)
+	case p.hop.keys.looksSealed(m.RawBody(), version, minSealed):
+		if _, e := p.hop.decrypt(m, m.RawBody()); e == nil { // the mark was removed
+			err = fmt.Errorf("secure: metadata %s: %w", MetaSecure, ErrAltered)
+		}
 	}
 	if err == nil {
 		return nil

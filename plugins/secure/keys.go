@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -116,11 +117,32 @@ func (k *Keys) sealer() (*liveKey, error) {
 	return l, nil
 }
 
-func (k *Keys) opener(id uint32) (*liveKey, error) {
-	for _, l := range *k.live.Load() {
-		if l.id == id {
-			return l, nil
-		}
+// keyOf returns the key that a sealed body names in its head.
+func (k *Keys) keyOf(sealed []byte, version byte, least int) (*liveKey, error) {
+	if len(sealed) < least {
+		return nil, fmt.Errorf("secure: body of %d bytes: %w", len(sealed), ErrTruncated)
+	}
+	if sealed[0] != version {
+		return nil, fmt.Errorf("secure: version %d: %w", sealed[0], ErrVersion)
+	}
+	id := binary.BigEndian.Uint32(sealed[1:])
+	if l := k.find(id); l != nil {
+		return l, nil
 	}
 	return nil, fmt.Errorf("secure: key %d: %w", id, ErrKey)
+}
+
+// looksSealed reports whether keyOf would return a key.
+func (k *Keys) looksSealed(body []byte, version byte, least int) bool {
+	return len(body) >= least && body[0] == version && k.find(binary.BigEndian.Uint32(body[1:])) != nil
+}
+
+// find returns the live key of that number, nil if there is none.
+func (k *Keys) find(id uint32) *liveKey {
+	for _, l := range *k.live.Load() {
+		if l.id == id {
+			return l
+		}
+	}
+	return nil
 }

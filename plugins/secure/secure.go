@@ -1,12 +1,12 @@
 // Package secure seals the bodies of messages between two peers.
 //
-// New is for peers of this age: AES-GCM over one connection, against reading,
-// altering and replaying. EndToEnd does that from the caller to the handler, with
-// proxies between them. Legacy speaks the older wire, which only hides bodies
-// from who does not look closely; it is there for older peers.
+// New seals with AES-GCM over one connection, against reading, altering and
+// replaying. EndToEnd does that from the caller to the handler, with proxies
+// between them. Either seals every call, push and reply and refuses plain ones,
+// unless it is Optional. What v5 and v7 call secure is package securelegacy.
 //
-// Against all of it TLS is the better choice where it can be had: it hides and
-// guards the service method, the metadata and errors, too, which stay open here.
+// TLS is the better choice where it can be had: it hides and guards the service
+// method, the metadata and errors, too, which stay in clear here.
 package secure
 
 import (
@@ -52,17 +52,77 @@ func wantsSeal(m *tp.Meta) bool { return string(m.Peek(MetaSecure)) == "true" }
 // wantsSealedReply reports whether the reply to a request with this metadata is
 // to be sealed.
 func wantsSealedReply(m *tp.Meta) bool {
-	accept := string(m.Peek(MetaAcceptSecure))
-	return accept == "true" || accept != "false" && wantsSeal(m)
+	switch accept, _ := acceptOf(m); accept {
+	case acceptSealed:
+		return true
+	case acceptPlain:
+		return false
+	}
+	return wantsSeal(m)
 }
 
-// Option changes what New and Legacy make.
+// accept is how a call wants its reply, as it stands in a sealed body.
+type accept byte
+
+const (
+	acceptAny    accept = 0 // as the call
+	acceptSealed accept = 1
+	acceptPlain  accept = 2
+)
+
+// acceptOf reads X-Accept-Secure, whose first value counts. exact says that it is
+// as mark leaves it.
+func acceptOf(m *tp.Meta) (a accept, exact bool) {
+	value, n := sole(m, MetaAcceptSecure)
+	switch string(value) {
+	case "true":
+		return acceptSealed, n == 1
+	case "false":
+		return acceptPlain, n == 1
+	}
+	return acceptAny, n == 0
+}
+
+// sole returns the first value of the key, and how many there are.
+func sole(m *tp.Meta, key string) (value []byte, n int) {
+	for k, v := range m.All() {
+		if string(k) == key {
+			if n++; n == 1 {
+				value = v
+			}
+		}
+	}
+	return value, n
+}
+
+// mark makes the metadata say what is sent: X-Secure is "true", once, or absent;
+// X-Accept-Secure is "true" or "false", once, or absent.
+func mark(m *tp.Meta, sealed bool) {
+	if m.Len() == 0 && !sealed {
+		return
+	}
+	if value, n := sole(m, MetaSecure); sealed && (n != 1 || string(value) != "true") {
+		setSecure(m)
+	} else if !sealed && n > 0 {
+		m.Del(MetaSecure)
+	}
+	a, exact := acceptOf(m)
+	if exact {
+		return
+	}
+	m.Del(MetaAcceptSecure)
+	if a != acceptAny {
+		m.Set(MetaAcceptSecure, fmt.Sprint(a == acceptSealed))
+	}
+}
+
+// Option changes what New and EndToEnd make.
 type Option func(*config)
 
 type config struct {
-	code    int32
-	enforce bool
-	window  time.Duration
+	code     int32
+	optional bool
+	window   time.Duration
 }
 
 func newConfig(opts []Option) *config {
@@ -78,17 +138,32 @@ func (c *config) refusal(err error) *tp.Rerror {
 	return tp.NewRerror(c.code, "decrypt ciphertext error", err.Error()).WithCause(err)
 }
 
-// Enforce seals all calls, pushes and replies, whatever their metadata say, and
-// refuses plain ones. Replies that carry an error are plain nevertheless, and taken.
-func Enforce() Option { return func(c *config) { c.enforce = true } }
+// Optional seals what asks for it by its metadata, and accepts plain messages, for
+// fleets in which not every program seals. An attacker on the line can then send
+// plain messages of its own; it cannot make a sealed message, or the reply to one,
+// pass in plain. Without it all calls, pushes and replies are sealed, whatever their
+// metadata say, and plain ones are refused. Replies that carry an error are plain
+// and accepted in any case.
+func Optional() Option { return func(c *config) { c.optional = true } }
+
+// Enforce takes back Optional.
+//
+// Deprecated: this is the default.
+func Enforce() Option { return func(c *config) { c.optional = false } }
 
 // Code sets the code of errors; the default is 400.
 func Code(code int32) Option { return func(c *config) { c.code = code } }
 
 // New returns the plugin that seals with AES-GCM. Both sides must have it, as
-// plugin of the peer, and behind others that talk on a fresh connection (auth):
-// when their turn comes nothing is sealed yet. keys may be shared.
-func New(keys *Keys, opts ...Option) tp.Plugin { return &plugin{keys, newConfig(opts)} }
+// plugin of the peer, and behind plugins that exchange messages on a fresh
+// connection (auth): those messages are not sealed. keys may be shared.
+func New(keys *Keys, opts ...Option) tp.Plugin {
+	p := &plugin{keys, newConfig(opts)}
+	if p.conf.optional {
+		return &optional{p}
+	}
+	return p
+}
 
 type plugin struct {
 	keys *Keys
@@ -117,10 +192,13 @@ func newHello() []byte {
 }
 
 func checkHello(b []byte) error {
-	if len(b) != 1+nonceSize || b[0] != version {
-		return fmt.Errorf("secure: hello: %d bytes that are none of version %d; has the peer another plugin order?", len(b), version)
+	switch {
+	case len(b) == 1+nonceSize && b[0] == version:
+		return nil
+	case len(b) == 1+nonceSize:
+		return fmt.Errorf("secure: hello: the peer has version %d of the sealed form, this one version %d", b[0], version)
 	}
-	return nil
+	return fmt.Errorf("secure: hello: %d bytes, want %d; are the peer's plugins in another order?", len(b), 1+nonceSize)
 }
 
 // PostDial says hello, on redials too: each connection has its own nonce.
@@ -181,9 +259,11 @@ func (p *plugin) wrap(s tp.PreSession, dialler, acceptor []byte, me byte) {
 	})
 }
 
-// PreWriteReply seals the reply of a call that was sealed or wants it.
+// PreWriteReply seals the reply of a call that was sealed or asks for it.
 func (p *plugin) PreWriteReply(ctx tp.WriteCtx) *tp.Rerror {
-	markReply(ctx)
+	if read, ok := ctx.(tp.ReadCtx); ok && wantsSealedReply(read.Input().Meta()) {
+		setSecure(ctx.Output().Meta())
+	}
 	return p.encode(ctx)
 }
 
@@ -197,22 +277,33 @@ func (p *plugin) PreWritePush(ctx tp.WriteCtx) *tp.Rerror { return p.encode(ctx)
 // its turn has come and not before it waits for that. An error comes again then.
 func (p *plugin) encode(ctx tp.WriteCtx) *tp.Rerror {
 	m, ok := ctx.Output().(*socket.Envelope)
-	if ok && sealable(m) && (p.conf.enforce || wantsSeal(m.Meta())) {
+	if !ok {
+		return nil
+	}
+	seal := sealable(m) && (!p.conf.optional || wantsSeal(m.Meta()))
+	mark(m.Meta(), seal) // here, since from the next step on the reader may look at it
+	if seal {
 		m.Encode(nil)
 	}
 	return nil
 }
 
-// markReply asks for sealing where the call does, and reports whether the reply
-// is to be sealed.
-func markReply(ctx tp.WriteCtx) bool {
-	out := ctx.Output().Meta()
-	if ctx.Rerror().HasError() {
-		out.Del(MetaSecure)
-		return false
+// optional is a plugin that also accepts plain messages.
+type optional struct{ *plugin }
+
+var (
+	_ tp.PreReadReplyBodyPlugin = (*optional)(nil)
+	_ tp.NonBlockingPlugin      = (*optional)(nil)
+)
+
+// NonBlocking promises that no hook blocks.
+func (*optional) NonBlocking() {}
+
+// PreReadReplyBody refuses a plain reply to a call that asks for a sealed one.
+func (p *optional) PreReadReplyBody(ctx tp.ReadCtx) *tp.Rerror {
+	call, ok := ctx.(tp.WriteCtx)
+	if !ok || ctx.Rerror().HasError() || wantsSeal(ctx.Input().Meta()) || !wantsSealedReply(call.Output().Meta()) {
+		return nil
 	}
-	if read, ok := ctx.(tp.ReadCtx); ok && wantsSealedReply(read.Input().Meta()) {
-		setSecure(out)
-	}
-	return wantsSeal(out)
+	return p.conf.refusal(fmt.Errorf("secure: reply: %w", ErrPlain))
 }

@@ -33,27 +33,12 @@ func keys(t testing.TB, k secure.Key) *secure.Keys {
 	return keys
 }
 
-func legacy(t testing.TB, opts ...secure.Option) tp.Plugin {
-	t.Helper()
-	p, err := secure.Legacy("cipherkey1234567", opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
 func TestConformance(t *testing.T) {
-	t.Run("hop", func(t *testing.T) {
+	t.Run("enforced", func(t *testing.T) {
 		tptest.RunPlugin(t, func() tp.Plugin { return secure.New(keys(t, key(1, 'k'))) }, tptest.Paired())
 	})
-	t.Run("hop enforced", func(t *testing.T) {
-		tptest.RunPlugin(t, func() tp.Plugin { return secure.New(keys(t, key(1, 'k')), secure.Enforce()) }, tptest.Paired())
-	})
-	t.Run("legacy", func(t *testing.T) {
-		tptest.RunPlugin(t, func() tp.Plugin { return legacy(t) })
-	})
-	t.Run("legacy enforced", func(t *testing.T) {
-		tptest.RunPlugin(t, func() tp.Plugin { return legacy(t, secure.Enforce()) }, tptest.Paired())
+	t.Run("optional", func(t *testing.T) {
+		tptest.RunPlugin(t, func() tp.Plugin { return secure.New(keys(t, key(1, 'k')), secure.Optional()) }, tptest.Paired())
 	})
 }
 
@@ -155,57 +140,52 @@ func (p *tap) alter(f func([]byte) []byte) {
 
 func TestWhatIsSealed(t *testing.T) {
 	accept := secure.WithAcceptSecureMeta
-	for _, mode := range []struct {
-		name string
-		make func(*testing.T, ...secure.Option) tp.Plugin
+	optional := []secure.Option{secure.Optional()}
+	for _, test := range []struct {
+		name        string
+		opts        []secure.Option
+		method      string
+		set         []tp.MessageSetting
+		call, reply bool // plain
 	}{
-		{"hop", func(t *testing.T, opts ...secure.Option) tp.Plugin { return secure.New(keys(t, key(1, 'k')), opts...) }},
-		{"legacy", func(t *testing.T, opts ...secure.Option) tp.Plugin { return legacy(t, opts...) }},
+		{"nothing asked", optional, "/echo", nil, true, true},
+		{"sealed call", optional, "/echo", []tp.MessageSetting{secure.WithSecureMeta()}, false, false},
+		{"sealed call, plain reply", optional, "/echo", []tp.MessageSetting{secure.WithSecureMeta(), accept(false)}, false, true},
+		{"plain call, sealed reply", optional, "/echo", []tp.MessageSetting{accept(true)}, true, false},
+		{"handler seals", optional, "/sealed", nil, true, false},
+		{"handler seals, not wanted", optional, "/sealed", []tp.MessageSetting{accept(false)}, true, false},
+		{"another value", optional, "/echo", []tp.MessageSetting{tp.WithSetMeta(secure.MetaSecure, "yes")}, true, true},
+		{"default", nil, "/echo", nil, false, false},
+		{"default, not wanted", nil, "/echo", []tp.MessageSetting{accept(false)}, false, false},
+		{"enforced", []secure.Option{secure.Optional(), secure.Enforce()}, "/echo", nil, false, false},
 	} {
-		for _, test := range []struct {
-			name        string
-			opts        []secure.Option
-			method      string
-			set         []tp.MessageSetting
-			call, reply bool // plain
-		}{
-			{"nothing asked", nil, "/echo", nil, true, true},
-			{"sealed call", nil, "/echo", []tp.MessageSetting{secure.WithSecureMeta()}, false, false},
-			{"sealed call, plain reply", nil, "/echo", []tp.MessageSetting{secure.WithSecureMeta(), accept(false)}, false, true},
-			{"plain call, sealed reply", nil, "/echo", []tp.MessageSetting{accept(true)}, true, false},
-			{"handler seals", nil, "/sealed", nil, true, false},
-			{"handler seals, and nobody wants it", nil, "/sealed", []tp.MessageSetting{accept(false)}, true, false},
-			{"another value", nil, "/echo", []tp.MessageSetting{tp.WithSetMeta(secure.MetaSecure, "yes")}, true, true},
-			{"enforced", []secure.Option{secure.Enforce()}, "/echo", nil, false, false},
-			{"enforced, and nobody wants it", []secure.Option{secure.Enforce()}, "/echo", []tp.MessageSetting{accept(false)}, false, false},
-		} {
-			t.Run(mode.name+"/"+test.name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					w := newWorld(t, plugins(mode.make(t, test.opts...)), plugins(mode.make(t, test.opts...)))
-					w.tap.seen()
-					got, r := w.call(t, test.method, test.set...)
-					if r != nil || got != secret {
-						t.Errorf("the call replied %q, %s", got, r)
-					}
-					if call, reply := w.tap.seen(); call != test.call || reply != test.reply {
-						t.Errorf("plain call %t, plain reply %t; want %t, %t", call, reply, test.call, test.reply)
-					}
-					if _, r := w.call(t, "/fail", test.set...); r == nil || r.Code != 4001 || r.Reason != "short" {
-						t.Errorf("a handler's error: %s; want 4001", r)
-					}
-					w.tap.seen()
-					if r := w.sess.Push("/note", secret, test.set...); r != nil {
-						t.Fatal(r)
-					}
-					if got := <-w.pushed; got != secret {
-						t.Errorf("pushed %q", got)
-					}
-					if push, _ := w.tap.seen(); push != test.call {
-						t.Errorf("plain push %t; want %t", push, test.call)
-					}
-				})
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := keys(t, key(1, 'k'))
+				w := newWorld(t, plugins(secure.New(k, test.opts...)), plugins(secure.New(k, test.opts...)))
+				w.tap.seen()
+				got, r := w.call(t, test.method, test.set...)
+				if r != nil || got != secret {
+					t.Errorf("the call replied %q, %s", got, r)
+				}
+				if call, reply := w.tap.seen(); call != test.call || reply != test.reply {
+					t.Errorf("plain call %t, plain reply %t; want %t, %t", call, reply, test.call, test.reply)
+				}
+				if _, r := w.call(t, "/fail", test.set...); r == nil || r.Code != 4001 || r.Reason != "short" {
+					t.Errorf("a handler's error: %s; want 4001", r)
+				}
+				w.tap.seen()
+				if r := w.sess.Push("/note", secret, test.set...); r != nil {
+					t.Fatal(r)
+				}
+				if got := <-w.pushed; got != secret {
+					t.Errorf("pushed %q", got)
+				}
+				if push, _ := w.tap.seen(); push != test.call {
+					t.Errorf("plain push %t; want %t", push, test.call)
+				}
 			})
-		}
+		})
 	}
 }
 
@@ -223,7 +203,7 @@ func (w *world) wantRefused(t *testing.T, r *tp.Rerror, code int32, why error) {
 func TestPlainRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := keys(t, key(1, 'k'))
-		w := newWorld(t, plugins(secure.New(k, secure.Enforce(), secure.Code(4999))), plugins(secure.New(k)))
+		w := newWorld(t, plugins(secure.New(k, secure.Code(4999))), plugins(secure.New(k, secure.Optional())))
 		_, r := w.call(t, "/echo")
 		w.wantRefused(t, r, 4999, secure.ErrPlain)
 		w.sess.Push("/note", secret)
@@ -235,16 +215,12 @@ func TestPlainRefused(t *testing.T) {
 			t.Error("a plain push was handled")
 		}
 
-		w = newWorld(t, plugins(secure.New(k)), plugins(secure.New(k, secure.Enforce())))
+		w = newWorld(t, plugins(secure.New(k, secure.Optional())), plugins(secure.New(k)))
 		w.srv.RangeSession(func(s tp.Session) bool {
 			r := s.Call("/x", secret, nil).Rerror()
 			w.wantRefused(t, r, tp.CodeBadMessage, secure.ErrPlain)
 			return true
 		})
-
-		w = newWorld(t, plugins(legacy(t, secure.Enforce())), nil)
-		_, r = w.call(t, "/echo")
-		w.wantRefused(t, r, tp.CodeBadMessage, secure.ErrPlain)
 	})
 }
 
@@ -258,7 +234,8 @@ func TestWrongKey(t *testing.T) {
 			{"other secret", key(1, 'x'), secure.ErrAltered},
 			{"other number", key(2, 'k'), secure.ErrKey},
 		} {
-			w := newWorld(t, plugins(secure.New(keys(t, key(1, 'k')))), plugins(secure.New(keys(t, test.client))))
+			w := newWorld(t, plugins(secure.New(keys(t, key(1, 'k')), secure.Optional())),
+				plugins(secure.New(keys(t, test.client), secure.Optional())))
 			_, r := w.call(t, "/echo", secure.WithSecureMeta())
 			w.wantRefused(t, r, tp.CodeBadMessage, test.why)
 			// The reply, too: the client cannot open it.
@@ -271,20 +248,13 @@ func TestWrongKey(t *testing.T) {
 				t.Errorf("%s: a plain call replied %q, %s", test.name, got, r)
 			}
 		}
-		other, err := secure.Legacy("another key that is 32 bytes lon")
-		if err != nil {
-			t.Fatal(err)
-		}
-		w := newWorld(t, plugins(legacy(t)), plugins(other))
-		_, r := w.call(t, "/echo", secure.WithSecureMeta())
-		w.wantRefused(t, r, tp.CodeBadMessage, errors.New("inconsistent encryption version, get:"))
 	})
 }
 
 func TestReplay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := keys(t, key(1, 'k'))
-		w := newWorld(t, plugins(secure.New(k, secure.Enforce())), plugins(secure.New(k, secure.Enforce())))
+		w := newWorld(t, plugins(secure.New(k)), plugins(secure.New(k)))
 		w.tap.seen()
 		w.sess.Push("/note", secret)
 		<-w.pushed
@@ -339,7 +309,7 @@ func TestAltered(t *testing.T) {
 func TestRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := keys(t, key(1, 'a')), keys(t, key(1, 'a'))
-		w := newWorld(t, plugins(secure.New(a, secure.Enforce())), plugins(secure.New(b, secure.Enforce())))
+		w := newWorld(t, plugins(secure.New(a)), plugins(secure.New(b)))
 		works := func(when string) {
 			t.Helper()
 			if got, r := w.call(t, "/echo"); r != nil || got != secret {
@@ -389,9 +359,6 @@ func TestBadKeys(t *testing.T) {
 		if err := keys(t, key(1, 'k')).Prepare(secure.Key{ID: 2, Secret: make([]byte, n)}); err == nil {
 			t.Errorf("Prepare with %d bytes: no error", n)
 		}
-		if _, err := secure.Legacy(strings.Repeat("x", n)); err == nil {
-			t.Errorf("Legacy with %d bytes: no error", n)
-		}
 	}
 }
 
@@ -417,29 +384,19 @@ func TestHostileMetadata(t *testing.T) {
 		}
 		long := tp.WithSetMeta(secure.MetaSecure, strings.Repeat("true", 16<<10))
 		k := keys(t, key(1, 'k'))
-		for _, w := range []*world{
-			newWorld(t, plugins(secure.New(k)), plugins(secure.New(k))),
-			newWorld(t, plugins(legacy(t)), plugins(legacy(t))),
-		} {
+		for name, opts := range map[string][]secure.Option{"enforced": nil, "optional": {secure.Optional()}} {
+			w := newWorld(t, plugins(secure.New(k, opts...)), plugins(secure.New(k, opts...)))
 			for i, set := range [][]tp.MessageSetting{{many}, {long}, {secure.WithSecureMeta(), many}, {many, secure.WithSecureMeta()},
 				{tp.WithAddMeta(secure.MetaSecure, "true"), tp.WithAddMeta(secure.MetaSecure, "true")}} {
 				if got, r := w.call(t, "/echo", set...); r != nil || got != secret {
-					t.Errorf("call %d replied %q, %s", i, got, r)
+					t.Errorf("%s: call %d replied %q, %s", name, i, got, r)
 				}
-			}
-		}
-		// Who claims to seal, and does not: an error.
-		for _, server := range []tp.Plugin{legacy(t)} {
-			w := newWorld(t, plugins(server), nil)
-			_, r := w.call(t, "/echo", secure.WithSecureMeta())
-			if r == nil || r.Code != tp.CodeBadMessage || !w.sess.Health() {
-				t.Errorf("a plain body marked as sealed: %s; want 400", r)
 			}
 		}
 	})
 }
 
-// What the caller has given stays his, also when the message is looked at later.
+// The message of a finished call still has the body that the caller gave.
 func TestOutputIsPlain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := keys(t, key(1, 'k'))
@@ -454,22 +411,17 @@ func TestOutputIsPlain(t *testing.T) {
 func TestLargeAndEmpty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := keys(t, key(1, 'k'))
-		for _, p := range [][2]tp.Plugin{
-			{secure.New(k, secure.Enforce()), secure.New(k, secure.Enforce())},
-			{legacy(t, secure.Enforce()), legacy(t, secure.Enforce())},
-		} {
-			w := newWorld(t, plugins(p[0]), plugins(p[1]))
-			for _, n := range []int{0, 1, 15, 16, 17, 100_000, 1 << 20} {
-				var got string
-				arg := strings.Repeat("x", n)
-				if r := w.sess.Call("/echo", arg, &got).Rerror(); r != nil || got != arg {
-					t.Errorf("%d bytes: %d came back, %s", n, len(got), r)
-				}
-			}
+		w := newWorld(t, plugins(secure.New(k)), plugins(secure.New(k)))
+		for _, n := range []int{0, 1, 15, 16, 17, 100_000, 1 << 20} {
 			var got string
-			if r := w.sess.Call("/echo", nil, &got).Rerror(); r != nil || got != "" {
-				t.Errorf("no body: %q came back, %s", got, r)
+			arg := strings.Repeat("x", n)
+			if r := w.sess.Call("/echo", arg, &got).Rerror(); r != nil || got != arg {
+				t.Errorf("%d bytes: %d came back, %s", n, len(got), r)
 			}
+		}
+		var got string
+		if r := w.sess.Call("/echo", nil, &got).Rerror(); r != nil || got != "" {
+			t.Errorf("no body: %q came back, %s", got, r)
 		}
 	})
 }
@@ -478,9 +430,9 @@ func TestLargeAndEmpty(t *testing.T) {
 func TestCrowd(t *testing.T) {
 	net, k := tptest.NewNetwork(tptest.Buffer(4096)), keys(t, key(1, 'k'))
 	cfg := tp.PeerConfig{Network: net.Register(t), WriteBound: 8192}
-	srv := tptest.NewPeer(t, cfg, secure.New(k, secure.Enforce()))
+	srv := tptest.NewPeer(t, cfg, secure.New(k))
 	tp.HandleCall(srv, "/echo", func(_ tp.CallCtx, arg *string) (string, error) { return *arg, nil })
-	sess := tptest.Dial(t, tptest.NewPeer(t, cfg, secure.New(k, secure.Enforce())), tptest.Listen(t, srv))
+	sess := tptest.Dial(t, tptest.NewPeer(t, cfg, secure.New(k)), tptest.Listen(t, srv))
 	var wg sync.WaitGroup
 	for range 4000 {
 		wg.Go(func() {

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// spelled returns the service method in the spelling that the tag covers: as it
-// was sent, in URL syntax. HTTP sends what a URL cannot hold as %XX, and the host
-// of a whole URL apart; so what was sealed as "é" arrives as "%C3%A9". Nothing is
-// unescaped, and what has another spelling is the same route with all protocols:
-// who respells a method on its way has won nothing.
+// spelled returns the service method in the form that the tag covers: as it was
+// sent, in URL syntax. HTTP sends bytes that a URL cannot contain as %XX, and the
+// host of a whole URL as a header; so what was sealed as "é" arrives as "%C3%A9".
+// Nothing is unescaped, and methods of one form are one route in all protocols: an
+// attacker gains nothing by writing a method in another way.
 func spelled(method string) string {
 	if strings.Contains(method, "://") {
 		method = withoutHost(method)

@@ -42,7 +42,9 @@ func golden(t *testing.T, name string) []byte {
 // What was sealed once opens for ever.
 func TestHopGolden(t *testing.T) {
 	h := &hop{keys: goldenKeys(t), nonce: goldenNonce, in: fromDialler}
-	body, id, err := h.open(message(tp.TypeCall, 0x0a0b, "/math/é?x"), golden(t, "hop-call.hex"))
+	call := message(tp.TypeCall, 0x0a0b, "/math/é?x")
+	call.Meta().Set(MetaAcceptSecure, "false")
+	body, id, err := h.open(call, golden(t, "hop-call.hex"))
 	if err != nil || string(body) != "[1,2,3]" || id != 'j' {
 		t.Errorf("open = %q, %c, %v; want [1,2,3], j", body, id, err)
 	}
@@ -50,6 +52,9 @@ func TestHopGolden(t *testing.T) {
 	body, id, err = (&hop{keys: goldenKeys(t), nonce: goldenNonce, in: fromAcceptor}).open(m, golden(t, "hop-reply.hex"))
 	if err != nil || string(body) != "6" || id != 'j' {
 		t.Errorf("open = %q, %c, %v; want 6, j", body, id, err)
+	}
+	if _, _, err := h.open(call, golden(t, "hop-call-v1.hex")); !errors.Is(err, ErrVersion) {
+		t.Errorf("version 1: %v; want %v", err, ErrVersion)
 	}
 }
 
@@ -72,7 +77,7 @@ func TestEndToEndGolden(t *testing.T) {
 func TestCovered(t *testing.T) {
 	h := &hop{nonce: goldenNonce}
 	got := h.extra([]byte{version, 1, 2, 3, 4}, fromDialler, message(tp.TypePush, 0x0a0b0c0d, "/é"))
-	want := "\x01\x01\x02\x03\x04" + "\x03" + "\x01" + "\x0a\x0b\x0c\x0d" + "nonce of 16 byte" + "/%C3%A9"
+	want := "\x03\x01\x02\x03\x04" + "\x03" + "\x01" + "\x0a\x0b\x0c\x0d" + "nonce of 16 byte" + "/%C3%A9"
 	if string(got) != want {
 		t.Errorf("hop: covers %q; want %q", got, want)
 	}
@@ -112,11 +117,11 @@ func TestKeyNumberIsCovered(t *testing.T) {
 	}
 }
 
-// A protocol may let a stranger write an error into a call or a push: that does
-// not make it pass in plain, nor opens what is sealed.
+// With some protocols an attacker can add an error to a call or a push: that does
+// not make a plain one pass, nor open a sealed one.
 func TestErrorInRequest(t *testing.T) {
 	dialler, acceptor := ends(t)
-	enforced := newConfig([]Option{Enforce()})
+	enforced := newConfig(nil)
 	for _, mtype := range []byte{tp.TypeCall, tp.TypePush} {
 		l := &line{mtype: mtype, method: "/a", body: []byte("plain"), rerr: tp.NewRerror(1, "", "")}
 		if err := (&proto{l, acceptor, enforced}).Unpack(socket.NewMessage()); !errors.Is(err, ErrPlain) {
@@ -140,7 +145,7 @@ func TestErrorInRequest(t *testing.T) {
 	}
 }
 
-// A key that has sealed enough says so to who calls; the sessions live, and go on
+// With a key that has sealed enough calls fail; the sessions stay open, and go on
 // with the next key.
 func TestSealLimitOfPeers(t *testing.T) {
 	for name, test := range map[string]struct {

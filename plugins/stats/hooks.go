@@ -19,7 +19,7 @@ var (
 	_ tp.PostWriteCallPlugin       = (*Stats)(nil)
 	_ tp.PostReadReplyHeaderPlugin = (*Stats)(nil)
 	_ tp.PostExchangePlugin        = (*Stats)(nil)
-	_ tp.PromptPlugin              = (*Stats)(nil)
+	_ tp.NonBlockingPlugin         = (*Stats)(nil)
 )
 
 // New returns a plugin that has counted nothing.
@@ -35,8 +35,8 @@ func New() *Stats {
 // Name returns "stats".
 func (s *Stats) Name() string { return "stats" }
 
-// Prompt promises that no hook waits.
-func (*Stats) Prompt() {}
+// NonBlocking promises that no hook blocks.
+func (*Stats) NonBlocking() {}
 
 // PostReg makes the name of a handler a label.
 func (s *Stats) PostReg(h *tp.Handler) error {
@@ -72,7 +72,7 @@ func (s *Stats) open(sess any, dialled bool) {
 	s.sessions[sess] = dialled
 }
 
-// PostDisconnect forgets a session.
+// PostDisconnect removes a session.
 func (s *Stats) PostDisconnect(sess tp.BaseSession) *tp.Rerror {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,10 +129,10 @@ func (s *Stats) sent(m tp.Message) *route {
 	if k := s.begun(m); k != nil {
 		return k.route
 	}
-	return s.out.Meet(m.ServiceMethod()) // launched before there was the plugin
+	return s.out.Meet(m.ServiceMethod()) // sent before the plugin was added
 }
 
-// PostExchange counts a call or push, and how it has ended.
+// PostExchange counts a call or push, and its outcome.
 func (s *Stats) PostExchange(ctx tp.PreCtx, r *tp.Rerror) {
 	served, incoming := ctx.(tp.ReadCtx)
 	var m tp.Message

@@ -24,7 +24,7 @@ func (s *Stats) WriteOpenMetrics(w io.Writer) error {
 func (s *Stats) Metrics() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", OpenMetricsType)
-		s.WriteOpenMetrics(w) // an error is the reader's, who has gone
+		s.WriteOpenMetrics(w) // an error means that the scraper has disconnected
 	})
 }
 

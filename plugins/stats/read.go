@@ -10,8 +10,8 @@ import (
 	"github.com/teleport-go/teleport/core/labels"
 )
 
-// Direction tells who has asked: In is what others send here, with the replies
-// that go back; Out is what is sent from here, with the replies that come.
+// Direction is that of a call or push: In is what the peer receives, and the replies
+// it sends; Out is what it sends, and the replies it receives.
 type Direction string
 
 // The directions.

@@ -1,11 +1,11 @@
 // Package stats counts what a peer does: calls, pushes, errors by code, bytes and
 // the time of calls, by route and direction; sessions and their queues. It is read
-// as a Go value, as JSON (expvar), or as OpenMetrics text. How a call or push has
-// ended is counted whatever has ended it.
+// as a Go value, as JSON (expvar), or as OpenMetrics text. The outcome of a call or
+// push is counted whatever has ended it.
 //
-// A label never comes from a stranger: incoming messages go by the name their
-// handler was registered with, all others as "unknown"; outgoing ones by their
-// path, at most 500 of them, all others as "other".
+// Clients cannot create labels: incoming messages are counted under the name their
+// handler was registered with, all others under "unknown"; outgoing ones under their
+// path, at most 500 of them, all others under "other".
 package stats
 
 import (
@@ -101,13 +101,13 @@ func (r *route) fail(code int32) {
 type mark struct {
 	context.Context
 	owner *Stats
-	of    tp.Message // what a handler sends has the mark of its cause, too
+	of    tp.Message // messages that a handler sends have the mark of the call served, too
 	route *route
 	start int64
 }
 
-// Value finds the mark through contexts that others have put around it. Its key
-// is who has made it.
+// Value finds the mark through contexts derived from it. Its key is the plugin that
+// has made it.
 func (m *mark) Value(key any) any {
 	if key == any(m.owner) {
 		return m

@@ -17,7 +17,7 @@ const (
 	schemaURL = "https://opentelemetry.io/schemas/1.43.0"
 
 	keySystemName  = "rpc.system.name"
-	keySystem      = "rpc.system" // its former name, which many backends still ask for
+	keySystem      = "rpc.system" // its former name, which many backends still use
 	keyMethod      = "rpc.method"
 	keyMethodAsked = "rpc.method_original"
 	keyStatus      = "rpc.response.status_code"

@@ -13,15 +13,15 @@ import (
 const maxField = 8 << 10
 
 // carrier lets propagators read and write metadata. Keys are found in any letter
-// case, since HTTP writes them as it likes.
+// case, since those of HTTP have a form of their own.
 type carrier tp.Meta
 
 var _ propagation.TextMapCarrier = (*carrier)(nil)
 
 func (c *carrier) meta() *tp.Meta { return (*tp.Meta)(c) }
 
-// Get returns the value of a key. What is too long, or there more than once, is as
-// if it were not there: nobody could tell which to believe.
+// Get returns the value of a key. A value that is too long, or one of several, is
+// treated as absent: there is no way to know which is right.
 func (c *carrier) Get(key string) string {
 	var value []byte
 	found := 0
@@ -71,7 +71,7 @@ func hasField(m *tp.Meta, fields []string) (has bool) {
 }
 
 // dropFields removes all values of the fields. It takes one pass, however many
-// there are: a proxy passes on what strangers have sent.
+// there are: a proxy passes on what any client has sent.
 func dropFields(m *tp.Meta, fields []string) {
 	if !hasField(m, fields) {
 		return

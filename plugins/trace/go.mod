@@ -3,6 +3,7 @@ module github.com/teleport-go/teleport/plugins/trace
 go 1.26.0
 
 require (
+	github.com/stretchr/testify v1.12.1
 	github.com/teleport-go/teleport/core v0.1.0
 	go.opentelemetry.io/otel v1.47.0
 	go.opentelemetry.io/otel/sdk v1.47.0
@@ -17,5 +18,6 @@ require (
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
 	go.opentelemetry.io/otel/log v1.47.0 // indirect
 	go.opentelemetry.io/otel/metric v1.47.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.6 // indirect
 	golang.org/x/sys v0.48.0 // indirect
 )

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/propagation"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -125,9 +126,7 @@ func TestWhatTravels(t *testing.T) {
 		ctx := oteltrace.ContextWithSpanContext(t.Context(), oteltrace.NewSpanContext(oteltrace.SpanContextConfig{
 			TraceID: id, SpanID: span, TraceFlags: oteltrace.FlagsSampled, TraceState: state}))
 		bag, err := baggage.Parse("user=bob")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		ctx = baggage.ContextWithBaggage(ctx, bag)
 		for range 2 {
 			if _, err := tp.Invoke[int](ctx, r.sess, "/see", 1, tp.WithAddMeta("traceparent", "old"), tp.WithAddMeta("k", "v"),
@@ -137,16 +136,10 @@ func TestWhatTravels(t *testing.T) {
 			made := find(t, r.cli.take(t), oteltrace.SpanKindClient, "/see")
 			served := find(t, r.srv.take(t), oteltrace.SpanKindServer, "/see")
 			under(t, served, made)
-			if got := made.Parent.SpanID().String(); got != spanID {
-				t.Errorf("the parent of the call is %s; want %s", got, spanID)
-			}
+			require.Equal(t, spanID, made.Parent.SpanID().String(), "the parent of the call")
 			want := "k=v&tracestate=a%3D1%2Cb%3D2&traceparent=00-" + traceID + "-" + made.SpanContext.SpanID().String() + "-01&baggage=user%3Dbob"
-			if got := s.meta.String(); got != want {
-				t.Errorf("the metadata is %s; want %s", got, want)
-			}
-			if got := baggage.FromContext(s.ctx).String(); got != "user=bob" {
-				t.Errorf("the handler's baggage is %q; want user=bob", got)
-			}
+			require.Equal(t, want, s.meta.String(), "the metadata")
+			require.Equal(t, "user=bob", baggage.FromContext(s.ctx).String(), "the handler's baggage")
 			if got := oteltrace.SpanContextFromContext(s.ctx); got.SpanID() != served.SpanContext.SpanID() || got.TraceState().String() != "a=1,b=2" {
 				t.Errorf("the handler's span is %s, state %s; want the server span's, a=1,b=2", got.SpanID(), got.TraceState())
 			}
@@ -191,24 +184,12 @@ func TestNotRecorded(t *testing.T) {
 				return tp.Invoke[int](ctx.Context(), on, "/see", *arg)
 			})
 			sess := tptest.Dial(t, newPeer(), tptest.Listen(t, via))
-			if r := sess.Call("/via", 1, nil, tp.WithAddMeta("traceparent", parentOK), tp.WithAddMeta("baggage", "user=bob")).Rerror(); r != nil {
-				t.Fatal(r)
-			}
-			if got := oteltrace.SpanContextFromContext(s.ctx).TraceID().String(); got != traceID {
-				t.Errorf("the trace at the end is %s; want %s", got, traceID)
-			}
-			if got := baggage.FromContext(s.ctx).String(); got != "user=bob" {
-				t.Errorf("the baggage at the end is %q; want user=bob", got)
-			}
-			if r := sess.Call("/via", 1, nil, tp.WithAddMeta("baggage", "user=bob")).Rerror(); r != nil {
-				t.Fatal(r)
-			}
-			if got := baggage.FromContext(s.ctx).String(); got != "user=bob" {
-				t.Errorf("without a trace the baggage at the end is %q; want user=bob", got)
-			}
-			if r := sess.Call("/via", 1, nil).Rerror(); r != nil {
-				t.Fatal(r)
-			}
+			require.Nil(t, sess.Call("/via", 1, nil, tp.WithAddMeta("traceparent", parentOK), tp.WithAddMeta("baggage", "user=bob")).Rerror())
+			require.Equal(t, traceID, oteltrace.SpanContextFromContext(s.ctx).TraceID().String(), "the trace at the end")
+			require.Equal(t, "user=bob", baggage.FromContext(s.ctx).String(), "the baggage at the end")
+			require.Nil(t, sess.Call("/via", 1, nil, tp.WithAddMeta("baggage", "user=bob")).Rerror())
+			require.Equal(t, "user=bob", baggage.FromContext(s.ctx).String(), "without a trace the baggage at the end")
+			require.Nil(t, sess.Call("/via", 1, nil).Rerror())
 		})
 	}
 }
@@ -256,9 +237,7 @@ func TestFilter(t *testing.T) {
 		}
 		r := newRig(t, rigConfig{srv: trace.Config{Filter: filter}, cli: trace.Config{Filter: filter}, routes: x.route})
 		r.sess.Call("/see?a", 1, nil, tp.WithAddMeta("traceparent", "mine"))
-		if got := x.meta.String(); got != "traceparent=mine" {
-			t.Errorf("the metadata is %s; want it left alone", got)
-		}
+		require.Equal(t, "traceparent=mine", x.meta.String(), "the metadata")
 		r.sess.Push("/note?a", 1)
 		r.sess.Call("/no/1", 1, nil)
 		r.sess.Call("/no/2", 1, nil)

@@ -24,8 +24,8 @@ func (r *route) options(m tp.Message) []oteltrace.SpanStartOption {
 
 type routes = labels.Set[*route]
 
-// newRoutes returns the routes of one direction. Those of names that have none of
-// their own are traced as far as the filter, asked each time, says so.
+// newRoutes returns the routes of one direction. For a path that has no name of its
+// own the filter is called each time.
 func newRoutes(rest string, most int, filter func(string) bool, call, push oteltrace.SpanKind) *routes {
 	return labels.New(rest, most, func(name string) *route {
 		begin := func(kind oteltrace.SpanKind) []oteltrace.SpanStartOption {

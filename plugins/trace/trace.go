@@ -33,23 +33,23 @@ const (
 	Other = labels.Other
 )
 
-// Config says how it is traced. The zero value traces all, by what is global in
-// package otel.
+// Config says what is traced, and how. The zero value traces all, with the global
+// TracerProvider of package otel.
 type Config struct {
 	// TracerProvider makes the spans; nil is otel.GetTracerProvider().
 	TracerProvider oteltrace.TracerProvider
 	// Propagators write traces into metadata and read them; nil is
 	// propagation.TraceContext and propagation.Baggage.
 	Propagators propagation.TextMapPropagator
-	// Filter tells which messages are traced: those for whose service method,
-	// without its query, it says true. The others have no span, and their metadata
-	// is left alone. It is called concurrently and should always say the same. nil
-	// is all.
+	// Filter reports whether messages of a service method, without its query, are
+	// traced. The others have no span, and their metadata is left alone. It is called
+	// concurrently, in the reader too, must not block, and should always return the
+	// same for a method. nil traces all.
 	Filter func(method string) bool
-	// Public tells whose word about traces is not taken: the span of a message for
-	// which it says true begins a trace of its own, with a link to the one the
-	// message names, and the message's baggage is ignored. It is called
-	// concurrently, in the reader, and must not block. nil trusts all.
+	// Public reports whether the sender of a message is not trusted: then the span of
+	// the message begins a trace of its own, with a link to the one the message names,
+	// and the message's baggage is ignored. It is called concurrently, in the reader,
+	// and must not block. nil trusts all.
 	Public func(ctx tp.ReadCtx) bool
 }
 
@@ -70,11 +70,16 @@ var (
 	_ tp.PreWriteCallPlugin    = (*plugin)(nil)
 	_ tp.PreWritePushPlugin    = (*plugin)(nil)
 	_ tp.PostExchangePlugin    = (*plugin)(nil)
+	_ tp.NonBlockingPlugin     = (*plugin)(nil)
 )
 
 // New returns the plugin, for a peer; several may share it. Given to a group or a
-// handler it traces what those serve, and nothing that is sent. Put it in front of
-// plugins whose doings the spans should include, and behind those that reroute.
+// handler it traces the messages those serve, and none that are sent. Put it in
+// front of plugins whose work the spans should include, and behind those that
+// reroute.
+//
+// Spans begin and end in the reader: the processors and samplers of the
+// TracerProvider must not block there, as the SDK's batch processor does not.
 func New(cfg Config) tp.Plugin {
 	if cfg.TracerProvider == nil {
 		cfg.TracerProvider = otel.GetTracerProvider()
@@ -100,7 +105,10 @@ func New(cfg Config) tp.Plugin {
 // Name returns "trace".
 func (*plugin) Name() string { return "trace" }
 
-// PostReg makes the name of a handler a span's.
+// NonBlocking promises that no hook blocks.
+func (*plugin) NonBlocking() {}
+
+// PostReg makes the name of a handler the name of spans.
 func (p *plugin) PostReg(h *tp.Handler) error {
 	if !h.IsUnknown() {
 		p.in.Add(h.Name())
@@ -157,7 +165,7 @@ func (p *plugin) send(ctx tp.WriteCtx) {
 	path := labels.Path(m.ServiceMethod())
 	to := p.out.Get(path)
 	if to == p.out.Rest() {
-		if !p.filter(path) { // first: what is not traced takes no name
+		if !p.filter(path) { // first: a path that is not traced uses up no name
 			return
 		}
 		to = p.out.Meet(path)
@@ -166,7 +174,7 @@ func (p *plugin) send(ctx tp.WriteCtx) {
 	spanCtx, span := p.tracer.Start(parent, to.name, to.options(m)...)
 	valid := span.SpanContext().IsValid()
 	if valid {
-		dropFields(m.Meta(), p.fields) // a proxy passes on what was meant for it
+		dropFields(m.Meta(), p.fields) // of a proxy, they are those of the message it has received
 	}
 	p.propagators.Inject(spanCtx, (*carrier)(m.Meta()))
 	if valid {
@@ -184,8 +192,8 @@ func (p *plugin) serve(ctx tp.ReadCtx) *mark {
 		return nil
 	}
 	base, options := m.Context(), from.options(m)
-	told := hasField(m.Meta(), p.fields)
-	if told {
+	named := hasField(m.Meta(), p.fields) // a trace, or baggage
+	if named {
 		far := p.propagators.Extract(base, (*carrier)(m.Meta()))
 		if p.public == nil || !p.public(ctx) {
 			base = far
@@ -196,7 +204,7 @@ func (p *plugin) serve(ctx tp.ReadCtx) *mark {
 	}
 	spanCtx, span := p.tracer.Start(base, from.name, options...)
 	if !span.SpanContext().IsValid() {
-		if told {
+		if named {
 			tp.WithContext(base)(m) // baggage travels without a trace, too
 		}
 		return nil
@@ -206,14 +214,14 @@ func (p *plugin) serve(ctx tp.ReadCtx) *mark {
 	return k
 }
 
-// mark is the context of a message from its span's beginning on. It finds itself
-// through contexts that others put around it.
+// mark is the context of a message from the beginning of its span on. Its Value
+// finds it through contexts derived from it.
 type mark struct {
 	context.Context
 	owner *plugin
-	of    tp.Message // a message sent by a handler has the mark of its cause too
+	of    tp.Message // a message sent by a handler has the mark of the one served, too
 	span  oteltrace.Span
-	ended atomic.Bool // of may be another message by now
+	ended atomic.Bool // of may be reused for another message by now
 }
 
 // Value finds the mark of a plugin by the plugin.

@@ -59,7 +59,7 @@ func TestNetHTTPServer(t *testing.T) {
 			t.Errorf("%s: %s, want %s", method, got, want)
 		}
 	}
-	// Without a name for the host there is none in the request: as the older ages write.
+	// Without a name for the host there is none in the request: as v5 and v7 write.
 	if got := sess.Call("/echo", "x", nil, tp.WithBodyCodec(codec.Plain)).Rerror(); got == nil || got.Code != 400 {
 		t.Errorf("a call without a host: %v, want 400", got)
 	}
@@ -252,7 +252,7 @@ func TestNoSeq(t *testing.T) {
 			t.Errorf("%s: %v; want ErrBadMessage %v", test.name, err, test.bad)
 		}
 	}
-	// Who has said X-Seq once says it always.
+	// A server that has sent X-Seq once sends it always.
 	c, _ := ends()
 	c.in.(*peeker).r = strings.NewReader("HTTP/1.1 200 OK\r\nX-Seq: 0\r\nContent-Length: 0\r\n\r\n" + response)
 	for i, bad := range []bool{false, true} {

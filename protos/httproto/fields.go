@@ -1,10 +1,12 @@
 package httproto
 
 import (
+	"bytes"
+
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// validToken tells whether b can be a method or the name of a header.
+// validToken reports whether b can be a method or the name of a header.
 func validToken(b []byte) bool {
 	for _, c := range b {
 		if !tokenByte[c] {
@@ -26,7 +28,7 @@ func byteSet(text string) (set [256]bool) {
 	return set
 }
 
-// validValue tells whether b can be the value of a header.
+// validValue reports whether b can be the value of a header.
 func validValue(b []byte) bool {
 	for _, c := range b {
 		if c < ' ' && c != '\t' || c == 0x7f {
@@ -88,7 +90,7 @@ type field int
 
 const (
 	fieldNone    field = iota // metadata
-	fieldDropped              // for the connection, or not to be set from outside
+	fieldDropped              // for the connection, or not to be set by a client
 	fieldLength
 	fieldTransfer
 	fieldType
@@ -101,6 +103,7 @@ const (
 	fieldHost
 	fieldAgent
 	fieldAccept
+	fieldEncodings // Accept-Encoding
 )
 
 // fieldOf returns what a canonical name stands for.
@@ -128,27 +131,30 @@ func fieldOf(canonical []byte) field {
 		return fieldHost
 	case "User-Agent":
 		return fieldAgent
-	case "Accept-Encoding":
+	case "Accept":
 		return fieldAccept
+	case "Accept-Encoding":
+		return fieldEncodings
 	case socket.MetaReplyError, "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Upgrade":
 		return fieldDropped
 	}
 	return fieldNone
 }
 
-// fromMeta tells whether metadata of this name is written. The others are the
+// fromMeta reports whether metadata of this name is written. The others are the
 // protocol's own, or the connection's: they are left out.
 func fromMeta(canonical []byte, request bool) bool {
 	const content = "Content-"
-	switch {
-	case len(canonical) >= len(content) && string(canonical[:len(content)]) == content:
-		return false
-	case request:
-		return fieldOf(canonical) == fieldNone || fieldOf(canonical) == fieldHost
-	case string(canonical) == "Date":
+	if len(canonical) >= len(content) && string(canonical[:len(content)]) == content {
 		return false
 	}
-	return fieldOf(canonical) == fieldNone
+	switch fieldOf(canonical) {
+	case fieldNone, fieldAccept:
+		return request || string(canonical) != "Date"
+	case fieldHost:
+		return request
+	}
+	return false
 }
 
 // equalFold compares with a text in small letters, in ASCII.
@@ -181,23 +187,18 @@ func eachItem(b []byte, f func(item []byte)) {
 	}
 }
 
-// acceptsGzip tells whether an Accept-Encoding takes gzip: it, or "*", with a
+// acceptsGzip reports whether an Accept-Encoding takes gzip: it, or "*", with a
 // weight that is not 0.
 func acceptsGzip(list []byte) (ok bool) {
 	star := false
 	named := false
 	eachItem(list, func(item []byte) {
-		i := 0
-		for i < len(item) && item[i] != ';' {
-			i++
-		}
-		weight := trimBlank(item[min(i+1, len(item)):])
-		good := !zeroWeight(weight)
-		switch coding := trimBlank(item[:i]); {
+		coding, weight := cutWeight(item)
+		switch {
 		case equalFold(coding, "gzip"), equalFold(coding, "x-gzip"):
-			named, ok = true, good
+			named, ok = true, weight > 0
 		case len(coding) == 1 && coding[0] == '*':
-			star = good
+			star = weight > 0
 		}
 	})
 	if !named {
@@ -206,15 +207,36 @@ func acceptsGzip(list []byte) (ok bool) {
 	return ok
 }
 
-// zeroWeight reads "q=0", with any number of zeros behind a point.
-func zeroWeight(b []byte) bool {
-	if len(b) < 3 || b[0]|0x20 != 'q' || b[1] != '=' {
-		return false
-	}
-	for _, c := range b[2:] {
-		if c != '0' && c != '.' {
-			return false
+// fullWeight is that of an element of a list that says none.
+const fullWeight = 1000
+
+// cutWeight returns the element of a list without its parameters, and the weight
+// among these ("q=0.5") in thousandths.
+func cutWeight(item []byte) (name []byte, weight int) {
+	name, params, _ := bytes.Cut(item, []byte(";"))
+	weight = fullWeight
+	for len(params) > 0 {
+		var param []byte
+		param, params, _ = bytes.Cut(params, []byte(";"))
+		if param = trimBlank(param); len(param) > 2 && param[0]|0x20 == 'q' && param[1] == '=' {
+			weight = parseWeight(param[2:])
 		}
 	}
-	return true
+	return trimBlank(name), weight
+}
+
+// parseWeight reads "0", "0.25", "1"; what begins with no 0 is 1.
+func parseWeight(b []byte) int {
+	if b[0] != '0' {
+		return fullWeight
+	}
+	if len(b) > 1 && b[1] != '.' {
+		return 0
+	}
+	weight := 0
+	for i, unit := 2, fullWeight/10; i < len(b) && b[i] >= '0' && b[i] <= '9'; i++ {
+		weight += int(b[i]-'0') * unit
+		unit /= 10
+	}
+	return weight
 }

@@ -80,7 +80,7 @@ func TestGolden(t *testing.T) {
 				c, s := ends(d)
 				m, p := msg(), c
 				if m.Mtype() == socket.TypeReply {
-					// A response is in the dialect of who asks.
+					// A response is in the dialect of the request.
 					if err := c.Pack(goldens["call"]()); err != nil {
 						t.Fatal(err)
 					}
@@ -119,7 +119,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// Errors arrive whoever writes them.
+// Errors arrive in either dialect.
 func TestErrorPairings(t *testing.T) {
 	rerr := socket.NewRerror(1234, `a "message"`, "a\nreason")
 	for _, asks := range []Dialect{V5, V7} {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/socket"
 	"github.com/teleport-go/teleport/core/xfer"
 )
@@ -23,6 +24,7 @@ type head struct {
 	length  int64 // of the body; -1 if it is not said
 	chunked bool
 	codec   byte
+	noCodec string // why no codec reads the body of a request; "" if one does
 	gzip    bool
 	filter  xfer.XferFilter // that made the gzip, by X-Content-Encoding
 	seq     int32
@@ -40,7 +42,8 @@ type head struct {
 
 // fault is why a message is not taken.
 type fault struct {
-	status int // of the response that says so
+	status int    // of the response that says so
+	hint   header // of that response
 	lost   bool
 	text   string
 	cause  error
@@ -55,7 +58,7 @@ func (f *fault) Error() string {
 
 func (f *fault) Unwrap() error { return f.cause }
 
-// Is makes it known whether the connection can go on.
+// Is reports whether the connection can go on.
 func (f *fault) Is(target error) bool { return target == socket.ErrBadMessage && !f.lost }
 
 // lost is a fault behind which it is not known, or must not be guessed, where the
@@ -113,6 +116,9 @@ func (p *httpProto) readHead() ([]byte, error) {
 			}
 		}
 		if len(b) >= maxHead {
+			if at == 0 {
+				return nil, lost(414, "a request line of more than %d bytes", maxHead)
+			}
 			return nil, lost(431, "headers of more than %d bytes", maxHead)
 		}
 		n = len(b) + 1
@@ -144,6 +150,14 @@ func headError(err error, n, empty int) error {
 	return io.EOF
 }
 
+// headLines are what parseHead collects for its end. They refer to the head's bytes.
+type headLines struct {
+	agent, encodings, ctype []byte
+	typed, twoTypes         bool
+	preferred               preference // by Accept
+	lengths                 int        // headers that name the length
+}
+
 // parseHead takes the head apart, and fills m as far as it can. b is not kept.
 func (p *httpProto) parseHead(h *head, b []byte, m socket.Message) error {
 	*h = head{size: len(b), length: -1}
@@ -158,56 +172,89 @@ func (p *httpProto) parseHead(h *head, b []byte, m socket.Message) error {
 	if err != nil {
 		return err
 	}
-	meta := m.Meta()
-	meta.Reset()
-	var agent, accept []byte
-	var named int // headers that name the length
+	m.Meta().Reset()
+	var l headLines
 	for len(rest) > 2 {
 		var text []byte
 		text, rest = cutLine(rest)
 		value, err := p.cutField(text)
-		if err != nil {
-			return err
-		}
-		switch f := fieldOf(p.name); f {
-		case fieldNone:
-			meta.AddBytesKV(metaKey(p.name), value)
-		case fieldHost:
-			if h.hosts++; h.hosts > 1 {
-				return lost(400, "more than one Host")
-			}
-			meta.AddBytesKV(p.name, value)
-		case fieldAgent:
-			agent = value
-		case fieldAccept:
-			accept = value
-			h.takes = h.takes || acceptsGzip(value)
-		case fieldLength, fieldTransfer:
-			named++
-			err = h.framing(f, value)
-		default:
-			h.field(f, value)
+		if err == nil {
+			err = h.take(&l, p.name, value, m.Meta())
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if h.chunked && (h.length >= 0 || named > 1) {
+	switch {
+	case h.chunked && (h.length >= 0 || l.lengths > 1):
 		return lost(400, "Transfer-Encoding beside Content-Length, or twice")
-	}
-	if h.chunked && h.minor == 0 {
+	case h.chunked && h.minor == 0:
 		return lost(400, "Transfer-Encoding in HTTP/1.0")
 	}
-	if h.sender = ofAgent(agent); h.sender == 0 && !h.response {
-		if agent != nil {
-			meta.AddBytesV("User-Agent", agent)
+	h.sender = ofAgent(l.agent)
+	if h.response {
+		h.codec = typeCodec(l.ctype)
+		return nil
+	}
+	return p.endRequest(h, &l, target, m)
+}
+
+// take looks at one header.
+func (h *head) take(l *headLines, name, value []byte, meta *socket.Meta) error {
+	switch f := fieldOf(name); f {
+	case fieldNone:
+		meta.AddBytesKV(metaKey(name), value)
+	case fieldHost:
+		if h.hosts++; h.hosts > 1 {
+			return lost(400, "more than one Host")
 		}
-		if accept != nil {
-			meta.AddBytesV("Accept-Encoding", accept)
+		if !h.response && !validHost(value) {
+			return lost(400, "invalid Host: %.40q", value)
+		}
+		meta.AddBytesKV(name, value)
+	case fieldAgent:
+		l.agent = value
+	case fieldEncodings:
+		l.encodings = value
+		h.takes = h.takes || acceptsGzip(value)
+	case fieldAccept:
+		l.preferred.read(value)
+		meta.AddBytesKV(name, value)
+	case fieldType:
+		l.twoTypes = l.twoTypes || l.typed && !bytes.Equal(l.ctype, value)
+		l.typed, l.ctype = true, value
+	case fieldLength, fieldTransfer:
+		l.lengths++
+		return h.framing(f, value)
+	default:
+		h.field(f, value)
+	}
+	return nil
+}
+
+// endRequest does what takes the head of a request as a whole.
+func (p *httpProto) endRequest(h *head, l *headLines, target []byte, m socket.Message) error {
+	if h.minor > 0 && h.hosts == 0 && h.sender == 0 { // peers of v5 and v7 send none
+		return lost(400, "HTTP/1.1 without Host")
+	}
+	if len(target) == 0 && (h.sender == 0 || h.mtype != socket.TypeAuthCall) {
+		return lost(400, "a request without a target") // but the AUTH_CALL of v5 and v7 has none
+	}
+	meta := m.Meta()
+	if h.sender == 0 {
+		if l.agent != nil {
+			meta.AddBytesV("User-Agent", l.agent)
+		}
+		if l.encodings != nil {
+			meta.AddBytesV("Accept-Encoding", l.encodings)
 		}
 	}
-	if !h.response {
-		p.setTarget(h, target, m)
+	p.findCodec(h, l)
+	if err := p.setTarget(h, target, m); err != nil {
+		return err
+	}
+	if id := l.preferred.codec(); id != codec.NilCodecID && id != h.codec && len(meta.Peek(socket.MetaAcceptBodyCodec)) == 0 {
+		meta.SetBytesV(socket.MetaAcceptBodyCodec, strconv.AppendUint(nil, uint64(id), 10))
 	}
 	return nil
 }
@@ -274,7 +321,7 @@ func (h *head) parseRequest(text []byte) (target []byte, err error) {
 		return nil, lost(505, "version %.40q is not HTTP/1.1", version)
 	case !ok || len(rest) > 0:
 		return nil, lost(400, "invalid version: %.40q", version)
-	case len(target) == 0 || !validTarget(target):
+	case !validTarget(target):
 		return nil, lost(400, "invalid target: %.80q", target)
 	}
 	h.minor = minor
@@ -285,16 +332,6 @@ func (h *head) parseRequest(text []byte) (target []byte, err error) {
 		h.method = string(method)
 	}
 	return target, nil
-}
-
-// validTarget is generous to what clients leave unescaped.
-func validTarget(b []byte) bool {
-	for _, c := range b {
-		if c <= ' ' || c == 0x7f {
-			return false
-		}
-	}
-	return true
 }
 
 // number reads decimal digits, and nothing else.
@@ -312,7 +349,7 @@ func number(b []byte, most uint64) (uint64, bool) {
 	return n, n <= most
 }
 
-// framing reads what tells where the body ends.
+// framing reads the headers that say where the body ends.
 func (h *head) framing(f field, value []byte) error {
 	if f == fieldTransfer {
 		if !equalFold(value, "chunked") {
@@ -336,8 +373,6 @@ func (h *head) framing(f field, value []byte) error {
 // where the message ends.
 func (h *head) field(f field, value []byte) {
 	switch f {
-	case fieldType:
-		h.codec = typeCodec(value)
 	case fieldEncoding:
 		eachItem(value, func(coding []byte) {
 			switch {
@@ -345,7 +380,7 @@ func (h *head) field(f field, value []byte) {
 			case !h.gzip && (equalFold(coding, "gzip") || equalFold(coding, "x-gzip")):
 				h.gzip = true
 			default:
-				h.wrong(415, "Content-Encoding %.40q is not gzip", value)
+				h.wrong(415, "Content-Encoding %.40q is not gzip", value).hint = header{"Accept-Encoding", "gzip"}
 			}
 		})
 	case fieldFilter:
@@ -382,58 +417,11 @@ func (h *head) field(f field, value []byte) {
 	}
 }
 
-// wrong notes the first thing that is wrong.
-func (h *head) wrong(status int, format string, args ...any) {
+// wrong notes the first thing that is wrong, and returns the fault.
+func (h *head) wrong(status int, format string, args ...any) *fault {
+	f := &fault{status: status, text: fmt.Sprintf(format, args...)}
 	if h.fault == nil {
-		h.fault = bad(status, format, args...)
+		h.fault = f
 	}
-}
-
-// setTarget makes path and query the service method, and the query metadata too.
-func (p *httpProto) setTarget(h *head, target []byte, m socket.Message) {
-	if i := bytes.Index(target, []byte("://")); i > 0 && !bytes.ContainsAny(target[:i], "/?#") {
-		behind := target[i+3:]
-		end := bytes.IndexAny(behind, "/?")
-		if end < 0 {
-			end = len(behind)
-		}
-		m.Meta().SetBytesV("Host", behind[:end])
-		if target = behind[end:]; len(target) == 0 || target[0] != '/' {
-			target = append([]byte{'/'}, target...)
-		}
-	}
-	for len(target) > 1 && target[0] == '/' && target[1] == '/' {
-		target = target[1:] // or it would be taken for a host
-	}
-	m.SetServiceMethodBytes(target)
-	_, query, _ := bytes.Cut(target, []byte("?"))
-	query, _, _ = bytes.Cut(query, []byte("#"))
-	if len(query) == 0 {
-		return
-	}
-	p.query.ParseBytes(query)
-	if p.query.Len() > maxHeaders {
-		h.wrong(400, "a query of %d pairs: no more than %d are taken", p.query.Len(), maxHeaders)
-		return
-	}
-	meta := m.Meta()
-	headers := meta.Len()
-	for k, v := range p.query.All() {
-		if string(k) != socket.MetaRealIP && string(k) != socket.MetaReplyError && !among(meta, headers, k) {
-			meta.AddBytesKV(k, v)
-		}
-	}
-}
-
-// among tells whether k is one of the first n keys.
-func among(meta *socket.Meta, n int, k []byte) bool {
-	for key := range meta.All() {
-		if n--; n < 0 {
-			break
-		}
-		if bytes.Equal(key, k) {
-			return true
-		}
-	}
-	return false
+	return f
 }

@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -23,6 +25,8 @@ import (
 func TestMain(m *testing.M) {
 	codec.Register(jsonCodec{})
 	codec.Register(plainCodec{})
+	codec.Register(formCodec{})
+	codec.Register(xmlCodec{})
 	xfer.Register(gzipFilter{})
 	tp.SetLoggerLevel("OFF")
 	os.Exit(m.Run())
@@ -59,6 +63,44 @@ func (plainCodec) Unmarshal(b []byte, v any) error {
 	return nil
 }
 
+// formCodec carries map[string]string alone.
+type formCodec struct{}
+
+func (formCodec) ID() byte     { return codec.Form }
+func (formCodec) Name() string { return codec.NameForm }
+
+func (formCodec) Marshal(v any) ([]byte, error) {
+	pairs, ok := v.(map[string]string)
+	if !ok {
+		return nil, fmt.Errorf("%T is no form", v)
+	}
+	form := make(url.Values)
+	for k, v := range pairs {
+		form.Set(k, v)
+	}
+	return []byte(form.Encode()), nil
+}
+
+func (formCodec) Unmarshal(b []byte, v any) error {
+	pairs, ok := v.(*map[string]string)
+	if !ok {
+		return fmt.Errorf("%T is no form", v)
+	}
+	form, err := url.ParseQuery(string(b))
+	*pairs = make(map[string]string)
+	for k := range form {
+		(*pairs)[k] = form.Get(k)
+	}
+	return err
+}
+
+type xmlCodec struct{}
+
+func (xmlCodec) ID() byte                        { return codec.XML }
+func (xmlCodec) Name() string                    { return codec.NameXML }
+func (xmlCodec) Marshal(v any) ([]byte, error)   { return xml.Marshal(v) }
+func (xmlCodec) Unmarshal(b []byte, v any) error { return xml.Unmarshal(b, v) }
+
 type gzipFilter struct{}
 
 func (gzipFilter) ID() byte     { return xfer.Gzip }
@@ -85,7 +127,7 @@ func zipped(b []byte) []byte {
 // patience is how long a test waits for what has to come.
 const patience = 20 * time.Second
 
-// server is a peer that speaks the protocol, for clients of any kind.
+// server is a peer with the protocol, for clients of any kind.
 type server struct {
 	peer    tp.Peer
 	addr    string
@@ -95,8 +137,9 @@ type server struct {
 
 // serve starts a peer on a port of its own. Its routes: /echo (body and the
 // metadata X-Note come back), /zip (the reply goes through gzip), /fail (an error
-// of the code in the query), /wait, /meta (the metadata as a query string).
-func serve(t *testing.T, cfg tp.PeerConfig) *server {
+// of the code in the query), /wait, /meta (the metadata as a query string), /pairs
+// (a map comes back), /count (its length does), /bytes (they come back).
+func serve(t *testing.T, cfg tp.PeerConfig, plugin ...tp.Plugin) *server {
 	t.Helper()
 	tptest.LeakCheck(t)
 	s := &server{entered: make(chan string, 2*maxOpen), release: make(chan struct{}, 2*maxOpen)}
@@ -104,7 +147,7 @@ func serve(t *testing.T, cfg tp.PeerConfig) *server {
 	if cfg.Protocol == nil {
 		cfg.Protocol = NewHTTProtoFunc()
 	}
-	s.peer = tptest.NewPeer(t, cfg)
+	s.peer = tptest.NewPeer(t, cfg, plugin...)
 	tp.HandleCall(s.peer, "/echo", func(ctx tp.CallCtx, arg *string) (string, error) {
 		if note := ctx.PeekMeta("X-Note"); note != nil {
 			ctx.SetMeta("X-Note", string(note))
@@ -131,6 +174,9 @@ func serve(t *testing.T, cfg tp.PeerConfig) *server {
 	tp.HandleCall(s.peer, "/meta", func(ctx tp.CallCtx, arg *[]byte) (string, error) {
 		return ctx.ServiceMethod() + " " + ctx.CopyMeta().String(), nil
 	})
+	tp.HandleCall(s.peer, "/pairs", func(ctx tp.CallCtx, arg *map[string]string) (map[string]string, error) { return *arg, nil })
+	tp.HandleCall(s.peer, "/count", func(ctx tp.CallCtx, arg *map[string]string) (int, error) { return len(*arg), nil })
+	tp.HandleCall(s.peer, "/bytes", func(ctx tp.CallCtx, arg *[]byte) ([]byte, error) { return *arg, nil })
 	s.addr = tptest.Listen(t, s.peer)
 	return s
 }
@@ -174,6 +220,22 @@ func (c *client) response(t *testing.T, method string) (*http.Response, string) 
 		t.Fatalf("body of the response: %v", err)
 	}
 	return resp, string(body)
+}
+
+// post sends a request with a body, and headers as "Name: value" lines.
+func (c *client) post(t *testing.T, path, body string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	head := fmt.Sprintf("POST %s HTTP/1.1\nHost: h\nContent-Length: %d\n", path, len(body))
+	for _, h := range headers {
+		if h != "" {
+			head += h + "\n"
+		}
+	}
+	c.send(t, head+"\n")
+	if _, err := c.Write([]byte(body)); err != nil {
+		t.Fatal(err)
+	}
+	return c.response(t, "POST")
 }
 
 // ended checks that the server closes, without another byte.

@@ -1,15 +1,16 @@
 // Package httproto frames messages as HTTP/1.1: a CALL is a request, its REPLY
 // the response. Programs of any kind can call (net/http, curl, browsers), and so
-// can peers of the older ages; a PUSH, which has no response, cannot be sent.
+// can peers of v5 and v7; a PUSH, which has no response, cannot be sent.
 //
 // A request that carries X-Seq, as those of peers do, is one of many under way
 // and is answered whenever its handler is done. One without it is answered before
 // the next one of its kind is handled. Importing the package, or calling
-// NewHTTProtoFunc, sets nothing but the name "http".
+// NewHTTProtoFunc or New, sets nothing but the name "http".
 package httproto
 
 import (
 	"io"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -17,7 +18,7 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// Id and name of the protocol.
+// ID and Name of the protocol.
 const (
 	ID   byte = 'h'
 	Name      = "http"
@@ -27,9 +28,9 @@ func init() {
 	socket.RegisterProto(socket.Protocol{Name: Name, New: NewHTTProtoFunc(), Recognise: recognise})
 }
 
-// Dialect is an older age whose way of writing is used. They differ in the
+// Dialect is the version whose way of writing is used. They differ in the
 // User-Agent of requests and in the keys of an error: code, message, reason or
-// code, msg, cause. Both are read from everybody.
+// code, msg, cause. Both are read, whatever the dialect.
 type Dialect byte
 
 const (
@@ -72,16 +73,46 @@ const (
 	maxOpen    = 1000     // requests without X-Seq that wait for their response
 )
 
+// Config is what a program can choose about the protocol. The zero value is what
+// NewHTTProtoFunc() chooses.
+type Config struct {
+	// Dialect is that of requests until the connection has read one of a peer;
+	// 0 is V5.
+	Dialect Dialect
+
+	// Codecs are the ids of the body codecs that requests may use. A request
+	// whose body is of another type, or of none, is answered with 415 and not
+	// handled. If it is empty, every body is taken: one whose type names no codec
+	// reaches handlers that take bytes, and is 415 for all others.
+	Codecs []byte
+
+	// Status returns the HTTP status for the code of an error, from 400 to 599 or
+	// 299; whatever else it returns, 0 for example, stands for the status that the
+	// package chooses. It decides neither for peers of v5 and v7, which get 299,
+	// nor for requests that the protocol itself refuses. It is called concurrently,
+	// while a session writes, and must not use one.
+	Status func(code int32) int
+}
+
 // NewHTTProtoFunc returns the protocol, to be given to Dial or Listen. Without a
 // dialect requests are V5's; further dialects are ignored. An accepted
 // connection takes the dialect of the first peer's request it reads.
 func NewHTTProtoFunc(dialect ...Dialect) socket.ProtoFunc {
-	speaks := V5
-	if len(dialect) > 0 && dialect[0] != 0 {
-		speaks = dialect[0]
+	var cfg Config
+	if len(dialect) > 0 {
+		cfg.Dialect = dialect[0]
 	}
+	return New(cfg)
+}
+
+// New is NewHTTProtoFunc for a program that chooses more than the dialect.
+func New(cfg Config) socket.ProtoFunc {
+	if cfg.Dialect == 0 {
+		cfg.Dialect = V5
+	}
+	cfg.Codecs = slices.Clone(cfg.Codecs)
 	return func(rw io.ReadWriter) socket.Proto {
-		p := &httpProto{rw: rw}
+		p := &httpProto{rw: rw, cfg: &cfg}
 		p.room, _ = rw.(socket.BufferWriter)
 		p.emit, _ = rw.(socket.Emitter)
 		if in, ok := rw.(socket.PeekReader); ok {
@@ -90,61 +121,41 @@ func NewHTTProtoFunc(dialect ...Dialect) socket.ProtoFunc {
 			p.in = &peeker{r: rw}
 		}
 		if s, ok := rw.(socket.Sider); ok {
-			p.dialed = s.Dialed()
+			p.dialed, p.accepted = s.Dialed(), !s.Dialed()
 		}
-		p.speaks.Store(uint32(speaks))
+		p.dialect.Store(uint32(cfg.Dialect))
 		return p
 	}
 }
 
 // httpProto is the protocol on one connection.
 type httpProto struct {
-	rw     io.ReadWriter
-	in     socket.PeekReader   // rw, or a buffer before it
-	room   socket.BufferWriter // rw, if it is one
-	emit   socket.Emitter      // rw, if it is one
-	dialed bool
+	rw  io.ReadWriter
+	cfg *Config
 
-	speaks atomic.Uint32 // a Dialect: that of requests
-	peer   atomic.Uint32 // a Dialect: that of the peer's requests; 0 while it is not known
-	ended  atomic.Bool   // a response has said that it is the last
+	in       socket.PeekReader   // rw, or a buffer before it
+	room     socket.BufferWriter // rw, if it is one
+	emit     socket.Emitter      // rw, if it is one
+	dialed   bool
+	accepted bool // neither: rw does not say
 
-	mu      sync.Mutex       // guards what follows
-	open    map[int32]origin // by the number that stands for an X-Seq
-	last    int32            // such number: negative, as no peer's X-Seq is
-	waiting uint64           // bytes of these requests
-	calls
+	dialect atomic.Uint32 // a Dialect: that of requests
+	peer    atomic.Uint32 // a Dialect: that of the peer's requests; 0 while it is not known
+	ended   atomic.Bool   // a response with "Connection: close" was packed
+	auth    atomic.Bool   // an AUTH_CALL was read, and nothing written since
 
-	// The rest belongs to who calls Unpack.
+	mu    sync.Mutex // guards what follows
+	turns turns
+	calls calls
+
+	// The rest belongs to the goroutine that calls Unpack.
 	head    head   // of the message that is read
 	closing bool   // nothing more is read
+	authSeq int32  // of the AUTH_CALL
 	body    []byte // a body that came in chunks
 	plain   []byte // a body that came compressed
 	name    []byte // of a header
 	query   socket.Meta
-}
-
-// origin is what the response to a request has to know of it.
-type origin struct {
-	seq    int32 // its X-Seq, if it had one
-	hasSeq bool
-	close  bool    // the connection ends with the response
-	keep   bool    // HTTP/1.0 has to be told that it does not
-	size   uint32  // of the request
-	head   bool    // no body is sent
-	gzip   bool    // the client takes gzip
-	sender Dialect // by the User-Agent; 0 for a client that is no peer
-
-	status int    // not 0: what the protocol itself has to say
-	allow  string // Allow of the response
-}
-
-// calls matches responses without X-Seq, as servers that are no peers send them.
-// They can only be told apart while there is one CALL under way.
-type calls struct {
-	echo    bool // a response had its X-Seq: nothing needs to be counted
-	pending int
-	seq     int32 // of the last CALL
 }
 
 var (
@@ -157,90 +168,6 @@ func (p *httpProto) Version() (byte, string) { return ID, Name }
 
 // Ended reports whether a response with "Connection: close" was packed.
 func (p *httpProto) Ended() bool { return p.ended.Load() }
-
-// opened keeps what the response needs, and returns the number for it; false if
-// too much waits for a response: a thousand requests, or a message's limit of
-// bytes. One that is the last is always taken.
-func (p *httpProto) opened(o origin, limit uint32) (seq int32, ok bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n := len(p.open)
-	if !o.close && n > 0 && (n >= maxOpen || p.waiting+uint64(o.size) > uint64(limit)) {
-		return 0, false
-	}
-	p.waiting += uint64(o.size)
-	if p.open == nil {
-		p.open = make(map[int32]origin)
-	}
-	for taken := true; taken; _, taken = p.open[p.last] {
-		if p.last--; p.last >= 0 { // below the smallest
-			p.last = -1
-		}
-	}
-	p.open[p.last] = o
-	return p.last, true
-}
-
-// idle reports whether no request without X-Seq waits for its response.
-func (p *httpProto) idle() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.open) == 0
-}
-
-// origin returns what a response has to know.
-func (p *httpProto) origin(seq int32) (o origin, ok bool) {
-	if seq >= 0 {
-		return origin{seq: seq, hasSeq: true, gzip: true, sender: Dialect(p.peer.Load())}, true
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	o, ok = p.open[seq]
-	return o, ok
-}
-
-// answered forgets a request, whose response is complete.
-func (p *httpProto) answered(seq int32, o origin) {
-	if seq < 0 {
-		p.mu.Lock()
-		delete(p.open, seq)
-		p.waiting -= uint64(o.size)
-		p.mu.Unlock()
-	}
-	if o.close {
-		p.ended.Store(true)
-	}
-}
-
-// called counts a CALL.
-func (p *httpProto) called(seq int32) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.echo {
-		p.pending++
-		p.seq = seq
-	}
-}
-
-// oldest returns the seq of the last CALL, and how many wait for a response that
-// will not say it; one of them has got it now.
-func (p *httpProto) oldest() (seq int32, pending int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	pending = p.pending
-	if p.echo {
-		pending = 0
-	}
-	p.pending = max(p.pending-1, 0)
-	return p.seq, pending
-}
-
-// echoed notes that the other side says which request a response belongs to.
-func (p *httpProto) echoed() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.echo = true
-}
 
 // maxMethod is the longest method that recognise knows.
 const maxMethod = 16

@@ -50,15 +50,14 @@ func TestNetHTTPClient(t *testing.T) {
 		{"expect", "POST", "/echo", "Content-Type=text/plain&Expect=100-continue", strings.NewReader("a"), 200, "a", ""},
 		{"unknown", "POST", "/nobody", "", nil, 404, "", "Content-Type=application/json"},
 		{"undecodable", "POST", "/echo", "Content-Type=application/json", strings.NewReader("{"), 400, "", ""},
-		{"no codec", "POST", "/echo", "Content-Type=image/png", strings.NewReader("{"), 400, "", ""},
 		{"OPTIONS", "OPTIONS", "/echo", "", nil, 204, "", "Allow=" + methods},
 		{"error 401", "GET", "/fail?code=401", "", nil, 401, "", ""},
 		{"error 102", "GET", "/fail?code=102", "", nil, 502, "", ""},
 		{"error 503", "GET", "/fail?code=503", "", nil, 503, "", ""},
 		{"error 1001", "GET", "/fail?code=1001", "", nil, 299, `{"code":1001,"msg":"failed","cause":"on purpose"}`, "Content-Type=application/json"},
 		{"error -1", "GET", "/fail?code=-1", "", nil, 299, "", ""},
-		{"error 7 to an older peer", "GET", "/fail?code=404", "User-Agent=erpc-httproto/1.1", nil, 299, `{"code":404,"msg":"failed","cause":"on purpose"}`, ""},
-		{"error 5 to an older peer", "GET", "/fail?code=404", "User-Agent=teleport-httproto/1.1", nil, 299, `{"code":404,"message":"failed","reason":"on purpose"}`, ""},
+		{"error to a peer of v7", "GET", "/fail?code=404", "User-Agent=erpc-httproto/1.1", nil, 299, `{"code":404,"msg":"failed","cause":"on purpose"}`, ""},
+		{"error to a peer of v5", "GET", "/fail?code=404", "User-Agent=teleport-httproto/1.1", nil, 299, `{"code":404,"message":"failed","reason":"on purpose"}`, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			req, err := http.NewRequest(test.method, "http://"+s.addr+test.path, test.body)
@@ -101,10 +100,10 @@ func TestTarget(t *testing.T) {
 	for _, test := range []struct{ request, want string }{
 		{"GET /meta?a=1&a=2&b=%20x HTTP/1.1\nHost: h\n", `/meta?a=1&a=2&b=%20x Host=h&a=1&a=2&b=%20x`},
 		{"GET http://other:1/meta?q HTTP/1.1\nHost: h\n", `/meta?q Host=other%3A1&q`},
-		{"GET //meta HTTP/1.1\n", `/meta `},
-		{"GET /meta?X-Real-IP=9&X-Reply-Error=8 HTTP/1.1\n", `/meta?X-Real-IP=9&X-Reply-Error=8 `},
-		{"GET /meta?X-Real-IP=9&X-One=2 HTTP/1.1\nx-real-ip: 1\nx-ONE: 1\nhb_: 3\n", `/meta?X-Real-IP=9&X-One=2 X-Real-IP=1&X-One=1&hb_=3`},
-		{"GET /meta HTTP/1.1\nX-Reply-Error: {}\nConnection: keep-alive\nUser-Agent: u\nAccept-Encoding: x\n", `/meta User-Agent=u&Accept-Encoding=x`},
+		{"GET //meta HTTP/1.1\nHost: h\n", `/meta Host=h`},
+		{"GET /meta?X-Real-IP=9&X-Reply-Error=8 HTTP/1.1\nHost: h\n", `/meta?X-Real-IP=9&X-Reply-Error=8 Host=h`},
+		{"GET /meta?X-Real-IP=9&X-One=2 HTTP/1.1\nHost: h\nx-real-ip: 1\nx-ONE: 1\nhb_: 3\n", `/meta?X-Real-IP=9&X-One=2 Host=h&X-Real-IP=1&X-One=1&hb_=3`},
+		{"GET /meta HTTP/1.1\nHost: h\nX-Reply-Error: {}\nConnection: keep-alive\nUser-Agent: u\nAccept-Encoding: x\n", `/meta Host=h&User-Agent=u&Accept-Encoding=x`},
 	} {
 		c.send(t, test.request+"\n")
 		if _, body := c.response(t, "GET"); body != `"`+strings.ReplaceAll(test.want, "&", `\u0026`)+`"` {
@@ -118,7 +117,7 @@ func TestTarget(t *testing.T) {
 func TestPipelined(t *testing.T) {
 	s := serve(t, tp.PeerConfig{})
 	c := s.dial(t)
-	const head = " HTTP/1.1\nContent-Type: text/plain\nContent-Length: 1\n"
+	const head = " HTTP/1.1\nHost: h\nContent-Type: text/plain\nContent-Length: 1\n"
 	c.send(t, "POST /wait"+head+"\n1POST /nobody"+head+"\n2OPTIONS *"+head+"\n3POST /echo"+head+"X-Mtype: 3\n\n4POST /wait"+head+"\n5"+
 		"POST /echo"+head+"X-Seq: 77\n\n6")
 	if got := receive(t, s.entered, "the first request"); got != "1" {
@@ -147,7 +146,7 @@ func TestPipelined(t *testing.T) {
 func TestContextAge(t *testing.T) {
 	s := serve(t, tp.PeerConfig{DefaultContextAge: 300 * time.Millisecond})
 	c := s.dial(t)
-	const request = " HTTP/1.1\nContent-Type: text/plain\nContent-Length: 1\n\n"
+	const request = " HTTP/1.1\nHost: h\nContent-Type: text/plain\nContent-Length: 1\n\n"
 	c.send(t, "POST /wait"+request+"1POST /wait"+request+"2POST /echo"+request+"3")
 	for i, want := range []int{408, 200, 200} {
 		if resp, body := c.response(t, "POST"); resp.StatusCode != want {
@@ -176,19 +175,19 @@ func TestLastRequest(t *testing.T) {
 		connection    string
 		closes        bool
 	}{
-		{"1.1", "POST /wait HTTP/1.1\nContent-Length: 0\n\n", "", false},
-		{"1.1 close", "POST /wait HTTP/1.1\nContent-Length: 0\nConnection: Close\n\n", "close", true},
-		{"1.1 close, with a seq", "POST /wait HTTP/1.1\nX-Seq: 5\nconnection: x, close\n\n", "close", true},
+		{"1.1", "POST /wait HTTP/1.1\nHost: h\nContent-Length: 0\n\n", "", false},
+		{"1.1 close", "POST /wait HTTP/1.1\nHost: h\nContent-Length: 0\nConnection: Close\n\n", "close", true},
+		{"1.1 close, with a seq", "POST /wait HTTP/1.1\nHost: h\nX-Seq: 5\nconnection: x, close\n\n", "close", true},
 		{"1.0", "POST /wait HTTP/1.0\nContent-Length: 0\n\n", "close", true},
 		{"1.0 keep-alive", "POST /wait HTTP/1.0\nConnection: keep-alive\nContent-Length: 0\n\n", "keep-alive", false},
-		{"refused", "POST /wait HTTP/1.1\nContent-Length: x\n\n", "close", true},
+		{"refused", "POST /wait HTTP/1.1\nHost: h\nContent-Length: x\n\n", "close", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := serve(t, tp.PeerConfig{})
 			c := s.dial(t)
 			c.send(t, test.request)
 			if test.closes { // nothing behind it is read
-				c.send(t, "GET /echo HTTP/1.1\n\n")
+				c.send(t, "GET /echo HTTP/1.1\nHost: h\n\n")
 			}
 			if test.name != "refused" {
 				receive(t, s.entered, "the request")
@@ -202,7 +201,7 @@ func TestLastRequest(t *testing.T) {
 				c.ended(t)
 				return
 			}
-			c.send(t, "GET /echo HTTP/1.1\n\n")
+			c.send(t, "GET /echo HTTP/1.1\nHost: h\n\n")
 			if resp, _ := c.response(t, "GET"); resp.StatusCode != 200 {
 				t.Errorf("next request: %s", resp.Status)
 			}
@@ -210,11 +209,11 @@ func TestLastRequest(t *testing.T) {
 	}
 }
 
-// A port that speaks several protocols recognises requests, and ends with them.
+// A port of several protocols recognises requests, and ends with them.
 func TestAnyProto(t *testing.T) {
 	s := serve(t, tp.PeerConfig{Protocol: socket.AnyProto("http")})
 	c := s.dial(t)
-	c.send(t, "GET /echo HTTP/1.1\n\nGET /echo HTTP/1.0\n\n")
+	c.send(t, "GET /echo HTTP/1.1\nHost: h\n\nGET /echo HTTP/1.0\n\n")
 	for range 2 {
 		if resp, _ := c.response(t, "GET"); resp.StatusCode != 200 {
 			t.Errorf("%s, want 200", resp.Status)
@@ -225,7 +224,7 @@ func TestAnyProto(t *testing.T) {
 
 func TestExpect(t *testing.T) {
 	s := serve(t, tp.PeerConfig{MessageSizeLimit: 1000})
-	const head = "POST /echo HTTP/1.1\nContent-Type: text/plain\n"
+	const head = "POST /echo HTTP/1.1\nHost: h\nContent-Type: text/plain\n"
 	c := s.dial(t)
 	for range 2 {
 		c.send(t, head+"Content-Length: 2\nExpect: 100-continue\n\n")
@@ -260,14 +259,14 @@ func TestExpect(t *testing.T) {
 // connection closed.
 func TestSmuggling(t *testing.T) {
 	s := serve(t, tp.PeerConfig{MessageSizeLimit: 100 << 10})
-	const get = "GET /echo HTTP/1.1\n"
-	const chunked = "POST /echo HTTP/1.1\nTransfer-Encoding: chunked\n"
+	const get = "GET /echo HTTP/1.1\nHost: h\n"
+	const chunked = "POST /echo HTTP/1.1\nHost: h\nTransfer-Encoding: chunked\n"
 	for _, test := range []struct {
 		name, request string
 		want          int
 	}{
 		{"length and chunks", chunked + "Content-Length: 5\n\n0\n\n", 400},
-		{"chunks and length", "POST /echo HTTP/1.1\nContent-Length: 5\nTransfer-Encoding: chunked\n\n0\n\n", 400},
+		{"chunks and length", "POST /echo HTTP/1.1\nHost: h\nContent-Length: 5\nTransfer-Encoding: chunked\n\n0\n\n", 400},
 		{"two lengths", get + "Content-Length: 5\nContent-Length: 6\n\n", 400},
 		{"two lengths in one", get + "Content-Length: 5, 6\n\n", 400},
 		{"signed length", get + "Content-Length: +5\n\n", 400},
@@ -289,7 +288,23 @@ func TestSmuggling(t *testing.T) {
 		{"space before the colon", get + "Content-Length : 5\n\n", 400},
 		{"no name", get + ": 5\n\n", 400},
 		{"no colon", get + "Content-Length\n\n", 400},
-		{"two hosts", get + "Host: a\nHost: b\n\n", 400},
+		{"two hosts", get + "Host: a\n\n", 400},
+		{"no host", "GET /echo HTTP/1.1\nX-One: 1\n\n", 400},
+		{"host with a path", "GET /echo HTTP/1.1\nHost: h/p\n\n", 400},
+		{"host with a user", "GET /echo HTTP/1.1\nHost: u@h\n\n", 400},
+		{"host with a blank", "GET /echo HTTP/1.1\nHost: a b\n\n", 400},
+		{"no host in an absolute target", "GET http:///echo HTTP/1.1\nHost: h\n\n", 400},
+		{"user in an absolute target", "GET http://u@h/echo HTTP/1.1\nHost: h\n\n", 400},
+		{"no target", "POST  HTTP/1.1\nHost: h\n\n", 400},
+		{"no target, of an AUTH_CALL from a client that is no peer", "POST  HTTP/1.1\nHost: h\nX-Mtype: 4\n\n", 400},
+		{"no target, of a CALL from a peer", "POST  HTTP/1.1\nUser-Agent: erpc-httproto/1.1\nX-Mtype: 1\nX-Seq: 1\n\n", 299},
+		{"Expect without a length", "POST /echo HTTP/1.1\nHost: h\nExpect: 100-continue\n\n", 411},
+		{"two types", "POST /echo HTTP/1.1\nHost: h\nContent-Length: 1\nContent-Type: text/plain\nContent-Type: application/json\nExpect: 100-continue\n\n", 400},
+		{"chunked behind a vertical tab", get + "Transfer-Encoding: \x0bchunked\n\n0\n\n", 400},
+		{"chunked, chunked", get + "Transfer-Encoding: chunked, chunked\n\n0\n\n", 501},
+		{"lengths in two headers", get + "Content-Length: 0\nContent-Length: 5\n\n", 400},
+		{"version 3", "GET /echo HTTP/3.0\n\n", 505},
+		{"long request line", "GET /" + strings.Repeat("x", 70_000) + " HTTP/1.1\nHost: h\n\n", 414},
 		{"size of a chunk", chunked + "\nx\n\n", 400},
 		{"signed size of a chunk", chunked + "\n+1\na\n0\n\n", 400},
 		{"0x size of a chunk", chunked + "\n0x1\na\n0\n\n", 400},
@@ -300,14 +315,14 @@ func TestSmuggling(t *testing.T) {
 		{"long extension", chunked + "\n1;" + strings.Repeat("x", 2000) + "\na\n0\n\n", 400},
 		{"NUL in an extension", chunked + "\n1;\x00\na\n0\n\n", 400},
 		{"bad trailer", chunked + "\n0\nbad\n\n", 400},
-		{"no target", "GET HTTP/1.1\n\n", 400},
-		{"space in the target", "GET /a b HTTP/1.1\n\n", 400},
-		{"NUL in the target", "GET /a\x00 HTTP/1.1\n\n", 400},
-		{"invalid method", "G(T /a HTTP/1.1\n\n", 400},
+		{"request line of two words", "GET HTTP/1.1\nHost: h\n\n", 400},
+		{"space in the target", "GET /a b HTTP/1.1\nHost: h\n\n", 400},
+		{"NUL in the target", "GET /a\x00 HTTP/1.1\nHost: h\n\n", 400},
+		{"invalid method", "G(T /a HTTP/1.1\nHost: h\n\n", 400},
 		{"no version", "GET /a\n\n", 400},
 		{"version 2", "PRI * HTTP/2.0\n\n", 505},
 		{"version 1.10", "GET /a HTTP/1.10\n\n", 400},
-		{"CONNECT", "CONNECT a:1 HTTP/1.1\n\n", 501},
+		{"CONNECT", "CONNECT a:1 HTTP/1.1\nHost: h\n\n", 501},
 		{"headers too long", get + "X-One: " + strings.Repeat("x", 70_000) + "\n\n", 431},
 		{"too many headers", get + strings.Repeat("X: 1\n", 1100) + "\n", 431},
 	} {
@@ -321,7 +336,7 @@ func TestSmuggling(t *testing.T) {
 			c.ended(t)
 		})
 	}
-	for _, bare := range []string{"GET /echo HTTP/1.1\n\n", "GET /echo HTTP/1.1\r\nX: 1\n\r\n", "GET /echo HTTP/1.1\r\nX: 1\r\n\n"} {
+	for _, bare := range []string{"GET /echo HTTP/1.1\nHost: h\n\n", "GET /echo HTTP/1.1\r\nHost: h\r\nX: 1\n\r\n", "GET /echo HTTP/1.1\r\nHost: h\r\nX: 1\r\n\n"} {
 		c := s.dial(t)
 		io.WriteString(c, bare)
 		if resp, _ := c.response(t, "GET"); resp.StatusCode != 400 {
@@ -333,8 +348,8 @@ func TestSmuggling(t *testing.T) {
 
 // More of them than are kept in mind are the end of the connection.
 func TestCrowd(t *testing.T) {
-	get := "GET /a HTTP/1.1\r\n\r\n"
-	post := "POST /a HTTP/1.1\r\nContent-Length: 400\r\n\r\n" + strings.Repeat("x", 400)
+	get := "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+	post := "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 400\r\n\r\n" + strings.Repeat("x", 400)
 	for _, test := range []struct {
 		name, request string
 		limit         uint32

@@ -21,7 +21,8 @@ const (
 // A request that is wrong is a *socket.Refusal, with the response to it. If its
 // end cannot be known nothing more is read.
 func (p *httpProto) Unpack(m socket.Message) error {
-	if p.closing {
+	unanswered := p.auth.Load() && p.accepted && p.auth.CompareAndSwap(true, false)
+	if p.closing && !unanswered {
 		return p.swallow()
 	}
 	m.XferPipe().Reset()
@@ -29,6 +30,9 @@ func (p *httpProto) Unpack(m socket.Message) error {
 	m.SetServiceMethod("")
 	m.SetRerror(nil)
 	m.SetBodyCodec(codec.NilCodecID)
+	if unanswered {
+		return p.refuseAuth(m)
+	}
 	h := &p.head
 	*h = head{}
 	for range maxInterim {
@@ -71,12 +75,25 @@ func (p *httpProto) swallow() error {
 	}
 }
 
+// refuseAuth answers the AUTH_CALL that was read before. This side has read on, so it
+// asks for no authentication; without an answer, the responses that follow would be
+// taken for it.
+func (p *httpProto) refuseAuth(m socket.Message) error {
+	m.SetMtype(socket.TypeCall)
+	m.SetSeq(p.authSeq)
+	if p.authSeq < 0 {
+		inTurn(m)
+	}
+	err := bad(405, "AUTH_CALL: this server asks for no authentication")
+	return &socket.Refusal{Rerror: socket.NewRerror(405, statusText(405), err.Error()), Err: err}
+}
+
 // request reads the body of a request.
 func (p *httpProto) request(h *head, m socket.Message) error {
 	if p.peer.Load() == 0 && h.sender != 0 {
 		p.peer.Store(uint32(h.sender))
 		if !p.dialed {
-			p.speaks.Store(uint32(h.sender))
+			p.dialect.Store(uint32(h.sender))
 		}
 	}
 	body, err := p.requestBody(h, m)
@@ -94,7 +111,7 @@ func (p *httpProto) request(h *head, m socket.Message) error {
 	if err == nil && (h.method == "OPTIONS" || h.method == "TRACE") {
 		err = bad(501, "method %s", h.method)
 		if h.method == "OPTIONS" {
-			err = bad(204, "method OPTIONS is the protocol's own")
+			err = &fault{status: 204, text: "method OPTIONS is the protocol's own", hint: header{"Allow", methods}}
 		}
 	}
 	if err == nil {
@@ -102,10 +119,15 @@ func (p *httpProto) request(h *head, m socket.Message) error {
 	}
 	if err == nil {
 		m.SetMtype(mtype)
+		h.checkForm(body)
 		err = p.setSeq(h, m)
 	}
 	if err != nil {
 		return p.refuse(h, m, err)
+	}
+	if mtype == socket.TypeAuthCall {
+		p.authSeq = m.Seq()
+		p.auth.Store(true)
 	}
 	m.SetBodyCodec(h.codec)
 	return p.hand(h, m, body)
@@ -113,15 +135,11 @@ func (p *httpProto) request(h *head, m socket.Message) error {
 
 // requestBody reads the body as it was sent.
 func (p *httpProto) requestBody(h *head, m socket.Message) ([]byte, error) {
-	if h.expect && h.minor > 0 && (h.chunked || h.length > 0) && h.fault == nil {
-		if err := fits(m, int64(h.size), max(h.length, 0)); err != nil {
+	if h.expect && h.minor > 0 {
+		if err := p.sendContinue(h, m); err != nil {
 			return nil, err
 		}
-		if p.emit != nil && p.in.Buffered() == h.size && p.idle() {
-			if err := p.emit.Emit([]byte("HTTP/1.1 100 Continue\r\n\r\n")); err != nil {
-				return nil, err
-			}
-		}
+		defer p.bodyArrived()
 	}
 	if f, ok := h.fault.(*fault); ok && f.lost {
 		return nil, f
@@ -132,9 +150,31 @@ func (p *httpProto) requestBody(h *head, m socket.Message) ([]byte, error) {
 	return p.readBody(h, m)
 }
 
+// sendContinue tells a client that waits for it to send its body, or returns why it
+// shall not.
+func (p *httpProto) sendContinue(h *head, m socket.Message) error {
+	switch f, _ := h.fault.(*fault); {
+	case f != nil: // the body may never come
+		refused := *f
+		refused.lost = true
+		return &refused
+	case h.length < 0 && !h.chunked:
+		return lost(411, "Expect: 100-continue without Content-Length or Transfer-Encoding")
+	case h.length == 0:
+		return nil
+	}
+	if err := fits(m, int64(h.size), max(h.length, 0)); err != nil {
+		return err
+	}
+	if p.emit == nil || p.in.Buffered() > h.size || !p.awaitContinue() {
+		return nil
+	}
+	return p.emit.Emit([]byte(continue100))
+}
+
 // origin is what the response to this request has to know.
 func (h *head) origin() origin {
-	o := origin{seq: h.seq, hasSeq: h.hasSeq, close: h.close, head: h.method == "HEAD", sender: h.sender}
+	o := origin{seq: h.seq, hasSeq: h.hasSeq, close: h.close, head: h.method == "HEAD", sender: h.sender, noCodec: h.noCodec}
 	o.gzip = h.takes || h.filter != nil || h.sender != 0
 	if h.minor == 0 {
 		o.keep = h.keep && !h.close
@@ -148,11 +188,11 @@ var errCrowd = lost(503, "too many requests wait for their response")
 // setSeq numbers the request. One that has to be answered in turn, or in a way
 // of its own, gets a number below 0.
 func (p *httpProto) setSeq(h *head, m socket.Message) error {
-	o := h.origin()
-	if h.hasSeq && !o.close && !o.keep && !o.head {
+	if h.hasSeq && !h.close && h.minor > 0 && h.method != "HEAD" && h.noCodec == "" {
 		m.SetSeq(h.seq)
 		return nil
 	}
+	o := h.origin()
 	o.size = m.Size()
 	seq, ok := p.opened(o, m.Limit())
 	if !ok {
@@ -164,7 +204,7 @@ func (p *httpProto) setSeq(h *head, m socket.Message) error {
 	return nil
 }
 
-// inTurn tells the message that replies are told apart by their order alone.
+// inTurn notes in the message that its reply is known by its place alone.
 func inTurn(m socket.Message) {
 	if t, ok := m.(interface{ SetInTurn() }); ok {
 		t.SetInTurn()
@@ -183,7 +223,7 @@ func (p *httpProto) hand(h *head, m socket.Message, body []byte) error {
 	return nil
 }
 
-// own tells the message that the bytes of its body are nobody else's.
+// own notes in the message that nothing else refers to the bytes of its body.
 func own(m socket.Message) {
 	if o, ok := m.(interface{ OwnBody() }); ok {
 		o.OwnBody()
@@ -202,9 +242,7 @@ func (p *httpProto) refuse(h *head, m socket.Message, err error) error {
 	if f.lost || o.close {
 		o.close, o.keep, p.closing = true, false, true
 	}
-	if f.status == 204 {
-		o.allow = methods
-	}
+	o.hint = f.hint
 	seq, ok := p.opened(o, m.Limit())
 	if !ok {
 		return p.refuse(h, m, errCrowd)
@@ -243,7 +281,7 @@ func (p *httpProto) response(h *head, m socket.Message) error {
 		body, err = p.decode(h, m, body)
 	}
 	switch {
-	case err != nil: // it is an answer all the same: nobody has to wait for another
+	case err != nil: // an answer all the same: none other will come
 		m.SetRerror(socket.NewRerror(socket.CodeBadMessage, socket.CodeText(socket.CodeBadMessage), err.Error()))
 		body = nil
 	case h.status >= 300 || h.status == business:
@@ -258,7 +296,7 @@ func (p *httpProto) replied(h *head) (seq int32, err error) {
 	seq, pending := p.oldest()
 	switch {
 	case pending == 0:
-		return 0, bad(0, "a response of status %d that nobody waits for", h.status)
+		return 0, bad(0, "a response of status %d to no call", h.status)
 	case pending > 1:
 		return 0, lost(0, "a response without X-Seq while %d calls wait: such servers take one at a time", pending)
 	}
@@ -275,7 +313,7 @@ func (p *httpProto) responseBody(h *head, m socket.Message) ([]byte, error) {
 	return p.readBody(h, m)
 }
 
-// fits tells the message its size.
+// fits gives the message its size.
 func fits(m socket.Message, head, body int64) error {
 	size := uint64(head) + uint64(body)
 	if size <= math.MaxUint32 && size <= math.MaxInt {

@@ -11,10 +11,11 @@ import (
 )
 
 // business is the status of errors that HTTP has no word for, and of all errors
-// to peers, which read no other.
+// to peers of v5 and v7, which read no other.
 const business = 299
 
-// statusText is the reason phrase of a status that is written.
+// statusText returns the reason phrase of a status, "" for one that is not in the
+// registry of HTTP. (net/http has it too, and much that no peer needs.)
 func statusText(status int) string {
 	switch status {
 	case 200:
@@ -27,26 +28,46 @@ func statusText(status int) string {
 		return "Bad Request"
 	case 401:
 		return "Unauthorized"
+	case 402:
+		return "Payment Required"
 	case 403:
 		return "Forbidden"
 	case 404:
 		return "Not Found"
 	case 405:
 		return "Method Not Allowed"
+	case 406:
+		return "Not Acceptable"
 	case 408:
 		return "Request Timeout"
 	case 409:
 		return "Conflict"
+	case 410:
+		return "Gone"
+	case 411:
+		return "Length Required"
+	case 412:
+		return "Precondition Failed"
 	case 413:
 		return "Content Too Large"
+	case 414:
+		return "URI Too Long"
 	case 415:
 		return "Unsupported Media Type"
 	case 417:
 		return "Expectation Failed"
+	case 422:
+		return "Unprocessable Content"
+	case 423:
+		return "Locked"
+	case 428:
+		return "Precondition Required"
 	case 429:
 		return "Too Many Requests"
 	case 431:
 		return "Request Header Fields Too Large"
+	case 451:
+		return "Unavailable For Legal Reasons"
 	case 499:
 		return "Client Closed Request"
 	case 500:
@@ -57,19 +78,23 @@ func statusText(status int) string {
 		return "Bad Gateway"
 	case 503:
 		return "Service Unavailable"
+	case 504:
+		return "Gateway Timeout"
 	case 505:
 		return "HTTP Version Not Supported"
 	}
 	return ""
 }
 
-// statusOf returns the status for the code of an error.
+// statusOf returns the status for the code of an error, unless Config.Status has
+// another.
 func statusOf(code int32) int {
 	switch code {
 	case socket.CodeConnClosed, socket.CodeWriteFailed, socket.CodeDialFailed:
 		return 502
 	}
-	if code >= 400 && code < 600 && statusText(int(code)) != "" {
+	switch code {
+	case 400, 401, 403, 404, 405, 408, 409, 413, 415, 417, 429, 431, 499, 500, 501, 502, 503, 505:
 		return int(code)
 	}
 	return business

@@ -44,6 +44,7 @@ func init() {
 	}
 	t.codecs["application/xml"] = codec.XML
 	t.codecs["application/protobuf"] = codec.Protobuf
+	t.codecs["text/json"] = codec.JSON
 	table.Store(t)
 }
 
@@ -72,7 +73,8 @@ func RegBodyCodec(contentType string, codecID byte) {
 }
 
 // GetBodyCodec returns the codec of a content type, whose parameters and letter
-// case do not matter; defCodecID if there is none.
+// case do not matter; defCodecID if there is none. A type that was not registered
+// and ends with +json, +xml or +cbor is of the codec that the suffix names.
 func GetBodyCodec(contentType string, defCodecID byte) byte {
 	bare := bareType(contentType)
 	if id, ok := table.Load().codecs[bare]; ok {
@@ -81,6 +83,16 @@ func GetBodyCodec(contentType string, defCodecID byte) byte {
 	if text, ok := strings.CutPrefix(bare, otherType); ok {
 		if id, err := strconv.ParseUint(text, 10, 8); err == nil {
 			return byte(id)
+		}
+	}
+	if i := strings.LastIndexByte(bare, '+'); i > 0 {
+		switch bare[i:] {
+		case "+json":
+			return codec.JSON
+		case "+xml":
+			return codec.XML
+		case "+cbor":
+			return codec.CBOR
 		}
 	}
 	return defCodecID
@@ -108,6 +120,9 @@ func appendType(dst []byte, id byte) []byte {
 
 // typeCodec is GetBodyCodec, quick for what peers write.
 func typeCodec(text []byte) byte {
+	if len(text) == 0 {
+		return codec.NilCodecID
+	}
 	if id, ok := table.Load().written[string(text)]; ok { // no allocation
 		return id
 	}

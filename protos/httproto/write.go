@@ -77,7 +77,7 @@ func (p *httpProto) AppendFrame(dst []byte, m socket.Message) ([]byte, error) {
 }
 
 func (p *httpProto) appendRequest(dst []byte, m socket.Message, s *scratch) ([]byte, error) {
-	d := Dialect(p.speaks.Load())
+	d := Dialect(p.dialect.Load())
 	if !d.valid() {
 		return dst, fmt.Errorf("http: no such dialect: %d", d)
 	}
@@ -133,22 +133,21 @@ func (p *httpProto) appendResponse(dst []byte, m socket.Message, s *scratch) ([]
 		return dst, err
 	}
 	var body []byte
-	status, rerr := 200, m.Rerror()
-	switch {
+	status, hint := 200, header{}
+	switch rerr := m.Rerror(); {
 	case o.status == 204:
-		status = o.status
+		status, hint = o.status, o.hint
 	case rerr.HasError():
-		if status = statusOf(rerr.Code); o.sender != 0 {
-			status = business
-		} else if o.status != 0 {
-			status = o.status
-		}
+		rerr, status, hint = p.failure(rerr, &o)
 		s.body = appendError(s.body[:0], rerr, o.sender)
 		body = s.body
 		s.add("Content-Type", "application/json")
 	default:
 		if body, err = s.encode(m); err != nil {
-			return dst, err
+			var ok bool
+			if body, ok = s.encodeAsJSON(m, &o); !ok {
+				return dst, err
+			}
 		}
 		s.contentType(m.BodyCodec())
 	}
@@ -161,7 +160,10 @@ func (p *httpProto) appendResponse(dst []byte, m socket.Message, s *scratch) ([]
 		}
 		s.number("Content-Length", int64(len(body)))
 	}
-	p.aboutConnection(s, m, o)
+	if hint.name != "" {
+		s.add(hint.name, hint.value)
+	}
+	p.aboutConnection(s, m, &o)
 	if err := s.meta(m.Meta(), false, false); err != nil {
 		return dst, err
 	}
@@ -175,12 +177,11 @@ func (p *httpProto) appendResponse(dst []byte, m socket.Message, s *scratch) ([]
 	if out, err = s.finish(dst, out, body, m); err != nil {
 		return dst, err
 	}
-	p.answered(m.Seq(), o)
-	return out, nil
+	return p.answered(out, m.Seq(), &o), nil
 }
 
 // aboutConnection adds the headers that are the same whatever the response is.
-func (p *httpProto) aboutConnection(s *scratch, m socket.Message, o origin) {
+func (p *httpProto) aboutConnection(s *scratch, m socket.Message, o *origin) {
 	if o.hasSeq {
 		s.number("X-Mtype", int64(m.Mtype()))
 		s.number("X-Seq", int64(o.seq))
@@ -190,9 +191,6 @@ func (p *httpProto) aboutConnection(s *scratch, m socket.Message, o origin) {
 		s.add("Connection", "close")
 	case o.keep:
 		s.add("Connection", "keep-alive")
-	}
-	if o.allow != "" {
-		s.add("Allow", o.allow)
 	}
 	if o.sender == 0 && m.Seq() < 0 {
 		s.begin("Date")
@@ -215,7 +213,7 @@ func gzipOf(pipe *xfer.XferPipe) (filter xfer.XferFilter, err error) {
 	return filter, err
 }
 
-// isGzip tells whether a filter writes gzip: it is named so, as "gzip-9" is.
+// isGzip reports whether a filter writes gzip: it is named so, as "gzip-9" is.
 func isGzip(f xfer.XferFilter) bool {
 	return f.ID() == xfer.Gzip || strings.HasPrefix(f.Name(), xfer.NameGzip)
 }
@@ -253,7 +251,7 @@ func (s *scratch) contentType(codec byte) {
 	s.lines = s.lines[:len(s.lines)-1]
 }
 
-// filter says that the body is compressed, and to peers by which filter.
+// filter writes that the body is compressed, and for peers by which filter.
 func (s *scratch) filter(f xfer.XferFilter, named bool) {
 	if f == nil {
 		return
@@ -319,7 +317,7 @@ func (s *scratch) meta(m *socket.Meta, request, hasHost bool) error {
 }
 
 // finish appends the headers, sorted by name, and the body to out, which begins
-// with dst, and tells the message its size.
+// with dst, and gives the message its size.
 func (s *scratch) finish(dst, out, body []byte, m socket.Message) ([]byte, error) {
 	if len(s.lines) > maxHeaders || len(s.head) > maxHead {
 		return dst, fmt.Errorf("http: %d headers of %d bytes: no more than %d of %d are sent", len(s.lines), len(s.head), maxHeaders, maxHead)
@@ -342,48 +340,4 @@ func (s *scratch) finish(dst, out, body []byte, m socket.Message) ([]byte, error
 		return dst, err
 	}
 	return append(out, body...), nil
-}
-
-// appendTarget appends what a request line says of a service method, and
-// returns the host if the method is a whole URL.
-func appendTarget(dst []byte, method string) (out []byte, host string, err error) {
-	rest := method
-	if scheme, behind, ok := strings.Cut(method, "://"); ok && !strings.ContainsAny(scheme, "/?#") {
-		end := strings.IndexAny(behind, "/?#")
-		if end < 0 {
-			end = len(behind)
-		}
-		host, rest = behind[:end], behind[end:]
-		host = host[strings.LastIndexByte(host, '@')+1:]
-		if host == "" || !validHost(host) {
-			return dst, "", fmt.Errorf("http: service method %.80q: invalid host", method)
-		}
-		if !strings.HasPrefix(rest, "/") {
-			dst = append(dst, '/')
-		}
-	}
-	if rest == "" && host == "" {
-		dst = append(dst, '/')
-	}
-	const hex = "0123456789ABCDEF"
-	for i := range len(rest) {
-		switch c := rest[i]; {
-		case targetByte[c]:
-			dst = append(dst, c)
-		case c == '#':
-			return dst, "", fmt.Errorf("http: service method %.80q has a fragment, which requests have not", method)
-		default:
-			dst = append(dst, '%', hex[c>>4], hex[c&15])
-		}
-	}
-	return dst, host, nil
-}
-
-func validHost(host string) bool {
-	for i := range len(host) {
-		if c := host[i]; !targetByte[c] || c == '/' || c == '?' {
-			return false
-		}
-	}
-	return true
 }

@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// maxDepth is how deep the values of unknown keys may be nested.
+// maxDepth is the largest depth to which values of unknown keys may be nested.
 const maxDepth = 64
 
 // Keys of the document.
@@ -22,9 +22,8 @@ const (
 
 var keys = [...]string{"seq", "mtype", "serviceMethod", "status", "meta", "bodyCodec", "body"}
 
-// parseAny reads an object with keys in any order. Unknown ones are skipped, and
-// of one that comes twice the first is taken, as older peers do; one that is
-// missing or null is zero.
+// parseAny reads an object with keys in any order. Unknown ones are skipped, and of a
+// repeated one the first counts, as in v5 and v7; one that is missing or null is zero.
 func (d *document) parseAny(b []byte) error {
 	s := scanner{b: b}
 	if s.next() != '{' {
@@ -107,7 +106,7 @@ func (d *document) value(s *scanner, key int) error {
 		if escaped {
 			var ok bool
 			if text, ok = d.unescape(text, m); !ok {
-				return bad(field, "has an escape that is none", nil)
+				return bad(field, "has an escape that is none")
 			}
 		}
 		switch key {
@@ -122,9 +121,9 @@ func (d *document) value(s *scanner, key int) error {
 		}
 		return nil
 	case key != keySeq && key != keyMtype && key != keyCodec:
-		return bad(field, "is no string", nil)
+		return bad(field, "is no string")
 	case c != '-' && (c < '0' || c > '9'):
-		return bad(field, "is no number", nil)
+		return bad(field, "is no number")
 	}
 	token := s.token()
 	if key == keySeq {
@@ -210,8 +209,8 @@ func (s *scanner) token() []byte {
 	return s.b[start:s.i]
 }
 
-// skip skips any value. Of what is in objects and lists it sees to it that
-// brackets match and strings end.
+// skip skips any value. Of the contents of objects and lists it checks that brackets
+// match and strings end.
 func (s *scanner) skip() error {
 	var open [maxDepth]byte // the brackets that close what is open
 	depth := 0

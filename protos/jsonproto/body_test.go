@@ -1,19 +1,19 @@
 package jsonproto
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/teleport-go/teleport/core/prototest"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// older is the document in which an older peer sends a body: it escapes nothing
-// but quotes.
-func older(d Dialect, codec byte, body string) []byte {
+// unescaped is the frame in which a peer of v5 or v7 sends a body: it escapes nothing but
+// quotes.
+func unescaped(d Dialect, codec byte, body string) []byte {
 	status := ""
 	if d == V7 {
 		status = `"status":"code=0",`
@@ -22,13 +22,11 @@ func older(d Dialect, codec byte, body string) []byte {
 		status, codec, strings.ReplaceAll(body, `"`, `\"`)))
 }
 
-// read returns the body of a frame.
-func read(t *testing.T, frame []byte) string {
+// bodyOf returns the body of a frame.
+func bodyOf(t *testing.T, frame []byte) string {
 	t.Helper()
-	var x exchange
-	x.Write(frame)
-	m := socket.NewMessage()
-	if err := NewJSONProtoFunc()(&x).Unpack(m); err != nil {
+	m, err := read(frame)
+	if err != nil {
 		t.Fatalf("%q: %v", frame, err)
 	}
 	return string(m.RawBody())
@@ -52,11 +50,11 @@ func TestWriteBody(t *testing.T) {
 		{"JSON in JSON", `{"a":"\"\n\""}`, `"body": "{\"a\":\"\\\"\\n\\\"\"}"}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var x exchange
-			if err := NewJSONProtoFunc()(&x).Pack(message(1, 1, "/a", 'j', test.body)); err != nil {
+			var wire bytes.Buffer
+			if err := NewJSONProtoFunc()(&wire).Pack(message(1, 1, "/a", 'j', test.body)); err != nil {
 				t.Fatal(err)
 			}
-			frame := x.String()
+			frame := wire.String()
 			if got := frame[strings.Index(frame, `"body"`):]; got != test.want {
 				t.Errorf("body is written\n%s, want\n%s", got, test.want)
 			}
@@ -122,8 +120,8 @@ func TestBodiesArrive(t *testing.T) {
 	}
 }
 
-// The message owns its body if the memory was taken for it, and only then: what
-// was unescaped into memory of the connection is lent.
+// The message owns its body if the memory was allocated for it, and only then: what
+// was unescaped into memory of the connection is borrowed.
 func TestBodyOwned(t *testing.T) {
 	for _, test := range []struct {
 		name, body   string
@@ -137,12 +135,10 @@ func TestBodyOwned(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := message(1, 1, "/a", 's', test.body)
-			for name, rw := range conns(V5, m) {
+			for name, rw := range prototest.Endless(NewJSONProtoFunc(), m) {
 				p, want := NewJSONProtoFunc()(rw), test.plain
 				if name == "in place" {
-					in := rw.(inPlace)
-					in.Reader = bufio.NewReaderSize(in.endless, 1<<20)
-					p, want = NewJSONProtoFunc()(in), test.place
+					want = test.place
 				}
 				first, second := new(socket.Envelope), new(socket.Envelope)
 				must(p.Unpack(first))
@@ -162,7 +158,7 @@ func TestBodyOwned(t *testing.T) {
 	}
 	t.Run("small, escaped, in a large frame", func(t *testing.T) {
 		m := message(1, 1, "/a", 's', "\n", socket.WithAddMeta("k", strings.Repeat("x", 70_000)))
-		p, got := NewJSONProtoFunc()(conns(V5, m)["plain"]), new(socket.Envelope)
+		p, got := NewJSONProtoFunc()(prototest.Endless(NewJSONProtoFunc(), m)["plain"]), new(socket.Envelope)
 		must(p.Unpack(got))
 		if got.BodyOwned() {
 			t.Error("the body is owned, and the memory is the connection's")
@@ -170,7 +166,7 @@ func TestBodyOwned(t *testing.T) {
 	})
 }
 
-// Bodies as older peers write them.
+// Bodies as v5 and v7 write them.
 func TestReadOlderBody(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -197,7 +193,7 @@ func TestReadOlderBody(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for _, d := range []Dialect{V5, V7} {
-				if got := read(t, older(d, test.codec, test.body)); got != test.body {
+				if got := bodyOf(t, unescaped(d, test.codec, test.body)); got != test.body {
 					t.Errorf("%v: body = %.200q, want %.200q", d, got, test.body)
 				}
 			}
@@ -205,12 +201,12 @@ func TestReadOlderBody(t *testing.T) {
 	}
 }
 
-// Where a document reads in two ways, JSON's is taken, as older peers do.
+// Where a document reads in two ways, it is read as JSON, as by v5 and v7.
 func TestReadAmbiguousBody(t *testing.T) {
 	for _, test := range []struct {
 		name        string
 		codec       byte
-		older, want string // what an older peer meant, and what is read
+		meant, want string // what v5 or v7 meant, and what is read
 	}{
 		{"text that looks like an escape", 's', `a\nb`, "a\nb"},
 		{"text, two backslashes and a quote", 's', `\\"`, `\"`},
@@ -219,8 +215,8 @@ func TestReadAmbiguousBody(t *testing.T) {
 		{"JSON, the same both ways", 'j', `{"a":"\u003cb\u003e"}`, `{"a":"<b>"}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			frame := older(V5, test.codec, test.older)
-			if got := read(t, frame); got != test.want {
+			frame := unescaped(V5, test.codec, test.meant)
+			if got := bodyOf(t, frame); got != test.want {
 				t.Errorf("body = %q, want %q", got, test.want)
 			}
 			var doc struct{ Body string }
@@ -232,7 +228,7 @@ func TestReadAmbiguousBody(t *testing.T) {
 }
 
 // Documents of other programs that write JSON as it should be, in the order of
-// the older ages or not.
+// v5 and v7 or not.
 func TestReadStandardBody(t *testing.T) {
 	type v5 struct {
 		Seq           int32  `json:"seq"`
@@ -263,7 +259,7 @@ func TestReadStandardBody(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, b := range [][]byte{b, spaced} {
-				if got := read(t, framed("", string(b))); got != body {
+				if got := bodyOf(t, framed("", string(b))); got != body {
 					t.Errorf("%s: body = %q, want %q", b, got, body)
 				}
 			}
@@ -278,27 +274,23 @@ func TestBackslashes(t *testing.T) {
 		`{"x":"` + strings.Repeat(`\"`, 1<<18) + `"}`,
 		`{"seq":1,"mtype":1,"serviceMethod":"","meta":"","bodyCodec":106,"body":"` + strings.Repeat(`\\`, 1<<18) + `\q"}`,
 	} {
-		var x exchange
-		x.Write(framed("", payload))
-		if err := NewJSONProtoFunc()(&x).Unpack(socket.NewMessage()); err != nil {
+		if _, err := read(framed("", payload)); err != nil {
 			t.Errorf("%.80s…: %v", payload, err)
 		}
 	}
 }
 
-// FuzzOlderBody: unless it reads as JSON, a body of an older peer arrives as it
+// FuzzUnescapedBody: unless it reads as JSON, a body of v5 or v7 arrives as it
 // was.
-func FuzzOlderBody(f *testing.F) {
+func FuzzUnescapedBody(f *testing.F) {
 	for _, seed := range []string{"", `{"a":"b"}`, `{"a":"\n"}`, "a\nb", `\`, `\"`, `\q`, "\xff"} {
 		f.Add([]byte(seed), byte('j'))
 		f.Add([]byte(seed), byte('s'))
 	}
 	f.Fuzz(func(t *testing.T, body []byte, codec byte) {
-		frame := older(V5, codec, string(body))
-		var x exchange
-		x.Write(frame)
-		m := socket.NewMessage()
-		if err := NewJSONProtoFunc()(&x).Unpack(m); err != nil {
+		frame := unescaped(V5, codec, string(body))
+		m, err := read(frame)
+		if err != nil {
 			t.Fatalf("%q: %v", frame, err)
 		}
 		if string(m.RawBody()) == string(body) {

@@ -1,10 +1,6 @@
 package jsonproto
 
-import (
-	"strconv"
-
-	"github.com/teleport-go/teleport/core/socket/framing"
-)
+import "github.com/teleport-go/teleport/core/socket/framing"
 
 // Dialect is a set of keys.
 type Dialect byte
@@ -18,18 +14,10 @@ const (
 	V7
 )
 
-func (d Dialect) valid() bool { return d == V5 || d == V7 }
+var dialects = []framing.Dialect{V5: {Name: "v5"}, V7: {Name: "v7"}}
 
 // String returns "v5" or "v7".
-func (d Dialect) String() string {
-	switch d {
-	case V5:
-		return "v5"
-	case V7:
-		return "v7"
-	}
-	return "dialect " + strconv.Itoa(int(d))
-}
+func (d Dialect) String() string { return framing.Text(dialects, d) }
 
 // recognise tells JSON frames from those of the other protocols: a document
 // begins with a brace.

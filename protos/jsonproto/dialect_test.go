@@ -3,89 +3,26 @@ package jsonproto
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/teleport-go/teleport/core/socket"
-	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
-// called returns the dialect of a constructor's arguments.
-func called(named []Dialect) Dialect {
-	if len(named) > 0 {
-		return named[0]
-	}
-	return V5
-}
-
-var pairings = [][]Dialect{nil, {V5}, {V7}}
-
-// In every pairing calls, replies and errors arrive both ways: the side that
-// accepted follows the one that dialled.
-func TestServerFollowsClient(t *testing.T) {
-	for _, server := range pairings {
-		for _, client := range pairings {
-			t.Run(fmt.Sprintf("%v serves %v", server, client), func(t *testing.T) {
-				c, s := connect(client, server)
-				pass(t, c, s, goldens["call"]())
-				for _, name := range []string{"reply", "404", "push", "md5", "call"} {
-					pass(t, s, c, goldens[name]())
-				}
-				pass(t, c, s, goldens["404"]())
-				if got, want := s.dialect(), called(client); got != want {
-					t.Errorf("the server speaks %v, want %v", got, want)
-				}
-			})
-		}
-	}
-}
-
-// A server that pushes before it has heard anything speaks what it was told to.
-func TestServerPushesFirst(t *testing.T) {
-	for _, server := range pairings {
-		for _, client := range [][]Dialect{nil, {called(server)}} {
-			t.Run(fmt.Sprintf("%v to %v", server, client), func(t *testing.T) {
-				c, s := connect(client, server)
-				pass(t, s, c, goldens["push"]())
-				pass(t, c, s, goldens["call"]())
-				pass(t, s, c, goldens["404"]())
-				if d := called(server); s.dialect() != d || c.dialect() != d {
-					t.Errorf("server and client speak %v and %v, want %v", s.dialect(), c.dialect(), d)
-				}
-			})
-		}
-	}
-	t.Run("then the client is of another age", func(t *testing.T) {
-		c, s := connect([]Dialect{V5}, []Dialect{V7})
-		must(s.Pack(goldens["push"]()))
-		pass(t, c, s, goldens["call"]())
-		if s.dialect() != V5 {
-			t.Errorf("the server speaks %v afterwards, want v5", s.dialect())
-		}
-	})
-}
-
-// A dialled connection of a named dialect speaks no other, and reads both.
+// A dialled connection of a named dialect writes no other, and reads both.
 func TestNamedDialect(t *testing.T) {
 	for _, d := range []Dialect{V5, V7} {
 		for _, other := range []Dialect{V5, V7} {
-			t.Run(fmt.Sprintf("%v hears %v", d, other), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%v receives %v", d, other), func(t *testing.T) {
 				c, s := connect([]Dialect{d}, []Dialect{other})
 				for _, name := range []string{"call", "reply", "404"} {
 					pass(t, s, c, goldens[name]())
 				}
-				if c.dialect() != d {
-					t.Errorf("speaks %v afterwards, want %v", c.dialect(), d)
+				if current(c) != d {
+					t.Errorf("writes %v afterwards, want %v", current(c), d)
 				}
 			})
 		}
 	}
-	t.Run("no such", func(t *testing.T) {
-		c, _ := connect([]Dialect{9}, nil)
-		if err := c.Pack(socket.NewMessage()); err == nil {
-			t.Error("pack in dialect 9 succeeds")
-		}
-	})
 }
 
 // What a connection takes the first frame for.
@@ -106,9 +43,9 @@ func TestFirstFrame(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c, s := connect(nil, nil)
-			arrive(s, framed("", test.payload))
+			s.Arrive(framed("", test.payload))
 			must(s.Unpack(socket.NewMessage()))
-			if got := s.dialect(); got != test.want {
+			if got := current(s); got != test.want {
 				t.Errorf("taken for %v, want %v", got, test.want)
 			}
 			pass(t, s, c, goldens["404"]())
@@ -119,9 +56,9 @@ func TestFirstFrame(t *testing.T) {
 // What cannot be read settles nothing.
 func TestBadFirstFrame(t *testing.T) {
 	c, s := connect([]Dialect{V7}, nil)
-	arrive(s, framed("", `{"mtype":1,`))
-	arrive(s, framed("\x01", `{}`))
-	arrive(s, framed("", `{"seq":"x"}`))
+	s.Arrive(framed("", `{"mtype":1,`))
+	s.Arrive(framed("\x01", `{}`))
+	s.Arrive(framed("", `{"seq":"x"}`))
 	for range 3 {
 		if err := s.Unpack(socket.NewMessage()); !errors.Is(err, socket.ErrBadMessage) {
 			t.Fatalf("unpack: %v, want ErrBadMessage", err)
@@ -131,81 +68,8 @@ func TestBadFirstFrame(t *testing.T) {
 	pass(t, s, c, goldens["404"]())
 }
 
-func TestStatus(t *testing.T) {
-	for _, test := range []struct {
-		status string
-		want   *socket.Rerror
-	}{
-		{"", nil},
-		{"code=0", nil},
-		{"code=x", nil},
-		{"code=99999999999", nil},
-		{"msg=z", nil},
-		{"code=0&msg=z&cause=c", nil},
-		{"code=404&msg=Not%20Found&cause=", socket.NewRerror(404, "Not Found", "")},
-		{"code=404", socket.NewRerror(404, "", "")},
-		{"code=-1&cause=a+b%26", socket.NewRerror(-1, "", "a b&")},
-		{"x=y&cause=c&code=7&stack=s&msg=m", socket.NewRerror(7, "m", "c")},
-	} {
-		t.Run(test.status, func(t *testing.T) {
-			c, _ := connect([]Dialect{V7}, nil)
-			arrive(c, framed("", `{"mtype":2,"status":"`+test.status+`","meta":"X-Reply-Error=%7B%22code%22%3A1%7D"}`))
-			m := socket.NewMessage()
-			must(c.Unpack(m))
-			if got := m.Rerror(); got.String() != test.want.String() {
-				t.Errorf("rerror = %v, want %v", got, test.want)
-			}
-		})
-	}
-}
-
-// The metadata key of the error is the protocol's own, where it is used.
-func TestReplyErrorKey(t *testing.T) {
-	const own = `{"code":1}`
-	rerr := socket.NewRerror(404, "Not Found", "gone")
-	for _, test := range []struct {
-		name  string
-		d     Dialect
-		mtype byte
-		rerr  *socket.Rerror
-		meta  string // what arrives
-	}{
-		{"a CALL loses the key", V5, socket.TypeCall, nil, "a=1"},
-		{"a PUSH loses the key", V5, socket.TypePush, rerr, "a=1"},
-		{"a REPLY loses the key", V5, socket.TypeReply, nil, "a=1"},
-		{"an error takes its place", V5, socket.TypeAuthReply, rerr, "a=1"},
-		{"v7 has a status", V7, socket.TypeReply, rerr, "a=1&X-Reply-Error=%7B%22code%22%3A1%7D&X-Reply-Error=%7B%22code%22%3A1%7D"},
-	} {
-		t.Run(test.d.String()+"/"+test.name, func(t *testing.T) {
-			c, s := connect([]Dialect{test.d}, nil)
-			m := message(1, test.mtype, "/a", 'j', "", socket.WithAddMeta("a", "1"),
-				socket.WithAddMeta(socket.MetaReplyError, own), socket.WithAddMeta(socket.MetaReplyError, own),
-				socket.WithRerror(test.rerr))
-			must(c.Pack(m))
-			if n := strings.Count(s.rw.Buffer.String(), "X-Reply-Error"); n > 1 && test.d != V7 {
-				t.Errorf("the key is %d times in the frame", n)
-			}
-			if got := m.Meta().String(); !strings.Contains(got, "X-Reply-Error") {
-				t.Errorf("pack changed the message's metadata to %s", got)
-			}
-			got := socket.NewMessage()
-			must(s.Unpack(got))
-			var want *socket.Rerror
-			if framing.IsReply(test.mtype) {
-				want = test.rerr
-			}
-			if got.Rerror().String() != want.String() {
-				t.Errorf("rerror = %v, want %v", got.Rerror(), want)
-			}
-			if got := got.Meta().String(); got != test.meta {
-				t.Errorf("metadata = %s, want %s", got, test.meta)
-			}
-		})
-	}
-}
-
 func TestVersion(t *testing.T) {
-	for _, named := range pairings {
+	for _, named := range dialectTests.Arguments() {
 		c, _ := connect(named, nil)
 		if id, name := c.Version(); id != 'j' || name != "json" {
 			t.Errorf("%v: Version = %d, %q; want j, json", named, id, name)
@@ -214,63 +78,5 @@ func TestVersion(t *testing.T) {
 }
 
 func TestRecognise(t *testing.T) {
-	rawPayload, err := md5Filter{}.OnPack([]byte("\x011\x01\x00"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, test := range []struct {
-		name   string
-		prefix string
-		match  bool
-		need   int
-	}{
-		{"nothing", "", false, 5},
-		{"four bytes", "\x00\x00\x00\x2d", false, 5},
-		{"no filters", "\x00\x00\x00\x2d\x00", false, 6},
-		{"document", "\x00\x00\x00\x2d\x00{", true, 0},
-		{"a filter", "\x00\x00\x00\x2d\x01m", false, 7},
-		{"a filter, not whole", "\x00\x00\x00\x2d\x01m{", false, 0x2d},
-		{"a filter, not quite whole", "\x00\x00\x00\x14\x01m{23456789012", false, 0x14},
-		{"a filter, too short for its sum", "\x00\x00\x00\x14\x01m{2345678901234", false, 0x18},
-		{"raw with a filter", "\x00\x00\x00\x1a\x01m" + string(rawPayload), false, 0},
-		{"a filter that fails", "\x00\x00\x00\x04\x01m{\x00", false, 0},
-		{"a filter nobody has", "\x00\x00\x00\x2d\x01?{", true, 0},
-		{"too large to look into", "\x00\x20\x00\x00\x01m{", true, 0},
-		{"too large to look into, and hidden", "\x00\x20\x00\x00\x01m\x1f", false, 0},
-		{"a filter that hides", "\x00\x00\x00\x2d\x01g\x1f\x8b", false, 0},
-		{"too many filters", "\x00\x00\x00\x2d\x09", false, 0},
-		{"size of the filters alone", "\x00\x00\x00\x02\x01m{", false, 0},
-		{"raw", "\x00\x00\x00\x2c\x00\x011", false, 0},
-		{"raw, seed", "\x00\x00\x00\x2dr\x00\x011", false, 0},
-		{"protobuf", "\x00\x00\x00\x6b\x00\x08", false, 0},
-		{"thrift", "\x00\x00\x00\x65\x0f\xff", false, 0},
-		{"http", "POST / HTTP/1.1", false, 0},
-		{"tls", "\x16\x03\x01\x02\x00\x01", false, 0},
-		{"zeros", "\x00\x00\x00\x00\x00\x00", false, 0},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			match, need := recognise([]byte(test.prefix))
-			if match != test.match || need != test.need {
-				t.Errorf("recognise(%q) = %v, %d; want %v, %d", test.prefix, match, need, test.match, test.need)
-			}
-		})
-	}
-	p, err := socket.LookupProto("json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, msg := range goldens {
-		for _, d := range []Dialect{V5, V7} {
-			b, err := NewJSONProtoFunc(d)(nil).(*jsonProto).AppendFrame(nil, msg())
-			if err != nil {
-				t.Fatal(err)
-			}
-			for n := range len(b) {
-				match, need := p.Recognise(b[:n])
-				if !match && need <= n {
-					t.Errorf("%v-%s: recognise of %d bytes = %v, %d", d, name, n, match, need)
-				}
-			}
-		}
-	}
+	dialectTests.Recognise(t, "{", map[string]bool{"\x00\x00\x00\x6b\x00\x08": false})
 }

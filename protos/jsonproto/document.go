@@ -20,7 +20,7 @@ type document struct {
 	text []byte // where strings are unescaped
 }
 
-// parse takes a payload apart: first as all ages write it, keys in their order
+// parse takes a payload apart: first as v5 and v7 write it, keys in their order
 // without a space, then as any JSON.
 func (d *document) parse(b []byte) error {
 	if body, ok := d.parseFixed(b); ok {
@@ -131,11 +131,10 @@ func (d *document) unescape(text []byte, m mode) (_ []byte, ok bool) {
 // lastBody reads the body, which is what is left of the document. It is not ok if
 // the body is no string, or if there is something behind it.
 //
-// With a space before it, it was escaped as JSON has it. Without one it may
-// be an older peer's, in which only quotes were escaped. If that makes a
-// difference, it is JSON's – unless it cannot be: it has a control character or
-// an escape that JSON has not, or it is of the JSON codec and reads as JSON only
-// if backslashes stand for themselves.
+// With a space before it, it was escaped as JSON requires. Without one it may be of v5 or
+// v7, which escape only quotes. If that makes a difference, it is read as JSON, unless
+// that is impossible: it has a control character or an escape that JSON does not have,
+// or it is of the JSON codec and is JSON only if backslashes stand for themselves.
 func (d *document) lastBody(b []byte) (ok bool) {
 	b, marked := cut(b, " ")
 	b, ok = cut(b, `"`)
@@ -148,7 +147,7 @@ func (d *document) lastBody(b []byte) (ok bool) {
 		return true
 	}
 	if clean(s) {
-		d.Body = b[:len(s)] // to the frame's end, for who looks where it lies
+		d.Body = b[:len(s)] // its capacity reaches the frame's end: socket.Conn compares that
 		return true
 	}
 	at := len(d.text)
@@ -159,9 +158,9 @@ func (d *document) lastBody(b []byte) (ok bool) {
 		return ok
 	}
 	end := len(d.text)
-	var older bool
-	d.text, older = unquote(d.text, s)
-	if older && (!ok || json.Valid(d.text[end:])) {
+	var quotesOnly bool
+	d.text, quotesOnly = unquote(d.text, s)
+	if quotesOnly && (!ok || json.Valid(d.text[end:])) {
 		d.Body = d.text[end:]
 		return true
 	}
@@ -169,7 +168,7 @@ func (d *document) lastBody(b []byte) (ok bool) {
 	return ok
 }
 
-// dialect tells by which of the two the document was written.
+// dialect returns the dialect in which the document was written.
 func (d *document) dialect() Dialect {
 	if d.HasStatus {
 		return V7
@@ -183,12 +182,12 @@ func whole(field string, b []byte, least, most int64) (int64, error) {
 	if err != nil {
 		f, ferr := strconv.ParseFloat(string(b), 64)
 		if ferr != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
-			return 0, bad(field, fmt.Sprintf("%.40q is not a whole number", b), nil)
+			return 0, bad(field, fmt.Sprintf("%.40q is not a whole number", b))
 		}
 		v = int64(f)
 	}
 	if v < least || v > most {
-		return 0, bad(field, fmt.Sprintf("of %d is not between %d and %d", v, least, most), nil)
+		return 0, bad(field, fmt.Sprintf("of %d is not between %d and %d", v, least, most))
 	}
 	return v, nil
 }

@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// cost is by how many bytes JSON makes each byte longer in a string. Bytes from
-// 0x80 on stay as they are, also where they are no UTF-8: so bodies of any bytes
-// arrive, and readers of all ages take them.
+// cost is the number of bytes by which each byte is longer in a JSON string. Bytes from
+// 0x80 on stay as they are, even if they are not UTF-8: so bodies of any bytes
+// arrive, and v5 and v7 read them.
 var cost = func() (cost [256]byte) {
 	for c := range 0x20 {
 		cost[c] = 5 // \u00XX
@@ -32,25 +32,25 @@ const (
 )
 
 // specials is 0 if no byte of x has to be escaped. Otherwise the lowest bit that
-// is set is in the first that has; there may be others that mean nothing.
+// is set is in the first that has to be; higher bits mean nothing.
 func specials(x uint64) uint64 {
 	quote, slash := x^'"'*ones, x^'\\'*ones
 	return ((x-0x20*ones)&^x | (quote-ones)&^quote | (slash-ones)&^slash) & highs
 }
 
-// others tells whether any byte of x has to be escaped that is no quote.
+// others reports whether any byte of x but quotes has to be escaped.
 func others(x uint64) bool {
 	slash := x ^ '\\'*ones
 	return ((x-0x20*ones)&^x|(slash-ones)&^slash)&highs != 0
 }
 
-// quotes is how many bytes of x are quotes.
+// quotes is the number of quotes in x.
 func quotes(x uint64) int {
 	x ^= '"' * ones
 	return bits.OnesCount64(^((x&^highs + 0x7f*ones) | x) & highs)
 }
 
-// clean tells whether nothing in b has to be escaped.
+// clean reports whether nothing in b has to be escaped.
 func clean(b []byte) bool {
 	for ; len(b) >= 8; b = b[8:] {
 		if specials(binary.LittleEndian.Uint64(b)) != 0 {
@@ -65,7 +65,7 @@ func clean(b []byte) bool {
 	return true
 }
 
-// measure returns by how many bytes escaping makes b longer, and whether
+// measure returns the number of bytes by which escaping makes b longer, and whether
 // anything but quotes has to be escaped.
 func measure(b []byte) (extra int, more bool) {
 	for ; len(b) >= 8; b = b[8:] {
@@ -86,9 +86,9 @@ func measure(b []byte) (extra int, more bool) {
 	return extra, more
 }
 
-// escapeTail escapes what is behind b[:at], where a quote stands, and puts a
-// quote behind. If it has to escape more than quotes, it puts a space before the
-// first one: the mark by which a reader can tell that it did.
+// escapeTail escapes what follows b[:at], which ends with a quote, and appends a quote.
+// If more than quotes have to be escaped, it inserts a space before the first one: the
+// mark by which a reader recognises that.
 func escapeTail(b []byte, at int) []byte {
 	extra, more := measure(b[at:])
 	if extra == 0 {
@@ -155,7 +155,7 @@ func appendEscaped(dst []byte, s string) []byte {
 	return dst
 }
 
-// mode is what unescape takes besides the escapes of JSON.
+// mode is what unescape accepts besides the escapes of JSON.
 type mode byte
 
 const (
@@ -165,8 +165,8 @@ const (
 )
 
 // unescape appends the bytes that the string s, without its quotes, stands for.
-// plain says that nothing but quotes was escaped. What it cannot read is not
-// ok, and leaves dst as it was.
+// plain says that nothing but quotes was escaped. If s cannot be read, ok is false and
+// dst is returned as it was.
 func unescape(dst, s []byte, m mode) (_ []byte, plain, ok bool) {
 	dst = slices.Grow(dst, len(s)+8)
 	out, to := dst[len(dst):len(dst)+len(s)+8], 0
@@ -203,9 +203,9 @@ func unescape(dst, s []byte, m mode) (_ []byte, plain, ok bool) {
 	return dst[:len(dst)+to], plain, true
 }
 
-// unescapeOne writes what the escape at the start of s stands for; n is its
-// length, 0 if it is none, and size that of what it stands for, which is never
-// longer.
+// unescapeOne writes the bytes that the escape at the start of s stands for; n is the
+// length of the escape, 0 if it is none, and size that of the bytes, which is never
+// larger.
 func unescapeOne(out, s []byte, m mode) (n, size int) {
 	if len(s) < 2 {
 		return 0, 0
@@ -248,7 +248,7 @@ func unescapeOne(out, s []byte, m mode) (n, size int) {
 	return 2, 1
 }
 
-// unquoteOne is unescapeOne for what Go has and JSON has not.
+// unquoteOne is unescapeOne for the escapes of Go that JSON does not have.
 func unquoteOne(out, s []byte) (n, size int) {
 	switch s[1] {
 	case 'a':
@@ -276,7 +276,7 @@ func unquoteOne(out, s []byte) (n, size int) {
 	return 2, 1
 }
 
-// unhex reads the number of so many hexadecimal digits at the start of s.
+// unhex reads a number of hexadecimal digits at the start of s.
 func unhex(s []byte, digits int) (r rune, ok bool) {
 	if len(s) < digits {
 		return 0, false
@@ -297,9 +297,9 @@ func unhex(s []byte, digits int) (r rune, ok bool) {
 	return r, true
 }
 
-// unquote appends the bytes that an older peer wrote as s: it put a backslash
-// before each quote and left all else, backslashes too, as it was. It is not ok
-// where a quote has none before it.
+// unquote appends the bytes that v5 or v7 wrote as s: they put a backslash before each
+// quote and leave all else, backslashes too, as it is. ok is false if a quote has none
+// before it.
 func unquote(dst, s []byte) (_ []byte, ok bool) {
 	start := len(dst)
 	for i, c := range s {

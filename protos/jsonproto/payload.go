@@ -13,16 +13,14 @@ import (
 // it matches [socket.ErrBadMessage].
 type FieldError = framing.FieldError
 
-func bad(field, fault string, cause error) error {
-	return &FieldError{Proto: Name, Field: field, Fault: fault, Err: cause, Whole: true}
-}
+func bad(field, fault string) error { return framing.Errors(Name).Bad(field, fault, nil) }
 
 func badAt(at int, fault string) error {
-	return bad("document", fmt.Sprintf("%s at byte %d", fault, at), nil)
+	return bad("document", fmt.Sprintf("%s at byte %d", fault, at))
 }
 
 // appendPayload appends the document. Metadata and status are query strings, in
-// which nothing has to be escaped. On an error it returns anything.
+// which nothing has to be escaped. On an error the slice it returns may hold anything.
 func appendPayload(dst []byte, m socket.Message, d Dialect) ([]byte, error) {
 	dst = append(dst, `{"seq":`...)
 	dst = strconv.AppendInt(dst, int64(m.Seq()), 10)

@@ -1,18 +1,16 @@
 // Package jsonproto is the JSON protocol: each message, header and body, is a JSON
 // document behind four bytes of length. The encoded body is a string in it.
 //
-// It has two dialects, of which the older ages speak one each: [V5] and [V7], which
-// has a key for the error of a reply. Both are read on any connection. What one
-// speaks is settled by the first frame that arrives on it; until then it is V5,
-// or the dialect that [NewJSONProtoFunc] was given.
+// It has two dialects: [V5] is that of Teleport v5, and [V7] that of eRPC v6 and v7,
+// which has a key for the error of a reply. Both are read on any connection. The
+// first frame that arrives on a connection settles what is written; until then it is
+// V5, or the dialect that [NewJSONProtoFunc] was given.
 //
-// Bodies of any bytes arrive as they were. Older peers escape nothing in them but
-// quotes; the README tells how they are read.
+// Bodies of any bytes arrive as they were. v5 and v7 escape nothing in them but
+// quotes; the README describes how they are read.
 package jsonproto
 
 import (
-	"encoding/binary"
-	"fmt"
 	"io"
 
 	"github.com/teleport-go/teleport/core/socket"
@@ -26,64 +24,56 @@ const (
 	Name      = "json"
 )
 
+// format describes the frames.
+var format = framing.Format[Dialect]{ID: ID, Name: Name, Dialects: dialects, AppendPayload: appendPayload}
+
 func init() {
 	socket.RegisterProto(socket.Protocol{Name: Name, New: NewJSONProtoFunc(), Recognise: recognise})
 }
 
-// NewJSONProtoFunc returns the protocol. Without a dialect a connection speaks V5
-// until it has heard something, then what it heard.
+// NewJSONProtoFunc returns the protocol. Without a dialect a connection writes V5
+// until a frame has arrived, and then the dialect of that frame.
 //
 // With one, an accepted connection does the same but begins with that dialect; a
-// dialled one speaks no other. Further dialects are ignored.
+// dialled one writes no other. Further dialects are ignored.
 func NewJSONProtoFunc(dialect ...Dialect) socket.ProtoFunc {
-	var named Dialect
-	if len(dialect) > 0 {
-		named = dialect[0]
-	}
+	named := framing.Named(dialect)
 	return func(rw io.ReadWriter) socket.Proto {
-		p := &jsonProto{in: framing.NewReader(Name, rw), out: framing.NewWriter(Name, rw)}
-		p.speech.Begin(rw, named, V5)
+		p := new(jsonProto)
+		p.Init(&format, rw, named)
 		return p
 	}
 }
 
 type jsonProto struct {
-	in     framing.Reader
-	out    framing.Writer
-	speech framing.Speech[Dialect]
-	text   []byte // Unpack's: strings of the document, unescaped
+	framing.Proto[Dialect]
+	text []byte // Unpack's: strings of the document, unescaped
 }
 
 var _ socket.FrameAppender = (*jsonProto)(nil)
 
-// Version returns ID and Name.
-func (p *jsonProto) Version() (byte, string) { return ID, Name }
-
-func (p *jsonProto) dialect() Dialect { return p.speech.Speaks() }
-
-// Pack writes the frame of m with one Write.
-func (p *jsonProto) Pack(m socket.Message) error { return p.out.Pack(p, m) }
-
-// AppendFrame appends the frame of m to dst. It may be called concurrently.
-func (p *jsonProto) AppendFrame(dst []byte, m socket.Message) ([]byte, error) {
-	d := p.dialect()
-	if !d.valid() {
-		return dst, fmt.Errorf("json: no such dialect: %d", d)
+// Unpack reads one frame. The body it hands over is valid until the next call,
+// if the message does not own it.
+func (p *jsonProto) Unpack(m socket.Message) error {
+	payload, err := p.In.Next(m)
+	if err != nil {
+		return err
 	}
-	out := append(dst, 0, 0, 0, 0) // the size
-	var err error
-	if m.XferPipe().Len() == 0 {
-		out, err = appendPayload(append(out, 0), m, d)
-	} else {
-		out, err = p.out.Payload(out, m, func(b []byte) ([]byte, error) { return appendPayload(b, m, d) })
+	d := document{text: p.text[:0]}
+	err = d.parse(payload)
+	if p.text = d.text[:0]; cap(p.text) > framing.OwnFrom {
+		p.text = nil
 	}
 	if err != nil {
-		return dst, err
+		return err
 	}
-	size, err := p.out.Size(m, len(out)-len(dst))
-	if err != nil {
-		return dst, err
+	p.Settle(d.dialect())
+	d.Own = p.In.Owned()
+	if d.unescaped {
+		d.Own = p.text == nil // the body is in text, which is not used again
 	}
-	binary.BigEndian.PutUint32(out[len(dst):], size-4)
-	return out, nil
+	if err := d.Fill(m); err != nil {
+		return framing.Errors(Name).Bad("body", "", err)
+	}
+	return nil
 }

@@ -1,10 +1,7 @@
 package pbproto
 
 import (
-	"errors"
-	"io"
 	"math"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -21,18 +18,20 @@ func TestMain(m *testing.M) {
 
 func TestConformance(t *testing.T) {
 	for _, named := range [][]Dialect{nil, {V7}} {
-		t.Run(called(named).String(), func(t *testing.T) { prototest.Run(t, NewPbProtoFunc(named...), badFrames()...) })
+		t.Run(dialectTests.Named(named).String(), func(t *testing.T) {
+			prototest.Run(t, NewPbProtoFunc(named...), dialectTests.BadFrames("fields 5 and 6 are numbers")...)
+		})
 	}
 }
 
 func TestSessions(t *testing.T) {
 	for _, named := range [][]Dialect{nil, {V7}} {
-		t.Run(called(named).String(), func(t *testing.T) { tptest.RunProto(t, NewPbProtoFunc(named...)) })
+		t.Run(dialectTests.Named(named).String(), func(t *testing.T) { tptest.RunProto(t, NewPbProtoFunc(named...)) })
 	}
 }
 
 // badPayloads are no messages in either dialect.
-var badPayloads = []struct{ name, payload, want string }{
+var badPayloads = []prototest.BadPayload{
 	{"tag 0", "\x00\x01", "protobuf: tag 00 01 is none"},
 	{"tag cut", "\x80", "protobuf: tag 80 is none"},
 	{"tag of eleven bytes", "\x88\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01\x01", "protobuf: tag 88 80 80 80 80 80 80 80 80 80 is none"},
@@ -60,108 +59,7 @@ var badPayloads = []struct{ name, payload, want string }{
 	{"codec beyond a byte", "\x28\x80\x02\x32\x00", "protobuf: body codec of 256 is beyond a byte"},
 }
 
-func badFrames() []prototest.Option {
-	opts := []prototest.Option{
-		prototest.BadFrame("size 0", make([]byte, 4)),
-		prototest.BadFrame("filters over the end", []byte{0, 0, 0, 2, 3, 'm'}),
-	}
-	for _, b := range badPayloads {
-		if b.name != "fields 5 and 6 are numbers" { // of one dialect each, it is a field of the other
-			opts = append(opts, prototest.BadFrame(b.name, framed("", b.payload)))
-		}
-	}
-	whole := "\x08\x01\x10\x01"
-	for name, f := range map[string]string{
-		"unknown filter":  "\x01",
-		"filter 0":        "\x00",
-		"damaged":         "m",
-		"nine filters":    "mmmmmmmmm",
-		"only the filter": "m",
-	} {
-		payload := whole
-		if name == "only the filter" {
-			payload = ""
-		}
-		opts = append(opts, prototest.BadFrame(name, framed(f, payload)))
-	}
-	return opts
-}
-
-func TestErrorTexts(t *testing.T) {
-	type frame struct {
-		name, frame, want string
-		bad               bool
-	}
-	frames := []frame{
-		{"size 0", "\x00\x00\x00\x00", "protobuf: size of 0 bytes leaves no room for the number of filters", true},
-		{"cut in the size", "\x00\x00", "protobuf: size ended after 2 of 4 bytes: unexpected EOF", false},
-		{"cut", "\x00\x00\x00\x2d12345678901", "protobuf: frame ended after 15 of 49 bytes: unexpected EOF", false},
-		{"size beyond 32 bits", "\xff\xff\xff\xfc\x00", "protobuf: message of 4294967296 bytes: message size over the limit", false},
-		{"filters", "\x00\x00\x00\x03\x03mm", "protobuf: pipe of 3 bytes is over the frame's end", true},
-		{"nine filters", "\x00\x00\x00\x02\x09m", "protobuf: pipe of 9 filters is longer than 8", true},
-	}
-	for _, b := range badPayloads {
-		frames = append(frames, frame{b.name, string(framed("", b.payload)), b.want, true})
-	}
-	for _, test := range frames {
-		t.Run(test.name, func(t *testing.T) {
-			var x exchange
-			x.WriteString(test.frame)
-			err := NewPbProtoFunc()(&x).Unpack(socket.NewMessage())
-			if err == nil || err.Error() != test.want || errors.Is(err, socket.ErrBadMessage) != test.bad {
-				t.Errorf("unpack: %v (ErrBadMessage %v)\nwant %s (%v)", err, errors.Is(err, socket.ErrBadMessage), test.want, test.bad)
-			}
-		})
-	}
-	t.Run("too many filters", func(t *testing.T) {
-		m := message(1, socket.TypeCall, "/a", 'j', "")
-		one := socket.NewMessage(socket.WithXferPipe('m'))
-		for range 256 {
-			m.XferPipe().AppendFrom(one.XferPipe())
-		}
-		err := NewPbProtoFunc()(new(exchange)).Pack(m)
-		if want := "protobuf: pipe of 256 filters is longer than 255"; err == nil || err.Error() != want {
-			t.Errorf("pack: %v, want %s", err, want)
-		}
-	})
-}
-
-// A size that claims gigabytes is stopped by the limit, or by the end.
-func TestHugeSize(t *testing.T) {
-	const claim = "\x80\x00\x00\x00\x00\x08\x01"
-	var x exchange
-	x.WriteString(claim)
-	m := new(socket.Envelope)
-	m.SetLimit(1 << 20)
-	if err := NewPbProtoFunc()(&x).Unpack(m); !errors.Is(err, socket.ErrSizeLimit) {
-		t.Errorf("unpack: %v, want ErrSizeLimit", err)
-	}
-	x.Reset()
-	x.WriteString(claim)
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	err := NewPbProtoFunc()(&x).Unpack(new(socket.Envelope))
-	runtime.ReadMemStats(&after)
-	if !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("without a limit, unpack: %v, want io.ErrUnexpectedEOF", err)
-	}
-	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
-		t.Errorf("without a limit, unpack takes %d bytes of memory", n)
-	}
-}
-
-// What the filters make of a frame stays below the limit.
-func TestBomb(t *testing.T) {
-	var x exchange
-	x.Write(framed("BBB", "\x08\x01\x10\x01\x1a\x02/a"))
-	m := new(socket.Envelope)
-	m.SetLimit(100_000)
-	if err := NewPbProtoFunc()(&x).Unpack(m); !errors.Is(err, socket.ErrBadMessage) || !strings.Contains(err.Error(), "pipe") {
-		t.Errorf("unpack: %v, want ErrBadMessage of the pipe", err)
-	}
-}
-
-// What protobuf allows, and the older ages never write.
+// What protobuf allows, and v5 and v7 never write.
 func TestLenient(t *testing.T) {
 	for _, test := range []struct {
 		name, payload string
@@ -179,34 +77,13 @@ func TestLenient(t *testing.T) {
 		{"method is not UTF-8", "\x10\x01\x1a\x02\xff\xfe", message(0, 1, "\xff\xfe", 0, "")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var x exchange
-			x.Write(framed("", test.payload))
-			m := socket.NewMessage()
-			if err := NewPbProtoFunc()(&x).Unpack(m); err != nil {
+			m, err := read(framed("", test.payload))
+			if err != nil {
 				t.Fatal(err)
 			}
 			if got, want := picture(m), picture(test.want); got != want {
 				t.Errorf("got %s\nwant %s", got, want)
 			}
 		})
-	}
-}
-
-// A message that is used again keeps nothing of the one before.
-func TestReuse(t *testing.T) {
-	for _, d := range []Dialect{V5, V7} {
-		c, s := connect([]Dialect{d}, nil)
-		full := message(math.MinInt32, socket.TypeReply, "/a", 'j', "body", socket.WithAddMeta("k", "v"),
-			socket.WithRerror(socket.NewRerror(1, "m", "r")), socket.WithXferPipe('m'))
-		for _, m := range []socket.Message{full, message(0, 0, "", 0, "")} {
-			must(c.Pack(m))
-		}
-		got := socket.NewMessage()
-		for range 2 {
-			must(s.Unpack(got))
-		}
-		if got, want := picture(got), picture(message(0, 0, "", 0, "")); got != want {
-			t.Errorf("%v: second message:\n got %s\nwant %s", d, got, want)
-		}
 	}
 }

@@ -1,8 +1,7 @@
 package pbproto
 
 import (
-	"bytes"
-	"strconv"
+	"math"
 
 	"github.com/teleport-go/teleport/core/socket/framing"
 )
@@ -19,7 +18,10 @@ const (
 	V7
 )
 
-func (d Dialect) valid() bool { return d == V5 || d == V7 }
+var dialects = []framing.Dialect{V5: {Name: "v5"}, V7: {Name: "v7"}}
+
+// String returns "v5" or "v7".
+func (d Dialect) String() string { return framing.Text(dialects, d) }
 
 func (d Dialect) other() Dialect {
 	if d == V5 {
@@ -28,18 +30,7 @@ func (d Dialect) other() Dialect {
 	return V5
 }
 
-// String returns "v5" or "v7".
-func (d Dialect) String() string {
-	switch d {
-	case V5:
-		return "v5"
-	case V7:
-		return "v7"
-	}
-	return "dialect " + strconv.Itoa(int(d))
-}
-
-// dialect tells by which of the two the fields were written. Where neither the
+// dialect returns the dialect in which the fields were written. Where neither the
 // codec nor the body is there, it is V7 if field 4 reads like its status.
 func (f *fields) dialect() (Dialect, error) {
 	five, seven := f.fits(V5), f.fits(V7)
@@ -54,7 +45,7 @@ func (f *fields) dialect() (Dialect, error) {
 	return V5, nil
 }
 
-// fits tells whether fields 5 and 6 are of the dialect's types.
+// fits reports whether fields 5 and 6 are of the dialect's types.
 func (f *fields) fits(d Dialect) error {
 	want5, want6 := varint, length
 	if d == V7 {
@@ -69,25 +60,9 @@ func (f *fields) fits(d Dialect) error {
 	return nil
 }
 
-// statusFits tells whether V7 would have written field 4 as the status.
+// statusFits reports whether V7 would have written field 4 as the status.
 func (f *fields) statusFits() bool {
-	if string(f.bytes[4]) == framing.StatusOK {
-		return true
-	}
-	b, ok := bytes.CutPrefix(f.bytes[4], []byte("code="))
-	if !ok || f.num[2] > 255 || !framing.IsReply(byte(f.num[2])) {
-		return false
-	}
-	code, b, more := bytes.Cut(b, []byte("&"))
-	if _, err := strconv.ParseInt(string(code), 10, 32); err != nil {
-		return false
-	}
-	for _, key := range []string{"msg=", "cause="} {
-		if more && bytes.HasPrefix(b, []byte(key)) {
-			_, b, more = bytes.Cut(b, []byte("&"))
-		}
-	}
-	return !more
+	return f.num[2] <= math.MaxUint8 && framing.IsStatus(byte(f.num[2]), f.bytes[4])
 }
 
 // recognise tells protobuf frames from those of the other protocols: a payload

@@ -16,17 +16,11 @@ import (
 // it matches [socket.ErrBadMessage].
 type FieldError = framing.FieldError
 
-func bad(field, fault string, cause error) error {
-	return &FieldError{Proto: Name, Field: field, Fault: fault, Err: cause, Whole: true}
-}
+const errs = framing.Errors(Name)
 
-func badField(number uint64, fault string) error {
-	return bad("field "+strconv.FormatUint(number, 10), fault, nil)
-}
+func badField(number uint64, fault string) error { return errs.Bad(fieldName(number), fault, nil) }
 
-func overEnd(field string, n uint64) error {
-	return bad(field, fmt.Sprintf("of %d bytes is over the frame's end", n), nil)
-}
+func fieldName(number uint64) string { return "field " + strconv.FormatUint(number, 10) }
 
 // wire is how a field is written; absent is one that is not.
 type wire byte
@@ -58,7 +52,7 @@ func wrongType(number uint64, got, want wire) error {
 }
 
 // appendPayload appends the message; fields that are zero are left out. On an
-// error it returns anything.
+// error the slice it returns may hold anything.
 func appendPayload(dst []byte, m socket.Message, d Dialect) ([]byte, error) {
 	dst = appendInt(dst, 1, int64(m.Seq()))
 	dst = appendInt(dst, 2, int64(m.Mtype()))
@@ -95,15 +89,15 @@ func appendInt(dst []byte, number byte, v int64) []byte {
 	return binary.AppendUvarint(append(dst, number<<3|byte(varint)), uint64(v))
 }
 
-// open begins a field of unknown length, with room for so many bytes of it. What
-// is appended then is the field, until shut.
+// open begins a field of unknown length, for which it reserves room bytes. What is
+// appended then is the field, until shut.
 func open(dst []byte, number byte, room int) (_ []byte, at int) {
 	dst = append(dst, number<<3|byte(length))
 	return append(dst, make([]byte, room)...), len(dst)
 }
 
-// shut writes the length of the field whose length is at dst[at], and takes an
-// empty one away.
+// shut writes the length of the field whose length is at dst[at], and removes an
+// empty field.
 func shut(dst []byte, at, room int) []byte {
 	n := len(dst) - at - room
 	if n == 0 {
@@ -158,7 +152,7 @@ func (f *fields) parse(b []byte) error {
 	for len(b) > 0 {
 		tag, n := binary.Uvarint(b)
 		if n <= 0 || tag>>3 == 0 || tag>>3 > 1<<29-1 {
-			return bad("tag", fmt.Sprintf("% x is none", b[:min(len(b), binary.MaxVarintLen64)]), nil)
+			return errs.Bad("tag", fmt.Sprintf("% x is none", b[:min(len(b), binary.MaxVarintLen64)]), nil)
 		}
 		b = b[n:]
 		number, kind := tag>>3, wire(tag&7)
@@ -171,7 +165,7 @@ func (f *fields) parse(b []byte) error {
 			}
 			if b = b[n:]; kind == length {
 				if v > uint64(len(b)) {
-					return overEnd("field "+strconv.FormatUint(number, 10), v)
+					return errs.OverEnd(fieldName(number), v)
 				}
 				text, b = b[:v], b[v:]
 			}
@@ -181,7 +175,7 @@ func (f *fields) parse(b []byte) error {
 				n = 8
 			}
 			if n > len(b) {
-				return overEnd("field "+strconv.FormatUint(number, 10), uint64(n))
+				return errs.OverEnd(fieldName(number), uint64(n))
 			}
 			b = b[n:]
 		default:
@@ -219,8 +213,8 @@ func (f *fields) set(number uint64, kind wire) error {
 	return nil
 }
 
-// fill sets the message to the fields; the body is handed over as it is.
-func (f *fields) fill(m socket.Message, d Dialect) error {
+// fill sets the message to the fields as dialect d has them.
+func (f *fields) fill(m socket.Message, d Dialect, own bool) error {
 	// int32 is written in 64 bits; some write a negative one in 32.
 	seq := f.num[1]
 	if v := int64(seq); v < math.MinInt32 || v > math.MaxUint32 {
@@ -229,7 +223,7 @@ func (f *fields) fill(m socket.Message, d Dialect) error {
 	if f.num[2] > math.MaxUint8 {
 		return badField(2, fmt.Sprintf("(message type) of %d is beyond a byte", f.num[2]))
 	}
-	out := framing.Fields{Seq: int32(seq), Mtype: byte(f.num[2]), ServiceMethod: f.bytes[3]}
+	out := framing.Fields{Seq: int32(seq), Mtype: byte(f.num[2]), ServiceMethod: f.bytes[3], Own: own}
 	codec := f.num[5]
 	if d == V7 {
 		codec = f.num[6]
@@ -239,11 +233,11 @@ func (f *fields) fill(m socket.Message, d Dialect) error {
 		out.Meta, out.Body = f.bytes[4], f.bytes[6]
 	}
 	if codec > math.MaxUint8 {
-		return bad("body codec", fmt.Sprintf("of %d is beyond a byte", codec), nil)
+		return errs.Bad("body codec", fmt.Sprintf("of %d is beyond a byte", codec), nil)
 	}
 	out.Codec = byte(codec)
 	if err := out.Fill(m); err != nil {
-		return bad("body", "", err)
+		return errs.Bad("body", "", err)
 	}
 	return nil
 }

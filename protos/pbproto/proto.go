@@ -1,15 +1,13 @@
 // Package pbproto is the protobuf protocol: each message, header and body, is a
 // protocol buffers message behind four bytes of length.
 //
-// It has two dialects, of which the older ages speak one each: [V5] and [V7]. They
-// number the fields differently. What a connection speaks is settled by the
-// first frame that arrives on it; until then it is V5, or the dialect that
-// [NewPbProtoFunc] was given.
+// It has two dialects, which number the fields differently: [V5] is that of Teleport
+// v5, and [V7] that of eRPC v6 and v7. The first frame that arrives on a connection
+// settles its dialect; until then it is V5, or the dialect that [NewPbProtoFunc] was
+// given.
 package pbproto
 
 import (
-	"encoding/binary"
-	"fmt"
 	"io"
 
 	"github.com/teleport-go/teleport/core/socket"
@@ -23,32 +21,37 @@ const (
 	Name      = "protobuf"
 )
 
+// format describes the frames.
+var format = framing.Format[Dialect]{
+	ID:            ID,
+	Name:          Name,
+	Dialects:      dialects,
+	AppendPayload: appendPayload,
+	Hint: "the peer closed the connection without an answer to the first frame: " +
+		"if it is of v7, dial it with pbproto.V7; if it uses TLS, set a TLS configuration",
+}
+
 func init() {
 	socket.RegisterProto(socket.Protocol{Name: Name, New: NewPbProtoFunc(), Recognise: recognise})
 }
 
-// NewPbProtoFunc returns the protocol. Without a dialect a connection speaks V5
-// until it has heard something, then what it heard.
+// NewPbProtoFunc returns the protocol. Without a dialect a connection writes V5
+// until a frame has arrived, and then the dialect of that frame.
 //
 // With one, an accepted connection does the same but begins with that dialect; a
-// dialled one speaks and reads no other. Further dialects are ignored.
+// dialled one writes and reads no other. Further dialects are ignored.
 func NewPbProtoFunc(dialect ...Dialect) socket.ProtoFunc {
-	var named Dialect
-	if len(dialect) > 0 {
-		named = dialect[0]
-	}
+	named := framing.Named(dialect)
 	return func(rw io.ReadWriter) socket.Proto {
-		p := &pbProto{in: framing.NewReader(Name, rw), out: framing.NewWriter(Name, rw)}
-		p.speech.Begin(rw, named, V5)
+		p := new(pbProto)
+		p.Init(&format, rw, named)
 		return p
 	}
 }
 
 type pbProto struct {
-	in     framing.Reader
-	out    framing.Writer
-	speech framing.Speech[Dialect]
-	heard  bool // Unpack's: a frame of the settled dialect has arrived
+	framing.Proto[Dialect]
+	received bool // Unpack's: a frame of the settled dialect has arrived
 }
 
 var (
@@ -56,44 +59,21 @@ var (
 	_ socket.Hinter        = (*pbProto)(nil)
 )
 
-// Version returns ID and Name.
-func (p *pbProto) Version() (byte, string) { return ID, Name }
-
-func (p *pbProto) dialect() Dialect { return p.speech.Speaks() }
-
-// Hint guesses that the peer is of the other age.
-func (p *pbProto) Hint() string {
-	if !p.speech.Dialed() || p.dialect() != V5 {
-		return ""
-	}
-	return "the peer closed after the first frame: eRPC v7? use pbproto.V7 to dial it"
-}
-
 // Pack writes the frame of m with one Write.
-func (p *pbProto) Pack(m socket.Message) error { return p.out.Pack(p, m) }
+func (p *pbProto) Pack(m socket.Message) error { return p.Out.Pack(p, m) }
 
 // AppendFrame appends the frame of m to dst. It may be called concurrently.
 func (p *pbProto) AppendFrame(dst []byte, m socket.Message) ([]byte, error) {
-	d := p.dialect()
-	if !d.valid() {
-		return dst, noDialect(d)
+	d := p.Current()
+	if m.XferPipe().Len() > 0 || d > V7 {
+		return p.Proto.AppendFrame(dst, m)
 	}
-	out := append(dst, 0, 0, 0, 0) // the size
-	var err error
-	if m.XferPipe().Len() == 0 {
-		out, err = appendPayload(append(out, 0), m, d)
-	} else {
-		out, err = p.out.Payload(out, m, func(b []byte) ([]byte, error) { return appendPayload(b, m, d) })
-	}
+	out, err := appendPayload(append(dst, 0, 0, 0, 0, 0), m, d) // size, number of filters
 	if err != nil {
 		return dst, err
 	}
-	size, err := p.out.Size(m, len(out)-len(dst))
-	if err != nil {
+	if err := p.Finish(out, len(dst), m); err != nil {
 		return dst, err
 	}
-	binary.BigEndian.PutUint32(out[len(dst):], size-4)
 	return out, nil
 }
-
-func noDialect(d Dialect) error { return fmt.Errorf("protobuf: no such dialect: %d", d) }

@@ -1,26 +1,15 @@
 package pbproto
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"github.com/teleport-go/teleport/core/socket"
-	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // Unpack reads one frame. The body it hands over is valid until the next call,
 // if the message does not own it.
 func (p *pbProto) Unpack(m socket.Message) error {
-	head, err := p.in.Head(4)
-	if err != nil {
-		return err
-	}
-	// On the wire the size is without its own four bytes.
-	frame, err := p.in.Frame(m, 4+uint64(binary.BigEndian.Uint32(head)))
-	if err != nil {
-		return err
-	}
-	payload, err := p.in.Payload(m, frame[4:])
+	payload, err := p.In.Next(m)
 	if err != nil {
 		return err
 	}
@@ -32,36 +21,30 @@ func (p *pbProto) Unpack(m socket.Message) error {
 	if err != nil {
 		return err
 	}
-	if err := f.fill(m, d); err != nil {
-		return err
-	}
-	if p.in.Owned() {
-		framing.Own(m)
-	}
-	return nil
+	return f.fill(m, d, p.In.Owned())
 }
 
 // layout returns the dialect by which the fields are read, and settles it by the
 // first frame.
 func (p *pbProto) layout(f *fields) (Dialect, error) {
-	d := p.speech.Reads()
+	d := p.Settled()
 	if d == 0 {
 		var err error
 		if d, err = f.dialect(); err != nil {
 			return d, err
 		}
-		p.speech.Settle(d)
+		p.Settle(d)
 	}
-	if !d.valid() {
-		return d, noDialect(d)
+	if d > V7 {
+		return d, errs.NoDialect(uint8(d))
 	}
 	if err := f.fits(d); err != nil {
-		if !p.heard && f.fits(d.other()) == nil {
+		if !p.received && f.fits(d.other()) == nil {
 			// All that will come is of the other dialect.
-			return d, &FieldError{Proto: Name, Field: "dialect", Fault: fmt.Sprintf("of the peer is %v, want %v", d.other(), d)}
+			return d, errs.Lost("dialect", fmt.Sprintf("of the peer is %v, want %v", d.other(), d))
 		}
 		return d, err
 	}
-	p.heard = true
+	p.received = true
 	return d, nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"strconv"
 
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/socket"
@@ -26,22 +25,12 @@ const (
 	V7
 )
 
-func (d Dialect) valid() bool { return d >= Seed && d <= V7 }
+var dialects = []framing.Dialect{Seed: {Name: "seed", Mark: version}, V5: {Name: "v5"}, V7: {Name: "v7"}}
 
 // String returns "seed", "v5" or "v7".
-func (d Dialect) String() string {
-	switch d {
-	case Seed:
-		return "seed"
-	case V5:
-		return "v5"
-	case V7:
-		return "v7"
-	}
-	return "dialect " + strconv.Itoa(int(d))
-}
+func (d Dialect) String() string { return framing.Text(dialects, d) }
 
-// header is how many bytes come before the filters' ids.
+// header is the number of bytes before the filters' ids.
 func (d Dialect) header() int {
 	if d == Seed {
 		return 4 + 1 + 1
@@ -49,16 +38,16 @@ func (d Dialect) header() int {
 	return 4 + 1
 }
 
-// older tells the two older ages apart by their first payload: V7's has a
-// status where V5's has metadata. f is the payload taken apart in that dialect.
+// fiveOrSeven tells V5 from V7 by the first payload: V7's has a status where V5's has
+// metadata. f becomes the payload as that dialect reads it.
 //
-// A V5 peer may have metadata that reads like a status. Then what follows, its
+// A V5 peer may have metadata that reads like a status. Therefore what follows, its
 // codec and body, must also read as V7's metadata does for the payload to be
-// taken for V7's, and a block above 255 bytes is looked at twice: there the
-// high byte of its length would be a V5 codec.
-func older(payload []byte, f *framing.Fields) (Dialect, error) {
+// taken for V7's. A block above 255 bytes is checked twice: in V5 the high byte of
+// its length would be the codec.
+func fiveOrSeven(payload []byte, f *framing.Fields) (Dialect, error) {
 	var seven framing.Fields
-	if parse(&seven, payload, V7) == nil && statusFits(&seven) && metaFits(seven.Meta) {
+	if parse(&seven, payload, V7) == nil && framing.IsStatus(seven.Mtype, seven.Status) && metaFits(seven.Meta) {
 		var five framing.Fields
 		if parse(&five, payload, V5) != nil || five.Codec == 0 ||
 			!known(five.Codec) || seven.Codec == 0 || known(seven.Codec) {
@@ -76,85 +65,22 @@ func known(id byte) bool {
 	return err == nil
 }
 
-// statusFits tells whether V7 would have written this status.
-func statusFits(f *framing.Fields) bool {
-	if string(f.Status) == framing.StatusOK {
-		return true
-	}
-	if !framing.IsReply(f.Mtype) {
-		return false
-	}
-	b, ok := bytes.CutPrefix(f.Status, []byte("code="))
-	if !ok {
-		return false
-	}
-	code, b, more := bytes.Cut(b, []byte("&"))
-	if _, err := strconv.ParseInt(string(code), 10, 32); err != nil {
-		return false
-	}
-	for _, key := range []string{"msg=", "cause="} {
-		if !more {
-			return true
-		}
-		if v, ok := bytes.CutPrefix(b, []byte(key)); ok {
-			v, b, more = bytes.Cut(v, []byte("&"))
-			if !escaped(v) {
-				return false
-			}
-		}
-	}
-	return !more
-}
-
-// longKey is the length, in bytes, from which a metadata key is taken for none,
+// longKey is the length, in bytes, from which a key is not taken for one of metadata,
 // so that a long text without a "=" does not pass for metadata.
 const longKey = 1 << 10
 
-// metaFits tells whether V7 would have written this metadata: every byte that
+// metaFits reports whether V7 would have written this metadata: every byte that
 // may be escaped is, and no other.
 func metaFits(b []byte) bool {
 	for len(b) > 0 {
 		var pair []byte
 		pair, b, _ = bytes.Cut(b, []byte("&"))
 		key, value, _ := bytes.Cut(pair, []byte("="))
-		if len(key) >= longKey || !escaped(key) || !escaped(value) {
+		if len(key) >= longKey || !framing.IsEscaped(key) || !framing.IsEscaped(value) {
 			return false
 		}
 	}
 	return true
-}
-
-func escaped(b []byte) bool {
-	for i := 0; i < len(b); i++ {
-		if literal(b[i]) {
-			continue
-		}
-		if b[i] != '%' || i+2 >= len(b) {
-			return false
-		}
-		hi, lo := unhex(b[i+1]), unhex(b[i+2])
-		if hi > 15 || lo > 15 || literal(hi<<4|lo) {
-			return false
-		}
-		i += 2
-	}
-	return true
-}
-
-func literal(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
-		c == '*' || c == '-' || c == '.' || c == '_'
-}
-
-// unhex returns the value of an upper-case hexadecimal digit, above 15 for none.
-func unhex(c byte) byte {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0'
-	case c >= 'A' && c <= 'F':
-		return c - 'A' + 10
-	}
-	return 0xff
 }
 
 // maxSeqText is the longest text of a sequence number: "-zik0zk".
@@ -162,8 +88,8 @@ const maxSeqText = 7
 
 // recognise tells raw frames of all dialects from those of the other protocols.
 // Behind the size stands 'r', or the number of filters; if there are none, a
-// short text follows, where JSON and protobuf put other bytes. Filters are undone
-// to see it; where that cannot be done, raw takes the frame unless it begins as
+// short text follows, where JSON and protobuf have other bytes. The filters are undone
+// first; where that is not possible, the frame is taken for raw unless it begins as
 // one of those would.
 func recognise(prefix []byte) (match bool, need int) {
 	if len(prefix) < 5 {
@@ -193,7 +119,7 @@ func recognise(prefix []byte) (match bool, need int) {
 	return err == nil && beginsText(payload), 0
 }
 
-// beginsText tells whether a payload can begin with a sequence number.
+// beginsText reports whether a payload can begin with a sequence number.
 func beginsText(payload []byte) bool {
 	return len(payload) > 0 && payload[0] >= 1 && payload[0] <= maxSeqText
 }

@@ -14,30 +14,20 @@ import (
 // it matches [socket.ErrBadMessage].
 type FieldError = framing.FieldError
 
-func bad(field, fault string, cause error) error {
-	return &FieldError{Proto: Name, Field: field, Fault: fault, Err: cause, Whole: true}
-}
+const errs = framing.Errors(Name)
 
-func overEnd(field string, n int) error {
-	return bad(field, fmt.Sprintf("of %d bytes is over the frame's end", n), nil)
-}
-
-func lost(field, fault string) error {
-	return &FieldError{Proto: Name, Field: field, Fault: fault}
-}
+func overEnd(field string, n int) error { return errs.OverEnd(field, uint64(n)) }
 
 func belowHeader(size int, d Dialect) error {
-	return lost("size", fmt.Sprintf("of %d bytes is below the header's %d", size, d.header()))
+	return errs.Lost("size", fmt.Sprintf("of %d bytes is below the header's %d", size, d.header()))
 }
 
 func tooLong(field string, n, limit int) error {
-	return lost(field, fmt.Sprintf("of %d bytes is longer than %d", n, limit))
+	return errs.Lost(field, fmt.Sprintf("of %d bytes is longer than %d", n, limit))
 }
 
-func noDialect(d Dialect) error { return fmt.Errorf("raw: no such dialect: %d", d) }
-
-// appendPayload appends what goes through the pipe. On an error it returns
-// anything.
+// appendPayload appends what goes through the pipe. On an error the slice it returns
+// may hold anything.
 func appendPayload(dst []byte, m socket.Message, d Dialect) ([]byte, error) {
 	at := len(dst)
 	dst = append(dst, 0)
@@ -91,7 +81,7 @@ func parse(f *framing.Fields, b []byte, d Dialect) error {
 	}
 	n, err := strconv.ParseInt(string(seq), 36, 32)
 	if err != nil {
-		return bad("seq", fmt.Sprintf("%q is not a 32-bit number in base 36", seq), nil)
+		return errs.Bad("seq", fmt.Sprintf("%q is not a 32-bit number in base 36", seq), nil)
 	}
 	f.Seq = int32(n)
 	if len(b) == 0 {

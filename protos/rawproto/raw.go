@@ -1,14 +1,13 @@
 // Package rawproto is the default protocol: a binary frame of a few bytes
 // around the body.
 //
-// It has three dialects. [Seed] is the project's own; [V5] and [V7] are those
-// of the older ages, so that their programs can be called and can call. What a
-// connection speaks is settled by the first frame that arrives on it; until then
+// It has three dialects. [Seed] is the project's own; [V5] and [V7] are those of
+// Teleport v5 and of eRPC v6 and v7, so that their programs can be called and can
+// call. The first frame that arrives on a connection settles its dialect; until then
 // it is Seed, or the dialect that [NewRawProtoFunc] was given.
 package rawproto
 
 import (
-	"encoding/binary"
 	"io"
 
 	"github.com/teleport-go/teleport/core/socket"
@@ -20,37 +19,43 @@ const Name = "raw"
 
 const (
 	version  = 'r'       // byte 4 of a frame in the seed's layout
-	version7 = 6         // what V7 calls itself; it is not on the wire
+	version7 = 6         // the id of V7; it is not on the wire
 	maxText  = 1<<8 - 1  // bytes of a field with one byte of length
 	maxBlock = 1<<16 - 1 // bytes of a field with two bytes of length
 )
+
+// format describes the frames.
+var format = framing.Format[Dialect]{
+	ID:            version,
+	Name:          Name,
+	Dialects:      dialects,
+	WholeSize:     true,
+	AppendPayload: appendPayload,
+	Hint: "the peer closed the connection without an answer to the first frame: " +
+		"if it is of v5 or v7, dial it with rawproto.V5 or rawproto.V7; if it uses TLS, set a TLS configuration",
+	// v5 and v7 take 'r' for the number of filters, and read their ids.
+	HintAfter: 4 + 1 + version,
+}
 
 func init() {
 	socket.RegisterProto(socket.Protocol{Name: Name, New: NewRawProtoFunc(), Recognise: recognise})
 }
 
-// NewRawProtoFunc returns the protocol. Without a dialect a connection speaks
-// Seed until it has heard something, then what it heard.
+// NewRawProtoFunc returns the protocol. Without a dialect a connection writes Seed
+// until a frame has arrived, and then the dialect of that frame.
 //
 // With one, an accepted connection does the same but begins with that dialect; a
-// dialled one speaks and reads no other. Further dialects are ignored.
+// dialled one writes and reads no other. Further dialects are ignored.
 func NewRawProtoFunc(dialect ...Dialect) socket.ProtoFunc {
-	var named Dialect
-	if len(dialect) > 0 {
-		named = dialect[0]
-	}
+	named := framing.Named(dialect)
 	return func(rw io.ReadWriter) socket.Proto {
-		p := &rawProto{in: framing.NewReader(Name, rw), out: framing.NewWriter(Name, rw)}
-		p.speech.Begin(rw, named, Seed)
+		p := new(rawProto)
+		p.Init(&format, rw, named)
 		return p
 	}
 }
 
-type rawProto struct {
-	in     framing.Reader
-	out    framing.Writer
-	speech framing.Speech[Dialect]
-}
+type rawProto struct{ framing.Proto[Dialect] }
 
 var (
 	_ socket.FrameAppender = (*rawProto)(nil)
@@ -59,48 +64,31 @@ var (
 
 // Version returns 'r' and "raw", in V7 6 and "raw".
 func (p *rawProto) Version() (byte, string) {
-	if p.dialect() == V7 {
+	if p.Current() == V7 {
 		return version7, Name
 	}
-	return version, Name
-}
-
-func (p *rawProto) dialect() Dialect { return p.speech.Speaks() }
-
-// Hint guesses that the peer is of an older age.
-func (p *rawProto) Hint() string {
-	if !p.speech.Dialed() || p.dialect() != Seed {
-		return ""
-	}
-	return "the peer closed after the first frame: an older age? use rawproto.V7 (or V5) to dial it"
+	return p.Proto.Version()
 }
 
 // Pack writes the frame of m with one Write.
-func (p *rawProto) Pack(m socket.Message) error { return p.out.Pack(p, m) }
+func (p *rawProto) Pack(m socket.Message) error { return p.Out.Pack(p, m) }
 
 // AppendFrame appends the frame of m to dst. It may be called concurrently.
 func (p *rawProto) AppendFrame(dst []byte, m socket.Message) ([]byte, error) {
-	d := p.dialect()
-	if !d.valid() {
-		return dst, noDialect(d)
+	d := p.Current()
+	if m.XferPipe().Len() > 0 || d > V7 {
+		return p.Proto.AppendFrame(dst, m)
 	}
 	out := append(dst, 0, 0, 0, 0) // the size
 	if d == Seed {
 		out = append(out, version)
 	}
-	var err error
-	if m.XferPipe().Len() == 0 {
-		out, err = appendPayload(append(out, 0), m, d)
-	} else {
-		out, err = p.out.Payload(out, m, func(b []byte) ([]byte, error) { return appendPayload(b, m, d) })
-	}
+	out, err := appendPayload(append(out, 0), m, d)
 	if err != nil {
 		return dst, err
 	}
-	size, err := p.out.Size(m, len(out)-len(dst))
-	if err != nil {
+	if err := p.Finish(out, len(dst), m); err != nil {
 		return dst, err
 	}
-	binary.BigEndian.PutUint32(out[len(dst):], size)
 	return out, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // setBody hands the body over as it is.
@@ -21,8 +22,11 @@ func (p *proto) setBody(m socket.Message, f *message) error {
 	case f.kind == thriftException:
 		body = nil
 	case p.form == structForm:
+		if len(body) == 0 {
+			return p.noStruct(m, f)
+		}
 		if len(body) == 1 && body[0] == stop {
-			body = nil // the struct without fields is what no body is written as
+			body = nil // no body is written as the struct without fields
 		}
 	default:
 		if len(body) < 4 {
@@ -45,8 +49,28 @@ func (p *proto) setBody(m socket.Message, f *message) error {
 	return nil
 }
 
-// codecOf returns the codec that a header names: a byte, which the older ages
-// write as UTF-8 from 128 on.
+// noStruct handles a message of the struct form that ends where its struct should
+// begin. Of no body Thrift, v5 and v7 write at least the STOP, so the rest was lost:
+// a call without its arguments is refused, a reply without its result is an error. A
+// reply that carries an error has no use for a result.
+func (p *proto) noStruct(m socket.Message, f *message) error {
+	err := bad("body", "has no struct, not even one without fields")
+	rerr := socket.NewRerror(socket.CodeBadMessage, socket.CodeText(socket.CodeBadMessage), err.Error())
+	switch mtype := m.Mtype(); {
+	case mtype == socket.TypeCall:
+		p.learn(m, f)
+		return &socket.Refusal{Rerror: rerr, Err: err}
+	case framing.IsReply(mtype):
+		if !m.Rerror().HasError() {
+			m.SetRerror(rerr)
+		}
+		return m.UnmarshalBody(nil)
+	}
+	return err
+}
+
+// codecOf returns the codec that a header names: a byte, which v5 and v7 write as
+// UTF-8 from 128 on.
 func codecOf(v []byte) byte {
 	if len(v) == 0 {
 		return codec.NilCodecID

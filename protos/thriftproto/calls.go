@@ -5,17 +5,17 @@ import (
 	"sync/atomic"
 )
 
-// A connection remembers so many calls, with so many bytes of names.
+// A connection remembers at most this many calls and bytes of names.
 const (
 	maxCalls = 1 << 14
 	maxNames = 1 << 20
 )
 
-// calls are the names of the calls that were read and not answered: a client of
-// Thrift's wants the name again in the reply, and the reply of a handler has
-// none. Only calls of such clients are in it.
+// calls are the names of the calls that were read and not answered: a client made by
+// Thrift's own library expects the name in the reply, and the reply of a handler has
+// none. It holds only calls of such clients.
 type calls struct {
-	any atomic.Bool // there ever was one; saves the lock where there was none
+	any atomic.Bool // there ever was one; saves the lock if there was none
 
 	mu    sync.Mutex // guards what follows
 	names map[int32]string

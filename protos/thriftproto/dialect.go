@@ -2,34 +2,27 @@ package thriftproto
 
 import (
 	"encoding/binary"
-	"strconv"
 	"strings"
+
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
-// Dialect says where a reply's error travels.
+// Dialect is the place of a reply's error.
 type Dialect byte
 
 const (
-	// V5 is what Teleport v5 speaks: the error is metadata X-Reply-Error.
+	// V5 is that of Teleport v5: the error is metadata X-Reply-Error.
 	V5 Dialect = 1 + iota
-	// V7 is what eRPC v7 speaks: each frame has a header Tp-Status.
+	// V7 is that of eRPC v7: each frame has a header Tp-Status.
 	V7
 )
 
-func (d Dialect) valid() bool { return d == V5 || d == V7 }
+var dialects = []framing.Dialect{V5: {Name: "v5"}, V7: {Name: "v7"}}
 
 // String returns "v5" or "v7".
-func (d Dialect) String() string {
-	switch d {
-	case V5:
-		return "v5"
-	case V7:
-		return "v7"
-	}
-	return "dialect " + strconv.Itoa(int(d))
-}
+func (d Dialect) String() string { return framing.Text(dialects, d) }
 
-// recogniseMost is how many bytes of a frame are looked at, at most.
+// recogniseMost is the largest number of bytes by which a frame is recognised.
 const recogniseMost = 60 << 10
 
 // recognises returns the function that tells the form's frames from those of

@@ -26,7 +26,7 @@ var keys = [tpCount]string{"Tp-Meta", "Tp-Status", "Tp-BodyCodec", "Tp-XferPipe"
 const ours = "Tp-"
 
 // orders are the headers of frames, as they stand in those that were captured
-// from the older ages.
+// from v5 and v7.
 var orders = map[form][V7 + 1][]header{
 	binaryForm: {V5: {tpMeta, tpCodec, tpPipe}, V7: {tpPipe, tpStatus, tpMeta, tpCodec}},
 	structForm: {V5: {tpMeta}, V7: {tpStatus, tpMeta}},
@@ -92,18 +92,18 @@ func putLength(dst []byte, at int) []byte {
 type headers struct {
 	values [tpCount][]byte // nil: not there
 	some   bool            // one of the project's is there
-	others bool            // one of somebody else's is there
+	others bool            // another one is there
 	block  []byte          // the keys and values, from the first block of them on
 }
 
-// parse takes the headers apart. What it has found is set on an error too.
+// parse takes the headers apart. On an error the headers before it are set.
 func (h *headers) parse(b []byte) error {
 	*h = headers{}
 	protocol, b, err := cutVarint(b, "protocol")
 	if err != nil {
 		return err
 	}
-	// A peer that sends one such frame sends no other: better it hears so.
+	// A peer that sends one such frame sends no other: the connection ends.
 	if protocol != 0 {
 		return refused("headers", "name protocol %d: only Thrift's binary protocol is spoken", protocol)
 	}
@@ -130,8 +130,8 @@ func (h *headers) parse(b []byte) error {
 	})
 }
 
-// eachHeader calls f for each key and value; the value is never nil. Blocks of
-// another kind, and what is behind them, are nobody's.
+// eachHeader calls f for each key and value; the value is never nil. It ignores blocks
+// of another kind and what follows them.
 func eachHeader(b []byte, f func(key, value []byte)) error {
 	for len(b) > 0 {
 		kind, rest, err := cutVarint(b, "kind of block")

@@ -1,6 +1,7 @@
 package thriftproto
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,9 +11,9 @@ import (
 
 // A client of Thrift's own wants the name in the reply, and errors as exceptions.
 func TestThriftClient(t *testing.T) {
-	_, s := connect(structForm, nil, nil)
-	sent := s.rw.to
-	s.hears(framed("\x00\x00\x00\x00", "\x80\x01\x00\x01\x00\x00\x00\x03add\x00\x00\x00\x07"+encoded("x")))
+	client, s := connect(structForm, nil, nil)
+	var sent []byte // the last reply
+	s.Arrive(framed("\x00\x00\x00\x00", "\x80\x01\x00\x01\x00\x00\x00\x03add\x00\x00\x00\x07"+encoded("x")))
 	m := socket.NewMessage()
 	if err := s.Unpack(m); err != nil {
 		t.Fatal(err)
@@ -31,7 +32,6 @@ func TestThriftClient(t *testing.T) {
 	}
 	reply := func(seq int32, rerr *socket.Rerror) string {
 		t.Helper()
-		sent.Reset()
 		m := msg(seq, socket.TypeReply, "", 't', "", socket.WithRerror(rerr))
 		if rerr == nil {
 			m.SetBody(&text{"y"})
@@ -39,14 +39,14 @@ func TestThriftClient(t *testing.T) {
 		if err := s.Pack(m); err != nil {
 			t.Fatal(err)
 		}
-		b := sent.String()
-		return b[strings.Index(b, "\x80\x01\x00"):]
+		sent = client.Take()
+		return string(sent[bytes.Index(sent, []byte("\x80\x01\x00")):])
 	}
 	if got, want := reply(7, nil), "\x80\x01\x00\x02\x00\x00\x00\x03add\x00\x00\x00\x07"+encoded("y"); got != want {
 		t.Errorf("reply:\n got %q\nwant %q", got, want)
 	}
-	if len(s.calls.names) != 0 || s.calls.bytes != 0 {
-		t.Errorf("%d calls of %d bytes are remembered after the reply", len(s.calls.names), s.calls.bytes)
+	if calls := &s.Proto.(*proto).calls; len(calls.names) != 0 || calls.bytes != 0 {
+		t.Errorf("%d calls of %d bytes are remembered after the reply", len(calls.names), calls.bytes)
 	}
 
 	for seq, test := range []struct {
@@ -59,7 +59,7 @@ func TestThriftClient(t *testing.T) {
 		{socket.NewRerror(405, "", ""), invalidMessageType, "405 Message Type Not Allowed"},
 		{socket.NewRerror(1001, "Mine", "é"), internalError, "1001 Mine: é"},
 	} {
-		s.hears(framed("\x00\x00\x00\x00", "\x80\x01\x00\x01\x00\x00\x00\x03sub\x00\x00\x00"+string(rune(seq))+"\x00"))
+		s.Arrive(framed("\x00\x00\x00\x00", "\x80\x01\x00\x01\x00\x00\x00\x03sub\x00\x00\x00"+string(rune(seq))+"\x00"))
 		if err := s.Unpack(socket.NewMessage()); err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +70,7 @@ func TestThriftClient(t *testing.T) {
 		}
 		// Ours reads the whole error from the same frame.
 		c, _ := connect(structForm, nil, nil)
-		c.hears(sent.Bytes())
+		c.Arrive(sent)
 		got := socket.NewMessage()
 		if err := c.Unpack(got); err != nil || got.Rerror().String() != test.rerr.String() || got.ServiceMethod() != "sub" {
 			t.Errorf("ours reads %v of %q, %v; want %v", got.Rerror(), got.ServiceMethod(), err, test.rerr)
@@ -83,7 +83,7 @@ func TestOurClient(t *testing.T) {
 	c, s := connect(structForm, nil, nil)
 	pass(t, c, s, call())
 	pass(t, s, c, msg(1, socket.TypeReply, "", 't', "", socket.WithRerror(socket.NewRerror(1, "a", "b"))))
-	if s.calls.any.Load() {
+	if s.Proto.(*proto).calls.any.Load() {
 		t.Error("its call is remembered")
 	}
 }
@@ -101,7 +101,7 @@ func TestForeignHeaders(t *testing.T) {
 		{"\x00\x00\x10\x01\x01a\x011", ""},
 	} {
 		_, s := connect(structForm, nil, nil)
-		s.hears(framed(test.headers, begin(1)+"\x00"))
+		s.Arrive(framed(test.headers, begin(1)+"\x00"))
 		m := socket.NewMessage()
 		if err := s.Unpack(m); err != nil || m.Meta().String() != test.want {
 			t.Errorf("%q: metadata %s, %v; want %s", test.headers, m.Meta(), err, test.want)
@@ -136,7 +136,7 @@ func TestException(t *testing.T) {
 				if headers == "" {
 					headers = "\x00\x00\x00\x00"
 				}
-				c.hears(framed(headers, begin(thriftException)+test.body))
+				c.Arrive(framed(headers, begin(thriftException)+test.body))
 				m := socket.NewMessage()
 				if err := c.Unpack(m); err != nil {
 					t.Fatal(err)

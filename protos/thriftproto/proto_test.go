@@ -1,25 +1,21 @@
 package thriftproto
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"math"
 	"strings"
 	"testing"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/socket"
-	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 var forms = []form{binaryForm, structForm}
 
 func (f form) String() string { return string(rune(f)) }
 
-// Errors arrive in every pairing, in both directions, and the server speaks what
-// the client does.
+// Errors arrive in every pairing, in both directions, and the server writes the
+// dialect of the client.
 func TestDialects(t *testing.T) {
 	for _, f := range forms {
 		for _, server := range [][]Dialect{nil, {V5}, {V7}} {
@@ -34,97 +30,28 @@ func TestDialects(t *testing.T) {
 					pass(t, s, c, notFound())
 					pass(t, s, c, call())
 					pass(t, c, s, notFound())
-					if s.dialect() != said || c.dialect() != said {
-						t.Errorf("client and server speak %v and %v, want %v", c.dialect(), s.dialect(), said)
+					if current(s) != said || current(c) != said {
+						t.Errorf("client and server write %v and %v, want %v", current(c), current(s), said)
 					}
 				})
 			}
 		}
 	}
-	t.Run("server speaks first", func(t *testing.T) {
+	t.Run("server writes first", func(t *testing.T) {
 		for _, client := range [][]Dialect{nil, {V5}} {
 			c, s := connect(binaryForm, client, []Dialect{V7})
 			pass(t, s, c, call())
 			pass(t, c, s, notFound())
-			if want := map[bool]Dialect{true: V7, false: V5}[client == nil]; c.dialect() != want {
-				t.Errorf("a client of %v speaks %v, want %v", client, c.dialect(), want)
+			if want := map[bool]Dialect{true: V7, false: V5}[client == nil]; current(c) != want {
+				t.Errorf("a client of %v writes %v, want %v", client, current(c), want)
 			}
 		}
 	})
-	t.Run("no such", func(t *testing.T) {
-		c, _ := connect(binaryForm, []Dialect{9}, nil)
-		if err := c.Pack(call()); err == nil || !strings.Contains(err.Error(), "dialect: 9") {
-			t.Errorf("pack in dialect 9: %v", err)
-		}
-	})
-}
-
-func TestStatus(t *testing.T) {
-	for _, test := range []struct {
-		status string
-		want   *socket.Rerror
-	}{
-		{"", nil},
-		{"code=0", nil},
-		{"code=x", nil},
-		{"code=99999999999", nil},
-		{"code=0&msg=z&cause=c", nil},
-		{"code=404&msg=Not%20Found&cause=", socket.NewRerror(404, "Not Found", "")},
-		{"x=y&cause=c&code=-7&stack=s&msg=m", socket.NewRerror(-7, "m", "c")},
-	} {
-		t.Run(test.status, func(t *testing.T) {
-			c, _ := connect(structForm, nil, nil)
-			for kind, want := range map[byte]*socket.Rerror{thriftReply: test.want, thriftCall: nil, thriftOneway: nil} {
-				c.hears(framed(headerText("Tp-Status", test.status), begin(kind)+"\x00"))
-				m := socket.NewMessage()
-				if err := c.Unpack(m); err != nil || m.Rerror().String() != want.String() {
-					t.Errorf("type %d: rerror = %v, %v; want %v", kind, m.Rerror(), err, want)
-				}
-			}
-		})
-	}
 }
 
 // begin is the beginning of a message "a", sequence number 1.
 func begin(kind byte) string {
 	return "\x80\x01\x00" + string([]byte{kind}) + "\x00\x00\x00\x01a\x00\x00\x00\x01"
-}
-
-// The metadata key of the error is the protocol's own, where it is used.
-func TestReplyErrorKey(t *testing.T) {
-	for _, test := range []struct {
-		d     Dialect
-		mtype byte
-		meta  string
-	}{
-		{V5, socket.TypeCall, "a=1"}, {V5, socket.TypePush, "a=1"}, {V5, socket.TypeReply, "a=1"},
-		{V7, socket.TypeCall, "X-Reply-Error=%7B%22code%22%3A1%7D&a=1"}, {V7, socket.TypeReply, "X-Reply-Error=%7B%22code%22%3A1%7D&a=1"},
-	} {
-		c, s := connect(binaryForm, []Dialect{test.d}, nil)
-		m := msg(1, test.mtype, "a", 'j', "", socket.WithAddMeta(socket.MetaReplyError, `{"code":1}`), socket.WithAddMeta("a", "1"))
-		if err := c.Pack(m); err != nil {
-			t.Fatal(err)
-		}
-		if frame := s.rw.Buffer.String(); test.d == V5 && strings.Contains(frame, "X-Reply-Error") {
-			t.Errorf("v5, type %d: the key is in the frame: %q", test.mtype, frame)
-		}
-		got := socket.NewMessage()
-		if err := s.Unpack(got); err != nil || got.Rerror() != nil || got.Meta().String() != test.meta {
-			t.Errorf("%v, type %d: rerror %v, metadata %s, %v; want none, %s", test.d, test.mtype, got.Rerror(), got.Meta(), err, test.meta)
-		}
-	}
-	t.Run("an error takes the place of all", func(t *testing.T) {
-		c, s := connect(binaryForm, nil, nil)
-		m := notFound()
-		m.Meta().Add(socket.MetaReplyError, `{"code":1}`)
-		m.Meta().Add(socket.MetaReplyError, `{"code":2}`)
-		if err := c.Pack(m); err != nil {
-			t.Fatal(err)
-		}
-		if frame := s.rw.Buffer.String(); strings.Count(frame, "X-Reply-Error") != 1 || m.Meta().Len() != 2 {
-			t.Errorf("the message's metadata is %s, its frame %q", m.Meta(), frame)
-		}
-	})
 }
 
 func TestTypes(t *testing.T) {
@@ -138,7 +65,7 @@ func TestTypes(t *testing.T) {
 		{"CALL", headerText("Tp-Meta", ""), 1, socket.TypeCall, ""},
 		{"REPLY", headerText("Tp-Meta", ""), 2, socket.TypeReply, ""},
 		{"ONEWAY", headerText("Tp-Meta", ""), 4, socket.TypePush, ""},
-		{"0 of the older ages", headerText("Tp-Meta", ""), 0, socket.TypePush, ""},
+		{"0 of v5 and v7", headerText("Tp-Meta", ""), 0, socket.TypePush, ""},
 		{"AUTH_CALL", headerText("Tp-Mtype", "4"), 1, socket.TypeAuthCall, ""},
 		{"AUTH_REPLY", headerText("Tp-Mtype", "5"), 2, socket.TypeAuthReply, ""},
 		{"unknown", headerText("Tp-Meta", ""), 9, 0, "thrift: message type 9 is not known"},
@@ -146,7 +73,7 @@ func TestTypes(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, s := connect(structForm, nil, nil)
-			s.hears(framed(test.headers, begin(test.kind)+"\x00"))
+			s.Arrive(framed(test.headers, begin(test.kind)+"\x00"))
 			m := socket.NewMessage()
 			err := s.Unpack(m)
 			if test.err == "" && (err != nil || m.Mtype() != test.want) {
@@ -193,7 +120,7 @@ func TestErrorTexts(t *testing.T) {
 			if err == nil || err.Error() != test.want || errors.Is(err, socket.ErrBadMessage) {
 				t.Errorf("pack: %v, want %s", err, test.want)
 			}
-			if n := s.rw.Buffer.Len(); n != 0 {
+			if n := len(s.Arrived()); n != 0 {
 				t.Errorf("pack left %d bytes", n)
 			}
 			pass(t, c, s, call())
@@ -214,7 +141,7 @@ func TestErrorTexts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, s := connect(structForm, nil, nil)
-			s.hears([]byte(test.frame))
+			s.Arrive([]byte(test.frame))
 			m := new(socket.Envelope)
 			m.SetLimit(1 << 20)
 			if err := s.Unpack(m); err == nil || err.Error() != test.want || errors.Is(err, socket.ErrBadMessage) {
@@ -247,7 +174,7 @@ func TestStructBodies(t *testing.T) {
 			if err := c.Pack(msg(1, socket.TypeCall, "a", test.codec, "", socket.WithBody(test.body))); err != nil {
 				t.Fatal(err)
 			}
-			if frame := s.rw.Buffer.String(); !strings.HasSuffix(frame, begin(1)+test.wire) {
+			if frame := string(s.Arrived()); !strings.HasSuffix(frame, begin(1)+test.wire) {
 				t.Errorf("frame %q, want it to end with %q", frame, begin(1)+test.wire)
 			}
 			got := socket.NewMessage()
@@ -346,49 +273,77 @@ func TestNoSideEffects(t *testing.T) {
 	}
 }
 
-// A message that is used again keeps nothing of the one before.
-func TestReuse(t *testing.T) {
-	c, s := connect(binaryForm, nil, nil)
-	full := msg(math.MinInt32, socket.TypeReply, "/a", 'j', "body", socket.WithAddMeta("k", "v"),
-		socket.WithRerror(socket.NewRerror(1, "m", "r")), socket.WithXferPipe('m'))
-	last := msg(0, socket.TypePush, "", 0, "")
-	for _, m := range []socket.Message{full, last} {
-		if err := c.Pack(m); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got := socket.NewMessage()
-	for range 2 {
-		if err := s.Unpack(got); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got, want := picture(got), picture(last); got != want {
-		t.Errorf("second message:\n got %s\nwant %s", got, want)
-	}
-}
-
-// Memory for one large message goes with it.
-func TestLargeIsPassedOn(t *testing.T) {
-	for name, filters := range map[string][]byte{"plain": nil, "piped": []byte("m")} {
-		t.Run(name, func(t *testing.T) {
-			var wire bytes.Buffer
-			p := NewBinaryProtoFunc()(struct{ io.ReadWriter }{&wire}).(*proto)
-			for _, n := range []int{100, 200_000, 100} {
-				body := strings.Repeat("x", n)
-				must(p.Pack(msg(1, socket.TypeCall, "/a", 'j', body, socket.WithXferPipe(filters...))))
-				m := new(socket.Envelope)
-				must(p.Unpack(m))
-				if string(m.RawBody()) != body || m.BodyOwned() != (n > framing.OwnFrom) {
-					t.Errorf("a body of %d bytes arrives with %d, owned: %v", n, len(m.RawBody()), m.BodyOwned())
+// A message of the struct form that ends where its struct should begin has lost
+// something: a reply is an error unless it carries one, a call is refused.
+func TestNoStruct(t *testing.T) {
+	const lost = "thrift: body has no struct, not even one without fields"
+	const rerr = `{"code":400,"message":"Bad Message","reason":"` + lost + `"}`
+	const meta = "X-Reply-Error=%7B%22code%22%3A7%7D"
+	const none = "\x00\x00\x00\x00" // headers of a client made by Thrift's library
+	for _, test := range []struct {
+		name, headers string
+		kind          byte
+		rerr          string // of the message
+		err           string
+	}{
+		{"v5 REPLY", headerText("Tp-Meta", ""), thriftReply, rerr, ""},
+		{"v7 REPLY", headerText("Tp-Status", "code=0", "Tp-Meta", ""), thriftReply, rerr, ""},
+		{"Thrift's REPLY", none, thriftReply, rerr, ""},
+		{"v5 REPLY with an error", headerText("Tp-Meta", meta), thriftReply, `{"code":7}`, ""},
+		{"v7 REPLY with an error", headerText("Tp-Status", "code=7"), thriftReply, `{"code":7}`, ""},
+		{"AUTH_REPLY", headerText("Tp-Mtype", "5"), thriftReply, rerr, ""},
+		{"v5 CALL", headerText("Tp-Meta", ""), thriftCall, "<nil>", lost},
+		{"v7 CALL", headerText("Tp-Status", "code=0"), thriftCall, "<nil>", lost},
+		{"Thrift's CALL", none, thriftCall, "<nil>", lost},
+		{"PUSH", headerText("Tp-Meta", ""), thriftOneway, "<nil>", lost},
+		{"AUTH_CALL", headerText("Tp-Mtype", "4"), thriftCall, "<nil>", lost},
+		{"EXCEPTION", none, thriftException, `{"code":500,"message":"Internal Server Error"}`, ""},
+	} {
+		for _, dialed := range []bool{true, false} {
+			c, s := connect(structForm, nil, nil)
+			if dialed {
+				c, s = s, c
+			}
+			s.Arrive(framed(test.headers, begin(test.kind)))
+			m := socket.NewMessage()
+			err := s.Unpack(m)
+			if m.Rerror().String() != test.rerr || (err == nil) != (test.err == "") || err != nil && (err.Error() != test.err || !errors.Is(err, socket.ErrBadMessage)) {
+				t.Errorf("%s: rerror %v, %v; want %s, %s", test.name, m.Rerror(), err, test.rerr, test.err)
+			}
+			var refusal *socket.Refusal
+			if got, want := errors.As(err, &refusal), strings.HasSuffix(test.name, " CALL"); got != want {
+				t.Errorf("%s: refused %v, want %v", test.name, got, want)
+			} else if got {
+				// The answer is of the peer's own kind.
+				if err := s.Pack(msg(m.Seq(), socket.TypeReply, "", 't', "", socket.WithRerror(refusal.Rerror))); err != nil {
+					t.Fatal(err)
+				}
+				answer := string(c.Arrived())
+				if got, want := strings.Contains(answer, begin(thriftException)), test.headers == none; got != want {
+					t.Errorf("%s: answered by an exception: %v, want %v: %q", test.name, got, want, answer)
+				}
+				if got, want := strings.Contains(answer, "Tp-Status"), strings.HasPrefix(test.name, "v7"); got != want {
+					t.Errorf("%s: answered with a status: %v, want %v: %q", test.name, got, want, answer)
 				}
 			}
-		})
+			pass(t, c, s, call())
+		}
 	}
 }
 
-func must(err error) {
-	if err != nil {
-		panic(err)
+// A reply without a result is the struct without fields.
+func TestNoResult(t *testing.T) {
+	for _, d := range []Dialect{V5, V7} {
+		c, s := connect(structForm, []Dialect{d}, []Dialect{d})
+		if err := s.Pack(msg(1, socket.TypeReply, "a", 't', "")); err != nil {
+			t.Fatal(err)
+		}
+		if frame := string(c.Arrived()); !strings.HasSuffix(frame, begin(thriftReply)+"\x00") {
+			t.Errorf("%v: frame %q, want it to end with the STOP", d, frame)
+		}
+		got := socket.NewMessage()
+		if err := c.Unpack(got); err != nil || got.Rerror() != nil || len(got.RawBody()) != 0 {
+			t.Errorf("%v: arrives %q, rerror %v, %v", d, got.RawBody(), got.Rerror(), err)
+		}
 	}
 }

@@ -2,12 +2,13 @@ package thriftproto
 
 import (
 	"encoding/binary"
+	"fmt"
 
 	"github.com/teleport-go/teleport/core/socket"
 	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
-// lead is how many bytes tell whether this is a frame, and its size.
+// lead is the number of bytes that contain the size and show that this is a frame.
 const lead = 4 + 2
 
 // Unpack reads one frame. The body it hands over is valid until the next call,
@@ -35,8 +36,11 @@ func (p *proto) Unpack(m socket.Message) error {
 	return nil
 }
 
-// noFrame tells why the first bytes are not those of a frame.
+// noFrame returns why the first bytes are not those of a frame.
 func noFrame(head []byte, length uint32) error {
+	if err := socket.TLSRecord(head); err != nil {
+		return fmt.Errorf("%s: %w", errName, err)
+	}
 	switch unframed := length&0xffff_0000 == strict; {
 	case unframed, head[4] == 0x80 && head[5] == 1:
 		return refused("frame", "without headers: the peer must use Thrift's THeader transport")
@@ -101,7 +105,7 @@ func (f *message) mtype() (byte, error) {
 		return socket.TypeCall, nil
 	case thriftReply, thriftException:
 		return socket.TypeReply, nil
-	case thriftOneway, 0: // the older ages write 0 for types that are not Thrift's, and read it so
+	case thriftOneway, 0: // v5 and v7 write 0 for types that are not Thrift's, and read it so
 		return socket.TypePush, nil
 	}
 	return 0, bad("message type", "%d is not known", f.kind)
@@ -117,7 +121,7 @@ func (p *proto) decode(frame []byte, m socket.Message) error {
 	if err != nil {
 		return err
 	}
-	// One frame of the other form, and no call would ever be answered.
+	// A peer of the other form would answer no call.
 	if other := f.values[tpCodec] != nil; other == (p.form == structForm) && f.kind != thriftException {
 		if other {
 			return refused("form", "of the peer is thrift-binary, want thrift-struct")
@@ -135,16 +139,21 @@ func (p *proto) decode(frame []byte, m socket.Message) error {
 	if err := p.setBody(m, &f); err != nil {
 		return err
 	}
-	if p.form == structForm && mtype == socket.TypeCall && !f.some {
-		p.calls.add(f.seq, m.ServiceMethod())
-	}
-	if f.some {
-		p.speech.Settle(f.dialect())
-	}
+	p.learn(m, &f)
 	return nil
 }
 
-// dialect returns the one of a peer that is ours.
+// learn notes how to answer the peer: in its dialect or, if it sends none of the
+// project's headers, with the name of the call.
+func (p *proto) learn(m socket.Message, f *message) {
+	if f.some {
+		p.Settle(f.dialect())
+	} else if p.form == structForm && m.Mtype() == socket.TypeCall {
+		p.calls.add(f.seq, m.ServiceMethod())
+	}
+}
+
+// dialect returns the dialect of a peer that sends the project's headers.
 func (f *message) dialect() Dialect {
 	if f.values[tpStatus] != nil {
 		return V7
@@ -152,8 +161,8 @@ func (f *message) dialect() Dialect {
 	return V5
 }
 
-// setMeta sets the metadata. Those of a peer that is none of ours are the headers
-// it sent.
+// setMeta sets the metadata. That of a peer that sends none of the project's headers
+// is the headers it sent.
 func (f *message) setMeta(m socket.Message) {
 	meta := m.Meta()
 	if v := f.values[tpMeta]; len(v) > 0 || meta.Len() > 0 {

@@ -44,8 +44,8 @@ func appendException(dst []byte, r *socket.Rerror) []byte {
 	return append(dst, stop)
 }
 
-// exceptionError returns the error that a TApplicationException is. It takes what
-// it understands, and what does not read is an error all the same.
+// exceptionError returns the error of a TApplicationException. A field that is not
+// understood ends it, and one that cannot be read is an error without text.
 func exceptionError(b []byte) *socket.Rerror {
 	code, reason := socket.CodeInternalServerError, ""
 	for len(b) >= fields+4 {
@@ -72,5 +72,5 @@ func exceptionCode(kind uint32) int32 {
 	case invalidMessageType:
 		return socket.CodeMtypeNotAllowed
 	}
-	return socket.CodeBadMessage // the rest is about what was sent
+	return socket.CodeBadMessage // the rest are faults of the request
 }

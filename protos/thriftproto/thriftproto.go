@@ -6,8 +6,8 @@
 // body is a struct in the place where Thrift has it, so that a client made by
 // Thrift's own library can call a handler.
 //
-// Each has two dialects, of which the older ages speak one each: [V5] and [V7].
-// They differ in where an error travels.
+// Each has two dialects: [V5] is that of Teleport v5, and [V7] that of eRPC v7. They
+// differ in the place of an error.
 package thriftproto
 
 import (
@@ -40,8 +40,8 @@ func init() {
 }
 
 // NewBinaryProtoFunc returns the binary form. A connection writes V5, or the
-// dialect named here, until it has heard something, then what it heard; a dialled
-// one of a named dialect stays with it. Both dialects are always read. Further
+// dialect named here, until a frame has arrived, and then the dialect of that frame; a
+// dialled one of a named dialect keeps to it. Both dialects are always read. Further
 // dialects are ignored.
 func NewBinaryProtoFunc(dialect ...Dialect) socket.ProtoFunc { return newFunc(binaryForm, dialect) }
 
@@ -49,22 +49,19 @@ func NewBinaryProtoFunc(dialect ...Dialect) socket.ProtoFunc { return newFunc(bi
 // NewBinaryProtoFunc. Bodies must be thrift.TStructs and the body codec thrift;
 // []byte is such a struct encoded. There are no filters. Pack refuses all else.
 //
-// The peer may be any program that speaks Thrift over THeader. To one that sends
+// The peer may be any program that uses Thrift over THeader. To one that sends
 // none of the project's headers, a reply has the name of its call, and an error
 // is a TApplicationException.
 func NewStructProtoFunc(dialect ...Dialect) socket.ProtoFunc { return newFunc(structForm, dialect) }
 
 func newFunc(f form, dialect []Dialect) socket.ProtoFunc {
-	var named Dialect
-	if len(dialect) > 0 {
-		named = dialect[0]
-	}
+	named := framing.Named(dialect)
 	return func(rw io.ReadWriter) socket.Proto {
 		p := &proto{
 			form: f, orders: orders[f],
 			in: framing.NewReader(errName, rw), out: framing.NewWriter(errName, rw),
 		}
-		p.speech.Begin(rw, named, V5)
+		p.Begin(rw, named, V5)
 		return p
 	}
 }
@@ -74,8 +71,8 @@ type proto struct {
 	orders [V7 + 1][]header // of the headers, by dialect
 	in     framing.Reader
 	out    framing.Writer
-	speech framing.Speech[Dialect]
-	calls  calls // of a peer that is none of ours
+	framing.Negotiation[Dialect]
+	calls calls // of a peer that sends none of the project's headers
 }
 
 var _ socket.FrameAppender = (*proto)(nil)
@@ -87,8 +84,6 @@ func (p *proto) Version() (byte, string) {
 	}
 	return BinaryID, BinaryName
 }
-
-func (p *proto) dialect() Dialect { return p.speech.Speaks() }
 
 // Pack writes the frame of m with one Write.
 func (p *proto) Pack(m socket.Message) error { return p.out.Pack(p, m) }

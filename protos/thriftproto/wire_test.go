@@ -3,16 +3,14 @@ package thriftproto
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/prototest"
 	"github.com/teleport-go/teleport/core/socket"
 	"github.com/teleport-go/teleport/core/xfer"
 )
@@ -22,7 +20,7 @@ func init() {
 	codec.Register(textCodec{})
 }
 
-// sumFilter puts a byte behind the bytes.
+// sumFilter appends a byte: the golden files have it in place of md5.
 type sumFilter struct{}
 
 func (sumFilter) ID() byte                        { return xfer.MD5 }
@@ -70,76 +68,30 @@ func encoded(s string) string {
 	return string(b)
 }
 
-// end is one end of a connection in memory.
-type end struct {
-	*bytes.Buffer // what arrives
-	to            *bytes.Buffer
-	dialed        bool
+// dialectTests are the tests that the binary form shares with other protocols.
+var dialectTests = prototest.Dialects[Dialect]{
+	Name:   errName,
+	New:    NewBinaryProtoFunc,
+	All:    []Dialect{V5, V7},
+	Status: V7,
+	StatusReply: func(status string) []byte {
+		return framed(headerText("Tp-BodyCodec", "j", "Tp-Status", status), begin(thriftReply)+"\x00\x00\x00\x00")
+	},
+	Goldens: prototest.Messages(),
 }
 
-func (e *end) Write(p []byte) (int, error) { return e.to.Write(p) }
-func (e *end) Dialed() bool                { return e.dialed }
+func TestBinaryDialects(t *testing.T) { dialectTests.RunCommon(t) }
 
-// side is a protocol with its end of the connection.
-type side struct {
-	*proto
-	rw *end
-}
+var (
+	msg     = prototest.Message
+	picture = prototest.Picture
+	pass    = prototest.Pass
+	current = dialectTests.Current
+)
 
-// connect makes the two protocols of a connection.
-func connect(f form, client, server []Dialect) (c, s side) {
-	a, b := new(bytes.Buffer), new(bytes.Buffer)
-	left, right := &end{a, b, true}, &end{b, a, false}
-	return side{newFunc(f, client)(left).(*proto), left}, side{newFunc(f, server)(right).(*proto), right}
-}
-
-// hears puts bytes where s reads.
-func (s side) hears(b []byte) { s.rw.Buffer.Write(b) }
-
-func pass(t *testing.T, from, to side, m socket.Message) {
-	t.Helper()
-	if err := from.Pack(m); err != nil {
-		t.Fatalf("pack: %v", err)
-	}
-	got := socket.NewMessage()
-	if err := to.Unpack(got); err != nil {
-		t.Fatalf("unpack: %v", err)
-	}
-	if got, want := picture(got), picture(m); got != want {
-		t.Fatalf("arrives:\n got %s\nwant %s", got, want)
-	}
-}
-
-// picture is all there is to see of a message, but for its size.
-func picture(m socket.Message) string {
-	own := socket.NewMessage()
-	own.SetSeq(m.Seq())
-	own.SetMtype(m.Mtype())
-	own.SetServiceMethod(m.ServiceMethod())
-	own.SetBodyCodec(m.BodyCodec())
-	own.SetRerror(m.Rerror())
-	m.Meta().CopyTo(own.Meta())
-	own.XferPipe().AppendFrom(m.XferPipe())
-	body := m.RawBody()
-	if b, ok := m.Body().([]byte); ok {
-		body = b
-	}
-	own.SetBody(append([]byte{}, body...))
-	return own.String()
-}
-
-func msg(seq int32, mtype byte, method string, codec byte, body string, more ...socket.MessageSetting) socket.Message {
-	m := socket.NewMessage(socket.WithSeq(seq), socket.WithMtype(mtype),
-		socket.WithServiceMethod(method), socket.WithBodyCodec(codec))
-	if body != "" {
-		m.SetBody([]byte(body))
-	}
-	for _, set := range more {
-		if set != nil {
-			set(m)
-		}
-	}
-	return m
+// connect makes the two ends of a connection.
+func connect(f form, client, server []Dialect) (c, s *prototest.End) {
+	return prototest.Pair(newFunc(f, client), newFunc(f, server))
 }
 
 func call(more ...socket.MessageSetting) socket.Message {
@@ -153,19 +105,11 @@ func notFound() socket.Message {
 // golden returns the bytes of testdata/golden/name.hex.
 func golden(t testing.TB, name string) []byte {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("testdata", "golden", name+".hex"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return prototest.ReadHex(t, filepath.Join("testdata", "golden", name+".hex"))
 }
 
-// goldens are the messages of the golden files. Those captured from the older
-// ages are the calls; the rest is what follows from the layout.
+// goldens are the messages of the golden files. Those captured from v5 and
+// v7 are the calls; the rest follows from the layout.
 var goldens = []struct {
 	name string
 	form form
@@ -200,7 +144,7 @@ func TestGolden(t *testing.T) {
 		t.Run(g.name, func(t *testing.T) {
 			frame := golden(t, g.name)
 			c, _ := connect(g.form, nil, nil)
-			c.hears(frame)
+			c.Arrive(frame)
 			got := socket.NewMessage()
 			if err := c.Unpack(got); err != nil {
 				t.Fatal(err)
@@ -211,15 +155,15 @@ func TestGolden(t *testing.T) {
 			if got, want := got.Size(), uint32(len(frame)); got != want {
 				t.Errorf("unpack: size = %d, want %d", got, want)
 			}
-			if c.dialect() != g.d {
-				t.Errorf("speaks %v afterwards, want %v", c.dialect(), g.d)
+			if current(c) != g.d {
+				t.Errorf("writes %v afterwards, want %v", current(c), g.d)
 			}
 			if err := c.Unpack(got); err != io.EOF {
 				t.Errorf("after the frame: %v, want io.EOF", err)
 			}
 
-			// THeader's own sequence number is read by nobody: the captured ones
-			// begin with 1 or 0, ours are the message's.
+			// THeader's own sequence number is never read: the captured ones begin
+			// with 1 or 0, ours are the message's.
 			m := g.make()
 			binary.BigEndian.PutUint32(frame[8:], uint32(m.Seq()))
 			var wire bytes.Buffer

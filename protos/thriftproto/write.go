@@ -7,6 +7,7 @@ import (
 
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // The layout of a frame.
@@ -60,11 +61,11 @@ func (p *proto) AppendFrame(dst []byte, m socket.Message) ([]byte, error) {
 }
 
 // appendFrame leaves the size open; answered says that it is the reply to a call
-// that is remembered. On an error it returns anything.
+// that is remembered. On an error the slice it returns may hold anything.
 func (p *proto) appendFrame(dst []byte, m socket.Message) (out []byte, answered bool, err error) {
-	d := p.dialect()
-	if !d.valid() {
-		return dst, false, fmt.Errorf("thrift: no such dialect: %d", d)
+	d := p.Current()
+	if !framing.Has(dialects, d) {
+		return dst, false, framing.Errors(errName).NoDialect(uint8(d))
 	}
 	if p.form == structForm {
 		if err := fitsStruct(m); err != nil {
@@ -113,7 +114,7 @@ func (p *proto) appendFrame(dst []byte, m socket.Message) (out []byte, answered 
 	return dst, answered, err
 }
 
-// fitsStruct tells what the struct form cannot carry of a message.
+// fitsStruct returns an error if the struct form cannot carry the message.
 func fitsStruct(m socket.Message) error {
 	if n := m.XferPipe().Len(); n > 0 {
 		return refused("pipe", "of %d filters: the struct form supports no transfer pipe", n)
@@ -127,12 +128,12 @@ func fitsStruct(m socket.Message) error {
 	return nil
 }
 
-// appendStruct appends the body as it is; none is the struct without fields.
+// appendStruct appends the body as it is, and for none the struct without fields.
 func appendStruct(dst []byte, m socket.Message) ([]byte, error) {
 	at := len(dst)
 	dst, err := m.AppendBody(dst)
 	if err == nil && len(dst) == at {
-		dst = append(dst, 0)
+		dst = append(dst, stop)
 	}
 	return dst, err
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/teleport-go/teleport/tools/bench/benchmsg"
 )
 
-// dialBytes is for calls that get back the bytes they have sent, in a place that
-// served before.
+// dialBytes returns a call that sends bytes and receives them back into a reused
+// buffer.
 func dialBytes(addr string, size int) (func() error, error) {
 	return teleportDial(codec.NameProtobuf, func(s tp.Session) func() error {
 		body := newBody(size)
@@ -29,7 +29,8 @@ func dialBytes(addr string, size int) (func() error, error) {
 	})(addr)
 }
 
-// dialOwnedBytes is for calls that get back the bytes they have sent.
+// dialOwnedBytes returns a call that sends bytes and receives them back into a new
+// slice.
 func dialOwnedBytes(addr string, size int) (func() error, error) {
 	return teleportDial(codec.NameProtobuf, func(s tp.Session) func() error {
 		body := newBody(size)
@@ -45,7 +46,7 @@ func dialOwnedBytes(addr string, size int) (func() error, error) {
 
 func newBody(size int) []byte { return bytes.Repeat([]byte("x"), size) }
 
-// checkBody looks at the ends of what came back.
+// checkBody checks the length and both ends of a reply.
 func checkBody(b []byte, size int) error {
 	if len(b) != size || size > 0 && (b[0] != 'x' || b[size-1] != 'x') {
 		return fmt.Errorf("reply of %d bytes, or damaged; want %d", len(b), size)

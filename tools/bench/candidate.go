@@ -1,27 +1,33 @@
 package main
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
-// own are the candidates of this program: what needs no foreign stack.
+// own returns the candidates of this program: those without a foreign framework.
 func own() []harness.Candidate {
 	return slices.Concat(floorCandidates(), teleportCandidates(), netRPCCandidates())
 }
 
-// candidate is one way to make calls, as the driver sees it.
+// candidate is one way to make calls: the driver's part of it.
 type candidate struct {
 	name, note string
-	sized      bool   // it sends bodies of any size
-	program    string // that serves and calls
-	err        error  // why there is no program
-	// patience is the child's instead of the constant, if not 0.
-	patience time.Duration
+	side       string        // before or after, where two commits are compared
+	sized      bool          // whether it sends bodies of any size
+	program    string        // file that serves and calls; "" is this program
+	err        error         // why there is no program
+	timeout    time.Duration // of its children's answers; 0 is answerTimeout
+}
+
+// title returns the name and the side.
+func (c candidate) title() string {
+	if c.side == "" {
+		return c.name
+	}
+	return c.name + " " + c.side
 }
 
 func candidateNames() (names []string) {
@@ -32,32 +38,4 @@ func candidateNames() (names []string) {
 		names = append(names, p.names...)
 	}
 	return names
-}
-
-// choose finds candidates by their names, comma-separated; all if empty. Those of
-// peers have no program before build.
-func choose(names string) (list []candidate, err error) {
-	all := candidateNames()
-	chosen := all
-	if names != "" {
-		chosen = strings.Split(names, ",")
-	}
-	for _, name := range chosen {
-		if !slices.Contains(all, name) {
-			return nil, fmt.Errorf("candidate %q is not known; there are: %s", name, strings.Join(all, " "))
-		}
-		list = append(list, candidate{name: name})
-	}
-	return list, nil
-}
-
-func parseConfigs(text string) (list []harness.Config, err error) {
-	for _, name := range strings.Split(text, ",") {
-		c, err := harness.ParseConfig(name)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, c)
-	}
-	return list, nil
 }

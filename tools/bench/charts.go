@@ -24,7 +24,7 @@ func (d *document) writeFolder(dir string) error {
 	)
 }
 
-// create writes a file by a function that writes into an io.Writer.
+// create creates a file and calls write with it.
 func create(name string, write func(io.Writer) error) error {
 	f, err := os.Create(name)
 	if err != nil {
@@ -41,7 +41,7 @@ func (d *document) throughputChart() chart.Chart {
 				return "0"
 			}
 			s := rateText(v)
-			for _, zeros := range []string{".00", ".0"} { // of the axis
+			for _, zeros := range []string{".00", ".0"} { // round values, as on the axis
 				s = strings.Replace(s, zeros+"k", "k", 1)
 				s = strings.Replace(s, zeros+"M", "M", 1)
 			}
@@ -54,7 +54,7 @@ func (d *document) throughputChart() chart.Chart {
 
 func (d *document) p99Chart() chart.Chart {
 	return chart.Chart{
-		Title: "p99: what 99 of 100 calls are faster than", Note: d.chartNote(), Axis: "p99 of a call, logarithmic (less is better)",
+		Title: "p99: 99 of 100 calls are faster", Note: d.chartNote(), Axis: "p99 of a call, logarithmic (less is better)",
 		Log: true, Ascending: true, Format: durationText, Max: maxBars,
 		Groups: d.chartGroups(func(w window) float64 { return float64(w.Load.P99) }),
 	}
@@ -65,11 +65,11 @@ func (d *document) chartNote() string {
 		d.Machine.CPUs, orDash(d.Machine.CPU), d.Machine.Go, d.Started.UTC().Format(time.DateOnly))
 }
 
-// maxBars has room for all peers, three rows of ours, and a floor.
+// maxBars leaves room for all peers, three rows of ours, and a floor.
 const maxBars = 13
 
-// chartGroups has a group a configuration. It leaves out the rows with other codecs
-// than the peers', and floors of other shapes; the tables have them.
+// chartGroups returns a group for each configuration. It leaves out the rows whose
+// codec no peer has, and the floors of other shapes; the tables have them.
 func (d *document) chartGroups(figure func(window) float64) (groups []chart.Group) {
 	for _, config := range d.configs(tableCalls) {
 		g := chart.Group{Title: configText(config)}

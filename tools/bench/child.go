@@ -15,16 +15,15 @@ import (
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
-// patience is how long a child may take for an answer beyond what it was asked to
-// measure: starting, connecting, and the last calls of a window. A candidate may
-// have its own.
-const patience = 60 * time.Second
+// answerTimeout bounds the wait for a child's answer, beyond the length of what it
+// measures: it covers the start, the connecting, and the last calls of a window.
+const answerTimeout = 60 * time.Second
 
-// ending is how long a child may take to end when it is told to.
-const ending = 20 * time.Second
+// endTimeout bounds the wait for a child to end.
+const endTimeout = 20 * time.Second
 
-// child is a process that serves or calls for a candidate, spoken to by lines.
-// One goroutine uses it.
+// child is a process that serves or calls for a candidate. It reads and writes
+// lines. It is not safe for concurrent use.
 type child struct {
 	name  string
 	cmd   *exec.Cmd
@@ -32,11 +31,11 @@ type child struct {
 	lines chan string // closed at the end of its output
 	log   childLog
 
-	patience time.Duration
-	failed   error // why it is known to be of no use any more
+	timeout time.Duration
+	failed  error // set when the child has been killed
 }
 
-// start starts a candidate's program, with a command of harness.Main.
+// start starts the candidate's program with a command of harness.Main.
 func (c candidate) start(command string, args ...string) (*child, error) {
 	if c.err != nil {
 		return nil, c.err
@@ -54,7 +53,7 @@ func (c candidate) start(command string, args ...string) (*child, error) {
 		cmd:   exec.Command(program, append([]string{command, "-peer", c.name}, args...)...),
 		lines: make(chan string, 1),
 
-		patience: cmp.Or(c.patience, patience),
+		timeout: cmp.Or(c.timeout, answerTimeout),
 	}
 	ch.cmd.Stderr = &ch.log
 	ch.cmd.WaitDelay = time.Second
@@ -73,8 +72,8 @@ func (c candidate) start(command string, args ...string) (*child, error) {
 	return ch, nil
 }
 
-// read passes on the lines that are meant for the driver; the others are some
-// framework's log. It ends when the child does.
+// read sends the lines for the driver to c.lines, and writes all others, a
+// framework's log, to c.log. It ends when the child does.
 func (c *child) read(out io.Reader) {
 	defer close(c.lines)
 	in := bufio.NewReader(out)
@@ -91,10 +90,10 @@ func (c *child) read(out io.Reader) {
 	}
 }
 
-// tell waits for the child's next line, for as long as its work takes and some
-// patience, and reads it into v. A child that says nothing is killed.
-func (c *child) tell(v any, work time.Duration) error {
-	limit := work + c.patience
+// receive waits for the child's next line, at most for work and its timeout, and
+// decodes it into v. A child that does not answer in time is killed.
+func (c *child) receive(v any, work time.Duration) error {
+	limit := work + c.timeout
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
@@ -105,42 +104,42 @@ func (c *child) tell(v any, work time.Duration) error {
 		if err := c.end(); err != nil {
 			return err
 		}
-		return fmt.Errorf("%s: ended without a word", c.name)
+		return fmt.Errorf("%s: ended without an answer", c.name)
 	case <-timer.C:
-		c.failed = fmt.Errorf("%s: said nothing for %v, and was killed", c.name, limit)
+		c.failed = fmt.Errorf("%s: no answer for %v, and was killed", c.name, limit)
 		c.cmd.Process.Kill()
 		return c.failed
 	}
 }
 
-// say writes a line to the child.
-func (c *child) say(line string) error {
+// send writes a line to the child.
+func (c *child) send(line string) error {
 	_, err := fmt.Fprintln(c.in, line)
 	return err
 }
 
-// usage asks a server what it has used so far; the command "gc" lets it collect
-// its garbage before.
+// usage returns what a server has used so far. The command is "usage", or "gc" to
+// collect the server's garbage first.
 func (c *child) usage(command string) (u harness.Usage, err error) {
-	if err := c.say(command); err != nil {
+	if err := c.send(command); err != nil {
 		return u, err
 	}
-	return u, c.tell(&u, 0)
+	return u, c.receive(&u, 0)
 }
 
-// endBoth ends the server first: the side that closes a connection first has its
-// port taken for a minute more, and a client has thousands of them.
+// endBoth ends the server, then the client: the side that closes a connection first
+// keeps its port in TIME_WAIT for a minute, and a client has thousands of ports.
 func endBoth(srv, cli *child) error { return errors.Join(srv.end(), cli.end()) }
 
-// end lets the child end, and kills one that does not. It tells what tell has not
-// told already.
+// end closes the child's standard input, waits for the child, and kills it if it
+// does not end in time. It returns no error that receive has already returned.
 func (c *child) end() error {
 	if c.cmd.ProcessState != nil {
 		return nil
 	}
 	c.in.Close()
-	kill := time.AfterFunc(min(ending, c.patience), func() { c.cmd.Process.Kill() })
-	for range c.lines { // Wait closes the pipe, so it comes after the last line
+	kill := time.AfterFunc(min(endTimeout, c.timeout), func() { c.cmd.Process.Kill() })
+	for range c.lines { // Wait closes the pipe, so it must come after the last line
 	}
 	err := c.cmd.Wait()
 	switch {

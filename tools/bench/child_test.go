@@ -8,10 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
-// playChild is the variable that makes this test's program a child; it says which.
+// playChild is the environment variable that makes the test program a child.
 const playChild = "BENCH_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -45,23 +47,21 @@ func TestChild(t *testing.T) {
 		{"good", "here", ""},
 		{"refuses", "", "x, serve: exit status 1: no port"},
 		{"panics", "", "x, serve: exit status 2: panic: at once"},
-		{"hangs", "", "x, serve: said nothing for 500ms, and was killed"},
-		{"leaves", "", "x, serve: ended without a word"},
+		{"hangs", "", "x, serve: no answer for 500ms, and was killed"},
+		{"leaves", "", "x, serve: ended without an answer"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Setenv(playChild, test.name)
 			c := candidate{name: "x", program: os.Args[0]}
 			if test.name == "hangs" {
-				c.patience = 500 * time.Millisecond
+				c.timeout = 500 * time.Millisecond
 			}
 			ch, err := c.start("serve")
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			var addr string
-			err = ch.tell(&addr, 0)
+			err = ch.receive(&addr, 0)
 			if addr != test.addr || (err == nil) != (test.err == "") || err != nil && err.Error() != test.err {
-				t.Errorf("told %q, %v; want %q, %q", addr, err, test.addr, test.err)
+				t.Errorf("received %q, %v; want %q, %q", addr, err, test.addr, test.err)
 			}
 			if err == nil {
 				if u, err := ch.usage("gc"); err != nil || u.CPU == 0 || u.Allocs == 0 {
@@ -80,13 +80,11 @@ func TestChild(t *testing.T) {
 	}
 }
 
-// A child that does not end is killed, and said to be.
+// A child that does not end is killed, which is an error.
 func TestChildThatStays(t *testing.T) {
 	t.Setenv(playChild, "hangs")
-	ch, err := candidate{name: "x", program: os.Args[0], patience: 200 * time.Millisecond}.start("serve")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ch, err := candidate{name: "x", program: os.Args[0], timeout: 200 * time.Millisecond}.start("serve")
+	require.NoError(t, err)
 	if err := ch.end(); err == nil || !strings.Contains(err.Error(), "did not end, and was killed") {
 		t.Errorf("end: %v", err)
 	}
@@ -100,7 +98,7 @@ func TestCandidateWithoutProgram(t *testing.T) {
 }
 
 func TestChildLog(t *testing.T) {
-	long := strings.Repeat("a line of a log\n", 4*kept/16)
+	long := strings.Repeat("a line of a log\n", 4*logLimit/16)
 	for _, test := range []struct{ name, log, want string }{
 		{"silent", "", ""},
 		{"one line", "why", "why"},
@@ -120,7 +118,7 @@ func TestChildLog(t *testing.T) {
 			if got := l.reason(); got != test.want {
 				t.Errorf("reason %q, want %q", got, test.want)
 			}
-			if len(l.begin) > kept || len(l.tail) > kept {
+			if len(l.begin) > logLimit || len(l.tail) > logLimit {
 				t.Errorf("keeps %d and %d bytes", len(l.begin), len(l.tail))
 			}
 		})

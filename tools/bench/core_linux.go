@@ -7,7 +7,7 @@ import (
 )
 
 // ownCore locks the goroutine to its thread, and the thread to the nth core that the
-// process may use. It is not undone: the thread ends with its goroutine.
+// process may use. The goroutine must not unlock: its thread then ends with it.
 func ownCore(nth int) {
 	runtime.LockOSThread()
 	var mask [1024 / 64]uint64

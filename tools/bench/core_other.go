@@ -4,5 +4,5 @@ package main
 
 import "runtime"
 
-// ownCore locks the goroutine to its thread; which core that runs on is the system's choice.
+// ownCore locks the goroutine to its thread; the system chooses the core.
 func ownCore(int) { runtime.LockOSThread() }

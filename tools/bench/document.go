@@ -2,48 +2,53 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"debug/buildinfo"
 	"encoding/json"
+	"fmt"
 	"os"
 	"runtime"
 	"strings"
 	"time"
 )
 
-// document is all that a run has measured, as -json writes it. Durations are
-// nanoseconds, sizes bytes.
+// document is the result of a run, and the format of -json. Durations are in
+// nanoseconds, sizes in bytes.
 type document struct {
-	Version    int // of this shape: 1
+	Version    int // of the format: 1
 	Started    time.Time
 	Took       time.Duration
 	Command    []string
 	Machine    machine
 	Rounds     int
-	Window     time.Duration // length that was asked for
+	Window     time.Duration // length requested
 	Gate       bool
+	Busy       int    `json:",omitempty"` // busy processes a CPU
+	Against    string `json:",omitempty"` // the commit of the side before
 	Candidates []described
 	Windows    []window
 	Idle       []idle `json:",omitempty"`
-	Skipped    int    `json:",omitempty"` // windows there was no time for
+	Skipped    int    `json:",omitempty"` // windows left out for lack of time
 	Phases     map[string]int
 
 	cells map[cellKey]cell
 }
 
-// machine is where a run took place.
+// machine describes where a run took place.
 type machine struct {
 	Go, OS, Arch string
 	Kernel       string `json:",omitempty"`
-	CPU          string `json:",omitempty"`
+	CPU          string `json:",omitempty"` // the processor's name
+	Model        string `json:",omitempty"` // which of that name it is
 	CPUs         int
 	Memory       uint64 `json:",omitempty"`
 }
 
-// described is a candidate and what its program is made of.
+// described is a candidate with the modules of its program.
 type described struct {
 	Name, Note string
 	Error      string            `json:",omitempty"` // why it has no program
-	Modules    map[string]string `json:",omitempty"` // and their versions
+	Modules    map[string]string `json:",omitempty"` // version by path
 }
 
 func thisMachine() machine {
@@ -52,6 +57,13 @@ func thisMachine() machine {
 		m.Kernel = strings.TrimSpace(string(b))
 	}
 	m.CPU = procField("/proc/cpuinfo", "model name")
+	var model []string
+	for _, field := range []struct{ name, unit string }{{"cpu family", "family %s"}, {"model", "model %s"}, {"stepping", "stepping %s"}} {
+		if v := procField("/proc/cpuinfo", field.name); v != "" {
+			model = append(model, fmt.Sprintf(field.unit, v))
+		}
+	}
+	m.Model = strings.Join(model, " ")
 	var kib uint64
 	for _, c := range procField("/proc/meminfo", "MemTotal") {
 		if c < '0' || c > '9' {
@@ -63,7 +75,28 @@ func thisMachine() machine {
 	return m
 }
 
-// procField finds the first line "name : value" of a file of /proc.
+// processor returns the name of the processor; its architecture if that is not known.
+func (m machine) processor() string { return cmp.Or(m.CPU, m.Arch) }
+
+// slug returns the processor's name in a form for folders: "intel-xeon-cpu-2-50ghz"
+// for "Intel(R) Xeon(R) CPU @ 2.50GHz".
+func (m machine) slug() string {
+	name := strings.NewReplacer("(r)", "", "(tm)", "").Replace(strings.ToLower(m.processor()))
+	words := strings.FieldsFunc(name, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') })
+	return cmp.Or(strings.Join(words, "-"), "unknown")
+}
+
+// folder returns the name of the report's folder. Each processor has one, and
+// another for each load beside the measurement.
+func (d *document) folder() string {
+	if d.Busy > 0 {
+		return fmt.Sprintf("%s-busy-%d", d.Machine.slug(), d.Busy)
+	}
+	return d.Machine.slug()
+}
+
+// procField returns the value of the first line "name : value" in a file of /proc;
+// "" if there is none.
 func procField(file, name string) string {
 	f, err := os.Open(file)
 	if err != nil {
@@ -89,7 +122,7 @@ func describe(list []candidate) (all []described) {
 	return all
 }
 
-// modulesOf tells what a program was built from; "" is this one.
+// modulesOf returns the versions of the modules in a program; "" is this program.
 func modulesOf(program string) map[string]string {
 	if program == "" {
 		var err error
@@ -112,7 +145,8 @@ func modulesOf(program string) map[string]string {
 	return m
 }
 
-// main modules of the peers, by the beginning of a candidate's name.
+// peerModules are the modules of the peers' frameworks, by the prefix of a
+// candidate's name.
 var peerModules = []struct{ prefix, path string }{
 	{"arpc", "github.com/lesismal/arpc"},
 	{"erpc", "github.com/andeya/erpc/v7"},
@@ -124,7 +158,7 @@ var peerModules = []struct{ prefix, path string }{
 	{"net-rpc", "go"},
 }
 
-// version is of the module that a candidate is about; "" if that is not known.
+// version returns the framework's module and version; "" if that is not known.
 func (d described) version() string {
 	for _, p := range peerModules {
 		if v := d.Modules[p.path]; v != "" && strings.HasPrefix(d.Name, p.prefix) {
@@ -134,9 +168,9 @@ func (d described) version() string {
 	return ""
 }
 
-// settle names the phases, drops what the gate does not let through, and sorts the
-// windows into cells.
-func (d *document) settle() {
+// classify names the phases, drops the windows that the gate rejects, and sorts
+// the windows into cells.
+func (d *document) classify() {
 	var phases []*phase
 	for i := range d.Windows {
 		if d.Windows[i].Error == "" {

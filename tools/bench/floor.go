@@ -14,12 +14,12 @@ import (
 )
 
 // The floor is a framed echo without any framework: four bytes of length, four of
-// a caller's number, and the body. A goroutine a connection on the server; on the
-// client a goroutine a caller, with combined writes, as a blocking call needs.
+// a caller's number, and the body. The server has a goroutine a connection. The
+// client has a goroutine a caller and combines their writes.
 
 const (
 	floorHeader = 8
-	floorBuffer = 64 << 10 // of a reader and of a writer; a longer body goes past it
+	floorBuffer = 64 << 10 // of a reader and of a writer; a longer body bypasses it
 )
 
 func floorCandidates() []harness.Candidate {
@@ -32,7 +32,7 @@ func floorCandidates() []harness.Candidate {
 		{
 			Name: "floor-conn", Serve: floorServe, DialSized: floorConnDial,
 			Dial: func(addr string) (func() error, error) { return floorConnDial(addr, benchmsg.Size) },
-			Note: "the same, one call at a time over a connection: for the configurations of b",
+			Note: "the same, one call at a time on a connection, for the configurations of b",
 		},
 	}
 }
@@ -54,7 +54,7 @@ func floorServe() (string, error) {
 	return lis.Addr().String(), nil
 }
 
-// floorEcho sends back what it reads; it writes when nothing more is there to read.
+// floorEcho echoes frames. It flushes when it has read all that is buffered.
 func floorEcho(c net.Conn) {
 	defer c.Close()
 	r, w := bufio.NewReaderSize(c, floorBuffer), bufio.NewWriterSize(c, floorBuffer)
@@ -75,7 +75,7 @@ func floorEcho(c net.Conn) {
 	}
 }
 
-// floorCopy copies n bytes; those of a small frame in one piece.
+// floorCopy copies n bytes, a small frame in one write.
 func floorCopy(w *bufio.Writer, r *bufio.Reader, n int) error {
 	if n > floorBuffer {
 		_, err := io.CopyN(w, r, int64(n))
@@ -85,12 +85,12 @@ func floorCopy(w *bufio.Writer, r *bufio.Reader, n int) error {
 	if err != nil {
 		return err
 	}
-	w.Write(frame) // its error comes back from Flush
+	w.Write(frame) // Flush returns its error
 	_, err = r.Discard(n)
 	return err
 }
 
-// floorConn is a connection of many callers.
+// floorConn is a connection that many callers share.
 type floorConn struct {
 	conn net.Conn
 	body []byte
@@ -183,7 +183,7 @@ func appendFloorHead(b []byte, n int, id uint32) []byte {
 	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, uint32(n)), id)
 }
 
-// flush writes what all callers have left; it is called with mu held, and gives it back.
+// flush writes the frames of all callers. The caller holds mu; flush releases it.
 func (f *floorConn) flush() error {
 	f.flushing = true
 	for len(f.out)+len(f.large) > 0 {
@@ -214,13 +214,14 @@ func (f *floorConn) flush() error {
 	return nil
 }
 
-// writeLarge has large to itself: in flush it would be an allocation a write.
+// writeLarge has a variable of its own for large: in flush, taking its address would
+// cost an allocation a write.
 func (f *floorConn) writeLarge(large net.Buffers) error {
 	_, err := large.WriteTo(f.conn)
 	return err
 }
 
-// floorConnDial makes a connection whose callers take turns.
+// floorConnDial makes a connection on which callers take turns.
 func floorConnDial(addr string, size int) (func() error, error) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -250,7 +251,7 @@ func floorConnDial(addr string, size int) (func() error, error) {
 			return answer()
 		}
 		sent := make(chan error, 1)
-		go func() { // the answer begins before the question has ended
+		go func() { // the reply begins before the request has ended
 			_, err := conn.Write(frame)
 			sent <- err
 		}()

@@ -10,22 +10,24 @@ import (
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
-// idle is what sessions cost a candidate's server that do nothing.
+// idle is the cost of idle sessions to a candidate's server.
 type idle struct {
 	Candidate string
+	Side      string `json:",omitempty"` // before or after, where two commits are compared
 	Sessions  int
-	// Called tells that every session had made one call before it fell silent.
+	// Called reports whether every session made one call before it went idle.
 	Called     bool
-	RSS        int64         // bytes of the server's resident memory a session, after its garbage is collected
-	Connecting time.Duration // of all, 64 at a time, with the call if there is one
+	RSS        int64         // resident bytes of the server a session, after a garbage collection
+	Connecting time.Duration // all of them, 64 at a time, with the call if there is one
 	Error      string        `json:",omitempty"`
 }
 
-// rate is how many connections were set up per second.
+// rate returns the connections set up per second.
 func (i idle) rate() float64 { return float64(i.Sessions) / i.Connecting.Seconds() }
 
-// idleWorth leaves out candidates whose sessions are another candidate's too.
-func idleWorth(name string) bool {
+// hasIdleRow reports whether a candidate has a row in the table of idle sessions.
+// It excludes the candidates that have the same sessions as another one.
+func hasIdleRow(name string) bool {
 	switch name {
 	case "floor-conn", "arpc-async":
 		return false
@@ -45,7 +47,7 @@ func measureIdle(ctx context.Context, list []candidate, n int, live *progress) (
 				r.Error = err.Error()
 				live.failed(turn{candidate: c}, err)
 			} else {
-				live.told(c.name, fmt.Sprintf("%.1f KiB a session", float64(r.RSS)/1024))
+				live.result(c.title(), fmt.Sprintf("%.1f KiB a session", float64(r.RSS)/1024))
 			}
 			all = append(all, r)
 		}
@@ -53,12 +55,12 @@ func measureIdle(ctx context.Context, list []candidate, n int, live *progress) (
 	return all
 }
 
-// silence is how long the sessions do nothing before the memory is measured: some
-// servers take note of that, and only a large number is measured in earnest.
-func silence(n int) time.Duration { return time.Duration(min(n, 12_000)) * time.Millisecond }
+// idleTime returns how long n sessions are idle before their memory is measured.
+// Some servers release memory after a while; small numbers are for tests.
+func idleTime(n int) time.Duration { return time.Duration(min(n, 12_000)) * time.Millisecond }
 
 func idleSessions(ctx context.Context, c candidate, n int, called bool) (r idle, err error) {
-	r = idle{Candidate: c.name, Sessions: n, Called: called}
+	r = idle{Candidate: c.name, Side: c.side, Sessions: n, Called: called}
 	srv, addr, err := startServer(c, n)
 	if err != nil {
 		return r, err
@@ -78,11 +80,11 @@ func idleSessions(ctx context.Context, c candidate, n int, called bool) (r idle,
 	}
 	defer func() { err = errors.Join(err, endBoth(srv, cli)) }()
 	var ready harness.Ready
-	if err := cli.tell(&ready, 0); err != nil {
+	if err := cli.receive(&ready, 0); err != nil {
 		return r, err
 	}
 	select {
-	case <-time.After(silence(n)):
+	case <-time.After(idleTime(n)):
 	case <-ctx.Done():
 		return r, ctx.Err()
 	}

@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// kept is how much of the begin and of the end of a child's log is remembered.
-const kept = 8 << 10
+// logLimit is the number of bytes kept of the start, and of the end, of a child's log.
+const logLimit = 8 << 10
 
-// childLog remembers what a child has printed, to tell why it has failed. It may
-// be used concurrently.
+// childLog keeps what a child has printed, for the reason of a failure. It is safe
+// for concurrent use.
 type childLog struct {
 	mu          sync.Mutex
 	begin, tail []byte
@@ -20,17 +20,17 @@ type childLog struct {
 func (l *childLog) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := min(len(b), kept-len(l.begin))
+	n := min(len(b), logLimit-len(l.begin))
 	l.begin = append(l.begin, b[:n]...)
-	l.tail = append(l.tail, b[max(0, len(b)-kept):]...)
-	if over := len(l.tail) - kept; over > 0 {
+	l.tail = append(l.tail, b[max(0, len(b)-logLimit):]...)
+	if over := len(l.tail) - logLimit; over > 0 {
 		l.tail = append(l.tail[:0], l.tail[over:]...)
 	}
 	return len(b), nil
 }
 
-// reason is the line that tells most of why a child has failed: that of a panic,
-// or else the last one. It is empty if the child was silent.
+// reason returns the line that best explains a failure: that of a panic, or else
+// the last line. It is empty if the child has printed nothing.
 func (l *childLog) reason() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,13 +1,17 @@
 // Command bench measures calls between two processes on loopback, beside the
-// frameworks that one would pick instead.
+// frameworks that one would choose instead.
 //
 //	go run ./tools/bench -quick
 //
-// It starts a server and a client for every window, lets the candidates take turns
-// in rounds, and reports medians. The raw echo without any framework runs in the
-// same rounds: it is the floor that ratios are taken against. The peers are programs
-// of their own modules, that are built first; one that does not build is a row that
-// says so.
+// It starts a server and a client for every window. The candidates take turns in
+// rounds, and the report has medians over the rounds. A raw echo without any
+// framework, the floor, runs in the same rounds, and ratios are relative to it. Each
+// peer is a program in a module of its own and is built first; one that does not
+// build is a row that says so.
+//
+// With -against it compares the work tree with another commit instead:
+//
+//	go run ./tools/bench -against HEAD~1
 package main
 
 import (
@@ -18,6 +22,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"syscall"
 
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
@@ -39,8 +44,20 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second one ends at once
-	return measureAll(ctx, o, os.Stdout, newProgress(os.Stderr))
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	live := newProgress(os.Stderr)
+	if o.against != "" {
+		live.print("building %s and the work tree", o.against)
+		remove, err := o.buildSides(ctx)
+		defer remove()
+		if ctx.Err() != nil {
+			return errors.New("interrupted")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return measureAll(ctx, o, os.Stdout, live)
 }

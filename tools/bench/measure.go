@@ -9,25 +9,26 @@ import (
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
-// The tables a window can belong to.
+// The tables of windows.
 const (
 	tableCalls = "calls"
 	tableSizes = "sizes"
 	tableSlow  = "slow"
 )
 
-// window is one window of one candidate in one configuration.
+// window is the result of one window: one candidate in one configuration.
 type window struct {
 	Table     string
 	Candidate string
+	Side      string `json:",omitempty"` // before or after, where two commits are compared
 	Config    string
 	Round     int
-	Size      int `json:",omitempty"` // bytes of the body; 0 is the classic message
+	Size      int `json:",omitempty"` // bytes of the body; 0 is benchmsg's message
 	Phase     phase
 	Load      harness.Load  // the client's
 	Server    harness.Usage // while the client called; RSS at the end
 	Error     string        `json:",omitempty"`
-	// Dropped tells that the gate kept the window out of the figures.
+	// Dropped reports whether the gate has excluded the window from the figures.
 	Dropped bool `json:",omitempty"`
 }
 
@@ -35,19 +36,19 @@ func (w window) ok() bool { return w.Error == "" && !w.Dropped && w.Load.Calls >
 
 func (w window) rate() float64 { return float64(w.Load.Calls) / w.Load.Elapsed.Seconds() }
 
-// perCall shares a sum among the window's calls.
+// perCall divides a sum by the number of calls.
 func (w window) perCall(sum uint64) float64 { return float64(sum) / float64(w.Load.Calls) }
 
-// measure lets the turns follow each other. It ends early, and keeps what it has,
-// when the context ends or the pace has no more time; skipped says how many are left.
-func measure(ctx context.Context, turns []turn, p *pace, live *progress) (list []window, skipped int) {
-	length, block := p.want, -1
+// measure runs the turns one after the other. When the context ends or the budget is
+// used up, it returns early with what it has; skipped is the number of turns left.
+func measure(ctx context.Context, turns []turn, b *budget, live *progress) (list []window, skipped int) {
+	length, block := b.want, -1
 	for i, t := range turns {
 		now := time.Now()
 		if t.block != block {
-			block, length = t.block, p.window(turns[i:], now)
+			block, length = t.block, b.window(turns[i:], now)
 		}
-		if ctx.Err() != nil || p.over(t, length, now) {
+		if ctx.Err() != nil || b.over(t, length, now) {
 			return list, len(turns) - i
 		}
 		live.begin(len(list)+1, len(turns), t)
@@ -56,21 +57,21 @@ func measure(ctx context.Context, turns []turn, p *pace, live *progress) (list [
 			w.Error = err.Error()
 			live.failed(t, err)
 		}
-		p.done(t, length, time.Since(now))
-		live.end(w, p.left(turns[i+1:], length))
+		b.done(t, length, time.Since(now))
+		live.end(w, b.left(turns[i+1:], length))
 		list = append(list, w)
 	}
 	return list, 0
 }
 
-// sides are arguments for one window's server and client.
-type sides struct{ server, client []string }
+// childArgs are additional arguments for a window's server and client.
+type childArgs struct{ server, client []string }
 
-// oneWindow starts a server and a client, lets them warm up, and measures.
-func oneWindow(t turn, length time.Duration, extra *sides) (w window, err error) {
-	w = window{Table: t.table, Candidate: t.candidate.name, Config: t.config.Name, Round: t.round, Size: t.size}
+// oneWindow starts a server and a client, and measures after a warm-up.
+func oneWindow(t turn, length time.Duration, extra *childArgs) (w window, err error) {
+	w = window{Table: t.table, Candidate: t.candidate.name, Side: t.candidate.side, Config: t.config.Name, Round: t.round, Size: t.size}
 	if extra == nil {
-		extra = &sides{}
+		extra = &childArgs{}
 	}
 	srv, addr, err := startServer(t.candidate, t.config.Conns, extra.server...)
 	if err != nil {
@@ -87,7 +88,7 @@ func oneWindow(t turn, length time.Duration, extra *sides) (w window, err error)
 	}
 	defer func() { err = errors.Join(err, endBoth(srv, cli)) }()
 	var ready harness.Ready
-	if err := cli.tell(&ready, length); err != nil {
+	if err := cli.receive(&ready, length); err != nil {
 		return w, err
 	}
 	w.Phase.Before = ping()
@@ -95,10 +96,10 @@ func oneWindow(t turn, length time.Duration, extra *sides) (w window, err error)
 	if err != nil {
 		return w, err
 	}
-	if err := cli.say("go"); err != nil {
+	if err := cli.send("go"); err != nil {
 		return w, err
 	}
-	if err := cli.tell(&w.Load, length); err != nil {
+	if err := cli.receive(&w.Load, length); err != nil {
 		return w, err
 	}
 	now, err := srv.usage("usage")
@@ -112,7 +113,7 @@ func startServer(c candidate, conns int, args ...string) (srv *child, addr strin
 	if err != nil {
 		return nil, "", err
 	}
-	if err := srv.tell(&addr, 0); err != nil {
+	if err := srv.receive(&addr, 0); err != nil {
 		return nil, "", errors.Join(err, srv.end())
 	}
 	return srv, addr, nil

@@ -8,7 +8,7 @@ import (
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
-// sizes of bodies in the third table: 64 B to 16 MiB.
+// bodySizes returns the sizes in the table of sizes: 64 B to 16 MiB.
 func bodySizes() (list []int) {
 	for size := 64; size <= 16<<20; size *= 4 {
 		list = append(list, size)
@@ -16,10 +16,10 @@ func bodySizes() (list []int) {
 	return list
 }
 
-// sizeConfigs are one caller, and some that share the connection.
+// sizeConfigs are one caller, and eight that share a connection.
 var sizeConfigs = []string{"a1", "a8"}
 
-// planSizes is the plan of the third table.
+// planSizes returns the turns of the table of sizes.
 func planSizes(list []candidate, sizes []int, rounds int) (turns []turn) {
 	block := 0
 	for round := range rounds {
@@ -47,18 +47,20 @@ const (
 	slowConfig    = "a1000"
 )
 
-func planSlow(list []candidate, rounds int) (turns []turn) {
+// planSlow returns the turns of the table of slow handlers for the named candidates;
+// none if one of them is not in the list.
+func planSlow(list []candidate, rounds int, names ...string) (turns []turn) {
 	cfg, err := harness.ParseConfig(slowConfig)
 	if err != nil {
 		return nil
 	}
-	two := slices.DeleteFunc(slices.Clone(list), func(c candidate) bool { return c.name != fastCandidate && c.name != slowCandidate })
-	if len(two) < 2 {
-		return nil // nothing to compare
+	list = slices.DeleteFunc(slices.Clone(list), func(c candidate) bool { return !slices.Contains(names, c.name) })
+	if len(list) < len(names) {
+		return nil
 	}
 	for round := range rounds {
-		for _, i := range order(len(two), round) {
-			turns = append(turns, turn{table: tableSlow, candidate: two[i], config: cfg, round: round, block: round})
+		for _, i := range order(len(list), round) {
+			turns = append(turns, turn{table: tableSlow, candidate: list[i], config: cfg, round: round, block: round})
 		}
 	}
 	return turns
@@ -68,7 +70,7 @@ func (r *reporter) idle() {
 	if len(r.d.Idle) == 0 {
 		return
 	}
-	t := table{head: []string{"", "KiB a session, no call yet", "after one call", "connections/s", "with a call each"}}
+	t := table{head: []string{r.d.Machine.processor(), "KiB a session, no call yet", "after one call", "connections/s", "with a call each"}}
 	rows := map[string][]string{}
 	for _, i := range r.d.Idle {
 		row := rows[i.Candidate]
@@ -82,7 +84,7 @@ func (r *reporter) idle() {
 		if i.Error != "" {
 			row[column], row[column+2] = "failed", "failed"
 		} else {
-			row[column], row[column+2] = fmt.Sprintf("%.2f", float64(i.RSS)/1024), rateText(i.rate())
+			row[column], row[column+2] = kibText(i.RSS), rateText(i.rate())
 		}
 		rows[i.Candidate] = row
 	}
@@ -91,7 +93,7 @@ func (r *reporter) idle() {
 			t.rows = append(t.rows, row)
 		}
 	}
-	r.line("\n## Idle sessions\n\nResident memory of the server by %d sessions that do nothing, after its garbage is collected; 64 are dialled at a time.\n", r.d.Idle[0].Sessions)
+	r.line("\n## Idle sessions\n\nResident memory of the server with %d idle sessions, after a garbage collection; 64 are dialled at a time.\n", r.d.Idle[0].Sessions)
 	t.write(&r.b)
 	for _, i := range r.d.Idle {
 		if i.Error != "" {
@@ -100,7 +102,7 @@ func (r *reporter) idle() {
 	}
 }
 
-// sizes has bytes per second, one way, beside the floor.
+// sizes writes the table of sizes: bytes per second, one way, beside the floor.
 func (r *reporter) sizes() {
 	for _, config := range r.d.configs(tableSizes) {
 		var sizes []int
@@ -109,7 +111,8 @@ func (r *reporter) sizes() {
 				sizes = append(sizes, w.Size)
 			}
 		}
-		speed, ratio := table{head: []string{"MB/s"}}, table{head: []string{"÷ floor"}}
+		processor := r.d.Machine.processor()
+		speed, ratio := table{head: []string{"MB/s, " + processor}}, table{head: []string{"÷ floor, " + processor}}
 		for _, size := range sizes {
 			speed.head, ratio.head = append(speed.head, sizeText(size)), append(ratio.head, sizeText(size))
 		}
@@ -131,7 +134,7 @@ func (r *reporter) sizes() {
 				speed.rows, ratio.rows = append(speed.rows, fast), append(ratio.rows, part)
 			}
 		}
-		r.line("\n## Message sizes, %s\n\nBytes of bodies one way, per second; each comes back as well.\n", configText(config))
+		r.line("\n## Message sizes, %s\n\nBytes of bodies per second, one way; each is echoed.\n", configText(config))
 		speed.write(&r.b)
 		r.line("")
 		ratio.write(&r.b)
@@ -143,7 +146,7 @@ func (r *reporter) slow() {
 	if len(fast)+len(slow) == 0 {
 		return
 	}
-	t := table{head: []string{"", "calls/s", "÷ without", "p50", "÷ without", "p99", "max"}}
+	t := table{head: []string{r.d.Machine.processor(), "calls/s", "÷ without", "p50", "÷ without", "p99", "max"}}
 	p50 := func(w window) float64 { return float64(w.Load.P50) }
 	for _, row := range []struct {
 		name string

@@ -12,18 +12,18 @@ import (
 func netRPCCandidates() []harness.Candidate {
 	return []harness.Candidate{{
 		Name: "net-rpc", Serve: netRPCServe, Dial: netRPCDial,
-		Note: "its own gob codec; a connection's server decodes in its reader, and has a goroutine a call",
+		Note: "its own gob codec; the server decodes in the connection's reader, and has a goroutine a call",
 	}}
 }
 
-// NetRPCReply lets a handler answer with its argument without a copy; gob does not
-// send pointers but what they point to.
+// NetRPCReply lets a handler reply with its argument without a copy: gob sends the
+// value that a pointer points to.
 type NetRPCReply struct{ Message *std.Message }
 
 // NetRPCEcho is the service of net-rpc.
 type NetRPCEcho struct{}
 
-// Say answers with its argument, changed.
+// Say replies with its argument, one field changed.
 func (NetRPCEcho) Say(m *std.Message, reply *NetRPCReply) error {
 	benchmsg.Sleep(m)
 	m.Int2 = benchmsg.Answered

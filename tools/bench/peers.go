@@ -7,16 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
-	"time"
 )
 
-// peer is a program of candidates that needs a foreign stack: a module with a
+// peer is a program with candidates of a foreign framework: a module with a
 // workspace of its own, in a folder of peers.
 type peer struct {
 	folder string
@@ -33,20 +30,16 @@ var peers = []peer{
 	{"nats", []string{"nats"}},
 }
 
-const (
-	// building bounds the build of a peer, with the download of its modules.
-	building = 10 * time.Minute
-	// builders is how many peers are built at a time; the go command uses all
-	// processors by itself.
-	builders = 2
-)
+// maxBuilds is the number of peers built at a time; each go command uses all
+// processors.
+const maxBuilds = 2
 
-// build makes the programs of the candidates that are not in this one. A
-// candidate whose program does not build has the reason in its err.
-func build(list []candidate) {
+// build builds the programs of the candidates that are not in this one. It sets err
+// in the candidates of a program that does not build.
+func build(ctx context.Context, list []candidate) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex // guards list and the progress line
-	free := make(chan struct{}, builders)
+	free := make(chan struct{}, maxBuilds)
 	for _, p := range peers {
 		if !slices.ContainsFunc(list, func(c candidate) bool { return slices.Contains(p.names, c.name) }) {
 			continue
@@ -57,7 +50,7 @@ func build(list []candidate) {
 			mu.Lock()
 			fmt.Fprintf(os.Stderr, "\rbuilding %-24s", p.folder)
 			mu.Unlock()
-			program, err := p.build()
+			program, err := p.build(ctx)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -74,9 +67,9 @@ func build(list []candidate) {
 	fmt.Fprintf(os.Stderr, "\r%-33s\r", "")
 }
 
-// build makes the program of a peer, in a folder of the user's cache where the go
-// command finds the one that it has made before.
-func (p peer) build() (program string, err error) {
+// build builds the program of a peer in a folder of the user's cache, where the go
+// command finds it again if it is up to date.
+func (p peer) build(ctx context.Context) (program string, err error) {
 	source, err := peersFolder()
 	if err != nil {
 		return "", err
@@ -93,41 +86,15 @@ func (p peer) build() (program string, err error) {
 	if err := os.MkdirAll(filepath.Dir(program), 0o755); err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), building)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, ".")
-	cmd.Dir = filepath.Join(source, p.folder)
-	cmd.Env = append(os.Environ(), "GOWORK="+filepath.Join(cmd.Dir, "go.work"))
-	cmd.WaitDelay = time.Second
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%s does not build: %s", p.folder, reason(firstLine(string(out)), ctx.Err(), err))
+	dir := filepath.Join(source, p.folder)
+	if _, err := output(ctx, dir, []string{"GOWORK=" + filepath.Join(dir, "go.work")}, "go", "build", "-o", program, "."); err != nil {
+		return "", fmt.Errorf("%s does not build: %w", p.folder, err)
 	}
 	return program, nil
 }
 
-// firstLine is the first line that tells what went wrong.
-func firstLine(out string) string {
-	for line := range strings.Lines(out) {
-		line = strings.TrimSpace(line)
-		if line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "go: downloading") {
-			return line
-		}
-	}
-	return ""
-}
-
-func reason(line string, errs ...error) string {
-	for _, err := range errs {
-		if err != nil && (line == "" || errors.Is(err, context.DeadlineExceeded)) {
-			return err.Error()
-		}
-	}
-	return line
-}
-
-// peersFolder finds the source of the peers: beside that of this program, or
-// below the working directory.
+// peersFolder returns the folder of the peers' source: beside that of this program,
+// or below the working directory.
 func peersFolder() (string, error) {
 	var places []string
 	if _, file, _, ok := runtime.Caller(0); ok && filepath.IsAbs(file) {

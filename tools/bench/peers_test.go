@@ -7,19 +7,16 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
-// Every folder of peers is known to the driver, and is a module that builds by
-// its own go.work.
+// Every folder of peers is in the driver's list, and is a module with a go.work.
 func TestPeersAreThere(t *testing.T) {
 	source, err := peersFolder()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	folders, err := os.ReadDir(source)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var there, known []string
 	for _, f := range folders {
 		if f.IsDir() {
@@ -60,7 +57,7 @@ func TestWhyItDoesNotBuild(t *testing.T) {
 }
 
 func TestUnknownFolderDoesNotBuild(t *testing.T) {
-	program, err := peer{folder: "no-such-peer"}.build()
+	program, err := peer{folder: "no-such-peer"}.build(t.Context())
 	if err == nil {
 		t.Errorf("built %s", program)
 	}

@@ -9,21 +9,23 @@ import (
 	"time"
 )
 
-// phase is how far the cores were apart around a window. The virtual cores of a
-// shared machine move: what a cache line takes between them says where they are.
+// phase is the distance of the cores around a window. The virtual cores of a shared
+// machine move; the round trip of a cache line between them shows how far apart
+// they are.
 type phase struct {
 	Before, After time.Duration // round trip of a cache line; 0 if it could not be measured
-	Name          string        // near, far, changed or unknown; by all windows of the run
+	Name          string        // near, far, changed or unknown, relative to all windows of the run
 }
 
 const (
 	pingBatches = 15
 	pingTrips   = 100
-	pingLimit   = 100 * time.Millisecond // for all; who shares a core with somebody else gives up
+	pingLimit   = 100 * time.Millisecond // for all of them; with a busy neighbour on a core there is no result
 )
 
 // ping measures the round trip of a cache line between two threads: one counts to
-// odd numbers, the other to even ones. It is 0 where there is a single core.
+// odd numbers, the other to even ones. It returns 0 if that takes too long, or if
+// there is only one core.
 func ping() time.Duration {
 	if runtime.NumCPU() < 2 {
 		return 0
@@ -79,11 +81,12 @@ func ping() time.Duration {
 	return batches[1:][len(batches[1:])/2]
 }
 
-// apart is how many times farther the far cores must be for there to be two phases.
+// apart is the least ratio of the round trips of two phases.
 const apart = 1.6
 
-// namePhases sorts the windows' phases into near and far, where the run has seen
-// both: it cuts the sorted round trips where the two parts are most alike within.
+// namePhases sets the names of the phases. If there are two clusters of round trips,
+// they are near and far: the sorted round trips are cut where the sum of the squared
+// distances within both parts is least.
 func namePhases(list []*phase) {
 	var logs []float64
 	for _, p := range list {
@@ -114,7 +117,7 @@ func namePhases(list []*phase) {
 	}
 }
 
-// borderOf is between the two clusters of the values; above all if there is one.
+// borderOf returns a value between the two clusters; +Inf if there is only one.
 func borderOf(logs []float64) float64 {
 	slices.Sort(logs)
 	best, border := math.Inf(1), math.Inf(1)
@@ -134,7 +137,7 @@ func mean(list []float64) (m float64) {
 	return m / float64(len(list))
 }
 
-// spreadOf is the sum of the squared distances to the mean.
+// spreadOf returns the sum of the squared distances to the mean.
 func spreadOf(list []float64) (sum float64) {
 	m := mean(list)
 	for _, v := range list {

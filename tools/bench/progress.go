@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// progress tells how far the run is: one line that changes on a terminal, a line a
-// window elsewhere.
+// progress prints how far the run is: on a terminal one line that changes, elsewhere
+// a line for each window.
 type progress struct {
 	w        io.Writer
 	terminal bool
 	now      string // what is being measured
-	last     string // what the window before it gave
+	last     string // the result of the window before
 }
 
 func newProgress(f *os.File) *progress {
@@ -22,7 +22,7 @@ func newProgress(f *os.File) *progress {
 }
 
 func (p *progress) begin(n, of int, t turn) {
-	p.now = fmt.Sprintf("%d/%d %s %s", n, of, t.config.Name, t.candidate.name)
+	p.now = fmt.Sprintf("%d/%d %s %s", n, of, t.config.Name, t.candidate.title())
 	if t.size > 0 {
 		p.now += " " + sizeText(t.size)
 	}
@@ -31,17 +31,17 @@ func (p *progress) begin(n, of int, t turn) {
 	}
 }
 
-// end tells what the window gave, and what time the others will take.
+// end prints the window's result and the time left.
 func (p *progress) end(w window, left time.Duration) {
 	rate := "no figure"
 	if w.ok() {
 		rate = fmt.Sprintf("%.0f calls/s", w.rate())
 	}
-	p.told(w.Candidate, fmt.Sprintf("%s, %s left", rate, left.Round(time.Second)))
+	p.result(w.Candidate, fmt.Sprintf("%s, %s left", rate, left.Round(time.Second)))
 }
 
-// told shows a candidate's result: on a terminal, beside what comes next.
-func (p *progress) told(candidate, result string) {
+// result prints a candidate's result; on a terminal, beside the next window.
+func (p *progress) result(candidate, result string) {
 	if p.terminal {
 		p.last = fmt.Sprintf(" (%s: %s)", candidate, result)
 		return
@@ -49,13 +49,13 @@ func (p *progress) told(candidate, result string) {
 	fmt.Fprintf(p.w, "%s: %s\n", p.now, result)
 }
 
-// failed keeps the reason in sight.
+// failed prints the reason on a line that stays.
 func (p *progress) failed(t turn, err error) {
-	p.say("%s %s: %v", t.candidate.name, t.config.Name, err)
+	p.print("%s %s: %v", t.candidate.title(), t.config.Name, err)
 }
 
-// say prints a line that stays.
-func (p *progress) say(format string, args ...any) {
+// print prints a line that stays.
+func (p *progress) print(format string, args ...any) {
 	if p.terminal {
 		fmt.Fprint(p.w, "\r\x1b[K")
 	}

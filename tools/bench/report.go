@@ -37,26 +37,10 @@ func (r *reporter) line(format string, args ...any) { fmt.Fprintf(&r.b, format+"
 
 func (r *reporter) head() {
 	d := r.d
-	r.line("# Calls between two processes on loopback\n")
-	m := d.Machine
-	r.line("%s, %s/%s, kernel %s, %d CPUs (%s), %.1f GiB; %s, %v.", m.Go, m.OS, m.Arch, orDash(m.Kernel), m.CPUs, orDash(m.CPU),
-		float64(m.Memory)/(1<<30), d.Started.UTC().Format("2006-01-02 15:04 MST"), d.Took.Round(time.Second))
-	r.line("Up to %d rounds of windows of up to %v, in which all candidates take turns. Figures are medians of the rounds,", d.Rounds, d.Window)
-	r.line("ratios are medians of the ratios within a round; differences under 15%% are none.")
-	var phases []string
-	for _, name := range slices.Sorted(maps.Keys(d.Phases)) {
-		phases = append(phases, fmt.Sprintf("%d %s", d.Phases[name], name))
-	}
-	what := "counted all the same"
-	if d.Gate {
-		what = "dropped, and ratios are of windows of one phase"
-	}
-	if len(phases) > 0 {
-		r.line("Windows by the distance of the cores: %s (changed ones are %s).", strings.Join(phases, ", "), what)
-	}
-	if d.Skipped > 0 {
-		r.line("\n**There was no time for %d windows.**", d.Skipped)
-	}
+	r.line("# Calls between two processes on loopback: %s\n", d.Machine.processor())
+	r.conditions()
+	r.line("All candidates take turns in each round. Figures are medians of the rounds,")
+	r.line("ratios are medians of the ratios within a round; differences under 15%% are noise.")
 	for _, c := range d.Candidates {
 		if c.Error != "" {
 			first, _, _ := strings.Cut(c.Error, "\n")
@@ -65,7 +49,36 @@ func (r *reporter) head() {
 	}
 }
 
-// throughput is the matrix of rates, and those of its ratios.
+// conditions writes the machine and the properties of all windows.
+func (r *reporter) conditions() {
+	d, m := r.d, r.d.Machine
+	cpu := orDash(m.CPU)
+	if m.Model != "" {
+		cpu += ", " + m.Model
+	}
+	r.line("%s, %s/%s, kernel %s, %d CPUs (%s), %.1f GiB; %s, %v.", m.Go, m.OS, m.Arch, orDash(m.Kernel), m.CPUs, cpu,
+		float64(m.Memory)/(1<<30), d.Started.UTC().Format("2006-01-02 15:04 MST"), d.Took.Round(time.Second))
+	r.line("Up to %d rounds of windows of up to %v.", d.Rounds, d.Window)
+	if d.Busy > 0 {
+		r.line("Busy processes beside the measurement: %d a CPU.", d.Busy)
+	}
+	var phases []string
+	for _, name := range slices.Sorted(maps.Keys(d.Phases)) {
+		phases = append(phases, fmt.Sprintf("%d %s", d.Phases[name], name))
+	}
+	what := "counted as well"
+	if d.Gate {
+		what = "dropped, and ratios are of windows of one phase"
+	}
+	if len(phases) > 0 {
+		r.line("Windows by the distance of the cores: %s (those that changed are %s).", strings.Join(phases, ", "), what)
+	}
+	if d.Skipped > 0 {
+		r.line("\n**%d windows were left out for lack of time.**\n", d.Skipped)
+	}
+}
+
+// throughput writes the matrix of rates, and those of their ratios.
 func (r *reporter) throughput() {
 	d := r.d
 	configs := d.configs(tableCalls)
@@ -90,9 +103,9 @@ func (r *reporter) throughput() {
 	})
 }
 
-// matrix has a row a candidate and a column a configuration.
+// matrix writes a table with a row a candidate and a column a configuration.
 func (r *reporter) matrix(title string, configs []string, figure func(c cell, k cellKey) string) {
-	t := table{head: append([]string{""}, configs...)}
+	t := table{head: append([]string{r.d.Machine.processor()}, configs...)}
 	for _, c := range r.d.Candidates {
 		row, some := []string{c.Name}, false
 		for _, config := range configs {
@@ -114,11 +127,11 @@ func (r *reporter) matrix(title string, configs []string, figure func(c cell, k 
 	t.write(&r.b)
 }
 
-// config has all figures of one configuration.
+// config writes all figures of one configuration.
 func (r *reporter) config(config string) {
 	d := r.d
-	latency := table{head: []string{"", "calls/s", "÷ peer", "÷ floor", "mean", "p50", "p99", "p99.9", "min", "max", "p99 ÷ peer"}}
-	cost := table{head: []string{"", "CPU-µs client", "server", "allocs client", "server", "bytes client", "server", "RSS MB client", "server"}}
+	latency := table{head: []string{d.Machine.processor(), "calls/s", "÷ peer", "÷ floor", "mean", "p50", "p99", "p99.9", "min", "max", "p99 ÷ peer"}}
+	cost := table{head: []string{d.Machine.processor(), "CPU-µs client", "server", "allocs client", "server", "bytes client", "server", "RSS MB client", "server"}}
 	var failures []string
 	for _, c := range d.Candidates {
 		k := cellKey{tableCalls, c.Name, config, 0}
@@ -176,7 +189,7 @@ func (r *reporter) candidates() {
 	t.write(&r.b)
 }
 
-// best is the best peer's cell beside k, floor the floor's.
+// best returns the best peer's cell in the configuration of k, floor the floor's.
 func (d *document) best(k cellKey) cell {
 	k.candidate = d.bestPeer(k)
 	return d.cells[k]
@@ -190,7 +203,7 @@ func (d *document) floor(k cellKey) cell {
 	return d.cells[k]
 }
 
-// configs are a table's configurations, as they were measured.
+// configs returns a table's configurations in the order of their first windows.
 func (d *document) configs(table string) (list []string) {
 	for _, w := range d.Windows {
 		if w.Table == table && !slices.Contains(list, w.Config) {
@@ -200,7 +213,7 @@ func (d *document) configs(table string) (list []string) {
 	return list
 }
 
-// table is Markdown whose columns are also in line as plain text.
+// table is written as Markdown with aligned columns, readable as plain text.
 type table struct {
 	head []string
 	rows [][]string

@@ -5,30 +5,26 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/teleport-go/teleport/tools/bench/benchmsg"
 )
 
-// Each row answers what it is asked, also to callers that share a connection.
+// Each row gets right replies, also for callers that share a connection.
 func TestRows(t *testing.T) {
 	for _, c := range slices.Concat(floorCandidates(), teleportCandidates()) {
 		t.Run(c.Name, func(t *testing.T) {
 			addr, err := c.Serve()
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			call, err := c.Dial(addr)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			callOften(t, call, 20, 25)
 			if c.DialSized == nil {
 				return
 			}
 			for _, size := range []int{0, 1, 64, floorBuffer - floorHeader, floorBuffer, floorBuffer + 1, 3 << 20, 16 << 20} {
 				call, err := c.DialSized(addr, size)
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				callOften(t, call, 2, 2)
 			}
 		})

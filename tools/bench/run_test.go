@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"encoding/xml"
@@ -12,28 +13,22 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestWholeRun(t *testing.T) {
 	dir := t.TempDir()
-	o, err := parseOptions([]string{"-peers", "floor,teleport-typed,teleport-slow", "-configs", "a1,b2", "-rounds", "1", "-window", "20ms",
+	o, err := parseOptions([]string{"-peers", "floor,teleport-typed,teleport-slow", "-configs", "a1,b2", "-rounds", "1", "-window", "20ms", "-busy", "1",
 		"-idle", "10", "-sizes", "-slow", "-json", filepath.Join(dir, "all.json"), "-out", filepath.Join(dir, "out"), "-profile", filepath.Join(dir, "profile")}, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	o.sizes = []int{64, 1 << 16}
 	var lines bytes.Buffer
-	if err := measureAll(t.Context(), o, io.Discard, &progress{w: &lines}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, measureAll(t.Context(), o, io.Discard, &progress{w: &lines}))
 	b, err := os.ReadFile(filepath.Join(dir, "all.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var d document
-	if err := json.Unmarshal(b, &d); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal(b, &d))
 	tables := map[string]int{}
 	for _, w := range d.Windows {
 		tables[w.Table]++
@@ -50,17 +45,19 @@ func TestWholeRun(t *testing.T) {
 	if d.Machine.Go == "" || d.Machine.CPUs == 0 || len(d.Candidates) != 3 || d.Candidates[0].Note == "" {
 		t.Errorf("machine %+v, candidates %+v", d.Machine, d.Candidates)
 	}
-	report, err := os.ReadFile(filepath.Join(dir, "out", "report.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"## Calls per second ÷ floor", "## a1: one connection, 1 caller", "## Idle sessions", "## Message sizes, a8", "## Slow handlers", "teleport-typed"} {
+	folder := filepath.Join(dir, "out", thisMachine().slug()+"-busy-1")
+	report, err := os.ReadFile(filepath.Join(folder, "report.md"))
+	require.NoError(t, err)
+	for _, want := range []string{"## Calls per second ÷ floor", "## a1: one connection, 1 caller", "## Idle sessions", "## Message sizes, a8", "## Slow handlers", "Busy processes beside the measurement: 1 a CPU.", "teleport-typed"} {
 		if !strings.Contains(string(report), want) {
 			t.Errorf("the report does not have %q:\n%s", want, report)
 		}
 	}
-	for _, name := range []string{"out/throughput.svg", "out/p99.svg", "profile/floor-a1-server.cpu.svg", "profile/teleport-typed-b2-client.alloc.svg"} {
-		wellFormed(t, filepath.Join(dir, name))
+	for _, name := range []string{"throughput.svg", "p99.svg"} {
+		wellFormed(t, filepath.Join(folder, name))
+	}
+	for _, name := range []string{"floor-a1-server.cpu", "floor-a1-client.cpu", "teleport-typed-b2-server.alloc", "teleport-typed-b2-client.alloc"} {
+		compressed(t, filepath.Join(dir, "profile", name+".pprof"))
 	}
 	if got := strings.Count(lines.String(), " left\n"); got != len(d.Windows) {
 		t.Errorf("%d lines of progress for %d windows:\n%s", got, len(d.Windows), lines.String())
@@ -85,19 +82,34 @@ func wellFormed(t *testing.T, file string) {
 	}
 }
 
-// What cannot be measured is told, and does not stop the others.
+// compressed checks that a file is gzip with contents, as a profile is.
+func compressed(t *testing.T, file string) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer f.Close()
+	r, err := gzip.NewReader(f)
+	if err != nil {
+		t.Errorf("%s: %v", file, err)
+		return
+	}
+	if n, err := io.Copy(io.Discard, r); n == 0 || err != nil {
+		t.Errorf("%s: %d bytes, %v", file, n, err)
+	}
+}
+
+// A candidate that cannot be measured is reported, and does not stop the others.
 func TestFailuresAreRows(t *testing.T) {
 	o, err := parseOptions([]string{"-peers", "floor", "-configs", "a1", "-rounds", "1", "-window", "20ms"}, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	o.idle, o.sizes, o.slow = 0, nil, false
 	o.list = append(o.list, candidate{name: "unbuilt", err: errors.New("unbuilt does not build: line 1\nline 2")},
-		candidate{name: "no-program", program: filepath.Join(t.TempDir(), "none"), patience: time.Second})
+		candidate{name: "no-program", program: filepath.Join(t.TempDir(), "none"), timeout: time.Second})
 	var out, lines bytes.Buffer
-	if err := measureAll(t.Context(), o, &out, &progress{w: &lines}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, measureAll(t.Context(), o, &out, &progress{w: &lines}))
 	for _, want := range []string{"**unbuilt has no program:** unbuilt does not build: line 1\n", "no-program", "| floor "} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the report does not have %q:\n%s", want, out.String())
@@ -107,16 +119,14 @@ func TestFailuresAreRows(t *testing.T) {
 
 func TestInterruptedRunWritesWhatItHas(t *testing.T) {
 	o, err := parseOptions([]string{"-peers", "floor", "-configs", "a1", "-idle", "5"}, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out bytes.Buffer
 	if err := measureAll(ctx, o, &out, &progress{w: io.Discard}); err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Errorf("error %v, want interrupted", err)
 	}
-	if !strings.Contains(out.String(), "There was no time for 5 windows") {
+	if !strings.Contains(out.String(), "5 windows were left out") {
 		t.Errorf("report:\n%s", out.String())
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
-// fits says whether a candidate has a place in a configuration.
+// fits reports whether a candidate is measured in a configuration.
 func fits(candidate string, cfg harness.Config) bool {
 	alone := cfg.Name[0] == 's' // the socket package alone, and its floor
 	switch {
@@ -16,14 +16,14 @@ func fits(candidate string, cfg harness.Config) bool {
 	case strings.HasPrefix(candidate, "socket"):
 		return alone
 	case candidate == "teleport-slow":
-		return false // has a table of its own
+		return false // it has a table of its own
 	}
 	return !alone
 }
 
-// order is in which order n candidates take their turns in a round. The next one is
-// not at the same distance in every round, so that nobody always follows the same
-// neighbour, who may leave something behind.
+// order returns the order of n candidates in a round. The stride differs from round
+// to round, so that no candidate always runs after the same neighbour and what that
+// one leaves behind.
 func order(n, round int) []int {
 	var strides []int
 	for s := 1; s < max(n, 2); s++ {
@@ -46,18 +46,20 @@ func gcd(a, b int) int {
 	return a
 }
 
-// turn is a window to come.
+// turn is a window that is planned.
 type turn struct {
 	table     string
 	candidate candidate
 	config    harness.Config
 	round     int
 	size      int
-	// block is the turns that are compared with each other: their windows have one length.
+	// block numbers the turns that are compared with each other; their windows have
+	// the same length.
 	block int
 }
 
-// plan lets all candidates that fit take their turns, configuration by configuration.
+// plan returns the turns of the table of calls: in each round all configurations, in
+// each configuration all candidates that fit.
 func plan(list []candidate, cfgs []harness.Config, rounds int) (turns []turn) {
 	block := 0
 	for round := range rounds {
@@ -77,46 +79,47 @@ func plan(list []candidate, cfgs []harness.Config, rounds int) (turns []turn) {
 	return turns
 }
 
-// warmUp is the part of a window's length that a client calls before it.
+// warmUp is the length of the warm-up before a window, as a part of the window's.
 const warmUp = 1.0 / 3
 
-// shortest is the shortest window that says anything.
+// shortest is the least length of a window.
 const shortest = 60 * time.Millisecond
 
-// pace keeps a run within its time: it knows what windows cost besides their
-// length, and shortens the windows to come.
-type pace struct {
+// budget keeps a run within its time: it records what windows take besides their
+// length, and shortens those that are left.
+type budget struct {
 	want    time.Duration // length of a window
 	end     time.Time     // zero: no limit
 	spent   map[string]time.Duration
 	windows map[string]int
 }
 
-func newPace(want, limit time.Duration) *pace {
-	p := &pace{want: want, spent: map[string]time.Duration{}, windows: map[string]int{}}
+func newBudget(want, limit time.Duration) *budget {
+	b := &budget{want: want, spent: map[string]time.Duration{}, windows: map[string]int{}}
 	if limit > 0 {
-		p.end = time.Now().Add(limit)
+		b.end = time.Now().Add(limit)
 	}
-	return p
+	return b
 }
 
-// done tells what a window took in all.
-func (p *pace) done(t turn, window, took time.Duration) {
-	p.spent[t.config.Name] += max(0, took-withWarmUp(window))
-	p.windows[t.config.Name]++
+// done records what a window took in all.
+func (b *budget) done(t turn, window, took time.Duration) {
+	b.spent[t.config.Name] += max(0, took-withWarmUp(window))
+	b.windows[t.config.Name]++
 }
 
-// overhead is what a window costs besides its length: two processes, connections.
-func (p *pace) overhead(t turn) time.Duration {
-	if n := p.windows[t.config.Name]; n > 0 {
-		return p.spent[t.config.Name] / time.Duration(n)
+// overhead estimates what a window takes besides its length: two processes and
+// their connections.
+func (b *budget) overhead(t turn) time.Duration {
+	if n := b.windows[t.config.Name]; n > 0 {
+		return b.spent[t.config.Name] / time.Duration(n)
 	}
-	// Nothing is known of this configuration: the machine is as slow as with the others.
+	// Without a window of this configuration, assume the average of the others.
 	guess := 120*time.Millisecond + time.Duration(t.config.Conns)*150*time.Microsecond
 	var spent time.Duration
 	windows := 0
-	for name, n := range p.windows {
-		spent, windows = spent+p.spent[name], windows+n
+	for name, n := range b.windows {
+		spent, windows = spent+b.spent[name], windows+n
 	}
 	return max(guess, spent/time.Duration(max(windows, 1)))
 }
@@ -125,25 +128,25 @@ func withWarmUp(window time.Duration) time.Duration {
 	return window + time.Duration(float64(window)*warmUp)
 }
 
-// left estimates what the turns take with windows of this length.
-func (p *pace) left(turns []turn, window time.Duration) (sum time.Duration) {
+// left estimates the time of the turns with windows of this length.
+func (b *budget) left(turns []turn, window time.Duration) (sum time.Duration) {
 	for _, t := range turns {
-		sum += p.overhead(t) + withWarmUp(window)
+		sum += b.overhead(t) + withWarmUp(window)
 	}
 	return sum
 }
 
-// window is how long the next windows may be for the turns to end in time.
-func (p *pace) window(turns []turn, now time.Time) time.Duration {
-	if p.end.IsZero() || len(turns) == 0 {
-		return p.want
+// window returns the length of the next windows that lets all turns end in time.
+func (b *budget) window(turns []turn, now time.Time) time.Duration {
+	if b.end.IsZero() || len(turns) == 0 {
+		return b.want
 	}
-	free := p.end.Sub(now) - p.left(turns, 0)
+	free := b.end.Sub(now) - b.left(turns, 0)
 	fair := time.Duration(float64(free) / (1 + warmUp) / float64(len(turns)))
-	return min(p.want, max(shortest, fair))
+	return min(b.want, max(shortest, fair))
 }
 
-// over says that there is no time for another window.
-func (p *pace) over(t turn, window time.Duration, now time.Time) bool {
-	return !p.end.IsZero() && now.Add(p.overhead(t)+withWarmUp(window)).After(p.end)
+// over reports whether there is no time for another window.
+func (b *budget) over(t turn, window time.Duration, now time.Time) bool {
+	return !b.end.IsZero() && now.Add(b.overhead(t)+withWarmUp(window)).After(b.end)
 }

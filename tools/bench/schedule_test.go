@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
@@ -52,9 +54,7 @@ func TestFits(t *testing.T) {
 		var got []string
 		for _, name := range strings.Fields("a1 a100 b100 c1000 s100") {
 			cfg, err := harness.ParseConfig(name)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if fits(test.candidate, cfg) {
 				got = append(got, name)
 			}
@@ -68,23 +68,31 @@ func TestFits(t *testing.T) {
 func TestOptions(t *testing.T) {
 	for _, test := range []struct {
 		name, args string
-		want       string // configs, rounds, window, idle, sizes, slow, limit
+		want       string
 		err        string
 	}{
-		{"full", "", "13 configs, 5 rounds of 1s, 10000 idle, 10 sizes, slow true, limit 0s", ""},
-		{"quick", "-quick", "5 configs, 2 rounds of 400ms, 0 idle, 0 sizes, slow false, limit 1m40s", ""},
-		{"quick, as asked", "-quick -rounds 3 -window 50ms -configs a1,c1000", "2 configs, 3 rounds of 50ms, 0 idle, 0 sizes, slow false, limit 1m40s", ""},
-		{"quick and idle", "-quick -idle 500", "5 configs, 2 rounds of 400ms, 500 idle, 0 sizes, slow false, limit 1m40s", ""},
-		{"idle alone", "-idle 500", "0 configs, 5 rounds of 1s, 500 idle, 0 sizes, slow false, limit 0s", ""},
-		{"slow alone", "-slow", "0 configs, 5 rounds of 1s, 0 idle, 0 sizes, slow true, limit 0s", ""},
-		{"sizes and calls", "-sizes -configs b100,s1", "2 configs, 5 rounds of 1s, 0 idle, 10 sizes, slow false, limit 0s", ""},
-		{"calls alone", "-idle 0 -sizes=false -slow=false", "13 configs, 5 rounds of 1s, 0 idle, 0 sizes, slow false, limit 0s", ""},
-		{"some calls", "-configs a1,b100 -rounds 1", "2 configs, 1 rounds of 1s, 0 idle, 0 sizes, slow false, limit 0s", ""},
+		{"full", "", "13 configs, 5 rounds of 1s, 10000 idle, 10 sizes, slow true", ""},
+		{"quick", "-quick", "5 configs, 2 rounds of 400ms, 0 idle, 0 sizes, slow false", ""},
+		{"quick, as asked", "-quick -rounds 3 -window 50ms -configs a1,c1000", "2 configs, 3 rounds of 50ms, 0 idle, 0 sizes, slow false", ""},
+		{"quick and idle", "-quick -idle 500", "5 configs, 2 rounds of 400ms, 500 idle, 0 sizes, slow false", ""},
+		{"idle alone", "-idle 500", "0 configs, 5 rounds of 1s, 500 idle, 0 sizes, slow false", ""},
+		{"slow alone", "-slow", "0 configs, 5 rounds of 1s, 0 idle, 0 sizes, slow true", ""},
+		{"sizes and calls", "-sizes -configs b100,s1", "2 configs, 5 rounds of 1s, 0 idle, 10 sizes, slow false", ""},
+		{"calls alone", "-idle 0 -sizes=false -slow=false", "13 configs, 5 rounds of 1s, 0 idle, 0 sizes, slow false", ""},
+		{"all but one table", "-slow=false", "13 configs, 5 rounds of 1s, 10000 idle, 10 sizes, slow false", ""},
+		{"no calls", "-configs none", "0 configs, 5 rounds of 1s, 10000 idle, 10 sizes, slow true", ""},
+		{"some calls", "-configs a1,b100 -rounds 1", "2 configs, 1 rounds of 1s, 0 idle, 0 sizes, slow false", ""},
 		{"unknown letter", "-configs d5", "", "letter"},
 		{"no number", "-configs a", "", "a"},
 		{"nobody", "-configs a0", "", "1 to 100000"},
 		{"unknown peer", "-peers nobody", "", "nobody"},
-		{"no round", "-rounds 0", "", "at least 1 round"},
+		{"a peer twice", "-peers arpc,arpc", "", "named twice"},
+		{"no round", "-rounds 0", "", "-rounds: want a number of 1 to 1000"},
+		{"no window", "-window 0s", "", "-window: want a duration above 0"},
+		{"too many sessions", "-idle 100001", "", "-idle: want a number of 0 to 100000"},
+		{"no truth", "-sizes=perhaps", "", "perhaps"},
+		{"profiles of no calls", "-slow -profile x", "", "-profile is for the table of calls"},
+		{"no table", "-configs none -idle 0 -sizes=false -slow=false", "", "nothing to measure"},
 		{"no flag", "quick", "", "quick"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -95,10 +103,8 @@ func TestOptions(t *testing.T) {
 				}
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := fmt.Sprintf("%d configs, %d rounds of %v, %d idle, %d sizes, slow %v, limit %v", len(o.configs), o.rounds, o.window, o.idle, len(o.sizes), o.slow, o.limit)
+			require.NoError(t, err)
+			got := fmt.Sprintf("%d configs, %d rounds of %v, %d idle, %d sizes, slow %v", len(o.configs), o.rounds, o.window, o.idle, len(o.sizes), o.slow)
 			if got != test.want {
 				t.Errorf("%s\nwant %s", got, test.want)
 			}
@@ -112,17 +118,15 @@ func TestBodySizes(t *testing.T) {
 	}
 }
 
-// A run of many windows ends within its limit whatever the windows cost besides their
-// length, as long as the shortest ones have room; else it stops in time.
-func TestPaceKeepsTheLimit(t *testing.T) {
+// A run of many windows ends within its limit, whatever the windows take besides their
+// length. If even the shortest windows take too long, it stops in time.
+func TestBudgetKeepsTheLimit(t *testing.T) {
 	var list []candidate
 	for i := range 19 {
 		list = append(list, candidate{name: fmt.Sprintf("peer%d", i)})
 	}
 	cfgs, err := parseConfigs(quickConfigs)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	turns := plan(list, cfgs, 2)
 	for _, test := range []struct {
 		name     string
@@ -135,22 +139,22 @@ func TestPaceKeepsTheLimit(t *testing.T) {
 		{"very slow", 2 * time.Second, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := newPace(400*time.Millisecond, quickLimit)
-			begin := p.end.Add(-quickLimit)
+			b := newBudget(400*time.Millisecond, quickLimit)
+			begin := b.end.Add(-quickLimit)
 			now, done := begin, 0
 			var length time.Duration
 			for i, turn := range turns {
 				if i == 0 || turn.block != turns[i-1].block {
-					length = p.window(turns[i:], now)
+					length = b.window(turns[i:], now)
 				}
 				if length > 400*time.Millisecond || length < shortest {
 					t.Fatalf("window of %v", length)
 				}
-				if p.over(turn, length, now) {
+				if b.over(turn, length, now) {
 					break
 				}
 				took := withWarmUp(length) + test.overhead
-				p.done(turn, length, took)
+				b.done(turn, length, took)
 				now = now.Add(took)
 				done++
 			}

@@ -10,8 +10,8 @@ import (
 	"github.com/teleport-go/teleport/tools/bench/benchmsg/std"
 )
 
-// The row of the socket package alone: messages are packed and unpacked, and
-// nobody routes them or waits for them.
+// The row of the socket package alone: messages are packed and unpacked, without
+// routes and without pending calls.
 
 func socketServe() (string, error) {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
@@ -68,7 +68,7 @@ func socketDial(addr string) (func() error, error) {
 	}
 	s, request := socket.NewSocket(conn), benchmsg.New[std.Message]()
 	in, out := socket.NewMessage(), socket.NewMessage()
-	var mu sync.Mutex // a call is a question and the next message
+	var mu sync.Mutex // a call is a request and the next message
 	var seq int32
 	return func() error {
 		mu.Lock()

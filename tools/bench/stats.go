@@ -7,7 +7,8 @@ import (
 	"github.com/teleport-go/teleport/tools/bench/internal/chart"
 )
 
-// median of values; the mean of the middle two of an even number; 0 of none.
+// median returns the median of values; for an even number the mean of the middle
+// two, for none 0.
 func median(values []float64) float64 {
 	n := len(values)
 	if n == 0 {
@@ -17,26 +18,27 @@ func median(values []float64) float64 {
 	return (values[(n-1)/2] + values[n/2]) / 2
 }
 
-// cell are the windows of one candidate in one configuration, round by round.
+// cell is the windows of one candidate in one configuration, in the order of rounds.
 type cell []window
 
-// cellKey is where a cell stands in its table.
+// cellKey is the place of a cell in the tables.
 type cellKey struct {
 	table, candidate, config string
 	size                     int
 }
 
+func (w window) key() cellKey { return cellKey{w.Table, w.Candidate, w.Config, w.Size} }
+
 // cells sorts windows into their cells.
 func cells(list []window) map[cellKey]cell {
 	m := map[cellKey]cell{}
 	for _, w := range list {
-		k := cellKey{w.Table, w.Candidate, w.Config, w.Size}
-		m[k] = append(m[k], w)
+		m[w.key()] = append(m[w.key()], w)
 	}
 	return m
 }
 
-// of is the median of a figure over the windows that count; 0 if there are none.
+// of returns the median of a figure over the windows that count; 0 if there are none.
 func (c cell) of(figure func(window) float64) float64 {
 	var values []float64
 	for _, w := range c {
@@ -49,7 +51,7 @@ func (c cell) of(figure func(window) float64) float64 {
 
 func (c cell) rate() float64 { return c.of(window.rate) }
 
-// failure is why a cell has no figure.
+// failure returns why a cell has no figure.
 func (c cell) failure() string {
 	for _, w := range c {
 		if w.Error != "" {
@@ -62,10 +64,22 @@ func (c cell) failure() string {
 	return "not measured"
 }
 
-// over is the median of the ratios to the windows of the same rounds; with gate only
-// of those in the same phase.
+// outcome returns a cell's rate, or why it has none.
+func (c cell) outcome() string {
+	if c.rate() == 0 {
+		return c.failure()
+	}
+	return rateText(c.rate()) + " calls/s"
+}
+
+// over returns the median of the ratios to another cell; 0 if there are none.
 func (c cell) over(base cell, figure func(window) float64, gate bool) float64 {
-	var ratios []float64
+	return median(c.ratios(base, figure, gate))
+}
+
+// ratios returns the ratios of the windows of the same rounds; with gate only of
+// those in the same phase.
+func (c cell) ratios(base cell, figure func(window) float64, gate bool) (ratios []float64) {
 	for _, w := range c {
 		for _, b := range base {
 			if b.Round == w.Round && w.ok() && b.ok() && (!gate || b.Phase.Name == w.Phase.Name) && figure(b) > 0 {
@@ -73,10 +87,10 @@ func (c cell) over(base cell, figure func(window) float64, gate bool) float64 {
 			}
 		}
 	}
-	return median(ratios)
+	return ratios
 }
 
-// kindOf tells ours, the floors, and the peers apart.
+// kindOf returns whether a candidate is one of ours, a floor, or a peer.
 func kindOf(candidate string) chart.Kind {
 	switch {
 	case strings.HasPrefix(candidate, "teleport"), strings.HasPrefix(candidate, "socket"):
@@ -87,8 +101,8 @@ func kindOf(candidate string) chart.Kind {
 	return chart.Other
 }
 
-// floorOf names the floor of a configuration's shape: a goroutine a caller where
-// callers share a connection, else a goroutine a connection.
+// floorOf returns the floor of a configuration: with a goroutine a caller where
+// callers share a connection, else with a goroutine a connection.
 func floorOf(config string) string {
 	if config[0] == 'b' || config[0] == 's' {
 		return "floor-conn"
@@ -96,7 +110,7 @@ func floorOf(config string) string {
 	return "floor"
 }
 
-// bestPeer names the fastest of the peers in a configuration; "" if there is none.
+// bestPeer returns the fastest of the peers in a configuration; "" if there is none.
 func (d *document) bestPeer(k cellKey) (best string) {
 	most := 0.0
 	for _, c := range d.Candidates {

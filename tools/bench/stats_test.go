@@ -64,7 +64,7 @@ func TestGateDropsWhatChanged(t *testing.T) {
 	}
 	for _, gate := range []bool{false, true} {
 		d := &document{Gate: gate, Windows: []window{paced(0, 80, 82), paced(1, 370, 350), paced(2, 81, 360), paced(3, 0, 80), paced(4, 79, 80)}}
-		d.settle()
+		d.classify()
 		var names []string
 		for _, w := range d.Windows {
 			names = append(names, w.Phase.Name)
@@ -115,7 +115,7 @@ func TestBestPeerIsNoneOfOurs(t *testing.T) {
 		w.Candidate = name
 		d.Windows, d.Candidates = append(d.Windows, w), append(d.Candidates, described{Name: name})
 	}
-	d.settle()
+	d.classify()
 	if got := d.bestPeer(cellKey{table: tableCalls, config: "a1"}); got != "nats" {
 		t.Errorf("best peer %q, want nats", got)
 	}

@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	slowOneIn = 100 // calls, one is slow in the row of slow calls
+	slowOneIn = 100 // one call in so many is slow in the table of slow handlers
 	slowWait  = 10  // milliseconds
 )
 
-// teleportLimit is the size limit of messages, for the table of sizes.
+// teleportLimit is the limit of a message's size: above the largest of the table.
 const teleportLimit = 64 << 20
 
 func teleportCandidates() []harness.Candidate {
@@ -36,17 +36,17 @@ func teleportCandidates() []harness.Candidate {
 		},
 		{
 			Name: "teleport-pooled", Serve: aliased(teleportServe), Dial: aliasedDial(teleportDial(codec.NameProtobuf, callPooled)),
-			Note: "HandleCallInto and InvokeInto, generated codec, strings alias memory that serves again with the message, a sync.Pool of replies at the client",
+			Note: "HandleCallInto and InvokeInto, generated codec, strings alias memory that is reused with the message, a sync.Pool of replies in the client",
 		},
 		{
 			Name: "teleport-bytes", Serve: teleportServe,
 			Dial: func(addr string) (func() error, error) { return dialBytes(addr, benchmsg.Size) }, DialSized: dialBytes,
-			Note: "HandleCallInto and InvokeInto, a body of plain bytes, echoed, into bytes that served before, as the floor does",
+			Note: "HandleCallInto and InvokeInto, a body of plain bytes, echoed into reused buffers, as the floor does",
 		},
 		{
 			Name: "teleport-owned-bytes", Serve: teleportServe,
 			Dial: func(addr string) (func() error, error) { return dialOwnedBytes(addr, benchmsg.Size) }, DialSized: dialOwnedBytes,
-			Note: "HandleCall and Invoke, a body of plain bytes, echoed; both sides own what they get",
+			Note: "HandleCall and Invoke, a body of plain bytes, echoed into new slices",
 		},
 		{
 			Name: "teleport-json", Serve: teleportServe, Dial: teleportDial(codec.NameJSON, callJSON),
@@ -58,11 +58,11 @@ func teleportCandidates() []harness.Candidate {
 		},
 		{
 			Name: "teleport-slow", Serve: teleportServe, Dial: teleportDial(codec.NameProtobuf, callSlow),
-			Note: fmt.Sprintf("as teleport-typed; the handler of one call in %d, drawn by the client, sleeps %d ms", slowOneIn, slowWait),
+			Note: fmt.Sprintf("as teleport-typed; the handler of one call in %d, chosen by the client at random, sleeps %d ms", slowOneIn, slowWait),
 		},
 		{
 			Name: "socket", Serve: socketServe, Dial: socketDial,
-			Note: "the socket package alone, standard protobuf, one call at a time over a connection: for the configurations of s",
+			Note: "the socket package alone, standard protobuf, one call at a time on a connection, for the configurations of s",
 		},
 	}
 }
@@ -70,23 +70,23 @@ func teleportCandidates() []harness.Candidate {
 // Bench has handlers in the style of a controller.
 type Bench struct{ tp.CallCtx }
 
-// Echo answers with its argument, a number changed.
+// Echo replies with its argument, a number changed.
 func (*Bench) Echo(arg *std.Message) (*std.Message, *tp.Rerror) {
 	arg.Int2 = benchmsg.Answered
 	return arg, nil
 }
 
-// Json answers with its argument, a number changed.
+// Json replies with its argument, a number changed.
 func (*Bench) Json(arg *Record) (*Record, *tp.Rerror) {
 	arg.ID = benchmsg.Answered
 	return arg, nil
 }
 
-// lentReply sends another message instead of itself.
-type lentReply struct{ *vt.Message }
+// borrowedReply is encoded as the message it points to.
+type borrowedReply struct{ *vt.Message }
 
 func teleportServe() (string, error) {
-	tp.SetLoggerLevel("OFF") // what goes wrong fails a call
+	tp.SetLoggerLevel("OFF") // an error fails a call, which is reported
 	srv, err := tp.Open(tp.PeerConfig{LocalIP: "127.0.0.1", MessageSizeLimit: teleportLimit})
 	if err != nil {
 		return "", err
@@ -97,7 +97,7 @@ func teleportServe() (string, error) {
 		arg.Int2 = benchmsg.Answered
 		return arg, nil
 	})
-	tp.HandleCallInto(srv, "/pooled/echo", func(_ tp.CallCtx, arg *vt.Message, reply *lentReply) error {
+	tp.HandleCallInto(srv, "/pooled/echo", func(_ tp.CallCtx, arg *vt.Message, reply *borrowedReply) error {
 		arg.Int2 = benchmsg.Answered
 		reply.Message = arg
 		return nil
@@ -117,7 +117,8 @@ func teleportServe() (string, error) {
 	return srv.Addrs()[0].String(), nil
 }
 
-// aliases makes the process decode protobuf by aliasing, before its first peer.
+// aliases replaces the process's protobuf codec by one that aliases the input; it
+// must run before the first peer is made.
 var aliases = sync.OnceFunc(func() { codec.Replace(pbcodec.Codec{Alias: true}) })
 
 func aliased(serve func() (string, error)) func() (string, error) {
@@ -134,18 +135,19 @@ func aliasedDial(dial func(addr string) (func() error, error)) func(addr string)
 	}
 }
 
-// Every connection is of one peer; a process has one candidate, so one codec.
+// clients has the peer that makes all connections, by its codec; a process has one
+// candidate and uses one of them.
 var clients = map[string]func() tp.Peer{
 	codec.NameProtobuf: sync.OnceValue(func() tp.Peer { return client(codec.NameProtobuf) }),
 	codec.NameJSON:     sync.OnceValue(func() tp.Peer { return client(codec.NameJSON) }),
 }
 
 func client(codecName string) tp.Peer {
-	tp.SetLoggerLevel("OFF") // what goes wrong fails a call
+	tp.SetLoggerLevel("OFF") // an error fails a call, which is reported
 	return tp.NewPeer(tp.PeerConfig{DefaultBodyCodec: codecName, MessageSizeLimit: teleportLimit})
 }
 
-// teleportDial returns a Dial for calls that call makes over a session.
+// teleportDial returns a Dial that makes a session and returns call of it.
 func teleportDial(codecName string, call func(s tp.Session) func() error) func(addr string) (func() error, error) {
 	return func(addr string) (func() error, error) {
 		s, r := clients[codecName]().Dial(addr)
@@ -191,7 +193,7 @@ func invokeTyped(s tp.Session, request *vt.Message) error {
 	return benchmsg.Check(reply)
 }
 
-// replies are the client's own: nothing is kept of one that was given back.
+// replies are reused by the client; nothing refers to a reply after Put.
 var replies = sync.Pool{New: func() any { return new(tp.Reused[vt.Message]) }}
 
 func callPooled(s tp.Session) func() error {

@@ -9,7 +9,7 @@ import (
 
 func orDash(s string) string { return cmp.Or(s, "–") }
 
-// rateText writes a number of calls with three digits.
+// rateText formats a number of calls with three digits.
 func rateText(v float64) string {
 	switch {
 	case v <= 0:
@@ -33,7 +33,12 @@ func ratioText(v float64) string {
 	return fmt.Sprintf("%.2f", v)
 }
 
-// durationText writes nanoseconds with three digits.
+func kibText(n int64) string { return fmt.Sprintf("%.2f", float64(n)/1024) }
+
+// preciseText formats a ratio of a comparison.
+func preciseText(v float64) string { return fmt.Sprintf("%.3f", v) }
+
+// durationText formats nanoseconds with three digits.
 func durationText(ns float64) string {
 	switch {
 	case ns <= 0:
@@ -48,7 +53,7 @@ func durationText(ns float64) string {
 	return fmt.Sprintf("%.3g s", ns/1e9)
 }
 
-// configText says what a configuration is.
+// configText describes a configuration.
 func configText(name string) string {
 	cfg, err := harness.ParseConfig(name)
 	if err != nil {

@@ -11,6 +11,7 @@ require (
 	github.com/teleport-go/teleport/mixers/standard v0.1.0
 	github.com/teleport-go/teleport/plugins/auth v0.1.0
 	github.com/teleport-go/teleport/plugins/binder v0.1.0
+	github.com/teleport-go/teleport/plugins/health v0.1.0
 	github.com/teleport-go/teleport/plugins/heartbeat v0.1.0
 	github.com/teleport-go/teleport/plugins/overloader v0.1.0
 	github.com/teleport-go/teleport/plugins/proxy v0.1.0

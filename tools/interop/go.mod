@@ -10,7 +10,7 @@ require (
 	github.com/teleport-go/teleport/core v0.1.0
 	github.com/teleport-go/teleport/plugins/auth v0.1.0
 	github.com/teleport-go/teleport/plugins/heartbeat v0.1.0
-	github.com/teleport-go/teleport/plugins/secure v0.1.0
+	github.com/teleport-go/teleport/plugins/securelegacy v0.1.0
 	github.com/teleport-go/teleport/protos/httproto v0.1.0
 	github.com/teleport-go/teleport/protos/jsonproto v0.1.0
 	github.com/teleport-go/teleport/protos/pbproto v0.1.0

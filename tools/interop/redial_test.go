@@ -96,6 +96,7 @@ func TestRedial(t *testing.T) {
 			th := start()
 			o.dial(t, f.addr())
 			o.sess.Swap().Store("mine", "kept")
+			id := o.sess.ID()
 			receive(t, "dial", attempts)
 			x := exchange{method: "/hello/there"}
 			if a := o.call(t, x); a.code != 0 {
@@ -124,8 +125,8 @@ func TestRedial(t *testing.T) {
 				default:
 				}
 			}
-			if v, _ := o.sess.Swap().Load("mine"); v != "kept" || o.sess.ID() != o.sess.LocalAddr().String() {
-				t.Errorf("swap %v, id %s at %v", v, o.sess.ID(), o.sess.LocalAddr())
+			if v, _ := o.sess.Swap().Load("mine"); v != "kept" || o.sess.ID() != id {
+				t.Errorf("swap %v, id %s; want kept, %s", v, o.sess.ID(), id)
 			}
 		})
 		t.Run("theirs to ours, "+name, func(t *testing.T) {

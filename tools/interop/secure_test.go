@@ -15,7 +15,7 @@ import (
 
 	_ "github.com/teleport-go/teleport/codecs/formcodec"
 	tp "github.com/teleport-go/teleport/core"
-	"github.com/teleport-go/teleport/plugins/secure"
+	"github.com/teleport-go/teleport/plugins/securelegacy"
 )
 
 const (
@@ -28,15 +28,15 @@ const (
 )
 
 // Ids of codecs that can carry a sealed body, beside json. The other one is xml,
-// which is not linked here: secure's golden bytes stand for it.
+// which is not linked here: securelegacy's golden bytes stand for it.
 const (
 	formID     = 'f'
 	protobufID = 'p'
 )
 
-func ourSecure(t testing.TB, key string, opts ...secure.Option) tp.Plugin {
+func ourSecure(t testing.TB, key string, opts ...securelegacy.Option) tp.Plugin {
 	t.Helper()
-	p, err := secure.Legacy(key, append(opts, secure.Code(ourCode))...)
+	p, err := securelegacy.New(key, append(opts, securelegacy.Code(ourCode))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,12 +88,12 @@ func (c *wiretapped) Read(b []byte) (int, error) {
 }
 
 // secured are two peers with the plugin, in one session.
-func (w wiring) secured(t testing.TB, ourKey, theirKey string, opts ...secure.Option) (*ours, *theirs, *wiretap) {
+func (w wiring) secured(t testing.TB, ourKey, theirKey string, opts ...securelegacy.Option) (*ours, *theirs, *wiretap) {
 	t.Helper()
 	tap := new(wiretap)
 	o := newOurs(t, tp.PeerConfig{}, tap.hook(), ourSecure(t, ourKey, opts...))
 	tp.HandleCall(o.peer, "/seal/text", func(ctx tp.CallCtx, arg *string) (string, error) {
-		secure.EnforceSecure(ctx.Output())
+		securelegacy.EnforceSecure(ctx.Output())
 		return *arg, nil
 	})
 	th := newTheirs(t, erpc.PeerConfig{}, theirsecure.NewPlugin(theirCode, theirKey))
@@ -311,7 +311,7 @@ func TestSecureEnforced(t *testing.T) {
 	for _, w := range wirings {
 		t.Run(w.name, func(t *testing.T) {
 			tap := new(wiretap)
-			o := newOurs(t, tp.PeerConfig{}, tap.hook(), ourSecure(t, cipherKey, secure.Enforce()))
+			o := newOurs(t, tp.PeerConfig{}, tap.hook(), ourSecure(t, cipherKey, securelegacy.Enforce()))
 			th := newTheirs(t, erpc.PeerConfig{}, theirsecure.NewPlugin(theirCode, cipherKey))
 			if w.dial(t, o, th); o.sess == nil {
 				// eRPC never ends a call that wants no result and gets a sealed one.
@@ -327,7 +327,7 @@ func TestSecureEnforced(t *testing.T) {
 				th.sess = receive(t, "their session", th.hello)
 			}
 			a := th.call(t, exchange{method: "/echo/text", arg: visible, codec: jsonID})
-			if want := secure.ErrPlain.Error(); a.code != ourCode || !strings.Contains(a.cause, want) {
+			if want := securelegacy.ErrPlain.Error(); a.code != ourCode || !strings.Contains(a.cause, want) {
 				t.Errorf("their plain call: %v, want %d %s", a.fault, ourCode, want)
 			}
 			tap.seen("")
@@ -363,7 +363,7 @@ func TestSecureOneSided(t *testing.T) {
 			t.Errorf("got %q, %v", got, a.fault)
 		}
 	})
-	r := o.sess.Call("/echo/text", visible, nil, secure.WithSecureMeta()).Rerror()
+	r := o.sess.Call("/echo/text", visible, nil, securelegacy.WithSecureMeta()).Rerror()
 	if r == nil || errors.Is(r.Err(), tp.ErrConnClosed) || o.sess.CloseReason() != nil {
 		t.Errorf("a sealed call to who cannot open it: %v, %v", r, o.sess.CloseReason())
 	}

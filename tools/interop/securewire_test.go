@@ -124,13 +124,13 @@ func TestSecureGolden(t *testing.T) {
 	}
 }
 
-// What eRPC makes of a sealed body in XML is what secure's own tests read.
+// What eRPC makes of a sealed body in XML is what securelegacy's own tests read.
 func TestSecureXML(t *testing.T) {
 	got, err := codec.Marshal('x', &theirsecure.Encrypt{Cipherversion: keySum, Ciphertext: cipherOf123})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := os.ReadFile("../../plugins/secure/testdata/golden/legacy.xml")
+	want, err := os.ReadFile("../../plugins/securelegacy/testdata/golden/envelope.xml")
 	if err != nil {
 		t.Fatal(err)
 	}

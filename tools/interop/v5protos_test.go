@@ -63,6 +63,7 @@ const (
 	businessJSON = `{"code":1234,"message":"é 1","reason":"k=v"}`
 	notFoundJSON = `{"code":404,"message":"Not Found"}`
 	jsonType     = "Content-Type: application/json;charset=utf-8"
+	plainType    = "Content-Type: text/plain;charset=utf-8"
 	agent        = "User-Agent: teleport-httproto/1.1"
 )
 
@@ -107,6 +108,8 @@ func v5Scripts(t *testing.T) []v5Script {
 				"X-Mtype: 1", "X-Seq: 4", businessArg),
 			failure: v5HTTP("HTTP/1.1 299 Business Error", fmt.Sprint("Content-Length: ", len(businessJSON)), "Content-Type: application/json",
 				"Kept: yes", "X-Mtype: 2", "X-Seq: 4", businessJSON),
+			auth:    v5HTTP("POST  HTTP/1.1", "Accept-Encoding: gzip", "Content-Length: 3", plainType, agent, "X-Mtype: 4", "X-Seq: 1", "tok"),
+			welcome: v5HTTP("HTTP/1.1 200 OK", "Content-Length: 4", plainType, "X-Mtype: 5", "X-Seq: 1", "pass"),
 		},
 	}
 }

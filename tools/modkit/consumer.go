@@ -21,62 +21,55 @@ const goldenFile = "ci/consumer.golden"
 
 type consumerCmd struct {
 	Update  bool     `help:"Write what is found to ci/consumer.golden."`
-	Modules []string `arg:"" optional:"" help:"Directories of the modules to prove; all released ones by default."`
+	Modules []string `arg:"" optional:"" name:"module" help:"Directories of the modules; all released ones by default."`
 }
 
-func (c *consumerCmd) Run(s *shop) error {
-	l, err := loadLot(s.root)
+func (c *consumerCmd) Run(e *env) error {
+	r, err := loadRepo(e.root)
 	if err != nil {
 		return err
 	}
-	version, err := l.version()
+	version, err := r.version()
 	if err != nil {
 		return err
 	}
-	want, err := l.readGolden()
+	want, err := r.readGolden()
 	if err != nil {
 		return err
 	}
-	modules := l.released()
-	if len(c.Modules) > 0 {
-		modules = nil
-		for _, dir := range c.Modules {
-			m := l.get(strings.Trim(filepath.ToSlash(dir), "/"))
-			if m == nil || m.Kind != released {
-				return fmt.Errorf("modkit: %s is no released module", dir)
-			}
-			modules = append(modules, m)
-		}
+	modules, err := r.choose(c.Modules, r.released())
+	if err != nil {
+		return err
 	}
 	got := golden{toolchain: toolchain(), costs: map[string]cost{}}
-	err = l.consume(s.out, modules, version, &got)
+	err = r.consume(e.out, modules, version, &got)
 	if c.Update && err == nil {
 		if len(c.Modules) > 0 { // the others stay as they are
 			for dir, cost := range want.costs {
-				if _, ok := got.costs[dir]; !ok && l.get(dir) != nil {
+				if _, ok := got.costs[dir]; !ok && r.get(dir) != nil {
 					got.costs[dir] = cost
 				}
 			}
 		}
-		return os.WriteFile(filepath.Join(l.root, goldenFile), got.format(l), 0o644)
+		return os.WriteFile(filepath.Join(r.root, goldenFile), got.format(r), 0o644)
 	}
-	return errors.Join(err, compareGolden(l, modules, want, got))
+	return errors.Join(err, compareGolden(r, modules, want, got))
 }
 
-// cost is what a go get of a module draws.
+// cost is what a go get of a module pulls in, and what a program with it weighs.
 type cost struct {
 	goLine string
 	size   string   // of the stripped hello-world, "2.1 MB"
-	draws  []string // siblings by directory, others as path and version; sorted
+	pulls  []string // siblings by directory, others as path and version; sorted
 }
 
-// golden is what ci/consumer.golden holds.
+// golden is the content of ci/consumer.golden.
 type golden struct {
 	toolchain string // "go1.26 linux/amd64": the sizes are of this one
 	costs     map[string]cost
 }
 
-// toolchain is the Go release that decides the sizes. The patch does not count.
+// toolchain is the Go release that the sizes depend on, without its patch number.
 func toolchain() string {
 	v, _, _ := strings.Cut(runtime.Version(), " ")
 	if f := strings.SplitN(v, ".", 3); len(f) == 3 {
@@ -85,30 +78,30 @@ func toolchain() string {
 	return v + " linux/amd64"
 }
 
-// consume gets, builds and vets each module as its first user would.
-func (l *lot) consume(out io.Writer, modules []*module, version string, got *golden) error {
-	return withOutside(func(ours, tmp string, env []string) error {
-		if err := l.writeProxy(ours, version); err != nil {
+// consume gets, builds and vets each module as a new user would.
+func (r *repo) consume(out io.Writer, modules []*module, version string, got *golden) error {
+	return withOutside(func(ours, tmp string, environ []string) error {
+		if err := r.writeProxy(ours, version); err != nil {
 			return err
 		}
 		costs := make([]cost, len(modules))
 		err := atOnce(modules, func(m *module) (err error) {
-			costs[slices.Index(modules, m)], err = consumeOne(m, version, filepath.Join(tmp, m.Dir), env)
+			costs[slices.Index(modules, m)], err = consumeOne(m, version, filepath.Join(tmp, m.Dir), environ)
 			return err
 		})
 		for i, m := range modules {
 			if costs[i].size != "" {
 				got.costs[m.Dir] = costs[i]
-				fmt.Fprintf(out, "%-20s go %-7s %8s  %d modules\n", m.Dir, costs[i].goLine, costs[i].size, len(costs[i].draws))
+				fmt.Fprintf(out, "%-20s go %-7s %8s  %d modules\n", m.Dir, costs[i].goLine, costs[i].size, len(costs[i].pulls))
 			}
 		}
 		return err
 	})
 }
 
-func consumeOne(m *module, version, dir string, env []string) (cost, error) {
+func consumeOne(m *module, version, dir string, environ []string) (cost, error) {
 	// The target is fixed, so that the size is the same everywhere.
-	env = append(slices.Clone(env), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	environ = append(slices.Clone(environ), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return cost{}, err
 	}
@@ -127,12 +120,12 @@ func consumeOne(m *module, version, dir string, env []string) (cost, error) {
 	var graph string
 	for _, args := range [][]string{
 		{"get", m.path() + "@" + version},
-		{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", "hello", "."},
+		{"build", "-buildvcs=false", "-ldflags=-s -w", "-o", "hello", "."},
 		{"vet", "."},
-		{"build", m.path() + "/..."}, // what the program does not import, too
+		{"build", m.path() + "/..."}, // and its packages that the program does not import
 		{"mod", "graph"},
 	} {
-		if graph, err = run(dir, env, "go", args...); err != nil {
+		if graph, err = run(dir, environ, "go", args...); err != nil {
 			return cost{}, fmt.Errorf("modkit: consumer of %s: %w", m.Dir, err)
 		}
 	}
@@ -151,15 +144,15 @@ func consumeOne(m *module, version, dir string, env []string) (cost, error) {
 	return cost{
 		goLine: mod.Go.Version,
 		size:   megabytes(bin.Size()),
-		draws:  drawn(graph),
+		pulls:  pulledIn(graph),
 	}, nil
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
-// slack is how many megabytes a program may differ from its line before a review
-// has to look. Any change of core moves all programs by some kilobytes, and with
-// that a few of them over the edge of a rounding.
+// slack is by how many megabytes a program may differ from the size in the golden
+// file. Any change of core changes all programs by some kilobytes, which moves a
+// few of them over the edge of a rounding.
 const slack = 0.2
 
 func near(a, b string) bool {
@@ -168,8 +161,8 @@ func near(a, b string) bool {
 	return errX == nil && errY == nil && math.Abs(x-y) < slack+0.01
 }
 
-// helloWorld is a program that has a peer, which listens and dials, and the module;
-// of less the linker would throw most away, and the sizes would say nothing.
+// helloWorld returns a program with the module and a peer that listens and dials. From
+// less, the linker would drop most of core, and the sizes would mean nothing.
 func helloWorld(m *module) string {
 	line := "\t_ \"" + m.path() + "\"\n"
 	if m.Dir == "core" {
@@ -186,9 +179,9 @@ func main() {
 `
 }
 
-// drawn is the set of modules in the output of go mod graph, without the
-// consumer, the go command's own nodes, and all but the highest version of each.
-func drawn(graph string) []string {
+// pulledIn returns the modules in the output of go mod graph, each at its highest
+// version, without the consumer itself and the go command's own nodes.
+func pulledIn(graph string) []string {
 	best := map[string]string{}
 	for line := range strings.Lines(graph) {
 		f := strings.Fields(line)
@@ -213,8 +206,8 @@ func drawn(graph string) []string {
 	return all
 }
 
-func (l *lot) readGolden() (golden, error) {
-	data, err := readIfThere(filepath.Join(l.root, goldenFile))
+func (r *repo) readGolden() (golden, error) {
+	data, err := readIfThere(filepath.Join(r.root, goldenFile))
 	if err != nil {
 		return golden{}, err
 	}
@@ -248,8 +241,8 @@ func parseGolden(r io.Reader) (golden, error) {
 			c.goLine = rest
 		case word == "size":
 			c.size = rest
-		case word == "draws":
-			c.draws = append(c.draws, rest)
+		case word == "pulls" && strings.HasPrefix(rest, "in "):
+			c.pulls = append(c.pulls, strings.TrimPrefix(rest, "in "))
 		default:
 			return g, fmt.Errorf("line %d: %q is not expected here", n, line)
 		}
@@ -258,11 +251,11 @@ func parseGolden(r io.Reader) (golden, error) {
 	return g, lines.Err()
 }
 
-func (g golden) format(l *lot) []byte {
+func (g golden) format(r *repo) []byte {
 	var b strings.Builder
-	b.WriteString("# What a go get of each released module draws, and the size of a stripped program\n# that has a peer and the module. Written by ci/consumer.sh -update; a growth is a\n# line of a review.\n\n")
+	b.WriteString("# What a go get of each released module pulls in, and the size of a stripped program\n# that has a peer and the module. Written by ci/consumer.sh -update, so that growth is\n# seen in review.\n\n")
 	fmt.Fprintf(&b, "toolchain %s\n", g.toolchain)
-	for _, m := range l.released() {
+	for _, m := range r.released() {
 		if c, ok := g.costs[m.Dir]; ok {
 			fmt.Fprintf(&b, "\n%s", c.format(m.Dir))
 		}
@@ -272,20 +265,20 @@ func (g golden) format(l *lot) []byte {
 
 func (c cost) format(dir string) string {
 	s := fmt.Sprintf("module %s\ngo %s\nsize %s\n", dir, c.goLine, c.size)
-	for _, d := range c.draws {
-		s += "draws " + d + "\n"
+	for _, p := range c.pulls {
+		s += "pulls in " + p + "\n"
 	}
 	return s
 }
 
-// compareGolden fails where a module draws something else than ci/consumer.golden says,
-// or makes a program whose size is further from its line than slack.
-func compareGolden(l *lot, modules []*module, want, got golden) error {
+// compareGolden fails where a module pulls in something else than ci/consumer.golden
+// has, or where the size of its program differs by more than slack.
+func compareGolden(r *repo, modules []*module, want, got golden) error {
 	var errs []error
 	for _, m := range modules {
 		g, ok := got.costs[m.Dir]
 		if !ok {
-			continue // its failure is told already
+			continue // consume has reported its failure
 		}
 		w, ok := want.costs[m.Dir]
 		if ok && (want.toolchain != got.toolchain || near(w.size, g.size)) {
@@ -296,12 +289,12 @@ func compareGolden(l *lot, modules []*module, want, got golden) error {
 			wants = ""
 		}
 		if wants != gots {
-			errs = append(errs, fmt.Errorf("modkit: a go get of %s draws something else than %s says; if it is meant to: ci/consumer.sh -update\n%s", m.Dir, goldenFile, diff(wants, gots)))
+			errs = append(errs, fmt.Errorf("modkit: a go get of %s does not pull in what %s has; if the change is intended: ci/consumer.sh -update\n%s", m.Dir, goldenFile, diff(wants, gots)))
 		}
 	}
 	for dir := range want.costs {
-		if m := l.get(dir); m == nil || m.Kind != released {
-			errs = append(errs, fmt.Errorf("modkit: %s speaks of %s, which is not released", goldenFile, dir))
+		if m := r.get(dir); m == nil || m.Kind != released {
+			errs = append(errs, fmt.Errorf("modkit: %s has %s, which is not released", goldenFile, dir))
 		}
 	}
 	return errors.Join(errs...)

@@ -18,21 +18,21 @@ import (
 
 type depsCmd struct{}
 
-func (c *depsCmd) Run(s *shop) error {
-	l, err := loadLot(s.root)
+func (c *depsCmd) Run(e *env) error {
+	r, err := loadRepo(e.root)
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, m := range l.modules {
-		imports, err := l.scan(m)
+	for _, m := range r.modules {
+		imports, err := r.scan(m)
 		if err != nil {
 			return err
 		}
-		errs = append(errs, l.judge(m, imports)...)
+		errs = append(errs, r.judge(m, imports)...)
 	}
-	for _, m := range l.released() {
-		errs = append(errs, l.checkBuilt(m)...)
+	for _, m := range r.released() {
+		errs = append(errs, r.checkBuilt(m)...)
 	}
 	return errors.Join(errs...)
 }
@@ -48,27 +48,10 @@ func (i imported) test() bool { return strings.HasSuffix(i.file, "_test.go") }
 
 // scan reads the import lines of all Go files of a module: those of every
 // platform and every build tag, which no single go list sees.
-func (l *lot) scan(m *module) ([]imported, error) {
+func (r *repo) scan(m *module) ([]imported, error) {
 	var found []imported
-	top := l.dir(m)
-	err := filepath.WalkDir(top, func(file string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name := d.Name()
-		if d.IsDir() && file != top {
-			if name == "testdata" || name == "vendor" || name[0] == '.' || name[0] == '_' {
-				return fs.SkipDir
-			}
-			if _, err := os.Stat(filepath.Join(file, "go.mod")); err == nil {
-				return fs.SkipDir // another module
-			}
-			return nil
-		}
-		if d.IsDir() || !strings.HasSuffix(name, ".go") || name[0] == '.' || name[0] == '_' {
-			return nil
-		}
-		rel, err := filepath.Rel(l.root, file)
+	err := walkGo(r.dir(m), func(file string) error {
+		rel, err := filepath.Rel(r.root, file)
 		if err != nil {
 			return err
 		}
@@ -88,8 +71,36 @@ func (l *lot) scan(m *module) ([]imported, error) {
 	return found, err
 }
 
-// judge says which imports of a module go against the direction of the house.
-func (l *lot) judge(m *module, imports []imported) []error {
+// walkGo calls visit for each Go file of the module at top.
+func walkGo(top string, visit func(file string) error) error {
+	return filepath.WalkDir(top, func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() && file != top {
+			if ignored(name) {
+				return fs.SkipDir
+			}
+			if _, err := os.Stat(filepath.Join(file, "go.mod")); err == nil {
+				return fs.SkipDir // another module
+			}
+			return nil
+		}
+		if d.IsDir() || !strings.HasSuffix(name, ".go") || name[0] == '.' || name[0] == '_' {
+			return nil
+		}
+		return visit(file)
+	})
+}
+
+// ignored reports whether the go command ignores directories of this name.
+func ignored(name string) bool {
+	return name == "testdata" || name == "vendor" || name[0] == '.' || name[0] == '_'
+}
+
+// judge returns an error for each import of a module that the rules forbid.
+func (r *repo) judge(m *module, imports []imported) []error {
 	var errs []error
 	used := map[string]bool{} // foreign modules that code outside tests imports
 	for _, i := range imports {
@@ -98,10 +109,10 @@ func (l *lot) judge(m *module, imports []imported) []error {
 		}
 	}
 	for _, i := range imports {
-		reason := l.forbids(m, i)
+		reason := r.forbids(m, i)
 		ours := within(i.path, strings.TrimSuffix(prefix, "/"))
 		if reason == "" && i.test() && foreign(i.path) && !ours && bareTests(m) && !used[m.requiring(i.path)] {
-			reason = "a test of " + m.family() + " draws nothing that the module does not need itself: it would stand in every user's module graph"
+			reason = "tests of " + m.family() + " import only what the module needs itself: anything else would be in every user's module graph"
 		}
 		if reason != "" {
 			errs = append(errs, fmt.Errorf("modkit: %s imports %s: %s", i.file, i.path, reason))
@@ -110,8 +121,8 @@ func (l *lot) judge(m *module, imports []imported) []error {
 	return errs
 }
 
-// bareTests tells whether the tests of a module use the standard library's
-// testing only; plugins, mixers and tools may use more.
+// bareTests reports whether the tests of a module use package testing only;
+// those of plugins, mixers and tools may use more.
 func bareTests(m *module) bool {
 	return slices.Contains([]string{"protos", "codecs", "xfers"}, m.family())
 }
@@ -128,7 +139,7 @@ var sees = map[string][]string{
 // forbids returns why a module must not have this import, "" if it may.
 //
 //	core ← protos, codecs, xfers, plugins, mixers ← tools
-func (l *lot) forbids(m *module, i imported) string {
+func (r *repo) forbids(m *module, i imported) string {
 	if m.Dir == "core" {
 		if !foreign(i.path) && i.path != "C" || within(i.path, m.path()) {
 			return ""
@@ -141,14 +152,14 @@ func (l *lot) forbids(m *module, i imported) string {
 	if !within(i.path, strings.TrimSuffix(prefix, "/")) {
 		return ""
 	}
-	owner := l.owner(i.path)
+	owner := r.owner(i.path)
 	switch {
 	case owner == nil:
-		return "no module of " + modulesFile + " holds it"
+		return "it is in no module of " + modulesFile
 	case owner == m || m.family() == "tools":
 		return ""
 	case owner.Dir != "core":
-		return l.forbidsSibling(m, owner)
+		return r.forbidsSibling(m, owner)
 	}
 	allowed, limited := sees[m.family()]
 	dir := strings.TrimPrefix(i.path, prefix)
@@ -158,7 +169,7 @@ func (l *lot) forbids(m *module, i imported) string {
 	return m.family() + " see of core only " + strings.Join(allowed, ", ")
 }
 
-func (l *lot) forbidsSibling(m, owner *module) string {
+func (r *repo) forbidsSibling(m, owner *module) string {
 	if owner.family() == "tools" {
 		return "nothing imports tools"
 	}
@@ -170,7 +181,7 @@ func (l *lot) forbidsSibling(m, owner *module) string {
 	return "siblings do not import siblings; " + modulesFile + " names the exceptions"
 }
 
-// foreign tells whether the path is outside the standard library: its first
+// foreign reports whether the path is outside the standard library: its first
 // element is a domain.
 func foreign(importPath string) bool {
 	first, _, _ := strings.Cut(importPath, "/")
@@ -180,15 +191,15 @@ func foreign(importPath string) bool {
 // requiring is the path of the required module that holds a package.
 func (m *module) requiring(importPath string) string {
 	best := ""
-	for _, r := range m.Mod.Require {
-		if within(importPath, r.Mod.Path) && len(r.Mod.Path) > len(best) {
-			best = r.Mod.Path
+	for _, req := range m.Mod.Require {
+		if within(importPath, req.Mod.Path) && len(req.Mod.Path) > len(best) {
+			best = req.Mod.Path
 		}
 	}
 	return best
 }
 
-// listed is what checkBuilt asks of go list.
+// listed is the part of go list's output that checkBuilt reads.
 type listed struct {
 	ImportPath string
 	Standard   bool
@@ -196,20 +207,20 @@ type listed struct {
 	Error      *struct{ Err string }
 }
 
-// checkBuilt asks the go command what a released module is made of, all the
-// way down, and fails on a module of the repository that it does not require,
-// and in core on anything that is not the standard library.
-func (l *lot) checkBuilt(m *module) []error {
-	out, err := run(l.dir(m), nil, "go", "list", "-e", "-deps", "-test", "-json=ImportPath,Standard,Module,Error", "./...")
+// checkBuilt lists all packages that a released module is built from, and fails on
+// one of a sibling that its go.mod does not require, and in core on any that is
+// not of the standard library.
+func (r *repo) checkBuilt(m *module) []error {
+	out, err := run(r.dir(m), nil, "go", "list", "-e", "-deps", "-test", "-json=ImportPath,Standard,Module,Error", "./...")
 	if err != nil {
 		return []error{err}
 	}
-	return l.judgeBuilt(m, strings.NewReader(out))
+	return r.judgeBuilt(m, strings.NewReader(out))
 }
 
-func (l *lot) judgeBuilt(m *module, out io.Reader) []error {
+func (r *repo) judgeBuilt(m *module, out io.Reader) []error {
 	may := map[string]bool{m.path(): true}
-	for _, s := range l.needs(m) {
+	for _, s := range r.needs(m) {
 		may[s.path()] = true
 	}
 	var errs []error

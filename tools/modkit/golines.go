@@ -9,19 +9,19 @@ import (
 
 type golinesCmd struct{}
 
-func (c *golinesCmd) Run(s *shop) error {
-	l, err := loadLot(s.root)
+func (c *golinesCmd) Run(e *env) error {
+	r, err := loadRepo(e.root)
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, m := range l.modules {
+	for _, m := range r.modules {
 		errs = append(errs, checkLines(m)...)
 	}
 	return errors.Join(errs...)
 }
 
-// checkLines finds the lines of a go.mod that hurt who requires or installs the module.
+// checkLines finds the lines of a go.mod that harm the users of the module.
 func checkLines(m *module) []error {
 	var errs []error
 	bad := func(format string, args ...any) {
@@ -47,25 +47,25 @@ func checkLines(m *module) []error {
 
 type versionsCmd struct{}
 
-func (c *versionsCmd) Run(s *shop) error {
-	l, err := loadLot(s.root)
+func (c *versionsCmd) Run(e *env) error {
+	r, err := loadRepo(e.root)
 	if err != nil {
 		return err
 	}
-	return checkVersions(l.workspace())
+	return checkVersions(r.workspace())
 }
 
 // checkVersions fails where two modules require the same module at two
-// versions. What only comes along (// indirect) counts too: the workspace
-// builds with the highest, so the other would be a build that nobody tests.
+// versions. Indirect requirements count too: the workspace builds with the highest
+// version, so no test would cover the other.
 func checkVersions(modules []*module) error {
 	by := map[string]map[string][]string{} // path → version → directories
 	for _, m := range modules {
-		for _, r := range m.Mod.Require {
-			if by[r.Mod.Path] == nil {
-				by[r.Mod.Path] = map[string][]string{}
+		for _, req := range m.Mod.Require {
+			if by[req.Mod.Path] == nil {
+				by[req.Mod.Path] = map[string][]string{}
 			}
-			by[r.Mod.Path][r.Mod.Version] = append(by[r.Mod.Path][r.Mod.Version], m.Dir)
+			by[req.Mod.Path][req.Mod.Version] = append(by[req.Mod.Path][req.Mod.Version], m.Dir)
 		}
 	}
 	var errs []error
@@ -73,12 +73,12 @@ func checkVersions(modules []*module) error {
 		if len(versions) == 1 {
 			continue
 		}
-		var says []string
+		var uses []string
 		for v, dirs := range versions {
-			says = append(says, v+" in "+strings.Join(dirs, ", "))
+			uses = append(uses, v+" in "+strings.Join(dirs, ", "))
 		}
-		slices.Sort(says)
-		errs = append(errs, fmt.Errorf("modkit: %s has %d versions: %s; run: go run ./tools/modkit upgrade %s@VERSION", path, len(versions), strings.Join(says, "; "), path))
+		slices.Sort(uses)
+		errs = append(errs, fmt.Errorf("modkit: %s has %d versions: %s; run: go run ./tools/modkit upgrade %s@VERSION", path, len(versions), strings.Join(uses, "; "), path))
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)

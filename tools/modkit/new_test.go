@@ -1,35 +1,37 @@
 package main
 
 import (
+	"cmp"
 	"go/parser"
 	"go/token"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestNewPlan(t *testing.T) {
-	for _, test := range []struct{ name, dir, id, title, err string }{
-		{"protocol", "protos/jsonproto", "j", "Json", ""},
-		{"codec", "codecs/cborcodec/", "c", "Cbor", ""},
-		{"filter", "xfers/zstd", "z", "Zstd", ""},
-		{"tool", "tools/bench", "?", "Bench", ""},
-		{"unknown family", "things/x", "x", "", "families are"},
-		{"core", "core", "x", "", "families are"},
-		{"too deep", "xfers/a/b", "x", "", "want family/name"},
-		{"upper case", "xfers/Zstd", "z", "", "want family/name"},
-		{"wrong ending", "protos/json", "j", "", "end in proto"},
-		{"nothing but the ending", "codecs/codec", "j", "", "end in codec"},
-		{"long id", "xfers/zstd", "zs", "", "one printable character"},
-		{"quote as id", "xfers/zstd", "'", "", "one printable character"},
+	for _, test := range []struct{ name, dir, title, err string }{
+		{"protocol", "protos/jsonproto", "Json", ""},
+		{"codec", "codecs/cborcodec/", "Cbor", ""},
+		{"filter", "xfers/zstd", "Zstd", ""},
+		{"tool", "tools/bench", "Bench", ""},
+		{"unknown family", "things/x", "", "families are"},
+		{"core", "core", "", "families are"},
+		{"too deep", "xfers/a/b", "", "want family/name"},
+		{"upper case", "xfers/Zstd", "", "want family/name"},
+		{"wrong ending", "protos/json", "", "end in proto"},
+		{"nothing but the ending", "codecs/codec", "", "end in codec"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p, err := newPlan(test.dir, test.id)
+			p, err := newPlan(test.dir)
 			wantErr(t, err, test.err)
-			if err == nil && p.Title != test.title {
-				t.Errorf("title %s; want %s", p.Title, test.title)
+			if err == nil {
+				require.Equal(t, test.title, p.Title)
 			}
 		})
 	}
@@ -38,27 +40,23 @@ func TestNewPlan(t *testing.T) {
 func TestNew(t *testing.T) {
 	for _, dir := range []string{"protos/aproto", "codecs/acodec", "xfers/a", "plugins/a", "mixers/a", "tools/a"} {
 		t.Run(dir, func(t *testing.T) {
-			s := &shop{root: tree(t, small()), out: io.Discard}
+			e := &env{root: tree(t, small()), out: io.Discard}
 			c := &newCmd{Dir: dir, ID: "a"}
-			wantErr(t, c.Run(s), "")
-			l, err := loadLot(s.root)
-			if err != nil {
-				t.Fatal(err)
-			}
-			m := l.get(dir)
+			require.NoError(t, c.Run(e))
+			r, err := loadRepo(e.root)
+			require.NoError(t, err)
+			m := r.get(dir)
 			if m == nil {
 				t.Fatalf("%s is not in %s", dir, modulesFile)
 			}
 			if want := map[bool]kind{true: kept, false: released}[m.family() == "tools"]; m.Kind != want {
 				t.Errorf("kind %s; want %s", m.Kind, want)
 			}
-			wantErr(t, (&workCmd{Check: true}).Run(s), "")
+			require.NoError(t, (&workCmd{Check: true}).Run(e))
 
-			imports, err := l.scan(m)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, err := range l.judge(m, imports) {
+			imports, err := r.scan(m)
+			require.NoError(t, err)
+			for _, err := range r.judge(m, imports) {
 				t.Error(err)
 			}
 			base := dir[strings.Index(dir, "/")+1:]
@@ -67,7 +65,7 @@ func TestNew(t *testing.T) {
 				want = want[:3]
 			}
 			for _, name := range want {
-				at := filepath.Join(l.dir(m), name)
+				at := filepath.Join(r.dir(m), name)
 				data, err := os.ReadFile(at)
 				if err != nil {
 					t.Error(err)
@@ -82,7 +80,61 @@ func TestNew(t *testing.T) {
 					}
 				}
 			}
-			wantErr(t, c.Run(s), "there already")
+			wantErr(t, c.Run(e), "exists already")
+		})
+	}
+}
+
+// What modkit new writes outside the repository builds with the work tree, and
+// its tests pass; the conformance suite of a protocol fails until it is written.
+func TestNewOutside(t *testing.T) {
+	root, err := findRoot("")
+	require.NoError(t, err)
+	for _, test := range []struct{ dir, module, verb string }{
+		{"protos/aproto", "", "vet"},
+		{"codecs/acodec", "", "test"},
+		{"xfers/a", "example.org/b/rot13", "test"},
+		{"plugins/a", "", "test"},
+		{"mixers/a", "", "test"},
+	} {
+		t.Run(test.dir, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "a b") // the go command quotes paths with spaces
+			e := &env{root: root, out: io.Discard}
+			c := &newCmd{Dir: test.dir, Outside: dir, Module: test.module}
+			require.NoError(t, c.Run(e))
+			mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+			require.NoError(t, err)
+			require.Contains(t, string(mod), "module "+cmp.Or(test.module, "example.com/"+path.Base(test.dir))+"\n")
+			_, err = run(dir, []string{"GOPROXY=off", "GOWORK="}, "go", test.verb, "./...")
+			require.NoError(t, err)
+			require.ErrorContains(t, c.Run(e), "has a go.mod already")
+		})
+	}
+}
+
+func TestNewOutsideRefuses(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		cmd  newCmd
+		err  string
+	}{
+		{"inside", newCmd{Dir: "xfers/a", Outside: "xfers/a"}, "is inside this repository"},
+		{"the root", newCmd{Dir: "xfers/a", Outside: "."}, "is inside this repository"},
+		{"tool", newCmd{Dir: "tools/a", Outside: "../a"}, "go mod init"},
+		{"bad path", newCmd{Dir: "xfers/a", Outside: "../a", Module: "rot13"}, "-module"},
+		{"id of the project", newCmd{Dir: "xfers/a", Outside: "../a", ID: "a"}, "the ids of modules outside this repository are 128 to 239"},
+		{"path inside", newCmd{Dir: "xfers/a", Module: "example.com/a"}, "-module needs -outside"},
+		{"id of a user", newCmd{Dir: "xfers/a", ID: "200"}, "the ids of the modules of this repository are 1 to 127"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e := &env{root: tree(t, small()), out: io.Discard}
+			if test.cmd.Outside != "" {
+				test.cmd.Outside = filepath.Join(e.root, test.cmd.Outside)
+			}
+			require.ErrorContains(t, test.cmd.Run(e), test.err)
+			require.NoFileExists(t, filepath.Join(e.root, "xfers/a/go.mod"))
+			require.NoDirExists(t, filepath.Join(filepath.Dir(e.root), "a"))
 		})
 	}
 }
@@ -90,7 +142,7 @@ func TestNew(t *testing.T) {
 func TestAddModule(t *testing.T) {
 	const text = "# all\ncore yes\nxfers/gzip yes\ntools/x no\n"
 	for _, test := range []struct{ name, dir, want string }{
-		{"behind its family", "xfers/zstd", "# all\ncore yes\nxfers/gzip yes\nxfers/zstd        yes\ntools/x no\n"},
+		{"after its family", "xfers/zstd", "# all\ncore yes\nxfers/gzip yes\nxfers/zstd        yes\ntools/x no\n"},
 		{"new family", "plugins/auth", text + "plugins/auth      yes\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

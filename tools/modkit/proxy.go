@@ -22,29 +22,29 @@ type proxyCmd struct {
 	Version string `help:"Version of all modules; by default the one at which they require each other."`
 }
 
-func (c *proxyCmd) Run(s *shop) error {
-	l, err := loadLot(s.root)
+func (c *proxyCmd) Run(e *env) error {
+	r, err := loadRepo(e.root)
 	if err != nil {
 		return err
 	}
 	if c.Version == "" {
-		if c.Version, err = l.version(); err != nil {
+		if c.Version, err = r.version(); err != nil {
 			return err
 		}
 	}
 	if err := checkVersion(c.Version); err != nil {
 		return err
 	}
-	if err := l.writeProxy(c.Dir, c.Version); err != nil {
+	if err := r.writeProxy(c.Dir, c.Version); err != nil {
 		return err
 	}
-	fmt.Fprintln(s.out, fileURL(c.Dir))
+	fmt.Fprintln(e.out, fileURL(c.Dir))
 	return nil
 }
 
 func checkVersion(v string) error {
 	if semver.Canonical(v) != v || v == "" {
-		return fmt.Errorf("modkit: %q is no version; want one like %s", v, firstVersion)
+		return fmt.Errorf("modkit: %q is not a version; want one like %s", v, firstVersion)
 	}
 	if major := semver.Major(v); major != "v0" && major != "v1" {
 		return fmt.Errorf("modkit: version %s: from v2 on, a module path ends in /%s", v, major)
@@ -53,9 +53,9 @@ func checkVersion(v string) error {
 }
 
 // writeProxy writes every module of the workspace to a directory that serves as GOPROXY.
-func (l *lot) writeProxy(dir, version string) error {
-	for _, m := range l.workspace() {
-		if _, err := l.publish(m, dir, version); err != nil {
+func (r *repo) writeProxy(dir, version string) error {
+	for _, m := range r.workspace() {
+		if _, err := r.publish(m, dir, version); err != nil {
 			return err
 		}
 	}
@@ -70,10 +70,10 @@ func (s sums) lines(path, version string) string {
 }
 
 // publish writes one module to the proxy directory, and returns its hashes.
-// They are those of the published version, as the zip holds what the go
-// command would take from the repository: the files git knows, and the
-// licence of the root.
-func (l *lot) publish(m *module, dir, version string) (sums, error) {
+// They are those of the published version, since the zip has the files that the go
+// command would take from the repository: those git knows, and the licence of the
+// root.
+func (r *repo) publish(m *module, dir, version string) (sums, error) {
 	escaped, err := xmod.EscapePath(m.path())
 	if err != nil {
 		return sums{}, err
@@ -87,7 +87,7 @@ func (l *lot) publish(m *module, dir, version string) (sums, error) {
 		return sums{}, err
 	}
 	var b bytes.Buffer
-	if err := l.zipModule(&b, m, mod, version); err != nil {
+	if err := r.zipModule(&b, m, mod, version); err != nil {
 		return sums{}, fmt.Errorf("modkit: zip of %s: %w", m.Dir, err)
 	}
 	for name, data := range map[string][]byte{
@@ -124,8 +124,8 @@ func (m *module) modAt(version string) ([]byte, error) {
 }
 
 // zipModule writes the zip of a module as the module proxies hold it.
-func (l *lot) zipModule(w io.Writer, m *module, mod []byte, version string) error {
-	names, err := l.files(m)
+func (r *repo) zipModule(w io.Writer, m *module, mod []byte, version string) error {
+	names, err := r.files(m)
 	if err != nil {
 		return err
 	}
@@ -138,10 +138,10 @@ func (l *lot) zipModule(w io.Writer, m *module, mod []byte, version string) erro
 		case "LICENSE":
 			licensed = true
 		}
-		files = append(files, diskFile{name, filepath.Join(l.dir(m), filepath.FromSlash(name))})
+		files = append(files, diskFile{name, filepath.Join(r.dir(m), filepath.FromSlash(name))})
 	}
 	files = append(files, madeFile{"go.mod", mod})
-	if licence := filepath.Join(l.root, "LICENSE"); !licensed {
+	if licence := filepath.Join(r.root, "LICENSE"); !licensed {
 		if _, err := os.Stat(licence); err == nil {
 			files = append(files, diskFile{"LICENSE", licence})
 		}
@@ -156,17 +156,17 @@ func (l *lot) zipModule(w io.Writer, m *module, mod []byte, version string) erro
 	return zip.Create(w, xmod.Version{Path: m.path(), Version: version}, files)
 }
 
-// files are the files of a module from its directory: those that git knows or
-// would add; all of them where there is no git.
-func (l *lot) files(m *module) ([]string, error) {
-	out, err := run(l.dir(m), nil, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+// files returns the names of a module's files, relative to its directory: those
+// that git tracks or would add; without git, all of them.
+func (r *repo) files(m *module) ([]string, error) {
+	out, err := run(r.dir(m), nil, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	if err != nil {
-		return l.allFiles(m)
+		return r.allFiles(m)
 	}
 	var names []string
 	for name := range strings.SplitSeq(strings.TrimSuffix(out, "\x00"), "\x00") {
-		info, err := os.Lstat(filepath.Join(l.dir(m), filepath.FromSlash(name)))
-		if err != nil || !info.Mode().IsRegular() || l.nested(m, name) {
+		info, err := os.Lstat(filepath.Join(r.dir(m), filepath.FromSlash(name)))
+		if err != nil || !info.Mode().IsRegular() || r.nested(m, name) {
 			continue // deleted and not yet committed, a link, or another module
 		}
 		names = append(names, name)
@@ -174,14 +174,14 @@ func (l *lot) files(m *module) ([]string, error) {
 	return names, nil
 }
 
-func (l *lot) allFiles(m *module) ([]string, error) {
-	checked, err := zip.CheckDir(l.dir(m))
+func (r *repo) allFiles(m *module) ([]string, error) {
+	checked, err := zip.CheckDir(r.dir(m))
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	for _, at := range checked.Valid {
-		name, err := filepath.Rel(l.dir(m), at)
+		name, err := filepath.Rel(r.dir(m), at)
 		if err != nil {
 			return nil, err
 		}
@@ -190,10 +190,10 @@ func (l *lot) allFiles(m *module) ([]string, error) {
 	return names, nil
 }
 
-// nested tells whether a file of m's directory belongs to a module below it.
-func (l *lot) nested(m *module, name string) bool {
+// nested reports whether a file of m's directory belongs to a module below it.
+func (r *repo) nested(m *module, name string) bool {
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-		if l.get(m.Dir+"/"+dir) != nil {
+		if r.get(m.Dir+"/"+dir) != nil {
 			return true
 		}
 	}
@@ -207,7 +207,7 @@ func (f diskFile) Path() string                 { return f.name }
 func (f diskFile) Lstat() (os.FileInfo, error)  { return os.Lstat(f.at) }
 func (f diskFile) Open() (io.ReadCloser, error) { return os.Open(f.at) }
 
-// madeFile is a file that is on no disk.
+// madeFile is a file in memory.
 type madeFile struct {
 	name string
 	data []byte

@@ -23,26 +23,26 @@ type readmeCmd struct {
 	Check bool `help:"Write nothing; fail where the table differs."`
 }
 
-func (c *readmeCmd) Run(s *shop) error {
-	l, err := loadLot(s.root)
+func (c *readmeCmd) Run(e *env) error {
+	r, err := loadRepo(e.root)
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(l.root, readmeFile)
+	name := filepath.Join(r.root, readmeFile)
 	old, err := os.ReadFile(name)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil // no README, no table
+		return nil // without a README there is no table
 	}
 	if err != nil {
 		return err
 	}
-	g, err := l.readGolden()
+	g, err := r.readGolden()
 	if err != nil {
 		return err
 	}
 	var rows []row
-	for _, m := range l.released() {
-		what, err := synopsis(l.dir(m))
+	for _, m := range r.released() {
+		what, err := synopsis(r.dir(m))
 		if err != nil {
 			return err
 		}
@@ -56,39 +56,53 @@ func (c *readmeCmd) Run(s *shop) error {
 	case bytes.Equal(old, written):
 		return nil
 	case c.Check:
-		return fmt.Errorf("modkit: the table of modules in %s is not that of %s; run: go run ./tools/modkit readme\n%s", readmeFile, goldenFile, diff(string(old), string(written)))
+		return fmt.Errorf("modkit: the table of modules in %s does not match %s; run: go run ./tools/modkit readme\n%s", readmeFile, goldenFile, diff(string(old), string(written)))
 	}
 	return os.WriteFile(name, written, 0o644)
 }
 
-// row is one line of the table of modules.
+// row is a line of the table of modules.
 type row struct {
 	dir, what string
 	cost      cost
 }
 
-// formatTable writes the table "what a go get costs".
+// formatTable returns the table of what a go get of each module costs.
 func formatTable(rows []row) string {
 	var b strings.Builder
-	b.WriteString("| module | what it is | a `go get` draws besides | needs Go | a program with it |\n|---|---|---|---|--:|\n")
+	b.WriteString("| module | what it is | a `go get` pulls in besides | needs Go | a program with it |\n|---|---|---|---|--:|\n")
 	for _, r := range rows {
-		var others []string
-		for _, d := range r.cost.draws {
-			path, _, _ := strings.Cut(d, " ")
-			if path != r.dir {
-				others = append(others, path)
-			}
-		}
-		draws := strings.Join(others, ", ")
-		if draws == "" {
-			draws = "nothing"
-		}
+		pulls := r.pulls()
 		if r.cost.size == "" {
-			draws = "not yet measured"
+			pulls = "not yet measured"
 		}
-		fmt.Fprintf(&b, "| [%s](%s) | %s | %s | %s | %s |\n", r.dir, r.dir, strings.ReplaceAll(r.what, "|", `\|`), draws, r.cost.goLine, r.cost.size)
+		fmt.Fprintf(&b, "| [%s](%s) | %s | %s | %s | %s |\n", r.dir, r.dir, strings.ReplaceAll(r.what, "|", `\|`), pulls, r.cost.goLine, r.cost.size)
 	}
 	return b.String()
+}
+
+// named is the highest number of third-party modules that a row names; the golden
+// file has the rest.
+const named = 4
+
+// pulls returns the cell of the modules that a go get pulls in besides the module itself.
+func (r row) pulls() string {
+	var siblings, others []string
+	for _, p := range r.cost.pulls {
+		switch path, _, _ := strings.Cut(p, " "); {
+		case foreign(path):
+			others = append(others, path)
+		case path != r.dir:
+			siblings = append(siblings, path)
+		}
+	}
+	if len(others) > named {
+		others = []string{fmt.Sprintf("[%d third-party modules](%s)", len(others), goldenFile)}
+	}
+	if all := append(siblings, others...); len(all) > 0 {
+		return strings.Join(all, ", ")
+	}
+	return "nothing"
 }
 
 // putTable returns the text with the table between the two marks.

@@ -14,7 +14,7 @@ type upgradeCmd struct {
 }
 
 // Run sets one version of a third-party module in every go.mod that requires it.
-func (c *upgradeCmd) Run(s *shop) error {
+func (c *upgradeCmd) Run(e *env) error {
 	path, version, ok := strings.Cut(c.Module, "@")
 	if !ok || path == "" || version == "" {
 		return fmt.Errorf("modkit: %q: want module@version", c.Module)
@@ -22,7 +22,7 @@ func (c *upgradeCmd) Run(s *shop) error {
 	if strings.HasPrefix(path, prefix) {
 		return fmt.Errorf("modkit: %s is ours; modkit release sets its version", path)
 	}
-	l, err := loadLot(s.root)
+	r, err := loadRepo(e.root)
 	if err != nil {
 		return err
 	}
@@ -33,31 +33,31 @@ func (c *upgradeCmd) Run(s *shop) error {
 	version = strings.TrimSpace(out)
 
 	var in []string
-	for _, m := range l.workspace() {
+	for _, m := range r.workspace() {
 		if old := m.requires(path); old != "" && old != version {
 			in = append(in, m.Dir)
-			fmt.Fprintf(s.out, "%s: %s %s → %s\n", m.Dir, path, old, version)
+			fmt.Fprintf(e.out, "%s: %s %s → %s\n", m.Dir, path, old, version)
 		}
 	}
 	if len(in) == 0 {
-		fmt.Fprintf(s.out, "nothing to do: no module of the workspace requires another version of %s\n", path)
+		fmt.Fprintf(e.out, "nothing to do: no module of the workspace requires another version of %s\n", path)
 		return nil
 	}
-	err = l.tidy(false, func(m *module) ([]byte, error) { return m.upgraded(path, version) })
+	err = r.tidy(r.modules, false, func(m *module) ([]byte, error) { return m.upgraded(path, version) })
 	if err != nil {
 		return err
 	}
-	if err := (&workCmd{}).Run(s); err != nil { // the go line may be higher
+	if err := (&workCmd{}).Run(e); err != nil { // the go line may be higher
 		return err
 	}
-	return (&versionsCmd{}).Run(s)
+	return (&versionsCmd{}).Run(e)
 }
 
 // requires is the version at which m requires a module, "" if it does not.
 func (m *module) requires(path string) string {
-	for _, r := range m.Mod.Require {
-		if r.Mod.Path == path {
-			return r.Mod.Version
+	for _, req := range m.Mod.Require {
+		if req.Mod.Path == path {
+			return req.Mod.Version
 		}
 	}
 	return ""
@@ -85,73 +85,73 @@ type releaseCmd struct {
 }
 
 // Run leaves the work tree ready to be committed and tagged; it does neither.
-func (c *releaseCmd) Run(s *shop) error {
+func (c *releaseCmd) Run(e *env) error {
 	if err := checkVersion(c.Version); err != nil {
 		return err
 	}
-	l, err := loadLot(s.root)
+	r, err := loadRepo(e.root)
 	if err != nil {
 		return err
 	}
-	if err := l.setVersion(c.Version); err != nil {
+	if err := r.setVersion(c.Version); err != nil {
 		return err
 	}
-	if err := (&workCmd{}).Run(s); err != nil {
+	if err := (&workCmd{}).Run(e); err != nil {
 		return err
 	}
-	if err := l.setSums(c.Version); err != nil {
+	if err := r.setSums(c.Version); err != nil {
 		return err
 	}
-	fmt.Fprintln(s.out, "consumers:")
-	if err := (&consumerCmd{}).Run(s); err != nil {
+	fmt.Fprintln(e.out, "consumers:")
+	if err := (&consumerCmd{}).Run(e); err != nil {
 		return err
 	}
-	order, err := l.inOrder()
+	order, err := r.inOrder()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(s.out, "commit the work tree as it is, then tag that commit:")
+	fmt.Fprintln(e.out, "commit the work tree as it is, then tag that commit:")
 	for _, tag := range tags(order, c.Version) {
-		fmt.Fprintln(s.out, "\t"+tag)
+		fmt.Fprintln(e.out, "\t"+tag)
 	}
 	return nil
 }
 
 // setVersion makes all modules require their siblings at this version.
-func (l *lot) setVersion(version string) error {
-	for _, m := range l.modules {
+func (r *repo) setVersion(version string) error {
+	for _, m := range r.modules {
 		data, err := m.modAt(version)
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(l.dir(m), "go.mod"), data, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(r.dir(m), "go.mod"), data, 0o644); err != nil {
 			return err
 		}
-		if err := l.readMod(m); err != nil {
+		if err := r.readMod(m); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// setSums writes the siblings' lines into every go.sum. A module's own go.sum
-// is in its zip, so who is required comes before who requires it. The hashes
-// hold as long as the commit holds what the work tree does.
-func (l *lot) setSums(version string) error {
-	order, err := l.inOrder()
+// setSums writes the siblings' lines into every go.sum. A module's own go.sum is
+// in its zip, so a module comes after those it requires. The hashes are right as
+// long as the commit has the same files as the work tree.
+func (r *repo) setSums(version string) error {
+	order, err := r.inOrder()
 	if err != nil {
 		return err
 	}
-	return withOutside(func(ours, _ string, env []string) error {
+	return withOutside(func(ours, _ string, environ []string) error {
 		known := map[*module]sums{}
 		for _, m := range order {
-			name := filepath.Join(l.dir(m), "go.sum")
+			name := filepath.Join(r.dir(m), "go.sum")
 			old, err := readIfThere(name)
 			if err != nil {
 				return err
 			}
 			lines := splitSums(old).foreign
-			for _, s := range l.needs(m) {
+			for _, s := range r.needs(m) {
 				lines = append(lines, strings.Split(strings.TrimSpace(known[s].lines(s.path(), version)), "\n")...)
 			}
 			if data := joinSums(lines); len(data) > 0 {
@@ -160,22 +160,22 @@ func (l *lot) setSums(version string) error {
 				}
 			}
 			if m.Kind == own {
-				continue // no module requires it, and none may
+				continue // no module may require it
 			}
-			if known[m], err = l.publish(m, ours, version); err != nil {
+			if known[m], err = r.publish(m, ours, version); err != nil {
 				return err
 			}
 		}
-		// The go command must find in go.sum all it needs, and agree.
-		env = append(env, "GOFLAGS=-mod=readonly -modcacherw")
-		return atOnce(l.workspace(), func(m *module) error {
-			_, err := run(l.dir(m), env, "go", "vet", "./...")
+		// Every hash that the go command needs must be in go.sum, and match.
+		environ = append(environ, "GOFLAGS=-mod=readonly -modcacherw -trimpath")
+		return atOnce(r.workspace(), func(m *module) error {
+			_, err := run(r.dir(m), environ, "go", "vet", "./...")
 			return err
 		})
 	})
 }
 
-// tags are the names under which git must know the commit of a release.
+// tags returns the git tags of a release.
 func tags(order []*module, version string) []string {
 	var all []string
 	for _, m := range order {

@@ -8,25 +8,26 @@ import (
 	"strings"
 )
 
-// run runs a command and returns what it wrote to its standard output; what it
-// says on the other one is in the error. env comes on top of the process's own.
-func run(dir string, env []string, name string, args ...string) (string, error) {
+// run runs a command and returns its standard output; its standard error is in
+// the error. environ is added to the environment of this process.
+func run(dir string, environ []string, name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), env...)
-	var out, says strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &says
+	cmd.Env = append(os.Environ(), environ...)
+	var out, messages strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &messages
 	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("modkit: %s %s in %s: %w\n%s", name, strings.Join(args, " "), dir, err, strings.TrimSpace(says.String()))
+		return out.String(), fmt.Errorf("modkit: %s %s in %s: %w\n%s", name, strings.Join(args, " "), dir, err, strings.TrimSpace(messages.String()))
 	}
 	return out.String(), nil
 }
 
-// outside is the environment of a go command that works as it does at a
-// user's: no workspace, the modules of the repository from the proxy directory
-// ours. The module cache is private (a zip of the work tree in the user's one
-// would be taken for the published version ever after); what is not ours comes
-// from the download cache of the machine, read as a proxy, before the network.
+// outside returns the environment of a go command that works as on a user's
+// machine: no workspace, and the modules of the repository from the proxy
+// directory ours. The module cache is private, since a zip of the work tree in the
+// user's cache would be taken for the published version from then on. Third-party
+// modules come from the machine's download cache, read as a proxy, and else from
+// the network.
 func outside(ours, modcache string) ([]string, error) {
 	out, err := run("", nil, "go", "env", "GOPROXY", "GOMODCACHE")
 	if err != nil {
@@ -36,8 +37,8 @@ func outside(ours, modcache string) ([]string, error) {
 	cache = filepath.ToSlash(filepath.Join(cache, "cache", "download"))
 	return []string{
 		"GOWORK=off",
-		"GOFLAGS=-mod=mod -modcacherw",
-		"GOSUMDB=off", // nobody has published these versions; GONOSUMDB is not enough
+		"GOFLAGS=-mod=mod -modcacherw -trimpath", // without -trimpath the build cache would know these directories, which are new each time
+		"GOSUMDB=off",                            // nobody has published these versions; GONOSUMDB is not enough
 		"GOPROXY=" + fileURL(ours) + "," + fileURL(cache) + "," + proxy,
 		"GOMODCACHE=" + modcache,
 	}, nil

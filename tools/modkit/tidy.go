@@ -16,30 +16,35 @@ import (
 )
 
 type tidyCmd struct {
-	Check bool `help:"Write nothing; fail where go.mod or go.sum would change."`
+	Check   bool     `help:"Write nothing; fail where go.mod or go.sum would change."`
+	Modules []string `arg:"" optional:"" name:"module" help:"Directories of the modules; all by default."`
 }
 
-func (c *tidyCmd) Run(s *shop) error {
-	l, err := loadLot(s.root)
+func (c *tidyCmd) Run(e *env) error {
+	r, err := loadRepo(e.root)
 	if err != nil {
 		return err
 	}
-	return l.tidy(c.Check, nil)
-}
-
-// tidy tidies all modules, each in a copy and as outside the workspace; edit,
-// which may be nil, changes a copy's go.mod first. With check it reports what
-// it would have written.
-func (l *lot) tidy(check bool, edit func(m *module) ([]byte, error)) error {
-	version, err := l.version()
+	modules, err := r.choose(c.Modules, r.modules)
 	if err != nil {
 		return err
 	}
-	return withOutside(func(ours, tmp string, env []string) error {
-		if err := l.writeProxy(ours, version); err != nil {
+	return r.tidy(modules, c.Check, nil)
+}
+
+// tidy tidies the modules, each in a copy outside the workspace; edit, which may
+// be nil, changes a copy's go.mod first. With check it reports what it would have
+// written.
+func (r *repo) tidy(modules []*module, check bool, edit func(m *module) ([]byte, error)) error {
+	version, err := r.version()
+	if err != nil {
+		return err
+	}
+	return withOutside(func(ours, tmp string, environ []string) error {
+		if err := r.writeProxy(ours, version); err != nil {
 			return err
 		}
-		return atOnce(l.modules, func(m *module) error {
+		return atOnce(modules, func(m *module) error {
 			data := modfile.Format(m.Mod.Syntax)
 			if edit != nil {
 				var err error
@@ -47,18 +52,18 @@ func (l *lot) tidy(check bool, edit func(m *module) ([]byte, error)) error {
 					return err
 				}
 			}
-			return l.tidyOne(m, data, filepath.Join(tmp, m.Dir), env, check)
+			return r.tidyOne(m, data, filepath.Join(tmp, m.Dir), environ, check)
 		})
 	})
 }
 
-func (l *lot) tidyOne(m *module, mod []byte, dir string, env []string, check bool) error {
-	names, err := l.files(m)
+func (r *repo) tidyOne(m *module, mod []byte, dir string, environ []string, check bool) error {
+	names, err := r.files(m)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		data, err := os.ReadFile(filepath.Join(l.dir(m), filepath.FromSlash(name)))
+		data, err := os.ReadFile(filepath.Join(r.dir(m), filepath.FromSlash(name)))
 		switch {
 		case err != nil:
 			return err
@@ -77,19 +82,19 @@ func (l *lot) tidyOne(m *module, mod []byte, dir string, env []string, check boo
 			return err
 		}
 	}
-	if _, err := run(dir, env, "go", "mod", "tidy"); err != nil {
+	if _, err := run(dir, environ, "go", "mod", "tidy"); err != nil {
 		return fmt.Errorf("modkit: tidy %s: %w", m.Dir, err)
 	}
 	var errs []error
 	for _, name := range []string{"go.mod", "go.sum"} {
-		errs = append(errs, l.takeBack(m, dir, name, check))
+		errs = append(errs, r.takeBack(m, dir, name, check))
 	}
 	return errors.Join(errs...)
 }
 
-// takeBack writes a tidied file to the work tree, or says how it differs.
-func (l *lot) takeBack(m *module, dir, name string, check bool) error {
-	home := filepath.Join(l.dir(m), name)
+// takeBack writes a tidied file to the work tree, or reports how it differs.
+func (r *repo) takeBack(m *module, dir, name string, check bool) error {
+	home := filepath.Join(r.dir(m), name)
 	old, err := readIfThere(home)
 	if err != nil {
 		return err
@@ -106,7 +111,7 @@ func (l *lot) takeBack(m *module, dir, name string, check bool) error {
 	case bytes.Equal(old, tidied):
 		return nil
 	case check:
-		return fmt.Errorf("modkit: %s/%s is not tidy; run: go run ./tools/modkit tidy\n%s", m.Dir, name, diff(string(old), string(tidied)))
+		return fmt.Errorf("modkit: %s/%s is not tidy; run: go run ./tools/modkit tidy %s\n%s", m.Dir, name, m.Dir, diff(string(old), string(tidied)))
 	case len(tidied) == 0:
 		return os.Remove(home)
 	}
@@ -121,7 +126,7 @@ func readIfThere(name string) ([]byte, error) {
 	return data, err
 }
 
-// sumLines are the lines of a go.sum, told apart by who made the module.
+// sumLines are the lines of a go.sum: those of siblings and those of third parties.
 type sumLines struct{ siblings, foreign []string }
 
 func splitSums(data []byte) sumLines {
@@ -166,20 +171,20 @@ func compareBool(a, b bool) int {
 	return 1
 }
 
-// withOutside gives f a directory for the proxy, one for its work, and the
-// environment of a go command at a user's; all are gone when it returns.
-func withOutside(f func(ours, tmp string, env []string) error) error {
+// withOutside calls f with a directory for the proxy, one for its work, and the
+// environment of outside. It removes the directories when f has returned.
+func withOutside(f func(ours, tmp string, environ []string) error) error {
 	tmp, err := os.MkdirTemp("", "modkit-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(tmp)
 	ours := filepath.Join(tmp, "ours")
-	env, err := outside(ours, filepath.Join(tmp, "modcache"))
+	environ, err := outside(ours, filepath.Join(tmp, "modcache"))
 	if err != nil {
 		return err
 	}
-	return f(ours, filepath.Join(tmp, "work"), env)
+	return f(ours, filepath.Join(tmp, "work"), environ)
 }
 
 // atOnce calls f for all modules, two at a time, and joins the errors in

@@ -18,7 +18,7 @@ import (
 // latencies counts in microseconds, up to a minute, with two digits.
 func latencies() *hdrhistogram.Histogram { return hdrhistogram.New(1, 60_000_000, 2) }
 
-// bench makes the call of the first section for a while, by many callers at once.
+// bench repeats the call of the first section for a while, from many goroutines.
 func (d *demo) bench(ctx context.Context, callers int, duration time.Duration) error {
 	d.heading(fmt.Sprintf("Benchmark: the same call, %d callers, one connection, %v", callers, duration))
 	counts := make([]atomic.Int64, callers)
@@ -82,7 +82,7 @@ func (d *demo) bench(ctx context.Context, callers int, duration time.Duration) e
 	return nil
 }
 
-// callAgain makes one call after the other until ctx ends, and counts them.
+// callAgain makes calls one after the other until ctx ends, and counts them.
 func (d *demo) callAgain(ctx context.Context, count *atomic.Int64) (*hdrhistogram.Histogram, error) {
 	h := latencies()
 	numbers := []int{1, 2, 3, 4, 5}
@@ -107,8 +107,8 @@ func (d *demo) serverMallocs(ctx context.Context) (uint64, error) {
 
 func per(n uint64, calls int64) float64 { return float64(n) / float64(max(calls, 1)) }
 
-// startProgress shows how the benchmark goes: a bar on a terminal, a line a second
-// elsewhere. The function it returns ends that.
+// startProgress shows the progress of the benchmark: a bar on a terminal, else a
+// line a second. The function that it returns ends it.
 func startProgress(out io.Writer, duration time.Duration, done func() int64) (stop func()) {
 	show, every := lines(out), time.Second
 	if terminal(out) {
@@ -147,7 +147,7 @@ func terminal(out io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// lines shows time and rate line by line; a negative rate is the end.
+// lines prints time and rate, a line each; a negative rate is the end.
 func lines(out io.Writer) func(time.Duration, float64) {
 	return func(at time.Duration, rate float64) {
 		if rate >= 0 {

@@ -12,37 +12,38 @@ import (
 	tp "github.com/teleport-go/teleport/core"
 )
 
-// cable is a plugin that keeps hold of the connection, so that it can be cut.
-type cable struct {
+// breaker is a plugin that keeps the connection of the session, so that the demo
+// can reset it.
+type breaker struct {
 	mu    sync.Mutex // guards conn
 	conn  net.Conn
-	plugs atomic.Int32 // connections made so far
+	dials atomic.Int32 // connections made so far
 }
 
-var _ tp.PostDialPlugin = (*cable)(nil)
+var _ tp.PostDialPlugin = (*breaker)(nil)
 
-func (c *cable) Name() string { return "cable" }
+func (b *breaker) Name() string { return "breaker" }
 
-// PostDial runs on redialled connections too.
-func (c *cable) PostDial(s tp.PreSession) *tp.Rerror {
+// PostDial is called for redialled connections, too.
+func (b *breaker) PostDial(s tp.PreSession) *tp.Rerror {
 	s.ModifySocket(func(conn net.Conn) (net.Conn, tp.ProtoFunc) {
-		c.mu.Lock()
-		c.conn = conn
-		c.mu.Unlock()
+		b.mu.Lock()
+		b.conn = conn
+		b.mu.Unlock()
 		return nil, nil // changes nothing
 	})
-	c.plugs.Add(1)
+	b.dials.Add(1)
 	return nil
 }
 
-// cut resets the connection, in the middle of whatever is on it.
-func (c *cable) cut() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if t, ok := c.conn.(*net.TCPConn); ok {
+// cut resets the connection, whatever is being written or read.
+func (b *breaker) cut() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if t, ok := b.conn.(*net.TCPConn); ok {
 		t.SetLinger(0)
 	}
-	c.conn.Close()
+	b.conn.Close()
 }
 
 const (
@@ -50,9 +51,9 @@ const (
 	cutCallers = 8
 )
 
-// breakAndMend cuts the connection while callers are at work, and waits for the
-// session to mend itself.
-func (d *demo) breakAndMend(ctx context.Context) error {
+// redial cuts the connection while calls are made, and waits until the session has
+// redialled.
+func (d *demo) redial(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	d.heading("A broken connection, under load")
@@ -67,7 +68,7 @@ func (d *demo) breakAndMend(ctx context.Context) error {
 				switch {
 				case err == nil:
 					ok.Add(1)
-				case errors.Is(err, tp.ErrConnClosed): // it was under way when the cable was cut
+				case errors.Is(err, tp.ErrConnClosed): // it was under way when the connection was cut
 					lost.Add(1)
 				default:
 					failed <- err
@@ -76,7 +77,7 @@ func (d *demo) breakAndMend(ctx context.Context) error {
 			}
 		})
 	}
-	err := d.cutCables(ctx, &ok)
+	err := d.cutConns(ctx, &ok)
 	stop()
 	wg.Wait()
 	select {
@@ -87,19 +88,19 @@ func (d *demo) breakAndMend(ctx context.Context) error {
 		return err
 	}
 	d.say("client", "%d callers went on: %d calls answered, %d were under way at a cut and got %q;", cutCallers, ok.Load(), lost.Load(), tp.CodeText(tp.CodeConnClosed))
-	d.say("client", "a call that may have run is never sent twice: to try again is the caller's choice")
+	d.say("client", "a call that may have run is never sent twice; retrying is up to the caller")
 	d.shown = append(d.shown, [2]string{"reconnect", fmt.Sprintf("%d cuts, %d calls answered, %d failed with 102, the same session throughout", cuts, ok.Load(), lost.Load())})
 	return nil
 }
 
-func (d *demo) cutCables(ctx context.Context, ok *atomic.Int64) error {
+func (d *demo) cutConns(ctx context.Context, ok *atomic.Int64) error {
 	for n := range cuts {
 		if err := waitFor(ctx, func() bool { return ok.Load() > int64(n+1)*100 }); err != nil {
 			return fmt.Errorf("calls before cut %d: %w", n+1, err)
 		}
-		plugs, before, start := d.cable.plugs.Load(), d.sess.LocalAddr(), time.Now()
-		d.cable.cut()
-		if err := waitFor(ctx, func() bool { return d.cable.plugs.Load() > plugs }); err != nil {
+		dials, before, start := d.breaker.dials.Load(), d.sess.LocalAddr(), time.Now()
+		d.breaker.cut()
+		if err := waitFor(ctx, func() bool { return d.breaker.dials.Load() > dials }); err != nil {
 			return fmt.Errorf("redial after cut %d: %w", n+1, err)
 		}
 		took := time.Since(start)
@@ -112,7 +113,7 @@ func (d *demo) cutCables(ctx context.Context, ok *atomic.Int64) error {
 	return nil
 }
 
-// waitFor looks every millisecond.
+// waitFor polls cond every millisecond until it is true or ctx ends.
 func waitFor(ctx context.Context, cond func() bool) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()

@@ -41,13 +41,13 @@ func (c *demoCmd) Run(ctx context.Context) error {
 
 // demo is a client and the process of its server.
 type demo struct {
-	out    io.Writer
-	addr   string
-	cable  cable
-	pushed chan string
-	peer   tp.Peer
-	sess   tp.Session
-	shown  [][2]string // the lines of the summary
+	out     io.Writer
+	addr    string
+	breaker breaker
+	pushed  chan string
+	peer    tp.Peer
+	sess    tp.Session
+	shown   [][2]string // the lines of the summary
 }
 
 func (d *demo) run(ctx context.Context, c *demoCmd) error {
@@ -60,7 +60,7 @@ func (d *demo) run(ctx context.Context, c *demoCmd) error {
 		return err
 	}
 	defer d.peer.Close()
-	for _, act := range []func(context.Context) error{d.talk, d.fail, d.breakAndMend} {
+	for _, act := range []func(context.Context) error{d.talk, d.fail, d.redial} {
 		if err := act(ctx); err != nil {
 			return err
 		}
@@ -93,7 +93,7 @@ func (d *demo) startServer(ctx context.Context) (stop func(), err error) {
 		return nil, fmt.Errorf("starting the server: %w", err)
 	}
 	stop = func() {
-		stdin.Close() // the server's sign to end
+		stdin.Close() // ends the server
 		cmd.Wait()
 	}
 	line, err := bufio.NewReader(stdout).ReadString('\n')
@@ -111,7 +111,7 @@ func (d *demo) startServer(ctx context.Context) (stop func(), err error) {
 // redials.
 func (d *demo) connect(ctx context.Context) error {
 	d.pushed = make(chan string, 16)
-	peer, err := tp.Open(tp.PeerConfig{RedialTimes: 20, RedialInterval: 10 * time.Millisecond}, &d.cable)
+	peer, err := tp.Open(tp.PeerConfig{RedialTimes: 20, RedialInterval: 10 * time.Millisecond}, &d.breaker)
 	if err != nil {
 		return err
 	}
@@ -158,8 +158,8 @@ func (d *demo) talk(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.say("client", "Call /demo/greet -> %q; the server has asked for the name by a call of its own", hello)
-	d.shown = append(d.shown, [2]string{"two-way", "a call, a push, and a call from the server back to the client"})
+	d.say("client", "Call /demo/greet -> %q; the server has called the client for the name", hello)
+	d.shown = append(d.shown, [2]string{"two-way", "a call, a push, and a call from the server to the client"})
 	return nil
 }
 
@@ -196,7 +196,7 @@ func (d *demo) fail(ctx context.Context) error {
 	if _, err := tp.Invoke[int](ctx, d.sess, "/math/add", []int{1, 1}); err != nil {
 		return fmt.Errorf("a call after the errors: %w", err)
 	}
-	d.say("client", "the session is still the same one, and well")
+	d.say("client", "the session is still the same one, and works")
 	d.shown = append(d.shown, [2]string{"errors", "404, 400, a panic as 500, a deadline as 408; none cost the connection"})
 	return nil
 }
@@ -206,7 +206,7 @@ func (d *demo) summary() {
 	for _, line := range d.shown {
 		fmt.Fprintf(d.out, "  %-12s %s\n", line[0], line[1])
 	}
-	fmt.Fprint(d.out, "\nNext: the two programs of the first section are in tools/examples/quickstart; README.md tells the rest.\n")
+	fmt.Fprint(d.out, "\nNext: the two programs of the first section are in tools/examples/quickstart; README.md has the rest.\n")
 }
 
 func (d *demo) heading(text string) { fmt.Fprintf(d.out, "\n%s\n", text) }

@@ -58,17 +58,17 @@ func TestDemo(t *testing.T) {
 		`\nNext: .*README\.md`,
 	} {
 		if !regexp.MustCompile(want).Match(out) {
-			t.Errorf("the demo does not say %q", want)
+			t.Errorf("the demo does not print %q", want)
 		}
 	}
-	// Each caller has at most one call under way when the cable is cut.
+	// Each caller has at most one call under way when the connection is cut.
 	if m := regexp.MustCompile(`(\d+) were under way at a cut`).FindSubmatch(out); m == nil {
-		t.Error("the demo does not say how many calls were under way at a cut")
+		t.Error("the demo does not print how many calls were under way at a cut")
 	} else if n, _ := strconv.Atoi(string(m[1])); n > cuts*cutCallers {
 		t.Errorf("%d calls were lost at %d cuts with %d callers, want at most %d", n, cuts, cutCallers, cuts*cutCallers)
 	}
 	if t.Failed() {
-		t.Logf("the demo said:\n%s", out)
+		t.Logf("the demo printed:\n%s", out)
 	}
 }
 
@@ -106,7 +106,7 @@ func TestDemoInterrupted(t *testing.T) {
 	}
 }
 
-// watched keeps what is written, and tells when a text has come.
+// watched keeps what is written, and closes seen when look is in it.
 type watched struct {
 	look string
 	seen chan struct{}

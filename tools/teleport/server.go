@@ -11,12 +11,12 @@ import (
 	_ "github.com/teleport-go/teleport/mixers/standard"
 )
 
-// serverCmd serves until its standard input ends, which it does with the process
-// that has started it, whatever way that ends. It prints its address first.
+// serverCmd prints its address and serves until its standard input ends, which
+// happens when the process that started it ends.
 type serverCmd struct{}
 
 func (serverCmd) Run() error {
-	tp.SetLoggerLevel("OFF") // the demo tells what happens
+	tp.SetLoggerLevel("OFF") // the demo prints what happens
 	srv, err := tp.Open(tp.PeerConfig{LocalIP: "127.0.0.1"})
 	if err != nil {
 		return err
@@ -33,10 +33,10 @@ func (serverCmd) Run() error {
 	return srv.Close()
 }
 
-// Math is the handler of the first example, with a division that forgets zero.
+// Math is the handler of the first example, with a division that panics at zero.
 type Math struct{ tp.CallCtx }
 
-// Add adds, and pushes who has asked for it to all clients.
+// Add adds, and pushes the author of the call to all clients.
 func (m *Math) Add(arg *[]int) (int, *tp.Rerror) {
 	var sum int
 	for _, a := range *arg {
@@ -74,7 +74,7 @@ func sleep(ctx tp.CallCtx, d *time.Duration) (string, error) {
 	}
 }
 
-// mallocs is how often this process has allocated memory so far.
+// mallocs returns the number of allocations of this process so far.
 func mallocs() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

@@ -1,8 +1,8 @@
 // Package gzip compresses messages on the wire.
 //
-// It is registered with the id 'g', the name "gzip" and level 5. Reg gives it
+// It is registered with the id 'g', the name "gzip" and level 5. Reg registers it with
 // another level, or another id and name. It writes complete gzip streams, and also
-// reads the unfinished ones of Teleport v5.
+// reads the unfinished ones of v5.
 package gzip
 
 import (
@@ -13,7 +13,8 @@ import (
 	"github.com/teleport-go/teleport/core/xfer"
 )
 
-// DefaultLevel is the level of the filter that is registered by the import.
+// DefaultLevel is the compression level of the filter that importing the package
+// registers.
 const DefaultLevel = 5
 
 func init() {
@@ -24,8 +25,8 @@ func init() {
 	xfer.Register(f)
 }
 
-// Filter is the gzip transfer filter. Make one with New. Its methods may be
-// called concurrently.
+// Filter is the gzip transfer filter. Use New to make one. Its methods may be called
+// concurrently.
 type Filter struct {
 	id    byte
 	name  string
@@ -34,9 +35,8 @@ type Filter struct {
 
 var _ xfer.Appender = (*Filter)(nil)
 
-// New returns a filter, without registering it. The level is one of
-// compress/gzip: from -2 (Huffman only) over -1 (the library's default), 0 (none)
-// and 1 (fast) to 9 (small).
+// New returns a filter, without registering it. The level is one of compress/gzip: -2
+// (Huffman only), -1 (the default of the library), 0 (none), or 1 (fast) to 9 (small).
 func New(id byte, name string, level int) (*Filter, error) {
 	if level < stdgzip.HuffmanOnly || level > stdgzip.BestCompression {
 		return nil, fmt.Errorf("gzip: invalid compression level: %d", level)
@@ -44,9 +44,9 @@ func New(id byte, name string, level int) (*Filter, error) {
 	return &Filter{id, name, level}, nil
 }
 
-// Reg registers a filter and lets it take over its id and its name, as
-// xfer.Replace does. It panics if the level is invalid, the id 0 or the name
-// empty. It is meant for main, before messages flow.
+// Reg registers a filter in place of those that have its id or its name, as
+// xfer.Replace does. It panics if the level is invalid, the id 0 or the name empty. It
+// is meant for main, before messages are sent.
 func Reg(id byte, name string, level int) {
 	f, err := New(id, name, level)
 	if err != nil {
@@ -74,8 +74,7 @@ func (f *Filter) Name() string { return f.name }
 // OnPack returns data as a gzip stream.
 func (f *Filter) OnPack(data []byte) ([]byte, error) { return f.AppendPack(nil, data) }
 
-// OnUnpack returns what the gzip stream data inflates to. The limit is
-// xfer.DefaultMax.
+// OnUnpack returns the uncompressed gzip stream. The limit is xfer.DefaultMax.
 func (f *Filter) OnUnpack(data []byte) ([]byte, error) {
 	return f.AppendUnpack(nil, data, xfer.DefaultMax)
 }
@@ -100,7 +99,7 @@ func (f *Filter) AppendPack(dst, src []byte) ([]byte, error) {
 	return out, nil
 }
 
-// packers holds the packers by level: each has about 1 MiB of tables.
+// packers pools packers by level: each has about 1 MiB of tables.
 var packers [stdgzip.BestCompression - stdgzip.HuffmanOnly + 1]sync.Pool
 
 // packer is a gzip writer that appends to b.

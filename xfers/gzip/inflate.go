@@ -14,14 +14,14 @@ import (
 	"github.com/teleport-go/teleport/core/xfer"
 )
 
-// compress/gzip can not be the reader: it tells a stream that Teleport v5 left
-// unfinished from one that was cut short no more than any other error. So the
-// frame of a gzip stream (RFC 1952) is read here, and compress/flate does the rest.
+// The streams are not read by compress/gzip, since its errors do not distinguish a
+// stream that v5 left unfinished from one that was cut short. Header and trailer of a
+// gzip stream (RFC 1952) are read here, and the data by compress/flate.
 
 var (
 	errHeader   = errors.New("invalid header")
 	errChecksum = errors.New("invalid checksum")
-	errBehind   = errors.New("bytes behind the end of the stream")
+	errTrailing = errors.New("bytes after the end of the stream")
 )
 
 // Bits of the header's flags.
@@ -39,16 +39,16 @@ const (
 )
 
 var (
-	// syncMarker is how a deflate stream that was flushed ends: with the lengths
-	// of an empty stored block.
+	// syncMarker is the end of a deflate stream that was flushed: the lengths of an
+	// empty stored block.
 	syncMarker = []byte{0x00, 0x00, 0xff, 0xff}
-	// finalBlock is an empty block that says it is the last one.
+	// finalBlock is an empty block that is marked as the last one.
 	finalBlock = []byte{0x03, 0x00}
 )
 
-// AppendUnpack appends to dst what the gzip stream src inflates to. No bytes
-// inflate to no bytes. A stream of Teleport v5 has no end and no check sum: src then
-// ends on the marker of a flush, and is taken as it is.
+// AppendUnpack appends the uncompressed gzip stream src to dst. No bytes are
+// uncompressed to no bytes. A stream of v5 has no end and no checksum: it ends with the
+// marker of a flush, and is accepted.
 func (f *Filter) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
 	if len(src) == 0 {
 		return dst, nil
@@ -114,17 +114,17 @@ var unpackers = sync.Pool{New: func() any {
 	return u
 }}
 
-// unpacker is an inflater and its input: data, then tail. Its methods are for
-// one goroutine.
+// unpacker is an inflater and its input: data, then tail. Its methods must not be
+// called concurrently.
 type unpacker struct {
 	inflater io.ReadCloser
 	data     []byte
 	tail     []byte
-	pos      int     // how much of both has been read
-	probe    [1]byte // for a look beyond the limit
+	pos      int     // number of bytes of both that have been read
+	probe    [1]byte // for a byte beyond the limit
 }
 
-// unpack inflates data, which is a gzip stream behind its header.
+// unpack uncompresses data, which is a gzip stream without its header.
 func (u *unpacker) unpack(dst, data []byte, max int) ([]byte, error) {
 	u.data, u.tail, u.pos = data, nil, 0
 	if bytes.HasSuffix(data, syncMarker) {
@@ -138,17 +138,17 @@ func (u *unpacker) unpack(dst, data []byte, max int) ([]byte, error) {
 		return dst, err
 	}
 	if u.pos == len(u.data)+len(finalBlock) {
-		return out, nil // the tail was the block that followed, so data ended where a block ended
+		return out, nil // the tail was read as a block, so data ends at the end of a block
 	}
 	if u.pos > len(u.data) {
-		return dst, io.ErrUnexpectedEOF // the tail's start ended a block that was cut
+		return dst, io.ErrUnexpectedEOF // the start of the tail completed a block that was cut
 	}
 	trailer := u.data[u.pos:]
 	if len(trailer) < trailerSize {
 		return dst, io.ErrUnexpectedEOF
 	}
 	if len(trailer) > trailerSize {
-		return dst, fmt.Errorf("%d %w", len(trailer)-trailerSize, errBehind)
+		return dst, fmt.Errorf("%d %w", len(trailer)-trailerSize, errTrailing)
 	}
 	inflated := out[len(dst):]
 	if binary.LittleEndian.Uint32(trailer) != crc32.ChecksumIEEE(inflated) ||
@@ -158,8 +158,8 @@ func (u *unpacker) unpack(dst, data []byte, max int) ([]byte, error) {
 	return out, nil
 }
 
-// inflate appends at most max bytes to dst. The buffer grows with what arrives;
-// the length that the stream claims is not looked at before its end.
+// inflate appends at most max bytes to dst. The buffer grows with the uncompressed
+// bytes; the length that the stream claims is compared at the end only.
 func (u *unpacker) inflate(dst []byte, max int) ([]byte, error) {
 	out := dst
 	for {
@@ -192,8 +192,8 @@ func (u *unpacker) inflate(dst []byte, max int) ([]byte, error) {
 	}
 }
 
-// Read reads from data only: it is how the inflater reads what is in a stored
-// block, which tail must not fill up if data was cut there.
+// Read reads from data only. The inflater reads the contents of stored blocks by it,
+// and tail must not complete one that was cut.
 func (u *unpacker) Read(p []byte) (int, error) {
 	if u.pos >= len(u.data) {
 		return 0, io.EOF
@@ -203,8 +203,8 @@ func (u *unpacker) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// ReadByte reads from data, then from tail. Since it is there the inflater
-// reads no byte too many.
+// ReadByte reads from data, then from tail. Since the unpacker has it, the inflater
+// does not read beyond the end of the stream.
 func (u *unpacker) ReadByte() (byte, error) {
 	rest := u.data
 	i := u.pos

@@ -24,5 +24,5 @@ func Example() {
 	// Output:
 	// 626f6479841a2d689ad86bd1611447453c22c6fc <nil>
 	// true
-	// xfer: unpack with filter md5 (id 109): md5: check failed: the sum of 4 bytes is another
+	// xfer: unpack with filter md5 (id 109): md5: check failed: wrong sum of 4 bytes
 }

@@ -1,7 +1,7 @@
-// Package md5 guards a message against damage on the wire.
+// Package md5 detects damage to messages on the wire.
 //
-// It appends the MD5 sum of the packed bytes, and checks it on arrival. MD5
-// finds accidents, not attackers.
+// It appends the MD5 sum of the bytes, and checks it on arrival. MD5 detects accidents,
+// not attacks.
 package md5
 
 import (
@@ -14,14 +14,14 @@ import (
 
 func init() { xfer.Register(Filter{}) }
 
-// ErrCheckFailed is in the error of an unpacking whose sum is wrong or missing.
+// ErrCheckFailed is wrapped by the error of an unpacking whose sum is wrong or missing.
 var ErrCheckFailed = errors.New("check failed")
 
 // Filter is the MD5 transfer filter, with the id 'm' and the name "md5". Its
 // methods may be called concurrently.
 type Filter struct{ as *identity }
 
-// identity is the id and the name that Reg gave.
+// identity is the id and the name that were passed to Reg.
 type identity struct {
 	id   byte
 	name string
@@ -29,12 +29,12 @@ type identity struct {
 
 var _ xfer.Appender = Filter{}
 
-// Reg registers the filter with that id and that name, and lets it take over
-// both, as xfer.Replace does. It panics if the id is 0 or the name empty. It is
-// meant for main, before messages flow.
+// Reg registers the filter with that id and that name, in place of those that have
+// them, as xfer.Replace does. It panics if the id is 0 or the name empty. It is meant
+// for main, before messages are sent.
 func Reg(id byte, name string) { xfer.Replace(Filter{&identity{id, name}}) }
 
-// ID returns xfer.MD5, or the id given to Reg.
+// ID returns xfer.MD5, or the id passed to Reg.
 func (f Filter) ID() byte {
 	if f.as != nil {
 		return f.as.id
@@ -42,7 +42,7 @@ func (f Filter) ID() byte {
 	return xfer.MD5
 }
 
-// Name returns xfer.NameMD5, or the name given to Reg.
+// Name returns xfer.NameMD5, or the name passed to Reg.
 func (f Filter) Name() string {
 	if f.as != nil {
 		return f.as.name
@@ -50,7 +50,7 @@ func (f Filter) Name() string {
 	return xfer.NameMD5
 }
 
-// OnPack returns data with its sum behind, in a new slice.
+// OnPack returns data followed by its sum, in a new slice.
 func (f Filter) OnPack(data []byte) ([]byte, error) {
 	return f.AppendPack(make([]byte, 0, len(data)+md5.Size), data)
 }
@@ -67,8 +67,8 @@ func (Filter) AppendPack(dst, src []byte) ([]byte, error) {
 	return append(append(dst, src...), sum[:]...), nil
 }
 
-// AppendUnpack checks the sum at the end of src and appends what is before it
-// to dst. The error wraps ErrCheckFailed, or xfer.ErrTooLarge.
+// AppendUnpack checks the sum at the end of src and appends the bytes before it to dst.
+// The error wraps ErrCheckFailed, or xfer.ErrTooLarge.
 func (Filter) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
 	n := len(src) - md5.Size
 	if n < 0 {
@@ -78,7 +78,7 @@ func (Filter) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
 		return dst, fmt.Errorf("md5: %w: %d bytes, the limit is %d", xfer.ErrTooLarge, n, max)
 	}
 	if md5.Sum(src[:n]) != [md5.Size]byte(src[n:]) {
-		return dst, fmt.Errorf("md5: %w: the sum of %d bytes is another", ErrCheckFailed, n)
+		return dst, fmt.Errorf("md5: %w: wrong sum of %d bytes", ErrCheckFailed, n)
 	}
 	return append(dst, src[:n]...), nil
 }

@@ -2,10 +2,7 @@ package md5
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
-	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,40 +13,16 @@ import (
 
 func TestConformance(t *testing.T) { xfertest.Run(t, Filter{}) }
 
-type vector struct {
-	name          string
-	plain, packed []byte
-}
-
-func vectors(t testing.TB) (list []vector) {
-	t.Helper()
-	file, err := os.ReadFile("testdata/golden/vectors.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(file)) {
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		f := strings.Fields(line)
-		plain, err1 := hex.DecodeString(f[1])
-		packed, err2 := hex.DecodeString(f[2])
-		if err := errors.Join(err1, err2); err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, vector{f[0], plain, packed})
-	}
-	return list
-}
+const golden = "testdata/golden/vectors.txt"
 
 func TestGolden(t *testing.T) {
-	for _, v := range vectors(t) {
-		t.Run(v.name, func(t *testing.T) {
-			if got, err := (Filter{}).OnPack(v.plain); err != nil || !bytes.Equal(got, v.packed) {
-				t.Errorf("OnPack = %x, %v; want %x", got, err, v.packed)
+	for _, v := range xfertest.Vectors(t, golden) {
+		t.Run(v.Name, func(t *testing.T) {
+			if got, err := (Filter{}).OnPack(v.Plain); err != nil || !bytes.Equal(got, v.Packed) {
+				t.Errorf("OnPack = %x, %v; want %x", got, err, v.Packed)
 			}
-			if got, err := (Filter{}).OnUnpack(v.packed); err != nil || !bytes.Equal(got, v.plain) {
-				t.Errorf("OnUnpack = %x, %v; want %x", got, err, v.plain)
+			if got, err := (Filter{}).OnUnpack(v.Packed); err != nil || !bytes.Equal(got, v.Plain) {
+				t.Errorf("OnUnpack = %x, %v; want %x", got, err, v.Plain)
 			}
 		})
 	}
@@ -100,25 +73,15 @@ func TestReg(t *testing.T) {
 		{"id 0", 0, "x", "transfer filter id can not be 0"},
 		{"no name", 'm', "", "transfer filter name can not be empty"},
 	} {
-		if got := panics(func() { Reg(test.id, test.as) }); got != test.want {
+		if got := xfertest.Panic(func() { Reg(test.id, test.as) }); got != test.want {
 			t.Errorf("%s: Reg panics with %q; want %q", test.name, got, test.want)
 		}
 	}
 }
 
-func panics(f func()) (text string) {
-	defer func() {
-		if r := recover(); r != nil {
-			text = fmt.Sprint(r)
-		}
-	}()
-	f()
-	return ""
-}
-
 func FuzzUnpack(f *testing.F) {
-	for _, v := range vectors(f) {
-		f.Add(v.packed)
+	for _, v := range xfertest.Vectors(f, golden) {
+		f.Add(v.Packed)
 	}
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {

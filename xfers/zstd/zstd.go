@@ -18,10 +18,10 @@ import (
 
 func init() { xfer.Register(Filter{}) }
 
-// window is how far back the frames written here refer: what a reader needs.
+// window is the window size of the frames written here: the memory a reader needs.
 const window = 512 << 10
 
-// maxWindow bounds the memory that a frame from outside can claim for its window.
+// maxWindow bounds the memory that a foreign frame can claim for its window.
 const maxWindow = 8 << 20
 
 // Filter is the Zstandard transfer filter. Its methods may be called concurrently.
@@ -35,16 +35,16 @@ func (Filter) ID() byte { return xfer.Zstd }
 // Name returns xfer.NameZstd.
 func (Filter) Name() string { return xfer.NameZstd }
 
-// OnPack returns data as a zstd frame with a check sum.
+// OnPack returns data as a zstd frame with a checksum.
 func (f Filter) OnPack(data []byte) ([]byte, error) { return f.AppendPack(nil, data) }
 
-// OnUnpack returns what the zstd frame data decompresses to. The limit is
-// xfer.DefaultMax.
+// OnUnpack returns the uncompressed zstd frame. The limit is xfer.DefaultMax.
 func (f Filter) OnUnpack(data []byte) ([]byte, error) {
 	return f.AppendUnpack(nil, data, xfer.DefaultMax)
 }
 
-// encoder compresses on the caller's goroutine; EncodeAll may be called concurrently.
+// encoder compresses on the goroutine of the caller; EncodeAll may be called
+// concurrently.
 var encoder = sync.OnceValues(func() (*zstd.Encoder, error) {
 	return zstd.NewWriter(nil, zstd.WithZeroFrames(true), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(window))
 })
@@ -58,26 +58,26 @@ func (Filter) AppendPack(dst, src []byte) ([]byte, error) {
 	return e.EncodeAll(src, dst), nil
 }
 
-// decoders are used again: each has tables and a window.
+// decoders pools decoders: each has tables and a window.
 var decoders sync.Pool
 
 func getDecoder() (*zstd.Decoder, error) {
 	if d, ok := decoders.Get().(*zstd.Decoder); ok {
 		return d, nil
 	}
-	// One at a time on the caller's goroutine: the decoder starts none of its own.
+	// With a concurrency of 1 it starts no goroutine.
 	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 }
 
-// AppendUnpack appends to dst what the zstd frame src decompresses to, at most max
-// bytes. A frame cut short, a wrong check sum and bytes behind the frame are errors.
+// AppendUnpack appends the uncompressed zstd frame src to dst, at most max bytes. A
+// frame that was cut short, a wrong checksum and bytes after the frame are errors.
 func (Filter) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
 	d, err := getDecoder()
 	if err != nil {
 		return dst, fmt.Errorf("zstd: %w", err)
 	}
 	out, err := decode(d, dst, src, max)
-	d.Reset(nil) // it must not keep src
+	d.Reset(nil) // it must not retain src
 	decoders.Put(d)
 	if err != nil {
 		return dst, fmt.Errorf("zstd: unpack %d bytes: %w", len(src), err)
@@ -103,7 +103,7 @@ func decode(d *zstd.Decoder, dst, src []byte, max int) ([]byte, error) {
 		return dst, err
 	}
 	w := bytes.NewBuffer(dst)
-	n, err := io.Copy(w, io.LimitReader(d, int64(max)+1)) // memory follows what comes out, not what a header claims
+	n, err := io.Copy(w, io.LimitReader(d, int64(max)+1)) // allocates for the output, not for what the header claims
 	if err == nil && n > int64(max) {
 		err = fmt.Errorf("more than the limit of %d bytes: %w", max, xfer.ErrTooLarge)
 	}

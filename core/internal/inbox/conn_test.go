@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -272,4 +273,70 @@ func BenchmarkFrames(b *testing.B) {
 			}
 		})
 	}
+}
+
+// The time of a frame runs from its first wait to EndFrame, however it is waited for; a
+// deadline of the caller's stays in force.
+func TestFrameTimeout(t *testing.T) {
+	const limit = 10 * time.Second
+	for _, test := range []struct {
+		name  string
+		bytes int           // that come at once; the frame has 100
+		own   time.Duration // SetReadDeadline, from now; 0: none
+		want  error
+		after time.Duration
+	}{
+		{"nothing more", 50, 0, ErrFrameTimeout, limit},
+		{"much is there, so it may take longer", 4096, 0, ErrFrameTimeout, limit + 4*time.Second},
+		{"a deadline of the caller's that is earlier", 50, time.Second, os.ErrDeadlineExceeded, time.Second},
+		{"a deadline of the caller's that is later", 50, time.Hour, ErrFrameTimeout, limit},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, b := net.Pipe()
+				defer a.Close()
+				defer b.Close()
+				r := New(a, Config{})
+				r.SetFrameTimeout(limit)
+				if test.own > 0 {
+					r.SetReadDeadline(time.Now().Add(test.own))
+				}
+				go b.Write(make([]byte, test.bytes))
+				if err := r.Wait(); err != nil {
+					t.Fatal(err)
+				}
+				begin := time.Now()
+				if _, err := r.Peek(test.bytes + 50); !errors.Is(err, test.want) {
+					t.Errorf("Peek: %v, want %v", err, test.want)
+				}
+				if took := time.Since(begin); took < test.after || took > test.after+time.Second {
+					t.Errorf("it took %v, want %v", took, test.after)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		defer a.Close()
+		defer b.Close()
+		r := New(a, Config{})
+		r.SetFrameTimeout(limit)
+		for range 3 {
+			go func() {
+				b.Write([]byte("half"))
+				time.Sleep(limit / 2)
+				b.Write([]byte("half"))
+			}()
+			if _, err := r.Peek(8); err != nil {
+				t.Fatal(err)
+			}
+			r.Discard(8)
+			r.EndFrame()
+			go func() { time.Sleep(3 * limit); b.Write([]byte("x")) }()
+			if err := r.Wait(); err != nil { // no frame has begun
+				t.Fatal(err)
+			}
+			r.Discard(1)
+		}
+	})
 }

@@ -81,6 +81,7 @@ type Reader struct {
 	short  bool // the last try did not fill its buffer
 
 	beforeWait func()
+	frame      frameClock
 	account    account
 }
 
@@ -297,12 +298,14 @@ func (r *Reader) read(dst []byte, how waiting) (n int, err error) {
 		if err == errNothing && how == mayWait {
 			r.willWait() // not within RawConn.Read: a Close would wait for that to return
 			n, err = r.readRaw(dst, true)
+			err = r.timeoutOf(err)
 		}
 	default:
 		if how == mayWait {
 			r.willWait()
 		}
 		n, err = r.readConn(dst)
+		err = r.timeoutOf(err)
 	}
 	if n > 0 {
 		r.pending, err = err, nil
@@ -332,10 +335,12 @@ func (r *Reader) readConn(dst []byte) (int, error) {
 	return 0, io.ErrNoProgress
 }
 
+// willWait is called before a wait in the middle of a frame.
 func (r *Reader) willWait() {
 	if r.beforeWait != nil {
 		r.beforeWait()
 	}
+	r.arm()
 }
 
 // room returns the free end of the usual buffer, after it has moved the contents to the

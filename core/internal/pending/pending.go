@@ -34,6 +34,7 @@ type Table[T any] struct {
 	mu      sync.Mutex // guards the fields below
 	slots   []slot[T]  // ring->slots; nil while there is no ring
 	n       int        // busy slots
+	held    int        // of them: their numbers are held, for calls that are yet to come
 	last    int32      // the number given last
 	nearest int64      // no deadline is before it; 0: there is no deadline
 	closed  bool
@@ -46,7 +47,7 @@ type Table[T any] struct {
 type slot[T any] struct {
 	v        T
 	deadline int64
-	seq      int32 // 0: free
+	seq      int32 // 0: free; negative: held
 }
 
 // ring is a power of two of slots. It is an allocation of its own, so that a weak
@@ -64,26 +65,63 @@ func (t *Table[T]) Add(v T, deadline int64) (seq int32, err error) {
 // AddCounting is Add, and also returns how many calls are pending now.
 func (t *Table[T]) AddCounting(v T, deadline int64) (seq int32, n int, err error) {
 	t.mu.Lock()
-	if t.closed {
+	if err := t.room(); err != nil {
 		t.mu.Unlock()
-		return 0, 0, ErrClosed
-	}
-	if t.n == maxPending {
-		t.mu.Unlock()
-		return 0, 0, ErrFull
-	}
-	if t.n >= len(t.slots)/2 {
-		t.grow()
+		return 0, 0, err
 	}
 	seq = t.advance()
-	t.slots[int(seq)&(len(t.slots)-1)] = slot[T]{v, deadline, seq}
 	t.n++
-	if deadline != 0 && (t.nearest == 0 || deadline < t.nearest) {
-		t.nearest = deadline
-	}
-	n = t.n
+	t.put(seq, v, deadline)
+	n = t.n - t.held
 	t.mu.Unlock()
 	return seq, n, nil
+}
+
+// Hold returns the next number and holds it: nobody else gets it, and there is no
+// call with it, until AddHeld adds one or Release gives the number back.
+func (t *Table[T]) Hold() (seq int32, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.room(); err != nil {
+		return 0, err
+	}
+	seq = t.advance()
+	t.at(seq).seq = -seq
+	t.n++
+	t.held++
+	return seq, nil
+}
+
+// AddHeld is AddCounting under a number that is held. On an error it is given back.
+func (t *Table[T]) AddHeld(seq int32, v T, deadline int64) (n int, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		t.release(seq)
+		return 0, ErrClosed
+	}
+	t.held--
+	t.put(seq, v, deadline)
+	return t.n - t.held, nil
+}
+
+// Release gives a number back that is held.
+func (t *Table[T]) Release(seq int32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.release(seq)
+}
+
+// Withdraw is Take that holds the number.
+func (t *Table[T]) Withdraw(seq int32) (ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if seq <= 0 || t.n == 0 || t.at(seq).seq != seq {
+		return false
+	}
+	*t.at(seq) = slot[T]{seq: -seq}
+	t.held++
+	return true
 }
 
 // Next returns the next number, for a message that awaits no reply. It works
@@ -100,7 +138,7 @@ func (t *Table[T]) Next() int32 {
 func (t *Table[T]) Take(seq int32) (v T, ok bool) {
 	t.mu.Lock()
 	if seq > 0 && t.n > 0 {
-		if s := &t.slots[int(seq)&(len(t.slots)-1)]; s.seq == seq {
+		if s := t.at(seq); s.seq == seq {
 			v, ok = s.v, true
 			t.free(s)
 			t.releaseIfEmpty()
@@ -114,14 +152,14 @@ func (t *Table[T]) Take(seq int32) (v T, ok bool) {
 func (t *Table[T]) Has(seq int32) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return seq > 0 && t.n > 0 && t.slots[int(seq)&(len(t.slots)-1)].seq == seq
+	return seq > 0 && t.n > 0 && t.at(seq).seq == seq
 }
 
 // Len returns the number of pending calls.
 func (t *Table[T]) Len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.n
+	return t.n - t.held
 }
 
 // Expire takes the calls whose deadline is not after now and hands them to f,
@@ -184,15 +222,45 @@ func (t *Table[T]) SetNext(seq int32) {
 	}
 }
 
+// at returns the slot of a number. It is called with the lock, as the methods below.
+func (t *Table[T]) at(seq int32) *slot[T] { return &t.slots[int(seq)&(len(t.slots)-1)] }
+
+// room makes room for one call more.
+func (t *Table[T]) room() error {
+	switch {
+	case t.closed:
+		return ErrClosed
+	case t.n == maxPending:
+		return ErrFull
+	case t.n >= len(t.slots)/2:
+		t.grow()
+	}
+	return nil
+}
+
+// put stores v in a slot that is counted already.
+func (t *Table[T]) put(seq int32, v T, deadline int64) {
+	*t.at(seq) = slot[T]{v, deadline, seq}
+	if deadline != 0 && (t.nearest == 0 || deadline < t.nearest) {
+		t.nearest = deadline
+	}
+}
+
+func (t *Table[T]) release(seq int32) {
+	t.held--
+	t.free(t.at(seq))
+	t.releaseIfEmpty()
+}
+
 // advance returns the next number whose slot is free. There always is one, since at
-// most half of the slots are busy. It is called with the lock, as the methods below.
+// most half of the slots are busy.
 func (t *Table[T]) advance() int32 {
 	for {
 		if t.last == math.MaxInt32 {
 			t.last = 0
 		}
 		t.last++
-		if t.n == 0 || t.slots[int(t.last)&(len(t.slots)-1)].seq == 0 {
+		if t.n == 0 || t.at(t.last).seq == 0 {
 			return t.last
 		}
 	}
@@ -216,7 +284,7 @@ func (t *Table[T]) grow() {
 	}
 	for i := range old {
 		if s := &old[i]; s.seq != 0 {
-			t.slots[int(s.seq)&(len(t.slots)-1)] = *s
+			*t.at(max(s.seq, -s.seq)) = *s
 		}
 	}
 }
@@ -241,12 +309,12 @@ func (t *Table[T]) releaseIfEmpty() {
 }
 
 func (t *Table[T]) drain() []T {
-	if t.n == 0 {
+	if t.n == t.held {
 		return nil
 	}
-	all := make([]T, 0, t.n)
+	all := make([]T, 0, t.n-t.held)
 	for i := range t.slots {
-		if s := &t.slots[i]; s.seq != 0 {
+		if s := &t.slots[i]; s.seq > 0 {
 			all = append(all, s.v)
 			t.free(s)
 		}

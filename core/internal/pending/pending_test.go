@@ -327,6 +327,7 @@ func TestModel(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 1))
 			var table Table[int]
 			model := map[int32]call{}
+			held := map[int32]bool{}
 			var given []int32
 			now, last := int64(1), int32(0)
 			if seed%2 == 0 {
@@ -337,8 +338,8 @@ func TestModel(t *testing.T) {
 				if seq <= 0 {
 					t.Fatalf("number %d", seq)
 				}
-				if _, ok := model[seq]; ok {
-					t.Fatalf("number %d is pending already", seq)
+				if _, ok := model[seq]; ok || held[seq] {
+					t.Fatalf("number %d is pending or held already", seq)
 				}
 				if seq <= last && last < math.MaxInt32-1<<21 {
 					t.Fatalf("number %d after %d", seq, last)
@@ -367,8 +368,39 @@ func TestModel(t *testing.T) {
 					}
 					number(seq)
 					model[seq] = c
-				case op < 50:
+				case op < 47:
 					number(table.Next())
+				case op < 49:
+					seq, err := table.Hold()
+					if err != nil {
+						t.Fatal(err)
+					}
+					number(seq)
+					held[seq] = true
+				case op < 51:
+					for seq := range held {
+						delete(held, seq)
+						if rnd.IntN(2) == 0 {
+							table.Release(seq)
+							break
+						}
+						c := call{v: i, deadline: now + 1 + rnd.Int64N(2000)}
+						model[seq] = c
+						if n, err := table.AddHeld(seq, c.v, c.deadline); err != nil || n != len(model) {
+							t.Fatalf("AddHeld = %d, %v; want %d", n, err, len(model))
+						}
+						break
+					}
+				case op < 55 && len(given) > 0:
+					seq := given[len(given)-min(len(given), 1+rnd.IntN(300))]
+					_, want := model[seq]
+					if got := table.Withdraw(seq); got != want {
+						t.Fatalf("Withdraw(%d) = %v; want %v", seq, got, want)
+					}
+					if want {
+						delete(model, seq)
+						held[seq] = true
+					}
 				case op < 90 && len(given) > 0:
 					back := min(len(given), 1+rnd.IntN(300))
 					take(given[len(given)-back])
@@ -408,6 +440,27 @@ func TestModel(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestHeldWhenTheTableIsClosed(t *testing.T) {
+	var table Table[string]
+	mustAdd(t, &table, "a", 0)
+	seq, err := table.Hold()
+	if err != nil || seq != 2 {
+		t.Fatalf("Hold = %d, %v", seq, err)
+	}
+	if got := table.Close(); len(got) != 1 || got[0] != "a" {
+		t.Errorf("Close took %q; want the call that was added", got)
+	}
+	if _, err := table.AddHeld(seq, "b", 0); err != ErrClosed {
+		t.Errorf("AddHeld = %v; want ErrClosed", err)
+	}
+	if _, err := table.Hold(); err != ErrClosed {
+		t.Errorf("Hold = %v; want ErrClosed", err)
+	}
+	if table.n != 0 || table.held != 0 || table.Has(seq) {
+		t.Errorf("%d slots busy, %d held; want none", table.n, table.held)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 
 	"github.com/teleport-go/teleport/core/codec"
@@ -160,7 +161,7 @@ func read(b []byte, m socket.Message) (err error) {
 		return err
 	}
 	if b = b[n:]; n > 0 {
-		if b, err = m.XferPipe().AppendUnpack(nil, b, int(m.Limit())); err != nil {
+		if b, err = m.XferPipe().AppendUnpack(nil, b, int(min(uint64(m.Limit()), math.MaxInt))); err != nil {
 			return err
 		}
 	}

@@ -11,12 +11,14 @@ const StatusOK = "code=0"
 
 // Fields is a message as a payload has it; its slices are parts of the payload.
 //
-// The error of a reply is either metadata X-Reply-Error, which then never gets to
-// the metadata that a program sees, or a text of its own, the status.
+// The error of a reply is either metadata X-Reply-Error, as in v5, which is then
+// removed from the metadata that a program sees, or a text of its own, the status,
+// as in v7.
 type Fields struct {
 	Seq           int32
 	Mtype, Codec  byte
-	HasStatus     bool // the error is in Status, and X-Reply-Error means nothing
+	HasStatus     bool // the error is in Status, and X-Reply-Error is metadata like any other
+	Own           bool // nothing else will use the memory of Body: it becomes the message's
 	ServiceMethod []byte
 	Status        []byte // as AppendStatus writes it
 	Meta          []byte // a query string
@@ -24,7 +26,7 @@ type Fields struct {
 }
 
 // Fill sets the message to the fields, all but its pipe and its size. The body is
-// handed over as it is; the error is that of UnmarshalBody.
+// handed over by UnmarshalBody, whose error Fill returns.
 func (f *Fields) Fill(m socket.Message) error {
 	m.SetSeq(f.Seq)
 	m.SetMtype(f.Mtype)
@@ -46,7 +48,13 @@ func (f *Fields) Fill(m socket.Message) error {
 	if !f.HasStatus && meta.Len() > 0 {
 		meta.Del(socket.MetaReplyError)
 	}
-	return m.UnmarshalBody(f.Body)
+	if err := m.UnmarshalBody(f.Body); err != nil {
+		return err
+	}
+	if f.Own {
+		Own(m)
+	}
+	return nil
 }
 
 // ParseStatus returns the error of a reply with this status, nil if it has none.
@@ -59,14 +67,14 @@ func ParseStatus(b []byte) *socket.Rerror {
 	status.ParseBytes(b)
 	code, err := strconv.ParseInt(string(status.Peek("code")), 10, 32)
 	if err != nil || code == 0 {
-		return nil // the older ages read it so
+		return nil // as v5 and v7 read it
 	}
 	return socket.NewRerror(int32(code), string(status.Peek("msg")), string(status.Peek("cause")))
 }
 
 // AppendStatus appends the status of a message: StatusOK, or code, msg and cause
-// of a reply's error as a query string. It may be called concurrently, as long as
-// nobody changes the message.
+// of a reply's error as a query string. It may be called concurrently if nobody
+// changes the message.
 func AppendStatus(dst []byte, m socket.Message) []byte {
 	rerr := m.Rerror()
 	if !IsReply(m.Mtype()) || !rerr.HasError() {
@@ -90,9 +98,9 @@ func AppendStatus(dst []byte, m socket.Message) []byte {
 }
 
 // AppendMeta appends the metadata of a message and, as X-Reply-Error, the error of a
-// reply; such a key in the metadata itself is never sent. (Where the status says
-// it, the metadata goes as it is, by its own AppendBytes.) It may be called
-// concurrently, as long as nobody changes the message.
+// reply; such a key in the metadata itself is never sent. (Where the error is in the
+// status, the metadata is sent as it is, by its own AppendBytes.) It may be called
+// concurrently if nobody changes the message.
 func AppendMeta(dst []byte, m socket.Message) []byte {
 	meta := m.Meta()
 	var rerr *socket.Rerror

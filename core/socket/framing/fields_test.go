@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"testing"
 
 	"github.com/teleport-go/teleport/core/socket"
@@ -122,83 +121,5 @@ func TestFill(t *testing.T) {
 		}
 		f = Fields{Mtype: socket.TypeCall, HasStatus: true, Status: []byte("code=7")}
 		want = "0 1 \x00   <nil> "
-	}
-}
-
-type dialect byte
-
-func TestSpeech(t *testing.T) {
-	for _, test := range []struct {
-		name          string
-		dialed, sider bool
-		named         dialect
-		speaks, after dialect // before and after 3 and then 4 are heard
-	}{
-		{"accepted", false, true, 0, 1, 3},
-		{"accepted, named", false, true, 2, 2, 3},
-		{"dialled", true, true, 0, 1, 3},
-		{"dialled, named", true, true, 2, 2, 2},
-		{"who knows", false, false, 2, 2, 3},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			var rw io.ReadWriter = new(bytes.Buffer)
-			if test.sider {
-				rw = side{rw, test.dialed}
-			}
-			var s Speech[dialect]
-			s.Begin(rw, test.named, 1)
-			if s.Speaks() != test.speaks || s.Dialed() != test.dialed {
-				t.Errorf("speaks %d, dialed %v; want %d, %v", s.Speaks(), s.Dialed(), test.speaks, test.dialed)
-			}
-			s.Settle(3)
-			s.Settle(4)
-			if s.Speaks() != test.after || s.Reads() != test.after {
-				t.Errorf("then speaks %d and reads %d, want %d", s.Speaks(), s.Reads(), test.after)
-			}
-		})
-	}
-}
-
-type side struct {
-	io.ReadWriter
-	dialed bool
-}
-
-func (s side) Dialed() bool { return s.dialed }
-
-func TestRecognise(t *testing.T) {
-	begins := func(payload []byte) bool { return payload[0] == 'h' }
-	// The size is without its own bytes here.
-	frame := func(filters, payload string) string {
-		b := framed(filters, payload)
-		b[3] -= 4
-		return string(b)
-	}
-	for _, test := range []struct {
-		name, prefix string
-		match        bool
-		need         int
-	}{
-		{"nothing", "", false, 5},
-		{"only the size", "\x00\x00\x00\x09", false, 5},
-		{"no payload yet", frame("", "hi")[:5], false, 6},
-		{"payload", frame("", "hi")[:6], true, 0},
-		{"another", frame("", "no"), false, 0},
-		{"too short for one", frame("", "h"), false, 0},
-		{"text", "GET / HTTP/1.1", false, 0},
-		{"nine filters", frame("rrrrrrrrr", "hi"), false, 0},
-		{"filter, and not all", frame("c", "hi.")[:7], false, 9},
-		{"filter", frame("c", "hi."), true, 0},
-		{"filter, another", frame("c", "no."), false, 0},
-		{"unknown filter", frame("?", "hxyz"), true, 0},
-		{"unknown filter, another", frame("?", "xyzh"), false, 0},
-		{"damaged", frame("c", "hi!"), false, 0},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			match, need := Recognise([]byte(test.prefix), begins)
-			if match != test.match || need != test.need {
-				t.Errorf("= %v, %d; want %v, %d", match, need, test.match, test.need)
-			}
-		})
 	}
 }

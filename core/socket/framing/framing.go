@@ -1,18 +1,21 @@
-// Package framing is what protocols have in common whose frames tell their size
-// first: it is for those who write one.
+// Package framing is what protocols have in common whose frames begin with their
+// size: it is for those who write such a protocol.
 //
 // A [Reader] finds the frame, in place where the connection can, and undoes the
 // filters of its payload. A [Writer] puts a payload through them and writes the
-// frame. A [Speech] is the dialect of a connection, and [Fields] is a message as the
-// payload has it, with the error of a reply in one of the two places where the
-// older ages have it. What a [FieldError] calls whole costs a message; any
-// other error costs the connection.
+// frame. A [Negotiation] is the dialect of a connection, and [Fields] is a message as
+// the payload has it, with the error of a reply in one of the two places where v5
+// and v7 have it. A [Proto] is all of these for the most common layout, described
+// by a [Format].
+//
+// A [FieldError] that is Whole costs a message; any other error costs the connection.
 //
 // What a frame looks like stays with the protocol: how its size is written, and
 // what the payload is made of. The example is a whole protocol.
 package framing
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/teleport-go/teleport/core/socket"
@@ -29,13 +32,13 @@ const (
 	maxSize = uint64(min(1<<32-1, uint64(math.MaxInt))) // bytes of a frame
 )
 
-// IsReply tells whether messages of this type carry an error.
+// IsReply reports whether messages of this type carry an error.
 func IsReply(mtype byte) bool {
 	return mtype == socket.TypeReply || mtype == socket.TypeAuthReply
 }
 
-// Own tells m that the bytes of its body are nobody else's, so that it may be kept
-// without a copy.
+// Own makes the bytes of the body m's own, so that m may keep them without a copy:
+// nobody else may use them any more.
 func Own(m socket.Message) {
 	if o, ok := m.(interface{ OwnBody() }); ok {
 		o.OwnBody()
@@ -75,4 +78,39 @@ func (e *FieldError) Unwrap() []error {
 		errs = append(errs, socket.ErrBadMessage)
 	}
 	return errs
+}
+
+// Errors makes the errors of the protocol of that name. Its methods are not inlined:
+// they are rare, and cost a parser 5% of its time where they are.
+type Errors string
+
+// Bad returns the error of a frame that was read whole and makes no message.
+//
+//go:noinline
+func (e Errors) Bad(field, fault string, cause error) error {
+	return &FieldError{Proto: string(e), Field: field, Fault: fault, Err: cause, Whole: true}
+}
+
+// Lost returns the error of a frame whose end is not known, or of a message that
+// cannot be written.
+//
+//go:noinline
+func (e Errors) Lost(field, fault string) error {
+	return &FieldError{Proto: string(e), Field: field, Fault: fault}
+}
+
+// OverEnd returns the error of a field of n bytes that is longer than what is left of
+// the frame.
+//
+//go:noinline
+func (e Errors) OverEnd(field string, n uint64) error {
+	return e.Bad(field, fmt.Sprintf("of %d bytes is over the frame's end", n), nil)
+}
+
+// NoDialect returns the error of a connection that was given a dialect that does not
+// exist.
+//
+//go:noinline
+func (e Errors) NoDialect(d uint8) error {
+	return fmt.Errorf("%s: no such dialect: %d", string(e), d)
 }

@@ -1,6 +1,7 @@
 package framing
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +11,7 @@ import (
 )
 
 // Reader reads the frames of one connection: Head, Frame, then Payload or Unfilter,
-// once each a message. It belongs to who calls Unpack.
+// once each a message; or Next. Only the goroutine that calls Unpack may use it.
 //
 // An error of Head or Frame ends the connection, a later one costs the message.
 // Memory grows with what has arrived, never with what a size claims.
@@ -19,23 +20,23 @@ type Reader struct {
 	r    io.Reader
 	peek socket.PeekReader // r, if it is one
 
-	head  int    // bytes that Head has looked at
+	head  int    // bytes that Head has returned
 	frame []byte // the frame, where it cannot be peeked at
 	plain []byte // what the filters made of the payload
 	owned bool
 }
 
 // NewReader returns a Reader of r for the protocol of that name, with which its
-// errors begin. It looks at frames in place if r is a [socket.PeekReader]; else
-// it reads them, and never a byte behind one.
+// errors begin. It leaves frames in place if r is a [socket.PeekReader]; else it
+// reads them, and never a byte behind one.
 func NewReader(name string, r io.Reader) Reader {
 	peek, _ := r.(socket.PeekReader)
 	return Reader{name: name, r: r, peek: peek}
 }
 
-// Head returns the first n bytes of the frame, from which the protocol tells its
-// size. If they are not enough it may ask again, for more. They are valid until the
-// next call. The error is io.EOF only where no frame has begun.
+// Head returns the first n bytes of the frame, from which the protocol computes its
+// size. If they are not enough Head may be called again, for more. They are valid
+// until the next call. The error is io.EOF only where no frame has begun.
 func (r *Reader) Head(n int) ([]byte, error) {
 	if r.peek == nil {
 		return r.readHead(n)
@@ -49,15 +50,21 @@ func (r *Reader) Head(n int) ([]byte, error) {
 }
 
 // Frame returns the whole frame, of size bytes, those of Head included. It is
-// valid until the next Head or Frame. The message is told the size before any
-// memory is taken, and may refuse it; a size above 4 GiB it could not be told
-// is refused here.
+// valid until the next Head or Frame. The size of the message is set before any
+// memory is taken, and the message may refuse it; a size that does not fit into 32
+// bits is refused here. So is a TLS record, with an error that matches
+// [socket.ErrTLS].
 func (r *Reader) Frame(m socket.Message, size uint64) ([]byte, error) {
 	switch {
 	case size > maxSize:
 		return nil, fmt.Errorf("%s: message of %d bytes: %w", r.name, size, socket.ErrSizeLimit)
 	case size < uint64(max(r.head, 1)):
 		return nil, r.lost("size", fmt.Sprintf("of %d bytes is below the header's %d", size, max(r.head, 1)))
+	}
+	if size >= tlsRecord {
+		if err := r.notTLS(); err != nil {
+			return nil, err
+		}
 	}
 	if err := m.SetSize(uint32(size)); err != nil {
 		return nil, err
@@ -126,10 +133,45 @@ func (r *Reader) Unfilter(m socket.Message, ids, b []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// Owned tells whether the bytes of the last Frame, or of its payload if there were
-// filters, are nobody else's: then a body that is a part of them may be passed on by
-// [Own]. (For a frame in place the connection sees to that.)
+// Next reads a frame of four bytes of size, big endian and without themselves, and
+// what [Writer.Payload] has appended, and returns its payload: Head, Frame and Payload
+// in one.
+func (r *Reader) Next(m socket.Message) ([]byte, error) {
+	head, err := r.Head(4)
+	if err != nil {
+		return nil, err
+	}
+	frame, err := r.Frame(m, 4+uint64(binary.BigEndian.Uint32(head)))
+	if err != nil {
+		return nil, err
+	}
+	return r.Payload(m, frame[4:])
+}
+
+// Owned reports whether the bytes of the last Frame, or of its payload if there were
+// filters, are used by nobody else: then a body that is a part of them may be passed
+// on by [Own]. (For a frame in place the connection does that.)
 func (r *Reader) Owned() bool { return r.owned }
+
+// tlsRecord is the smallest size, in bytes, for which the first bytes of a TLS record
+// may be taken.
+const tlsRecord = 0x15 << 24
+
+// notTLS returns an error if the frame, which is at least tlsRecord bytes long, is a
+// TLS record.
+func (r *Reader) notTLS() error {
+	head, err := r.Head(max(r.head, 2))
+	if err != nil || head[0] != tlsRecord>>24 && head[0] != tlsRecord>>24+1 || head[1] != 3 {
+		return err
+	}
+	if head, err = r.Head(max(r.head, socket.TLSPrefix)); err != nil {
+		return err
+	}
+	if err := socket.TLSRecord(head); err != nil {
+		return fmt.Errorf("%s: %w", r.name, err)
+	}
+	return nil
+}
 
 func (r *Reader) readHead(n int) ([]byte, error) {
 	if r.frame == nil {
@@ -186,13 +228,11 @@ func (r *Reader) cutShort(field string, n, size int, err error) error {
 }
 
 func (r *Reader) bad(field, fault string, cause error) error {
-	return &FieldError{Proto: r.name, Field: field, Fault: fault, Err: cause, Whole: true}
+	return Errors(r.name).Bad(field, fault, cause)
 }
 
 func (r *Reader) tooMany(filters int) error {
 	return r.bad("pipe", fmt.Sprintf("of %d filters is longer than %d", filters, MaxFilters), nil)
 }
 
-func (r *Reader) lost(field, fault string) error {
-	return &FieldError{Proto: r.name, Field: field, Fault: fault}
-}
+func (r *Reader) lost(field, fault string) error { return Errors(r.name).Lost(field, fault) }

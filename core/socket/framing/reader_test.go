@@ -206,7 +206,7 @@ func TestReaderGoesOn(t *testing.T) {
 	}
 }
 
-// A size that is told by one byte or by three.
+// A size that takes one byte or three.
 func TestHeadAsksAgain(t *testing.T) {
 	for way, open := range readers([]byte("\x03ab\xff\x00\x05cd\x02e")) {
 		t.Run(way, func(t *testing.T) {
@@ -365,11 +365,15 @@ func TestAllocations(t *testing.T) {
 			in = bufio.NewReaderSize(in, 32<<10)
 		}
 		r, m := NewReader("x", in), new(socket.Envelope)
-		n := testing.AllocsPerRun(100, func() {
+		read := func() {
 			if _, err := next(&r, m); err != nil {
 				t.Fatal(err)
 			}
-		})
+		}
+		n := testing.AllocsPerRun(100, read)
+		for range 9 { // on a busy machine others allocate meanwhile
+			n = min(n, testing.AllocsPerRun(100, read))
+		}
 		if n != 0 {
 			t.Errorf("in place %v: %v allocations, want 0", inPlace, n)
 		}

@@ -24,8 +24,11 @@ func NewWriter(name string, w io.Writer) Writer {
 	return Writer{name: name, w: w, room: room}
 }
 
-// Pack is the Pack of p, by its AppendFrame: one Write, and none if that fails.
-func (w *Writer) Pack(p socket.FrameAppender, m socket.Message) error {
+// Pack implements the Pack of p, by its AppendFrame: one Write, and none if that
+// fails.
+func (w *Writer) Pack(p interface {
+	AppendFrame(dst []byte, m socket.Message) ([]byte, error)
+}, m socket.Message) error {
 	if w.room != nil {
 		frame, err := p.AppendFrame(w.room.AvailableBuffer(), m)
 		if err != nil {
@@ -46,8 +49,8 @@ func (w *Writer) Pack(p socket.FrameAppender, m socket.Message) error {
 }
 
 // Payload appends the number of the message's filters, their ids, and what they
-// make of the payload; that is what appendTo appends. On an error it returns
-// anything.
+// make of the payload, which appendTo appends. On an error the slice it returns may
+// hold anything.
 //
 // Without filters that is a zero and the payload. A protocol that appends them
 // itself then saves two calls, which is a tenth of a small frame.
@@ -81,13 +84,17 @@ func (w *Writer) Filter(dst []byte, m socket.Message, appendTo func(dst []byte) 
 	return pipe.AppendPack(dst, payload)
 }
 
-// Size tells the message the size of its frame, and returns it as it goes on the
-// wire. The message may refuse it; one of 4 GiB or more is refused here.
+// Size sets the message's size to that of its frame, and returns it. The message may
+// refuse it; 4 GiB or more are refused here.
 func (w *Writer) Size(m socket.Message, size int) (uint32, error) {
 	if int64(size) > math.MaxUint32 {
-		return 0, fmt.Errorf("%s: message of %d bytes: %w", w.name, size, socket.ErrSizeLimit)
+		return 0, w.tooLarge(size)
 	}
 	return uint32(size), m.SetSize(uint32(size))
+}
+
+func (w *Writer) tooLarge(size int) error {
+	return fmt.Errorf("%s: message of %d bytes: %w", w.name, size, socket.ErrSizeLimit)
 }
 
 // scratch is a pooled buffer.

@@ -50,16 +50,16 @@ func (p *tiny) AppendFrame(dst []byte, m socket.Message) ([]byte, error) {
 // roomy is a connection that lends memory, as the engine's do.
 type roomy struct {
 	bytes.Buffer
-	lent    []byte
+	own     []byte
 	writes  int
-	foreign bool // something was written that was not lent
+	foreign bool // something else was written
 }
 
-func (r *roomy) AvailableBuffer() []byte { return r.lent[:0] }
+func (r *roomy) AvailableBuffer() []byte { return r.own[:0] }
 
 func (r *roomy) Write(p []byte) (int, error) {
 	r.writes++
-	r.foreign = r.foreign || len(p) > 0 && &p[0] != &r.lent[:1][0]
+	r.foreign = r.foreign || len(p) > 0 && &p[0] != &r.own[:1][0]
 	return r.Buffer.Write(p)
 }
 
@@ -105,9 +105,9 @@ func TestWriter(t *testing.T) {
 					t.Errorf("%d bytes, %d writes, size %d, %v; want %d bytes in one", c.b.Len(), c.writes, m.Size(), err, len(want))
 				}
 			}
-			r := &roomy{lent: make([]byte, 3<<20)}
+			r := &roomy{own: make([]byte, 3<<20)}
 			if err := newTiny(r).Pack(body(test.n, []byte(test.filters)...)); err != nil || r.writes != 1 || r.foreign || !bytes.Equal(r.Bytes(), want) {
-				t.Errorf("into lent memory: %d bytes, %d writes, foreign memory: %v, %v", r.Len(), r.writes, r.foreign, err)
+				t.Errorf("into its own memory: %d bytes, %d writes, foreign memory: %v, %v", r.Len(), r.writes, r.foreign, err)
 			}
 			m := new(socket.Envelope)
 			if err := newTiny(r).Unpack(m); err != nil || string(m.RawBody()) != text || string(m.XferPipe().IDs()) != test.filters {
@@ -136,7 +136,7 @@ func TestWriterRefuses(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var c counted
-			r := &roomy{lent: make([]byte, 1000)}
+			r := &roomy{own: make([]byte, 1000)}
 			for _, p := range []*tiny{newTiny(&c), newTiny(r)} {
 				err := p.Pack(test.m)
 				if err == nil || test.want != "" && err.Error() != test.want || test.is != nil && !errors.Is(err, test.is) ||

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -40,23 +42,16 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// The bytes that one package writes are read by the other, in each way that
-// there is.
+// Each package decodes what the other encodes, by each of its methods.
 func TestRoundTrip(t *testing.T) {
 	m := benchmsg.New[std.Message]()
 	m.List16 = []uint64{1, 1 << 63}
 	standard, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	fast := new(vt.Message)
-	if err := fast.UnmarshalVT(standard); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, fast.UnmarshalVT(standard))
 	aliased := new(vt.Message)
-	if err := aliased.UnmarshalVTUnsafe(standard); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, aliased.UnmarshalVTUnsafe(standard))
 	if !proto.Equal(fast, aliased) {
 		t.Errorf("decoded by copying  %v\nand by aliasing %v", fast, aliased)
 	}
@@ -70,7 +65,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// std is what who has no generator of fast methods gets.
+// std is standard protobuf, without generated methods.
 func TestStandardIsStandard(t *testing.T) {
 	var m any = new(std.Message)
 	if _, ok := m.(interface{ SizeVT() int }); ok {

@@ -9,21 +9,21 @@ import (
 // Candidate is one way to make calls, with its server and its client.
 type Candidate struct {
 	Name string
-	// Serve starts a server on a port of its own choice on loopback, and returns
-	// its address. It serves until the process ends.
+	// Serve starts a server on a free port of loopback and returns its address. The
+	// server runs until the process ends.
 	Serve func() (addr string, err error)
 	// Dial makes exactly one connection, and returns a call over it that is safe for
 	// concurrent use. A call sends benchmsg's message, and checks the reply: the
 	// field that the handler changes, and one from the middle.
 	Dial func(addr string) (call func() error, err error)
-	// DialSized is Dial for bodies of size bytes that are echoed; nil where the
-	// candidate cannot send such.
+	// DialSized is Dial for bodies of size bytes that are echoed; nil if the
+	// candidate cannot send them.
 	DialSized func(addr string, size int) (call func() error, err error)
-	// Note is what a reader of the results must know about this candidate.
+	// Note is what readers of the results must know about this candidate.
 	Note string
 }
 
-// Info is what a child's list says about a candidate.
+// Info is a line of the command list.
 type Info struct {
 	Name, Note string
 	Sized      bool
@@ -42,7 +42,7 @@ func find(list []Candidate, name string) (Candidate, error) {
 	return Candidate{}, fmt.Errorf("harness: candidate %q is not known; there are: %s", name, strings.Join(names, " "))
 }
 
-// Config is how many connections and callers a window has.
+// Config is the number of connections and callers in a window.
 type Config struct {
 	Name           string
 	Conns, Callers int
@@ -51,8 +51,8 @@ type Config struct {
 // maxNumber bounds the connections and the callers of a configuration.
 const maxNumber = 100_000
 
-// ParseConfig reads a configuration: a letter, and how many callers. a is over one
-// connection, c over 8; b and s are over as many connections as callers.
+// ParseConfig parses a configuration: a letter and the number of callers. The letter
+// a means one connection, c 8, b and s as many connections as callers.
 func ParseConfig(name string) (Config, error) {
 	if len(name) < 2 {
 		return Config{}, fmt.Errorf("harness: configuration %q: want a letter and a number, like a100", name)

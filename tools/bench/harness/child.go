@@ -1,9 +1,9 @@
-// Package harness is what a program of the benchmark does as a child process: it
-// serves, or it calls and measures, at the word of the driver.
+// Package harness runs a program of the benchmark as a child process of the driver:
+// it serves, or it calls and measures.
 //
-// A program hands its candidates to Main; everything else is the same for all, so
-// that what differs between two figures is the candidate. The driver and its child
-// speak in lines over the child's standard input and output.
+// A program passes its candidates to Main. Everything else is the same for all
+// candidates, so a difference between two figures comes from the candidates. The
+// driver and its child exchange lines over the child's standard input and output.
 package harness
 
 import (
@@ -17,32 +17,38 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
+	"sync/atomic"
 	"time"
 )
 
-// Mark is what every line of a child to the driver begins with; other lines are
-// some framework's log.
+// Mark is the prefix of every line from a child to the driver; other lines are the
+// log of a framework.
 const Mark = "@bench "
 
-// Commands are the first arguments that Main takes.
-var Commands = []string{"serve", "load", "list"}
+// Commands are the valid first arguments of Main's program.
+var Commands = []string{"serve", "load", "list", "busy"}
 
-// Main does what the program's arguments say, and ends the program:
+// Main executes the command in the program's arguments, and exits:
 //
-//	list                    tells the candidates, a line each (Info)
-//	serve -peer NAME        tells its address, then its Usage at every line it reads
-//	                        (collecting garbage first when the line is "gc"), until
+//	list                    reports the candidates, a line each (Info)
+//	serve -peer NAME        reports its address, then its Usage for every line it reads
+//	                        (after a garbage collection if the line is "gc"), until
 //	                        its standard input ends
 //	load -peer NAME -addr ADDR -config CONFIG
-//	                        connects, warms up, tells that it is Ready, waits for a line,
-//	                        calls for a window, tells its Load, and stays connected until
+//	                        connects, warms up, reports Ready, waits for a line, calls
+//	                        for a window, reports its Load, and stays connected until
 //	                        its standard input ends; with -idle it makes no such calls
+//	busy                    reports true, then keeps one CPU busy until its standard
+//	                        input ends
 //
-// Flags of both: -profile and -heap write a CPU and an allocation profile of the window
-// (the server's are of its life). Flag of serve: -conns, how many connections to be ready
-// for. Flags of load: -window, -size (bytes of the body, through DialSized), -uncalled (no
-// call over a new connection: with -idle). What a framework prints to standard output goes
-// to standard error.
+// Flags of serve and load: -profile and -heap name the files of a CPU and an allocation
+// profile of the window (a server's profiles cover its whole life). Flag of serve: -conns,
+// the number of connections to expect. Flags of load: -window, -size (bytes of the body,
+// for DialSized), -uncalled (with -idle: no call over a new connection). Output of a
+// framework to standard output goes to standard error.
+//
+// The driver also starts programs that were built from other commits, so commands and
+// lines must stay compatible.
 func Main(candidates ...Candidate) {
 	out := os.Stdout
 	os.Stdout = os.Stderr
@@ -62,26 +68,44 @@ type child struct {
 
 func (c *child) run(args []string) error {
 	if len(args) == 0 {
-		return errors.New("harness: want serve, load or list; this program is started by tools/bench")
+		return errors.New("harness: want serve, load, list or busy; this program is started by tools/bench")
 	}
 	switch args[0] {
 	case "serve":
 		return c.serve(args[1:])
 	case "load":
 		return c.load(args[1:])
+	case "busy":
+		return c.busy()
 	case "list":
 		for _, candidate := range c.candidates {
-			if err := c.tell(candidate.info()); err != nil {
+			if err := c.report(candidate.info()); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	return fmt.Errorf("harness: command %q is not known: want serve, load or list", args[0])
+	return fmt.Errorf("harness: command %q is not known: want serve, load, list or busy", args[0])
 }
 
-// tell writes a line to the driver, as JSON.
-func (c *child) tell(v any) error {
+// busy keeps one CPU busy until its standard input ends.
+func (c *child) busy() error {
+	var over atomic.Bool
+	go func() {
+		for c.in.Scan() {
+		}
+		over.Store(true)
+	}()
+	if err := c.report(true); err != nil {
+		return err
+	}
+	for !over.Load() {
+	}
+	return nil
+}
+
+// report writes a line to the driver, as JSON.
+func (c *child) report(v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -93,7 +117,7 @@ func (c *child) tell(v any) error {
 func (c *child) serve(args []string) error {
 	f := flag.NewFlagSet("serve", flag.ContinueOnError)
 	name := f.String("peer", "", "candidate")
-	conns := f.Int("conns", 1, "connections to be ready for")
+	conns := f.Int("conns", 1, "connections to expect")
 	profiles := profileFlags(f)
 	if err := f.Parse(args); err != nil {
 		return err
@@ -113,14 +137,14 @@ func (c *child) serve(args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.tell(addr); err != nil {
+	if err := c.report(addr); err != nil {
 		return err
 	}
 	for c.in.Scan() {
 		if c.in.Text() == "gc" {
 			debug.FreeOSMemory()
 		}
-		if err := c.tell(used()); err != nil {
+		if err := c.report(used()); err != nil {
 			return err
 		}
 	}
@@ -168,7 +192,7 @@ func (c *child) load(args []string) error {
 			return err
 		}
 	}
-	if err := c.tell(ready); err != nil {
+	if err := c.report(ready); err != nil {
 		return err
 	}
 	<-lines
@@ -182,7 +206,7 @@ func (c *child) load(args []string) error {
 		return err
 	}
 	l.Usage = used().Since(was)
-	if err := errors.Join(stop(), c.tell(l)); err != nil {
+	if err := errors.Join(stop(), c.report(l)); err != nil {
 		return err
 	}
 	for range lines { // until the driver has ended the server
@@ -190,8 +214,8 @@ func (c *child) load(args []string) error {
 	return nil
 }
 
-// lines gives the driver's lines, and ends the program when there are no more: the
-// driver is gone, or wants no more of it.
+// lines returns the driver's lines. It ends the program when standard input ends:
+// the driver has ended or is done with the child.
 func (c *child) lines() <-chan string {
 	lines := make(chan string)
 	go func() { // ends with the program
@@ -212,7 +236,7 @@ func profileFlags(f *flag.FlagSet) profiles {
 	}
 }
 
-// start begins what was asked for; stop writes it.
+// start starts the profiles that have a file; stop writes them.
 func (p profiles) start() (stop func() error, err error) {
 	var w *os.File
 	if *p.cpu != "" {
@@ -237,7 +261,7 @@ func (p profiles) start() (stop func() error, err error) {
 		if err != nil {
 			return err
 		}
-		runtime.GC() // the profile is as of the last collection
+		runtime.GC() // the profile shows the state of the last collection
 		return errors.Join(pprof.Lookup("allocs").WriteTo(h, 0), h.Close())
 	}, nil
 }

@@ -6,13 +6,13 @@ import (
 	"syscall"
 )
 
-// dialers is how many connections are being made at a time.
+// dialers is the number of connections made at a time.
 const dialers = 64
 
-// spareFiles are the open files of a process beside its connections.
+// spareFiles is the number of open files of a process beside its connections.
 const spareFiles = 64
 
-// connect makes n connections and, if asked to, one call over each.
+// connect makes n connections and, if call is set, one call over each.
 func connect(dial func() (func() error, error), n int, call bool) ([]func() error, error) {
 	if err := allowFiles(n); err != nil {
 		return nil, err
@@ -43,8 +43,7 @@ func connect(dial func() (func() error, error), n int, call bool) ([]func() erro
 	return calls, nil
 }
 
-// allowFiles raises the limit of open files to what n connections need, where that
-// is allowed.
+// allowFiles raises the limit of open files for n connections, if necessary.
 func allowFiles(n int) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

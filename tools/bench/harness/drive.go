@@ -13,23 +13,23 @@ import (
 type Load struct {
 	Calls          int64
 	Elapsed        time.Duration
-	Mean, P50, P99 time.Duration // of one call in eight
+	Mean, P50, P99 time.Duration // of every eighth call
 	P999, Min, Max time.Duration
 	Usage          Usage
 }
 
-// Ready is what a client tells when it is about to wait for the word.
+// Ready is what a client reports before it waits for the line that starts the window.
 type Ready struct {
-	Connecting time.Duration // that its connections and the first call over each took
+	Connecting time.Duration // time for all connections and the first call over each
 }
 
-// sampled is how many calls of a caller there are to one whose time is taken.
+// sampled is the number of a caller's calls of which one is timed.
 const sampled = 8
 
-// longest is the longest time of a call that the figures can tell.
+// longest is the longest time of a call that is recorded; longer ones count as it.
 const longest = time.Minute
 
-// drive lets callers call for the window, and waits for their last calls.
+// drive runs the callers for the window, and waits for their last calls.
 func drive(calls []func() error, callers int, window time.Duration) (Load, error) {
 	var stop atomic.Bool
 	var mu sync.Mutex
@@ -70,9 +70,9 @@ func drive(calls []func() error, callers int, window time.Duration) (Load, error
 	}, nil
 }
 
-// callUntil calls until it is stopped or a call fails.
+// callUntil calls, at least once, until it is stopped or a call fails.
 func callUntil(stop *atomic.Bool, call func() error) (n int64, times []time.Duration, err error) {
-	for !stop.Load() {
+	for n == 0 || !stop.Load() {
 		if n%sampled != 0 {
 			if err = call(); err != nil {
 				return n, times, err

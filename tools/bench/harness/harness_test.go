@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestParseConfig(t *testing.T) {
@@ -38,8 +40,8 @@ func TestParseConfig(t *testing.T) {
 	}
 }
 
-// Connections are made a few at a time, each of them has its call, and the first
-// one that cannot be made is told of.
+// Connections are made a few at a time, each with a call; the error names the first
+// one that cannot be made.
 func TestConnect(t *testing.T) {
 	const n = 200
 	var dialled, called, now, most atomic.Int64
@@ -86,9 +88,7 @@ func TestDrive(t *testing.T) {
 	var n atomic.Int64
 	slow := func() error { n.Add(1); time.Sleep(time.Millisecond); return nil }
 	l, err := drive([]func() error{slow, slow}, 4, 30*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if l.Calls != n.Load() || l.Calls < 4 || l.Elapsed < 30*time.Millisecond {
 		t.Errorf("%d calls in %v, %d were made", l.Calls, l.Elapsed, n.Load())
 	}
@@ -110,12 +110,10 @@ func TestServe(t *testing.T) {
 		in:         bufio.NewScanner(strings.NewReader("usage\ngc\n")),
 		out:        &out,
 	}
-	if err := c.run([]string{"serve", "-peer", "x", "-conns", "10"}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.run([]string{"serve", "-peer", "x", "-conns", "10"}))
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	if len(lines) != 3 || lines[0] != Mark+`"here"` {
-		t.Fatalf("told %q; want the address, and usage twice", lines)
+		t.Fatalf("output %q; want the address, and usage twice", lines)
 	}
 	for _, line := range lines[1:] {
 		var u Usage
@@ -130,10 +128,44 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// A caller calls at least once, however late it gets to run.
+func TestLateCaller(t *testing.T) {
+	var stop atomic.Bool
+	stop.Store(true)
+	n, times, err := callUntil(&stop, func() error { return nil })
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n)
+	require.Len(t, times, 1)
+}
+
+// A busy child reports that it has started, and ends with its standard input.
+func TestBusy(t *testing.T) {
+	in, end := io.Pipe()
+	out, begun := io.Pipe()
+	c := &child{in: bufio.NewScanner(in), out: begun}
+	done := make(chan error)
+	go func() { done <- c.run([]string{"busy", "-peer", "busy"}) }()
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || line != Mark+"true\n" {
+		t.Errorf("read %q, %v; want that it has begun", line, err)
+	}
+	for was := used().CPU; used().CPU < was+20*time.Millisecond; {
+		select {
+		case err := <-done:
+			t.Fatalf("ended by itself: %v", err)
+		default:
+		}
+	}
+	end.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWrongArguments(t *testing.T) {
 	c := &child{candidates: []Candidate{{Name: "x"}, {Name: "y"}}, in: bufio.NewScanner(strings.NewReader("")), out: io.Discard}
 	for _, test := range []struct{ name, args, want string }{
-		{"none", "", "want serve, load or list"},
+		{"none", "", "want serve, load, list or busy"},
 		{"unknown", "dance", `"dance" is not known`},
 		{"unknown candidate", "serve -peer z", "there are: x y"},
 		{"unknown configuration", "load -peer x -config q1", "the letter is"},

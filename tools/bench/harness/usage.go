@@ -28,7 +28,7 @@ func used() Usage {
 	}
 }
 
-// Since is what was used from one moment on; its RSS is that of the later one.
+// Since returns what was used between was and u; its RSS is that of u.
 func (u Usage) Since(was Usage) Usage {
 	return Usage{u.CPU - was.CPU, u.Allocs - was.Allocs, u.Bytes - was.Bytes, u.RSS}
 }

@@ -16,7 +16,7 @@ func main() {
 	srv := tp.NewPeer(tp.PeerConfig{LocalIP: "127.0.0.1", DefaultContextAge: 200 * time.Millisecond})
 	defer srv.Close()
 	tp.HandleCall(srv, "/test/stubborn", func(ctx tp.CallCtx, d *time.Duration) (string, error) {
-		<-time.After(*d) // looks at no context: it runs to its end, but the caller does not wait for it
+		<-time.After(*d) // it ignores its context and runs to its end; the caller does not wait for it
 		return "done", nil
 	})
 	tp.HandleCall(srv, "/test/polite", func(ctx tp.CallCtx, d *time.Duration) (string, error) {
@@ -52,7 +52,7 @@ func main() {
 	try("over the caller's deadline", "/test/polite", time.Minute, 10*time.Millisecond)
 	try("afterwards", "/test/polite", 0, time.Minute)
 
-	// A session of age is closed as if by Close, and not redialled.
+	// A session over its age is closed as by Close, and not redialled.
 	sess.SetSessionAge(50 * time.Millisecond)
 	<-sess.CloseNotify()
 	try("the session", "/test/polite", 0, time.Minute)

@@ -21,7 +21,7 @@ func main() {
 		ctx.Session().Push("/push/test", []byte("a push on the way"))
 		return bytes.ToUpper(*arg), nil
 	})
-	// The sender labels it all the same; who has no handler can look at the label.
+	// The sender names a codec nevertheless; the handler of unknown messages can see it.
 	srv.SetUnknownCall(func(ctx tp.UnknownCallCtx) (any, *tp.Rerror) {
 		var text string
 		id, err := ctx.Bind(&text)
@@ -38,7 +38,7 @@ func main() {
 	cli := tp.NewPeer(tp.PeerConfig{DefaultBodyCodec: "plain"})
 	defer cli.Close()
 	tp.HandlePush(cli, "/push/test", func(_ tp.PushCtx, arg *[]byte) error {
-		pushed <- *arg // the argument is the handler's, for ever
+		pushed <- *arg // the handler may keep the argument
 		return nil
 	})
 	sess, rerr := cli.Dial(srv.Addrs()[0].String())

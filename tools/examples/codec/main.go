@@ -83,7 +83,7 @@ func main() {
 		tp.WithNothing(),              // the peer's codec
 		tp.WithBodyCodec(codec.JSON),  // this message's
 		tp.WithAcceptBodyCodec(csvID), // the reply's
-		tp.WithBodyCodec('?'),         // nobody's
+		tp.WithBodyCodec('?'),         // there is none
 	} {
 		var result Table
 		call := sess.Call("/transpose", arg, &result, setting)

@@ -68,7 +68,7 @@ func main() {
 	}
 	fmt.Println(answer)
 
-	// What cannot work is said when the peer is made.
+	// A setting that cannot work is an error when the peer is made.
 	_, err = tp.Open(tp.PeerConfig{Network: "carrier pigeon"})
 	fmt.Println(err)
 }

@@ -1,4 +1,4 @@
-// Command detail shows what the access log tells with PrintDetail, CountTime and
+// Command detail shows the access log with PrintDetail, CountTime and
 // SlowCometDuration; and metadata, and a pipe that compresses.
 package main
 

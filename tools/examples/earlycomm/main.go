@@ -1,5 +1,5 @@
-// Command earlycomm talks before the session begins: in PostDial and PostAccept
-// the two sides agree on who the client is, and nothing else can be said yet.
+// Command earlycomm exchanges messages before the session begins: in PostDial and
+// PostAccept the two sides agree on the client's name, before any other message.
 package main
 
 import (
@@ -18,7 +18,7 @@ var _ tp.PostDialPlugin = introduce{}
 
 func (introduce) Name() string { return "introduce" }
 
-// PostDial says who we are, and wants to be welcome.
+// PostDial sends the client's name, and expects a welcome.
 func (i introduce) PostDial(sess tp.PreSession) *tp.Rerror {
 	var answer string
 	if rerr := sess.PreCall("/early/name", i.name, &answer); rerr != nil {
@@ -36,7 +36,7 @@ var _ tp.PostAcceptPlugin = doorman{}
 func (doorman) Name() string { return "doorman" }
 
 // PostAccept gives the session the client's name as its id. An error closes the
-// connection; here the client is told first.
+// connection; here the client gets it first.
 func (doorman) PostAccept(sess tp.PreSession) *tp.Rerror {
 	msg := sess.PreReceive(func(tp.Header) any { return new(string) }, context.Background())
 	if rerr := msg.Rerror(); rerr != nil {

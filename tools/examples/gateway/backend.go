@@ -7,8 +7,8 @@ import (
 	tp "github.com/teleport-go/teleport/core"
 )
 
-// newBackend starts a service behind the gateway. It believes the gateway, and
-// nobody else, about who has sent a message and from where.
+// newBackend starts a service behind the gateway. It trusts the gateway alone for
+// the sender of a message and its address.
 func newBackend(port uint16, routes func(tp.Peer)) tp.Peer {
 	peer := tp.NewPeer(tp.PeerConfig{
 		LocalIP: "127.0.0.1", ListenPort: port, TrustedProxies: []string{"127.0.0.1"},
@@ -20,7 +20,7 @@ func newBackend(port uint16, routes func(tp.Peer)) tp.Peer {
 	return peer
 }
 
-// Order is what /orders/buy takes.
+// Order is the argument of /orders/buy.
 type Order struct {
 	Item  string
 	Count int
@@ -42,7 +42,7 @@ func orders(noted chan<- string) func(tp.Peer) {
 	}
 }
 
-// prices makes reports, which are dear.
+// prices makes reports, which are expensive.
 func prices(peer tp.Peer) {
 	tp.HandleCall(peer, "/prices/report", func(ctx tp.CallCtx, item *string) (string, error) {
 		return *item + " cost 2", nil

@@ -13,7 +13,7 @@ import (
 	"github.com/teleport-go/teleport/plugins/stats"
 )
 
-// gateway is one door for many clients, in front of a few backends.
+// gateway serves many clients on one address, in front of a few backends.
 type gateway struct {
 	front  tp.Peer // clients come here
 	inside tp.Peer // has one session with each backend
@@ -27,8 +27,8 @@ func newPong() tp.Plugin { return heartbeat.NewPong() }
 func newGateway(users, backends map[string]string) (*gateway, error) {
 	g := &gateway{counts: stats.New()}
 
-	// A backend that is gone is redialled for ever. A client is not kept waiting
-	// for that: after RedialWait its call is a 502.
+	// A lost backend is redialled without end. A client does not wait for that: after
+	// RedialWait its call is a 502.
 	g.inside = tp.NewPeer(tp.PeerConfig{
 		RedialTimes: -1, RedialInterval: 50 * time.Millisecond, RedialWait: 100 * time.Millisecond,
 	}, heartbeat.NewPing(1, true), g.counts)
@@ -42,7 +42,7 @@ func newGateway(users, backends map[string]string) (*gateway, error) {
 		sessions[prefix] = sess
 	}
 
-	// The plugins are asked in this order: who has no token is not even counted.
+	// The hooks run in this order: a client without a token is not even counted.
 	g.front = tp.NewPeer(tp.PeerConfig{LocalIP: "127.0.0.1"},
 		auth.NewCheckerPlugin(func(sess auth.Session, recv auth.RecvOnce) (any, *tp.Rerror) {
 			var token string
@@ -87,11 +87,11 @@ func (g *gateway) Close() {
 	g.inside.Close()
 }
 
-// metaUser tells backends who has sent a message.
+// metaUser is the metadata key of the sender's name, for backends.
 const metaUser = "X-User"
 
 // identity writes the user's name, which the checker has made the session's id,
-// into the metadata of what he sends, over anything he says himself.
+// into the metadata of the user's messages, over any name the client has put there.
 type identity struct{}
 
 var (

@@ -1,5 +1,5 @@
 // Command gateway joins the plugins auth, heartbeat, overloader, stats and proxy:
-// one door for many clients, in front of two backends. README.md tells the story.
+// one address for many clients, in front of two backends. README.md explains it.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 )
 
 func main() {
-	tp.SetLoggerLevel("OFF") // redialling would tell of each attempt
+	tp.SetLoggerLevel("OFF") // redialling would log each attempt
 	if err := run(os.Stdout); err != nil {
 		log.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func run(w io.Writer) error {
 	return nil
 }
 
-// dial connects a client that shows the token.
+// dial connects a client with that token.
 func dial(g *gateway, token string, welcome *string) (tp.Session, *tp.Rerror) {
 	cli := tp.NewPeer(tp.PeerConfig{DefaultCallTimeout: 10 * time.Second},
 		auth.NewBearerPlugin(func(_ auth.Session, send auth.SendOnce) *tp.Rerror { return send(token, welcome) }),
@@ -111,7 +111,7 @@ func dial(g *gateway, token string, welcome *string) (tp.Session, *tp.Rerror) {
 	return sess, rerr
 }
 
-// ask makes a call, prints what comes of it, and returns the reply's metadata.
+// ask makes a call, prints its outcome, and returns the reply's metadata.
 func ask(w io.Writer, sess tp.Session, method string, arg any, setting ...tp.MessageSetting) *tp.Meta {
 	var answer string
 	cmd := sess.Call(method, arg, &answer, setting...)
@@ -122,7 +122,7 @@ func ask(w io.Writer, sess tp.Session, method string, arg any, setting ...tp.Mes
 	return cmd.InputMeta()
 }
 
-// until waits, for ten seconds at most, for what the counts tell.
+// until waits, at most ten seconds, until the counts satisfy a condition.
 func (g *gateway) until(cond func(stats.Snapshot) bool) bool {
 	deadline := time.After(10 * time.Second)
 	for !cond(g.counts.Snapshot()) {
@@ -135,7 +135,7 @@ func (g *gateway) until(cond func(stats.Snapshot) bool) bool {
 	return true
 }
 
-// beats is how many heartbeats went that way.
+// beats is the number of heartbeats in that direction.
 func beats(s stats.Snapshot, d stats.Direction) (n uint64) {
 	for _, r := range s.Routes {
 		if r.Direction == d && r.Name == heartbeat.HeartbeatServiceMethod {

@@ -14,7 +14,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// What differs from run to run: times, who is faster, and how many heartbeats there were.
+// What differs from run to run: times, which side is faster, and the number of heartbeats.
 var varies = []struct {
 	is   *regexp.Regexp
 	like string

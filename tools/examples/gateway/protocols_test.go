@@ -47,7 +47,7 @@ func connect(t *testing.T, addr, token string, pf tp.ProtoFunc) (tp.Session, str
 	return sess, welcome, rerr
 }
 
-// Whatever protocol clients speak: they are let in or refused, their calls and
+// Clients of every protocol are accepted or refused, their calls and
 // pushes reach backends that speak another, and their heartbeats are answered.
 func TestProtocols(t *testing.T) {
 	for _, test := range []struct {

@@ -1,5 +1,5 @@
-// Command handlers has every shape of a handler that finds its own name: methods
-// of a struct, functions, and the two that take what nobody else does.
+// Command handlers has every shape of a handler that is named after its Go name:
+// methods of a struct, functions, and the two for messages without a route.
 package main
 
 import (
@@ -11,7 +11,7 @@ import (
 )
 
 // Aaa is a CALL struct: each method is a handler. A call gets a copy of the
-// registered value, so what is put into it once is there every time.
+// registered value, with the fields that were set before.
 type Aaa struct {
 	tp.CallCtx
 	greeting string

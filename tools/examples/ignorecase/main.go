@@ -1,4 +1,4 @@
-// Command ignorecase has a plugin: it hangs on two of the hooks that run when the
+// Command ignorecase has a plugin: it implements two of the hooks that run when the
 // header of a message has arrived, and reroutes the message.
 package main
 
@@ -11,7 +11,7 @@ import (
 	_ "github.com/teleport-go/teleport/mixers/standard"
 )
 
-// NewIgnoreCase Returns a ignoreCase plugin.
+// NewIgnoreCase returns the plugin.
 func NewIgnoreCase() *ignoreCase {
 	return &ignoreCase{}
 }

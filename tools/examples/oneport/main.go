@@ -1,4 +1,4 @@
-// Command oneport serves several protocols on one port: what a client speaks is
+// Command oneport serves several protocols on one port: that of a client is
 // recognised by its first bytes. Programs with a binary protocol, services that
 // speak JSON, browsers and curl all call the same handler.
 package main
@@ -20,7 +20,8 @@ import (
 	"github.com/teleport-go/teleport/protos/rawproto"
 )
 
-// protocols are asked in this order; until a client was heard, the first speaks.
+// protocols are tried in this order; until a client has sent something, the first
+// one is used.
 var protocols = []string{"raw", "json", "protobuf", "http"}
 
 func add(_ tp.CallCtx, arg *[]int) (int, error) {

@@ -91,8 +91,8 @@ func call(sess tp.Session, c client, pipe string, size int) error {
 	return nil
 }
 
-// Each first frame is told from those of all other protocols, whichever are asked
-// before.
+// Each first frame is distinguished from those of all other protocols, whichever are
+// tried before.
 func TestFirstFrame(t *testing.T) {
 	for _, order := range [][]string{
 		{"raw", "json", "protobuf", "http"},
@@ -258,7 +258,7 @@ func (l lines) with(t *testing.T, texts ...string) {
 	}
 }
 
-// ends wants the connection to be closed by the other side, without a word.
+// ends wants the connection to be closed by the other side, without a message.
 func ends(t *testing.T, c net.Conn) {
 	t.Helper()
 	c.SetReadDeadline(time.Now().Add(patience))
@@ -295,7 +295,7 @@ func TestGarbage(t *testing.T) {
 	}
 }
 
-// Who begins and does not go on is given the time of a handshake.
+// A client that begins a message and stops is closed after the time of a handshake.
 func TestTooSlow(t *testing.T) {
 	log, logger := logged(t)
 	addr := serve(t, tp.PeerConfig{Logger: logger, HandshakeTimeout: 50 * time.Millisecond})
@@ -315,7 +315,7 @@ func TestTooSlow(t *testing.T) {
 			log.with(t, "timeout", c.LocalAddr().String())
 		})
 	}
-	t.Run("who is known may be slow", func(t *testing.T) {
+	t.Run("a recognised client may be slow", func(t *testing.T) {
 		cli := newClient(t)
 		for _, c := range clients {
 			sess, r := cli.Dial(addr, c.proto)
@@ -340,7 +340,7 @@ func (greeter) Name() string { return "greeter" }
 
 func (greeter) PostAccept(s tp.PreSession) *tp.Rerror { return s.RawPush("/note/say", "welcome") }
 
-// Until it has heard anything the port speaks the first protocol.
+// Until it has received something the port speaks the first protocol.
 func TestSpeaksFirst(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -357,14 +357,14 @@ func TestSpeaksFirst(t *testing.T) {
 			}
 			addr := serve(t, tp.PeerConfig{Protocols: order}, greeter{})
 			cli := newClient(t)
-			heard := make(chan string, 1)
+			received := make(chan string, 1)
 			tp.HandlePush(cli, "/note/say", func(_ tp.PushCtx, text *string) error {
-				heard <- *text
+				received <- *text
 				return nil
 			})
 			sess := tptest.Dial(t, cli, addr, c.proto)
 			select {
-			case text := <-heard:
+			case text := <-received:
 				if text != "welcome" {
 					t.Errorf("got %q", text)
 				}

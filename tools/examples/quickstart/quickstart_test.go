@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"bytes"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,7 +90,8 @@ func TestTalk(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Process.Kill()
-	log := bufio.NewReader(stderr)
+	var all strings.Builder
+	log := bufio.NewReader(io.TeeReader(stderr, &all))
 	port := waitForLine(t, log, `listen and serve \(network:tcp, addr:.*:(\d+)\)`)[1]
 
 	client := rewritten(t, "client", ":9090", ":"+port, "time.Second * 10", "time.Second")
@@ -112,6 +114,57 @@ func TestTalk(t *testing.T) {
 	rest, _ := io.ReadAll(log)
 	if err := server.Wait(); err != nil {
 		t.Errorf("server after an interrupt: %v, want an exit code 0\n%s", err, rest)
+	}
+	wantServerLines(t, all.String())
+}
+
+// wantServerLines compares the kinds of lines that the server has written, in order. It
+// sets no level, and PrintDetail, so all lines are there.
+func wantServerLines(t *testing.T, log string) {
+	t.Helper()
+	stamp := `^\[\d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d{3}\] `
+	patterns := []string{
+		`\[PRIN\] The current process PID: \d+`,
+		`\[DEBU\] register CALL handler: /math/add`,
+		`\[PRIN\] listen and serve \(network:tcp, addr:.*\)`,
+		`\[INFO\] accept ok \(network:tcp, addr:.*, id:.*\)`,
+		`\[INFO\] author: henrylee2cn`,
+		`\[INFO\] CALL<- addr=\S+ real=same cost=\S+ mark=fast method="/math/add\?author=henrylee2cn" recv.size=\d+ recv.body=\[1,2,3,4,5\] send.size=\d+ send.body=15`,
+		`\[INFO\] PUSH-> addr=\S+ real=- cost=\S+ mark=\w+ method=/push/status send.size=\d+ send.body=".*this is a broadcast.*"`,
+		`\[DEBU\] connection over \(network:tcp, .*`,
+		`\[NOTI\] tp: got signal: interrupt`,
+		`\[NOTI\] tp: shutting down`,
+		`\[NOTI\] tp: process \d+ ends`,
+	}
+	for line := range strings.Lines(log) {
+		switch {
+		case len(patterns) > 0 && regexp.MustCompile(stamp+patterns[0]).MatchString(line):
+			patterns = patterns[1:]
+		case strings.Contains(line, "PUSH->"): // one more broadcast
+		default:
+			t.Fatalf("the server has written\n  %s; want\n  %s\nin\n%s", line, strings.Join(patterns, "\n  "), log)
+		}
+	}
+	if len(patterns) > 0 {
+		t.Errorf("no line of the server is like\n  %s\nin\n%s", strings.Join(patterns, "\n  "), log)
+	}
+}
+
+// A server that cannot listen says so, though its main drops the error.
+func TestServerWhosePortIsTaken(t *testing.T) {
+	lis, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lis.Close()
+	_, port, _ := net.SplitHostPort(lis.Addr().String())
+	server := rewritten(t, "server", "9090", port)
+	out, err := server.CombinedOutput()
+	if err != nil {
+		t.Errorf("server: %v", err)
+	}
+	if !regexp.MustCompile(`\[ERRO\] tp: listen tcp .*` + port + `: address already in use`).Match(out) {
+		t.Errorf("the server says\n%s; want an ERROR with the port", out)
 	}
 }
 

@@ -1,6 +1,6 @@
 // Command sealed keeps a secret from the proxy between a client and a server: the
 // bodies are sealed from end to end, and go over the second half of the way as
-// HTTP. The proxy also tries what one with bad intentions would.
+// HTTP. The proxy also attacks them.
 package main
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/teleport-go/teleport/protos/httproto"
 )
 
-// curious is a forwarder that looks into what it forwards.
+// curious is a forwarder that reads the bodies it forwards.
 type curious struct {
 	tp.Session
 	again  bool   // send each call twice
@@ -79,7 +79,7 @@ func sealing(secret []byte) tp.Plugin {
 	if err != nil {
 		log.Fatal(err)
 	}
-	return secure.EndToEnd(keys, secure.Enforce())
+	return secure.EndToEnd(keys)
 }
 
 func listen(proto tp.ProtoFunc, plugin ...tp.Plugin) tp.Peer {

@@ -27,8 +27,8 @@ func Example() {
 
 // Sealed bodies pass with every protocol, whatever it makes of a service method.
 func TestProtocols(t *testing.T) {
-	hop := func(k *secure.Keys) tp.Plugin { return secure.New(k, secure.Enforce()) }
-	end := func(k *secure.Keys) tp.Plugin { return secure.EndToEnd(k, secure.Enforce()) }
+	hop := func(k *secure.Keys) tp.Plugin { return secure.New(k) }
+	end := func(k *secure.Keys) tp.Plugin { return secure.EndToEnd(k) }
 	for name, proto := range map[string]tp.ProtoFunc{
 		"raw":         rawproto.NewRawProtoFunc(),
 		"raw of eRPC": rawproto.NewRawProtoFunc(rawproto.V7),

@@ -1,4 +1,4 @@
-// Command thrift serves clients that Apache Thrift's own library made.
+// Command thrift serves clients made by Apache Thrift's own library.
 //
 // The handler takes a method's arguments and gives its result as Thrift's compiler
 // generates them (types.go stands for that): a declared exception is a field of
@@ -47,7 +47,7 @@ func main() {
 	ourClient(addr)
 }
 
-// thriftClient has no part of this project.
+// thriftClient uses nothing of this project.
 func thriftClient(addr string) {
 	conf := &thrift.TConfiguration{}
 	trans := thrift.NewTSocketConf(addr, conf)

@@ -1,6 +1,6 @@
 // Command tracing follows one call through three peers: a client, a gateway that
-// forwards, and a backend whose handler calls again. OpenTelemetry's SDK gets the
-// spans; here they are printed, elsewhere a collector has them.
+// forwards, and a backend whose handler calls again. OpenTelemetry's SDK records
+// the spans; here they are printed, in a program they go to a collector.
 package main
 
 import (

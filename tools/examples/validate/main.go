@@ -1,6 +1,5 @@
 // Command validate checks the arguments of handlers: by the tags of the binder
-// plugin, and by a validator of another house, go-playground/validator, that is
-// plugged into it.
+// plugin, and by go-playground/validator, which is plugged into it.
 package main
 
 import (

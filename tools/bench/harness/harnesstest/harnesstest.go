@@ -1,4 +1,4 @@
-// Package harnesstest proves that candidates do what harness.Candidate says.
+// Package harnesstest tests that candidates conform to harness.Candidate.
 package harnesstest
 
 import (
@@ -19,9 +19,9 @@ const (
 	limit   = time.Minute // of one candidate
 )
 
-// Run makes calls through each candidate: one, and some at once, over one
-// connection, and one over another. It fails where a call does, and where there
-// are more connections than were dialled.
+// Run makes calls through each candidate over two connections, one after the other:
+// one call, then concurrent ones. The test fails if a call fails, or if there are more
+// connections than dials.
 func Run(t *testing.T, candidates ...harness.Candidate) {
 	for _, c := range candidates {
 		t.Run(c.Name, func(t *testing.T) {
@@ -33,7 +33,7 @@ func Run(t *testing.T, candidates ...harness.Candidate) {
 			select {
 			case <-done:
 			case <-time.After(limit):
-				t.Fatalf("%s has not come to an end in %v", c.Name, limit)
+				t.Fatalf("%s has not ended in %v", c.Name, limit)
 			}
 		})
 	}
@@ -77,13 +77,13 @@ func run(t *testing.T, c harness.Candidate) {
 	}
 }
 
-// proxy passes on bytes, and counts connections.
+// proxy forwards bytes and counts connections.
 type proxy struct {
 	addr     string
 	accepted atomic.Int64
 }
 
-// startProxy starts one that ends with ctx.
+// startProxy starts a proxy that ends with ctx.
 func startProxy(ctx context.Context, server string) (*proxy, error) {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -104,7 +104,7 @@ func startProxy(ctx context.Context, server string) (*proxy, error) {
 	return p, nil
 }
 
-// pass passes on bytes in both directions until one ends.
+// pass forwards bytes in both directions until one of them ends.
 func pass(ctx context.Context, conn net.Conn, server string) {
 	defer conn.Close()
 	out, err := net.Dial("tcp", server)

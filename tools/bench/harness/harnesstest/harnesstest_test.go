@@ -3,29 +3,23 @@ package harnesstest
 import (
 	"net"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
-// The proxy counts every connection, that of a client with a pool too.
+// The proxy counts every connection.
 func TestProxyCounts(t *testing.T) {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer server.Close()
 	p, err := startProxy(t.Context(), server.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for range 3 {
 		client, err := net.Dial("tcp", p.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer client.Close()
-		conn, err := server.Accept() // so it has gone through
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn, err := server.Accept() // so that it has passed the proxy
+		require.NoError(t, err)
 		conn.Close()
 	}
 	if n := p.accepted.Load(); n != 3 {

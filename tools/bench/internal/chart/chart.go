@@ -1,9 +1,8 @@
-// Package chart draws groups of bars as an SVG that can be read on a light and
-// on a dark page.
+// Package chart draws groups of bars as an SVG for light and dark pages.
 //
-// Each group is a panel of its own: configurations differ by orders of magnitude,
-// and only what stands in one panel is to be compared. Values stand beside their
-// bars, so that nothing hangs on colour or on the eye's measure.
+// Each group is a panel with a scale of its own, since configurations differ by orders
+// of magnitude: only bars of one panel are comparable. Values are printed beside their
+// bars, so the chart does not depend on colour.
 package chart
 
 import (
@@ -16,14 +15,14 @@ import (
 	"strings"
 )
 
-// Kind says whose bar it is; it chooses the colour.
+// Kind is the kind of a bar; it determines the colour.
 type Kind int
 
 // The kinds of bars.
 const (
 	Other  Kind = iota // a peer
 	Ours               // one of ours
-	Bounds             // what bounds all: the floor
+	Bounds             // the floor
 )
 
 // Bar is one value with its name.
@@ -33,24 +32,25 @@ type Bar struct {
 	Kind  Kind
 }
 
-// Group is a panel of bars.
+// Group is the bars of a panel.
 type Group struct {
 	Title string
 	Bars  []Bar
 }
 
-// Chart is what is drawn. A value that is not positive and finite is left out.
+// Chart is a chart. Values that are not positive and finite are left out.
 type Chart struct {
 	Title string
 	Note  string // a line under the title
 	Axis  string // what the values are, with their unit
 	// Log draws points on a logarithmic axis instead of bars from zero.
 	Log bool
-	// Ascending puts the least value of a panel on top, for figures where less is better.
+	// Ascending puts the least value of a panel first, for figures where less is better.
 	Ascending bool
-	// Format writes a value at its bar and at the axis; %.3g if nil.
+	// Format formats the values at bars and axes; nil means %.3g.
 	Format func(float64) string
-	// Max bounds the bars of a panel: the best stay, and all of Ours and Bounds; 12 if 0.
+	// Max is the largest number of bars in a panel, 12 if 0. The worst of Other are left
+	// out first; Ours and Bounds always stay.
 	Max    int
 	Groups []Group
 }
@@ -67,7 +67,7 @@ const (
 	plotWidth  = panelWidth - labelWidth - valueWidth
 )
 
-// style has the colours of both pages; what shows a picture chooses by its own preference.
+// style has the colours of both pages; the viewer chooses by its preference.
 const style = `
 text{font:12px system-ui,-apple-system,"Segoe UI","DejaVu Sans",sans-serif;fill:#33332f}
 .page{fill:#fcfcfb}.title{font-size:17px;font-weight:600}.head{font-size:13px;font-weight:600}.soft{fill:#6b6a64;font-size:11px}
@@ -123,7 +123,7 @@ func legend(b *strings.Builder) {
 	}
 }
 
-// panel is a group as it is drawn: what has a value, in order, not too many.
+// panel is a group as it is drawn: the bars with values, sorted, at most Max.
 type panel struct {
 	title   string
 	bars    []Bar

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/teleport-go/teleport/tools/bench/internal/chart"
 )
 
@@ -16,9 +18,7 @@ import (
 func render(t *testing.T, c chart.Chart) (svg string, texts []string) {
 	t.Helper()
 	var b strings.Builder
-	if err := c.Render(&b); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.Render(&b))
 	d := xml.NewDecoder(strings.NewReader(b.String()))
 	inText := false
 	for {

@@ -16,7 +16,7 @@ func newScale(bars []Bar, log bool) scale {
 	if !log {
 		return scale{0, high, false}
 	}
-	// Some room on the left, so that the least value is seen to be one.
+	// Leave room on the left, so that the least value has a visible length.
 	return scale{below(low / 1.5), above(high), true}
 }
 
@@ -27,7 +27,7 @@ func (s scale) at(v float64) float64 {
 	return v / s.high
 }
 
-// ticks are round values within the scale, about five.
+// ticks returns about five round values within the scale.
 func (s scale) ticks() (list []float64) {
 	if !s.log {
 		step := above(s.high / 6)
@@ -50,8 +50,8 @@ func (s scale) ticks() (list []float64) {
 	return list
 }
 
-// below and above are the numbers of the series 1, 2, 5, 10 … next to v; a v of
-// the series is its own neighbour.
+// below and above return the next number to v in the series 1, 2, 5, 10 …; for a v
+// in the series, v itself.
 func below(v float64) float64 {
 	decade := math.Pow(10, math.Floor(math.Log10(v)))
 	for _, f := range []float64{5, 2, 1} {

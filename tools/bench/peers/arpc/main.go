@@ -40,7 +40,7 @@ type codec struct{}
 func (codec) Marshal(v any) ([]byte, error)      { return proto.Marshal(v.(proto.Message)) }
 func (codec) Unmarshal(data []byte, v any) error { return proto.Unmarshal(data, v.(proto.Message)) }
 
-// buffer is that of arpc's readers: with the 8 KiB it has by itself a read takes
+// buffer is the size of arpc's read buffers: with the default of 8 KiB a read gets
 // 12 messages.
 const buffer = 64 << 10
 
@@ -67,7 +67,7 @@ func serve(async bool) (string, error) {
 	return lis.Addr().String(), nil
 }
 
-// configure is what arpc's own benchmark does; batches are on by themselves.
+// configure sets what arpc's own benchmark sets; batches are on by default.
 func configure(h arpc.Handler) {
 	h.EnablePool(true)
 	h.SetRecvBufferSize(buffer)

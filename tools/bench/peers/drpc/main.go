@@ -23,11 +23,11 @@ func main() { harness.Main(candidates()...) }
 func candidates() []harness.Candidate {
 	return []harness.Candidate{{
 		Name: "drpc", Serve: serve, Dial: dial,
-		Note: "one call at a time on a connection: the other callers of a shared one wait for their turn",
+		Note: "one call at a time on a connection: the callers of a shared connection take turns",
 	}}
 }
 
-// encoding is standard protobuf, with the append that drpc's generated code has.
+// encoding is standard protobuf, with the append method of drpc's generated code.
 type encoding struct{}
 
 func (encoding) Marshal(v drpc.Message) ([]byte, error) { return proto.Marshal(v.(proto.Message)) }

@@ -20,11 +20,11 @@ func main() { harness.Main(candidates()...) }
 func candidates() []harness.Candidate {
 	return []harness.Candidate{{
 		Name: "erpc", Serve: serve, Dial: dial(),
-		Note: "its protobuf codec is gogo's, which does not know standard messages: this one brings standard protobuf's code along",
+		Note: "its protobuf codec is gogo's, which does not support standard messages: the message implements its interfaces by standard protobuf",
 	}}
 }
 
-// Message is the standard one for a codec that asks a message to do the work.
+// Message is the standard message with the methods that gogo's codec calls.
 type Message struct{ std.Message }
 
 // Marshal encodes it.
@@ -36,14 +36,14 @@ func (m *Message) Unmarshal(data []byte) error { return proto.Unmarshal(data, &m
 // Echo has the controller.
 type Echo struct{ erpc.CallCtx }
 
-// Say answers with its argument, changed.
+// Say replies with its argument, one field changed.
 func (*Echo) Say(m *Message) (*Message, *erpc.Status) {
 	benchmsg.Sleep(m)
 	m.Int2 = benchmsg.Answered
 	return m, nil
 }
 
-// configure is what erpc's own benchmark does.
+// configure sets what erpc's own benchmark sets.
 func configure() {
 	erpc.SetLoggerLevel("OFF")
 	erpc.SetGopool(100<<20, 10*time.Minute)
@@ -61,7 +61,7 @@ func serve() (string, error) {
 	return lis.Addr().String(), nil
 }
 
-// accept stands for ListenAndServe, which tells nobody what port the system chose.
+// accept replaces ListenAndServe, which does not report the port that the system chose.
 func accept(p erpc.Peer, lis net.Listener) {
 	for {
 		conn, err := lis.Accept()

@@ -23,7 +23,7 @@ func main() { harness.Main(candidates()...) }
 func candidates() []harness.Candidate {
 	return []harness.Candidate{{
 		Name: "grpc", Serve: serve, Dial: dial,
-		Note: "without TLS; buffers and windows as they are by themselves; a goroutine a call",
+		Note: "without TLS; default buffers and windows; a goroutine a call",
 	}}
 }
 
@@ -74,7 +74,7 @@ func dial(addr string) (func() error, error) {
 	}, nil
 }
 
-// connect waits until there is a connection: the client by itself waits for a call.
+// connect makes the connection, which the client would put off until the first call.
 func connect(c *grpc.ClientConn) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -24,7 +24,7 @@ func main() { harness.Main(candidates()...) }
 func candidates() []harness.Candidate {
 	return []harness.Candidate{{
 		Name: "kitex", Serve: serve, Dial: dial,
-		Note: "its multiplexed transport on netpoll, with its TTHeader protocol; a client a connection",
+		Note: "its multiplexed transport on netpoll, with its TTHeader protocol; one client for each connection",
 	}}
 }
 
@@ -74,5 +74,5 @@ func dial(addr string) (func() error, error) {
 		}
 		return benchmsg.Check(result.Message)
 	}
-	return call, call() // the first one makes the connection
+	return call, call() // the first call makes the connection
 }

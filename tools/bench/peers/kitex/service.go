@@ -9,7 +9,7 @@ import (
 	"github.com/teleport-go/teleport/tools/bench/benchmsg/std"
 )
 
-// What the kitex command would write for a service with one method.
+// This is the code that the kitex command generates for a service with one method.
 
 const (
 	serviceName = "bench.Echo"
@@ -52,7 +52,8 @@ func (m *message) Unmarshal(data []byte) error {
 	return proto.Unmarshal(data, m.Message)
 }
 
-// GetFirstArgument, GetResult and SetSuccess are what kitex asks arguments and results for.
+// GetFirstArgument, GetResult and SetSuccess are the methods that kitex calls on
+// arguments and results.
 func (m *message) GetFirstArgument() any { return m.Message }
 func (m *message) GetResult() any        { return m.Message }
 func (m *message) SetSuccess(x any)      { m.Message = x.(*std.Message) }

@@ -30,7 +30,7 @@ func candidates() []harness.Candidate {
 	}}
 }
 
-// say is a handler of rpcx's faster kind: it is called without reflection.
+// say is a handler of rpcx's Context, which is called without reflection.
 func say(ctx *server.Context) error {
 	m := new(std.Message)
 	if err := ctx.Bind(m); err != nil {

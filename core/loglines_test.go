@@ -1,0 +1,156 @@
+package tp
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/memnet"
+)
+
+// How much the lines of the framework say when something goes on for long.
+
+// levelLines counts the lines of a peer by level and text.
+type levelLines struct{ lockedBuffer }
+
+func (l *levelLines) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+func (l *levelLines) count(words ...string) (n int) {
+	for line := range strings.Lines(l.String()) {
+		if containsAll(line, words...) {
+			n++
+		}
+	}
+	return n
+}
+
+func (l *levelLines) want(t *testing.T, n int, words ...string) {
+	t.Helper()
+	if got := l.count(words...); got != n {
+		t.Errorf("%d lines with %q; want %d:\n%s", got, words, n, l.String())
+	}
+}
+
+func TestLinesOfALongRedial(t *testing.T) {
+	var lines levelLines
+	inWorld(t, func(cfg *PeerConfig) { cfg.RedialTimes, cfg.Logger = -1, lines.logger() }, func(t *testing.T, w *world) {
+		c, _ := w.pair()
+		w.net.Refuse(w.addr, 150)
+		mem(c).Cut()
+		pass(150 * time.Minute)
+		wantReady(t, c)
+		lines.want(t, 0, "level=ERROR")
+		lines.want(t, 3, "level=WARN")
+		for _, attempt := range []string{"attempt 1:", "attempt 10:", "attempt 100:"} {
+			lines.want(t, 1, "level=WARN", "redial fail", attempt)
+		}
+		lines.want(t, 147, "level=DEBUG", "redial fail")
+		lines.want(t, 1, "level=INFO", "redial ok", "attempt 151, after 1h")
+	})
+}
+
+func TestLinesOfManyRedials(t *testing.T) {
+	const sessions = 200
+	var lines levelLines
+	inWorld(t, func(cfg *PeerConfig) { cfg.RedialTimes = 6 }, func(t *testing.T, w *world) {
+		cli := w.peer(func(cfg *PeerConfig) { cfg.RedialTimes, cfg.Logger = 6, lines.logger() })
+		for range sessions {
+			if _, r := cli.Dial(w.addr); r != nil {
+				t.Fatal(r)
+			}
+		}
+		w.net.Refuse(w.addr, sessions*6)
+		w.net.CutAll()
+		pass(time.Minute)
+		if n := cli.CountSession(); n != 0 {
+			t.Fatalf("%d sessions are left; want none after 6 attempts", n)
+		}
+		if n := lines.count("level=WARN"); n == 0 || n > 20 {
+			t.Errorf("%d lines at WARN for %d sessions; want 1 to 20", n, sessions)
+		}
+		if n := lines.count("level=ERROR", "redialling given up", "attempt 6:"); n == 0 || n > 60 || n != lines.count("level=ERROR") {
+			t.Errorf("%d lines at ERROR say that redialling was given up, of %d; want 1 to 60", n, lines.count("level=ERROR"))
+		}
+		if lines.count("more since the last such line") == 0 {
+			t.Error("no line says how many were held back")
+		}
+	})
+}
+
+func TestIsPowerOfTen(t *testing.T) {
+	var got []int32
+	for n := int32(0); n < 20_000; n++ {
+		if isPowerOfTen(n) {
+			got = append(got, n)
+		}
+	}
+	if want := "[1 10 100 1000 10000]"; fmt.Sprint(got) != want {
+		t.Errorf("powers of ten are %v; want %s", got, want)
+	}
+}
+
+// A load balancer that looks whether the port is open is nothing to warn of; a client
+// that begins a handshake and fails is.
+func TestLinesOfTLSHandshakes(t *testing.T) {
+	config := GenerateTLSConfigForServer() // not in the bubble, whose time is another
+	hello := clientHello(t)
+	for _, test := range []struct {
+		name, says string
+		then       func(*memnet.Conn)
+		level      string
+	}{
+		{"connects and hangs up", "", func(c *memnet.Conn) { c.Close() }, "DEBUG"},
+		{"connects and is reset", "", (*memnet.Conn).Cut, "DEBUG"},
+		{"begins and hangs up", hello, func(c *memnet.Conn) { c.Close() }, "WARN"},
+		{"half a record", hello[:20], func(c *memnet.Conn) { c.Close() }, "WARN"},
+		{"speaks without TLS", "GET / HTTP/1.1\r\n\r\n", func(c *memnet.Conn) { c.Close() }, "WARN"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var lines levelLines
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				p := w.peer(func(cfg *PeerConfig) { cfg.Logger = lines.logger() })
+				if err := p.SetTLSConfig(config); err != nil {
+					t.Fatal(err)
+				}
+				conn, err := w.net.Dial(t.Context(), w.listen(p))
+				if err != nil {
+					t.Fatal(err)
+				}
+				io.WriteString(conn, test.says)
+				synctest.Wait()
+				test.then(conn.(*memnet.Conn))
+				synctest.Wait()
+				lines.want(t, 1, "level="+test.level, "handshake", conn.LocalAddr().String())
+				if test.level == "DEBUG" {
+					lines.want(t, 0, "level=WARN")
+				}
+			})
+		})
+	}
+}
+
+// clientHello is what a TLS client says first.
+func clientHello(t *testing.T) string {
+	t.Helper()
+	client, server := net.Pipe()
+	defer server.Close()
+	go func() {
+		tls.Client(client, &tls.Config{InsecureSkipVerify: true}).Handshake()
+		client.Close()
+	}()
+	hello := make([]byte, 4096)
+	n, err := server.Read(hello)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(hello[:n])
+}

@@ -1,5 +1,0 @@
-//go:build !race
-
-package xfer
-
-const allocsAllowed = 0.0

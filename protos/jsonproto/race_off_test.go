@@ -1,5 +1,0 @@
-//go:build !race
-
-package jsonproto
-
-const raceEnabled = false

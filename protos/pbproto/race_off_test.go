@@ -1,5 +1,0 @@
-//go:build !race
-
-package pbproto
-
-const raceEnabled = false

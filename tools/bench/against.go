@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// The sides of a comparison of two commits.
+const (
+	before = "before" // the commit of -against
+	after  = "after"  // the work tree
+)
+
+// builds is this program built from two commits, for a comparison.
+type builds struct {
+	commit        string // hash of the one of -against
+	before, after string // files
+}
+
+// buildSides builds both sides of the comparison that the options ask for. The
+// caller removes them.
+func (o *options) buildSides(ctx context.Context) (remove func(), err error) {
+	dir, err := os.MkdirTemp("", "teleport-bench-")
+	if err != nil {
+		return func() {}, err
+	}
+	remove = func() { os.RemoveAll(dir) }
+	peers, err := peersFolder()
+	if err != nil {
+		return remove, err
+	}
+	b, err := buildBoth(ctx, filepath.Join(peers, "..", "..", ".."), "tools/bench", o.against, dir)
+	o.builds = &b
+	return remove, err
+}
+
+// buildBoth builds the program in folder pkg of the repository at root, from a
+// revision and from the work tree, by the same command into dir. The revision is
+// checked out below dir by an index of its own: neither the repository nor its
+// list of work trees changes, and removing dir removes everything.
+func buildBoth(ctx context.Context, root, pkg, revision, dir string) (b builds, err error) {
+	tree := filepath.Join(dir, "tree")
+	defer os.RemoveAll(tree)
+	git := func(args ...string) (string, error) {
+		return output(ctx, root, []string{"GIT_INDEX_FILE=" + filepath.Join(dir, "index")}, "git", args...)
+	}
+	if b.commit, err = git("rev-parse", "--verify", "--quiet", revision+"^{commit}"); err != nil {
+		return b, fmt.Errorf("revision %q is not a commit of %s: %w", revision, root, err)
+	}
+	if _, err := git("read-tree", b.commit); err != nil {
+		return b, err
+	}
+	if _, err := git("checkout-index", "--all", "--prefix="+tree+"/"); err != nil {
+		return b, err
+	}
+	build := func(side, root string) (program string, err error) {
+		program = filepath.Join(dir, side)
+		// GOWORK is the tree's own: the variable may name another work tree's.
+		_, err = output(ctx, filepath.Join(root, pkg), []string{"GOWORK="}, "go", "build", "-trimpath", "-buildvcs=false", "-o", program, ".")
+		if err != nil {
+			err = fmt.Errorf("the program %s: %w", side, err)
+		}
+		return program, err
+	}
+	if b.before, err = build(before, tree); err != nil {
+		return b, err
+	}
+	b.after, err = build(after, root)
+	return b, err
+}
+
+// both returns each candidate twice, with the programs of both sides.
+func (b *builds) both(list []candidate) (sides []candidate) {
+	if b == nil {
+		return list
+	}
+	for _, c := range list {
+		old := c
+		old.side, old.program = before, b.before
+		c.side, c.program = after, b.after
+		sides = append(sides, old, c)
+	}
+	return sides
+}
+
+// pairs returns each turn twice in a row, with the candidates of both sides: the
+// earlier commit first in even rounds, last in odd ones.
+func (b *builds) pairs(turns []turn) (list []turn) {
+	if b == nil {
+		return turns
+	}
+	for _, t := range turns {
+		pair := [2]turn{t, t}
+		for i, c := range b.both([]candidate{t.candidate}) {
+			pair[(i+t.round)%2].candidate = c
+		}
+		list = append(list, pair[:]...)
+	}
+	return list
+}
