@@ -11,12 +11,12 @@ const (
 	pollBelow = int64(80 * time.Microsecond)
 	// longWait is as long as a wait counts at most, in nanoseconds.
 	longWait = int64(time.Millisecond)
-	// robbedAfter is how long two looks of a polling reader are apart, in nanoseconds,
-	// if something else has taken its processor meanwhile: the machine is busy, and a
-	// thread that polls gets its processor back later than one that has slept.
-	robbedAfter = int64(500 * time.Microsecond)
-	// A reader that was robbed does not poll for firstPollBan; each time it is robbed
-	// again soon after that, for four times as long, up to maxPollBan.
+	// preemptedAfter is the time between two polls of a reader, in nanoseconds, from
+	// which on it was preempted: the machine is busy, and a thread that polls gets its
+	// processor back later than one that has slept.
+	preemptedAfter = int64(500 * time.Microsecond)
+	// A reader that was preempted does not poll for firstPollBan; each time it is
+	// preempted again soon after that, for four times as long, up to maxPollBan.
 	firstPollBan = int64(50 * time.Millisecond)
 	maxPollBan   = int64(10 * time.Second)
 	// minPolledSessions is how many sessions a peer has before the poll loop serves
@@ -45,8 +45,8 @@ func shouldUsePoller(sessions int, hooksMayBlock bool) bool {
 type cadence struct {
 	at      int64 // when the connection was parked, or the poll loop came back to it; nanoseconds
 	wait    int64 // average time of a wait for a message, in nanoseconds
-	ban     int64 // how long polling was given up the last time
-	banned  int64 // until when, in the time of now
+	ban     int64 // how long the last ban of polling was
+	banned  int64 // the end of the ban
 	batch   int32 // messages since the last wait
 	singles int32 // waits in a row that ended with one message
 	reads   int32 // by the poll loop since it came back
@@ -63,11 +63,11 @@ func (c *cadence) shouldPoll(now int64) bool { return c.wait < pollBelow && now 
 // polledAgain notes that a polling reader polls at now, and polled before at last. It
 // returns false if the reader must stop polling.
 func (c *cadence) polledAgain(last, now int64) bool {
-	if now-last < robbedAfter {
+	if now-last < preemptedAfter {
 		return true
 	}
 	if now-c.banned > 16*c.ban {
-		c.ban = 0 // not robbed for long
+		c.ban = 0 // not preempted for long
 	}
 	c.ban = min(max(4*c.ban, firstPollBan), maxPollBan)
 	c.banned = now + c.ban

@@ -118,28 +118,28 @@ func TestPolledReads(t *testing.T) {
 	}
 }
 
-// A reader that something else takes the processor from while it polls gives that up,
-// longer each time it is robbed again soon.
+// A reader that is preempted while it polls stops polling, for longer each time it is
+// preempted again soon.
 func TestRobbedReaderDoesNotPoll(t *testing.T) {
 	const ms = int64(time.Millisecond)
 	c := cadence{}
 	now := ms
-	if !c.shouldPoll(now) || !c.polledAgain(now, now+robbedAfter-1) || !c.shouldPoll(now) {
+	if !c.shouldPoll(now) || !c.polledAgain(now, now+preemptedAfter-1) || !c.shouldPoll(now) {
 		t.Fatal("a reader that looks all the time does not poll")
 	}
 	for _, want := range []int64{50, 200, 800, 3200, 10_000, 10_000} {
-		if c.polledAgain(now, now+robbedAfter) {
-			t.Fatal("a reader that was robbed goes on polling")
+		if c.polledAgain(now, now+preemptedAfter) {
+			t.Fatal("a reader that was preempted goes on polling")
 		}
-		now += robbedAfter
+		now += preemptedAfter
 		if c.shouldPoll(now) || c.shouldPoll(now+want*ms-1) || !c.shouldPoll(now+want*ms) {
-			t.Errorf("it was robbed, and should poll again after %d ms", want)
+			t.Errorf("the reader was preempted, and should poll again after %d ms", want)
 		}
 		now += want * ms
 	}
 	now += 17 * maxPollBan
-	c.polledAgain(now, now+robbedAfter)
-	if !c.shouldPoll(now + robbedAfter + firstPollBan) {
-		t.Error("a reader that was robbed once in a long time gives polling up for long")
+	c.polledAgain(now, now+preemptedAfter)
+	if !c.shouldPoll(now + preemptedAfter + firstPollBan) {
+		t.Error("a reader that was preempted once in a long time does not poll for long")
 	}
 }

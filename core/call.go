@@ -104,7 +104,7 @@ func (cmd *callCmd) prepare(k kind, serviceMethod string, arg any, setting []Mes
 	return nil
 }
 
-// preWrite runs the hooks before a request is written, which see its number.
+// preWrite runs the hooks before a request is written, with its number set.
 func (cmd *callCmd) preWrite(k kind, hooks moment[WriteCtx]) *Rerror {
 	s := cmd.sess
 	if k == kindPush {

@@ -36,7 +36,7 @@ type PeerConfig struct {
 	HandshakeTimeout   time.Duration `yaml:"handshake_timeout"    ini:"handshake_timeout"    comment:"Longest time for TLS, for the PostDial or PostAccept hooks, and to recognise one of several protocols, default 10s; ns,µs,ms,s,m,h"`
 	WriteTimeout       time.Duration `yaml:"write_timeout"        ini:"write_timeout"        comment:"Longest write without progress, default 30s; ns,µs,ms,s,m,h"`
 	FrameTimeout       time.Duration `yaml:"frame_timeout"        ini:"frame_timeout"        comment:"Longest time in which a message arrives, from its first bytes on, and a second more for each KiB of it; default 30s, negative: no limit; ns,µs,ms,s,m,h"`
-	IdleTimeout        time.Duration `yaml:"idle_timeout"         ini:"idle_timeout"         comment:"A session from which nothing comes for so long is closed, unless calls or handlers of it are under way; default 0: no limit; ns,µs,ms,s,m,h"`
+	IdleTimeout        time.Duration `yaml:"idle_timeout"         ini:"idle_timeout"         comment:"A session that receives nothing for so long is closed, unless it has pending calls or running handlers; default 0: no limit; ns,µs,ms,s,m,h"`
 	RedialWait         time.Duration `yaml:"redial_wait"          ini:"redial_wait"          comment:"Longest wait of a call without deadline for a redial, default 30s; ns,µs,ms,s,m,h"`
 	MaxHandlers        int           `yaml:"max_handlers"         ini:"max_handlers"         comment:"Handlers that run at once per session, default 10000"`
 	WriteBound         int           `yaml:"write_bound"          ini:"write_bound"          comment:"Bytes per session that may be queued for writing, default 4194304"`
@@ -68,7 +68,7 @@ type PeerConfig struct {
 
 	trusted []netip.Prefix
 	codecID byte           // of DefaultBodyCodec; 0: resolved at the first Dial or Listen
-	pipe    *xfer.XferPipe // of DefaultXferPipe; resolved then, too
+	pipe    *xfer.XferPipe // of DefaultXferPipe; resolved then too
 }
 
 // check fills in defaults and returns an error for a configuration that cannot work.

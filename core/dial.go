@@ -286,9 +286,10 @@ func (s *session) begin(l *link) (announced <-chan struct{}, r *Rerror) {
 	return announced, nil
 }
 
-// announce runs the PostReady hooks on a goroutine, for one connection of the session
-// after the other. It returns what is closed afterwards, nil if there is nothing to
-// wait for. The goroutine of the session has not begun, or is the caller.
+// announce runs the PostReady hooks on a goroutine of their own, for one connection of
+// the session after the other. It returns a channel that is closed afterwards, nil if
+// there is nothing to wait for. It is called by the session's goroutine, or before that
+// starts.
 func (s *session) announce() <-chan struct{} {
 	if len(s.env.hooks().postReady) == 0 || s.announcing.Add(1) > 1 {
 		return nil

@@ -125,8 +125,8 @@ func (s *session) expireRedialQueue(now int64) (next int64) {
 	return next
 }
 
-// isIdle reports whether a session is to be closed from which nothing has come for so
-// long.
+// isIdle reports whether a session must be closed because it has received nothing for
+// IdleTimeout.
 func (s *session) isIdle(quiet int64) bool {
 	return quiet >= int64(s.env.cfg.IdleTimeout) && s.pending.Len() == 0 && s.running.Load() == 0
 }

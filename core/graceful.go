@@ -78,7 +78,7 @@ type gracefulPeer interface {
 	shutdown(ctx context.Context) error
 	// inheritable returns the listeners that now accept.
 	inheritable() []net.Listener
-	// lines is where the peer logs.
+	// lines returns the peer's logger.
 	lines() logger
 }
 
@@ -144,7 +144,7 @@ func (g *grace) remove(p gracefulPeer) {
 	g.peers = slices.DeleteFunc(g.peers, func(q gracefulPeer) bool { return q == p })
 }
 
-// log is where lines of the process go: to the logger of the oldest open peer.
+// log returns the logger for lines of the process: that of the oldest open peer.
 func (g *grace) log() logger {
 	g.mu.Lock()
 	defer g.mu.Unlock()

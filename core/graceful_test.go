@@ -88,7 +88,7 @@ func step(d *diary, name string, takes time.Duration, err error) func() error {
 	}
 }
 
-// The lines of the process go where its oldest peer logs.
+// The logger of the oldest peer receives the lines of the process.
 func TestShutdownLinesGoToThePeersLogger(t *testing.T) {
 	withGrace(t, func(t *testing.T, g *grace, d *diary, process *lockedBuffer) {
 		var own lockedBuffer

@@ -68,10 +68,10 @@ type PostAcceptPlugin interface {
 }
 
 // PostReadyPlugin runs when a session is ready: dialled, redialled or accepted.
-// GetSession finds it, its reader runs, and the hook may Call and Push on it, for
-// instance to subscribe again. It runs on a goroutine of its own; Dial returns after it.
-// If the session was redialled meanwhile it runs once more, never twice at a time. The
-// session may end before it has returned: then its calls end with 102.
+// GetSession finds the session, its reader runs, and the hook may Call and Push on it, to
+// subscribe again for example. It runs on a goroutine of its own; Dial returns after it.
+// If the session is redialled while the hook runs, the hook runs once more afterwards,
+// never twice at a time. The session may end while it runs: then its calls end with 102.
 type PostReadyPlugin interface {
 	Plugin
 	PostReady(Session)

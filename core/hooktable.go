@@ -156,8 +156,8 @@ func isConnectionPlugin(p Plugin) bool {
 	return has[PostDialPlugin](p) || postRedial(p) != nil || has[PostAcceptPlugin](p) || has[PostDisconnectPlugin](p)
 }
 
-// postRedial returns what p does with a redialled connection in place of PostDial, nil
-// for nothing.
+// postRedial returns the hook of p for a redialled connection in place of PostDial, nil
+// if it has none.
 func postRedial(p Plugin) func(PreSession) *Rerror {
 	if h, ok := p.(PostRedialPlugin); ok {
 		return h.PostRedial

@@ -58,7 +58,7 @@ var (
 	levelChosen bool       // by SetLoggerLevel or SetLoggerLevel2
 )
 
-// showDetail is what PrintDetail asks for if nobody has chosen a level.
+// showDetail sets the level DEBUG for PrintDetail, unless a level was set before.
 func showDetail() {
 	levelMu.Lock()
 	defer levelMu.Unlock()

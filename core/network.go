@@ -202,8 +202,8 @@ func listenError(network, addr string, err error) error {
 }
 
 // unixPath returns the name of the socket: LocalIP if that is a path or an abstract
-// name. With a ListenPort an IP address or a name without slashes is what it was in v5
-// and v7, the first half of a file's name: 0.0.0.0:9090, in the working directory.
+// name. With a ListenPort, an IP address or a name without slashes is the first part of
+// a file name in the working directory, as in v5 and v7: 0.0.0.0:9090.
 func unixPath(localIP string, port uint16) (string, error) {
 	_, err := netip.ParseAddr(localIP)
 	switch isPath := strings.ContainsAny(localIP, `/\`) || strings.HasPrefix(localIP, "@"); {

@@ -219,7 +219,7 @@ type callCmd struct {
 type dialPlan struct {
 	addr   string
 	pf     ProtoFunc
-	values context.Context // what DialContext was given, without its end
+	values context.Context // the context of DialContext, without its end
 }
 
 // redialEntry is a message that waits for a redial, its body already encoded. It is a

@@ -32,7 +32,7 @@ type peer struct {
 	stopListening context.CancelFunc
 	accepting     sync.WaitGroup    // listeners
 	tlsErrors     throttle.Throttle // of lines about failed TLS handshakes
-	redialErrors  throttle.Throttle // of lines about failed redials
+	redialErrors  throttle.Throttle // limits lines about failed redials
 
 	opening sync.Once
 	openErr error

@@ -83,7 +83,7 @@ type prefixedConn struct {
 	rest []byte
 }
 
-// NetConn returns the connection below.
+// NetConn returns the wrapped connection.
 func (c *prefixedConn) NetConn() net.Conn { return c.Conn }
 
 func (c *prefixedConn) Read(p []byte) (int, error) {
@@ -162,7 +162,7 @@ func (s *session) preReply(ctx context.Context, seq int32) (*handlerCtx, *Rerror
 			if r = l.keep(c); r == nil {
 				continue
 			}
-			return nil, r // it is kept all the same
+			return nil, r // the request is kept nevertheless
 		default:
 			r = NewRerror(CodeBadMessage, CodeText(CodeBadMessage),
 				fmt.Sprintf("expected the REPLY of seq %d, received %s of seq %d", seq, TypeText(c.in.Mtype()), c.in.Seq()))
@@ -172,10 +172,10 @@ func (s *session) preReply(ctx context.Context, seq int32) (*handlerCtx, *Rerror
 	}
 }
 
-// keptOverhead is about the memory that a kept message takes beside its frame.
+// keptOverhead estimates the memory of a kept message besides its frame, in bytes.
 const keptOverhead = 512
 
-// keep keeps a request for the reader. All together may be as large as one message.
+// keep keeps a request for the reader. All kept requests together may be as large as one message.
 func (l *link) keep(c *handlerCtx) *Rerror {
 	most := int64(l.env.cfg.MessageSizeLimit)
 	if l.sess.plan == nil {

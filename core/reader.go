@@ -418,8 +418,8 @@ func (l *link) interruptIdle(now int64) (next int64) {
 	return now + idleAfter
 }
 
-// quietSince returns when the reader was seen first where it is now, in the sweeper's
-// time: since then nothing has arrived. The sweep calls it.
+// quietSince returns since when the state's word has not changed, in the sweeper's time:
+// since then nothing has arrived. The sweeper calls it.
 func (l *link) quietSince(now int64) int64 {
 	word := l.state.word.Load()
 	if p := phaseOf(word); word != l.quietSeen || p != parked && p != waiting {

@@ -133,7 +133,7 @@ func (r *readLoop) serve() error {
 	}
 }
 
-// serveKept dispatches the requests that PreCall has kept, as if they came now.
+// serveKept dispatches the requests that PreCall has kept, as if they arrived now.
 func (r *readLoop) serveKept() error {
 	l := r.l
 	for l.kept != nil {

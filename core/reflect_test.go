@@ -292,7 +292,7 @@ type Held struct {
 
 func (h *Held) F(*string) (string, *tp.Rerror) { return "", nil }
 
-// Guarded has its lock elsewhere, and methods of it.
+// Guarded has a pointer to its lock, and the methods of that.
 type Guarded struct {
 	tp.CallCtx
 	State struct {

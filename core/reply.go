@@ -70,8 +70,8 @@ func (c *handlerCtx) readReply() *Rerror {
 	return c.decode(cmd.result, cmd.mode, cmd.over, cmd.memory)
 }
 
-// bindReplaced decodes a reply into what a hook has put in place of the result: then
-// it is for the hook to fill that.
+// bindReplaced decodes a reply into the value with which a hook has replaced the result:
+// then the hook must fill the result.
 func (c *handlerCtx) bindReplaced() *Rerror {
 	if v := reflect.ValueOf(c.cmd.result); c.cmd.over && v.Kind() == reflect.Pointer && !v.IsNil() {
 		v.Elem().SetZero() // else the hook would find another call's

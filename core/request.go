@@ -206,8 +206,8 @@ func (c *handlerCtx) startAge(age int64) {
 	c.sess.env.sweeper.Touch(c.sess, at)
 }
 
-// bind decodes the body into the argument, or into what a hook has put in its place:
-// then it is for the hook to fill the argument.
+// bind decodes the body into the argument, or into the value with which a hook has
+// replaced it: then the hook must fill the argument.
 func (c *handlerCtx) bind() (r *Rerror) {
 	if c.in.Replaced() {
 		r = c.decode(c.in.Expected(), 0, false, nil)

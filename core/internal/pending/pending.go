@@ -34,7 +34,7 @@ type Table[T any] struct {
 	mu      sync.Mutex // guards the fields below
 	slots   []slot[T]  // ring->slots; nil while there is no ring
 	n       int        // busy slots
-	held    int        // of them: their numbers are held, for calls that are yet to come
+	held    int        // how many of them only hold their number, for a later call
 	last    int32      // the number given last
 	nearest int64      // no deadline is before it; 0: there is no deadline
 	closed  bool
@@ -77,8 +77,8 @@ func (t *Table[T]) AddCounting(v T, deadline int64) (seq int32, n int, err error
 	return seq, n, nil
 }
 
-// Hold returns the next number and holds it: nobody else gets it, and there is no
-// call with it, until AddHeld adds one or Release gives the number back.
+// Hold returns the next number and holds it: no other call gets it until AddHeld adds a
+// call with it, or Release frees it.
 func (t *Table[T]) Hold() (seq int32, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -92,7 +92,7 @@ func (t *Table[T]) Hold() (seq int32, err error) {
 	return seq, nil
 }
 
-// AddHeld is AddCounting under a number that is held. On an error it is given back.
+// AddHeld is AddCounting with a number that is held. On an error it frees the number.
 func (t *Table[T]) AddHeld(seq int32, v T, deadline int64) (n int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -105,14 +105,14 @@ func (t *Table[T]) AddHeld(seq int32, v T, deadline int64) (n int, err error) {
 	return t.n - t.held, nil
 }
 
-// Release gives a number back that is held.
+// Release frees a number that is held.
 func (t *Table[T]) Release(seq int32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.release(seq)
 }
 
-// Withdraw is Take that holds the number.
+// Withdraw is Take, but holds the number afterwards.
 func (t *Table[T]) Withdraw(seq int32) (ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
