@@ -96,7 +96,12 @@ func TestPoll(t *testing.T) {
 					soon(t, "bytes have come", func() bool { ok, _ := l.sock.TryWait(); return ok })
 				}
 			}
-			if ok, err := l.pollNow(); ok != test.ok || !errors.Is(err, test.err) {
+			ok, err := l.pollNow()
+			for (test.ok || test.err != nil) && !ok && err == nil && l.cadence.banned > 0 { // on a busy machine it is preempted
+				l.cadence.ban, l.cadence.banned = 0, 0
+				ok, err = l.pollNow()
+			}
+			if ok != test.ok || !errors.Is(err, test.err) {
 				t.Errorf("poll = %v, %v; want %v, %v", ok, err, test.ok, test.err)
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/teleport-go/teleport/core/internal/throttle"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -78,6 +79,11 @@ func trusts(networks []netip.Prefix, a net.Addr) bool {
 func (l *link) kill(side Side, cause error, act string) {
 	l.killed.CompareAndSwap(nil, &CloseReason{side, cause, act})
 	l.close()
+}
+
+// refusedFirst logs that the first bytes of the peer are not a message.
+func (l *link) refusedFirst(err error) {
+	l.env.throttled(&l.env.firstErrors, throttle.Burst, WARNING, "refused what %s sent first: %v", l.ip, err)
 }
 
 // writeRerror turns an error of Enqueue into the caller's error. If the connection was

@@ -59,6 +59,9 @@ func (p *peer) bind(protoFunc []ProtoFunc) (net.Listener, ProtoFunc, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := socket.CheckProto(pf); err != nil {
+		return nil, nil, fmt.Errorf("tp: listen: %w", err)
+	}
 	tlsConfig := p.TLSConfig()
 	if tlsConfig != nil && !hasCertificate(tlsConfig) {
 		return nil, nil, errNoCertificate

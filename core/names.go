@@ -70,6 +70,7 @@ const (
 	CodeInternalServerError = socket.CodeInternalServerError
 	CodeBadGateway          = socket.CodeBadGateway
 	CodeBusy                = socket.CodeBusy
+	CodeLoopDetected        = socket.CodeLoopDetected
 )
 
 // Sentinels for errors.Is; they match by code.
@@ -88,6 +89,7 @@ var (
 	ErrInternalServerError = socket.ErrInternalServerError
 	ErrBadGateway          = socket.ErrBadGateway
 	ErrBusy                = socket.ErrBusy
+	ErrLoopDetected        = socket.ErrLoopDetected
 )
 
 // Metadata keys the framework reads and writes.
@@ -95,6 +97,7 @@ const (
 	MetaRealIP          = socket.MetaRealIP
 	MetaAcceptBodyCodec = socket.MetaAcceptBodyCodec
 	MetaTimeout         = socket.MetaTimeout
+	MetaHops            = socket.MetaHops
 )
 
 // TypeText returns the name of a message type.

@@ -24,20 +24,21 @@ import (
 // first session exists, so a session needs no lock for it. A session does not depend
 // on how its peer listens or dials.
 type env struct {
-	peer     Peer
-	cfg      PeerConfig
-	network  Network
-	log      logger
-	plugins  *PluginContainer // the root's
-	router   *router
-	hub      *hub
-	sweeper  *sweep.Sweeper
-	workers  *workers.Pool[*handlerCtx]
-	memory   *inbox.Memory
-	watchdog watchdog.Watchdog[link, *link]
-	pollers  []poller.Poller[link, *link]
-	guard    guard         // for the hooks of messages
-	serial   atomic.Uint32 // serial of the last session
+	peer        Peer
+	cfg         PeerConfig
+	network     Network
+	log         logger
+	plugins     *PluginContainer // the root's
+	router      *router
+	hub         *hub
+	sweeper     *sweep.Sweeper
+	workers     *workers.Pool[*handlerCtx]
+	memory      *inbox.Memory
+	watchdog    watchdog.Watchdog[link, *link]
+	pollers     []poller.Poller[link, *link]
+	guard       guard             // for the hooks of messages
+	firstErrors throttle.Throttle // limits lines about peers whose first frame cannot be read
+	serial      atomic.Uint32     // serial of the last session
 
 	// wakes holds channels of capacity 1 for callers that wait; the user never sees
 	// one. The pool belongs to the peer because a channel must not leave the bubble of

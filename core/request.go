@@ -49,11 +49,19 @@ func (c *handlerCtx) unreadable(err error) (dropped bool, fatal error) {
 	var refusal *socket.Refusal
 	switch {
 	case errors.As(err, &refusal):
-		s.Debugf("refused a message from %s: %v", c.link.ip, err)
+		if errors.Is(err, socket.ErrUnsupportedProto) {
+			c.link.refusedFirst(err)
+		} else {
+			s.Debugf("refused a message from %s: %v", c.link.ip, err)
+		}
 		c.refusal = refusal.Rerror
 		return false, nil
 	case !errors.Is(err, socket.ErrBadMessage) || errors.Is(err, socket.ErrSizeLimit):
-		return false, readError(err)
+		fatal = readError(err)
+		if _, frame := fatal.(*frameError); frame && !c.link.sock.Heard() {
+			c.link.refusedFirst(err)
+		}
+		return false, fatal
 	}
 	s.env.throttled(&s.drops, throttle.Burst, WARNING, "dropped a message from %s: %v", c.link.ip, err)
 	return true, nil

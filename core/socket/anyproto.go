@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -28,7 +29,8 @@ type recogniser interface{ RecogniseTime() time.Duration }
 // the first byte or the time in [Options]. Until then it writes as the first name.
 // No match is an error that shows the bytes, or that matches [ErrTLS], and closes the
 // connection. The names are looked up when a connection begins; if one is unknown,
-// everything done on the connection fails.
+// everything done on the connection fails. Listen of a peer looks them up too, and
+// fails by itself: see [CheckProto].
 func AnyProto(names ...string) ProtoFunc {
 	return func(rw io.ReadWriter) Proto {
 		a := &anyProto{rw: rw}
@@ -53,6 +55,19 @@ func AnyProto(names ...string) ProtoFunc {
 		}
 		return a
 	}
+}
+
+// CheckProto returns an error if no connection can use the protocol that pf makes:
+// a name given to [AnyProto] is unknown. It calls pf once, for a connection that is
+// closed already.
+func CheckProto(pf ProtoFunc) error {
+	near, far := net.Pipe()
+	near.Close()
+	far.Close()
+	if a, ok := NewConn(near, pf, Options{}).proto.(*anyProto); ok {
+		return a.err
+	}
+	return nil
 }
 
 // switcher is a Proto that becomes another one.
@@ -149,7 +164,11 @@ func (a *anyProto) recognise() error {
 			if err := TLSRecord(prefix); err != nil {
 				return fmt.Errorf("socket: %w", err)
 			}
-			return fmt.Errorf("socket: none of the protocols %s begins with %q: %w", a.names(), prefix[:min(len(prefix), 32)], ErrUnsupportedProto)
+			like := ""
+			if l := LooksLike(prefix); l != "" {
+				like = ", which looks like " + l
+			}
+			return fmt.Errorf("socket: none of the protocols %s begins with %q%s: %w", a.names(), prefix[:min(len(prefix), firstMost)], like, ErrUnsupportedProto)
 		}
 		n = need
 	}

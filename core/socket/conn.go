@@ -70,8 +70,8 @@ type Conn struct {
 	pipe      *xfer.XferPipe // as in Options
 	pipeMin   int
 	recognise time.Duration
-	heard     atomic.Bool // a frame has arrived
-	spoke     atomic.Bool // a frame was accepted for sending
+	heard     atomic.Bool  // a frame has arrived
+	spoke     atomic.Int64 // when the first frame was accepted for sending, in Unix nanoseconds; 0: none was
 
 	packMu sync.Mutex // one Pack at a time, for a proto that is no FrameAppender
 	frame  []byte     // guarded by packMu: the frame that Pack writes
@@ -318,8 +318,8 @@ func (c *Conn) encode(m *Envelope) (body []byte, err error) {
 }
 
 func (c *Conn) nowSpoke() {
-	if !c.spoke.Load() {
-		c.spoke.Store(true)
+	if c.spoke.Load() == 0 {
+		c.spoke.CompareAndSwap(0, time.Now().UnixNano())
 	}
 }
 
@@ -423,16 +423,29 @@ func (c *Conn) Release() { c.in.Close() }
 // Heard reports whether a frame has ever arrived.
 func (c *Conn) Heard() bool { return c.heard.Load() }
 
+// hintTime is how long after the first frame the peer may close the connection for
+// that to be its answer. A peer refuses a frame at once; the rest is for the network.
+const hintTime = 2 * time.Second
+
 // Hint returns a likely reason why the peer has closed the connection before it sent a
-// frame; see [Hinter]. It is "" if a frame has arrived or none was sent.
+// frame; see [Hinter]. Where the protocol knows none, that is another protocol of the
+// peer's, if this side has dialled and the peer closed soon after the first frame. It
+// is "" if a frame has arrived or none was sent.
 func (c *Conn) Hint() string {
-	if c.heard.Load() || !c.spoke.Load() {
+	spoke := c.spoke.Load()
+	if c.heard.Load() || spoke == 0 {
 		return ""
 	}
 	if h, ok := c.proto.(Hinter); ok {
-		return h.Hint()
+		if hint := h.Hint(); hint != "" {
+			return hint
+		}
 	}
-	return ""
+	if !c.dialed || time.Since(time.Unix(0, spoke)) > hintTime {
+		return ""
+	}
+	_, name := c.proto.Version()
+	return "the peer closed the connection without an answer to the first frame: it may use another protocol than " + name + ", or TLS"
 }
 
 // TakeBuffered takes the bytes that have arrived and were not read, to hand them to

@@ -25,6 +25,8 @@ const (
 	// MetaTimeout is the time left for a call when it is sent: whole milliseconds,
 	// rounded up. Only a call whose context has a deadline carries it.
 	MetaTimeout = "X-Timeout"
+	// MetaHops is how many proxies have forwarded a CALL or PUSH: a decimal number.
+	MetaHops = "X-Hops"
 )
 
 // ErrNoMeta is wrapped by the getters of numbers when the key is absent.

@@ -31,6 +31,7 @@ const (
 	CodeInternalServerError int32 = 500 // a handler panicked, or its reply cannot be sent
 	CodeBadGateway          int32 = 502 // the peer behind a proxy was not reached
 	CodeBusy                int32 = 503 // too much is being handled
+	CodeLoopDetected        int32 = 508 // proxies have forwarded the message too often
 )
 
 // CodeText returns the text of a code: "" for [CodeNoError], "Unknown Error" for
@@ -69,6 +70,8 @@ func CodeText(code int32) string {
 		return "Bad Gateway"
 	case CodeBusy:
 		return "Busy"
+	case CodeLoopDetected:
+		return "Loop Detected"
 	}
 	return "Unknown Error"
 }
@@ -91,6 +94,7 @@ var (
 	ErrInternalServerError = codeError(CodeInternalServerError)
 	ErrBadGateway          = codeError(CodeBadGateway)
 	ErrBusy                = codeError(CodeBusy)
+	ErrLoopDetected        = codeError(CodeLoopDetected)
 )
 
 func codeError(code int32) error { return NewRerror(code, CodeText(code), "").Err() }

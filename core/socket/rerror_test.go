@@ -36,6 +36,7 @@ func TestCodeText(t *testing.T) {
 		{CodeInternalServerError, 500, "Internal Server Error", ErrInternalServerError},
 		{CodeBadGateway, 502, "Bad Gateway", ErrBadGateway},
 		{CodeBusy, 503, "Busy", ErrBusy},
+		{CodeLoopDetected, 508, "Loop Detected", ErrLoopDetected},
 		{2001, 2001, "Unknown Error", nil},
 	} {
 		if test.code != test.number || CodeText(test.code) != test.text {

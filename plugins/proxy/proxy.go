@@ -4,12 +4,14 @@
 // The bytes of bodies pass as they are: nothing is decoded, so the proxy needs
 // neither their types nor their codecs. Service method with its query, body
 // codec, metadata and errors pass as well, in both directions. Pipes do not: each
-// connection has its own. Three things are changed:
+// connection has its own. Four things are changed:
 //
 //   - X-Real-IP is the address of the sender, unless that is in
 //     PeerConfig.TrustedProxies: then it is the X-Real-IP it has sent.
 //   - X-Timeout is what is left of the caller's deadline when the call is
 //     forwarded. X-Reply-Error never passes as metadata.
+//   - X-Hops is how many proxies have forwarded the message, this one included. One
+//     that 16 have forwarded goes no further: its error is 508, Loop Detected.
 //   - An error of the codes 100 to 199, which are about a connection that is not the
 //     caller's, becomes 502 with the same reason.
 //
@@ -20,6 +22,9 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
+	"strconv"
 	"strings"
 
 	tp "github.com/teleport-go/teleport/core"
@@ -89,7 +94,13 @@ type plugin struct {
 	push func(*Label) PushForwarder
 }
 
-var _ tp.PostNewPeerPlugin = (*plugin)(nil)
+var (
+	_ tp.PostNewPeerPlugin = (*plugin)(nil)
+	_ tp.PostDialPlugin    = (*plugin)(nil)
+)
+
+// maxHops is how many proxies may forward a message.
+const maxHops = 16
 
 // Name returns "proxy".
 func (*plugin) Name() string { return "proxy" }
@@ -109,19 +120,48 @@ func (p *plugin) PostNewPeer(peer tp.EarlyPeer) error {
 	return nil
 }
 
+// PostDial refuses a connection of the peer to a listener of its own: what is
+// forwarded there comes back.
+func (*plugin) PostDial(sess tp.PreSession) *tp.Rerror {
+	for _, own := range sess.Peer().Addrs() {
+		if leadsTo(sess, own) {
+			return loop(fmt.Sprintf("proxy: this peer listens on %s itself: what it forwards there comes back", own))
+		}
+	}
+	return nil
+}
+
+// leadsTo reports whether the session has dialled the listener at that address of the
+// same peer.
+func leadsTo(sess tp.PreSession, own net.Addr) bool {
+	remote := sess.RemoteAddr()
+	if remote.Network() == own.Network() && remote.String() == own.String() {
+		return true
+	}
+	to, ok1 := remote.(*net.TCPAddr)
+	from, ok2 := sess.LocalAddr().(*net.TCPAddr)
+	at, ok3 := own.(*net.TCPAddr)
+	// A listener on all addresses is at this one, if that is the machine's own.
+	return ok1 && ok2 && ok3 && to.Port == at.Port && at.IP.IsUnspecified() && to.IP.Equal(from.IP)
+}
+
 func (p *plugin) forwardCall(ctx tp.UnknownCallCtx) (any, *tp.Rerror) {
 	label := labelOf(ctx)
+	hops, r := nextHop(ctx)
+	if r != nil {
+		return nil, r
+	}
 	to := p.call(label)
 	if to == nil {
 		return nil, unserved(label)
 	}
 	var body []byte
 	cmd := to.Call(ctx.ServiceMethod(), ctx.InputBodyBytes(), &body,
-		tp.WithBodyCodec(ctx.GetBodyCodec()), withMeta(ctx, label.RealIP), tp.WithContext(ctx.Context()))
+		tp.WithBodyCodec(ctx.GetBodyCodec()), withMeta(ctx, label.RealIP, hops), tp.WithContext(ctx.Context()))
 	if cmd == nil {
 		return nil, badGateway("proxy: the forwarder of " + label.ServiceMethod + " has returned no call")
 	}
-	_, r := cmd.Reply()
+	_, r = cmd.Reply()
 	if meta := cmd.InputMeta(); meta != nil {
 		for k, v := range meta.All() {
 			if key := string(k); !hopKey(key) {
@@ -138,6 +178,10 @@ func (p *plugin) forwardCall(ctx tp.UnknownCallCtx) (any, *tp.Rerror) {
 
 func (p *plugin) forwardPush(ctx tp.UnknownPushCtx) *tp.Rerror {
 	label := labelOf(ctx)
+	hops, r := nextHop(ctx)
+	if r != nil {
+		return r
+	}
 	to := p.push(label)
 	if to == nil {
 		return unserved(label)
@@ -145,7 +189,7 @@ func (p *plugin) forwardPush(ctx tp.UnknownPushCtx) *tp.Rerror {
 	lasting, cancel := outlive(ctx.Context())
 	defer cancel()
 	return outward(to.Push(ctx.ServiceMethod(), ctx.InputBodyBytes(),
-		tp.WithBodyCodec(ctx.GetBodyCodec()), withMeta(ctx, label.RealIP), tp.WithContext(lasting)))
+		tp.WithBodyCodec(ctx.GetBodyCodec()), withMeta(ctx, label.RealIP, hops), tp.WithContext(lasting)))
 }
 
 // outlive returns a context that has the deadline of ctx alone: a PUSH that has
@@ -164,13 +208,14 @@ func labelOf(ctx tp.InputCtx) *Label {
 
 // withMeta adds the metadata of ctx. It keeps a copy, since a forwarder may apply
 // the setting later, or twice.
-func withMeta(ctx tp.InputCtx, realIP string) tp.MessageSetting {
+func withMeta(ctx tp.InputCtx, realIP string, hops int) tp.MessageSetting {
 	meta := new(tp.Meta)
 	ctx.VisitMeta(func(k, v []byte) {
 		if key := string(k); !hopKey(key) && !strings.EqualFold(key, tp.MetaRealIP) {
 			meta.AddBytesKV(k, v)
 		}
 	})
+	meta.Add(tp.MetaHops, strconv.Itoa(hops))
 	if realIP != "" {
 		meta.Add(tp.MetaRealIP, realIP)
 	}
@@ -184,7 +229,33 @@ func withMeta(ctx tp.InputCtx, realIP string) tp.MessageSetting {
 // hopKey reports whether the key belongs to one connection, and never passes. The
 // keys of HTTP are case-insensitive, so these are too.
 func hopKey(key string) bool {
-	return strings.EqualFold(key, tp.MetaTimeout) || strings.EqualFold(key, socket.MetaReplyError)
+	return strings.EqualFold(key, tp.MetaTimeout) || strings.EqualFold(key, socket.MetaReplyError) || strings.EqualFold(key, tp.MetaHops)
+}
+
+// nextHop returns how many proxies will have forwarded the message once this one has,
+// or an error if they are too many. What is no number is not of a proxy, and is not
+// counted; of several the largest counts.
+func nextHop(ctx tp.InputCtx) (hops int, r *tp.Rerror) {
+	ctx.VisitMeta(func(k, v []byte) {
+		if !strings.EqualFold(string(k), tp.MetaHops) {
+			return
+		}
+		n, err := strconv.ParseUint(string(v), 10, 31)
+		if errors.Is(err, strconv.ErrRange) {
+			n, err = maxHops, nil
+		}
+		if err == nil {
+			hops = max(hops, int(n))
+		}
+	})
+	if hops >= maxHops {
+		return 0, loop(fmt.Sprintf("proxy: %.100q was forwarded by %d proxies already: they form a loop, or there are too many", ctx.Path(), hops))
+	}
+	return hops + 1, nil
+}
+
+func loop(reason string) *tp.Rerror {
+	return tp.NewRerror(tp.CodeLoopDetected, tp.CodeText(tp.CodeLoopDetected), reason)
 }
 
 // outward is the error as the client sees it. It never changes r, which may be

@@ -197,7 +197,8 @@ func TestResponses(t *testing.T) {
 		{"too long until the end", ok + "\n" + limited(300_000), "", "", "http: a body of 200"},
 		{"too long once it is unpacked", ok + "Content-Encoding: gzip\n\n" + string(zipped(make([]byte, 300_000))), "400", "", ""},
 		{"cut", ok + "Content-Length: 3\n\nok", "", "", "http: body ended after 2 bytes: unexpected EOF"},
-		{"no HTTP", "\x00\x00\x00\x20r", "", "", `http: no HTTP: begins with "\x00\x00\x00 r`},
+		{"no HTTP", "\x00\x00\x00\x20r", "", "", `http: the peer's first bytes "\x00\x00\x00 r\r\n\r\n" look like a raw frame: unsupported protocol`},
+		{"greeting", "220 mail.example.com ESMTP\n", "", "", `http: the peer's first bytes "220 mail.example.com ESMTP\r\n\r\n\r\n" look like text: unsupported protocol`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c, _ := ends()

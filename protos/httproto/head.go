@@ -50,6 +50,9 @@ type fault struct {
 }
 
 func (f *fault) Error() string {
+	if f.text == "" && f.cause != nil {
+		return f.cause.Error()
+	}
 	if f.cause != nil {
 		return "http: " + f.text + ": " + f.cause.Error()
 	}
@@ -83,7 +86,7 @@ func (p *httpProto) readHead() ([]byte, error) {
 			return nil, headError(err, len(b), empty)
 		}
 		if !tokenByte[b[0]] && b[0] != '\r' {
-			return nil, lost(0, "no HTTP: begins with %q", b[:min(len(b), 16)])
+			return nil, noHTTP(b)
 		}
 		if b[0] == '\r' { // clients may send empty lines before a request
 			if len(b) < 2 {
@@ -104,6 +107,13 @@ func (p *httpProto) readHead() ([]byte, error) {
 			if i < 0 {
 				break
 			}
+			if at == 0 && !p.heard {
+				// Other protocols of text have no empty line, which would be awaited in vain.
+				if !bytes.Contains(b[:i], []byte("HTTP/")) {
+					return nil, noHTTP(b)
+				}
+				p.heard = true
+			}
 			if i == 0 || b[at+i-1] != '\r' {
 				return nil, lost(400, "a line of the header ends without CR")
 			}
@@ -123,6 +133,12 @@ func (p *httpProto) readHead() ([]byte, error) {
 		}
 		n = len(b) + 1
 	}
+}
+
+// noHTTP is the fault of first bytes that are of another protocol. Its answer is for
+// peers that say what they have received.
+func noHTTP(b []byte) error {
+	return &fault{status: 400, lost: true, cause: socket.WrongProto(Name, b)}
 }
 
 // peekSome peeks at n bytes, or at more if they are there; at most max.

@@ -149,6 +149,7 @@ type httpProto struct {
 	calls calls
 
 	// The rest belongs to the goroutine that calls Unpack.
+	heard   bool   // the first line of a message has been read
 	head    head   // of the message that is read
 	closing bool   // nothing more is read
 	authSeq int32  // of the AUTH_CALL

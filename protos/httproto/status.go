@@ -82,6 +82,8 @@ func statusText(status int) string {
 		return "Gateway Timeout"
 	case 505:
 		return "HTTP Version Not Supported"
+	case 508:
+		return "Loop Detected"
 	}
 	return ""
 }
@@ -94,7 +96,7 @@ func statusOf(code int32) int {
 		return 502
 	}
 	switch code {
-	case 400, 401, 403, 404, 405, 408, 409, 413, 415, 417, 429, 431, 499, 500, 501, 502, 503, 505:
+	case 400, 401, 403, 404, 405, 408, 409, 413, 415, 417, 429, 431, 499, 500, 501, 502, 503, 505, 508:
 		return int(code)
 	}
 	return business

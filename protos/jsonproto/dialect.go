@@ -24,3 +24,13 @@ func (d Dialect) String() string { return framing.Text(dialects, d) }
 func recognise(prefix []byte) (match bool, need int) {
 	return framing.Recognise(prefix, func(payload []byte) bool { return payload[0] == '{' })
 }
+
+// begins reports whether a document can begin with this byte: others may write space
+// before the brace.
+func begins(first byte) bool {
+	switch first {
+	case '{', ' ', '\t', '\r', '\n':
+		return true
+	}
+	return false
+}

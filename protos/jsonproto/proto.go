@@ -25,7 +25,7 @@ const (
 )
 
 // format describes the frames.
-var format = framing.Format[Dialect]{ID: ID, Name: Name, Dialects: dialects, AppendPayload: appendPayload}
+var format = framing.Format[Dialect]{ID: ID, Name: Name, Dialects: dialects, AppendPayload: appendPayload, Begins: begins}
 
 func init() {
 	socket.RegisterProto(socket.Protocol{Name: Name, New: NewJSONProtoFunc(), Recognise: recognise})

@@ -73,3 +73,14 @@ func recognise(prefix []byte) (match bool, need int) {
 		return payload[0] == 1<<3 || payload[0] == 2<<3
 	})
 }
+
+// begins reports whether a payload can begin with this byte. It is the tag of a field,
+// in whatever order others write them: a number above 0, and no group.
+func begins(first byte) bool {
+	const i64, i32 = 1, 5
+	switch first & 7 {
+	case byte(varint), byte(length), i64, i32:
+		return first>>3 > 0
+	}
+	return false
+}

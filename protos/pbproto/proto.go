@@ -27,8 +27,10 @@ var format = framing.Format[Dialect]{
 	Name:          Name,
 	Dialects:      dialects,
 	AppendPayload: appendPayload,
+	Begins:        begins,
 	Hint: "the peer closed the connection without an answer to the first frame: " +
-		"if it is of v7, dial it with pbproto.V7; if it uses TLS, set a TLS configuration",
+		"if it is of v7, dial it with pbproto.V7; if it uses TLS, set a TLS configuration; " +
+		"if it uses another protocol, dial it with that",
 }
 
 func init() {

@@ -31,8 +31,10 @@ var format = framing.Format[Dialect]{
 	Dialects:      dialects,
 	WholeSize:     true,
 	AppendPayload: appendPayload,
+	Begins:        func(first byte) bool { return first >= 1 && first <= maxSeqText },
 	Hint: "the peer closed the connection without an answer to the first frame: " +
-		"if it is of v5 or v7, dial it with rawproto.V5 or rawproto.V7; if it uses TLS, set a TLS configuration",
+		"if it is of v5 or v7, dial it with rawproto.V5 or rawproto.V7; if it uses TLS, set a TLS configuration; " +
+		"if it uses another protocol, dial it with that",
 	// v5 and v7 take 'r' for the number of filters, and read their ids.
 	HintAfter: 4 + 1 + version,
 }

@@ -131,7 +131,7 @@ func TestErrorTexts(t *testing.T) {
 	}{
 		{"framed", "\x00\x00\x00\x12\x80\x01\x00\x01\x00\x00", "thrift: frame without headers: the peer must use Thrift's THeader transport"},
 		{"not framed", "\x80\x01\x00\x01\x00\x00\x00\x01", "thrift: frame without headers: the peer must use Thrift's THeader transport"},
-		{"magic", "\x00\x00\x00\x2d\x72\x00", "thrift: frame begins with 0x7200, and not with THeader's 0x0fff"},
+		{"magic", "\x00\x00\x00\x2d\x72\x00", "thrift: frame begins with 0x7200, and not with THeader's 0x0fff: it looks like a raw frame"},
 		{"size", "\x3f\xff\xff\xff\x0f\xff", "socket: message of 1073741827 bytes is over the limit of 1048576"},
 		{"over", "\xff\xff\xff\xff\x0f\xff", "thrift: size of 4294967295 bytes is over THeader's 1073741823"},
 		{"below", "\x00\x00\x00\x09\x0f\xff", "thrift: size of 9 bytes is below the header's 10"},

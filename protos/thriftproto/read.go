@@ -20,7 +20,7 @@ func (p *proto) Unpack(m socket.Message) error {
 	}
 	length := binary.BigEndian.Uint32(head)
 	if length < start-4 || length > maxLength || string(head[4:]) != magic {
-		return noFrame(head, length)
+		return noFrame(p.in.Arrived(head), length)
 	}
 	// On the wire the size is without its own four bytes.
 	frame, err := p.in.Frame(m, 4+uint64(length))
@@ -36,7 +36,7 @@ func (p *proto) Unpack(m socket.Message) error {
 	return nil
 }
 
-// noFrame returns why the first bytes are not those of a frame.
+// noFrame returns why these bytes, at least lead of them, do not begin a frame.
 func noFrame(head []byte, length uint32) error {
 	if err := socket.TLSRecord(head); err != nil {
 		return fmt.Errorf("%s: %w", errName, err)
@@ -44,8 +44,12 @@ func noFrame(head []byte, length uint32) error {
 	switch unframed := length&0xffff_0000 == strict; {
 	case unframed, head[4] == 0x80 && head[5] == 1:
 		return refused("frame", "without headers: the peer must use Thrift's THeader transport")
-	case string(head[4:]) != magic:
-		return refused("frame", "begins with %#04x, and not with THeader's 0x0fff", head[4:])
+	case string(head[4:lead]) != magic:
+		like := ""
+		if l := socket.LooksLike(head); l != "" {
+			like = ": it looks like " + l
+		}
+		return refused("frame", "begins with %#04x, and not with THeader's 0x0fff%s", head[4:lead], like)
 	case length > maxLength:
 		return refused("size", "of %d bytes is over THeader's %d", length, maxLength)
 	}

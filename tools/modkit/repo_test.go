@@ -142,6 +142,27 @@ func TestKinds(t *testing.T) {
 	require.Equal(t, "core protos/rawproto xfers/gzip", dirs(r.needs(r.get("mixers/standard"))))
 }
 
+func TestChoose(t *testing.T) {
+	r := load(t, small())
+	for _, test := range []struct {
+		name string
+		dirs []string
+		want string
+		err  string
+	}{
+		{"all", nil, "core mixers/standard protos/rawproto xfers/gzip", ""},
+		{"two", []string{"xfers/gzip/", "./core"}, "xfers/gzip core", ""},
+		{"no module", []string{"xfers"}, "", "xfers is not a module of ci/modules.txt"},
+		{"not among them", []string{"tools/modkit"}, "", "tools/modkit is not a released module"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			chosen, err := r.choose(test.dirs, r.released())
+			wantErr(t, err, test.err)
+			require.Equal(t, test.want, dirs(chosen))
+		})
+	}
+}
+
 func TestInOrder(t *testing.T) {
 	for _, test := range []struct {
 		name, dir string

@@ -230,10 +230,7 @@ func (w *Writer) writeWait(b []byte) (int, error) {
 	if err != errAgain {
 		return n, err
 	}
-	if err := w.conn.SetWriteDeadline(time.Now().Add(w.cfg.WriteTimeout)); err != nil {
-		return 0, err
-	}
-	n, err = w.raw.write(b, true)
+	n, err = w.waitRaw(b)
 	w.conn.SetWriteDeadline(time.Time{}) // a later user of the connection would find it expired
 	return n, err
 }
@@ -244,6 +241,11 @@ func (w *Writer) writePlain(b []byte) (int, error) {
 	begin := time.Now()
 	if w.conn.SetWriteDeadline(begin.Add(w.cfg.WriteTimeout)) == nil {
 		w.armed = true
+		if !w.progressSet {
+			w.progressSet, w.progress = true, newProgressTimer(w.conn, w.cfg.WriteTimeout)
+		}
+		w.progress.begin()
+		defer w.progress.end()
 	} else {
 		// The connection is closed, which Write will report, or has no deadlines:
 		// then only closing the connection can end the write.

@@ -49,7 +49,7 @@ const (
 )
 
 var (
-	// ErrStalled says that the network took no byte for Config.WriteTimeout.
+	// ErrStalled says that the peer has taken no byte for Config.WriteTimeout.
 	ErrStalled = errors.New("outbox: stalled")
 	// ErrSlowReader says that twice Config.Bound waits to be written, so that not even
 	// messages of the reading goroutine are accepted: the peer reads too slowly.
@@ -65,7 +65,8 @@ type Config struct {
 	// accepted when nothing else waits. Default 4 MiB.
 	Bound int
 	// WriteTimeout is the longest time a flush may go without progress; how
-	// long it takes in total does not matter. Default 30 s.
+	// long it takes in total does not matter. Progress is what the connection
+	// has taken and, on Linux, what its socket has got to the peer's. Default 30 s.
 	WriteTimeout time.Duration
 	// Fail is called when the connection cannot be written any more, at most
 	// once and not after Close. It runs without a lock on the goroutine that
@@ -115,6 +116,9 @@ type Writer struct {
 	out   batch
 	chunk int  // bytes of one plain write
 	armed bool // the connection has a write deadline
+
+	progress    *progressTimer // watches plain writes; nil: their progress is seen only at their end
+	progressSet bool           // progress is set
 
 	rawRoom rawWriter // raw points to it, unless it is nil
 }

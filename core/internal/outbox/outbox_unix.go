@@ -3,6 +3,7 @@
 package outbox
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -69,6 +70,8 @@ func (r *rawWriter) write(b []byte, wait bool) (int, error) {
 	err := r.rc.Write(r.fn)
 	r.b = nil
 	switch {
+	case !wait && errors.Is(err, os.ErrDeadlineExceeded):
+		return 0, errAgain // a deadline of somebody else's; who waits sets one
 	case err != nil:
 		return 0, err
 	case r.err == syscall.EAGAIN:

@@ -22,6 +22,11 @@ type Format[D ~uint8] struct {
 	// AppendPayload appends the payload of m in dialect d. On an error the slice it
 	// returns may hold anything. It is called concurrently.
 	AppendPayload func(dst []byte, m socket.Message, d D) ([]byte, error)
+	// Begins reports whether a payload of any dialect can begin with this byte. If it
+	// is not nil, the first frame that a connection receives is an error, before the
+	// rest of it is awaited, if it begins otherwise and looks like one of another
+	// protocol; see [socket.LooksLike]. Later frames are not examined.
+	Begins func(first byte) bool
 	// Hint is what Proto.Hint returns; see there. It may be empty.
 	Hint string
 	// HintAfter is the number of bytes from which a peer of another dialect notices.
@@ -43,6 +48,10 @@ type Proto[D ~uint8] struct {
 func (p *Proto[D]) Init(f *Format[D], rw io.ReadWriter, named D) {
 	p.format = f
 	p.In, p.Out = NewReader(f.Name, rw), NewWriter(f.Name, rw)
+	p.In.begins = f.Begins
+	for _, d := range f.Dialects {
+		p.In.mark = max(p.In.mark, d.Mark)
+	}
 	p.Begin(rw, named, 1)
 	if f.Hint == "" || !p.Dialed() || p.Current() != 1 {
 		p.sent.ignore()

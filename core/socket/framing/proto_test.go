@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -154,5 +155,42 @@ func TestTLS(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A first frame that looks like one of another protocol is an error before the rest of
+// it is awaited; later ones, and what only is no good frame, are not.
+func TestFirstFrame(t *testing.T) {
+	letters := two
+	letters.WholeSize, letters.Begins = false, func(first byte) bool { return first == '1' || first == '2' }
+	const good = "\x00\x00\x00\x04\x002hi"
+	for _, test := range []struct{ name, sent, want string }{
+		{"its own", good, ""},
+		{"its mark", "\x00\x00\x00\x02x\x00", "two: pipe of 120 filters is longer than 8"},
+		{"json", "\x00\x00\x00\x40\x00{\"seq\":1", "look like a json frame"},
+		{"raw", "\x00\x00\x00\x40r\x00\x011", "look like a raw frame"},
+		{"http", "POST / HTTP/1.1\r\nHost: x\r\n\r\n", "look like an HTTP request"},
+		{"behind a filter", "\x00\x00\x00\x05\x01r1:{", "looks like that of a json frame"},
+		{"behind a filter, its own", "\x00\x00\x00\x05\x01rih2", ""},
+		{"nobody's, with its end", "\x00\x00\x00\x03\x00zz", ""},
+		{"json, later", good + "\x00\x00\x00\x03\x00{}", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			near, far := net.Pipe()
+			defer near.Close()
+			defer far.Close()
+			go io.WriteString(far, test.sent) // and nothing else: no error may need more
+			frames := 1
+			if len(test.sent) > len(good) && strings.HasPrefix(test.sent, good) {
+				frames = 2
+			}
+			s := socket.NewSocket(near, func(rw io.ReadWriter) socket.Proto { return newTwo(rw, &letters, 0) })
+			for range frames {
+				err := s.ReadMessage(new(socket.Envelope))
+				if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+					t.Errorf("%v, want %q", err, test.want)
+				}
+			}
+		})
 	}
 }

@@ -20,6 +20,9 @@ type Reader struct {
 	r    io.Reader
 	peek socket.PeekReader // r, if it is one
 
+	begins func(first byte) bool // until the first frame has been examined; nil: it is not
+	mark   byte                  // of frames that begin with one; 0: there is none
+
 	head  int    // bytes that Head has returned
 	frame []byte // the frame, where it cannot be peeked at
 	plain []byte // what the filters made of the payload
@@ -53,7 +56,7 @@ func (r *Reader) Head(n int) ([]byte, error) {
 // valid until the next Head or Frame. The size of the message is set before any
 // memory is taken, and the message may refuse it; a size that does not fit into 32
 // bits is refused here. So is a TLS record, with an error that matches
-// [socket.ErrTLS].
+// [socket.ErrTLS], and a first frame that is of another protocol; see [Format].
 func (r *Reader) Frame(m socket.Message, size uint64) ([]byte, error) {
 	switch {
 	case size > maxSize:
@@ -63,6 +66,11 @@ func (r *Reader) Frame(m socket.Message, size uint64) ([]byte, error) {
 	}
 	if size >= tlsRecord {
 		if err := r.notTLS(); err != nil {
+			return nil, err
+		}
+	}
+	if r.begins != nil {
+		if err := r.examine(size); err != nil {
 			return nil, err
 		}
 	}
@@ -130,6 +138,14 @@ func (r *Reader) Unfilter(m socket.Message, ids, b []byte) ([]byte, error) {
 	if r.owned = cap(plain) > OwnFrom; r.owned {
 		r.plain = nil
 	}
+	if begins := r.begins; begins != nil {
+		if r.begins = nil; len(plain) > 0 && !begins(plain[0]) {
+			const noFilters = "\x00\x00\x00\x00\x00"
+			if like := socket.LooksLike(append([]byte(noFilters), plain[0])); like != "" {
+				return nil, fmt.Errorf("%s: the payload behind the filters of the peer's first frame, %.32q, looks like that of %s: %w", r.name, plain, like, socket.ErrUnsupportedProto)
+			}
+		}
+	}
 	return plain, nil
 }
 
@@ -171,6 +187,49 @@ func (r *Reader) notTLS() error {
 		return fmt.Errorf("%s: %w", r.name, err)
 	}
 	return nil
+}
+
+// examine returns an error if the first frame, of size bytes, looks like one of
+// another protocol: there its size may mean something else, so that the rest of it
+// never comes. The payload of a frame with filters is examined once they are undone.
+func (r *Reader) examine(size uint64) error {
+	const header = 4 + 1
+	if size <= header {
+		return nil // the protocol's own errors are better
+	}
+	head, err := r.Head(max(r.head, header+1))
+	if err != nil {
+		return err
+	}
+	switch n := head[header-1]; {
+	case r.mark != 0 && n == r.mark, n == 0 && r.begins(head[header]):
+		r.begins = nil
+		return nil
+	case n > 0 && n <= MaxFilters:
+		return nil
+	}
+	if head = r.Arrived(head); socket.LooksLike(head) == "" {
+		r.begins = nil
+		return nil
+	}
+	return socket.WrongProto(r.name, head)
+}
+
+// maxArrived is the largest number of bytes that Arrived returns.
+const maxArrived = 256
+
+// Arrived returns head, which Head has returned, and what has arrived behind it, at most
+// 256 bytes: for the words of an error.
+func (r *Reader) Arrived(head []byte) []byte {
+	if r.peek == nil {
+		return head
+	}
+	if n := min(r.peek.Buffered(), maxArrived); n > len(head) {
+		if more, err := r.peek.Peek(n); err == nil {
+			return more
+		}
+	}
+	return head
 }
 
 func (r *Reader) readHead(n int) ([]byte, error) {

@@ -290,7 +290,11 @@ func TestGarbage(t *testing.T) {
 				t.Fatal(err)
 			}
 			ends(t, c)
-			log.with(t, "none of the protocols raw, json, protobuf, http begins with", "unsupported protocol", c.LocalAddr().String())
+			words := []string{"WARN", c.LocalAddr().String(), "none of the protocols raw, json, protobuf, http begins with", "unsupported protocol"}
+			if name == "tls" {
+				words = []string{"WARN", c.LocalAddr().String(), "TLS handshake"}
+			}
+			log.with(t, words...)
 		})
 	}
 }

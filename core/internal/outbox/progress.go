@@ -1,0 +1,147 @@
+package outbox
+
+import (
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A write that waits may take no bytes for long although the peer reads: a socket is
+// writable only when a third of its buffer is free, and a peer that reads 100 KB a second
+// needs many seconds for that. So while a write waits, the number of bytes that the
+// socket has not sent yet is checked too: any change of it is progress. Where it is not
+// known, only bytes that a write has taken are progress.
+
+// checks is how often the queue of a socket is checked within Config.WriteTimeout: a
+// stalled write ends late by at most that part of it.
+const checks = 4
+
+// sendQueue holds the number of bytes that a socket has taken and the peer's has not acknowledged.
+type sendQueue struct {
+	rc syscall.RawConn // nil: not known
+	at int             // its length at the last check, in bytes; -1: not checked yet
+}
+
+// newSendQueue returns the queue of the socket at the bottom of conn.
+func newSendQueue(conn net.Conn) sendQueue {
+	const layers = 8
+	q := sendQueue{at: -1}
+	for range layers {
+		switch c := conn.(type) {
+		case *net.TCPConn:
+			q.rc, _ = c.SyscallConn()
+			return q
+		case *net.UnixConn:
+			q.rc, _ = c.SyscallConn()
+			return q
+		case interface{ NetConn() net.Conn }: // *tls.Conn, for example
+			conn = c.NetConn()
+		default:
+			return q
+		}
+	}
+	return q
+}
+
+// moved checks the queue and reports whether it has changed since the last check.
+// ok is false where its length is not known.
+func (q *sendQueue) moved() (moved, ok bool) {
+	if q.rc == nil {
+		return false, false
+	}
+	n, ok := queued(q.rc)
+	if !ok {
+		q.rc = nil
+		return false, false
+	}
+	moved = q.at >= 0 && n != q.at
+	q.at = n
+	return moved, true
+}
+
+// waitRaw is raw.write with wait, as long as there is progress.
+func (w *Writer) waitRaw(b []byte) (n int, err error) {
+	q := newSendQueue(w.conn)
+	q.moved()
+	wait := w.cfg.WriteTimeout
+	for last := time.Now(); ; {
+		if q.rc != nil {
+			wait = min(time.Until(last.Add(w.cfg.WriteTimeout)), w.cfg.WriteTimeout/checks)
+		}
+		if err := w.conn.SetWriteDeadline(time.Now().Add(wait)); err != nil {
+			return 0, err
+		}
+		n, err = w.raw.write(b, true)
+		if !isTimeout(err) {
+			return n, err
+		}
+		moved, ok := q.moved()
+		if moved {
+			last = time.Now()
+		}
+		if !ok || time.Since(last) >= w.cfg.WriteTimeout {
+			return n, err
+		}
+	}
+}
+
+// progressTimer extends the write deadline of a connection while its socket makes
+// progress during a plain write: a TLS connection cannot be used after a write that timed
+// out.
+type progressTimer struct {
+	conn    net.Conn
+	timeout time.Duration
+
+	mu      sync.Mutex
+	timer   *time.Timer
+	writing bool // between begin and end
+	queue   sendQueue
+}
+
+// newProgressTimer returns nil if the send queue of conn's socket is not known.
+func newProgressTimer(conn net.Conn, timeout time.Duration) *progressTimer {
+	q := newSendQueue(conn)
+	if _, ok := q.moved(); !ok {
+		return nil
+	}
+	return &progressTimer{conn: conn, timeout: timeout, queue: q}
+}
+
+// begin is called before a write, after its deadline was set.
+func (p *progressTimer) begin() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.writing, p.queue.at = true, -1
+	if p.timer == nil {
+		p.timer = time.AfterFunc(p.timeout/checks, p.check)
+	} else {
+		p.timer.Reset(p.timeout / checks)
+	}
+}
+
+// end is called after the write. From then on the timer does not set the deadline.
+func (p *progressTimer) end() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.writing = false
+	p.timer.Stop()
+}
+
+func (p *progressTimer) check() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.writing {
+		return
+	}
+	if moved, _ := p.queue.moved(); moved {
+		p.conn.SetWriteDeadline(time.Now().Add(p.timeout))
+	}
+	p.timer.Reset(p.timeout / checks)
+}

@@ -1,0 +1,95 @@
+package outbox
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"testing"
+	"time"
+)
+
+// encrypted makes a TLS connection of the two.
+func encrypted(t *testing.T, near, far net.Conn) (_, _ net.Conn) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := tls.Server(far, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}})
+	client := tls.Client(near, &tls.Config{InsecureSkipVerify: true})
+	done := make(chan error, 1)
+	go func() { done <- server.Handshake() }()
+	if err := errors.Join(client.Handshake(), <-done); err != nil {
+		t.Fatal(err)
+	}
+	return client, server
+}
+
+// A peer that reads slowly and steadily is not cut off, even if the socket does not
+// become writable again within the timeout; one that stops reading is.
+func TestSteadyReader(t *testing.T) {
+	const (
+		timeout = time.Second
+		pace    = 20 * time.Millisecond
+		read    = 1 << 10 // bytes at that pace
+	)
+	for _, test := range []struct {
+		name, network string
+		wrap          func(t *testing.T, near, far net.Conn) (_, _ net.Conn)
+	}{
+		{"tcp", "tcp", nil},
+		{"unix", "unix", nil},
+		{"tls", "tcp", encrypted},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			near, far := pair(t, test.network)
+			for _, err := range []error{
+				near.(interface{ SetWriteBuffer(int) error }).SetWriteBuffer(1 << 20), // much more than is read within the timeout
+				far.(interface{ SetReadBuffer(int) error }).SetReadBuffer(8 << 10),
+			} {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if test.wrap != nil {
+				near, far = test.wrap(t, near, far)
+			}
+			failed := make(chan error, 1)
+			w := New(near, Config{WriteTimeout: timeout, Fail: func(err error) { failed <- err }})
+			w.SendNow(make([]byte, 8<<20))
+			w.Flush(NoBlock)
+
+			reads := time.NewTicker(pace)
+			defer reads.Stop()
+			buf := make([]byte, read)
+			for begin := time.Now(); time.Since(begin) < 3*timeout; {
+				select {
+				case err := <-failed:
+					t.Fatalf("after %v: Fail(%v), but the peer reads", time.Since(begin), err)
+				case <-reads.C:
+					if _, err := io.ReadFull(far, buf); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if _, n := w.Queued(); n == 0 {
+				t.Fatal("the socket took it all: nothing tested")
+			}
+			if err := <-failed; !errors.Is(err, ErrStalled) {
+				t.Errorf("the peer reads no more: Fail(%v), want ErrStalled", err)
+			}
+		})
+	}
+}
