@@ -11,21 +11,22 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// The access log is one line a message:
+// The access log has one line per message:
 //
 //	CALL<-  a call served      CALL->  a call made
 //	PUSH<-  a push served      PUSH->  a push sent
 //
 // at INFO with AccessLog or PrintDetail, else at DEBUG; and at WARNING in any case if
-// it took SlowCometDuration or longer. The cost is
-// measured with CountTime only; bodies and metadata are shown with PrintDetail
-// only, escaped and cut. A line that nobody will see costs one atomic load.
+// it took SlowCometDuration or longer. The cost is measured only with CountTime; bodies
+// and metadata are shown only with PrintDetail, escaped and cut. A line below the log
+// level costs one atomic load.
 //
-// Where the line is due is also the message's end for the plugins.
+// The functions that log a line also run the PostExchange hooks of its message.
 
+// detailMax is the longest text of a body or of metadata in a line, in bytes.
 const detailMax = 4 << 10
 
-// accessLevel returns the level of a line, and whether it will be seen.
+// accessLevel returns the level of a line, and whether that level is logged.
 func (e *env) accessLevel(log logger, cost time.Duration) (LoggerLevel, bool) {
 	level := DEBUG
 	if e.cfg.AccessLog {
@@ -81,7 +82,7 @@ func (s *session) logPush(cmd *callCmd, r *Rerror) {
 	}
 }
 
-// logHandled is the line of a message that was served.
+// logHandled logs the line of a request that was served.
 func (c *handlerCtx) logHandled(r *Rerror) {
 	s := c.sess
 	c.stage = stageEnded
@@ -135,7 +136,7 @@ func (s *session) accessAttrs(l *link, real string, cost time.Duration, level Lo
 	return append(attrs, slog.String("method", method))
 }
 
-// side describes one message of a line.
+// side describes one of the messages of a line.
 func (s *session) side(name string, m *socket.Envelope, size uint32, detail string, r *Rerror) slog.Attr {
 	list := []any{slog.Uint64("size", uint64(size))}
 	if r.HasError() {
@@ -152,7 +153,8 @@ func (s *session) side(name string, m *socket.Envelope, size uint32, detail stri
 	return slog.Group(name, list...)
 }
 
-// bodyText renders a body at once, escaped and cut; that of an AUTH message never.
+// bodyText renders a body now, before it can change, escaped and cut. It never
+// renders that of an AUTH message.
 func bodyText(m *socket.Envelope) string {
 	if m.Mtype() == TypeAuthCall || m.Mtype() == TypeAuthReply {
 		return ""
@@ -168,7 +170,7 @@ func bodyText(m *socket.Envelope) string {
 
 func valueText(v any) (text string) {
 	defer func() {
-		if p := recover(); p != nil { // a MarshalJSON of the user's
+		if p := recover(); p != nil { // from the MarshalJSON of a user's type
 			text = fmt.Sprintf("(%T: %v)", v, p)
 		}
 	}()
@@ -194,7 +196,8 @@ func bytesText(b []byte) string {
 
 func cut(text string) string { return cutOf(text, len(text)) }
 
-// cutOf cuts the text of something of size bytes, never inside a character.
+// cutOf cuts text to detailMax bytes, never inside a character, and appends size,
+// the number of bytes of what text shows.
 func cutOf(text string, size int) string {
 	if len(text) <= detailMax {
 		return text

@@ -209,8 +209,8 @@ func TestAuthBodiesAreNotLogged(t *testing.T) {
 	}
 }
 
-// A line a call is for who asks for it: below INFO, unless the peer is configured to
-// log them, or a message was slow.
+// The line of a message is below INFO, unless the peer is configured with AccessLog or
+// the message was slow.
 func TestAccessLogIsAskedFor(t *testing.T) {
 	for _, test := range []struct {
 		name   string

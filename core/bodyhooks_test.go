@@ -11,12 +11,12 @@ import (
 	"github.com/teleport-go/teleport/core/internal/testwire"
 )
 
-// parcel is what a body is wrapped in.
+// parcel is a wrapped body.
 type parcel struct{ Wrapped []byte }
 
 // wrapping wraps bodies as the secure plugins of v5 and v7 do: before a body is read it
-// keeps the framework's value and puts its own in place; when that is decoded, it
-// decodes what was in it into the framework's.
+// replaces the framework's value by its own; when that is decoded, it decodes the wrapped
+// bytes into the framework's value.
 type wrapping struct{ t *testing.T }
 
 func (wrapping) Name() string { return "wrapping" }
@@ -139,7 +139,7 @@ func TestBodyReplacedByHooks(t *testing.T) {
 	wantRerror(t, "a handler's error", e.call(t, "/fail", "x", new(string)), 1000)
 }
 
-// looking takes down what Input().Body() is.
+// looking records the values of Input().Body().
 type looking struct {
 	tp.Plugin
 	lines *journal

@@ -11,13 +11,13 @@ import (
 	"github.com/teleport-go/teleport/core/internal/inlining"
 )
 
-// polledLink is a link of a session that nobody else reads, and its other end.
+// polledLink returns a link that no other goroutine reads, and its other end.
 func polledLink(t *testing.T, busyPoll time.Duration) (*link, net.Conn) {
 	t.Helper()
 	if runtime.GOOS != "linux" {
 		return nil, nil
 	}
-	p := newParking(t, "tcp")
+	p := newPeerPair(t, "tcp")
 	p.srv.env.cfg.BusyPoll = busyPoll
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -38,27 +38,27 @@ func polledLink(t *testing.T, busyPoll time.Duration) (*link, net.Conn) {
 	return l, far
 }
 
-// reader is the caller as the reader of l.
+// readLoop makes the caller the reader of l.
 func (l *link) readLoop() *readLoop { return &readLoop{s: l.sess, l: l, gen: l.generation()} }
 
 func (l *link) pollNow() (bool, error) {
 	return l.readLoop().busyPoll(l.sess.env.sweeper.Now(), 1)
 }
 
-// procs makes the process one of n processors for the test.
+// procs sets GOMAXPROCS to n for the test.
 func procs(t *testing.T, n int) {
 	old := runtime.GOMAXPROCS(n)
 	t.Cleanup(func() { runtime.GOMAXPROCS(old) })
 }
 
-// Where a reader does poll, an hour would end the test.
+// A BusyPoll of an hour in a case without bytes would time the test out if the reader polled.
 func TestPoll(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		busy    time.Duration
 		waiting int64 // the average so far
 		procs   int
-		others  int32 // that poll
+		others  int32 // readers that poll
 		before  func(near *link, far net.Conn)
 		ok      bool
 		err     error
@@ -88,7 +88,7 @@ func TestPoll(t *testing.T) {
 				for range test.others {
 					busypoll.End()
 				}
-				soon(t, "nobody polls any more", func() bool { return busypoll.Count() == 0 })
+				soon(t, "no reader polls any more", func() bool { return busypoll.Count() == 0 })
 			}()
 			if test.before != nil {
 				test.before(l, far)
@@ -97,7 +97,7 @@ func TestPoll(t *testing.T) {
 				}
 			}
 			ok, err := l.pollNow()
-			for (test.ok || test.err != nil) && !ok && err == nil && l.cadence.banned > 0 { // on a busy machine it is robbed
+			for (test.ok || test.err != nil) && !ok && err == nil && l.cadence.banned > 0 { // on a busy machine it is preempted
 				l.cadence.ban, l.cadence.banned = 0, 0
 				ok, err = l.pollNow()
 			}
@@ -114,7 +114,7 @@ func TestPollingReader(t *testing.T) {
 		return
 	}
 	procs(t, 4)
-	p := newParking(t, "tcp")
+	p := newPeerPair(t, "tcp")
 	p.cli.env.cfg.BusyPoll = time.Hour // before it has any session
 	s, c := p.dial(t)
 	for i := 0; i < 1000 && busypoll.Count() == 0; i++ {
@@ -125,5 +125,5 @@ func TestPollingReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-s.done.Done()
-	soon(t, "nobody polls any more", func() bool { return busypoll.Count() == 0 })
+	soon(t, "no reader polls any more", func() bool { return busypoll.Count() == 0 })
 }

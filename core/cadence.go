@@ -21,7 +21,7 @@ const (
 	pollBanFactor = 16
 	maxPollBan    = int64(time.Second)
 	// minPolledSessions is how many sessions a peer has before the poll loop serves
-	// them: below it, a goroutine a session is faster.
+	// them: below it, a goroutine per session is faster.
 	minPolledSessions = 16
 	// maxPolledReads and maxPolledBytes are how often, and how much, the poll loop reads
 	// from one connection before the session gets a goroutine of its own: all others
@@ -34,18 +34,20 @@ const (
 )
 
 // shouldUsePoller reports whether the poll loop should serve the sessions of a peer
-// that has so many. While it is in a hook that blocks it would serve no other.
+// that has so many. It must not if hooks may block: a poll loop blocked in a hook
+// serves no other session.
 func shouldUsePoller(sessions int, hooksMayBlock bool) bool {
 	return (sessions >= minPolledSessions || inlining.Always) && !hooksMayBlock
 }
 
-// cadence is how the messages of one connection come, and what follows from that for
-// its reader, whose it is. It knows nothing of the connection, and no clock.
+// cadence records how the messages of one connection arrive, and decides by that how
+// the connection is read. It is the reader's alone. It knows nothing of the
+// connection, and reads no clock.
 type cadence struct {
 	at      int64 // when the connection was parked, or the poll loop came back to it; nanoseconds
 	wait    int64 // average time of a wait for a message, in nanoseconds
-	ban     int64 // how long polling was given up the last time
-	banned  int64 // until when, in the time of now
+	ban     int64 // how long the last ban of polling was
+	banned  int64 // the end of the ban
 	batch   int32 // messages since the last wait
 	singles int32 // waits in a row that ended with one message
 	reads   int32 // by the poll loop since it came back
@@ -53,17 +55,16 @@ type cadence struct {
 }
 
 // observeWait notes how long a wait took. One long wait ends the polling of a
-// reader; a dozen short ones begin it again.
+// reader; a dozen short ones start it again.
 func (c *cadence) observeWait(d int64) { c.wait += (min(d, longWait) - c.wait) / 8 }
 
-// shouldPoll reports whether the next message is about to come, so that it is worth to
-// poll for it.
+// shouldPoll reports whether the next message will come soon enough to poll for it.
 func (c *cadence) shouldPoll(now int64) bool { return c.wait < pollBelow && now >= c.banned }
 
-// looked notes that a polling reader has looked at now, and before that at last. It
-// returns false if the reader must not go on polling.
-func (c *cadence) looked(last, now int64) bool {
-	if now-last < robbedAfter {
+// polledAgain notes that a polling reader polls at now, and polled before at last. It
+// returns false if the reader must stop polling.
+func (c *cadence) polledAgain(last, now int64) bool {
+	if now-last < preemptedAfter {
 		return true
 	}
 	if c.ban > 0 && now-c.banned < c.ban {
@@ -85,23 +86,23 @@ func (c *cadence) polled(now int64) {
 	c.at, c.reads, c.bytes = now, 0, 0
 }
 
-// polledRead notes a read by the poll loop, between two messages. It returns false if so
-// much has come that the connection needs a reader of its own.
+// polledRead notes a read by the poll loop, between two messages. It returns false if
+// the connection has received so much that it needs a reader of its own.
 func (c *cadence) polledRead() bool {
 	c.reads++
 	return c.reads <= maxPolledReads
 }
 
-// message notes that a message was read. It returns false as polledRead does; that
-// means nothing to a reader that is not the poll loop.
+// message notes that a message was read. It returns false as polledRead does; only
+// the poll loop heeds that.
 func (c *cadence) message(size uint32) bool {
 	c.batch++
 	c.bytes += int64(size)
 	return c.bytes <= maxPolledBytes
 }
 
-// endBatch notes that the reader is about to wait. It returns how many messages have
-// come since the last wait.
+// endBatch notes that the reader is about to wait. It returns how many messages it
+// has read since the last wait.
 func (c *cadence) endBatch() (messages int32) {
 	messages, c.batch = c.batch, 0
 	if messages > 1 {
@@ -112,8 +113,8 @@ func (c *cadence) endBatch() (messages int32) {
 	return messages
 }
 
-// shouldPark reports whether a reader of its own is too much for the connection, if
-// the poller serves the sessions of its peer.
+// shouldPark reports whether the connection has too few messages for a reader of its
+// own, if the poller serves the sessions of its peer.
 func (c *cadence) shouldPark(now int64) bool {
 	if c.singles <= maxSingles || c.shouldPoll(now) {
 		return false

@@ -50,8 +50,8 @@ func TestShouldPoll(t *testing.T) {
 	}
 }
 
-// A reader gives its connection back after many waits for single messages that were
-// not short.
+// A reader parks its connection after many waits for single messages that were not
+// short.
 func TestShouldPark(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -89,8 +89,8 @@ func TestShouldPark(t *testing.T) {
 	}
 }
 
-// The poll loop reads a few times from one connection, then that needs a reader of its
-// own; when the loop comes back it counts anew, and knows how long the wait took.
+// The poll loop reads a few times from one connection, which then needs a reader of its
+// own; when the loop comes back it counts from 0, and notes how long the wait took.
 func TestPolledReads(t *testing.T) {
 	c := cadence{wait: longWait}
 	for round := range 2 {
@@ -124,7 +124,7 @@ func TestRobbedReaderDoesNotPoll(t *testing.T) {
 	const ms = int64(time.Millisecond)
 	c := cadence{}
 	now := ms
-	if !c.shouldPoll(now) || !c.looked(now, now+robbedAfter-1) || !c.shouldPoll(now) {
+	if !c.shouldPoll(now) || !c.polledAgain(now, now+preemptedAfter-1) || !c.shouldPoll(now) {
 		t.Fatal("a reader that looks all the time does not poll")
 	}
 	for i, test := range []struct{ polled, robbed, want int64 }{ // milliseconds

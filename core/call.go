@@ -22,7 +22,8 @@ func (s *session) Call(serviceMethod string, arg, result any, setting ...Message
 	return cmd
 }
 
-// call launches and waits. Only the goroutine that runs it finishes the command.
+// call launches the command and waits for its end. Only the goroutine that runs call
+// completes the command.
 func (cmd *callCmd) call(serviceMethod string, arg any, setting []MessageSetting) {
 	s := cmd.sess
 	completing := false
@@ -52,12 +53,12 @@ func (cmd *callCmd) call(serviceMethod string, arg any, setting []MessageSetting
 			if cmd.seq != 0 {
 				s.failCall(cmd.seq, contextRerror(ctx))
 			}
-			<-wake // by us, or by who has won: that is about to decode, not to wait
+			<-wake // by failCall, or by the winner of the race, which is about to resolve the call
 		}
 	} else {
 		<-wake
 	}
-	if !cmd.pooled { // else they stay together
+	if !cmd.pooled { // a pooled command keeps its channel
 		cmd.wake = nil
 		s.env.wakes.Put(wake)
 	}
@@ -133,7 +134,7 @@ func (cmd *callCmd) prepare(k kind, serviceMethod string, arg any, setting []Mes
 	return nil
 }
 
-// preWrite runs the hooks before a request is written, which see its number.
+// preWrite runs the hooks before a request is written, with its number set.
 func (cmd *callCmd) preWrite(k kind, hooks moment[WriteCtx]) *Rerror {
 	s := cmd.sess
 	if k == kindPush {
@@ -195,15 +196,15 @@ func prepareMessage(s *session, m *socket.Envelope, mtype byte, serviceMethod st
 	return nil
 }
 
-// launch gives the call its number, unless it holds one, and sends it. Every error
-// resolves it.
+// launch gives the call a sequence number, unless it holds one, and sends it. Every
+// error resolves it.
 func (s *session) launch(cmd *callCmd) {
 	ctx := cmd.out.GivenContext()
 	deadline := int64(0)
 	if d := s.env.cfg.DefaultCallTimeout; d > 0 && (ctx == nil || !hasDeadline(ctx)) {
 		deadline = s.env.sweeper.After(d)
 	}
-	if s.leaving.Load() { // before the table, whose calls get the connection's reason
+	if s.leaving.Load() { // checked before adding: calls in the table get the connection's reason
 		if reason := s.CloseReason(); reason != nil {
 			if cmd.seq != 0 {
 				s.pending.Release(cmd.seq)
@@ -223,8 +224,8 @@ func (s *session) launch(cmd *callCmd) {
 		cmd.resolve(pendingRerror(err))
 		return
 	}
-	// From here on somebody else may resolve it; if it is pooled its memory still
-	// is ours, since only we wait for it.
+	// From here on another goroutine may resolve the call. The memory of a pooled
+	// command is still ours, since only we wait for it.
 	cmd.seq = seq
 	cmd.out.SetSeq(seq)
 	if deadline != 0 {
@@ -233,8 +234,8 @@ func (s *session) launch(cmd *callCmd) {
 	if cmd.async && ctx != nil && ctx.Done() != nil {
 		cmd.watch(ctx)
 	}
-	// A break clears cur before it drains the table: having added the call and
-	// seen a link here, either the drain finds the call or the link lives.
+	// A broken connection clears cur before the table is drained. So if cur holds a
+	// link after the call was added, either the link lives or the drain finds the call.
 	l := s.cur.Load()
 	if l == nil {
 		if l = s.queueCall(cmd); l == nil {
@@ -244,7 +245,8 @@ func (s *session) launch(cmd *callCmd) {
 	s.sendCall(l, cmd, deadline, calls > 1)
 }
 
-// failCall ends a pending call with an error; false if somebody was faster.
+// failCall ends a pending call with an error. It returns false if the call was
+// resolved before.
 func (s *session) failCall(seq int32, r *Rerror) bool {
 	cmd, ok := s.pending.Take(seq)
 	if !ok {
@@ -256,8 +258,9 @@ func (s *session) failCall(seq int32, r *Rerror) bool {
 	return true
 }
 
-// sendCall enqueues a call that has its number. deadline is the one that
-// DefaultCallTimeout gives it, 0 for none; busy says that others are under way.
+// sendCall enqueues a call that has its sequence number. deadline is the one from
+// DefaultCallTimeout, in the sweeper's time, 0 for none; busy says that other calls
+// are pending.
 func (s *session) sendCall(l *link, cmd *callCmd, deadline int64, busy bool) {
 	cmd.link = l
 	ctx := cmd.out.GivenContext()
@@ -285,14 +288,14 @@ func (s *session) sendCall(l *link, cmd *callCmd, deadline int64, busy bool) {
 	cmd.written(kindCall)
 }
 
-// relaunch launches a call again that a broken link has not accepted, as if it had
-// come after the break: nothing of it was sent, so it waits for the redial. First
-// the reader has to notice the break; until it does every call would fail at once.
-// Only a caller that waits anyway waits for that: AsyncCall and Push may be called
-// by a hook in the reader.
+// relaunch launches a call again that a broken link has not accepted: nothing of it
+// was sent, so it can wait for the redial like a call made after the break. First the
+// reader must notice the break; until then every call would fail at once. Only Call,
+// which blocks anyway, waits for that: a hook on the reader's goroutine may call
+// AsyncCall and Push.
 func (s *session) relaunch(l *link, cmd *callCmd, err error) {
 	if !s.pending.Withdraw(cmd.seq) {
-		return // somebody has resolved it
+		return // resolved by another goroutine
 	}
 	l.kill(SideNetwork, err, "writing")
 	l.ensureReader()
@@ -307,8 +310,9 @@ func (s *session) relaunch(l *link, cmd *callCmd, err error) {
 	s.becameIdle()
 }
 
-// flush writes what was enqueued. A caller whose wait can end must not be held by
-// the network.
+// flush writes what was enqueued. bounded says that the caller's wait can end before
+// the call does: then flush must not block on the network. busy says that other calls
+// are pending.
 func (s *session) flush(l *link, bounded, busy bool) {
 	var mode socket.FlushMode
 	if busy {
@@ -334,9 +338,10 @@ func (cmd *callCmd) watch(ctx context.Context) {
 	}
 }
 
-// resolve ends the call with what the winner has found out, and wakes the caller,
-// who completes it. A call that nobody waits for is completed here. The winner
-// must not touch cmd afterwards.
+// resolve ends the call with the winner's error, nil for success, and wakes the
+// caller, which completes it. An asynchronous call has no caller that waits, and is
+// completed here. The winner, the goroutine that took the call from the table, must
+// not touch cmd afterwards.
 func (cmd *callCmd) resolve(r *Rerror) {
 	cmd.rerr = r
 	if !cmd.async {
@@ -346,8 +351,8 @@ func (cmd *callCmd) resolve(r *Rerror) {
 	cmd.finishPart()
 }
 
-// finishPart completes an asynchronous call when both parts of it are done: so the user
-// never gets a command that is still being sent.
+// finishPart completes an asynchronous call when both parts of it are done, the
+// sending and the reply: so the user never gets a command that is still being sent.
 func (cmd *callCmd) finishPart() {
 	cmd.mu.Lock()
 	cmd.parts++
@@ -416,7 +421,7 @@ func (cmd *callCmd) readRest() {
 // finish marks the call done.
 func (cmd *callCmd) finish() {
 	if cmd.pooled {
-		return // nobody else has it
+		return // no other goroutine has it
 	}
 	cmd.mu.Lock()
 	cmd.finished = true
@@ -433,8 +438,8 @@ func (cmd *callCmd) finish() {
 	}
 }
 
-// deliver sends the finished command to the user's channel. If that is full it
-// waits beside, at most as long as the session lives.
+// deliver sends the finished command to the user's channel. If the channel is full, a
+// goroutine waits for room, at most until the session ends.
 func (cmd *callCmd) deliver() {
 	select {
 	case cmd.cmds <- cmd:
@@ -445,7 +450,7 @@ func (cmd *callCmd) deliver() {
 		select {
 		case cmd.cmds <- cmd:
 		case <-cmd.sess.done.Done():
-			cmd.sess.Warnf("call %q: callCmdChan was full until the session's end; the result was dropped", cmd.out.ServiceMethod())
+			cmd.sess.Warnf("call %q: callCmdChan was full until the session ended; the result is dropped", cmd.out.ServiceMethod())
 		}
 	}()
 }
@@ -477,7 +482,7 @@ func (cmd *callCmd) decode(raw []byte) *Rerror {
 	return badMessage(err)
 }
 
-// free gives the memory of a body back that was decoded.
+// free returns the memory of a decoded body to the pool, if this call owns it.
 func (cmd *callCmd) free(raw []byte) {
 	if cmd.exclusive {
 		bufpool.Put(raw)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// What the user sees of a call: CallCmd, and the WriteCtx of its hooks.
+// This file holds what the user sees of a call: CallCmd, and the WriteCtx of its hooks.
 
 func (cmd *callCmd) wait() { <-cmd.Done() }
 
@@ -36,7 +36,7 @@ func (cmd *callCmd) Rerror() *Rerror {
 	return cmd.rerr
 }
 
-// doneAlready is closed.
+// doneAlready is the closed channel of all finished calls.
 var doneAlready = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 func (cmd *callCmd) Done() <-chan struct{} {
@@ -56,7 +56,7 @@ func (cmd *callCmd) InputBodyCodec() byte    { cmd.wait(); return cmd.inCodec }
 func (cmd *callCmd) InputMeta() *Meta        { cmd.wait(); return &cmd.in }
 func (cmd *callCmd) CostTime() time.Duration { cmd.wait(); return cmd.cost }
 
-// What follows makes it the WriteCtx of its hooks.
+// The methods below make callCmd the WriteCtx of its hooks.
 
 func (cmd *callCmd) Peer() Peer          { return cmd.sess.env.peer }
 func (cmd *callCmd) Session() CtxSession { return cmd.sess }
@@ -65,7 +65,7 @@ func (cmd *callCmd) RealIP() string      { return cmd.IP() }
 
 func (cmd *callCmd) ConnectionState() *tls.ConnectionState { return cmd.sess.ConnectionState() }
 
-// Swap is asked for by hooks on the caller's and on the reader's goroutine.
+// Swap may be called by hooks on the caller's and on the reader's goroutine at once.
 func (cmd *callCmd) Swap() *Swap {
 	cmd.mu.Lock()
 	defer cmd.mu.Unlock()
@@ -76,8 +76,8 @@ func (cmd *callCmd) Swap() *Swap {
 	return cmd.swap
 }
 
-// NewFakeCallCmd returns a finished call that was never sent; its Trace methods
-// return false.
+// NewFakeCallCmd returns a finished call that was never sent. TracePeer and
+// TraceSession of it return false.
 func NewFakeCallCmd(serviceMethod string, arg, result any, rerr *Rerror) CallCmd {
 	cmd := &callCmd{logger: std, result: result, rerr: rerr, async: true}
 	cmd.out.SetMtype(TypeCall)

@@ -135,7 +135,7 @@ func TestAsyncCallChannels(t *testing.T) {
 	if _, r := e.sess.AsyncCall("/echo", nil, nil, nil).Reply(); r != nil {
 		t.Errorf("without a channel: %v", r)
 	}
-	// A channel that is full holds nobody up.
+	// A full channel does not block the engine.
 	ch := make(chan tp.CallCmd, 1)
 	const n = 50
 	for range n {
@@ -154,7 +154,7 @@ func TestAsyncCallChannels(t *testing.T) {
 	}
 }
 
-// The caller's argument is his own again when AsyncCall and Push return.
+// The argument belongs to the caller again when AsyncCall and Push return.
 func TestArgumentIsReadBeforeTheCallReturns(t *testing.T) {
 	got := make(chan string, 100)
 	e := &ends{routes: func(p tp.Peer) {
@@ -203,8 +203,8 @@ func TestLoggersOfSessionAndCall(t *testing.T) {
 	e.cliLines.want(t, "ERROR of the session")
 }
 
-// Calls that start while their session ends are settled by others than who
-// launches them: the race detector looks on.
+// Calls that start while their session ends are resolved by other goroutines than
+// those that launch them. The test is for the race detector.
 func TestAsyncCallsBesideTheEnd(t *testing.T) {
 	for range 20 {
 		e := &ends{both: func(c *tp.PeerConfig) {

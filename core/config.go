@@ -38,41 +38,42 @@ type PeerConfig struct {
 	HandshakeTimeout   time.Duration `yaml:"handshake_timeout"    ini:"handshake_timeout"    comment:"Longest time for TLS, for the PostDial or PostAccept hooks, and to recognise one of several protocols, default 10s; ns,µs,ms,s,m,h"`
 	WriteTimeout       time.Duration `yaml:"write_timeout"        ini:"write_timeout"        comment:"Longest write without progress, default 30s; ns,µs,ms,s,m,h"`
 	FrameTimeout       time.Duration `yaml:"frame_timeout"        ini:"frame_timeout"        comment:"Longest time in which a message arrives, from its first bytes on, and a second more for each KiB of it; default 30s, negative: no limit; ns,µs,ms,s,m,h"`
-	IdleTimeout        time.Duration `yaml:"idle_timeout"         ini:"idle_timeout"         comment:"A session from which nothing comes for so long is closed, unless calls or handlers of it are under way; default 0: no limit; ns,µs,ms,s,m,h"`
+	IdleTimeout        time.Duration `yaml:"idle_timeout"         ini:"idle_timeout"         comment:"A session that receives nothing for so long is closed, unless it has pending calls or running handlers; default 0: no limit; ns,µs,ms,s,m,h"`
 	RedialWait         time.Duration `yaml:"redial_wait"          ini:"redial_wait"          comment:"Longest wait of a call without deadline for a redial, default 30s; ns,µs,ms,s,m,h"`
-	MaxHandlers        int           `yaml:"max_handlers"         ini:"max_handlers"         comment:"Handlers that run at once in a session, default 10000"`
-	WriteBound         int           `yaml:"write_bound"          ini:"write_bound"          comment:"Bytes of a session that may wait to be written, default 4194304"`
+	MaxHandlers        int           `yaml:"max_handlers"         ini:"max_handlers"         comment:"Handlers that run at once per session, default 10000"`
+	WriteBound         int           `yaml:"write_bound"          ini:"write_bound"          comment:"Bytes per session that may be queued for writing, default 4194304"`
 	BusyPoll           time.Duration `yaml:"busy_poll"            ini:"busy_poll"            comment:"Longest time a reader whose messages come in quick succession polls before it sleeps, default 100µs; negative: never; ns,µs,ms,s,m,h"`
 	ReadMemory         int64         `yaml:"read_memory"          ini:"read_memory"          comment:"Bytes for half-arrived large messages of all sessions, default 1073741824"`
 	MessageSizeLimit   uint32        `yaml:"message_size_limit"   ini:"message_size_limit"   comment:"Largest message in bytes; 0 is the process-wide limit"`
 	UnixMode           os.FileMode   `yaml:"unix_mode"            ini:"unix_mode"            comment:"Mode of a unix socket file, default 0600"`
 	TrustedProxies     []string      `yaml:"trusted_proxies"      ini:"trusted_proxies"      comment:"Networks (CIDR) whose X-Real-IP is believed, default none"`
-	AccessLog          bool          `yaml:"access_log"           ini:"access_log"           comment:"Log a line a message at INFO, not at DEBUG; print_detail includes it"`
-	HidePanics         bool          `yaml:"hide_panics"          ini:"hide_panics"          comment:"Keep the text of a handler's panic from the caller"`
+	AccessLog          bool          `yaml:"access_log"           ini:"access_log"           comment:"Log one line per message at INFO, not at DEBUG; print_detail includes it"`
+	HidePanics         bool          `yaml:"hide_panics"          ini:"hide_panics"          comment:"Do not send the text of a handler's panic to the caller"`
 
 	DefaultXferPipe []string `yaml:"default_xfer_pipe" ini:"default_xfer_pipe" comment:"Names of the filters of calls, pushes and replies that name none, outermost first, such as gzip; the peers must have them"`
 	XferPipeMin     int      `yaml:"xfer_pipe_min"     ini:"xfer_pipe_min"     comment:"Bytes of an encoded body from which on default_xfer_pipe is used, default 1024"`
 
 	Protocols []string `yaml:"protocols" ini:"protocols" comment:"Names of the protocols spoken on one port, recognised by the first bytes; the first one speaks until the peer has"`
 
-	// Protocol is what connections speak unless Dial, Listen or ServeConn say
-	// otherwise; nil is the process-wide default.
+	// Protocol is the protocol of connections unless Dial, Listen or ServeConn is
+	// given another; nil is the process-wide default.
 	Protocol ProtoFunc `yaml:"-" ini:"-"`
 	// Mapper names the routes; nil is the process-wide default.
 	Mapper ServiceMethodMapper `yaml:"-" ini:"-"`
-	// Tuning is what the operating system is asked of TCP connections; nil is
-	// the process-wide default.
+	// Tuning sets the socket options of TCP connections; nil is the process-wide
+	// default.
 	Tuning *socket.Tuning `yaml:"-" ini:"-"`
-	// Logger is where the peer logs; nil is the process-wide logger, live. Lines of the
-	// process (its PID, signals, shutdown) go to that of its oldest open peer.
+	// Logger receives the peer's log lines; nil is the process-wide logger, also
+	// when that is replaced later. The logger of the oldest open peer receives the
+	// lines of the process too: its PID, signals, shutdown.
 	Logger *slog.Logger `yaml:"-" ini:"-"`
 
 	trusted []netip.Prefix
 	codecID byte           // of DefaultBodyCodec; 0: resolved at the first Dial or Listen
-	pipe    *xfer.XferPipe // of DefaultXferPipe; resolved then, too
+	pipe    *xfer.XferPipe // of DefaultXferPipe; resolved then too
 }
 
-// check fills in defaults and refuses what cannot work.
+// check fills in defaults and returns an error for a configuration that cannot work.
 func (c *PeerConfig) check() error {
 	if c.Network == "" {
 		c.Network = "tcp"
@@ -129,8 +130,9 @@ func (c *PeerConfig) check() error {
 	return nil
 }
 
-// resolve finds what imports have registered. It runs at the first Listen or
-// Dial, since a package-level peer may be made before an import's init.
+// resolve looks up the codec and the protocols by name. It runs at the first Listen
+// or Dial, since a package-level peer may be made before the init of an import
+// registers them.
 func (c *PeerConfig) resolve() error {
 	if c.DefaultBodyCodec == "" {
 		c.codecID = defaultBodyCodecID()
@@ -167,7 +169,7 @@ func (c *PeerConfig) resolve() error {
 	return nil
 }
 
-// protocol returns what connections speak unless they are told otherwise.
+// protocol returns the protocol of connections for which the caller names none.
 func (c *PeerConfig) protocol() (ProtoFunc, error) {
 	if c.Protocol != nil {
 		return c.Protocol, nil

@@ -79,7 +79,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// seeConfig looks at the configuration that a peer really uses.
+// seeConfig edits the configuration that a peer really uses.
 type seeConfig struct{ edit func(*tp.PeerConfig) }
 
 func (seeConfig) Name() string { return "see config" }
@@ -136,13 +136,13 @@ func TestDialFailureIsNil(t *testing.T) {
 	if s != nil {
 		t.Errorf("the session of a failed Dial is %v; want nil", s)
 	}
-	wantRerror(t, "Dial of nobody", r, tp.CodeDialFailed, "dial nowhere", "nobody listens")
+	wantRerror(t, "Dial without a listener", r, tp.CodeDialFailed, "dial nowhere", "no listener")
 	if !tp.IsConnRerror(r) || !errors.Is(r.Err(), tp.ErrDialFailed) {
 		t.Errorf("%v is no connection error", r)
 	}
 }
 
-// The first minutes: what goes wrong says what to do.
+// The mistakes of a user's first minutes: each error says what to do.
 
 func TestFirstMinutePortTaken(t *testing.T) {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
@@ -226,7 +226,7 @@ func TestFirstMinuteUnknownCodecName(t *testing.T) {
 	}
 }
 
-// hintProto knows why a peer of another dialect hangs up.
+// hintProto gives a hint why a peer of another dialect hangs up.
 type hintProto struct{ socket.Proto }
 
 func (hintProto) Hint() string {
@@ -239,7 +239,7 @@ func TestFirstMinuteOtherDialect(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lis.Close()
-	go func() { // hangs up once it has heard something, as an older server does
+	go func() { // hangs up once it has received something, as an older server does
 		c, err := lis.Accept()
 		if err != nil {
 			return

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// FromEnv sets the fields for which there is an environment variable: the prefix, and
-// the field's name in YAML in upper case, such as APP_LISTEN_PORT. Variables that are
-// empty count as not set. Durations are written as 1m30s, file modes in octal, lists with
-// commas. The error has all variables that cannot be read; their fields are as before.
+// FromEnv sets the fields that have an environment variable: its name is the prefix and
+// the field's YAML name in upper case, such as APP_LISTEN_PORT. Empty variables count as
+// not set. Durations are written like 1m30s, file modes in octal, lists with commas. The
+// error lists all variables that cannot be parsed; their fields stay unchanged.
 func (c *PeerConfig) FromEnv(prefix string) error {
 	var errs []error
 	for _, f := range c.textFields() {
@@ -28,9 +28,9 @@ func (c *PeerConfig) FromEnv(prefix string) error {
 	return errors.Join(errs...)
 }
 
-// Flags defines a flag for each field: the prefix, and the field's name in YAML with
-// hyphens, such as -listen-port. The values that c has now are the defaults; parsing sets
-// them. Values are written as for FromEnv.
+// Flags defines a flag for each field: its name is the prefix and the field's YAML name
+// with hyphens, such as -listen-port. The present values of c are the defaults; parsing
+// the flags sets the fields. Values are written as for FromEnv.
 func (c *PeerConfig) Flags(fs *flag.FlagSet, prefix string) {
 	for _, f := range c.textFields() {
 		fs.Var(f, prefix+strings.ReplaceAll(f.name, "_", "-"), f.comment)
@@ -45,7 +45,7 @@ type textField struct {
 
 var _ flag.Value = textField{}
 
-// textFields are the fields that have a name in YAML.
+// textFields returns the fields that have a YAML name.
 func (c *PeerConfig) textFields() (fields []textField) {
 	v := reflect.ValueOf(c).Elem()
 	for i := range v.NumField() {
@@ -57,10 +57,10 @@ func (c *PeerConfig) textFields() (fields []textField) {
 	return fields
 }
 
-// IsBoolFlag says that -x is -x=true.
+// IsBoolFlag reports whether -x means -x=true.
 func (f textField) IsBoolFlag() bool { return f.value.IsValid() && f.value.Kind() == reflect.Bool }
 
-// String is "" for a zero value, which flag then does not show as a default.
+// String returns "" for a zero value, so that package flag does not show it as a default.
 func (f textField) String() string {
 	if !f.value.IsValid() || f.value.IsZero() {
 		return ""
@@ -75,7 +75,7 @@ func (f textField) String() string {
 	}
 }
 
-// Set sets the field.
+// Set parses text and sets the field.
 func (f textField) Set(text string) error {
 	v, text := f.value, strings.TrimSpace(text)
 	switch p := v.Addr().Interface().(type) {

@@ -40,9 +40,9 @@ func getCtx(l *link) *handlerCtx {
 	return c
 }
 
-// putCtx ends the life of c. Nobody may hold it any more.
+// putCtx returns c to the pool. No other goroutine may hold it any more.
 func putCtx(c *handlerCtx) {
-	if c.listed { // else nobody knows it; written by who owns c alone
+	if c.listed { // else no other goroutine can reach c; only the owner of c writes listed
 		c.link.delist(c)
 	}
 	if c.release != nil {
@@ -55,25 +55,25 @@ func putCtx(c *handlerCtx) {
 		c.in.Reset()
 		c.out.Reset()
 		c.sess, c.link = nil, nil
-		return // whoever still uses it panics with words
+		return // a late use of c panics in live
 	}
 	c.recycle()
 	c.sess, c.link = nil, nil
 	ctxPool.Put(c)
 }
 
-// retire ends the use of c for a message; the reader goes on with it.
+// retire ends the use of c for one message. The reader keeps c for the next.
 func (c *handlerCtx) retire() {
 	if c.release != nil {
 		c.release.free()
 		c.release = nil
 	}
-	c.sess = nil // as in the pool: whoever still uses it panics with words
+	c.sess = nil // as in the pool: a late use of c panics in live
 }
 
 // recycle makes c ready for the next message on the same link.
 func (c *handlerCtx) recycle() {
-	if c.listed { // a hook has asked for the context; written by who owns c alone
+	if c.listed { // a hook has called Context; only the owner of c writes listed
 		c.link.delist(c)
 	}
 	c.in.Clear()
@@ -96,7 +96,7 @@ func (c *handlerCtx) kind() kind {
 	return kindCall
 }
 
-// live returns the session, and panics when the context is used up.
+// live returns the session. It panics if the handler has returned.
 func (c *handlerCtx) live() *session {
 	if c.sess == nil {
 		panic("tp: a context was used after its handler had returned")
@@ -148,7 +148,7 @@ func (c *handlerCtx) Swap() *Swap {
 	return c.swap
 }
 
-// Context makes the context on demand: most handlers never ask.
+// Context makes the context on demand: most handlers do not use it.
 func (c *handlerCtx) Context() context.Context {
 	c.live()
 	if c.cmd != nil {
@@ -161,8 +161,9 @@ func (c *handlerCtx) Context() context.Context {
 	return ctx
 }
 
-// valued is a handler's context with the values that hooks have given the input.
-// Its own come first: so the context package finds what can be cancelled.
+// valued is a handler's context with the values that hooks have given the input. The
+// values of the handler's context come first: so the context package finds its cancel
+// function.
 type valued struct {
 	context.Context
 	values context.Context
@@ -192,8 +193,8 @@ func (c *handlerCtx) ownContext() context.Context {
 }
 
 // limit gives the context a deadline, in the sweeper's time, if there is a context
-// and a deadline. A hook may have asked for the context before its deadline was
-// known; then those who ask from now on get one with it. Called with link.mu.
+// and a deadline. A hook may have called Context before the deadline was known; only
+// later calls of Context return one with the deadline. The caller holds link.mu.
 func (c *handlerCtx) limit(at int64) {
 	if c.ctx == nil || at == 0 {
 		return
@@ -230,8 +231,8 @@ func (c *handlerCtx) Rerror() *Rerror {
 	return c.result
 }
 
-// Output is the reply, which has the request's service method until it is packed; for
-// the hooks of a REPLY the call's request.
+// Output returns the reply, which has the request's service method until it is packed,
+// or to the hooks of a REPLY the call's request.
 func (c *handlerCtx) Output() Message {
 	c.live()
 	if c.cmd != nil {
@@ -245,8 +246,8 @@ func (c *handlerCtx) Output() Message {
 
 func (c *handlerCtx) GetBodyCodec() byte { c.live(); return c.in.BodyCodec() }
 
-// ReplyBodyCodec: what the handler has set, else what the caller asked for, else
-// the request's.
+// ReplyBodyCodec returns the codec that the handler has set, else the one that the
+// caller accepts (X-Accept-Body-Codec), else the request's.
 func (c *handlerCtx) ReplyBodyCodec() byte {
 	c.live()
 	if id := c.out.BodyCodec(); id != 0 {
@@ -285,7 +286,7 @@ func (c *handlerCtx) Bind(v any) (byte, error) {
 		return 0, nil // decoded already
 	}
 	if b, ok := v.(*[]byte); ok && b != nil {
-		*b = c.in.KeepBody() // the handler's already; InputBodyBytes still gives it
+		*b = c.in.KeepBody() // the handler owns it, and InputBodyBytes returns the same bytes
 		return c.in.BodyCodec(), nil
 	}
 	return c.in.Bind(v)
@@ -320,7 +321,8 @@ func setTimeout(meta *Meta, left time.Duration) {
 	meta.Set(MetaTimeout, strconv.FormatInt(max(1, int64(ms)), 10))
 }
 
-// getTimeout reads it; anything but 1 to 2^31-1 is ignored.
+// getTimeout reads what setTimeout has written. It ignores anything but a number of
+// milliseconds from 1 to 2^31-1.
 func getTimeout(meta *Meta) (time.Duration, bool) {
 	b := meta.Peek(MetaTimeout)
 	if len(b) == 0 || len(b) > 10 {

@@ -13,7 +13,7 @@ import (
 	"github.com/teleport-go/teleport/core/internal/testwire"
 )
 
-// What the hooks see, on both sides.
+// The contexts of the hooks, on both sides.
 func TestHookContexts(t *testing.T) {
 	x := newHooked(t, nil)
 	x.routes = func(p tp.Peer) {
@@ -91,7 +91,7 @@ func TestHookContexts(t *testing.T) {
 		`PostReadReplyBody REPLY seq=1 "/call?q=1" path=/call q=1 meta=reply=meta codec=250 body=*hi rerr=<nil>`,
 	)
 	x.sess.Call("/no", "hi", nil)
-	wantLines(t, "a call to nobody", take("PostWriteReply"),
+	wantLines(t, "a call without a route", take("PostWriteReply"),
 		`PreWriteCall CALL seq=true "/no" meta= codec=250 body=hi rerr=<nil>`,
 		`PostWriteCall CALL seq=true "/no" meta= codec=250 body=hi rerr=<nil>`,
 		`PostReadCallHeader CALL seq=2 "/no" path=/no q= meta= codec=250 body=raw "hi" rerr=<nil>`,
@@ -121,7 +121,7 @@ func rank(line string) int {
 		"PostReadCallBody", "PreWriteReply", "PostWriteReply", "PostReadReplyHeader", "PreReadReplyBody", "PostReadReplyBody"}, moment)
 }
 
-// The result is in the context of PostReadReplyBody, however large.
+// The result is in the context of PostReadReplyBody, however large it is.
 func TestPostReadReplyBodySeesTheResult(t *testing.T) {
 	for _, n := range []int{10, 200_000} {
 		for _, async := range []bool{false, true} {
@@ -154,7 +154,7 @@ func TestPostReadReplyBodySeesTheResult(t *testing.T) {
 	}
 }
 
-// A swap begins as a copy of the session's; what is changed stays in the exchange.
+// A swap begins as a copy of the session's; changes stay in the message's own.
 func TestSwaps(t *testing.T) {
 	x := newHooked(t, nil)
 	x.routes = func(p tp.Peer) {
@@ -199,7 +199,7 @@ func TestSwaps(t *testing.T) {
 	}
 }
 
-// swapper uses the swap of a call where two of its hooks run beside each other.
+// swapper uses the swap of a call in two hooks that run concurrently.
 type swapper struct{}
 
 func (swapper) Name() string { return "swapper" }
@@ -284,8 +284,8 @@ func TestRealIP(t *testing.T) {
 		set     []tp.MessageSetting
 		want    string // "" is the address itself
 	}{
-		{"nobody is trusted", nil, []tp.MessageSetting{tp.WithRealIP("6.6.6.6")}, ""},
-		{"somebody else is trusted", []string{"10.0.0.0/8"}, []tp.MessageSetting{tp.WithRealIP("6.6.6.6")}, ""},
+		{"no proxy is trusted", nil, []tp.MessageSetting{tp.WithRealIP("6.6.6.6")}, ""},
+		{"another proxy is trusted", []string{"10.0.0.0/8"}, []tp.MessageSetting{tp.WithRealIP("6.6.6.6")}, ""},
 		{"trusted network", []string{"10.0.0.0/8", "127.0.0.0/8"}, []tp.MessageSetting{tp.WithRealIP("6.6.6.6")}, "6.6.6.6"},
 		{"trusted address", []string{"127.0.0.1"}, []tp.MessageSetting{tp.WithRealIP("6.6.6.6")}, "6.6.6.6"},
 		{"trusted, and says nothing", []string{"127.0.0.1"}, nil, ""},

@@ -12,9 +12,9 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// attending is a client's link that nobody reads, and whose reader is said to attend;
-// nil where readers do not.
-func attending(t *testing.T, p *parking) (c *session, l *link) {
+// corkedLink returns a client's session and its link, which no goroutine reads and
+// whose socket is corked. The link is nil on systems where readers do not cork.
+func corkedLink(t *testing.T, p *peerPair) (c *session, l *link) {
 	c, _ = p.dial(t)
 	if !idle(t, c) {
 		return c, nil
@@ -28,7 +28,7 @@ func launched(s *session, method, arg string) CallCmd {
 	return s.AsyncCall(method, arg, new(string), make(chan CallCmd, 1))
 }
 
-// enqueue leaves a message to whoever flushes next.
+// enqueue queues a message without flushing it.
 func enqueue(t *testing.T, l *link) {
 	t.Helper()
 	var m socket.Envelope
@@ -40,13 +40,13 @@ func enqueue(t *testing.T, l *link) {
 	}
 }
 
-// Calls that are launched while the reader attends are the reader's to flush, but for
-// one that has the session for itself; nothing is left behind when it stops.
-func TestAttendingReaderFlushes(t *testing.T) {
-	p := newParking(t, "tcp")
+// The reader of a corked socket flushes the calls that are launched, except a call
+// while no other is pending; Uncork flushes the rest.
+func TestCorkedReaderFlushes(t *testing.T) {
+	p := newPeerPair(t, "tcp")
 	begun, gate := make(chan string, 3), make(chan struct{})
 	HandleCall(p.srv, "/held", func(_ CallCtx, arg *string) (string, error) { begun <- *arg; <-gate; return *arg, nil })
-	c, l := attending(t, p)
+	c, l := corkedLink(t, p)
 	if l == nil {
 		return
 	}
@@ -67,18 +67,18 @@ func TestAttendingReaderFlushes(t *testing.T) {
 	wantReply(t, third, "third")
 }
 
-// A push is nobody's but its caller's: no reply of it keeps the reader busy.
+// A push is flushed by its caller: no reply will follow that makes the reader flush.
 func TestPushesAreFlushedAtOnce(t *testing.T) {
-	p := newParking(t, "tcp")
+	p := newPeerPair(t, "tcp")
 	pushed, gate := make(chan string, 1), make(chan struct{})
 	HandleCall(p.srv, "/held", func(CallCtx, *string) (string, error) { <-gate; return "", nil })
 	HandlePush(p.srv, "/pushed", func(_ PushCtx, arg *string) error { pushed <- *arg; return nil })
-	c, l := attending(t, p)
+	c, l := corkedLink(t, p)
 	if l == nil {
 		return
 	}
 	held := launched(c, "/held", "")
-	soon(t, "a call is under way", func() bool { return c.pending.Len() == 1 })
+	soon(t, "a call is pending", func() bool { return c.pending.Len() == 1 })
 	if r := c.Push("/pushed", "x"); r != nil {
 		t.Fatal(r)
 	}
@@ -89,46 +89,45 @@ func TestPushesAreFlushedAtOnce(t *testing.T) {
 	wantReply(t, held, "")
 }
 
-// A reader that runs a handler does not attend, since that may take its time: it
-// flushes first.
-func TestReaderInHandlerDoesNotAttend(t *testing.T) {
+// A reader uncorks and flushes before it runs a handler, since that may take its time.
+func TestReaderInHandlerUncorks(t *testing.T) {
 	l, far := polledLink(t, -1)
 	if l == nil || inlining.Always {
-		return // or the reading is handed over
+		return // else the handler loses the reading
 	}
 	type state struct {
-		here, attends bool
-		queued        int
+		here, corked bool
+		queued       int
 	}
 	seen := make(chan state, 1)
 	p := l.env.peer.(*peer)
-	HandleCall(p, "/look", func(CallCtx, *string) (string, error) {
+	HandleCall(p, "/state", func(CallCtx, *string) (string, error) {
 		n, _ := l.sock.Queued()
 		seen <- state{l.inHandler(), l.sock.Corked(), n}
 		return "", nil
 	})
-	earn(p, "/look")
-	far.Write(frames(t, "/look", "", 1, 1))
-	soon(t, "a call has come", func() bool { ok, _ := l.sock.TryWait(); return ok })
+	allow(p, "/state")
+	far.Write(frames(t, "/state", "", 1, 1))
+	soon(t, "a call has arrived", func() bool { ok, _ := l.sock.TryWait(); return ok })
 	l.sock.Cork()
 	enqueue(t, l)
 	go l.readLoop().serve()
-	if got := <-seen; got.attends || got.queued > 0 || !got.here {
+	if got := <-seen; got.corked || got.queued > 0 || !got.here {
 		t.Errorf("in the handler: %+v", got)
 	}
 }
 
-// Nor does one whose hooks may ask a database.
-func TestReaderWithHooksThatMayWaitDoesNotAttend(t *testing.T) {
+// A reader whose hooks may block does not cork.
+func TestReaderWithHooksThatMayBlockDoesNotCork(t *testing.T) {
 	if inlining.Always {
-		return // all are visited
+		return // the poll loop serves all sessions
 	}
-	for _, waits := range []bool{true, false} {
-		p := newParking(t, "tcp")
+	for _, blocks := range []bool{true, false} {
+		p := newPeerPair(t, "tcp")
 		seen := make(chan bool, 100)
-		var plugin Plugin = &attendHook{seen}
-		if !waits {
-			plugin = &promptAttendHook{attendHook{seen}}
+		var plugin Plugin = &corkHook{seen}
+		if !blocks {
+			plugin = &nonBlockingCorkHook{corkHook{seen}}
 		}
 		p.cli.PluginContainer().AppendRight(plugin)
 		c, _ := p.dial(t)
@@ -140,61 +139,61 @@ func TestReaderWithHooksThatMayWaitDoesNotAttend(t *testing.T) {
 		}
 		close(seen)
 		any := false
-		for attends := range seen {
-			any = any || attends
+		for corked := range seen {
+			any = any || corked
 		}
-		if any == waits {
-			t.Errorf("hooks may wait: %v; the reader attends: %v", waits, any)
+		if any == blocks {
+			t.Errorf("hooks may block: %v; the reader corks: %v", blocks, any)
 		}
 	}
 }
 
-type attendHook struct{ seen chan bool }
+type corkHook struct{ seen chan bool }
 
-func (*attendHook) Name() string { return "attend" }
+func (*corkHook) Name() string { return "cork" }
 
-func (h *attendHook) PostReadReplyHeader(c ReadCtx) *Rerror {
+func (h *corkHook) PostReadReplyHeader(c ReadCtx) *Rerror {
 	h.seen <- c.(*handlerCtx).link.sock.Corked()
 	return nil
 }
 
-type promptAttendHook struct{ attendHook }
+type nonBlockingCorkHook struct{ corkHook }
 
-func (*promptAttendHook) NonBlocking() {}
+func (*nonBlockingCorkHook) NonBlocking() {}
 
-// waitingHook waits, on the goroutine that reads.
-type waitingHook struct{ begun, gate chan struct{} }
+// gateHook blocks the reader until the gate is open.
+type gateHook struct{ begun, gate chan struct{} }
 
-func (*waitingHook) Name() string { return "waiting" }
+func (*gateHook) Name() string { return "waiting" }
 
-func (h *waitingHook) wait() *Rerror {
+func (h *gateHook) wait() *Rerror {
 	close(h.begun)
 	<-h.gate
 	return nil
 }
 
-type waitingBodyHook struct{ waitingHook }
+type gateBodyHook struct{ gateHook }
 
-func (h *waitingBodyHook) PreReadPushBody(ReadCtx) *Rerror { return h.wait() }
+func (h *gateBodyHook) PreReadPushBody(ReadCtx) *Rerror { return h.wait() }
 
-type waitingHeaderHook struct{ waitingHook }
+type gateHeaderHook struct{ gateHook }
 
-func (h *waitingHeaderHook) PostReadPushHeader(ReadCtx) *Rerror { return h.wait() }
+func (h *gateHeaderHook) PostReadPushHeader(ReadCtx) *Rerror { return h.wait() }
 
-// Hooks of a route, or of one that a message might be rerouted to, may wait as well:
-// a call that comes behind a reply and such a message is sent all the same.
-func TestReaderInHookOfRouteDoesNotAttend(t *testing.T) {
+// Hooks of a route, or of one that a message might be rerouted to, may block too: a
+// call that is made while they block is still sent.
+func TestReaderInHookOfRouteUncorks(t *testing.T) {
 	for _, test := range []struct {
 		name, method string
-		plugin       func(waitingHook) Plugin
+		plugin       func(gateHook) Plugin
 	}{
-		{"the route's own", "/slow", func(h waitingHook) Plugin { return &waitingBodyHook{h} }},
-		{"of another route", "/nowhere", func(h waitingHook) Plugin { return &waitingHeaderHook{h} }},
+		{"the route's own", "/slow", func(h gateHook) Plugin { return &gateBodyHook{h} }},
+		{"of another route", "/nowhere", func(h gateHook) Plugin { return &gateHeaderHook{h} }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			hook := waitingHook{make(chan struct{}), make(chan struct{})}
+			hook := gateHook{make(chan struct{}), make(chan struct{})}
 			defer close(hook.gate)
-			p := newParking(t, "tcp")
+			p := newPeerPair(t, "tcp")
 			HandlePush(p.cli, "/slow", func(PushCtx, *string) error { return nil }, test.plugin(hook))
 			lis, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
@@ -215,7 +214,7 @@ func TestReaderInHookOfRouteDoesNotAttend(t *testing.T) {
 			read := func(what string) socket.Message {
 				m := socket.NewMessage()
 				if err := sock.ReadMessage(m); err != nil {
-					t.Errorf("%s call does not come: %v", what, err)
+					t.Errorf("%s call does not arrive: %v", what, err)
 				}
 				return m
 			}
@@ -231,8 +230,8 @@ func TestReaderInHookOfRouteDoesNotAttend(t *testing.T) {
 	}
 }
 
-// A reader that waits does not attend; it flushes first.
-func TestWaitingReaderDoesNotAttend(t *testing.T) {
+// A reader uncorks and flushes before it waits.
+func TestWaitingReaderUncorks(t *testing.T) {
 	l, far := polledLink(t, -1)
 	if l == nil {
 		return
@@ -246,12 +245,12 @@ func TestWaitingReaderDoesNotAttend(t *testing.T) {
 	}
 	far.Write([]byte("x"))
 	if err := <-waited; err != nil || l.sock.Corked() {
-		t.Errorf("wait = %v; the reader attends: %v", err, l.sock.Corked())
+		t.Errorf("await = %v, corked = %v; want nil, false", err, l.sock.Corked())
 	}
 }
 
-// A reader that gives its session back to the lot does not attend any more.
-func TestParkingReaderDoesNotAttend(t *testing.T) {
+// A reader that parks its session uncorks.
+func TestParkingReaderUncorks(t *testing.T) {
 	l, _ := polledLink(t, -1)
 	if l == nil {
 		return
@@ -264,6 +263,6 @@ func TestParkingReaderDoesNotAttend(t *testing.T) {
 		t.Fatalf("wait = %v, want %v", err, errNotReader)
 	}
 	if l.sock.Corked() {
-		t.Error("the reader of a parked session attends")
+		t.Error("the socket of a parked session is corked")
 	}
 }

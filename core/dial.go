@@ -67,7 +67,7 @@ func (p *peer) DialContext(ctx context.Context, addr string, protoFunc ...ProtoF
 	return s, nil
 }
 
-// bounded returns a context that also ends with the peer.
+// bounded returns a context that also ends when the peer closes.
 func (p *peer) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(p.ctx, func() { cancel(errPeerClosed) })
@@ -156,8 +156,8 @@ func (p *peer) clientTLS(ctx context.Context, conn net.Conn, cfg *tls.Config, ad
 	return c, nil
 }
 
-// prepareLink runs the hooks of a fresh connection. If one refuses it, or the
-// time is over, the connection is closed.
+// prepareLink runs the hooks of a new connection. If a hook refuses the connection,
+// or limit is over first, it closes the connection.
 func (s *session) prepareLink(ctx context.Context, l *link, limit time.Duration) (r *Rerror) {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errHandshakeTimeout)
 	defer cancel()
@@ -185,7 +185,7 @@ func (s *session) prepareLink(ctx context.Context, l *link, limit time.Duration)
 		}
 		l.passed = append(l.passed, p)
 		if l.killed.Load() != nil {
-			break // closed, or out of time: the next hook would talk to nobody
+			break // closed, or out of time: the next hook could not reach the peer
 		}
 	}
 	if k := l.killed.Load(); k != nil {
@@ -203,7 +203,8 @@ func (s *session) prepareLink(ctx context.Context, l *link, limit time.Duration)
 	return r
 }
 
-// preparingLimit is the largest frame before PostAccept has passed.
+// preparingLimit is the largest frame that is read before the PostAccept hooks have
+// accepted the connection, in bytes.
 const preparingLimit uint32 = 64 << 10
 
 func (s *session) preparingRerror(k *CloseReason) *Rerror {
@@ -228,7 +229,7 @@ func (s *session) refuseLink(l *link, r *Rerror) {
 	}
 	s.prep = nil
 	s.mu.Unlock()
-	// What a hook has sent (a refusal, say) goes out first.
+	// First flush what a hook has sent, a refusal for example.
 	ctx, cancel := context.WithTimeout(context.Background(), lingerTime)
 	if l.killed.Load() == nil {
 		l.sock.WaitFlushed(ctx)
@@ -248,9 +249,9 @@ func (s *session) refuseLink(l *link, r *Rerror) {
 	}
 }
 
-// hangUp half-closes and waits a moment for the peer to do the same: what it has
-// sent and nobody reads would otherwise reset the connection, and take a refusal
-// away from a peer that has not read it yet.
+// hangUp closes the write side and waits up to lingerTime for the peer to close too.
+// Closing with unread bytes would reset the connection, and the peer could lose a
+// refusal that it has not read yet.
 func (l *link) hangUp() {
 	c, ok := l.conn.(interface{ CloseWrite() error })
 	if !ok || c.CloseWrite() != nil {
@@ -288,8 +289,8 @@ func (s *session) connHook(moment string, p Plugin, f func() *Rerror) (r *Rerror
 	return guard{log: s.logger}.apart("plugin "+p.Name(), f)
 }
 
-// begin makes a prepared session ready and starts its goroutine. announced is as of
-// announce.
+// begin makes a prepared session ready, and parks it or starts its reader. announced is
+// the result of announce.
 func (s *session) begin(l *link) (announced <-chan struct{}, r *Rerror) {
 	old, err := s.env.hub.claim(s, l)
 	if err != nil { // the session or the peer was closed meanwhile
@@ -308,9 +309,10 @@ func (s *session) begin(l *link) (announced <-chan struct{}, r *Rerror) {
 	return announced, nil
 }
 
-// announce runs the PostReady hooks on a goroutine, for one connection of the session
-// after the other. It returns what is closed afterwards, nil if there is nothing to
-// wait for. The goroutine of the session has not begun, or is the caller.
+// announce runs the PostReady hooks on a goroutine of their own, for one connection of
+// the session after the other. It returns a channel that is closed afterwards, nil if
+// there is nothing to wait for. It is called by the session's goroutine, or before that
+// starts.
 func (s *session) announce() <-chan struct{} {
 	if len(s.env.hooks().postReady) == 0 || s.announcing.Add(1) > 1 {
 		return nil
@@ -335,9 +337,8 @@ func (s *session) announce() <-chan struct{} {
 	return done
 }
 
-// redial makes a new connection in place of the broken one. It returns nil when
-// that is not to be: the attempts are used up, the session was closed, or the
-// peer refuses for good.
+// redial makes a new connection in place of the broken one. It returns nil if the
+// attempts are used up, the session was closed, or the peer refuses with 401 or 403.
 func (s *session) redial() *link {
 	p := s.env.peer.(*peer)
 	ctx, stop := p.bounded(s.plan.values)
@@ -392,8 +393,8 @@ func (s *session) redial() *link {
 	return nil
 }
 
-// logRedial says that an attempt has failed. A server that is away fails many sessions at
-// once, for a long time.
+// logRedial logs that an attempt has failed. If a server is away, many sessions fail at
+// once, for a long time: so lines above DEBUG are throttled.
 func (s *session) logRedial(level LoggerLevel, what string, attempt int32, r *Rerror) {
 	const format = "%s (network:%s, addr:%s, id:%s): attempt %d: %s"
 	args := []any{what, s.env.cfg.Network, s.plan.addr, s.idText(), attempt, r}
@@ -411,8 +412,8 @@ func isPowerOfTen(n int32) bool {
 	return n == 1
 }
 
-// rejoin makes a redialled session ready, with the id it had: what was queued first, in
-// order, then all other calls.
+// rejoin makes a redialled session ready, with the id it had: it sends what was queued,
+// in order, and then lets other calls in.
 func (s *session) rejoin(l *link) bool {
 	for {
 		queued, closed := s.rejoinUnlessQueued(l)
@@ -429,7 +430,8 @@ func (s *session) rejoin(l *link) bool {
 }
 
 // rejoinUnlessQueued makes the session ready if nothing is queued, so that no call can
-// overtake what was; else it returns that. closed says that the session was closed.
+// overtake a queued one; else it takes and returns the queue. closed is not nil if the
+// session was closed.
 func (s *session) rejoinUnlessQueued(l *link) (queued []*redialEntry, closed *CloseReason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -443,8 +445,9 @@ func (s *session) rejoinUnlessQueued(l *link) (queued []*redialEntry, closed *Cl
 	return queued, nil
 }
 
-// backoff is the pause before attempt n: the interval doubled n times, at most
-// 30 s or the interval, and half of it more or less by chance.
+// backoff returns the pause before attempt n, which counts from 0: d is the interval
+// doubled n times, but at most 30 s, or the interval if that is longer; the pause is
+// a random time from d/2 to 3d/2.
 func backoff(interval time.Duration, n int32) time.Duration {
 	interval = min(interval, math.MaxInt64/2) // so that half as much again is no overflow
 	d, top := interval, max(maxBackoff, interval)
@@ -455,7 +458,7 @@ func backoff(interval time.Duration, n int32) time.Duration {
 	return d/2 + time.Duration(rand.Int64N(int64(d)+1))
 }
 
-// pause waits; false if ctx ends first.
+// pause waits for d. It returns false if ctx ends first.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -14,15 +14,15 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// How sessions and their connections end: Close and Drain, what the reader finds,
-// and the clean-up, each in one place.
+// This file holds how sessions and their connections end: Close and Drain, the
+// reasons the reader finds, and the clean-up.
 
 // Close is documented at Session.
 func (s *session) Close() error {
 	switch s.beginClose(&CloseReason{SideLocal, errLocalClose, "closing"}, s.env.cfg.CloseTimeout) {
 	case ready, draining:
 	default:
-		return nil // nothing is under way that could be waited for
+		return nil // no call is pending that Close could wait for
 	}
 	select {
 	case <-s.quiet.Done():
@@ -39,7 +39,7 @@ func (s *session) Drain(ctx context.Context) error {
 	}
 	switch s.beginClose(&CloseReason{SideLocal, errLocalClose, "closing"}, limit) {
 	case preparing, closed:
-		return nil // of a session in preparation a hook may be the caller, who cannot wait for itself
+		return nil // while preparing, the caller may be a hook of the session, and cannot wait for itself
 	}
 	select {
 	case <-s.done.Done():
@@ -47,7 +47,7 @@ func (s *session) Drain(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	s.shortenDeadline(0)
-	t := time.NewTimer(lingerTime) // only a hook that hangs can hold up the end now
+	t := time.NewTimer(lingerTime) // only a hook that blocks can delay the end now
 	defer t.Stop()
 	select {
 	case <-s.done.Done():
@@ -114,9 +114,8 @@ func (s *session) holder() string {
 	return "a hook or a codec that its reader runs"
 }
 
-// beginClose begins the end of a session that is well, within limit (negative: no
-// limit yet), or shortens the limit of one that is leaving already. It returns
-// the state it found.
+// beginClose begins to end a session, within limit (negative: no limit yet). If the
+// session is draining already, it shortens the limit. It returns the state before.
 func (s *session) beginClose(reason *CloseReason, limit time.Duration) state {
 	s.mu.Lock()
 	was := s.state
@@ -172,7 +171,7 @@ func (s *session) Break(cause error) bool {
 	return true
 }
 
-// startDraining is called under mu in state ready.
+// startDraining begins to drain a session in state ready. The caller holds s.mu.
 func (s *session) startDraining(reason *CloseReason, limit time.Duration) {
 	s.state, s.reason = draining, reason
 	s.idle = make(chan struct{}, 1)
@@ -187,7 +186,8 @@ func (s *session) startDraining(reason *CloseReason, limit time.Duration) {
 	go s.drain(ctx, s.link)
 }
 
-// setBound is called under mu, while draining: the earliest bound rules.
+// setBound limits the time to drain; the earliest bound holds. The caller holds s.mu,
+// and the session is draining.
 func (s *session) setBound(limit time.Duration) {
 	at := time.Now().Add(limit)
 	if s.bound != nil && s.boundAt.Before(at) {
@@ -206,8 +206,9 @@ func (s *session) setBound(limit time.Duration) {
 	s.bound = time.AfterFunc(limit, func() { stop(errCutOff) })
 }
 
-var errCutOff = errors.New("tp: time to close is over")
+var errCutOff = errors.New("tp: the session did not close in time")
 
+// shortenDeadline cuts off a draining session after limit, unless it ends before.
 func (s *session) shortenDeadline(limit time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,7 +217,8 @@ func (s *session) shortenDeadline(limit time.Duration) {
 	}
 }
 
-// becameIdle tells a leaving session that something was finished.
+// becameIdle notifies a draining session that a call, a batch or a handler may have
+// finished.
 func (s *session) becameIdle() {
 	if !s.leaving.Load() {
 		return
@@ -227,7 +229,8 @@ func (s *session) becameIdle() {
 	}
 }
 
-// until waits for cond, which changes with becameIdle; false if ctx ends first.
+// until waits until cond is true; becameIdle makes it look again. It returns false if
+// ctx ends first.
 func (s *session) until(ctx context.Context, cond func() bool) bool {
 	for !cond() {
 		select {
@@ -239,13 +242,12 @@ func (s *session) until(ctx context.Context, cond func() bool) bool {
 	return true
 }
 
-// lingerTime is how long a closing side waits for the peer to hang up as well, so
-// that what the peer still sends does not reset the connection under the last
-// replies.
+// lingerTime is how long a closing side waits for the peer to close too, so that what
+// the peer still sends does not reset the connection before the last replies arrive.
 const lingerTime = time.Second
 
-// drain waits for what is under way: pending calls, the batch, handlers; then it
-// closes the connection. It is the session's own goroutine, started once.
+// drain waits for pending calls, the batch and handlers, and then closes the
+// connection. It runs on a goroutine of its own, started once per session.
 func (s *session) drain(ctx context.Context, l *link) {
 	defer s.drained.Fire()
 	defer s.endBound()
@@ -283,7 +285,7 @@ func (s *session) drain(ctx context.Context, l *link) {
 	l.close()
 }
 
-// endBound lets go of what bounds draining.
+// endBound releases the timer and the context that bound draining.
 func (s *session) endBound() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -293,12 +295,12 @@ func (s *session) endBound() {
 	s.stopDrain(nil)
 }
 
-// cutOff is failPending for calls that somebody waits for in Close or Drain.
+// cutOff is failPending that also counts the calls, for the error of Close and Drain.
 func (s *session) cutOff(reason *CloseReason) { s.fail(s.takeCutOff(), reason) }
 
-// takeCutOff takes and counts the calls that cutOff ends.
+// takeCutOff takes all pending calls and counts them as cut off.
 func (s *session) takeCutOff() []*callCmd {
-	s.mu.Lock() // who sees that none is pending any more finds the number here
+	s.mu.Lock() // a goroutine that finds no pending call must see them counted
 	defer s.mu.Unlock()
 	calls := s.pending.Drain()
 	s.cut += len(calls)
@@ -318,9 +320,9 @@ func (s *session) fail(calls []*callCmd, reason *CloseReason) {
 	s.becameIdle()
 }
 
-// settleLink cleans up after a connection that is not read any more. It reports
-// whether to redial.
-func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
+// endLink cleans up after a connection that is not read any more. It reports whether
+// to redial.
+func (s *session) endLink(l *link, reason *CloseReason) (again bool) {
 	s.mu.Lock()
 	clean := reason.Side == SideRemote
 	fail := s.failPending
@@ -347,40 +349,40 @@ func (s *session) settleLink(l *link, reason *CloseReason) (again bool) {
 		} else {
 			s.mu.Unlock()
 		}
-		lost := l.sock.Stop(reason) // first: who waits for room is to get the reason, not that the connection was closed
+		unsent := l.sock.Stop(reason) // first: callers blocked on room get reason, not the error of a closed connection
 		l.close()
 		l.cancelHandlers(reason)
 		s.failPending(reason)
 		l.gone.Fire()
-		s.logEnd(l, reason, lost)
+		s.logEnd(l, reason, unsent)
 		l.sock.Join()
 		l.sock.Release()
 		return again
 	}
-	// Draining: replies cannot come any more, but those of handlers may go out.
+	// Draining: no reply can arrive any more, but handlers may still send theirs.
 	fail(reason)
 	l.gone.Fire()
 	if clean {
-		s.shortenDeadline(s.env.cfg.CloseTimeout) // a Drain without limit does not wait for ever
+		s.shortenDeadline(s.env.cfg.CloseTimeout) // so that a Drain without limit ends
 	} else {
 		s.shortenDeadline(0)
 	}
 	<-s.drained.Done()
-	lost := l.sock.Stop(reason)
+	unsent := l.sock.Stop(reason)
 	l.cancelHandlers(reason)
 	l.sock.Join()
 	l.sock.Release()
-	s.logEnd(l, s.CloseReason(), lost)
+	s.logEnd(l, s.CloseReason(), unsent)
 	return false
 }
 
-func (s *session) logEnd(l *link, reason *CloseReason, lost int) {
+func (s *session) logEnd(l *link, reason *CloseReason, unsent int) {
 	level := DEBUG
-	if reason.Side == SideNetwork || lost > 0 {
+	if reason.Side == SideNetwork || unsent > 0 {
 		level = INFO
 	}
 	s.log(level, 0, "connection over (network:%s, addr:%s, id:%s): %s: %v; %d messages not sent",
-		s.env.cfg.Network, l.ip, s.idText(), reason.Side, reason, lost)
+		s.env.cfg.Network, l.ip, s.idText(), reason.Side, reason, unsent)
 }
 
 // setReason is the session's reason to end, unless it has one.
@@ -397,8 +399,9 @@ func (s *session) redialable() bool {
 	return s.plan != nil && s.env.cfg.RedialTimes != 0
 }
 
-// finish is the end of a session that was ready once.
-func (s *session) finish() {
+// end ends a session that was ready: it fails what is pending, runs the hooks and
+// closes done.
+func (s *session) end() {
 	s.leaving.Store(true)
 	s.mu.Lock()
 	if s.reason == nil {
@@ -406,12 +409,12 @@ func (s *session) finish() {
 	}
 	reason := s.reason
 	s.state = closed
-	waiting := s.takeRedialQueue()
+	queued := s.takeRedialQueue()
 	s.closeNotify.Fire()
 	l := s.link
 	s.mu.Unlock()
 	s.env.hub.drop(s)
-	for _, w := range waiting {
+	for _, w := range queued {
 		w.fail(s, reason.rerror())
 	}
 	s.failPending(reason)
@@ -420,7 +423,8 @@ func (s *session) finish() {
 	s.done.Fire()
 }
 
-// postDisconnect runs the hook of the plugins that had accepted, the last first.
+// postDisconnect runs the PostDisconnect hooks of the plugins that had accepted the
+// connection, the last first.
 func (s *session) postDisconnect(l *link) {
 	for i := len(l.passed) - 1; i >= 0; i-- {
 		p, ok := l.passed[i].(PostDisconnectPlugin)
@@ -433,9 +437,10 @@ func (s *session) postDisconnect(l *link) {
 	}
 }
 
-// readReason says why reading has ended with err, with the protocol's hint if the peer
-// has closed the connection on the first frame. With bytes unread that is no EOF but
-// a reset. A later connection of a session needs no hint: its peer is restarting.
+// readReason returns why reading has ended with err. If the peer has closed the
+// connection on the first frame, it adds the protocol's hint at the likely mistake: a
+// peer with bytes unread ends the connection by a reset, not by EOF. A later connection
+// of a session gets no hint: its peer is restarting.
 func readReason(l *link, err error) *CloseReason {
 	r := endReason(l, err)
 	var errno syscall.Errno
@@ -449,7 +454,7 @@ func readReason(l *link, err error) *CloseReason {
 
 func endReason(l *link, err error) *CloseReason {
 	if r := l.killed.Load(); r != nil {
-		return r // somebody closed the connection on purpose, and said why
+		return r // this side closed the connection, and recorded why
 	}
 	if err == io.EOF {
 		return &CloseReason{SideRemote, errRemoteClose, "reading"}
@@ -461,10 +466,11 @@ func endReason(l *link, err error) *CloseReason {
 	return &CloseReason{SideNetwork, err, "reading"}
 }
 
-// readError tells a network that failed from a frame that cannot be read.
+// readError returns err if the network failed or the connection has ended, and else,
+// for a frame that cannot be read, a *frameError.
 func readError(err error) error {
 	if err == io.EOF {
-		return err // the protocol says that this is a clean end
+		return err // a clean end: not in the middle of a frame
 	}
 	var netErr net.Error
 	var errno syscall.Errno
@@ -475,7 +481,8 @@ func readError(err error) error {
 	return &frameError{err}
 }
 
-// closeIfEnded begins the end of the session when its protocol asks for that.
+// closeIfEnded begins to close the session if its protocol says that no message can
+// follow.
 func (l *link) closeIfEnded() {
 	if l.sock.Ended() {
 		l.sess.beginClose(&CloseReason{SideLocal, errEnded, "closing"}, l.sess.env.cfg.CloseTimeout)

@@ -17,7 +17,7 @@ import (
 	"github.com/teleport-go/teleport/core/internal/testwire"
 )
 
-// Two peers that are connected in memory, for the tests of what a user sees.
+// This file connects two peers in memory, for the tests of what a user sees.
 
 func init() {
 	testwire.Register()
@@ -26,7 +26,7 @@ func init() {
 		Dial: func(ctx context.Context, d tp.DialConfig) (net.Conn, error) {
 			n, ok := endNets.Load(d.Addr)
 			if !ok {
-				return nil, fmt.Errorf("nobody listens on %s", d.Addr)
+				return nil, fmt.Errorf("no listener on %s", d.Addr)
 			}
 			return n.(*memnet.Network).Dial(ctx, d.Addr)
 		},
@@ -43,7 +43,7 @@ var (
 	endSerial atomic.Int32
 )
 
-// ends says what is special about two peers; dial makes and connects them.
+// ends configures two peers; dial makes and connects them.
 type ends struct {
 	both               func(*tp.PeerConfig)
 	srvCfg, cliCfg     tp.PeerConfig
@@ -134,7 +134,7 @@ func (e *ends) cmd(t *testing.T, method string, arg, result any, set ...tp.Messa
 // patience is how long a test waits for what must happen.
 const patience = 20 * time.Second
 
-// eventually waits for a condition that nobody announces.
+// eventually polls until cond is true.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
 	end := time.After(patience)
@@ -160,7 +160,7 @@ func receive[T any](t *testing.T, what string, c <-chan T) (v T) {
 	return v
 }
 
-// wantRerror compares the code, and looks for the words in the text.
+// wantRerror checks the code, and that the text contains the words.
 func wantRerror(t *testing.T, what string, r *tp.Rerror, code int32, words ...string) {
 	t.Helper()
 	got := int32(0)
@@ -207,7 +207,7 @@ func wantPanic(t *testing.T, what string, f func(), words ...string) {
 type lineLog struct {
 	mu    sync.Mutex
 	lines []string
-	above slog.Level // how far above DEBUG it begins
+	above slog.Level // how far above DEBUG it begins to keep lines
 }
 
 func (l *lineLog) Enabled(_ context.Context, level slog.Level) bool {
@@ -249,7 +249,7 @@ func (l *lineLog) want(t *testing.T, words ...string) string {
 	return found[0]
 }
 
-// journal takes down what happens, in order.
+// journal records what happens, in order.
 type journal struct {
 	mu    sync.Mutex
 	lines []string
@@ -261,7 +261,7 @@ func (j *journal) add(format string, args ...any) {
 	j.lines = append(j.lines, fmt.Sprintf(format, args...))
 }
 
-// take returns what has been taken down and begins anew.
+// take returns the recorded lines and clears the journal.
 func (j *journal) take() []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -4,7 +4,7 @@ import "github.com/teleport-go/teleport/core/internal/throttle"
 
 func (e *env) hooks() *hookTable { return e.plugins.hooks() }
 
-// throttled logs what the other end can cause as often as it likes, at most limit
+// throttled logs an event that the other end can cause at will, in at most limit
 // lines a second.
 func (e *env) throttled(t *throttle.Throttle, limit int64, level LoggerLevel, format string, args ...any) {
 	if !e.log.enabled(level) {

@@ -8,9 +8,9 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// The errors that the engine makes.
+// This file makes the errors of the engine.
 
-// badMessage is the error 400 of a body that cannot be decoded.
+// badMessage returns the error 400 for a body that cannot be decoded, nil for nil.
 func badMessage(err error) *Rerror {
 	if err == nil {
 		return nil
@@ -18,7 +18,7 @@ func badMessage(err error) *Rerror {
 	return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
 }
 
-// safely makes a panic of a codec an error.
+// safely runs f, which calls a codec, and returns its panic as an error.
 func safely(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -35,7 +35,7 @@ func isPackError(err error) bool {
 }
 
 func timeoutRerror() *Rerror {
-	return NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the call's deadline is over").WithCause(context.DeadlineExceeded)
+	return NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the call's deadline has passed").WithCause(context.DeadlineExceeded)
 }
 
 // earlier returns the earlier of two deadlines, 0 being none.
@@ -51,7 +51,8 @@ func hasDeadline(ctx context.Context) bool {
 	return ok
 }
 
-// contextRerror is 408 or 499, with the context's cause.
+// contextRerror returns the error 408 or 499 of a context that has ended, with its
+// cause.
 func contextRerror(ctx context.Context) *Rerror {
 	code := CodeCanceled
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -60,7 +61,7 @@ func contextRerror(ctx context.Context) *Rerror {
 	return NewRerror(code, CodeText(code), context.Cause(ctx).Error()).WithCause(context.Cause(ctx))
 }
 
-// writeRerror makes the caller's error of what Enqueue said.
+// writeRerror turns an error of Enqueue into the caller's error.
 func writeRerror(ctx context.Context, err error) *Rerror {
 	switch {
 	case isPackError(err):

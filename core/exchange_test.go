@@ -9,7 +9,7 @@ import (
 	tp "github.com/teleport-go/teleport/core"
 )
 
-// exchanges takes down how each CALL and PUSH has ended.
+// exchanges records how each CALL and PUSH has ended.
 type exchanges struct {
 	name string
 	end  chan string
@@ -79,17 +79,17 @@ func TestPostExchange(t *testing.T) {
 		{"Invoke", func() { tp.Invoke[string](t.Context(), e.sess, "/ok", "x") }, "out CALL /ok 0", "in CALL /ok 0"},
 		{"AsyncCall", func() { <-e.sess.AsyncCall("/ok", "x", nil, nil).Done() }, "out CALL /ok 0", "in CALL /ok 0"},
 		{"error", func() { e.sess.Call("/fail", "x", nil) }, "out CALL /fail 1000", "in CALL /fail 1000"},
-		{"nobody", func() { e.sess.Call("/no", "x", nil) }, "out CALL /no 404", "in CALL /no 404"},
+		{"no route", func() { e.sess.Call("/no", "x", nil) }, "out CALL /no 404", "in CALL /no 404"},
 		{"argument", func() { e.sess.Call("/ok", 1, nil) }, "out CALL /ok 400", "in CALL /ok 400"},
 		{"not sendable", func() { e.sess.Call("/ok", func() {}, nil) }, "out CALL /ok 104", ""},
 		{"result", func() { e.sess.Call("/ok", "x", new(int)) }, "out CALL /ok 400", "in CALL /ok 0"},
 		{"over before", func() { e.sess.Call("/ok", "x", nil, tp.WithContext(over)) }, "out CALL /ok 499", ""},
 		{"push", func() { e.sess.Push("/note", "x") }, "out PUSH /note 0", "in PUSH /note 0"},
 		{"push that fails there", func() { e.sess.Push("/bad", "x") }, "out PUSH /bad 0", "in PUSH /bad 1001"},
-		{"push to nobody", func() { e.sess.Push("/no", "x") }, "out PUSH /no 0", "in PUSH /no 404"},
+		{"push without a route", func() { e.sess.Push("/no", "x") }, "out PUSH /no 0", "in PUSH /no 404"},
 		{"push not sendable", func() { e.sess.Push("/note", func() {}) }, "out PUSH /note 104", ""},
 		{"push over before", func() { e.sess.Push("/note", "x", tp.WithContext(over)) }, "out PUSH /note 499", ""},
-		{"given up", func() { slow(giveUp, tp.WithContext(given)) }, "out CALL /slow 499", ""},
+		{"cancelled", func() { slow(giveUp, tp.WithContext(given)) }, "out CALL /slow 499", ""},
 		{"end of the session", func() { slow(func() { e.sess.Drain(over) }) }, "out CALL /slow 102", ""},
 		{"after it", func() { e.sess.Call("/ok", "x", nil) }, "out CALL /ok 102", ""},
 		{"push after it", func() { e.sess.Push("/note", "x") }, "out PUSH /note 102", ""},
@@ -115,7 +115,7 @@ func TestPostExchange(t *testing.T) {
 
 type valueKey string
 
-// giving gives the handler's context a value, whether or not it was asked for before.
+// giving gives the handler's context a value, optionally after a call of Context.
 type giving struct {
 	name string
 	ask  bool
@@ -134,10 +134,10 @@ func (g *giving) PreReadCallBody(ctx tp.ReadCtx) *tp.Rerror {
 
 func (g *giving) PreReadPushBody(ctx tp.ReadCtx) *tp.Rerror { return g.PreReadCallBody(ctx) }
 
-// What hooks give the input is in the handler's context, which is as it was else.
+// The values that hooks give the input are in the handler's context, which is unchanged otherwise.
 func TestContextOfAHandlerHasTheHooksValues(t *testing.T) {
 	for _, ask := range []bool{false, true} {
-		t.Run(fmt.Sprintf("asked before=%v", ask), func(t *testing.T) {
+		t.Run(fmt.Sprintf("Context called before=%v", ask), func(t *testing.T) {
 			ctxs := make(chan context.Context, 2)
 			check := func(ctx tp.PreCtx) {
 				c := ctx.Context()
@@ -148,7 +148,7 @@ func TestContextOfAHandlerHasTheHooksValues(t *testing.T) {
 					t.Errorf("the deadline is %v, %v; want the caller's", at, ok)
 				}
 				if c != ctx.Context() || c.Err() != nil {
-					t.Errorf("asked again the context is another, or has ended: %v", c.Err())
+					t.Errorf("a second Context returns another context, or one that has ended: %v", c.Err())
 				}
 				child, stop := context.WithCancel(c)
 				_ = stop // its parent ends

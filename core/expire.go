@@ -6,10 +6,12 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// What the sweep does with a session when a deadline of it is over.
+// This file holds what the sweeper does with a session when one of its deadlines has
+// passed.
 
-// Expire is called by the sweeper: pending calls, handlers, and the session may
-// have deadlines. It does not block.
+// Expire ends what has passed its deadline at now: pending calls, handlers, queued
+// calls, the session itself. It returns the next deadline, 0 for none. The sweeper
+// calls it; it does not block.
 func (s *session) Expire(now int64) (next int64) {
 	expired := false
 	next = s.pending.Expire(now, func(cmd *callCmd) {
@@ -46,8 +48,8 @@ func (s *session) Expire(now int64) (next int64) {
 	return next
 }
 
-// expireHandlers answers 408 for the handlers whose age is over, and ends their
-// contexts. It is called by the sweep.
+// expireHandlers replies 408 for the handlers that have run longer than the context
+// age, and ends their contexts. The sweeper calls it.
 func (l *link) expireHandlers(now int64) (next int64) {
 	type late struct {
 		seq  int32
@@ -87,7 +89,7 @@ func (l *link) answerLate(seq int32, pipe []byte) {
 	m.XferPipe().Append(pipe...)
 	m.SetRerror(NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the handler's context age is over"))
 	err := l.sock.EnqueueNow(&m)
-	if isPackError(err) { // a filter's, then
+	if isPackError(err) { // a filter has failed: reply without filters
 		m.XferPipe().Reset()
 		err = l.sock.EnqueueNow(&m)
 	}
@@ -99,7 +101,7 @@ func (l *link) answerLate(seq int32, pipe []byte) {
 	l.closeIfEnded()
 }
 
-// expireRedialQueue ends the waits that are over.
+// expireRedialQueue fails the queued calls whose time to wait has passed.
 func (s *session) expireRedialQueue(now int64) (next int64) {
 	var over []*redialEntry
 	s.mu.Lock()
@@ -123,8 +125,8 @@ func (s *session) expireRedialQueue(now int64) (next int64) {
 	return next
 }
 
-// isIdle reports whether a session is to be closed from which nothing has come for so
-// long.
+// isIdle reports whether a session must be closed because it has received nothing for
+// IdleTimeout.
 func (s *session) isIdle(quiet int64) bool {
 	return quiet >= int64(s.env.cfg.IdleTimeout) && s.pending.Len() == 0 && s.running.Load() == 0
 }

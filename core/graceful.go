@@ -14,21 +14,21 @@ import (
 	"github.com/teleport-go/teleport/core/internal/inherit"
 )
 
-// defaultShutdownTimeout is for those who set none. There is no minimum.
+// defaultShutdownTimeout is the timeout unless SetShutdown sets another. There is no minimum.
 const defaultShutdownTimeout = 5 * time.Second
 
-// cutOffTime is what peers get to cut off what is left when their time is over.
+// cutOffTime is how long peers may take to cut off their sessions after the timeout.
 const cutOffTime = time.Second
 
 // GraceSignal waits for signals, and for the end of the process:
 //
 //	SIGINT, SIGTERM  Shutdown
-//	SIGUSR2          Reboot; if that fails, it goes on waiting
+//	SIGUSR2          Reboot; if that fails, GraceSignal waits on
 //
-// Where there are no such signals (Windows) os.Interrupt is a Shutdown. While
+// Where there are no such signals (Windows), os.Interrupt is a Shutdown. While
 // the process is shutting down the signals have their usual effect again, so a
 // second Ctrl-C ends it at once. GraceSignal returns only if the process does
-// not end: after a Shutdown that somebody else has called.
+// not end: after a Shutdown that another goroutine has called.
 func GraceSignal() { graceful.signals(notifySignals()) }
 
 func notifySignals() (c chan os.Signal, stop func()) {
@@ -39,35 +39,35 @@ func notifySignals() (c chan os.Signal, stop func()) {
 
 // SetShutdown sets what Shutdown and Reboot do, for all calls from now on.
 //
-// timeout is how long the peers have to finish what they have begun; then they
-// cut it off. Negative is without limit, 0 is the default of 5 seconds; there
-// is no minimum. firstSweep is called before the peers close, within the same
-// time, beforeExiting after, with as much time again. Each may be nil. Their
-// errors are logged and stop nothing.
+// timeout is how long the peers may take to finish pending calls and handlers; then
+// they cut them off. Negative means no limit, 0 the default of 5 seconds; there is no
+// minimum. firstSweep is called before the peers close, within the same time;
+// beforeExiting is called after, with as much time again. Each may be nil. Their
+// errors are logged, and do not stop the shutdown.
 func SetShutdown(timeout time.Duration, firstSweep, beforeExiting func() error) {
 	graceful.set(timeout, firstSweep, beforeExiting)
 }
 
 // Shutdown closes all peers of the process and ends it with exit code 0: it
 // calls firstSweep, closes the peers in parallel, and calls beforeExiting. The
-// timeout replaces that of SetShutdown, with the same meaning. It does not
+// timeout replaces that of SetShutdown, with the same meaning. Shutdown does not
 // return; a second call waits for the first.
 func Shutdown(timeout ...time.Duration) { graceful.shutdown(timeout) }
 
 // Reboot starts this program again, with the same arguments, environment and
-// working directory, hands it the listening sockets, and then does what
-// Shutdown does, so that no client is refused meanwhile. The new process
-// listens on what it is configured to; where that is an address of this one it
+// working directory, hands it the listening sockets, and then shuts this process
+// down as Shutdown does, so that no client is refused meanwhile. The new process
+// listens on the addresses it is configured with; for an address of this process it
 // gets the same socket, and the same port for port 0.
 //
-// The new process has the timeout to listen on all these addresses, or, if
-// its configuration has fewer, on some and then on no more for a second. If it
-// ends before, or takes longer, it is killed, an ERROR is logged, and Reboot
-// returns: this process goes on as if nothing had happened. firstSweep is not
-// called then.
+// The new process must listen on all these addresses within the timeout. If it is
+// configured with fewer, it is ready once it has listened on some, and for a second
+// on no further one. If it ends before, or takes longer, it is killed, an ERROR is
+// logged, and Reboot returns: this process goes on serving, and firstSweep is not
+// called.
 //
 // The sockets of tcp and unix networks can be handed over, and those of other
-// networks that listen on one (they say so by a method Unwrap() net.Listener).
+// networks whose listener wraps one and has a method Unwrap() net.Listener.
 // On Windows Reboot logs that it is not supported and does nothing else.
 func Reboot(timeout ...time.Duration) { graceful.reboot(timeout) }
 
@@ -78,7 +78,7 @@ type gracefulPeer interface {
 	shutdown(ctx context.Context) error
 	// inheritable returns the listeners that now accept.
 	inheritable() []net.Listener
-	// lines is where the peer logs.
+	// lines returns the peer's logger.
 	lines() logger
 }
 
@@ -86,9 +86,9 @@ func addGraceful(p gracefulPeer)    { graceful.add(p) }
 func removeGraceful(p gracefulPeer) { graceful.remove(p) }
 
 // waitGraceful returns at once, unless the process is shutting down: then it
-// waits for the end. Who returns because a listener was closed calls it, since
-// it may be the last line of main that returns, and the process with it, before
-// the sessions are drained.
+// waits for the end. A function that returns because a listener was closed calls it
+// first: it may be the last line of main, and the process would end before the
+// sessions are drained.
 func waitGraceful() { graceful.wait() }
 
 var graceful = newGrace()
@@ -97,9 +97,9 @@ var graceful = newGrace()
 type grace struct {
 	handOver func(context.Context, []*inherit.Listener) (pid int, err error)
 	stopping chan struct{} // closed when a shutdown begins
-	finished chan struct{} // closed when it is over: seen in tests only
+	finished chan struct{} // closed when it is over; observable in tests only
 
-	mu            sync.Mutex // guards what follows
+	mu            sync.Mutex // guards the fields below
 	peers         []gracefulPeer
 	timeout       time.Duration
 	firstSweep    func() error
@@ -144,7 +144,7 @@ func (g *grace) remove(p gracefulPeer) {
 	g.peers = slices.DeleteFunc(g.peers, func(q gracefulPeer) bool { return q == p })
 }
 
-// log is where lines of the process go: to the logger of the oldest open peer.
+// log returns the logger for lines of the process: that of the oldest open peer.
 func (g *grace) log() logger {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -162,7 +162,8 @@ func (g *grace) wait() {
 	}
 }
 
-// bound returns a context for the timeout a caller has given, or the one set.
+// bound returns a context with the timeout that the caller has given, else with the
+// one that SetShutdown has set.
 func (g *grace) bound(timeout []time.Duration) (context.Context, context.CancelFunc) {
 	g.mu.Lock()
 	d := g.timeout
@@ -173,7 +174,7 @@ func (g *grace) bound(timeout []time.Duration) (context.Context, context.CancelF
 	return withTimeout(context.Background(), d)
 }
 
-// withTimeout has no limit if d < 0.
+// withTimeout is context.WithTimeout, without a limit if d < 0.
 func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if d < 0 {
 		return context.WithCancel(ctx)
@@ -194,7 +195,7 @@ func (g *grace) signals(c <-chan os.Signal, stop func()) {
 		case s := <-c:
 			g.log().Noticef("tp: got signal: %v", s)
 			if slices.Contains(rebootSignals, s) {
-				wg.Go(func() { g.reboot(nil) }) // not here: a signal to shut down is to end it
+				wg.Go(func() { g.reboot(nil) }) // a goroutine: a signal to shut down must end the reboot
 				continue
 			}
 			stop()
@@ -204,7 +205,8 @@ func (g *grace) signals(c <-chan os.Signal, stop func()) {
 	}
 }
 
-// begin reports whether the caller is the one who shuts down. The lock is held.
+// begin reports whether the caller is the first to shut down, and is to do it. The
+// caller holds g.mu.
 func (g *grace) begin() bool {
 	select {
 	case <-g.stopping:
@@ -264,7 +266,8 @@ func (g *grace) reboot(timeout []time.Duration) {
 	}
 }
 
-// beginReboot makes r the one reboot there is, and returns what to hand over.
+// beginReboot makes r the only reboot of the process, and returns the listeners to
+// hand over. It returns an error if a shutdown or another reboot has begun.
 func (g *grace) beginReboot(r *rebooting) ([]*inherit.Listener, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -304,7 +307,7 @@ func unwrapListener(lis net.Listener) (*inherit.Listener, bool) {
 	}
 }
 
-// finish ends the process.
+// finish closes the peers, calls the functions of SetShutdown and ends the process.
 func (g *grace) finish(log logger, timeout []time.Duration) {
 	defer close(g.finished)
 	g.mu.Lock()
@@ -330,8 +333,8 @@ func report(log logger, step string, err error) {
 	}
 }
 
-// shutdownPeers gives peers that do not return in time a little more, and then
-// leaves them behind.
+// shutdownPeers shuts the peers down in parallel. When ctx ends it gives them another
+// cutOffTime, and then returns without the peers that are not done.
 func shutdownPeers(ctx context.Context, peers []gracefulPeer) error {
 	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
@@ -350,9 +353,9 @@ func shutdownPeers(ctx context.Context, peers []gracefulPeer) error {
 	})
 }
 
-// bounded calls f, if there is one. When ctx is done it returns and leaves f
-// running: the process is about to end. A panic becomes an error, so that the
-// other steps are taken.
+// bounded calls f, unless it is nil. When ctx ends it returns and leaves f running:
+// the process is about to end. A panic becomes an error, so that the other steps of
+// the shutdown run.
 func bounded(ctx context.Context, f func() error) error {
 	if f == nil {
 		return nil

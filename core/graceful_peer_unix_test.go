@@ -21,7 +21,7 @@ import (
 
 const rebootProcess = "TP_TEST_REBOOT_PROCESS"
 
-// sayer is a plugin that says where its peer listens.
+// sayer is a plugin that prints the address of its peer.
 type sayer struct{}
 
 func (sayer) Name() string { return "sayer" }
@@ -36,13 +36,13 @@ func rebootConfig() PeerConfig {
 		RedialTimes: -1, RedialInterval: time.Millisecond}
 }
 
-// TestRebootProcess is a process for TestRebootUnderLoad, and nothing by itself.
+// TestRebootProcess is a child process of TestRebootUnderLoad; without its parent it does nothing.
 func TestRebootProcess(t *testing.T) {
 	if os.Getenv(rebootProcess) == "" {
 		return
 	}
 	exit = syscall.Exit      // package testing does not like os.Exit
-	SetLoggerLevel("NOTICE") // no line a call
+	SetLoggerLevel("NOTICE") // no lines of the access log
 	SetShutdown(time.Minute, nil, func() error { fmt.Println("ends", os.Getpid()); return nil })
 	peer, err := Open(rebootConfig(), sayer{})
 	if err != nil {
@@ -55,7 +55,7 @@ func TestRebootProcess(t *testing.T) {
 		<-graceful.stopping // the new process is ready
 		return pid, nil
 	})
-	c, stop := notifySignals() // GraceSignal in two steps: ready for signals before the test hears of us
+	c, stop := notifySignals() // GraceSignal in two steps, to be ready for signals before the test gets our process id
 	go graceful.signals(c, stop)
 	t.Errorf("ListenAndServe returned %v before the process ended", peer.ListenAndServe())
 }
@@ -74,7 +74,7 @@ func TestRebootUnderLoad(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }) // who is left after a failure
+	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }) // a child left by a failure
 	stuck := time.AfterFunc(time.Minute, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 	defer stuck.Stop()
 	in := bufio.NewScanner(stdout)
@@ -169,7 +169,7 @@ func TestRebootUnderLoad(t *testing.T) {
 		}
 	}
 	<-late
-	for pid := first; pid == first; { // the session of before goes on with the new process
+	for pid := first; pid == first; { // the redialled session goes on with the new process
 		got, rerr := ask(sess, "/pid")
 		if rerr == nil {
 			pid = got

@@ -17,7 +17,7 @@ import (
 	"github.com/teleport-go/teleport/core/internal/inherit"
 )
 
-// diary takes down what happens, and at which second.
+// diary records what happens, and at which second.
 type diary struct {
 	mu    sync.Mutex
 	start time.Time
@@ -45,7 +45,7 @@ type drainer struct {
 	name      string
 	d         *diary
 	takes     time.Duration
-	stubborn  bool // does not care about the context
+	stubborn  bool // ignores the context
 	err       error
 	listeners []net.Listener
 	log       logger
@@ -68,7 +68,7 @@ func (p *drainer) shutdown(ctx context.Context) error {
 	return p.err
 }
 
-// withGrace runs f with a shutdown of its own, in a bubble of time.
+// withGrace runs f with a shutdown of its own, in a synctest bubble.
 func withGrace(t *testing.T, f func(t *testing.T, g *grace, d *diary, log *lockedBuffer)) {
 	t.Helper()
 	log := captureLog(t)
@@ -88,7 +88,7 @@ func step(d *diary, name string, takes time.Duration, err error) func() error {
 	}
 }
 
-// The lines of the process go where its oldest peer logs.
+// The logger of the oldest peer receives the lines of the process.
 func TestShutdownLinesGoToThePeersLogger(t *testing.T) {
 	withGrace(t, func(t *testing.T, g *grace, d *diary, process *lockedBuffer) {
 		var own lockedBuffer
@@ -164,7 +164,7 @@ func TestShutdown(t *testing.T) {
 				}
 				d.mu.Unlock()
 				d.want(t, test.want...)
-				time.Sleep(48 * time.Hour) // who was left behind ends
+				time.Sleep(48 * time.Hour) // the peer that was left behind ends
 			})
 		})
 	}
@@ -222,7 +222,7 @@ func TestSignals(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { g.signals(c, func() { d.write("stop") }); d.write("returns") })
 		c <- rebootSignals[0]
-		c <- rebootSignals[0] // one is under way
+		c <- rebootSignals[0] // a reboot has begun
 		time.Sleep(3 * time.Second)
 		if got := log.take(); !strings.Contains(got, "new process is broken; this process goes on") || !strings.Contains(got, "rebooting already") {
 			t.Errorf("log is\n%swant that the reboot failed, and that one was under way", got)
@@ -250,7 +250,7 @@ func TestSignalsEndsWithAShutdownByOthers(t *testing.T) {
 	})
 }
 
-// wrapped is a listener of a network upon another.
+// wrapped is a listener that wraps one of another network.
 type wrapped struct{ net.Listener }
 
 func (w wrapped) Unwrap() net.Listener { return w.Listener }

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// acceptor is a peer that tells everybody who connects its process id.
+// acceptor is a peer that sends its process id to every client.
 type acceptor struct {
 	lis net.Listener
 	wg  sync.WaitGroup
@@ -48,7 +48,7 @@ func (a *acceptor) serve() {
 
 const graceProcess = "TP_TEST_GRACE_PROCESS"
 
-// TestGraceProcess is a process for TestGraceSignal, and nothing by itself.
+// TestGraceProcess is a child process of TestGraceSignal; without its parent it does nothing.
 func TestGraceProcess(t *testing.T) {
 	if os.Getenv(graceProcess) == "" {
 		return
@@ -61,7 +61,7 @@ func TestGraceProcess(t *testing.T) {
 	SetShutdown(time.Minute, nil, func() error { fmt.Println("ends", os.Getpid()); return nil })
 	a := &acceptor{lis: lis}
 	addGraceful(a)
-	c, stop := notifySignals() // GraceSignal in two steps: ready for signals before the test hears of us
+	c, stop := notifySignals() // GraceSignal in two steps, to be ready for signals before the test gets our process id
 	go graceful.signals(c, stop)
 	fmt.Println("serves", os.Getpid(), lis.Addr())
 	a.serve()
@@ -80,7 +80,7 @@ func TestGraceSignal(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }) // who is left after a failure
+	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }) // a child left by a failure
 	stuck := time.AfterFunc(time.Minute, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 	defer stuck.Stop()
 	in := bufio.NewScanner(stdout)

@@ -7,50 +7,51 @@ import (
 	"github.com/teleport-go/teleport/core/internal/throttle"
 )
 
-// Handler is a route and what serves it. It does not change once registered.
+// Handler is a route and the function that serves it. It does not change once
+// registered.
 type Handler struct {
 	name      string
 	kind      kind
 	unknown   bool
 	ordered   bool
-	reuses    bool         // arguments have served other calls
-	argElem   reflect.Type // of what newArg points to; nil for unknown handlers
+	reuses    bool         // arguments are pooled, and serve many calls
+	argElem   reflect.Type // the type newArg's result points to; nil for unknown handlers
 	replyType reflect.Type // nil for a PUSH
 	plugins   *PluginContainer
-	panics    throttle.Throttle // of the lines about them
+	panics    throttle.Throttle // limits the log lines about panics
 	inlining  inlining.Record
 
-	// newArg makes what the body is decoded into: a pointer. It may set c.release
-	// to have it back.
+	// newArg returns the pointer to decode the body into. It may set c.release,
+	// which is called when the argument is not used any more.
 	newArg func(c *handlerCtx) any
 	// invoke runs the user's function. The reply is nil for a PUSH. It may set
-	// c.release to be told when the reply was sent.
+	// c.release, which is called when the reply was sent.
 	invoke func(c *handlerCtx, arg any) (reply any, rerr *Rerror)
 }
 
-// Name returns the service method.
+// Name returns the service method of the route.
 func (h *Handler) Name() string { return h.name }
 
-// ArgElemType returns the type of the argument the handler gets a pointer to;
+// ArgElemType returns the type of the argument, to which the handler gets a pointer;
 // nil for the unknown handlers.
 func (h *Handler) ArgElemType() reflect.Type { return h.argElem }
 
-// NewArgValue returns a pointer to a new argument.
+// NewArgValue returns a pointer to a new argument. It panics for the unknown handlers.
 func (h *Handler) NewArgValue() reflect.Value { return reflect.New(h.argElem) }
 
 // ReplyType returns the type of the reply; nil for a PUSH.
 func (h *Handler) ReplyType() reflect.Type { return h.replyType }
 
-// IsCall reports whether it serves CALLs.
+// IsCall reports whether the handler serves CALLs.
 func (h *Handler) IsCall() bool { return h.kind == kindCall }
 
-// IsPush reports whether it serves PUSHes.
+// IsPush reports whether the handler serves PUSHes.
 func (h *Handler) IsPush() bool { return h.kind == kindPush }
 
-// IsUnknown reports whether it serves what has no route.
+// IsUnknown reports whether the handler serves the messages that have no route.
 func (h *Handler) IsUnknown() bool { return h.unknown }
 
-// PluginContainer returns the plugins the handler sees.
+// PluginContainer returns the plugins whose hooks run for the handler.
 func (h *Handler) PluginContainer() *PluginContainer { return h.plugins }
 
 // RouterTypeName returns CALL, PUSH, UNKNOWN_CALL or UNKNOWN_PUSH.
@@ -65,7 +66,7 @@ func (h *Handler) RouterTypeName() string {
 	return name
 }
 
-// freer is a reply whose memory is used again once it was sent.
+// freer is an argument or reply whose memory is used again after the reply was sent.
 type freer interface{ free() }
 
 type orderedPlugin struct{}
@@ -73,5 +74,5 @@ type orderedPlugin struct{}
 func (orderedPlugin) Name() string { return "ordered" }
 
 // Ordered makes a route serve the messages of one session one at a time, in the
-// order of their arrival. It is given to a registration like a plugin.
+// order of their arrival. Pass it to a registration like a plugin.
 func Ordered() Plugin { return orderedPlugin{} }

@@ -37,7 +37,7 @@ func lower(ctx tp.ReadCtx) *tp.Rerror {
 
 func deny(tp.ReadCtx) *tp.Rerror { return tp.NewRerror(401, "Unauthorized", "") }
 
-// echo answers with what it sees.
+// echo replies with what it gets.
 func echo(ctx tp.CallCtx, _ *[]byte) (string, error) {
 	v, _ := ctx.Swap().Load("k")
 	s, _ := v.(string)
@@ -139,7 +139,7 @@ func TestHeaderHooks(t *testing.T) {
 		{"probe: not for PUSH routes", func(p tp.Peer, h func(string, func(tp.ReadCtx) *tp.Rerror) tp.Plugin) {
 			tp.HandlePush(p, "/a", func(tp.PushCtx, *string) error { return nil }, h("lower", lower))
 		}, "/A", "unknown /A /A meta 250 ", 0, ""},
-		{"a removed plugin is not asked", func(p tp.Peer, h func(string, func(tp.ReadCtx) *tp.Rerror) tp.Plugin) {
+		{"a removed plugin is not called", func(p tp.Peer, h func(string, func(tp.ReadCtx) *tp.Rerror) tp.Plugin) {
 			kept := keepHandlers{}
 			tp.HandleCall(p, "/a", echo, kept, h("lower", lower))
 			kept["/a"].PluginContainer().Remove("lower")
@@ -204,7 +204,7 @@ func TestHeaderHooksOfPushes(t *testing.T) {
 	}
 }
 
-// A handler-level hook that refuses must not tell strangers which routes there are not.
+// A handler-level hook that refuses must not disclose to anyone which routes do not exist.
 func TestAuthOfAHandlerLeaves404(t *testing.T) {
 	j := new(journal)
 	e := &ends{routes: func(p tp.Peer) { tp.HandleCall(p.SubRoute("admin", &header{"auth", j, deny}), "/a", echo) }}

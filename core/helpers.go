@@ -25,7 +25,8 @@ func Go(fn func()) bool {
 }
 
 // ListenerAddress is a plugin that remembers the address a peer listens on, the
-// last one if there are several. The zero value is ready. Safe for concurrent use.
+// last one if there are several. The zero value is ready for use. It is safe for
+// concurrent use.
 type ListenerAddress struct {
 	mu   sync.RWMutex
 	addr net.Addr
@@ -36,7 +37,7 @@ var _ PostListenPlugin = (*ListenerAddress)(nil)
 // Name returns "ListenerAddress".
 func (l *ListenerAddress) Name() string { return "ListenerAddress" }
 
-// PostListen notes the address.
+// PostListen stores the address.
 func (l *ListenerAddress) PostListen(addr net.Addr) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -51,13 +52,13 @@ func (l *ListenerAddress) Addr() net.Addr {
 	return l.addr
 }
 
-// Host returns its host, "" before the peer listens or where there is none.
+// Host returns the address's host, "" before the peer listens or if it has none.
 func (l *ListenerAddress) Host() string {
 	host, _, _ := net.SplitHostPort(l.String())
 	return host
 }
 
-// Port returns its port, "" before the peer listens or where there is none.
+// Port returns the address's port, "" before the peer listens or if it has none.
 func (l *ListenerAddress) Port() string {
 	_, port, _ := net.SplitHostPort(l.String())
 	return port
@@ -67,8 +68,9 @@ func (l *ListenerAddress) Port() string {
 func (l *ListenerAddress) String() string { return addrText(l.Addr()) }
 
 // NewInheritedListener listens on an address of the form host:port (a path on
-// unix networks), on the socket a restarted process has inherited for it if there
-// is one. With a TLS configuration, which needs a certificate, it accepts TLS.
+// unix networks). A process started by Reboot gets the socket it has inherited for
+// the address, if there is one. If tlsConfig is not nil it must have a certificate,
+// and the listener accepts TLS.
 func NewInheritedListener(network, laddr string, tlsConfig *tls.Config) (net.Listener, error) {
 	n, err := LookupNetwork(network)
 	if err != nil {
@@ -89,7 +91,7 @@ func NewInheritedListener(network, laddr string, tlsConfig *tls.Config) (net.Lis
 	return tls.NewListener(lis, tlsConfig), nil
 }
 
-// listenConfig takes an address apart.
+// listenConfig splits an address into host and port.
 func listenConfig(network, laddr string) (ListenConfig, error) {
 	if network == "unix" || network == "unixpacket" {
 		return ListenConfig{Network: network, LocalIP: laddr}, nil
@@ -105,8 +107,8 @@ func listenConfig(network, laddr string) (ListenConfig, error) {
 	return ListenConfig{Network: network, LocalIP: host, ListenPort: uint16(n)}, nil
 }
 
-// FakeAddr is an address made of words, for connections that have none. An empty word
-// is tcp, 0.0.0.0, or 0.
+// FakeAddr is an address made of strings, for connections that have none. An empty
+// string means tcp, 0.0.0.0, or 0.
 type FakeAddr struct{ network, addr string }
 
 var _ net.Addr = (*FakeAddr)(nil)

@@ -80,8 +80,8 @@ func TestFakeAddr(t *testing.T) {
 	}
 }
 
-// TestPluginImpl makes sure that each function is asked at its moment, and that
-// those that are nil do nothing.
+// TestPluginImpl checks that each function is called at its moment, and that nil
+// functions do nothing.
 func TestPluginImpl(t *testing.T) {
 	p := &tp.PluginImpl{PluginName: "impl"}
 	if err := p.PreNewPeer(nil, nil); err != nil {
@@ -116,6 +116,6 @@ func TestCtrlPoolFunc(t *testing.T) {
 		}
 	}
 	if n != 3 { // once to learn the type
-		t.Errorf("the factory was asked %d times; want 3", n)
+		t.Errorf("the factory was called %d times; want 3", n)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// A session that has received something knows the dialect of its peer: that a later
-// connection of it ends on the first frame is no reason for a hint, but a restart.
+// A session that has received something uses the right dialect: if a later connection
+// ends on the first frame, the peer restarts, and there is no hint.
 func TestNoHintAtRestart(t *testing.T) {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

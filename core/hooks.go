@@ -12,8 +12,8 @@ import "net"
 // Hooks marked "in the reader" run on the one goroutine that reads the
 // connection: they must not block, and must not Call on the same session.
 
-// PreNewPeerPlugin runs before the configuration is checked; it may change it,
-// and add plugins. An error fails Open.
+// PreNewPeerPlugin runs before the configuration is checked. It may change the
+// configuration, and add plugins. An error fails Open.
 type PreNewPeerPlugin interface {
 	Plugin
 	PreNewPeer(*PeerConfig, *PluginContainer) error
@@ -25,8 +25,8 @@ type PostNewPeerPlugin interface {
 	PostNewPeer(EarlyPeer) error
 }
 
-// PostRegPlugin runs once for each registered handler that sees the plugin. An
-// error is a panic of the registration.
+// PostRegPlugin runs once for each registered handler that has the plugin. If it
+// returns an error, the registration panics.
 type PostRegPlugin interface {
 	Plugin
 	PostReg(*Handler) error
@@ -46,9 +46,9 @@ type PreDialPlugin interface {
 	PreDial(localAddr net.Addr, remoteAddr string) *Rerror
 }
 
-// PostDialPlugin runs on a fresh connection, before its reader; on a redialled
-// one too, unless the plugin has PostRedial. An error closes the connection;
-// Dial returns it as it is.
+// PostDialPlugin runs on a new connection, before its reader starts; on a redialled
+// one too, unless the plugin implements PostRedial. An error closes the connection;
+// Dial returns it unchanged.
 type PostDialPlugin interface {
 	Plugin
 	PostDial(PreSession) *Rerror
@@ -61,7 +61,7 @@ type PostRedialPlugin interface {
 	PostRedial(PreSession) *Rerror
 }
 
-// PostAcceptPlugin runs on an accepted connection, before its reader. An error
+// PostAcceptPlugin runs on an accepted connection, before its reader starts. An error
 // closes the connection.
 type PostAcceptPlugin interface {
 	Plugin
@@ -69,24 +69,24 @@ type PostAcceptPlugin interface {
 }
 
 // PostReadyPlugin runs when a session is ready: dialled, redialled or accepted.
-// GetSession finds it, its reader runs, and the hook may Call and Push on it, for
-// instance to subscribe again. It runs on a goroutine of its own; Dial returns after it.
-// If the session was redialled meanwhile it runs once more, never twice at a time. The
-// session may end before it has returned: then its calls end with 102.
+// GetSession finds the session, its reader runs, and the hook may Call and Push on it, to
+// subscribe again for example. It runs on a goroutine of its own; Dial returns after it.
+// If the session is redialled while the hook runs, the hook runs once more afterwards,
+// never twice at a time. The session may end while it runs: then its calls end with 102.
 type PostReadyPlugin interface {
 	Plugin
 	PostReady(Session)
 }
 
 // PreWriteCallPlugin runs on the caller's goroutine before a CALL is packed. An
-// error finishes the call.
+// error ends the call.
 type PreWriteCallPlugin interface {
 	Plugin
 	PreWriteCall(WriteCtx) *Rerror
 }
 
-// PostWriteCallPlugin runs when the batch has accepted a CALL, possibly after its
-// reply has come. An error is logged.
+// PostWriteCallPlugin runs when a CALL is queued for writing, possibly after its
+// reply has arrived. An error is logged.
 type PostWriteCallPlugin interface {
 	Plugin
 	PostWriteCall(WriteCtx) *Rerror
@@ -98,7 +98,7 @@ type PreWritePushPlugin interface {
 	PreWritePush(WriteCtx) *Rerror
 }
 
-// PostWritePushPlugin runs when the batch has accepted a PUSH. An error is logged.
+// PostWritePushPlugin runs when a PUSH is queued for writing. An error is logged.
 type PostWritePushPlugin interface {
 	Plugin
 	PostWritePush(WriteCtx) *Rerror
@@ -113,8 +113,8 @@ type PreReadHeaderPlugin interface {
 }
 
 // PostReadCallHeaderPlugin runs in the reader when the header of a CALL is known,
-// before its route is looked up: it may reroute. An error is the reply. Given to
-// a group or a handler it runs for their routes, after the global ones.
+// before its route is looked up: it may change the route. An error is the reply. The
+// plugin of a group or a handler runs for its routes only, after the global ones.
 type PostReadCallHeaderPlugin interface {
 	Plugin
 	PostReadCallHeader(ReadCtx) *Rerror
@@ -142,7 +142,7 @@ type PreWriteReplyPlugin interface {
 	PreWriteReply(WriteCtx) *Rerror
 }
 
-// PostWriteReplyPlugin runs when the batch has accepted a REPLY. An error is logged.
+// PostWriteReplyPlugin runs when a REPLY is queued for writing. An error is logged.
 type PostWriteReplyPlugin interface {
 	Plugin
 	PostWriteReply(WriteCtx) *Rerror
@@ -167,57 +167,58 @@ type PostReadPushBodyPlugin interface {
 	PostReadPushBody(ReadCtx) *Rerror
 }
 
-// PostReadReplyHeaderPlugin runs in the reader when the header of an awaited
-// REPLY is known. An error is the call's.
+// PostReadReplyHeaderPlugin runs in the reader when the header of the REPLY to a
+// pending call is known. An error becomes the call's error.
 type PostReadReplyHeaderPlugin interface {
 	Plugin
 	PostReadReplyHeader(ReadCtx) *Rerror
 }
 
 // PreReadReplyBodyPlugin runs in the reader before the result is decoded, and when the
-// REPLY carries an error in place of one. An error is the call's.
+// REPLY carries an error in place of one. An error becomes the call's error.
 type PreReadReplyBodyPlugin interface {
 	Plugin
 	PreReadReplyBody(ReadCtx) *Rerror
 }
 
-// PostReadReplyBodyPlugin runs on the caller's goroutine (of AsyncCall: on one of
-// its own) when the result is decoded without an error. An error is the call's.
+// PostReadReplyBodyPlugin runs on the caller's goroutine (for AsyncCall on one of
+// its own) when the result is decoded without an error. An error becomes the call's
+// error.
 type PostReadReplyBodyPlugin interface {
 	Plugin
 	PostReadReplyBody(ReadCtx) *Rerror
 }
 
 // PostExchangePlugin runs once at the very end of each CALL and PUSH, sent or
-// served, however it has ended: r is its error, nil if there is none. Of a CALL
-// sent that is what the caller gets, also when no reply came; of a CALL served,
-// what was to be replied. ctx is a ReadCtx of what was served, else a WriteCtx. It
-// runs for messages as well that an error kept from the other hooks. It must not
-// block: it may run in the reader.
+// served, however it has ended. r is its error, nil if there is none: for a CALL that
+// was sent the error the caller gets, also when no reply came; for a CALL that was
+// served the error of the reply. ctx is a ReadCtx for a message that was served, else
+// a WriteCtx. The hook also runs for messages that an error kept from the other hooks.
+// It must not block: it may run in the reader.
 type PostExchangePlugin interface {
 	Plugin
 	PostExchange(ctx PreCtx, r *Rerror)
 }
 
 // PostDisconnectPlugin runs once when a session has ended, for plugins whose
-// PostDial or PostAccept had passed, the last first. An error is logged.
+// PostDial or PostAccept had returned no error, the last first. An error is logged.
 type PostDisconnectPlugin interface {
 	Plugin
 	PostDisconnect(BaseSession) *Rerror
 }
 
-// Plugin is anything with a name that has one or more of the hook methods of
-// hooks.go. It is used by many goroutines at once.
+// Plugin is a value with a name that implements one or more of the hook interfaces
+// of hooks.go. Its hooks are called by many goroutines at once.
 type Plugin interface {
 	Name() string
 }
 
-// NonBlockingPlugin is a Plugin whose hooks never block: not on the network, nor on a
-// lock that somebody holds while he does. NonBlocking is never called. The hooks that
-// see a header, or a body before it is decoded, run in the goroutine that reads; one
-// that blocks holds up its connection, and therefore a session that meets such a hook
-// keeps a goroutine of its own. Where no hook blocks, the sessions of a peer that has
-// many need none (Linux).
+// NonBlockingPlugin is a Plugin that promises that its hooks never block: not on the
+// network, nor on a lock that another goroutine holds while it blocks. NonBlocking is
+// never called. The hooks that see a header, or a body before it is decoded, run on
+// the goroutine that reads the connection. A peer with a plugin that has such a hook
+// and no promise keeps a goroutine for each session; else, on Linux, the sessions of a
+// peer that has many need none.
 type NonBlockingPlugin interface {
 	Plugin
 	NonBlocking()

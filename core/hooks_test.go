@@ -11,8 +11,8 @@ import (
 	tp "github.com/teleport-go/teleport/core"
 )
 
-// hooked is a plugin that has every hook. It takes down each moment, and does
-// at one of them what a test wants.
+// hooked is a plugin that implements every hook. It records each moment, and at some of
+// them runs a function of the test.
 type hooked struct {
 	name string
 	j    *journal
@@ -22,7 +22,7 @@ type hooked struct {
 	at map[string]func() *tp.Rerror
 }
 
-// set says what happens at a moment; nil for nothing.
+// set sets the function that runs at a moment; nil for none.
 func (h *hooked) set(moment string, f func() *tp.Rerror) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -129,8 +129,8 @@ func without(lines []string, moments ...string) []string {
 	})
 }
 
-// settled waits until the line has come, and takes all.
-func settled(t *testing.T, j *journal, last string) []string {
+// linesUntil waits until j has the line, and takes all lines.
+func linesUntil(t *testing.T, j *journal, last string) []string {
 	t.Helper()
 	eventually(t, last, func() bool { return j.has(last) })
 	return j.take()
@@ -147,34 +147,34 @@ func TestHookOrder(t *testing.T) {
 		t.Fatal(r)
 	}
 	x.sess = sess
-	wantLines(t, "dial", settled(t, x.cliJ, "C2 PreReadHeader"), both("C1", "C2", "PreDial", "PostDial", "PreReadHeader")...)
-	wantLines(t, "accept", settled(t, x.srvJ, "S2 PreReadHeader"), both("S1", "S2", "PostAccept", "PreReadHeader")...)
+	wantLines(t, "dial", linesUntil(t, x.cliJ, "C2 PreReadHeader"), both("C1", "C2", "PreDial", "PostDial", "PreReadHeader")...)
+	wantLines(t, "accept", linesUntil(t, x.srvJ, "S2 PreReadHeader"), both("S1", "S2", "PostAccept", "PreReadHeader")...)
 
 	if r := x.call(t, "/call", "hi", nil); r != nil {
 		t.Fatal(r)
 	}
-	got := settled(t, x.cliJ, "C2 PreReadHeader")
+	got := linesUntil(t, x.cliJ, "C2 PreReadHeader")
 	wantLines(t, "a call at the caller", without(slices.Clone(got), "PostWriteCall", "PreReadHeader"),
 		both("C1", "C2", "PreWriteCall", "PostReadReplyHeader", "PreReadReplyBody", "PostReadReplyBody")...)
 	if a, b := slices.Index(got, "C1 PreWriteCall"), slices.Index(got, "C1 PostWriteCall"); a < 0 || b < a {
 		t.Errorf("PostWriteCall does not come after PreWriteCall: %q", got)
 	}
-	got = settled(t, x.srvJ, "S2 PostWriteReply")
+	got = linesUntil(t, x.srvJ, "S2 PostWriteReply")
 	wantLines(t, "a call at the callee", without(got, "PreReadHeader"),
 		both("S1", "S2", "PostReadCallHeader", "PreReadCallBody", "PostReadCallBody", "handler", "PreWriteReply", "PostWriteReply")...)
 
 	if r := x.call(t, "/call", "fail", nil); r == nil || r.Code != 1000 {
 		t.Fatal(r)
 	}
-	settle := settled(t, x.cliJ, "C2 PostWriteCall")
-	wantLines(t, "an error reply has no body that was read", without(settle, "PostWriteCall", "PreReadHeader"),
+	lines := linesUntil(t, x.cliJ, "C2 PostWriteCall")
+	wantLines(t, "an error reply has no body that was read", without(lines, "PostWriteCall", "PreReadHeader"),
 		both("C1", "C2", "PreWriteCall", "PostReadReplyHeader", "PreReadReplyBody")...)
-	settled(t, x.srvJ, "S2 PostWriteReply")
+	linesUntil(t, x.srvJ, "S2 PostWriteReply")
 
 	if r := x.call(t, "/nobody", "hi", nil); r == nil || r.Code != 404 {
 		t.Fatal(r)
 	}
-	wantLines(t, "404 at the callee", without(settled(t, x.srvJ, "S2 PostWriteReply"), "PreReadHeader"),
+	wantLines(t, "404 at the callee", without(linesUntil(t, x.srvJ, "S2 PostWriteReply"), "PreReadHeader"),
 		both("S1", "S2", "PostReadCallHeader", "PreWriteReply", "PostWriteReply")...)
 	x.cliJ.take()
 
@@ -183,12 +183,12 @@ func TestHookOrder(t *testing.T) {
 	}
 	wantLines(t, "a push at the pusher", without(x.cliJ.take(), "PreReadHeader"), both("C1", "C2", "PreWritePush", "PostWritePush")...)
 	receive(t, "the push", pushed)
-	wantLines(t, "a push at the receiver", without(settled(t, x.srvJ, "handler"), "PreReadHeader"),
+	wantLines(t, "a push at the receiver", without(linesUntil(t, x.srvJ, "handler"), "PreReadHeader"),
 		both("S1", "S2", "PostReadPushHeader", "PreReadPushBody", "PostReadPushBody", "handler")...)
 
 	x.sess.Close()
-	wantLines(t, "the end at the caller: the last first", without(settled(t, x.cliJ, "C1 PostDisconnect"), "PreReadHeader"), "C2 PostDisconnect", "C1 PostDisconnect")
-	wantLines(t, "the end at the callee", without(settled(t, x.srvJ, "S1 PostDisconnect"), "PreReadHeader"), "S2 PostDisconnect", "S1 PostDisconnect")
+	wantLines(t, "the end at the caller: the last first", without(linesUntil(t, x.cliJ, "C1 PostDisconnect"), "PreReadHeader"), "C2 PostDisconnect", "C1 PostDisconnect")
+	wantLines(t, "the end at the callee", without(linesUntil(t, x.srvJ, "S1 PostDisconnect"), "PreReadHeader"), "S2 PostDisconnect", "S1 PostDisconnect")
 }
 
 // What an error, and a panic, does at each moment of a CALL and a PUSH.
@@ -198,7 +198,7 @@ func TestHookErrors(t *testing.T) {
 		server bool  // at the callee
 		call   int32 // what a call ends with: 0, 1000 for the hook's error
 		ran    bool  // the handler
-		logged bool  // the error is told to the log alone
+		logged bool  // the error is only logged
 		second bool  // the second plugin runs too (never after an error)
 	}{
 		{"PreWriteCall", false, 1000, false, false, false},
@@ -354,7 +354,7 @@ func TestConnectionHookErrors(t *testing.T) {
 					t.Fatal(r)
 				}
 				wantRerror(t, "the call of a refused client", s.Call("/call", "x", nil).Rerror(), test.code)
-				eventually(t, "the client is told", func() bool { return !s.Health() })
+				eventually(t, "the client notices", func() bool { return !s.Health() })
 			}
 			if n := x.srv.CountSession(); test.server && n != 0 {
 				t.Errorf("the server has %d sessions", n)
@@ -401,14 +401,14 @@ func TestConnectionHookErrors(t *testing.T) {
 				t.Error(err)
 			}
 			x.cliLines.want(t, "ERROR [PostDisconnectPlugin:C1]")
-			if got := settled(t, x.cliJ, "C1 PostDisconnect"); !slices.Contains(got, "C2 PostDisconnect") {
+			if got := linesUntil(t, x.cliJ, "C1 PostDisconnect"); !slices.Contains(got, "C2 PostDisconnect") {
 				t.Errorf("PostDisconnect of the other plugin did not run: %q", got)
 			}
 		}
 	})
 }
 
-// PostDisconnect runs for the plugins that had accepted the connection alone.
+// PostDisconnect runs only for the plugins that had accepted the connection.
 func TestPostDisconnectOfThoseThatHadPassed(t *testing.T) {
 	x := newHooked(t, nil)
 	second := x.cliPlugin[1].(*hooked)
@@ -417,5 +417,5 @@ func TestPostDisconnectOfThoseThatHadPassed(t *testing.T) {
 	x.cliJ.take()
 	_, r := x.cli.Dial(x.addr)
 	wantRerror(t, "Dial", r, 401)
-	wantLines(t, "hooks", settled(t, x.cliJ, "C1 PostDisconnect"), "C1 PreDial", "C2 PreDial", "C1 PostDial", "C2 PostDial", "C1 PostDisconnect")
+	wantLines(t, "hooks", linesUntil(t, x.cliJ, "C1 PostDisconnect"), "C1 PreDial", "C2 PreDial", "C1 PostDial", "C2 PostDial", "C1 PostDisconnect")
 }

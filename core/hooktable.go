@@ -9,8 +9,8 @@ import (
 	"github.com/teleport-go/teleport/core/internal/throttle"
 )
 
-// kind tells the two requests apart: whether a message, a handler or a hook is of
-// CALLs or of PUSHes.
+// kind is the kind of a request: a message, a handler or a hook is for CALLs or for
+// PUSHes.
 type kind uint8
 
 const (
@@ -18,7 +18,7 @@ const (
 	kindPush
 )
 
-// hook is the method of a plugin that takes part in a moment of a message's life.
+// hook is a plugin's method for one moment of a message's life.
 type hook[C any] struct {
 	plugin Plugin
 	call   func(C) *Rerror
@@ -27,10 +27,10 @@ type hook[C any] struct {
 // moment is the hooks of one moment, in the order of their plugins.
 type moment[C any] []hook[C]
 
-// hookTable is the plugins of one container, compiled into a list a moment. It
-// does not change once made. A moment without plugins costs a length check.
+// hookTable holds the hooks of one container's plugins, compiled into one list per
+// moment. It does not change once made. A moment without hooks costs a length check.
 type hookTable struct {
-	// Of the peer and its connections.
+	// Hooks of the peer and its connections.
 	preNewPeer  []PreNewPeerPlugin
 	postNewPeer []PostNewPeerPlugin
 	postReg     []PostRegPlugin
@@ -39,22 +39,22 @@ type hookTable struct {
 	connection  []Plugin // with PostDial, PostRedial, PostAccept or PostDisconnect
 	postReady   []PostReadyPlugin
 
-	// Of requests, by kind: sent, then received.
+	// Hooks of requests, by kind: sent, then received.
 	preWrite, postWrite [2]moment[WriteCtx]
 	header              [2]moment[ReadCtx] // of all plugins
-	ownHeader           [2]moment[ReadCtx] // of groups and the handler alone
+	ownHeader           [2]moment[ReadCtx] // without those of the peer
 	preReadBody         [2]moment[ReadCtx]
 	postReadBody        [2]moment[ReadCtx]
 
-	// Of replies: sent, then received.
+	// Hooks of replies: sent, then received.
 	preWriteReply, postWriteReply            moment[WriteCtx]
 	replyHeader, preReadReply, postReadReply moment[ReadCtx]
 
-	// Of all messages.
+	// Hooks of all messages.
 	preReadHeader []PreReadHeaderPlugin
 	postExchange  []PostExchangePlugin
 
-	mayBlock bool // a hook that runs in the reader may
+	mayBlock bool // a hook that runs in the reader may block
 }
 
 func newHookTable(all, middle []Plugin) *hookTable {
@@ -95,17 +95,17 @@ func newHookTable(all, middle []Plugin) *hookTable {
 	return t
 }
 
-// selective is a plugin that has methods for more hooks than it takes part in: PluginImpl,
-// and what embeds it.
+// selective is a plugin that has methods for more hooks than it uses: PluginImpl, and
+// types that embed it.
 type selective interface {
-	// skips reports whether p, which is or embeds it, takes no part in a hook; hook is a
-	// nil pointer to the type of its interface.
+	// skips reports whether p, which is or embeds the plugin, does not use a hook; hook
+	// is a nil pointer to the hook's interface type.
 	skips(p Plugin, hook any) bool
 	neverBlocks() bool
 	postRedial() func(PreSession) *Rerror
 }
 
-// takesPart returns p as a plugin with the hook P, if it has that.
+// takesPart returns p as a plugin with the hook P, if it uses that.
 func takesPart[P Plugin](p Plugin) (q P, ok bool) {
 	q, ok = p.(P)
 	if s, is := p.(selective); is && ok && s.skips(p, (*P)(nil)) {
@@ -119,7 +119,7 @@ func has[P Plugin](p Plugin) bool {
 	return ok
 }
 
-// list adds p to the plugins of a moment if it takes part.
+// list adds p to the plugins of a moment if it uses the hook.
 func list[P Plugin](plugins *[]P, p Plugin) {
 	if q, ok := takesPart[P](p); ok {
 		*plugins = append(*plugins, q)
@@ -156,8 +156,8 @@ func isConnectionPlugin(p Plugin) bool {
 	return has[PostDialPlugin](p) || postRedial(p) != nil || has[PostAcceptPlugin](p) || has[PostDisconnectPlugin](p)
 }
 
-// postRedial returns what p does with a redialled connection in place of PostDial, nil
-// for nothing.
+// postRedial returns the hook of p for a redialled connection in place of PostDial, nil
+// if it has none.
 func postRedial(p Plugin) func(PreSession) *Rerror {
 	if h, ok := p.(PostRedialPlugin); ok {
 		return h.PostRedial
@@ -168,8 +168,8 @@ func postRedial(p Plugin) func(PreSession) *Rerror {
 	return nil
 }
 
-// guard turns a panic in a hook into a log line and an error 500, which tells the peer
-// the panic's text unless that is hidden.
+// guard turns a panic in a hook into a log line and an error 500. The error carries
+// the panic's text to the peer unless hide is set.
 type guard struct {
 	log  logger
 	hide bool
@@ -196,7 +196,7 @@ func (h *hook[C]) run(g guard, ctx C) *Rerror {
 	return g.run(h.plugin, func() *Rerror { return h.call(ctx) })
 }
 
-// run calls a hook of p. A panic is an error.
+// run calls a hook of p, and returns its panic as an error.
 func (g guard) run(p Plugin, f func() *Rerror) (r *Rerror) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -206,7 +206,8 @@ func (g guard) run(p Plugin, f func() *Rerror) (r *Rerror) {
 	return f()
 }
 
-// plainHook calls a hook of p that returns a plain error, without a log line.
+// plainHook calls a hook of p that returns an error. It returns a panic as an error,
+// and does not log it.
 func plainHook(p Plugin, f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -219,7 +220,7 @@ func plainHook(p Plugin, f func() error) (err error) {
 // hookPanics holds a *throttle.Throttle for each name of a plugin that has panicked.
 var hookPanics sync.Map
 
-// rerror logs a recovered panic with its stack and makes the 500 of it.
+// rerror logs a recovered panic with its stack and returns the error 500 for it.
 func (g guard) rerror(where string, v any) *Rerror {
 	t, ok := hookPanics.Load(where)
 	if !ok {

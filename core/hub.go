@@ -27,10 +27,10 @@ func newHub() *hub {
 
 var errPeerClosed = errors.New("tp: the peer is closed")
 
-// claim makes s ready on l and enters it under the id it wants, in one step: who
-// closes it finds it neither half ready nor left behind in here. An explicit id
-// is taken over from the session that holds it, which is returned; a default one
-// gets a number behind it if it is taken or means nothing.
+// claim makes s ready on l and enters it under the id it wants, in one step: a
+// concurrent Close finds it neither half ready nor forgotten in the hub. It takes an
+// explicit id over from the session that holds it, and returns that session. It
+// appends a number to a default id that is taken or not unique by nature.
 func (h *hub) claim(s *session, l *link) (old *session, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -73,8 +73,8 @@ func (h *hub) move(s *session, id string) {
 	s.id.Store(&id)
 }
 
-// unique makes a default id one that nobody else has. All clients of a unix
-// socket have the same address, "@" or none.
+// unique returns id, or id with a number if another session has it. All clients of a
+// unix socket have the same address, "@" or none.
 func (h *hub) unique(s *session, id string) string {
 	switch id {
 	case "", "@", "pipe":
@@ -150,8 +150,8 @@ func (h *hub) unended() []*session {
 	return slices.Collect(maps.Keys(h.live))
 }
 
-// becomeReady is the step into ready, unless the session was closed. It returns
-// the id wanted, and whether SetID has set it.
+// becomeReady moves the session to the state ready, or returns an error if it was
+// closed. It returns the id wanted, and whether SetID has set it.
 func (s *session) becomeReady(l *link) (id string, explicit bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -183,7 +183,7 @@ func (s *session) SetID(id string) {
 	}
 }
 
-// evict closes a session whose id another one has taken.
+// evict closes s because the session by has taken its id.
 func (s *session) evict(by *session) {
 	s.beginClose(&CloseReason{SideLocal, fmt.Errorf("id taken by %s", addrText(by.RemoteAddr())), "closing"}, s.env.cfg.CloseTimeout)
 }

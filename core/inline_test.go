@@ -17,12 +17,12 @@ import (
 )
 
 // With TELEPORT_INLINE=always the reader runs every handler that it may run, and
-// the reading is handed over at once: then all tests of the package are tests of
+// another goroutine steals the reading at once: then all tests of the package test
 // that too.
 func init() { inlining.Always = os.Getenv("TELEPORT_INLINE") == "always" }
 
-// earn lets the readers of p run these handlers.
-func earn(p *peer, methods ...string) {
+// allow makes the readers of p run these handlers.
+func allow(p *peer, methods ...string) {
 	for _, m := range methods {
 		h := p.env.router.lookup(kindCall, m)
 		if h == nil {
@@ -35,41 +35,41 @@ func earn(p *peer, methods ...string) {
 	p.env.watchdog.Wake()
 }
 
-// lost reports whether readers do not run the handler any more.
-func lost(p *peer, method string) bool {
+// banned reports whether the readers do not run the handler any more.
+func banned(p *peer, method string) bool {
 	return !p.env.router.lookup(kindCall, method).inlining.Allowed()
 }
 
-// A handler that does not return holds up the messages behind it, those that have
-// arrived already included, for a moment only, and only once.
+// A handler that does not return holds up the next messages, also those that have
+// arrived already, only for a moment, and only once.
 func TestInlineWatchdog(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		c, s := w.pair()
-		earn(w.server, "/stuck", "/echo")
+		allow(w.server, "/stuck", "/echo")
 		mem(c).Freeze() // so that all of it arrives at once
 		stuck := call(c, "/stuck", "a")
-		var behind []<-chan outcome[CallCmd]
+		var after []<-chan outcome[CallCmd]
 		for i := range 20 {
-			behind = append(behind, call(c, "/echo", fmt.Sprint(i)))
+			after = append(after, call(c, "/echo", fmt.Sprint(i)))
 		}
 		mem(c).Thaw()
-		if wait := (watchdog.Looks+1)*watchdog.Period + time.Microsecond; !inlining.Always {
+		if wait := (watchdog.Checks+1)*watchdog.Period + time.Microsecond; !inlining.Always {
 			if synctest.Wait(); !s.link.inHandler() {
 				t.Fatal("the reader does not run the handler")
 			}
 			pass(wait)
 		}
-		for i, b := range behind {
+		for i, b := range after {
 			wantReply(t, ended(t, b).v, fmt.Sprint(i))
 		}
 		wantWaiting(t, stuck)
 		w.release()
 		wantReply(t, ended(t, stuck).v, "a")
-		if !inlining.Always && !lost(w.server, "/stuck") {
-			t.Error("a handler that had to be watched is run by the reader still")
+		if !inlining.Always && !banned(w.server, "/stuck") {
+			t.Error("the reader still runs a handler that did not return")
 		}
-		if !inlining.Always && lost(w.server, "/echo") {
-			t.Error("a handler has lost what another one should have")
+		if !inlining.Always && banned(w.server, "/echo") {
+			t.Error("the wrong handler was banned from the reader")
 		}
 		next := call(c, "/stuck", "b") // the gate is open now
 		wantReply(t, ended(t, next).v, "b")
@@ -115,7 +115,7 @@ func TestInlineCallsBack(t *testing.T) {
 					return "called", r.Err()
 				})
 				c, s := w.pair()
-				earn(w.server, "/back", "/echo")
+				allow(w.server, "/back", "/echo")
 				back := ended(t, call(c, "/back", ""))
 				wantReply(t, back.v, "called")
 				if back.took != 0 {
@@ -128,8 +128,8 @@ func TestInlineCallsBack(t *testing.T) {
 	}
 }
 
-// Whatever a handler does in the reader's place, the session goes on, or ends as
-// it should.
+// Whatever a handler does on the reader's goroutine, the session goes on, or ends as it
+// should.
 func TestInlineHandlers(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -140,12 +140,12 @@ func TestInlineHandlers(t *testing.T) {
 		{"returns", func(CallCtx) error { return nil }, "", false},
 		{"fails", func(CallCtx) error { return NewRerror(1001, "mine", "why").Err() }, "mine", false},
 		{"panics", func(CallCtx) error { panic("aside") }, "aside", false},
-		{"ends its goroutine", func(CallCtx) error { runtime.Goexit(); return nil }, "ended its goroutine", false},
-		{"ends its goroutine when the reading is another's", func(c CallCtx) error {
+		{"ends its goroutine", func(CallCtx) error { runtime.Goexit(); return nil }, "runtime.Goexit", false},
+		{"ends its goroutine when the reading was stolen", func(c CallCtx) error {
 			c.Session().Call("/echo", "", new(string))
 			runtime.Goexit()
 			return nil
-		}, "ended its goroutine", false},
+		}, "runtime.Goexit", false},
 		{"waits for its context", func(c CallCtx) error {
 			select {
 			case <-c.Context().Done():
@@ -167,7 +167,7 @@ func TestInlineHandlers(t *testing.T) {
 			inWorld(t, func(c *PeerConfig) { c.WriteBound = 64 << 10 }, func(t *testing.T, w *world) {
 				HandleCall(w.server, "/do", func(c CallCtx, _ *string) (string, error) { return "done", test.handle(c) })
 				c, s := w.pair()
-				earn(w.server, "/do", "/echo")
+				allow(w.server, "/do", "/echo")
 				for range 3 {
 					do := call(c, "/do", "")
 					pass(3 * time.Second)
@@ -183,7 +183,7 @@ func TestInlineHandlers(t *testing.T) {
 						wantState(t, s, closed)
 						return
 					}
-					earn(w.server, "/do", "/echo")
+					allow(w.server, "/do", "/echo")
 					wantReply(t, ended(t, call(c, "/echo", "after")).v, "after")
 					wantReady(t, s)
 				}
@@ -192,11 +192,11 @@ func TestInlineHandlers(t *testing.T) {
 	}
 }
 
-// Replies of a reader that finds no room go out when there is some, and its
-// reading goes on meanwhile.
+// Replies of a reader that finds no room are sent when there is room, and another
+// goroutine reads meanwhile.
 func TestInlineRepliesWaitForRoom(t *testing.T) {
 	inWorld(t, func(c *PeerConfig) { c.WriteBound = 64 << 10 }, func(t *testing.T, w *world) {
-		earn(w.server, "/echo", "/note")
+		allow(w.server, "/echo", "/note")
 		conn, err := w.net.Dial(t.Context(), w.addr)
 		if err != nil {
 			t.Fatal(err)
@@ -212,14 +212,14 @@ func TestInlineRepliesWaitForRoom(t *testing.T) {
 			if i == calls {
 				m.SetMtype(TypePush)
 				m.SetServiceMethod("/note")
-				m.SetBody("behind them")
+				m.SetBody("after them")
 			}
 			if err := sock.WriteMessage(m); err != nil {
 				t.Fatal(err)
 			}
 		}
 		synctest.Wait() // without the watchdog
-		w.log.want(t, "note behind them")
+		w.log.want(t, "note after them")
 		for _, s := range w.server.env.hub.all() {
 			if _, bytes := s.Queued(); bytes == 0 || bytes > 2*64<<10 {
 				t.Errorf("%d bytes wait to be written, with a bound of 64 KiB", bytes)
@@ -237,7 +237,7 @@ func TestInlineRepliesWaitForRoom(t *testing.T) {
 	})
 }
 
-// exitHook ends the goroutine of the first message that passes.
+// exitHook ends the goroutine that sends the first reply.
 type exitHook struct{ passed int }
 
 func (*exitHook) Name() string { return "exit" }
@@ -255,7 +255,7 @@ func TestInlineHookEndsItsGoroutine(t *testing.T) {
 		w := newWorld(t)
 		w.open(nil, &exitHook{})
 		c, s := w.pair()
-		earn(w.server, "/echo")
+		allow(w.server, "/echo")
 		for i := range 3 {
 			wantReply(t, ended(t, call(c, "/echo", fmt.Sprint(i))).v, fmt.Sprint(i))
 		}
@@ -267,7 +267,7 @@ func TestInlineHookEndsItsGoroutine(t *testing.T) {
 	})
 }
 
-// where lets p serve "/where", which answers whether the reader runs it.
+// where makes p serve "/where", which replies whether the reader runs it.
 func where(p *peer) {
 	HandleCall(p, "/where", func(c CallCtx, _ *string) (string, error) {
 		if c.(*handlerCtx).inReader() {
@@ -277,15 +277,15 @@ func where(p *peer) {
 	})
 }
 
-// A handler's place outlives a pause in which the watchdog has slept.
+// After a pause in which the watchdog sleeps, the reader runs the same handlers again.
 func TestInlineAfterAPause(t *testing.T) {
 	if inlining.Always {
-		return // nothing is earned
+		return // the reader runs all handlers
 	}
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		c, _ := w.pair()
 		where(w.server)
-		earn(w.server, "/where")
+		allow(w.server, "/where")
 		calls := func() (inline int) {
 			for range 200 {
 				if reply, _ := ended(t, call(c, "/where", "")).v.Reply(); *reply.(*string) == "reader" {
@@ -297,17 +297,17 @@ func TestInlineAfterAPause(t *testing.T) {
 		if got := calls(); got != 200 {
 			t.Errorf("the reader ran %d of 200 handlers", got)
 		}
-		pass(2 * watchdog.Rest * watchdog.Period)
+		pass(2 * watchdog.IdleChecks * watchdog.Period)
 		if got := calls(); got < 100 {
 			t.Errorf("after a pause the reader ran %d of 200 handlers", got)
 		}
 	})
 }
 
-// A connection that fails behind a handler leaves nothing with the watchdog.
+// A connection that fails after a handler leaves no slot of the watchdog in use.
 func TestInlineSlotOfABadFrame(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
-		earn(w.server, "/echo")
+		allow(w.server, "/echo")
 		conn, err := w.net.Dial(t.Context(), w.addr)
 		if err != nil {
 			t.Fatal(err)
@@ -333,7 +333,7 @@ func TestInlineSlotOfABadFrame(t *testing.T) {
 	})
 }
 
-// recorder keeps what is written to itself.
+// recorder keeps what is written.
 type recorder struct {
 	net.Conn
 	written []byte
@@ -344,7 +344,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// While no reader runs handlers the watchdog does not run either.
+// While no reader runs handlers, the watchdog sleeps.
 func TestInlineWatchdogSleeps(t *testing.T) {
 	if inlining.Always {
 		return // it never sleeps
@@ -352,7 +352,7 @@ func TestInlineWatchdogSleeps(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		c, _ := w.pair()
 		where(w.server)
-		earn(w.server, "/where")
+		allow(w.server, "/where")
 		for range 100 {
 			wantReply(t, ended(t, call(c, "/where", "")).v, "reader")
 			pass(watchdog.Period)
@@ -360,12 +360,12 @@ func TestInlineWatchdogSleeps(t *testing.T) {
 		if !w.server.env.watchdog.Awake() {
 			t.Error("asleep while it is needed")
 		}
-		pass((watchdog.Rest + 2) * watchdog.Period)
+		pass((watchdog.IdleChecks + 2) * watchdog.Period)
 		if w.server.env.watchdog.Awake() {
 			t.Error("awake with nothing to watch")
 		}
-		wantReply(t, ended(t, call(c, "/where", "")).v, "another goroutine") // nobody would watch it
-		earn(w.server, "/where")
+		wantReply(t, ended(t, call(c, "/where", "")).v, "another goroutine") // since no watchdog would watch it
+		allow(w.server, "/where")
 		wantReply(t, ended(t, call(c, "/where", "")).v, "reader")
 	})
 }

@@ -12,36 +12,36 @@ import (
 )
 
 // HandleCallInto registers a typed function as the handler of a CALL whose
-// argument and reply are used again: the leanest form of a handler. It returns
-// the service method, as HandleCall does.
+// argument and reply are pooled: the form of a handler that allocates least. It
+// returns the service method, as HandleCall does.
 //
 // Ownership: arg and reply, and all they point to, belong to the engine. Until f
 // returns it may read arg and fill reply, which is zero when f is called and may
-// hold parts of arg; what is to live longer has to be copied. f must not put
-// memory of others into arg. After the reply was sent and the last hook has run
-// both are emptied and serve another call: no plugin may keep them either.
+// hold parts of arg; f must copy what is to live longer, and must not store other
+// memory in arg. After the reply was sent and the last hook has run, both are emptied
+// and serve another call: no plugin may keep them either.
 //
-// The argument is set to its zero value. Two keep their buffers: bytes, and what
-// has a ResetVT method of its own (vtprotobuf's pool feature), which is emptied by
-// that.
+// The argument is emptied to its zero value, with two exceptions that keep their
+// buffers: a []byte is cut to length 0, and a type that declares a ResetVT method
+// (vtprotobuf's pool feature) is emptied by that.
 func HandleCallInto[Arg, Reply any](r Router, method string, f func(ctx CallCtx, arg *Arg, reply *Reply) error, plugin ...Plugin) string {
 	if f == nil {
 		panic(fmt.Sprintf("tp: HandleCallInto %q: the function is nil", method))
 	}
-	pool := &sync.Pool{New: func() any { return new(lent[Arg, Reply]) }}
+	pool := &sync.Pool{New: func() any { return new(pooled[Arg, Reply]) }}
 	empty := emptier[Arg]()
 	return r.routeGroup().handle(method, &Handler{
 		reuses:    true,
 		argElem:   reflect.TypeFor[Arg](),
 		replyType: reflect.TypeFor[Reply](),
 		newArg: func(c *handlerCtx) any {
-			p := pool.Get().(*lent[Arg, Reply])
+			p := pool.Get().(*pooled[Arg, Reply])
 			p.pool, p.empty = pool, empty
 			c.release, c.memory = p, &p.memory
 			return &p.arg
 		},
 		invoke: func(c *handlerCtx, _ any) (any, *Rerror) {
-			p := c.release.(*lent[Arg, Reply])
+			p := c.release.(*pooled[Arg, Reply])
 			if err := f(c, &p.arg, &p.reply); err != nil {
 				return nil, ToRerror(err)
 			}
@@ -50,17 +50,17 @@ func HandleCallInto[Arg, Reply any](r Router, method string, f func(ctx CallCtx,
 	}, plugin)
 }
 
-// lent is the argument and the reply of a call.
-type lent[A, R any] struct {
+// pooled is the argument and the reply of a call; free returns it to the pool.
+type pooled[A, R any] struct {
 	pool  *sync.Pool
 	empty func(*A)
 	arg   A
 	reply R
 
-	memory []byte // arg may refer to it
+	memory []byte // the encoded argument, which arg may refer to
 }
 
-func (p *lent[A, R]) free() {
+func (p *pooled[A, R]) free() {
 	var zero R
 	p.reply = zero // first: it may hold parts of arg
 	p.empty(&p.arg)
@@ -69,12 +69,13 @@ func (p *lent[A, R]) free() {
 		p.memory = nil
 	}
 	p.memory = spent(p.memory)
-	if !poison.On() { // else whoever has kept them keeps them empty
+	if !poison.On() { // else the values stay empty, where a handler that kept them can see it
 		p.pool.Put(p)
 	}
 }
 
-// spent is memory that a value may have referred to, ready for the next one.
+// spent returns the memory that a value may have referred to, ready for the next
+// value, or nil if it is not to be used again.
 func spent(b []byte) []byte {
 	if poison.On() {
 		poison.Scribble(b)
@@ -86,7 +87,7 @@ func spent(b []byte) []byte {
 	return b
 }
 
-// emptier returns what empties a value of type T.
+// emptier returns the function that empties a value of type T.
 func emptier[T any]() func(*T) {
 	if empty, ok := any(emptyBytes).(func(*T)); ok {
 		return empty
@@ -112,8 +113,8 @@ func emptyBytes(b *[]byte) {
 	}
 }
 
-// promotes reports whether the struct t may have the method of i from a field, so
-// that it would empty only a part of it.
+// promotes reports whether the struct t may have the method of i from an embedded
+// field: then the method would empty only a part of t.
 func promotes(t, i reflect.Type) bool {
 	if t.Kind() != reflect.Struct {
 		return false
@@ -129,10 +130,11 @@ func promotes(t, i reflect.Type) bool {
 
 // Reused is a result for InvokeInto that serves many calls: a value, and the memory
 // that its strings and bytes may lie in. A call with a *Reused[T] decodes into
-// Value. Where the codec lets a value alias its body (pbcodec.Codec{Alias: true}) the
-// call makes no memory at all, and whatever Value holds is valid until the next
-// call only: what is to live longer has to be copied (strings.Clone). With other
-// codecs it is as with a *T. The zero value is ready.
+// Value. If the codec lets a value alias its body (pbcodec.Codec{Alias: true}), the
+// call allocates nothing, and what Value holds is valid only until the next call:
+// copy what is to live longer (strings.Clone). With other codecs a *Reused[T] works
+// like a *T. The zero value is ready for use. It must not be used by two calls at
+// once.
 type Reused[T any] struct {
 	Value  T
 	memory []byte
@@ -147,12 +149,13 @@ func (r *Reused[T]) reused() (value any, memory *[]byte) {
 }
 
 // InvokeInto is Invoke with a result of the caller's: the reply's body is decoded
-// into what result points to, so that one value can serve many calls. Bytes go
-// where the old ones were; else the codec decides what becomes of what is there:
-// protobuf empties it, JSON leaves the fields that are not in the body. After an
-// empty body the result is zero. A nil result drops the body. After an error the
-// result may be half filled. See Reused for a result with memory of its own. It must not be used elsewhere until InvokeInto has
-// returned.
+// into the value that result points to, so that one value can serve many calls. A
+// []byte is overwritten if it is large enough. For other values the codec decides
+// about the old contents: protobuf empties the value, JSON keeps the fields that are
+// not in the body. After an empty body the result is zero. A nil result drops the
+// body. After an error the result may be half filled. The result must not be used
+// elsewhere until InvokeInto has returned. See Reused for a result with memory of its
+// own.
 func InvokeInto(ctx context.Context, s CtxSession, method string, arg, result any, set ...MessageSetting) error {
 	own, fast := s.(*session)
 	var memory *[]byte

@@ -26,13 +26,13 @@ func (p *pooledArg) ResetVT() {
 	p.Words = p.Words[:0]
 }
 
-// promoted has ResetVT from a field: that would leave Own behind.
+// promoted has ResetVT from an embedded field: that does not empty Own.
 type promoted struct {
 	pooledArg
 	Own string
 }
 
-// What a call leaves in its argument and its reply does not show in another.
+// Another call does not see what a call leaves in its argument and its reply.
 func TestHandleCallInto(t *testing.T) {
 	before := emptied.Load()
 	e := &ends{routes: func(p tp.Peer) {
@@ -168,7 +168,7 @@ func TestInvokeInto(t *testing.T) {
 	}
 }
 
-// lendingCodec is a codec of strings. What it decodes may be a part of the body.
+// lendingCodec is a codec of strings. The decoded string may alias the body.
 type lendingCodec struct{ testwire.TextCodec }
 
 var _ codec.Decoder = lendingCodec{}
@@ -186,8 +186,8 @@ func (c lendingCodec) Decode(b []byte, v any, mode codec.Mode) error {
 	return nil
 }
 
-// newLending returns two ends that speak lendingCodec. Their server keeps the last
-// argument of "/into" as it was lent.
+// newLending returns two ends that use lendingCodec. Their server keeps the last
+// argument of "/into" without a copy.
 func newLending(t *testing.T) (e *ends, kept *string) {
 	codec.Replace(lendingCodec{})
 	kept = new(string)
@@ -231,8 +231,8 @@ func TestReused(t *testing.T) {
 	}
 }
 
-// A result is valid until the next call, and lies in one and the same memory; a
-// large one does not.
+// A result is valid until the next call, and all results lie in the same memory; large
+// ones do not.
 func TestReusedMemory(t *testing.T) {
 	e, _ := newLending(t)
 	ctx := t.Context()
@@ -276,14 +276,14 @@ func TestReusedConcurrently(t *testing.T) {
 				if err == nil && r.Value != want || err != nil && !errors.Is(err, context.Canceled) {
 					t.Errorf("got %.20q, %v; want %.20q", r.Value, err, want)
 				}
-				r.Value = "" // nobody writes to it any more
+				r.Value = "" // no call writes to it any more
 			}
 		})
 	}
 	wg.Wait()
 }
 
-// Whoever keeps a lent argument finds out in tests; any other is the handler's.
+// In poison mode a handler that keeps a pooled argument finds it scribbled over; other arguments belong to the handler.
 func TestHandleCallIntoMemory(t *testing.T) {
 	defer poison.Switch()()
 	e, kept := newLending(t)
@@ -309,7 +309,7 @@ func TestHandleCallIntoMemory(t *testing.T) {
 	}
 }
 
-// modalCodec encodes strings as they are, and decodes what it was told of them.
+// modalCodec encodes strings unchanged, and prefixes decoded ones with the decode mode.
 type modalCodec struct{ lendingCodec }
 
 func (modalCodec) ID() byte     { return 248 }
@@ -322,8 +322,8 @@ func (modalCodec) Decode(b []byte, v any, mode codec.Mode) error {
 	return nil
 }
 
-// Codecs are told what is known of the value: those that the engine makes are
-// empty, those of callers need not be.
+// The engine passes codecs the right mode: values that the engine makes are empty,
+// those of callers need not be.
 func TestDecodeModes(t *testing.T) {
 	codec.Replace(modalCodec{})
 	e := &ends{both: func(c *tp.PeerConfig) { c.DefaultBodyCodec = "testmodal" }, routes: func(p tp.Peer) {
@@ -362,7 +362,7 @@ func TestDecodeModes(t *testing.T) {
 		{"HandleCallInto", "/into", func(m string) (string, error) { return tp.Invoke[string](ctx, s, m, "x") }, "fresh fresh lent x"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			for range 3 { // what served goes back to where it came from
+			for range 3 { // so that values from the pool are used
 				if got, err := test.call(test.method); err != nil || got != test.want {
 					t.Errorf("got %q, %v; want %q", got, err, test.want)
 				}

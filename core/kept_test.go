@@ -13,9 +13,9 @@ import (
 	"github.com/teleport-go/teleport/core/internal/testwire"
 )
 
-// What comes while a hook waits for the reply of its PreCall.
+// This file tests requests that arrive while a hook waits for the reply of its PreCall.
 
-// eager is a server's plugin that pushes as soon as it has a connection.
+// eager is a plugin of the server that pushes as soon as it has a connection.
 var eager = &PluginImpl{PluginName: "eager", OnPostAccept: func(s PreSession) *Rerror {
 	for i := range 5 {
 		if r := s.RawPush("/ordered", fmt.Sprint(i)); r != nil {
@@ -25,7 +25,7 @@ var eager = &PluginImpl{PluginName: "eager", OnPostAccept: func(s PreSession) *R
 	return nil
 }}
 
-// asks is a client's plugin that introduces itself on each connection.
+// asks is a plugin of the client that makes a PreCall on each connection.
 func asks(log *journal) Plugin {
 	ask := func(s PreSession) *Rerror {
 		var got string

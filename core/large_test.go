@@ -11,7 +11,7 @@ import (
 	"github.com/teleport-go/teleport/core/internal/poison"
 )
 
-// The memory of large bodies serves again, but never while somebody may look at it.
+// The memory of large bodies is used again, but never while user code may still read it.
 
 // bodyKeeper keeps bodies for ever, in a hook that sees them before they are decoded.
 type bodyKeeper struct {
@@ -19,7 +19,7 @@ type bodyKeeper struct {
 	kept [][2][]byte // the body, and a copy of it
 }
 
-func (*bodyKeeper) Name() string { return "keeper" }
+func (*bodyKeeper) Name() string { return "body keeper" }
 
 func (k *bodyKeeper) keep(c tp.ReadCtx) *tp.Rerror {
 	b := c.Input().KeepBody()
@@ -138,7 +138,7 @@ func (s *scribbler) PostReadCallBody(tp.ReadCtx) *tp.Rerror {
 	return nil
 }
 
-// What a hook keeps is its own: the handler's argument lies elsewhere.
+// A body that a hook keeps belongs to the hook: the handler's argument has other memory.
 func TestKeptBodyIsNotLent(t *testing.T) {
 	codec.Replace(lendingCodec{})
 	for _, n := range []int{100, 100_000} {
@@ -160,7 +160,7 @@ func TestKeptBodyIsNotLent(t *testing.T) {
 	}
 }
 
-// Memory that the caller brings is used, but stays the caller's.
+// Memory of the caller's is used, but the pool never gets it.
 func TestLargeReplyIntoMemoryOfTheCaller(t *testing.T) {
 	defer poison.Switch()()
 	e := &ends{routes: func(p tp.Peer) {
@@ -180,7 +180,7 @@ func TestLargeReplyIntoMemoryOfTheCaller(t *testing.T) {
 	if err := tp.InvokeInto(t.Context(), e.sess, "/text", 1<<20+1, &result); err != nil || len(result) != 1<<20+1 {
 		t.Fatal(err, len(result))
 	}
-	for range 10 { // what the pool has is lent now
+	for range 10 { // take what the pool has
 		if err := tp.InvokeInto(t.Context(), e.sess, "/text", 1<<20, new([]byte)); err != nil {
 			t.Fatal(err)
 		}

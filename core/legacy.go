@@ -8,8 +8,8 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// Names of v5, v6 and v7, and former names of this package, which mean the same as what
-// their comments name.
+// This file holds names of v5, v6 and v7, and former names of this package. Each is
+// equal to the name in its comment.
 
 // Status is the error of v6 and v7. It has the fields of Rerror where they have
 // methods: Code, Message, Reason.

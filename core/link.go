@@ -78,20 +78,20 @@ func trusts(networks []netip.Prefix, a net.Addr) bool {
 	return false
 }
 
-// kill closes the connection because of an error. The reader then notices, and
-// cleans up.
+// kill closes the connection and records why; the first reason stays. The reader then
+// notices, and cleans up.
 func (l *link) kill(side Side, cause error, act string) {
 	l.killed.CompareAndSwap(nil, &CloseReason{side, cause, act})
 	l.close()
 }
 
-// stranger logs that the first thing the peer has sent is no message.
-func (l *link) stranger(err error) {
-	l.env.throttled(&l.env.strangers, throttle.Burst, WARNING, "refused what %s sent first: %v", l.ip, err)
+// refusedFirst logs that the first bytes of the peer are not a message.
+func (l *link) refusedFirst(err error) {
+	l.env.throttled(&l.env.firstErrors, throttle.Burst, WARNING, "refused what %s sent first: %v", l.ip, err)
 }
 
-// writeRerror makes the caller's error of what Enqueue said. Where the connection
-// was at fault it says why that has ended, as far as it is known.
+// writeRerror turns an error of Enqueue into the caller's error. If the connection was
+// at fault, the error says why the connection has ended, if that is known.
 func (l *link) writeRerror(ctx context.Context, err error) *Rerror {
 	r := writeRerror(ctx, err)
 	if k := (*CloseReason)(nil); r.Code != CodeConnClosed || errors.As(err, &k) {
@@ -147,7 +147,7 @@ func (l *link) enlist(c *handlerCtx) {
 	l.timed = c
 }
 
-// delist is the end of a handler: its context ends too.
+// delist removes a handler that has ended, and ends its context.
 func (l *link) delist(c *handlerCtx) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -169,7 +169,7 @@ func (l *link) delist(c *handlerCtx) {
 	}
 }
 
-// cancelHandlers ends the contexts of all handlers, and of those to come.
+// cancelHandlers ends the contexts of all handlers, present and future.
 func (l *link) cancelHandlers(cause error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

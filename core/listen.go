@@ -15,12 +15,12 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// ErrListenClosed is what ListenAndServe returns after Close.
+// ErrListenClosed is returned by ListenAndServe after Close.
 var ErrListenClosed = errors.New("listener is closed")
 
 var errNoCertificate = errors.New("tp: listen: tls: neither Certificates, GetCertificate, nor GetConfigForClient set in Config")
 
-// hasCertificate reports whether a server can prove who it is.
+// hasCertificate reports whether the configuration has a server certificate.
 func hasCertificate(c *tls.Config) bool {
 	return len(c.Certificates) > 0 || c.GetCertificate != nil || c.GetConfigForClient != nil
 }
@@ -98,7 +98,7 @@ func (p *peer) bind(protoFunc []ProtoFunc) (net.Listener, ProtoFunc, error) {
 	return lis, pf, nil
 }
 
-// unbind is the end of what bind began.
+// unbind closes the listener that bind opened.
 func (p *peer) unbind(lis net.Listener) {
 	defer p.accepting.Done()
 	p.mu.Lock()
@@ -112,7 +112,7 @@ func (p *peer) unbind(lis net.Listener) {
 	lis.Close()
 }
 
-// accept makes sessions of what connects, until the listener is closed.
+// accept starts a session for each accepted connection, until the listener is closed.
 func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 	defer p.unbind(lis)
 	const least, most = 5 * time.Millisecond, time.Second
@@ -142,7 +142,8 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 	}
 }
 
-// handshake makes a session of an accepted connection, after that of TLS if it is used.
+// handshake runs the TLS handshake, if TLS is configured, and the hooks of an accepted
+// connection, and starts its session.
 func (p *peer) handshake(conn net.Conn, pf ProtoFunc) {
 	begun, handed := time.Now(), false
 	defer func() {
@@ -173,15 +174,15 @@ func (p *peer) handshake(conn net.Conn, pf ProtoFunc) {
 	p.serveConn(conn, pf, p.cfg.HandshakeTimeout-time.Since(begun))
 }
 
-// isProbe reports whether the peer has hung up before it said anything, as load balancers
-// do that check whether the port is open.
+// isProbe reports whether the peer has hung up before it sent anything, as load
+// balancers do that check whether the port is open.
 func isProbe(c *tls.Conn, err error) bool {
 	hello := c.ConnectionState().Version != 0
 	return !hello && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET))
 }
 
-// serveConn runs PostAccept and starts the session; nil if that refused it. The
-// session was admitted by the caller. limit bounds the hooks.
+// serveConn runs the PostAccept hooks, within limit, and starts the session. It returns
+// nil if a hook refused the connection. The caller has admitted the session.
 func (p *peer) serveConn(conn net.Conn, pf ProtoFunc, limit time.Duration) *session {
 	s := newSession(p.env, nil)
 	begun := false

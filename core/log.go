@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Logger writes a line if its level is in force. A session, a context and a
+// Logger writes a line if its level is logged. A session, a context and a
 // CallCmd are Loggers. All methods may be called concurrently.
 type Logger interface {
 	// Printf logs at PRINT.
@@ -49,9 +49,9 @@ func init() {
 	processLogger.Store(defaultSlog)
 }
 
-// SetLoggerLevel sets the level by its name, in any case; WARN is WARNING. It
-// takes effect at once, for living peers too. An unknown name leaves the level
-// as it is and logs an ERROR that lists the names. The result is FlushLogger.
+// SetLoggerLevel sets the level by its name, in upper or lower case; WARN is WARNING.
+// It takes effect at once, also for existing peers. An unknown name leaves the level
+// unchanged and logs an ERROR that lists the names. The result is FlushLogger.
 func SetLoggerLevel(level string) (flush func() error) {
 	name := strings.ToUpper(strings.TrimSpace(level))
 	if name == "WARN" {
@@ -67,8 +67,8 @@ func SetLoggerLevel(level string) (flush func() error) {
 	return FlushLogger
 }
 
-// SetLoggerLevel2 sets the level; what lies outside OFF to TRACE becomes the
-// nearer of the two. The result is FlushLogger.
+// SetLoggerLevel2 sets the level. A value outside OFF to TRACE becomes the nearer of
+// the two. The result is FlushLogger.
 func SetLoggerLevel2(level LoggerLevel) (flush func() error) {
 	levelMu.Lock()
 	defer levelMu.Unlock()
@@ -115,8 +115,8 @@ func FlushLogger() error {
 	return errors.Join(errs...)
 }
 
-// logger is the Logger of the process, a peer, a session, a context. The zero
-// value follows SetLogger. It is a copyable word: embed it.
+// logger is the Logger of the process, a peer, a session or a context. The zero
+// value follows SetLogger. It is one pointer: copy and embed it.
 type logger struct {
 	l *slog.Logger // nil: the process-wide one
 }
@@ -154,7 +154,7 @@ func (l logger) log(level LoggerLevel, depth int, format string, args ...any) {
 	l.write(level, pc[0], fmt.Sprintf(format, args...))
 }
 
-// lazy is log for a message that is made only if it is written.
+// lazy is log with a message that is made only if the line is written.
 func (l logger) lazy(level LoggerLevel, depth int, message func() string) {
 	if !l.enabled(level) {
 		return
@@ -164,8 +164,8 @@ func (l logger) lazy(level LoggerLevel, depth int, message func() string) {
 	l.write(level, pc[0], message())
 }
 
-// attrs writes a structured line of the framework itself. It has no caller: a
-// place inside the framework tells its user nothing, and finding it costs time.
+// attrs writes a structured line of the framework itself. The line names no caller: a
+// line of the framework's source does not help its user, and finding it costs time.
 func (l logger) attrs(level LoggerLevel, message string, attrs ...slog.Attr) {
 	if l.enabled(level) {
 		l.write(level, 0, message, attrs...)
@@ -176,7 +176,7 @@ func (l logger) write(level LoggerLevel, pc uintptr, message string, attrs ...sl
 	h := l.slog().Handler()
 	r := slog.NewRecord(time.Now(), levelFor(h, level), message, pc)
 	r.AddAttrs(attrs...)
-	// As in slog itself there is nobody to tell that a line could not be written.
+	// As in slog itself, the error of a line that could not be written is dropped.
 	_ = h.Handle(context.Background(), r)
 }
 

@@ -20,10 +20,10 @@ var levelAtStart LoggerLevel
 
 func init() {
 	levelAtStart = GetLoggerLevel()
-	SetLoggerLevel2(DEBUG) // most tests look at lines of DEBUG
+	SetLoggerLevel2(DEBUG) // most tests read lines at DEBUG
 }
 
-// captureLog sends the default logger into a buffer for the time of a test, at
+// captureLog sends the default logger's lines into a buffer during a test, at
 // the level DEBUG.
 func captureLog(t *testing.T) *lockedBuffer {
 	t.Helper()
@@ -275,8 +275,8 @@ func TestSetLoggerAndOwnLogger(t *testing.T) {
 	}
 }
 
-// A handler that is not ours knows the levels of slog only: what a program says to its
-// user is no error there, and raises no alert.
+// A handler that is not ours knows only the levels of slog: lines at PRINT must not be
+// errors there, and raise no alert.
 func TestLevelsOfOtherHandlers(t *testing.T) {
 	captureLog(t)
 	SetLoggerLevel2(TRACE)
@@ -338,7 +338,7 @@ func TestFirstLevel(t *testing.T) {
 	}
 }
 
-// The lines of the process go where its first peer logs.
+// The logger of the oldest peer receives the lines of the process.
 func TestPIDLineGoesToThePeersLogger(t *testing.T) {
 	process := captureLog(t)
 	pidPrinted = sync.Once{}
@@ -420,7 +420,7 @@ func TestTextHandlerColour(t *testing.T) {
 	}
 }
 
-// slogtest asks a handler for maps: read our lines back.
+// slogtest needs a handler's output as maps: parse our lines.
 func TestTextHandlerConformance(t *testing.T) {
 	captureLog(t)
 	SetLoggerLevel2(TRACE)

@@ -21,18 +21,19 @@ import (
 //
 //	[2006/01/02 15:04:05.000] [INFO] message key=value <dir/file.go:12>
 //
-// It writes at once, in the caller's goroutine, one Write a line, so a line is
-// out when the call returns and nothing is lost at a crash.
+// It writes on the caller's goroutine, with one Write per line: a line is written when
+// the call returns, and a crash loses none.
 type textHandler struct {
 	out   *logOutput // shared with the handlers made from this one
-	attrs string     // of WithAttrs, ready to print
-	group string     // of WithGroup, with a dot at the end
+	attrs string     // from WithAttrs, ready to print
+	group string     // from WithGroup, with a dot at the end
 }
 
 var _ slog.Handler = (*textHandler)(nil)
 
-// levelFor returns the level at which h gets lines of a level. PRINT and NOTICE are
-// ours alone: another handler would take them for errors, or for a level of its own.
+// levelFor returns the level at which h gets lines of a level. Only our own handler
+// knows PRINT and NOTICE: another one would take them for errors, or for a level of its
+// own.
 func levelFor(h slog.Handler, level LoggerLevel) slog.Level {
 	if level == PRINT || level == NOTICE {
 		if _, own := h.(*textHandler); !own {
@@ -42,7 +43,7 @@ func levelFor(h slog.Handler, level LoggerLevel) slog.Level {
 	return level.slogLevel()
 }
 
-// logOutput is where lines go.
+// logOutput is the destination of the lines: outputter, or else w.
 type logOutput struct {
 	outputter atomic.Pointer[LoggerOutputter] // in place of w, if not nil
 	colour    bool
@@ -56,7 +57,7 @@ var levelTags = [...]struct{ tag, colour string }{
 	NOTICE: {"NOTI", "\x1b[36m"}, INFO: {"INFO", "\x1b[32m"}, DEBUG: {"DEBU", "\x1b[34m"}, TRACE: {"TRAC", "\x1b[90m"},
 }
 
-// wantsColour reports whether f is a terminal whose owner has not declined.
+// wantsColour reports whether f is a terminal and the environment does not forbid colours.
 func wantsColour(f *os.File) bool {
 	if runtime.GOOS == "windows" || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
 		return false
@@ -88,7 +89,7 @@ func (h *textHandler) WithGroup(name string) slog.Handler {
 	return &h2
 }
 
-// maxKeptLine bounds the line buffers that are kept for the next line.
+// maxKeptLine is the largest line buffer that is kept for the next line, in bytes.
 const maxKeptLine = 16 << 10
 
 var linePool = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
@@ -125,8 +126,8 @@ func (h *textHandler) Handle(_ context.Context, r slog.Record) error {
 	return err
 }
 
-// callDepth returns which runtime.Caller of a function called by Handle has
-// this program counter; -1 if none has.
+// callDepth returns the argument with which a function called by Handle gets the frame
+// of pc from runtime.Caller; -1 if pc is not on the stack.
 func callDepth(pc uintptr) int {
 	if pc == 0 {
 		return -1
@@ -152,9 +153,8 @@ func appendStart(b []byte, t time.Time, level LoggerLevel, colour bool) []byte {
 	return append(append(b, tag.tag...), "\x1b[0m] "...)
 }
 
-// appendMessage appends text so that it can neither steer a terminal nor
-// forge a line: control characters are escaped, and what follows a newline is
-// indented.
+// appendMessage appends text so that it can neither control a terminal nor forge a
+// line: it escapes control characters, and indents the lines after the first.
 func appendMessage(b []byte, text string) []byte {
 	text = strings.TrimRight(text, "\r\n")
 	for i, r := range text {
@@ -210,7 +210,7 @@ func appendAttr(b []byte, group string, a slog.Attr) []byte {
 		return b
 	}
 	if a.Key == "" && v.Equal(slog.Value{}) {
-		return b // slog: an empty Attr is to be ignored
+		return b // slog requires that handlers ignore an empty Attr
 	}
 	b = append(b, ' ')
 	b = appendWord(b, group+a.Key)
@@ -219,7 +219,7 @@ func appendAttr(b []byte, group string, a slog.Attr) []byte {
 	case slog.KindTime:
 		return v.Time().AppendFormat(b, time.RFC3339Nano)
 	case slog.KindAny:
-		return appendWord(b, fmt.Sprint(v.Any())) // knows error and Stringer, survives their panics
+		return appendWord(b, fmt.Sprint(v.Any())) // calls Error or String, and recovers their panics
 	default:
 		return appendWord(b, v.String())
 	}

@@ -7,15 +7,15 @@ import (
 	"sync/atomic"
 )
 
-// LoggerLevel says how much is logged: a level and all levels before it.
+// LoggerLevel is the level of a line, and of the logger: it logs a level and all before it.
 type LoggerLevel int32
 
-// The levels. The one in force at the start is INFO; the first peer with PrintDetail
-// changes it to DEBUG unless SetLoggerLevel was called before.
+// The levels. The process starts with INFO; the first peer with PrintDetail changes
+// that to DEBUG, unless SetLoggerLevel was called before.
 const (
 	OFF      LoggerLevel = iota // nothing at all
-	PRINT                       // what a program says to its user; logged unless OFF
-	CRITICAL                    // the process or a part of it cannot go on
+	PRINT                       // output for the program's user; logged unless OFF
+	CRITICAL                    // the process, or a part of it, cannot continue
 	ERROR
 	WARNING
 	NOTICE
@@ -34,14 +34,14 @@ func (l LoggerLevel) String() string {
 	return levelNames[l]
 }
 
-// slogLevels are the levels of slog that stand for ours in our own handler. Other
-// handlers get the levels of levelFor.
+// slogLevels maps our levels to those of slog, for our own handler. Other handlers get
+// the levels of levelFor.
 var slogLevels = [...]slog.Level{PRINT: 16, CRITICAL: 12, ERROR: slog.LevelError, WARNING: slog.LevelWarn,
 	NOTICE: 2, INFO: slog.LevelInfo, DEBUG: slog.LevelDebug, TRACE: -8}
 
 func (l LoggerLevel) slogLevel() slog.Level { return slogLevels[min(max(l, PRINT), TRACE)] }
 
-// levelOf returns the level of ours that a level of slog belongs to.
+// levelOf returns our level for a level of slog.
 func levelOf(level slog.Level) LoggerLevel {
 	for l := PRINT; l < TRACE; l++ {
 		if level >= slogLevels[l] {
@@ -54,11 +54,11 @@ func levelOf(level slog.Level) LoggerLevel {
 var (
 	loggerLevel atomic.Int32 // a LoggerLevel
 
-	levelMu     sync.Mutex // guards changes of loggerLevel, and what follows
+	levelMu     sync.Mutex // guards changes of loggerLevel, and levelChosen
 	levelChosen bool       // by SetLoggerLevel or SetLoggerLevel2
 )
 
-// showDetail is what PrintDetail asks for if nobody has chosen a level.
+// showDetail sets the level DEBUG for PrintDetail, unless a level was set before.
 func showDetail() {
 	levelMu.Lock()
 	defer levelMu.Unlock()
@@ -68,22 +68,22 @@ func showDetail() {
 }
 
 // EnableLoggerLevel reports whether lines of this level are logged; OFF never
-// is. It costs one atomic load: ask before making something only for the log.
+// is. It costs one atomic load: call it before making a value only for the log.
 func EnableLoggerLevel(level LoggerLevel) bool {
 	return level > OFF && level <= LoggerLevel(loggerLevel.Load())
 }
 
-// GetLoggerLevel returns the level in force.
+// GetLoggerLevel returns the level of the process.
 func GetLoggerLevel() LoggerLevel { return LoggerLevel(loggerLevel.Load()) }
 
-// LoggerOutputter takes the lines of the default logger in place of stderr.
+// LoggerOutputter receives the lines of the default logger in place of stderr.
 // Its methods may be called concurrently.
 type LoggerOutputter interface {
 	// Output writes one line. msg is the message with its attributes, without
-	// time, level, caller and newline, lent until Output returns. The caller is
-	// runtime.Caller(calldepth), called in Output itself; calldepth is negative
-	// for the framework's own lines, whose caller says nothing.
+	// time, level, caller and newline; it is valid until Output returns. Output
+	// itself finds the caller by runtime.Caller(calldepth); calldepth is negative
+	// for the framework's own lines, which name no caller.
 	Output(calldepth int, msg []byte, level LoggerLevel)
-	// Flush returns when all lines so far are where they belong.
+	// Flush returns when all lines so far are written.
 	Flush() error
 }

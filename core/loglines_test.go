@@ -14,7 +14,7 @@ import (
 	"github.com/teleport-go/teleport/core/internal/memnet"
 )
 
-// How much the lines of the framework say when something goes on for long.
+// This file tests how many lines the framework logs about events that repeat for long.
 
 // levelLines counts the lines of a peer by level and text.
 type levelLines struct{ lockedBuffer }
@@ -97,10 +97,10 @@ func TestIsPowerOfTen(t *testing.T) {
 	}
 }
 
-// A load balancer that looks whether the port is open is nothing to warn of; a client
-// that begins a handshake and fails is.
+// A load balancer that checks whether the port is open causes no warning; a client that
+// begins a handshake and fails does.
 func TestLinesOfTLSHandshakes(t *testing.T) {
-	config := GenerateTLSConfigForServer() // not in the bubble, whose time is another
+	config := GenerateTLSConfigForServer() // outside the bubble, whose clock is another
 	hello := clientHello(t)
 	for _, test := range []struct {
 		name, says string
@@ -138,7 +138,7 @@ func TestLinesOfTLSHandshakes(t *testing.T) {
 	}
 }
 
-// clientHello is what a TLS client says first.
+// clientHello is the beginning of a TLS client's first message.
 func clientHello(t *testing.T) string {
 	t.Helper()
 	client, server := net.Pipe()

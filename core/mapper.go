@@ -8,9 +8,9 @@ import (
 
 // ServiceMethodMapper makes the service method of a handler. name is a Go name
 // (of a struct, a method or a function) or the prefix given to SubRoute; prefix
-// is what the mapper has made of the names around it, empty at the root.
+// is the mapper's result for the enclosing names, empty at the root.
 //
-// A mapper is called at registration only, perhaps from several goroutines.
+// A mapper is called only by registrations, possibly from several goroutines.
 type ServiceMethodMapper func(prefix, name string) string
 
 // HTTPServiceMethodMapper maps in the manner of a URL path:
@@ -43,8 +43,8 @@ func RPCServiceMethodMapper(prefix, name string) string {
 	return strings.Trim(prefix+"."+splitUnderscores(name, '.'), ".")
 }
 
-// splitUnderscores reads each run of underscores in name: none at the
-// beginning, sep for a single one inside, one underscore for all others.
+// splitUnderscores replaces each run of underscores in name: by nothing at the
+// beginning, by sep for a single one inside, by one underscore for all others.
 func splitUnderscores(name string, sep byte) string {
 	name = strings.TrimLeft(name, "_")
 	var b strings.Builder

@@ -13,7 +13,7 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// xorConn turns each byte over, like a connection with a cipher.
+// xorConn inverts each byte, like a connection with a cipher.
 type xorConn struct{ net.Conn }
 
 func (c xorConn) Read(p []byte) (int, error) {
@@ -100,7 +100,7 @@ type namedProto struct{ socket.FrameAppender }
 
 func (namedProto) Version() (byte, string) { return 249, "named" }
 
-// What had been read before the connection was replaced is not lost: the peer
+// Bytes that were read before the connection was replaced are not lost: the peer
 // sent its second message with the first, and xorConn undoes the bytes of both.
 func TestModifySocketHandsOverWhatWasRead(t *testing.T) {
 	for _, test := range []struct {
@@ -145,14 +145,14 @@ func TestModifySocketHandsOverWhatWasRead(t *testing.T) {
 	}
 }
 
-// toldConn tells of its end.
-type toldConn struct {
+// closeConn records that it was closed.
+type closeConn struct {
 	net.Conn
 	closed chan struct{}
 	once   sync.Once
 }
 
-func (c *toldConn) Close() error {
+func (c *closeConn) Close() error {
 	c.once.Do(func() { close(c.closed) })
 	return c.Conn.Close()
 }
@@ -161,8 +161,8 @@ func (c *toldConn) Close() error {
 // closed as well: a hook that reads from it does not wait for ever.
 func TestModifySocketOfAConnectionThatIsClosed(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	first := &toldConn{closed: make(chan struct{})}
-	second := &toldConn{closed: make(chan struct{})}
+	first := &closeConn{closed: make(chan struct{})}
+	second := &closeConn{closed: make(chan struct{})}
 	dial := func(s tp.PreSession) *tp.Rerror {
 		s.ModifySocket(func(c net.Conn) (net.Conn, tp.ProtoFunc) { first.Conn = c; return first, nil })
 		cancel()
@@ -182,7 +182,7 @@ func TestModifySocketOfAConnectionThatIsClosed(t *testing.T) {
 		}
 		return nil
 	}
-	e := &ends{cliPlugin: []tp.Plugin{early{name: "told", dial: dial}}}
+	e := &ends{cliPlugin: []tp.Plugin{early{name: "closer", dial: dial}}}
 	e.listen(t)
 	_, r := e.cli.DialContext(ctx, e.addr)
 	wantRerror(t, "Dial", r, tp.CodeDialFailed, "context canceled")

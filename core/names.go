@@ -6,9 +6,9 @@ import (
 	"github.com/teleport-go/teleport/core/xfer"
 )
 
-// The words of the wire, so that most programs need this package alone.
+// The types of messages, so that most programs import only this package.
 type (
-	// Message is what travels: header, body, pipe. See package socket.
+	// Message is one message: header, body, filters. See package socket.
 	Message = socket.Message
 	// Header is the part of a message that every protocol understands.
 	Header = socket.Header
@@ -20,7 +20,7 @@ type (
 	MessageSetting = socket.MessageSetting
 	// Meta is the metadata of a message.
 	Meta = socket.Meta
-	// Swap is a small map of the user's at a session or an exchange.
+	// Swap is a small map for values of the user's, of a session or of one message.
 	Swap = socket.Swap
 	// Socket is a net.Conn that speaks a protocol, without a session.
 	Socket = socket.Socket
@@ -28,13 +28,13 @@ type (
 	Proto = socket.Proto
 	// ProtoFunc makes the Proto of a connection.
 	ProtoFunc = socket.ProtoFunc
-	// IOWithReadBuffer is what a ProtoFunc is given.
+	// IOWithReadBuffer is the connection that a ProtoFunc gets.
 	IOWithReadBuffer = socket.IOWithReadBuffer
 	// Codec encodes and decodes bodies.
 	Codec = codec.Codec
-	// XferFilter changes the bytes of a frame on their way.
+	// XferFilter transforms the bytes of a frame before writing and after reading.
 	XferFilter = xfer.XferFilter
-	// XferPipe is a row of filters.
+	// XferPipe is the list of a message's filters.
 	XferPipe = xfer.XferPipe
 	// Rerror is an error that crosses the wire: code, message, reason.
 	Rerror = socket.Rerror
@@ -50,7 +50,7 @@ const (
 	TypeAuthReply = socket.TypeAuthReply
 )
 
-// Codes of a Rerror. Those of your own should be above 1000.
+// Codes of a Rerror. An application's own codes should be above 1000.
 const (
 	CodeUnknownError        = socket.CodeUnknownError
 	CodeNoError             = socket.CodeNoError
@@ -111,8 +111,9 @@ func NewRerror(code int32, message, reason string) *Rerror {
 	return socket.NewRerror(code, message, reason)
 }
 
-// ToRerror makes an error of Go one for the wire: it gets back a Rerror whose Err
-// it is or wraps, makes 408 and 499 of context errors, and -1 of all else.
+// ToRerror turns a Go error into one for the wire. If err is, or wraps, the Err of a
+// Rerror, it returns that Rerror; a context error becomes 408 or 499, any other error
+// -1.
 func ToRerror(err error) *Rerror { return socket.ToRerror(err) }
 
 // Code returns the code of an error: 0 for nil, -1 for one without a code.

@@ -22,26 +22,26 @@ import (
 )
 
 // Network makes connections of one kind, such as tcp or quic. Dial and Listen
-// are called concurrently. A network that cannot do one of them leaves it nil.
+// are called concurrently. A network that does not support one of them leaves it nil.
 type Network struct {
-	// Name is the word for it in PeerConfig.Network, such as "quic".
+	// Name is the network's name in PeerConfig.Network, such as "quic".
 	Name string
 
-	// OwnTLS says that the network encrypts by itself and wants the TLS
-	// configuration, which may be nil. For all others the engine speaks TLS on
-	// the connection it gets, and Dial and Listen ignore the configuration.
+	// OwnTLS says that the network encrypts by itself and uses the TLS
+	// configuration, which may be nil. For other networks the engine runs TLS on
+	// the connection, and Dial and Listen ignore the configuration.
 	OwnTLS bool
 
 	// Dial connects. It ends when ctx does, or after d.Timeout.
 	Dial func(ctx context.Context, d DialConfig) (net.Conn, error)
 
 	// Listen listens. ctx bounds the start only, not the life of the listener.
-	// A listener made from one of another network has a method
+	// A listener that wraps one of another network should have a method
 	// Unwrap() net.Listener that returns it, so that Reboot can hand it over.
 	Listen func(ctx context.Context, l ListenConfig) (net.Listener, error)
 }
 
-// DialConfig is what a network needs to connect.
+// DialConfig is the argument of Network.Dial.
 type DialConfig struct {
 	Network   string        // the Network's name
 	Addr      string        // host:port, or the path of a unix socket
@@ -51,18 +51,18 @@ type DialConfig struct {
 	Timeout   time.Duration // of the whole attempt; none if <= 0
 }
 
-// ListenConfig is what a network needs to listen.
+// ListenConfig is the argument of Network.Listen.
 type ListenConfig struct {
 	Network    string      // the Network's name
-	LocalIP    string      // to listen on; "" is 0.0.0.0, all addresses; unix: the path of the socket
-	ListenPort uint16      // 0: a free one, chosen by the system
+	LocalIP    string      // to listen on; "" is 0.0.0.0, all addresses; for unix the path of the socket, or an abstract name (@name)
+	ListenPort uint16      // 0: the system chooses a free one
 	UnixMode   os.FileMode // permissions of a unix socket's file; 0 is 0600
 	TLS        *tls.Config // for a network with OwnTLS
 }
 
-// ErrInvalidNetwork says that a network's name is not known.
+// ErrInvalidNetwork is the error for an unknown network name.
 //
-//lint:ignore ST1005 these are the words that users of the ancestors look for
+//lint:ignore ST1005 the text is that of v5 and v7, which users search for
 var ErrInvalidNetwork = errors.New("Invalid network config")
 
 var networks = struct {
@@ -70,7 +70,7 @@ var networks = struct {
 	byName map[string]Network
 }{byName: map[string]Network{}}
 
-// networkModules has the modules of networks that are not in the box.
+// networkModules holds the modules of the networks that need an import.
 var networkModules = map[string]string{"quic": "quic", "kcp": "kcp", "ws": "websocket", "wss": "websocket", "websocket": "websocket"}
 
 func init() {
@@ -82,13 +82,13 @@ func init() {
 	}
 }
 
-// RegisterNetwork makes a network known by its name. It is for init and panics
+// RegisterNetwork registers a network by its name. It is meant for init, and panics
 // if the name is empty or taken.
 func RegisterNetwork(n Network) {
 	networks.Lock()
 	defer networks.Unlock()
 	if n.Name == "" {
-		panic("tp: register network: it has no name")
+		panic("tp: register network: the name is empty")
 	}
 	if _, taken := networks.byName[n.Name]; taken {
 		panic(fmt.Sprintf("tp: register network %q: the name is taken", n.Name))
@@ -106,8 +106,8 @@ func RegisterNetwork(n Network) {
 	networks.byName[n.Name] = n
 }
 
-// LookupNetwork returns the network of this name, "" is tcp. The error for an
-// unknown name is ErrInvalidNetwork and lists the known ones.
+// LookupNetwork returns the network of this name; "" is tcp. The error for an
+// unknown name wraps ErrInvalidNetwork and lists the known names.
 func LookupNetwork(name string) (Network, error) {
 	if name == "" {
 		name = "tcp"
@@ -145,11 +145,11 @@ func dialTCP(ctx context.Context, d DialConfig) (net.Conn, error) {
 		dialer.LocalAddr = addr
 	}
 	if d.LocalPort != 0 {
-		dialer.Control = reuseAddr // or a redial would have to wait until the old connection is forgotten
+		dialer.Control = reuseAddr // else a redial fails until the system has forgotten the old connection
 	}
 	conn, err := dialer.DialContext(ctx, d.Network, d.Addr)
 	if err != nil {
-		return nil, fmt.Errorf("tp: %w", err) // has the words dial, network and address
+		return nil, fmt.Errorf("tp: %w", err) // err names the operation, the network and the address
 	}
 	return conn, nil
 }
@@ -166,7 +166,7 @@ func listenTCP(ctx context.Context, l ListenConfig) (net.Listener, error) {
 	reportInherited()
 	lis, err := inherit.Listen(l.Network, addr, func() (net.Listener, error) {
 		var lc net.ListenConfig
-		lc.SetMultipathTCP(false) // what is handed to a child or polled by a mixer is to be plain TCP
+		lc.SetMultipathTCP(false) // a listener that is handed to a child or polled by a mixer must be plain TCP
 		return lc.Listen(ctx, l.Network, addr)
 	})
 	if err != nil {
@@ -175,16 +175,16 @@ func listenTCP(ctx context.Context, l ListenConfig) (net.Listener, error) {
 	return lis, nil
 }
 
-// reportInherited has what went wrong with the parent's listeners logged. That
-// is known before the logger is.
+// reportInherited logs the errors of taking over the parent's listeners, which occur
+// before the logger is set.
 var reportInherited = sync.OnceFunc(func() {
 	inherit.Report(func(err error) { Warnf("tp: reboot: %v", err) })
 })
 
-// listenError says what to do about the usual mistakes.
+// listenError adds hints for the usual mistakes.
 func listenError(network, addr string, err error) error {
 	if op := (*net.OpError)(nil); errors.As(err, &op) {
-		err = op.Err // without the words we write ourselves
+		err = op.Err // without operation, network and address, which we add ourselves
 	}
 	if call := (*os.SyscallError)(nil); errors.As(err, &call) {
 		err = call.Err
@@ -202,8 +202,8 @@ func listenError(network, addr string, err error) error {
 }
 
 // unixPath returns the name of the socket: LocalIP if that is a path or an abstract
-// name. With a ListenPort an IP address or a name without slashes is what it was in v5
-// and v7, the first half of a file's name: 0.0.0.0:9090, in the working directory.
+// name. With a ListenPort, an IP address or a name without slashes is the first part of
+// a file name in the working directory, as in v5 and v7: 0.0.0.0:9090.
 func unixPath(localIP string, port uint16) (string, error) {
 	_, err := netip.ParseAddr(localIP)
 	switch isPath := strings.ContainsAny(localIP, `/\`) || strings.HasPrefix(localIP, "@"); {
@@ -218,7 +218,7 @@ func unixPath(localIP string, port uint16) (string, error) {
 var errNoUnixPath = errors.New("no path: set LocalIP to that of the socket, such as /run/app.sock")
 
 func dialUnix(ctx context.Context, d DialConfig) (net.Conn, error) {
-	// No name for this side: it would be a file that someone has to remove.
+	// The client's socket gets no name: it would be a file that must be removed.
 	dialer := net.Dialer{Timeout: max(d.Timeout, 0)}
 	conn, err := dialer.DialContext(ctx, d.Network, d.Addr)
 	if err != nil {
@@ -228,9 +228,9 @@ func dialUnix(ctx context.Context, d DialConfig) (net.Conn, error) {
 }
 
 // listenUnix listens on a socket file that only its owner can connect to,
-// unless UnixMode says otherwise, and that goes at Close. A file that a dead
-// process left behind is replaced. An abstract name (@name, Linux only) has no
-// file, so no permissions either: all processes of the machine can connect.
+// unless UnixMode says otherwise, and that Close removes. It replaces the file of a
+// process that has ended. An abstract name (@name, Linux only) has no file and so no
+// permissions: all processes of the machine can connect.
 func listenUnix(ctx context.Context, l ListenConfig) (net.Listener, error) {
 	path, err := unixPath(l.LocalIP, l.ListenPort)
 	if err != nil {
@@ -276,16 +276,16 @@ func unixError(network, path string, err error) error {
 	return fmt.Errorf("tp: listen %s %s: %w%s", network, path, err, hint)
 }
 
-// maxUnixPath is what all systems allow at least, without the final zero.
+// maxUnixPath is the length in bytes that all systems allow, without the final zero.
 const maxUnixPath = 103
 
-// staleProbe bounds the wait for a process that may listen on a socket file.
+// staleProbe bounds the dial that finds out whether a process listens on a socket file.
 const staleProbe = time.Second
 
 var errAnswers = errors.New("a process answers there; stop it, or set LocalIP to another path")
 
-// removeStale removes the socket file of a dead process. All else it leaves:
-// a file that is no socket, and a socket whose owner may be alive.
+// removeStale removes the socket file of a process that has ended. It returns an error
+// for a file that is not a socket, and for a socket whose owner may be alive.
 func removeStale(ctx context.Context, network, path string) error {
 	before, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -304,10 +304,10 @@ func removeStale(ctx context.Context, network, path string) error {
 		return errAnswers
 	}
 	if !isRefused(err) {
-		return fmt.Errorf("a socket has this name, and nobody knows whether its owner is alive: %w", err)
+		return fmt.Errorf("a socket has this name, and its owner may be alive: %w", err)
 	}
 	if now, err := os.Lstat(path); err != nil || !os.SameFile(before, now) {
-		return nil // another process was faster: binding decides
+		return nil // another process has replaced the file: let bind decide
 	}
 	return os.Remove(path)
 }

@@ -10,12 +10,11 @@ import (
 	"syscall"
 )
 
-var umaskMu sync.Mutex // guards the umask of the process, as far as it is ours
+var umaskMu sync.Mutex // guards the umask of the process against our own goroutines
 
-// listenUnixFile makes a socket file that never has a wider mode than asked
-// for. The umask is the only way to a mode from the first moment on here. It
-// belongs to the process: a file that another goroutine makes meanwhile has at
-// most the permissions of this one.
+// listenUnixFile makes a socket file that at no moment has a wider mode than mode.
+// Only the umask can do that here. The umask belongs to the process: a file that
+// another goroutine makes meanwhile gets at most the permissions of mode.
 func listenUnixFile(ctx context.Context, network, path string, mode os.FileMode) (net.Listener, error) {
 	umaskMu.Lock()
 	old := syscall.Umask(int(0o777 &^ mode))

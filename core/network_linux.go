@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// listenUnixFile makes a socket file that never has a wider mode than asked
-// for. On Linux the file takes the mode of the socket, which is set before it
-// is bound; the umask can only narrow that, which is made good after.
+// listenUnixFile makes a socket file that at no moment has a wider mode than mode.
+// On Linux the file takes the mode of the socket, which is set before the socket is
+// bound. The umask can only narrow the mode; chmod then corrects that.
 func listenUnixFile(ctx context.Context, network, path string, mode os.FileMode) (net.Listener, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error

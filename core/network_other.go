@@ -16,11 +16,11 @@ func isAddrInUse(err error) bool        { return errors.Is(err, syscall.Errno(10
 func isAddrNotAvailable(err error) bool { return errors.Is(err, syscall.Errno(10049)) }
 func isRefused(err error) bool          { return errors.Is(err, syscall.Errno(10061)) }
 
-// reuseAddr does nothing: on Windows the option means to steal a port.
+// reuseAddr does nothing: on Windows the option would take a port away from its owner.
 func reuseAddr(_, _ string, _ syscall.RawConn) error { return nil }
 
-// listenUnixFile makes a socket file. Its permissions are those of the
-// directory: modes say little on Windows.
+// listenUnixFile makes a socket file. On Windows it has the permissions of its
+// directory, and the mode is ignored.
 func listenUnixFile(ctx context.Context, network, path string, _ os.FileMode) (net.Listener, error) {
 	var lc net.ListenConfig
 	return lc.Listen(ctx, network, path)

@@ -28,7 +28,7 @@ func listen(t *testing.T, l ListenConfig) (net.Listener, error) {
 	return lis, err
 }
 
-// connect dials and accepts; it returns both ends.
+// connect dials and accepts, and returns both ends.
 func connect(t *testing.T, lis net.Listener, d DialConfig) (client, server net.Conn) {
 	t.Helper()
 	n, err := LookupNetwork(d.Network)
@@ -169,7 +169,7 @@ func TestTCPLocalPort(t *testing.T) {
 		if got := client.LocalAddr().(*net.TCPAddr).Port; got != port {
 			t.Errorf("local IP %q: client connects from port %d; want %d", ip, got, port)
 		}
-		// Without a farewell, so that the next round meets no connection in TIME_WAIT.
+		// By a reset, so that the next round meets no connection in TIME_WAIT.
 		if err := client.(*net.TCPConn).SetLinger(0); err != nil {
 			t.Fatal(err)
 		}
@@ -300,7 +300,7 @@ func TestUnixFilesOfOthers(t *testing.T) {
 	}
 	connect(t, lis, DialConfig{Network: "unix", Addr: stale})
 
-	// Who comes after us owns the name.
+	// A later listener owns the name.
 	if err := os.Remove(stale); err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func TestUnixMode(t *testing.T) {
 	}
 }
 
-// A socket file is looked at all the time while it is made again and again.
+// Another goroutine checks the mode of a socket file all the time while the file is made again and again.
 func TestUnixModeIsNeverWider(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0))
 	path := filepath.Join(t.TempDir(), "s")

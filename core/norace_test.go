@@ -14,7 +14,7 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// numberCodec encodes an int without taking memory.
+// numberCodec encodes an int without allocating.
 type numberCodec struct{}
 
 func (numberCodec) ID() byte                        { return 249 }
@@ -41,8 +41,8 @@ func (numberCodec) Append(dst []byte, v any) ([]byte, error) {
 	return dst, strconv.ErrSyntax
 }
 
-// leanProto is a frame of size, type, seq, codec, method and body: as much as it
-// takes, without memory of its own.
+// leanProto has a frame of size, type, seq, codec, method and body: the least that the
+// test needs, without allocations.
 type leanProto struct{ r socket.PeekReader }
 
 func newLean(rw socket.IOWithReadBuffer) tp.Proto { return &leanProto{rw.(socket.PeekReader)} }
@@ -87,14 +87,14 @@ func (p *leanProto) Unpack(m tp.Message) error {
 	return m.UnmarshalBody(b[k:])
 }
 
-// What a call costs, counted over the whole process: both sides, their readers,
+// The allocations of a call, counted over the whole process: both sides, their readers,
 // flushers and handlers. The connection is a real one, over loopback; codec and
-// protocol take no memory, so what is left is the engine's, and what the user's
-// data need: here the argument of the handler, new(int), which is his for ever.
+// protocol do not allocate, so what is left is the engine's, and what the user's
+// data need: here the argument of the handler, new(int), which the handler owns.
 func TestAllocations(t *testing.T) { allocations(t, nil) }
 
-// A line of the access log that nobody will see costs nothing, whether the
-// level or the logger says so.
+// A line of the access log that is not logged, because of the level or of the logger,
+// allocates nothing.
 func TestQuietLogCostsNothing(t *testing.T) {
 	was := tp.GetLoggerLevel()
 	defer func() { tp.SetLoggerLevel2(was) }()
@@ -145,7 +145,7 @@ func allocations(t *testing.T, log *lineLog) {
 			if r := sess.Push("/push", &arg); r != nil {
 				panic(r)
 			}
-			<-handled // else handlers pile up, and the pools grow
+			<-handled // else the number of running handlers grows, and so do the pools
 		}, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -156,7 +156,7 @@ func allocations(t *testing.T, log *lineLog) {
 	}
 }
 
-// Strings that are lent take no memory, at neither end.
+// Strings that alias the body allocate nothing, at neither end.
 func TestAllocationsOfReused(t *testing.T) {
 	codec.Replace(lendingCodec{})
 	cfg := tp.PeerConfig{LocalIP: "127.0.0.1", Protocol: newLean, DefaultBodyCodec: "testlending", Logger: newQuiet(nil)}
@@ -182,13 +182,13 @@ func TestAllocationsOfReused(t *testing.T) {
 	}
 }
 
-// aFew is how many allocations a call more than wanted are none: pools grow.
+// aFew is how many allocations per call more than wanted are tolerated: pools grow.
 const aFew = 0.1
 
 // leastAllocations returns how many allocations the process makes while do runs once,
 // the least of many runs. On a busy machine goroutines change processors, their pools
-// grow, and handlers change goroutines; all of that is for a moment. So it goes on
-// until the number is no more than wanted, or much too long has passed.
+// grow, and handlers change goroutines, but not in all runs. So it repeats the run until
+// the number is at most what is wanted, or far too much time has passed.
 func leastAllocations(want float64, do func()) float64 {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties the pools
 	const n = 200

@@ -11,7 +11,7 @@ import (
 	"github.com/teleport-go/teleport/core/internal/testwire"
 )
 
-// numbered compares the number before a message is written with the one after.
+// numbered compares the number of a message before it is written with the one after.
 type numbered struct {
 	lines  *journal
 	refuse func() *tp.Rerror
@@ -86,7 +86,7 @@ func TestNumberBeforeAMessageIsWritten(t *testing.T) {
 	wantLines(t, "numbers", n.lines.take())
 }
 
-// replying takes down what the service method of a reply is.
+// replying records the service methods of replies.
 type replying struct{ lines *journal }
 
 func (replying) Name() string { return "replying" }
@@ -104,7 +104,7 @@ func (p replying) PostWriteReply(c tp.WriteCtx) *tp.Rerror {
 	return nil
 }
 
-// methods takes down the service methods on the wire.
+// methods records the service methods on the wire.
 type methods struct {
 	tp.Proto
 	lines *journal
@@ -143,7 +143,7 @@ func TestServiceMethodOfAReply(t *testing.T) {
 		{"/call", "bad", 500, []string{"handler /call", "before /call", "after /call"}, []string{`wire ""`}},
 	} {
 		wantRerror(t, test.method, e.call(t, test.method, test.arg, nil), test.code)
-		wantLines(t, test.method, settled(t, lines, test.want[len(test.want)-1]), test.want...)
+		wantLines(t, test.method, linesUntil(t, lines, test.want[len(test.want)-1]), test.want...)
 		wantLines(t, test.method+" on the wire", wire.take(), test.wire...)
 	}
 }

@@ -17,13 +17,13 @@ import (
 	"github.com/teleport-go/teleport/core/internal/testwire"
 )
 
-// parking is a server and a client over TCP.
-type parking struct {
+// peerPair is a server and a client over a real network.
+type peerPair struct {
 	srv, cli *peer
 	addr     string
 }
 
-func newParking(t *testing.T, network string) *parking {
+func newPeerPair(t *testing.T, network string) *peerPair {
 	t.Helper()
 	testwire.Register()
 	open := func() *peer {
@@ -35,7 +35,7 @@ func newParking(t *testing.T, network string) *parking {
 		HandleCall(p, "/echo", func(_ CallCtx, arg *string) (string, error) { return *arg, nil })
 		return p
 	}
-	p := &parking{srv: open(), cli: open()}
+	p := &peerPair{srv: open(), cli: open()}
 	if err := p.srv.Listen(); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func newParking(t *testing.T, network string) *parking {
 	return p
 }
 
-func (p *parking) dial(t *testing.T) (client, server *session) {
+func (p *peerPair) dial(t *testing.T) (client, server *session) {
 	t.Helper()
 	s, r := p.cli.Dial(p.addr)
 	if r != nil {
@@ -62,7 +62,7 @@ func (p *parking) dial(t *testing.T) (client, server *session) {
 	return c, server
 }
 
-// soon waits for what other goroutines are about to do.
+// soon waits until other goroutines have made cond true.
 func soon(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !cond(); runtime.Gosched() {
@@ -72,8 +72,8 @@ func soon(t testing.TB, what string, cond func() bool) {
 	}
 }
 
-// idle does what the sweep does until the session is parked. It returns false
-// where sessions are not.
+// idle does what the sweeper does until the session is parked. It returns false on
+// systems where sessions are not parked.
 func idle(t testing.TB, s *session) bool {
 	t.Helper()
 	if l := s.currentLink(); l.sock.Pollable() == nil || runtime.GOOS != "linux" {
@@ -89,10 +89,10 @@ func idle(t testing.TB, s *session) bool {
 	return true
 }
 
-// sweepIdle is the sweep of a second.
+// sweepIdle makes the sweeper check l now.
 func sweepIdle(l *link) {
 	env := l.sess.env
-	env.sweeper.Touch(l.sess, 1) // it is the one that may look at idleSeen
+	env.sweeper.Touch(l.sess, 1) // only the sweeper may use idleSeen
 	l.idleAt.CompareAndSwap(l.idleAt.Load(), 1)
 }
 
@@ -106,10 +106,9 @@ func wantEcho(t testing.TB, s *session, arg string) {
 	}
 }
 
-// Sessions over which nothing comes have no goroutine; they serve calls of either
-// side as if they had.
+// Idle sessions have no goroutine, and still serve calls of either side.
 func TestParkedSessions(t *testing.T) {
-	p := newParking(t, "tcp")
+	p := newPeerPair(t, "tcp")
 	before := runtime.NumGoroutine()
 	const n = 50
 	var all []*session
@@ -135,7 +134,7 @@ func TestParkedSessions(t *testing.T) {
 	}
 }
 
-// Whoever ends a parked session, both sides notice.
+// Whichever side ends a parked session, both sides notice.
 func TestParkedSessionEnds(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -146,13 +145,13 @@ func TestParkedSessionEnds(t *testing.T) {
 		{"the client closes", func(c, s *session) error { return c.Close() }, "closed by this side", "closed by peer"},
 		{"the server closes", func(c, s *session) error { return s.Close() }, "", "closed by this side"},
 		{"the server drains", func(c, s *session) error { return s.Drain(context.Background()) }, "", "closed by this side"},
-		{"the server gives up", func(c, s *session) error {
+		{"the server breaks the connection", func(c, s *session) error {
 			if !s.Break(io.ErrNoProgress) {
 				return errors.New("Break = false")
 			}
 			return nil
 		}, "", io.ErrNoProgress.Error()},
-		{"the client gives up", func(c, s *session) error {
+		{"the client breaks the connection", func(c, s *session) error {
 			if !c.Break(io.ErrNoProgress) {
 				return errors.New("Break = false")
 			}
@@ -166,7 +165,7 @@ func TestParkedSessionEnds(t *testing.T) {
 		}, "", "reset"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := newParking(t, "tcp")
+			p := newPeerPair(t, "tcp")
 			c, s := p.dial(t)
 			old := c.currentLink()
 			if !idle(t, c) || !idle(t, s) {
@@ -189,9 +188,9 @@ func TestParkedSessionEnds(t *testing.T) {
 	}
 }
 
-// Sessions are parked and used again at any moment, and nothing is lost.
+// Sessions are parked and used again at any moment, and no message is lost.
 func TestParkAtAnyMoment(t *testing.T) {
-	p := newParking(t, "tcp")
+	p := newPeerPair(t, "tcp")
 	var stop atomic.Bool
 	var sweeps, callers sync.WaitGroup
 	for range 4 {

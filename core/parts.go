@@ -20,65 +20,65 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// env is what all sessions of a peer share. Nothing in it is replaced once the
-// first session exists, so a session needs no lock for it, and need not know how
-// its peer listens or dials.
+// env holds what all sessions of a peer share. Nothing in it is replaced once the
+// first session exists, so a session needs no lock for it. A session does not depend
+// on how its peer listens or dials.
 type env struct {
-	peer      Peer
-	cfg       PeerConfig
-	network   Network
-	log       logger
-	plugins   *PluginContainer // the root's
-	router    *router
-	hub       *hub
-	sweeper   *sweep.Sweeper
-	workers   *workers.Pool[*handlerCtx]
-	memory    *inbox.Memory
-	watchdog  watchdog.Watchdog[link, *link]
-	pollers   []poller.Poller[link, *link]
-	guard     guard             // of the hooks of messages
-	strangers throttle.Throttle // of lines about peers whose first frame cannot be read
-	serial    atomic.Uint32     // of the last session
+	peer        Peer
+	cfg         PeerConfig
+	network     Network
+	log         logger
+	plugins     *PluginContainer // the root's
+	router      *router
+	hub         *hub
+	sweeper     *sweep.Sweeper
+	workers     *workers.Pool[*handlerCtx]
+	memory      *inbox.Memory
+	watchdog    watchdog.Watchdog[link, *link]
+	pollers     []poller.Poller[link, *link]
+	guard       guard             // for the hooks of messages
+	firstErrors throttle.Throttle // limits lines about peers whose first frame cannot be read
+	serial      atomic.Uint32     // serial of the last session
 
-	// wakes are channels of capacity 1 for callers that wait; the user never sees
-	// one. They are the peer's own because a channel must not leave the bubble of
+	// wakes holds channels of capacity 1 for callers that wait; the user never sees
+	// one. The pool belongs to the peer because a channel must not leave the bubble of
 	// testing/synctest that it was made in.
 	wakes sync.Pool
 
-	// commands are those that nobody keeps: of PUSHes, and of typed calls, each of
-	// which has such a channel already.
+	// commands holds the commands of PUSHes and of typed calls, which no user sees.
+	// That of a call keeps its wake channel.
 	commands sync.Pool
 
 	sessions sync.WaitGroup // every session's goroutine
 }
 
-// session is a connection with all it can do, on either side. state.go draws its life.
+// session implements Session, on either side. state.go shows its states.
 type session struct {
 	logger
 	env        *env
-	cur        atomic.Pointer[link] // where calls go out; nil unless ready
-	running    atomic.Int32         // handlers begun and not done
-	leaving    atomic.Bool          // draining or later: who becomes idle says so on idle
+	cur        atomic.Pointer[link] // the link that sends calls; nil unless ready
+	running    atomic.Int32         // number of requests that are being handled
+	leaving    atomic.Bool          // draining or later: becameIdle sends on idle
 	announcing atomic.Int32         // connections that became ready since the PostReady hooks began to run
 	contextAge atomic.Int64         // nanoseconds; 0: unlimited
-	serial     uint32               // of the peer's sessions: which poller, workers and slot of the watchdog are its
+	serial     uint32               // number in the peer; selects its poller, workers and watchdog slot
 
 	pending pending.Table[*callCmd]
-	plan    *dialPlan // how it was dialled; nil if it was accepted
+	plan    *dialPlan // how to dial and redial; nil if it was accepted
 	swap    Swap
 	id      atomic.Pointer[string]
 	sweep.Handle
 
 	idle        chan struct{} // of capacity 1; made before leaving is set
 	closeNotify event.Event
-	quiet       event.Event // draining has come to no pending calls and an empty batch
+	quiet       event.Event // draining: no call is pending, and the batch is written
 	drained     event.Event // draining is over
-	done        event.Event // at the very end
+	done        event.Event // the session has ended
 
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards the fields below
 	state     state
 	link      *link           // the present or last one
-	prep      *link           // the one whose hooks run
+	prep      *link           // the one whose connection hooks run
 	prepCtx   context.Context // of these hooks; nil outside of them
 	reason    *CloseReason
 	customID  bool // SetID was called
@@ -90,15 +90,15 @@ type session struct {
 	held      *holdUp // nil: nothing holds the session up
 
 	sessionAge time.Duration // 0: unlimited
-	expireAt   int64         // when that is over, in the sweeper's time; 0: never
+	expireAt   int64         // when sessionAge is over, in the sweeper's time; 0: never
 
 	redialQueue []*redialEntry
-	redialBytes int                // of these
+	redialBytes int                // size of redialQueue
 	stopDial    context.CancelFunc // ends redialling
 
-	drops, failures, unasked throttle.Throttle // of lines that the peer can cause
+	drops, failures, unasked throttle.Throttle // limit log lines that the remote peer can cause
 
-	ordered inorder.Queues[*Handler, *handlerCtx] // of ordered routes; nil: what is answered in turn
+	ordered inorder.Queues[*Handler, *handlerCtx] // one per ordered route; the key nil is for replies that must go out in order
 }
 
 // holdUp is what does not return, in the words of an error.
@@ -110,25 +110,25 @@ type holdUp struct {
 // link is one connection of a session. A session that redials has several, one
 // after the other; epoch counts them.
 type link struct {
-	// Callers look at what comes first, and the reader changes what is behind it: they
-	// share no cache line.
+	// Callers read the first fields, and the reader writes those after the padding:
+	// they share no cache line.
 	sess    *session
 	env     *env
 	sock    *socket.Conn
 	shut    atomic.Bool // this side has closed conn
 	epoch   uint32
-	trusted bool     // the peer may say X-Real-IP
-	conn    net.Conn // until the link is ready hooks may replace it, under mu and the session's
+	trusted bool     // X-Real-IP of the peer is believed
+	conn    net.Conn // until the link is ready hooks may replace it, under mu and session.mu
 	pf      ProtoFunc
 	local   net.Addr
 	remote  net.Addr
 	ip      string // of the remote address, as text
 
 	killed atomic.Pointer[CloseReason] // set before this side closes conn on an error
-	over   event.Event                 // nothing is read any more
+	over   event.Event                 // reading has ended
 	gone   event.Event                 // the calls of a link that was ready have been resolved
-	passed []Plugin                    // whose PostDial, PostRedial or PostAccept has passed
-	kept   *keptRequests               // that came while a hook waited for a reply, for the reader; nil: none
+	passed []Plugin                    // plugins whose PostDial, PostRedial or PostAccept returned no error
+	kept   *keptRequests               // received while a hook waited for a reply, for the reader; nil: none
 
 	_ [64]byte
 	reader
@@ -138,16 +138,16 @@ type link struct {
 	dead  error       // cause for contexts made from now on; nil while alive
 }
 
-// keptRequests are the requests that PreCall has read.
+// keptRequests holds the requests that PreCall has read.
 type keptRequests struct {
 	list  []*handlerCtx
-	bytes int64 // of all that came, about
+	bytes int64 // size of all that were received, about
 }
 
-// handlerCtx is one incoming message on its way: every context of the public
-// words that has an input is a view of it. It belongs to the reader until the
-// message is dispatched, then to the handler's goroutine, and goes back to the
-// pool when the reply, the last hook and the access log are done.
+// handlerCtx is one incoming message while it is served. It implements every public
+// context that has an input. It belongs to the reader until the message is
+// dispatched, then to the handler's goroutine, and returns to the pool when the reply,
+// the last hook and the access log are done.
 type handlerCtx struct {
 	logger
 	sess        *session
@@ -156,7 +156,7 @@ type handlerCtx struct {
 	out         socket.Envelope // the reply
 	handler     *Handler        // nil until the route is known, and for 404
 	hooks       *hookTable      // the handler's, or the peer's
-	cmd         *callCmd        // of a REPLY: the call it answers
+	cmd         *callCmd        // the call that a REPLY answers; nil for requests
 	arg         any
 	refusal     *Rerror // why the handler of a request must not run
 	result      *Rerror // the error of a request that was answered
@@ -183,27 +183,27 @@ type handlerCtx struct {
 	cancel     context.CancelCauseFunc
 }
 
-// callCmd is a call under way. Until it is resolved it belongs to whoever takes
-// its number from the pending table: the reply, the caller's context, the sweep,
-// or the end of the session.
+// callCmd is a pending call, or a PUSH while it is sent. The goroutine that takes the
+// call's number from the pending table resolves it: the reader with the reply, the
+// sweeper, or the goroutine that sees the end of the caller's context or of the session.
 type callCmd struct {
-	// What the reader of a reply looks at is two cache lines: with thousands of
-	// callers none of a command is in the cache.
+	// The fields that the reader of a reply uses fill two cache lines: with thousands
+	// of callers a command is not in the cache.
 	logger
-	sess      *session // nil for a fake
-	link      *link    // that it went out on
+	sess      *session // nil for NewFakeCallCmd
+	link      *link    // that has sent it
 	result    any
 	wake      chan struct{}
-	memory    *[]byte    // of result; nil if it has none of its own
-	mode      codec.Mode // what is known of result
+	memory    *[]byte    // of a Reused result; else nil
+	mode      codec.Mode // what the codec may assume of result
 	over      bool       // result has served another call
-	async     bool       // nobody waits on wake
-	pooled    bool       // nobody but its caller ever sees it
-	exclusive bool       // raw is nobody else's
+	async     bool       // no caller waits on wake
+	pooled    bool       // returns to env.commands; no user sees it
+	exclusive bool       // raw belongs to this call alone
 	inCodec   byte
 	inSize    uint32
 	rerr      *Rerror // inCodec, inSize, raw, reply and this are set by the winner before it wakes the caller
-	method    string  // of out, for the reader: a hook of the caller's may look at out meanwhile
+	method    string  // of out, for the reader: a hook of the caller may use out meanwhile
 	seq       int32
 
 	raw   []byte      // a large body, to be decoded by the caller
@@ -214,30 +214,30 @@ type callCmd struct {
 	detail string
 	swap   *Swap
 	out    socket.Envelope
-	in     Meta // set by the winner, too
+	in     Meta // set by the winner too
 
-	// What a pooled command has no use for.
+	// A pooled command uses only mu of the fields below.
 	cmds     chan<- CallCmd
-	mu       sync.Mutex    // guards swap and what follows
-	parts    int           // of an asynchronous call that are done: it is launched, it is resolved
-	finished bool          // what the user sees does not change any more
+	mu       sync.Mutex    // guards swap and the fields below
+	parts    int           // how many parts of an asynchronous call are done, of two: launched, resolved
+	finished bool          // the result is final
 	done     chan struct{} // made on demand
-	unhook   func() bool   // takes back the watch on an asynchronous call's context
+	unhook   func() bool   // stops watching the context of an asynchronous call
 }
 
-// dialPlan is how to reach a peer, once and again.
+// dialPlan is how to dial a peer, and to redial it.
 type dialPlan struct {
 	addr   string
 	pf     ProtoFunc
-	values context.Context // what DialContext was given, without its end
+	values context.Context // the context of DialContext, without its end
 }
 
 // redialEntry is a message that waits for a redial, its body already encoded. It is a
-// copy: the command goes back to its caller when a context ends.
+// copy: the command returns to its caller when the context ends.
 type redialEntry struct {
 	seq    int32
 	msg    socket.Envelope
 	body   []byte       // of msg
-	result chan *Rerror // of a PUSH; nil: a call, which is in the pending table
-	until  int64        // in the sweeper's time; 0: the caller has a deadline of his own
+	result chan *Rerror // for a PUSH; nil for a call, which is in the pending table
+	until  int64        // longest wait, in the sweeper's time; 0: the caller's context has a deadline
 }

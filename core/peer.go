@@ -32,7 +32,7 @@ type peer struct {
 	stopListening context.CancelFunc
 	accepting     sync.WaitGroup    // listeners
 	tlsErrors     throttle.Throttle // of lines about failed TLS handshakes
-	redialErrors  throttle.Throttle // of lines about failed redials
+	redialErrors  throttle.Throttle // limits lines about failed redials
 
 	opening sync.Once
 	openErr error
@@ -48,14 +48,14 @@ type peer struct {
 
 var _ Peer = (*peer)(nil)
 
-// maxPollers bounds the pollers of a peer; it has one a processor.
+// maxPollers is the most pollers of a peer, which has one per processor.
 const maxPollers = 16
 
 var pidPrinted sync.Once
 
-// Open makes a peer of a copy of cfg and global plugins, which go left, in order.
-// Nothing is bound or dialled yet. Errors: an impossible configuration, a nil or
-// doubled plugin, what a PreNewPeer or PostNewPeer hook said.
+// Open makes a peer from a copy of cfg and global plugins, which come first, in order.
+// It does not listen or dial. It returns an error for an invalid configuration, a nil
+// or duplicate plugin, and the error of a PreNewPeer or PostNewPeer hook.
 func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 	plugins := newPluginContainer()
 	if err := plugins.change(func() error {
@@ -110,7 +110,7 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 	return p, nil
 }
 
-// NewPeer is Open that panics where Open returns an error, with the same words.
+// NewPeer is Open, but panics with the error that Open would return.
 func NewPeer(cfg PeerConfig, globalLeftPlugin ...Plugin) Peer {
 	p, err := Open(cfg, globalLeftPlugin...)
 	if err != nil {
@@ -119,8 +119,8 @@ func NewPeer(cfg PeerConfig, globalLeftPlugin ...Plugin) Peer {
 	return p
 }
 
-// open is the first step of everything that touches the network: what imports
-// have registered is resolved. It returns the protocol to speak.
+// open begins every use of the network: it resolves the codec and the protocols that
+// imports have registered, and returns the protocol to use.
 func (p *peer) open(protoFunc []ProtoFunc) (ProtoFunc, error) {
 	p.mu.Lock()
 	p.opened = true
@@ -137,7 +137,7 @@ func (p *peer) open(protoFunc []ProtoFunc) (ProtoFunc, error) {
 	return p.cfg.protocol()
 }
 
-// admit counts a goroutine of the peer's; false when it is closed.
+// admit counts a session that starts. It returns false if the peer is closed.
 func (p *peer) admit() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -154,7 +154,7 @@ func (p *peer) isClosing() bool {
 	return p.closing
 }
 
-// ErrOpened is returned by setters that come after the first Listen or Dial.
+// ErrOpened is returned by setters after the first Listen, Dial or ServeConn.
 var ErrOpened = errors.New("tp: the peer listens or has dialled already")
 
 func (p *peer) SetTLSConfig(cfg *tls.Config) error {
@@ -224,9 +224,9 @@ func (p *peer) shutdown(ctx context.Context) error {
 	for _, l := range listeners {
 		l.Close()
 	}
-	select { // what was accepted becomes a session, and is drained
+	select { // accepted connections become sessions, and are drained
 	case <-waited(&p.accepting):
-	case <-ctx.Done(): // a PostListen hook hangs, or is the caller
+	case <-ctx.Done(): // a PostListen hook blocks, or is the caller
 	}
 	p.mu.Lock()
 	p.closed = true
@@ -237,7 +237,7 @@ func (p *peer) shutdown(ctx context.Context) error {
 	for i, s := range live {
 		wg.Go(func() { errs[i] = s.Drain(ctx) })
 	}
-	p.cancel() // dials, redials, handshakes
+	p.cancel() // ends dials, redials and handshakes
 	wg.Wait()
 	return errors.Join(append(errs, p.join(ctx))...)
 }
@@ -296,7 +296,7 @@ func (p *peer) heldError(held <-chan struct{}) error {
 	return errors.Join(errs...)
 }
 
-// waited returns what is closed when wg is done.
+// waited returns a channel that is closed when wg is done.
 func waited(wg *sync.WaitGroup) <-chan struct{} {
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
@@ -305,7 +305,7 @@ func waited(wg *sync.WaitGroup) <-chan struct{} {
 
 func (p *peer) lines() logger { return p.log }
 
-// inheritable returns the listeners that a restarted process goes on with.
+// inheritable returns the listeners to hand to a restarted process.
 func (p *peer) inheritable() []net.Listener {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -7,10 +7,11 @@ import (
 	"sync/atomic"
 )
 
-// PluginContainer is the ordered list of plugins that a peer, a group or a
-// handler sees: left, then the groups' and the handler's own from outer to
-// inner, then right. Left and right belong to the whole peer. A change reaches
-// every handler, at any depth, from its next message on. Safe for concurrent use.
+// PluginContainer is the ordered list of the plugins of a peer, a group or a
+// handler: left, then the groups' and the handler's own from outer to
+// inner, then right. Left and right belong to the whole peer. A change applies to
+// every handler, at any depth, from its next message on. It is safe for concurrent
+// use.
 type PluginContainer struct {
 	tree   *pluginTree
 	parent *PluginContainer
@@ -31,15 +32,15 @@ func newPluginContainer() *PluginContainer {
 	return c
 }
 
-// AppendLeft adds plugins in front of all others of the peer, in the order given,
-// behind earlier left ones. It panics on a nil plugin and on a name that is there already.
+// AppendLeft adds plugins at the left of the peer's list, in the order given, after
+// earlier left ones. It panics for a nil plugin and for a name that is already in use.
 func (c *PluginContainer) AppendLeft(plugin ...Plugin) {
 	if err := c.change(func() error { c.tree.left = append(c.tree.left, plugin...); return nil }); err != nil {
 		panic(err)
 	}
 }
 
-// AppendRight adds plugins behind all others of the peer. It panics as
+// AppendRight adds plugins after all others of the peer. It panics as
 // AppendLeft does.
 func (c *PluginContainer) AppendRight(plugin ...Plugin) {
 	if err := c.change(func() error { c.tree.right = append(c.tree.right, plugin...); return nil }); err != nil {
@@ -47,7 +48,8 @@ func (c *PluginContainer) AppendRight(plugin ...Plugin) {
 	}
 }
 
-// Remove takes away the plugin of that name, which must be one this container sees.
+// Remove removes the plugin of that name. It returns an error if this container does
+// not have it.
 func (c *PluginContainer) Remove(name string) error {
 	return c.change(func() error {
 		if name == "" {
@@ -78,7 +80,7 @@ func removePlugin(list *[]Plugin, name string) bool {
 	return false
 }
 
-// GetByName returns the plugin of that name, nil if this container sees none.
+// GetByName returns the plugin of that name, nil if this container has none.
 func (c *PluginContainer) GetByName(name string) Plugin {
 	for _, p := range c.GetAll() {
 		if p.Name() == name {
@@ -88,29 +90,29 @@ func (c *PluginContainer) GetByName(name string) Plugin {
 	return nil
 }
 
-// GetAll returns the plugins in their effective order; a copy.
+// GetAll returns a copy of the plugins in their effective order.
 func (c *PluginContainer) GetAll() []Plugin {
 	c.tree.mu.Lock()
 	defer c.tree.mu.Unlock()
 	return c.all()
 }
 
-// all is GetAll under the lock.
+// all is GetAll for callers that hold tree.mu.
 func (c *PluginContainer) all() []Plugin {
 	list := append([]Plugin(nil), c.tree.left...)
 	list = append(list, c.middle()...)
 	return append(list, c.tree.right...)
 }
 
-// GetAllMiddle returns the plugins of the groups and of the handler, from outer to
-// inner: what is neither left nor right. A copy.
+// GetAllMiddle returns a copy of the plugins that are neither left nor right: those of
+// the groups and of the handler, from outer to inner.
 func (c *PluginContainer) GetAllMiddle() []Plugin {
 	c.tree.mu.Lock()
 	defer c.tree.mu.Unlock()
 	return c.middle()
 }
 
-// middle is GetAllMiddle under the lock.
+// middle is GetAllMiddle for callers that hold tree.mu.
 func (c *PluginContainer) middle() []Plugin {
 	if c.parent == nil {
 		return append([]Plugin(nil), c.own...)
@@ -118,8 +120,8 @@ func (c *PluginContainer) middle() []Plugin {
 	return append(c.parent.middle(), c.own...)
 }
 
-// child returns a container that sees what c sees and, behind the middle, the
-// given plugins.
+// child returns a container with the plugins of c and, after the middle, the given
+// ones.
 func (c *PluginContainer) child(plugin []Plugin) (*PluginContainer, error) {
 	kid := &PluginContainer{tree: c.tree, parent: c}
 	err := c.change(func() error {
@@ -130,8 +132,8 @@ func (c *PluginContainer) child(plugin []Plugin) (*PluginContainer, error) {
 	return kid, err
 }
 
-// change runs f under the lock and compiles all hook tables anew. If the result
-// has a nil plugin or one name twice in one effective list, all stays as it was.
+// change runs f under the lock and compiles all hook tables again. If the result
+// has a nil plugin, or one name twice in one effective list, it undoes the change.
 func (c *PluginContainer) change(f func() error) error {
 	c.tree.mu.Lock()
 	defer c.tree.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	tp "github.com/teleport-go/teleport/core"
 )
 
-// note is a plugin that takes down that it ran, when the argument is decoded.
+// note is a plugin that records that it ran, when the argument is decoded.
 type note struct {
 	name string
 	j    *journal
@@ -36,7 +36,7 @@ type tree struct {
 	a, b, deep, deux tp.SubRouter
 }
 
-// keepHandlers is how a plugin gets hold of handlers.
+// keepHandlers is a plugin that keeps the registered handlers.
 type keepHandlers map[string]*tp.Handler
 
 func (keepHandlers) Name() string                  { return "keep" }
@@ -145,10 +145,10 @@ func TestPluginContainerLists(t *testing.T) {
 	}
 }
 
-// The ancestors appended the plugins of siblings to one slice.
+// v5 and v7 appended the plugins of siblings to one slice.
 func TestPluginSiblingsDoNotShare(t *testing.T) {
 	x := newTree(t)
-	for i := range 20 { // let every capacity be met
+	for i := range 20 { // so that append meets every capacity
 		p := x.a
 		for d := range i % 4 {
 			p = p.SubRoute(fmt.Sprintf("d%d_%d", i, d), note{fmt.Sprintf("g%d.%d", i, d), x.j})
@@ -195,7 +195,7 @@ func TestPluginRefusals(t *testing.T) {
 	for _, test := range []struct{ name, want string }{
 		{"", "plugin with an empty name cannot be removed"},
 		{"nobody", "nobody"},
-		{"deep", "deep"}, // a group's, not the peer's to remove
+		{"deep", "deep"}, // the plugin of a group: the peer cannot remove it
 	} {
 		if err := x.srv.PluginContainer().Remove(test.name); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("Remove(%q) says %v; want %q in it", test.name, err, test.want)
@@ -211,7 +211,7 @@ func TestPluginRefusals(t *testing.T) {
 	}
 }
 
-// peerPlugin has the hooks of a peer's making.
+// peerPlugin implements the hooks of making a peer.
 type peerPlugin struct {
 	name      string
 	pre, post func() error
@@ -255,7 +255,7 @@ func TestPeerHooks(t *testing.T) {
 	}
 }
 
-// Registration, removal and calls at once: for the race detector.
+// Registration, removal and calls run concurrently, for the race detector.
 func TestPluginContainerIsSafe(t *testing.T) {
 	x := newTree(t)
 	var wg sync.WaitGroup

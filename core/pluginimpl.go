@@ -5,9 +5,9 @@ import (
 	"net"
 )
 
-// PluginImpl is a plugin made of functions. It takes part in the hooks whose function
-// is not nil, and costs nothing elsewhere. Its fields must not change once it was given
-// to a peer. A type that embeds it takes part in all of them.
+// PluginImpl is a plugin made of functions. It uses the hooks whose function is not nil,
+// and costs nothing at the others. Its fields must not change once a peer has the plugin.
+// A type that embeds it uses all hooks.
 type PluginImpl struct {
 	PluginName string
 	// NonBlocking says that no function ever blocks: see NonBlockingPlugin.
@@ -83,14 +83,14 @@ func (p *PluginImpl) Name() string {
 
 var _ selective = (*PluginImpl)(nil)
 
-// skips is true for a hook without a function. A type that embeds p skips none: it may
-// have a method of its own.
+// skips returns true for a hook without a function. A type that embeds p skips no hook,
+// since it may have methods of its own.
 func (p *PluginImpl) skips(self Plugin, hook any) bool { return self == Plugin(p) && !p.has(hook) }
 
 func (p *PluginImpl) neverBlocks() bool { return p.NonBlocking }
 
-// There is no method PostRedial: a type that embeds PluginImpl and has a PostDial of its
-// own would have both, and be asked for the wrong one at a redial.
+// PluginImpl has no method PostRedial: a type that embeds it and has a PostDial of its own
+// would have both, and a redial would call the wrong one.
 func (p *PluginImpl) postRedial() func(PreSession) *Rerror { return p.OnPostRedial }
 
 // has reports whether there is a function for a hook; hook is a nil pointer to the

@@ -27,7 +27,7 @@ func (t *hookTable) lists() (names []string) {
 	return names
 }
 
-// A PluginImpl takes part where it has a function, and nowhere else.
+// A PluginImpl uses only the hooks for which it has a function.
 func TestPluginImplTakesPartWhereItHasAFunction(t *testing.T) {
 	none := &PluginImpl{PluginName: "none"}
 	if table := newHookTable([]Plugin{none}, []Plugin{none}); len(table.lists()) > 0 || table.mayBlock {

@@ -16,16 +16,16 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// crowd is a server and a client with so many sessions between them that the
-// keepers of their lots serve them.
-type crowd struct {
-	*parking
-	clients, servers []*session // of one connection each
-	goroutines       int        // before the first of them
+// manySessions is a server and a client with so many sessions between them that the
+// poll loops of both serve them.
+type manySessions struct {
+	*peerPair
+	clients, servers []*session // the two ends of each connection, by index
+	goroutines       int        // how many there were before the first session
 	closeAll         func()
 }
 
-// isParked, hasReader, inHandler say where the reader of l is.
+// isParked, hasReader and inHandler report what the reader of l does.
 func (l *link) isParked() bool  { return l.state.phase() == parked }
 func (l *link) hasReader() bool { return !l.state.registered() }
 func (l *link) inHandler() bool { h, _ := l.state.handler(); return h != 0 }
@@ -33,14 +33,14 @@ func (l *link) inHandler() bool { h, _ := l.state.handler(); return h != 0 }
 // isPolled reports whether the poll loop reads l.
 func (l *link) isPolled() bool { return l.state.registered() && !l.isParked() }
 
-// newCrowd returns nil where sessions are not parked.
-func newCrowd(t *testing.T, network string, pf ProtoFunc, routes func(p *peer)) *crowd {
+// newManySessions returns nil on systems where sessions are not parked.
+func newManySessions(t *testing.T, network string, pf ProtoFunc, routes func(p *peer)) *manySessions {
 	t.Helper()
 	if runtime.GOOS != "linux" {
 		return nil
 	}
 	testwire.Register()
-	g := &crowd{goroutines: runtime.NumGoroutine()}
+	g := &manySessions{goroutines: runtime.NumGoroutine()}
 	open := func() *peer {
 		cfg := PeerConfig{
 			Network: network, LocalIP: "127.0.0.1", DefaultBodyCodec: "testtext", Protocol: pf,
@@ -56,7 +56,7 @@ func newCrowd(t *testing.T, network string, pf ProtoFunc, routes func(p *peer)) 
 		}
 		return p
 	}
-	g.parking = &parking{srv: open(), cli: open()}
+	g.peerPair = &peerPair{srv: open(), cli: open()}
 	g.closeAll = sync.OnceFunc(func() { g.cli.Close(); g.srv.Close() })
 	t.Cleanup(g.closeAll)
 	if err := g.srv.Listen(); err != nil {
@@ -77,12 +77,12 @@ func newCrowd(t *testing.T, network string, pf ProtoFunc, routes func(p *peer)) 
 	return g
 }
 
-func (g *crowd) all() []*session {
+func (g *manySessions) all() []*session {
 	return append(append([]*session(nil), g.clients...), g.servers...)
 }
 
-// newest waits for a session of the server that is not known yet.
-func (g *crowd) newest(t *testing.T) (s *session) {
+// newest waits for a session of the server that is not in g.servers yet.
+func (g *manySessions) newest(t *testing.T) (s *session) {
 	t.Helper()
 	soon(t, "the server has the session", func() bool {
 		for _, s = range g.srv.env.hub.all() {
@@ -104,8 +104,8 @@ func contains(list []*session, s *session) bool {
 	return false
 }
 
-// wantServed calls over all sessions but these, in both directions.
-func (g *crowd) wantServed(t *testing.T, but ...*session) {
+// wantServed calls over all sessions except these, in both directions.
+func (g *manySessions) wantServed(t *testing.T, but ...*session) {
 	t.Helper()
 	for i := range g.clients {
 		if c, s := g.clients[i], g.servers[i]; !contains(but, c) && !contains(but, s) {
@@ -115,11 +115,11 @@ func (g *crowd) wantServed(t *testing.T, but ...*session) {
 	}
 }
 
-// wantPlaces checks that the lots wait for those connections that nobody reads, and
-// for no other: they would be told for ever.
-func (g *crowd) wantPlaces(t *testing.T) {
+// wantRegistered checks that the pollers wait for the parked connections, and for no
+// others: a registration of another connection would report events for ever.
+func (g *manySessions) wantRegistered(t *testing.T) {
 	t.Helper()
-	soon(t, "the lots wait for whom they should", func() bool {
+	soon(t, "exactly the parked connections are registered with the pollers", func() bool {
 		for _, s := range g.all() {
 			var fd uintptr
 			if s.ControlFD(func(n uintptr) { fd = n }) != nil {
@@ -133,7 +133,7 @@ func (g *crowd) wantPlaces(t *testing.T) {
 	})
 }
 
-// inPoller reports whether an epoll waits for the descriptor as lots do.
+// inPoller reports whether the descriptor is in an epoll, with the events of our pollers.
 func inPoller(t *testing.T, fd uintptr) bool {
 	t.Helper()
 	files, err := filepath.Glob("/proc/self/fdinfo/*")
@@ -141,11 +141,11 @@ func inPoller(t *testing.T, fd uintptr) bool {
 		t.Fatal("no descriptors: ", err)
 	}
 	for _, f := range files {
-		b, _ := os.ReadFile(f) // closed meanwhile perhaps
+		b, _ := os.ReadFile(f) // the file may have been closed meanwhile
 		for line := range strings.Lines(string(b)) {
 			var n uintptr
 			var events uint32
-			if _, err := fmt.Sscanf(line, "tfd: %d events: %x", &n, &events); err == nil && n == fd && events&^0x18 == 0x2001 { // the kernel adds errors and ends
+			if _, err := fmt.Sscanf(line, "tfd: %d events: %x", &n, &events); err == nil && n == fd && events&^0x18 == 0x2001 { // the kernel adds the bits for errors and hang-ups
 				return true
 			}
 		}
@@ -153,34 +153,34 @@ func inPoller(t *testing.T, fd uintptr) bool {
 	return false
 }
 
-// wantNobody closes both peers: then no goroutine is left.
-func (g *crowd) wantNobody(t *testing.T) {
+// wantNoGoroutines closes both peers and checks that no goroutine is left.
+func (g *manySessions) wantNoGoroutines(t *testing.T) {
 	t.Helper()
 	g.closeAll()
 	soon(t, "all goroutines have ended", func() bool { return runtime.NumGoroutine() <= g.goroutines })
 }
 
-// stranger is a connection to the server that is no peer's, with its session.
-type stranger struct {
+// rawClient is a connection to the server without a peer, and the server's session for it.
+type rawClient struct {
 	net.Conn
 	sock socket.Socket
 	sess *session
 }
 
-func (g *crowd) stranger(t *testing.T, network string) *stranger {
+func (g *manySessions) rawClient(t *testing.T, network string) *rawClient {
 	t.Helper()
 	conn, err := net.Dial(network, g.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	s := &stranger{Conn: conn, sock: socket.NewSocket(conn, testwire.New), sess: g.newest(t)}
+	s := &rawClient{Conn: conn, sock: socket.NewSocket(conn, testwire.New), sess: g.newest(t)}
 	g.servers = append(g.servers, s.sess)
 	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	return s
 }
 
-// frames are calls of method, numbered from seq on.
+// frames returns n encoded calls of method, numbered from seq on.
 func frames(t *testing.T, method, arg string, seq, n int) []byte {
 	t.Helper()
 	return framesOf(t, TypeCall, method, arg, seq, n)
@@ -201,7 +201,7 @@ func framesOf(t *testing.T, mtype byte, method, arg string, seq, n int) []byte {
 	return rec.written
 }
 
-func (s *stranger) send(t *testing.T, b []byte) {
+func (s *rawClient) send(t *testing.T, b []byte) {
 	t.Helper()
 	if _, err := s.Write(b); err != nil {
 		t.Fatal(err)
@@ -209,7 +209,7 @@ func (s *stranger) send(t *testing.T, b []byte) {
 }
 
 // wantReplies reads n replies.
-func (s *stranger) wantReplies(t *testing.T, n int, want string) {
+func (s *rawClient) wantReplies(t *testing.T, n int, want string) {
 	t.Helper()
 	for i := range n {
 		m := socket.NewMessage(socket.WithNewBody(func(socket.Header) any { return new(string) }))

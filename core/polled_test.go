@@ -19,16 +19,16 @@ import (
 	"github.com/teleport-go/teleport/core/internal/testwire"
 )
 
-var visitNetworks = []string{"tcp", "unix"}
+var pollableNetworks = []string{"tcp", "unix"}
 
-// Calls over many sessions leave none of them with a goroutine, without a sweep.
-func TestVisitsNeedNoGoroutines(t *testing.T) {
+// Calls over many sessions leave none of them with a goroutine, also before the sweeper runs.
+func TestPolledSessionsNeedNoGoroutines(t *testing.T) {
 	if inlining.Always {
-		return // the reading is handed over all the time
+		return // every handler loses the reading
 	}
-	for _, network := range visitNetworks {
+	for _, network := range pollableNetworks {
 		t.Run(network, func(t *testing.T) {
-			g := newCrowd(t, network, testwire.New, nil)
+			g := newManySessions(t, network, testwire.New, nil)
 			if g == nil {
 				return
 			}
@@ -36,48 +36,48 @@ func TestVisitsNeedNoGoroutines(t *testing.T) {
 			for range 3 {
 				g.wantServed(t)
 			}
-			g.wantPlaces(t)
+			g.wantRegistered(t)
 			for _, s := range g.all() {
 				if l := s.currentLink(); !l.isParked() || l.generation() < 2 {
 					t.Errorf("the reader of a session is in phase %d, generation %d; want it parked again", l.state.phase(), l.generation())
 				}
 			}
 			soon(t, "no session has a goroutine", func() bool { return runtime.NumGoroutine() < before+len(g.clients)/2 })
-			g.wantNobody(t)
+			g.wantNoGoroutines(t)
 		})
 	}
 }
 
-// A frame that is not whole yet holds up its own session only.
-func TestVisitHalfAFrame(t *testing.T) {
-	for _, network := range visitNetworks {
+// A frame that has arrived in part holds up only its own session.
+func TestPolledHalfAFrame(t *testing.T) {
+	for _, network := range pollableNetworks {
 		t.Run(network, func(t *testing.T) {
-			g := newCrowd(t, network, testwire.New, nil)
+			g := newManySessions(t, network, testwire.New, nil)
 			if g == nil {
 				return
 			}
 			for _, cut := range []int{1, 3, 4, 20} {
-				s := g.stranger(t, network)
-				f := frames(t, "/echo", "halves", 1, 2)
+				s := g.rawClient(t, network)
+				f := frames(t, "/echo", "two frames", 1, 2)
 				s.send(t, f[:cut])
 				soon(t, "the session has a reader", func() bool { return s.sess.currentLink().hasReader() })
 				g.wantServed(t, s.sess)
-				g.wantPlaces(t)
+				g.wantRegistered(t)
 				s.send(t, f[cut:])
-				s.wantReplies(t, 2, "halves")
+				s.wantReplies(t, 2, "two frames")
 			}
-			g.wantNobody(t)
+			g.wantNoGoroutines(t)
 		})
 	}
 }
 
-// doing is what the handler "/do" of a throng does, and whether a keeper ran it.
-type doing struct {
+// doHandler is the handler "/do": what it does, and how often the poll loop ran it.
+type doHandler struct {
 	do   func(c CallCtx, s *session) error
 	seen atomic.Int32
 }
 
-func (d *doing) route(p *peer) {
+func (d *doHandler) route(p *peer) {
 	HandleCall(p, "/do", func(c CallCtx, _ *string) (string, error) {
 		h := c.(*handlerCtx)
 		if h.turn != 0 && h.link.isPolled() {
@@ -87,21 +87,21 @@ func (d *doing) route(p *peer) {
 	})
 }
 
-// Whatever a handler does that the keeper runs, its session and all others go on,
-// or end as they should.
-func TestVisitHandlers(t *testing.T) {
+// Whatever a handler does on the poll loop, its session and all others go on, or end
+// as they should.
+func TestPolledHandlers(t *testing.T) {
 	echo := func(s CtxSession) error { return s.Call("/echo", "back", new(string)).Rerror().Err() }
 	for _, test := range []struct {
 		name string
-		do   func(g *crowd, i int, c CallCtx, s *session) error // i: whose handler it is
-		want string                                             // the error's words; "": a reply
-		ends int                                                // whose session is over: 1 that of i, 2 that of the next
+		do   func(g *manySessions, i int, c CallCtx, s *session) error // i: the index of the handler's session
+		want string                                                    // a part of the error's text; "": a reply
+		ends int                                                       // which session ends: 1 that of i, 2 the next one, 0 none
 	}{
-		{"returns", func(*crowd, int, CallCtx, *session) error { return nil }, "", 0},
-		{"fails", func(*crowd, int, CallCtx, *session) error { return NewRerror(1001, "mine", "").Err() }, "mine", 0},
-		{"panics", func(*crowd, int, CallCtx, *session) error { panic("aside") }, "aside", 0},
-		{"ends its goroutine", func(*crowd, int, CallCtx, *session) error { runtime.Goexit(); return nil }, "ended its goroutine", 0},
-		{"blocks until the others were served", func(g *crowd, i int, _ CallCtx, s *session) error {
+		{"returns", func(*manySessions, int, CallCtx, *session) error { return nil }, "", 0},
+		{"fails", func(*manySessions, int, CallCtx, *session) error { return NewRerror(1001, "mine", "").Err() }, "mine", 0},
+		{"panics", func(*manySessions, int, CallCtx, *session) error { panic("aside") }, "aside", 0},
+		{"ends its goroutine", func(*manySessions, int, CallCtx, *session) error { runtime.Goexit(); return nil }, "runtime.Goexit", 0},
+		{"blocks until the others were served", func(g *manySessions, i int, _ CallCtx, s *session) error {
 			for j, c := range g.clients {
 				if j != i {
 					if err := echo(c); err != nil {
@@ -111,9 +111,9 @@ func TestVisitHandlers(t *testing.T) {
 			}
 			return nil
 		}, "", 0},
-		{"calls back", func(_ *crowd, _ int, c CallCtx, _ *session) error { return echo(c.Session()) }, "", 0},
-		{"calls back without asking for its session", func(_ *crowd, _ int, _ CallCtx, s *session) error { return echo(s) }, "", 0},
-		{"calls over all other sessions", func(g *crowd, i int, c CallCtx, _ *session) error {
+		{"calls back", func(_ *manySessions, _ int, c CallCtx, _ *session) error { return echo(c.Session()) }, "", 0},
+		{"calls back by a session it had before", func(_ *manySessions, _ int, _ CallCtx, s *session) error { return echo(s) }, "", 0},
+		{"calls over all other sessions", func(g *manySessions, i int, c CallCtx, _ *session) error {
 			c.Peer()
 			for j, s := range g.servers {
 				if j != i {
@@ -124,14 +124,14 @@ func TestVisitHandlers(t *testing.T) {
 			}
 			return nil
 		}, "", 0},
-		{"calls back and ends its goroutine", func(_ *crowd, _ int, c CallCtx, _ *session) error {
+		{"calls back and ends its goroutine", func(_ *manySessions, _ int, c CallCtx, _ *session) error {
 			if err := echo(c.Session()); err != nil {
 				return err
 			}
 			runtime.Goexit()
 			return nil
-		}, "ended its goroutine", 0},
-		{"pushes more than there is room for", func(_ *crowd, _ int, _ CallCtx, s *session) error {
+		}, "runtime.Goexit", 0},
+		{"pushes more than there is room for", func(_ *manySessions, _ int, _ CallCtx, s *session) error {
 			for range 100 {
 				if r := s.Push("/none", strings.Repeat("x", 10<<10)); r != nil {
 					return r.Err()
@@ -139,22 +139,22 @@ func TestVisitHandlers(t *testing.T) {
 			}
 			return nil
 		}, "", 0},
-		{"closes its session", func(_ *crowd, _ int, _ CallCtx, s *session) error { return s.Close() }, "", 1},
-		{"gives its connection up", func(_ *crowd, _ int, _ CallCtx, s *session) error { s.Break(io.ErrNoProgress); return nil }, "reset|closed by peer", 1},
-		{"closes another session", func(g *crowd, i int, _ CallCtx, _ *session) error { return g.servers[i+1].Close() }, "", 2},
-		{"gives another one up", func(g *crowd, i int, _ CallCtx, _ *session) error {
+		{"closes its session", func(_ *manySessions, _ int, _ CallCtx, s *session) error { return s.Close() }, "", 1},
+		{"breaks its connection", func(_ *manySessions, _ int, _ CallCtx, s *session) error { s.Break(io.ErrNoProgress); return nil }, "reset|closed by peer", 1},
+		{"closes another session", func(g *manySessions, i int, _ CallCtx, _ *session) error { return g.servers[i+1].Close() }, "", 2},
+		{"breaks another session", func(g *manySessions, i int, _ CallCtx, _ *session) error {
 			g.servers[i+1].Break(io.ErrNoProgress)
 			return nil
 		}, "", 2},
-		{"closes another one's connection", func(g *crowd, i int, _ CallCtx, _ *session) error {
+		{"closes another one's connection", func(g *manySessions, i int, _ CallCtx, _ *session) error {
 			return g.servers[i+1].currentLink().conn.Close()
 		}, "", 2},
-		{"the peer gives up", func(g *crowd, i int, _ CallCtx, s *session) error {
+		{"the peer breaks the connection", func(g *manySessions, i int, _ CallCtx, s *session) error {
 			g.clients[i].Break(io.ErrNoProgress)
 			<-g.clients[i].done.Done()
 			return nil
 		}, "multiple Read calls", 1},
-		{"the peer resets", func(g *crowd, i int, _ CallCtx, s *session) error {
+		{"the peer resets", func(g *manySessions, i int, _ CallCtx, s *session) error {
 			if c, ok := g.clients[i].currentLink().conn.(*net.TCPConn); ok {
 				c.SetLinger(0)
 			}
@@ -163,17 +163,17 @@ func TestVisitHandlers(t *testing.T) {
 			return nil
 		}, "closed network connection", 1},
 	} {
-		for _, network := range visitNetworks {
+		for _, network := range pollableNetworks {
 			t.Run(test.name+"/"+network, func(t *testing.T) {
-				var d doing
-				g := newCrowd(t, network, testwire.New, d.route)
+				var d doHandler
+				g := newManySessions(t, network, testwire.New, d.route)
 				if g == nil {
 					return
 				}
 				var over []*session
 				for i := 0; i < len(g.clients)-1; i += 2 {
 					d.do = func(c CallCtx, s *session) error { return test.do(g, i, c, s) }
-					earn(g.srv, "/do")
+					allow(g.srv, "/do")
 					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 					r := g.clients[i].Call("/do", "", new(string), WithContext(ctx)).Rerror()
 					cancel()
@@ -190,26 +190,26 @@ func TestVisitHandlers(t *testing.T) {
 						}
 					}
 					g.wantServed(t, over...)
-					g.wantPlaces(t)
+					g.wantRegistered(t)
 					if d.seen.Load() >= 2 {
 						break
 					}
 				}
 				if d.seen.Load() == 0 && !inlining.Always {
-					t.Error("no keeper ran the handler")
+					t.Error("no poll loop ran the handler")
 				}
-				g.wantNobody(t)
+				g.wantNoGoroutines(t)
 			})
 		}
 	}
 }
 
-// lingerer is a plugin whose hook waits when it meets a message for "/waits".
-type lingerer struct{ come, leave chan struct{} }
+// blockingHook is a plugin whose hook blocks for messages for "/waits".
+type blockingHook struct{ come, leave chan struct{} }
 
-func (*lingerer) Name() string { return "lingerer" }
+func (*blockingHook) Name() string { return "blocking" }
 
-func (w *lingerer) PostReadCallHeader(c ReadCtx) *Rerror {
+func (w *blockingHook) PostReadCallHeader(c ReadCtx) *Rerror {
 	if c.ServiceMethod() == "/waits" {
 		w.come <- struct{}{}
 		<-w.leave
@@ -217,34 +217,34 @@ func (w *lingerer) PostReadCallHeader(c ReadCtx) *Rerror {
 	return nil
 }
 
-// lingererBefore is one that waits before the body.
-type lingererBefore struct{ w *lingerer }
+// blockingBodyHook is a blockingHook that blocks before the body.
+type blockingBodyHook struct{ w *blockingHook }
 
-func (lingererBefore) Name() string                        { return "lingerer before" }
-func (b lingererBefore) PreReadCallBody(c ReadCtx) *Rerror { return b.w.PostReadCallHeader(c) }
+func (blockingBodyHook) Name() string                        { return "blocking before the body" }
+func (b blockingBodyHook) PreReadCallBody(c ReadCtx) *Rerror { return b.w.PostReadCallHeader(c) }
 
-// A hook that waits does so at the cost of its own session, whoever has the plugin.
-func TestVisitHooksThatWait(t *testing.T) {
+// A hook that blocks holds up only its own session, whichever route has the plugin.
+func TestPolledHooksThatBlock(t *testing.T) {
 	handler := func(CallCtx, *string) (string, error) { return "done", nil }
 	for _, test := range []struct {
 		name  string
-		route func(p *peer, w *lingerer)
+		route func(p *peer, w *blockingHook)
 	}{
-		{"of the peer", func(p *peer, w *lingerer) {
+		{"of the peer", func(p *peer, w *blockingHook) {
 			p.PluginContainer().AppendRight(w)
 			HandleCall(p, "/waits", handler)
 		}},
-		{"of the peer, before the body", func(p *peer, w *lingerer) {
-			p.PluginContainer().AppendRight(lingererBefore{w})
+		{"of the peer, before the body", func(p *peer, w *blockingHook) {
+			p.PluginContainer().AppendRight(blockingBodyHook{w})
 			HandleCall(p, "/waits", handler)
 		}},
-		{"of the handler", func(p *peer, w *lingerer) { HandleCall(p, "/waits", handler, w) }},
-		{"of the handler, before the body", func(p *peer, w *lingerer) { HandleCall(p, "/waits", handler, lingererBefore{w}) }},
-		{"of another handler, asked where there is no route", func(p *peer, w *lingerer) { HandleCall(p, "/other", handler, w) }},
+		{"of the handler", func(p *peer, w *blockingHook) { HandleCall(p, "/waits", handler, w) }},
+		{"of the handler, before the body", func(p *peer, w *blockingHook) { HandleCall(p, "/waits", handler, blockingBodyHook{w}) }},
+		{"of another handler, called for a message without a route", func(p *peer, w *blockingHook) { HandleCall(p, "/other", handler, w) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := &lingerer{make(chan struct{}), make(chan struct{})}
-			g := newCrowd(t, "tcp", testwire.New, func(p *peer) { test.route(p, w) })
+			w := &blockingHook{make(chan struct{}), make(chan struct{})}
+			g := newManySessions(t, "tcp", testwire.New, func(p *peer) { test.route(p, w) })
 			if g == nil {
 				return
 			}
@@ -261,7 +261,7 @@ func TestVisitHooksThatWait(t *testing.T) {
 	}
 }
 
-// anyOf reports whether the text has one of the words between |.
+// anyOf reports whether text contains one of the words, which are separated by |.
 func anyOf(text, words string) bool {
 	for w := range strings.SplitSeq(words, "|") {
 		if strings.Contains(text, w) {
@@ -271,17 +271,17 @@ func anyOf(text, words string) bool {
 	return false
 }
 
-// A session over which much comes at once gets a reader of its own, and loses it
-// when single messages come.
-func TestVisitHotSession(t *testing.T) {
+// A session that receives much at once gets a reader of its own, and loses the reader
+// when it receives single messages.
+func TestPolledBusySession(t *testing.T) {
 	if inlining.Always {
 		return // readers change all the time
 	}
-	g := newCrowd(t, "tcp", testwire.New, nil)
+	g := newManySessions(t, "tcp", testwire.New, nil)
 	if g == nil {
 		return
 	}
-	s := g.stranger(t, "tcp")
+	s := g.rawClient(t, "tcp")
 	l := s.sess.currentLink()
 	big := strings.Repeat("x", 8<<10)
 	const n = 400
@@ -289,7 +289,7 @@ func TestVisitHotSession(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.Write(flood) })
 	s.wantReplies(t, n/2, big)
-	soon(t, "it has a reader", func() bool { return l.hasReader() })
+	soon(t, "the session has a reader of its own", func() bool { return l.hasReader() })
 	s.wantReplies(t, n/2, big)
 	wg.Wait()
 	three := frames(t, "/echo", "3", 1, 3)
@@ -298,7 +298,7 @@ func TestVisitHotSession(t *testing.T) {
 		s.send(t, three)
 		s.wantReplies(t, 3, "3")
 		if !l.hasReader() {
-			t.Fatalf("it has lost its reader after %d times three messages at once", i)
+			t.Fatalf("the session has lost its reader after %d batches of three messages", i)
 		}
 	}
 	one := frames(t, "/echo", "1", 1, 1)
@@ -307,42 +307,42 @@ func TestVisitHotSession(t *testing.T) {
 		s.send(t, one)
 		s.wantReplies(t, 1, "1")
 	}
-	soon(t, "it is parked", func() bool { return l.isParked() })
-	g.wantPlaces(t)
-	g.wantNobody(t)
+	soon(t, "the session is parked again", func() bool { return l.isParked() })
+	g.wantRegistered(t)
+	g.wantNoGoroutines(t)
 }
 
-// calmly waits so long that a reader does not expect the next message at once.
+// calmly waits so long that a reader does not poll for the next message.
 func calmly() {
 	for end := time.Now().Add(200 * time.Microsecond); time.Now().Before(end); {
 		runtime.Gosched()
 	}
 }
 
-// A protocol that reads ahead into memory of its own is asked for what it has.
-func TestVisitProtocolReadsAhead(t *testing.T) {
+// With a protocol that reads ahead into its own buffer, no buffered message is missed.
+func TestPolledProtocolReadsAhead(t *testing.T) {
 	ahead := func(rw io.ReadWriter) Proto {
 		return testwire.New(struct {
 			io.Reader
 			io.Writer
 		}{bufio.NewReader(rw), rw})
 	}
-	g := newCrowd(t, "tcp", ahead, nil)
+	g := newManySessions(t, "tcp", ahead, nil)
 	if g == nil {
 		return
 	}
-	s := g.stranger(t, "tcp")
+	s := g.rawClient(t, "tcp")
 	for range 3 {
 		s.send(t, frames(t, "/echo", "ahead", 1, 5))
 		s.wantReplies(t, 5, "ahead")
 	}
 	g.wantServed(t, s.sess)
-	g.wantNobody(t)
+	g.wantNoGoroutines(t)
 }
 
-// Connections that somebody has closed behind the back of their sessions end them.
-func TestVisitClosedBehindIt(t *testing.T) {
-	g := newCrowd(t, "tcp", testwire.New, nil)
+// Sessions end when other code closes their connections.
+func TestPolledConnClosedBelow(t *testing.T) {
+	g := newManySessions(t, "tcp", testwire.New, nil)
 	if g == nil {
 		return
 	}
@@ -354,13 +354,13 @@ func TestVisitClosedBehindIt(t *testing.T) {
 		soon(t, "the session is over", func() bool { return s.getState() == closed })
 	}
 	g.wantServed(t, over...)
-	g.wantNobody(t)
+	g.wantNoGoroutines(t)
 }
 
-// The lot lets go of a closed connection though somebody else has a copy of its
-// descriptor: else that would be an event for ever.
-func TestVisitCopiedDescriptor(t *testing.T) {
-	g := newCrowd(t, "tcp", testwire.New, nil)
+// The poller drops a closed connection though its descriptor has a duplicate: else the
+// duplicate would cause events for ever.
+func TestPolledDuplicatedDescriptor(t *testing.T) {
+	g := newManySessions(t, "tcp", testwire.New, nil)
 	if g == nil {
 		return
 	}
@@ -378,16 +378,16 @@ func TestVisitCopiedDescriptor(t *testing.T) {
 	s.Break(io.ErrNoProgress)
 	<-s.done.Done()
 	if inPoller(t, fd) {
-		t.Error("the lot waits for it still")
+		t.Error("the connection is still in the poller")
 	}
 }
 
-// Many calls in both directions at any moment, while sessions are closed and
-// others begin: each call gets its reply or an error of a session that ended.
-func TestVisitsAtAnyMoment(t *testing.T) {
-	for _, network := range visitNetworks {
+// Calls in both directions while sessions are closed: each call gets its reply, or the
+// error of a session that has ended.
+func TestPolledAtAnyMoment(t *testing.T) {
+	for _, network := range pollableNetworks {
 		t.Run(network, func(t *testing.T) {
-			g := newCrowd(t, network, testwire.New, func(p *peer) {
+			g := newManySessions(t, network, testwire.New, func(p *peer) {
 				HandleCall(p, "/back", func(c CallCtx, arg *string) (string, error) {
 					return *arg, c.Session().Call("/echo", *arg, new(string)).Rerror().Err()
 				})
@@ -402,15 +402,15 @@ func TestVisitsAtAnyMoment(t *testing.T) {
 				return
 			}
 			var stop atomic.Bool
-			var earner, callers sync.WaitGroup
-			earner.Go(func() {
+			var allower, callers sync.WaitGroup
+			allower.Go(func() {
 				for !stop.Load() {
-					earn(g.srv, "/echo", "/slow", "/back")
-					earn(g.cli, "/echo", "/slow", "/back")
+					allow(g.srv, "/echo", "/slow", "/back")
+					allow(g.cli, "/echo", "/slow", "/back")
 					runtime.Gosched()
 				}
 			})
-			const ending = 4 // the last sessions are closed on the way
+			const ending = 4 // the last sessions are closed during the test
 			for i, from := range g.all() {
 				index := i % len(g.clients)
 				callers.Go(func() {
@@ -447,30 +447,30 @@ func TestVisitsAtAnyMoment(t *testing.T) {
 			}
 			callers.Wait()
 			stop.Store(true)
-			earner.Wait()
+			allower.Wait()
 			n := len(g.clients) - ending
 			g.wantServed(t, append(append([]*session(nil), g.clients[n:]...), g.servers[n:]...)...)
-			g.wantNobody(t)
+			g.wantNoGoroutines(t)
 		})
 	}
 }
 
-// Who is visited depends on how many there are, and on the hooks.
-func TestCrowded(t *testing.T) {
+// Whether the poll loop serves sessions depends on their number and on the hooks.
+func TestUsesPoller(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		sessions int32
-		waits    bool // a hook may
+		blocks   bool // a hook may block
 		want     bool
 	}{
 		{"few", minPolledSessions - 1, false, inlining.Always},
 		{"enough", minPolledSessions, false, true},
-		{"enough, with a hook that may wait", minPolledSessions, true, false},
+		{"enough, with a hook that may block", minPolledSessions, true, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var plugins []Plugin
-			if test.waits {
-				plugins = append(plugins, &lingerer{})
+			if test.blocks {
+				plugins = append(plugins, &blockingHook{})
 			}
 			p := NewPeer(PeerConfig{Logger: slog.New(slog.DiscardHandler)}, plugins...).(*peer)
 			defer p.Close()

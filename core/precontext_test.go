@@ -9,8 +9,8 @@ import (
 	tp "github.com/teleport-go/teleport/core"
 )
 
-// The context of Dial is that of the hooks of its connection; a redial has its
-// values, and not its end.
+// The hooks of a connection have the context of Dial; those of a redial have its values,
+// but not its end.
 func TestPreSessionContext(t *testing.T) {
 	type key struct{}
 	j := new(journal)

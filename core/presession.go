@@ -11,13 +11,14 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// What follows is PreSession: talking on a fresh connection, before its reader.
-// The hook's goroutine does it all; no other hook sees these messages.
+// This file implements PreSession: the hook of a new connection sends and receives
+// messages on its own goroutine, before the reader starts. No other hook runs for
+// these messages.
 
 var errNotPreparing = NewRerror(CodeInvalidOp, CodeText(CodeInvalidOp),
 	"Cannot be called during the Non-PostDial and Non-PostAccept phase")
 
-// fresh returns the link whose hooks run, nil outside of them.
+// fresh returns the link whose connection hooks run, nil if none do.
 func (s *session) fresh() *link {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,13 +61,13 @@ func (s *session) ModifySocket(fn func(conn net.Conn) (modifiedConn net.Conn, ne
 	if len(rest) > 0 {
 		conn = &prefixedConn{Conn: conn, rest: rest}
 	}
-	s.mu.Lock() // for who asks for the addresses, or the descriptor
+	s.mu.Lock() // guards the addresses and the connection against concurrent methods
 	l.open(conn, pf)
 	l.local, l.remote = conn.LocalAddr(), conn.RemoteAddr()
 	l.ip = addrText(l.remote)
 	l.trusted = trusts(s.env.cfg.trusted, l.remote)
 	s.mu.Unlock()
-	if l.killed.Load() != nil { // the one before was closed meanwhile
+	if l.killed.Load() != nil { // the old connection was closed meanwhile
 		conn.Close()
 	}
 	if limit > 0 {
@@ -75,13 +76,14 @@ func (s *session) ModifySocket(fn func(conn net.Conn) (modifiedConn net.Conn, ne
 	old.Release()
 }
 
-// prefixedConn gives first what had been read before the connection changed hands.
+// prefixedConn returns first the bytes that were read before ModifySocket replaced the
+// connection.
 type prefixedConn struct {
 	net.Conn
 	rest []byte
 }
 
-// NetConn returns the connection below.
+// NetConn returns the wrapped connection.
 func (c *prefixedConn) NetConn() net.Conn { return c.Conn }
 
 func (c *prefixedConn) Read(p []byte) (int, error) {
@@ -160,7 +162,7 @@ func (s *session) preReply(ctx context.Context, seq int32) (*handlerCtx, *Rerror
 			if r = l.keep(c); r == nil {
 				continue
 			}
-			return nil, r // it is kept all the same
+			return nil, r // the request is kept nevertheless
 		default:
 			r = NewRerror(CodeBadMessage, CodeText(CodeBadMessage),
 				fmt.Sprintf("expected the REPLY of seq %d, received %s of seq %d", seq, TypeText(c.in.Mtype()), c.in.Seq()))
@@ -170,10 +172,10 @@ func (s *session) preReply(ctx context.Context, seq int32) (*handlerCtx, *Rerror
 	}
 }
 
-// keptOverhead is about the memory that a kept message takes beside its frame.
+// keptOverhead estimates the memory of a kept message besides its frame, in bytes.
 const keptOverhead = 512
 
-// keep keeps a request for the reader. All together may be as large as one message.
+// keep keeps a request for the reader. All kept requests together may be as large as one message.
 func (l *link) keep(c *handlerCtx) *Rerror {
 	most := int64(l.env.cfg.MessageSizeLimit)
 	if l.sess.plan == nil {
@@ -209,7 +211,7 @@ func (s *session) PreReceive(newBody NewBodyFunc, ctx ...context.Context) Messag
 	return m
 }
 
-// preWrite sends one message and waits until it is on the network.
+// preWrite sends one message and waits until it is written.
 func (s *session) preWrite(seq int32, mtype byte, serviceMethod string, body any, rerr *Rerror, setting []MessageSetting) (r *Rerror) {
 	l := s.fresh()
 	if l == nil {
@@ -242,7 +244,8 @@ func (s *session) preWrite(seq int32, mtype byte, serviceMethod string, body any
 	return nil
 }
 
-// preRerror explains a failed step: a connection closed on purpose says why.
+// preRerror returns the caller's error for a failed write. If this side closed the
+// connection, it is the reason for that.
 func (l *link) preRerror(ctx context.Context, err error) *Rerror {
 	if k := l.killed.Load(); k != nil {
 		return k.rerror()
@@ -250,8 +253,8 @@ func (l *link) preRerror(ctx context.Context, err error) *Rerror {
 	return writeRerror(ctx, err)
 }
 
-// preRead reads one message into m, within the context. When the handshake's
-// time is over the link is killed, which ends it too.
+// preRead reads one message into m, until ctx ends. The end of the handshake's time
+// kills the link, which ends it too.
 func (s *session) preRead(ctx context.Context, m *socket.Envelope) (r *Rerror) {
 	l := s.fresh()
 	if l == nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/teleport-go/teleport/core/internal/testwire"
 )
 
-// early is a plugin that talks before the reader runs.
+// early is a plugin that sends and receives before the reader starts.
 type early struct {
 	name         string
 	dial, accept func(tp.PreSession) *tp.Rerror
@@ -36,7 +36,7 @@ func (p early) PostAccept(s tp.PreSession) *tp.Rerror {
 	return p.accept(s)
 }
 
-// talk makes two peers whose hooks talk; it returns what Dial said.
+// talk makes two peers whose hooks send and receive, and returns the error of Dial.
 func talk(t *testing.T, e *ends, dial, accept func(tp.PreSession) *tp.Rerror) *tp.Rerror {
 	t.Helper()
 	e.cliPlugin = append(e.cliPlugin, early{"early", dial, nil})
@@ -120,7 +120,7 @@ func TestPreSendAndReceive(t *testing.T) {
 	}
 	for _, line := range j.take() {
 		if strings.Contains(line, "ReadCallHeader") {
-			return // the call alone
+			return // only the call
 		}
 		if strings.Contains(line, "Write") || strings.Contains(line, "PostRead") {
 			t.Errorf("what the hooks said to each other has run a hook: %s", line)
@@ -137,7 +137,7 @@ func TestPreReceiveKinds(t *testing.T) {
 		for range 50 {
 			s.Send("/filling", strings.Repeat("z", 3000), nil)
 		}
-		s.Send("/4", "nobody wants it", nil)
+		s.Send("/4", "a message that is not read", nil)
 		m := s.PreReceive(text)
 		return m.Rerror()
 	}, func(s tp.PreSession) *tp.Rerror {
@@ -161,7 +161,7 @@ func TestPreReceiveKinds(t *testing.T) {
 		}
 		m = s.PreReceive(func(h tp.Header) any { return nil })
 		if m.ServiceMethod() != "/4" || m.Body() != nil || m.Rerror() != nil {
-			return wrong("body that nobody wants: %v", m)
+			return wrong("a message without a body to decode: %v", m)
 		}
 		if string(kept) != `"raw"` {
 			return wrong("an earlier body is %q now", kept)
@@ -196,7 +196,7 @@ func TestPreErrors(t *testing.T) {
 			t.Error(r)
 		}
 	})
-	t.Run("answer to another question", func(t *testing.T) {
+	t.Run("reply to another call", func(t *testing.T) {
 		r := talk(t, new(ends), func(s tp.PreSession) *tp.Rerror {
 			return s.PreCall("/x", nil, nil)
 		}, func(s tp.PreSession) *tp.Rerror {
@@ -222,7 +222,7 @@ func TestPreErrors(t *testing.T) {
 				return wrong("PreCall: %v", r)
 			}
 			s.Send("/go", nil, nil)
-			return s.PreReceive(nil).Rerror() // the connection is as before
+			return s.PreReceive(nil).Rerror() // the connection still works
 		}, func(s tp.PreSession) *tp.Rerror {
 			m := s.PreReceive(nil)
 			for m.ServiceMethod() != "/go" {
@@ -341,7 +341,7 @@ func TestPreSessionProperties(t *testing.T) {
 	}
 }
 
-// redialer has the hook of its own for a redialled connection.
+// redialer implements PostRedial.
 type redialer struct {
 	early
 	redial func(tp.PreSession) *tp.Rerror
@@ -383,7 +383,7 @@ func TestPostRedialReplacesPostDial(t *testing.T) {
 	}
 }
 
-// A hook that sends to a peer who does not read ends with the handshake's time.
+// A hook that sends to a peer that does not read ends with the handshake's time.
 func TestPreSendEndsWithTheHandshake(t *testing.T) {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -2,7 +2,7 @@ package tp
 
 import "time"
 
-// command returns a command that nobody but the caller will have.
+// command returns a pooled command, which only the caller has.
 func (s *session) command() *callCmd {
 	cmd, ok := s.env.commands.Get().(*callCmd)
 	if !ok {
@@ -27,7 +27,7 @@ func (s *session) Push(serviceMethod string, arg any, setting ...MessageSetting)
 	return r
 }
 
-// recycle gives a command that nobody else holds back to where it came from.
+// recycle returns a command of command to the pool. No other goroutine may hold it.
 func (cmd *callCmd) recycle() {
 	e := cmd.sess.env
 	cmd.out.Reset()

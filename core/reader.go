@@ -12,7 +12,7 @@ import (
 )
 
 // A connection is read by one goroutine at a time, or by none while it is parked.
-// Which one that is, and what it does, is told by one word:
+// One word says which goroutine that is, and what it does:
 //
 //	   ┌───────────────────── park ──────────────────────┐
 //	   ▼                                                 │
@@ -26,29 +26,29 @@ import (
 //	    └── unpark (close, no poller) ──► reading ◄───────┘     waiting+interrupted
 //
 // The goroutine in the phase reading or waiting is the reader. It owns the reading half
-// of the connection and the fields of reader: it alone leaves these phases. Everything
-// else is taken over from it, or from the poller, by one compare-and-swap: a handler
-// that does not return, or that calls back, loses the reading to a new goroutine
-// (steal); a parked connection gets a reader when something arrives or when it is closed
-// (unpark); the sweep ends a wait that takes long, and the reader parks the connection
-// (interrupt). The generation counts waits, handlers, and changes of the reader, so that
-// a number seen earlier says whether it is the same wait, the same handler, the same
-// reader still.
+// of the connection and the fields of reader, and it alone leaves these phases. Every
+// other transition is one compare-and-swap: a new goroutine takes the reading over from
+// a handler that does not return, or that calls back (steal); a parked connection gets
+// a reader when bytes arrive or when it is closed (unpark); the sweeper ends a long
+// wait, and the reader parks the connection (interrupt). The generation counts waits,
+// handlers and changes of the reader: if it is equal to a value loaded earlier, the
+// wait, the handler or the reader is still the same.
 //
-// A reader that must not go on reading, because memory is short or the connection moves
-// to another process, is a further phase, left by the one that has put it there.
+// A reader that must stop reading, because memory is short or because the connection
+// moves to another process, would be a further phase, ended by the goroutine that
+// began it.
 type readerState struct{ word atomic.Uint64 }
 
 const (
-	reading  uint64 = iota // reads, decodes, dispatches, runs hooks; at first, prepares the connection
-	parked                 // no goroutine: the poller waits for the connection
+	reading  uint64 = iota // reads, decodes, dispatches, runs hooks; also prepares the connection at first
+	parked                 // no goroutine: the poller waits for bytes
 	waiting                // for the first byte of a message
 	handling               // runs a handler
 	phases          = 7
 
 	onPoller    uint64 = 1 << 3 // the reader is the poll loop
-	escaped     uint64 = 1 << 4 // the handler has asked for its session
-	interrupted uint64 = 1 << 5 // the wait is to end
+	escaped     uint64 = 1 << 4 // the handler has called Session or Peer, and so may call back
+	interrupted uint64 = 1 << 5 // the sweeper ends the wait
 
 	generationShift = 8
 )
@@ -62,13 +62,13 @@ func generationOf(w uint64) uint64 { return w >> generationShift }
 func (r *readerState) phase() uint64      { return phaseOf(r.word.Load()) }
 func (r *readerState) generation() uint64 { return generationOf(r.word.Load()) }
 
-// registered reports whether the poller knows the connection.
+// registered reports whether the connection is registered with the poller.
 func (r *readerState) registered() bool {
 	w := r.word.Load()
 	return phaseOf(w) == parked || w&onPoller != 0
 }
 
-// next is the reader's: it goes to a phase in a new generation.
+// next changes to a phase, with flags, in a new generation. Only the reader calls it.
 func (r *readerState) next(phase, flags uint64) (generation uint64) {
 	generation = r.generation() + 1
 	r.word.Store(wordOf(generation, phase, flags))
@@ -82,7 +82,8 @@ func (r *readerState) resume() (wasEnded bool) {
 	return r.word.Swap(wordOf(r.generation(), reading, 0))&interrupted != 0
 }
 
-// detach reports whether the reader was the poll loop; it is not any more.
+// detach makes a reader that was the poll loop an ordinary one. It reports whether it
+// was the poll loop.
 func (r *readerState) detach() bool {
 	w := r.word.Load()
 	if w&onPoller == 0 {
@@ -92,28 +93,29 @@ func (r *readerState) detach() bool {
 	return true
 }
 
-// unpark makes the caller the reader, as the poll loop or not. False: the connection
-// is not parked.
+// unpark makes the caller the reader; flag is onPoller for the poll loop, else 0. It
+// returns false if the connection is not parked.
 func (r *readerState) unpark(flag uint64) bool {
 	w := r.word.Load()
 	return phaseOf(w) == parked && r.word.CompareAndSwap(w, wordOf(generationOf(w)+1, reading, flag))
 }
 
-// interrupt ends the wait that was seen as w.
+// interrupt ends the wait during which w was loaded.
 func (r *readerState) interrupt(w uint64) bool {
 	return phaseOf(w) == waiting && r.word.CompareAndSwap(w, w|interrupted)
 }
 
-// handler returns which handler the reader runs, 0 for none, and whether that has
-// asked for its session.
-func (r *readerState) handler() (handler uint64, asked bool) {
+// handler returns the generation of the handler that the reader runs, 0 for none, and
+// whether it has escaped.
+func (r *readerState) handler() (handler uint64, hasEscaped bool) {
 	if w := r.word.Load(); phaseOf(w) == handling {
 		return generationOf(w), w&escaped != 0
 	}
 	return 0, false
 }
 
-// change replaces the word while the reader runs that handler. False: it does not.
+// change replaces the word while the reader runs the handler. It returns false if the
+// reader does not run it any more.
 func (r *readerState) change(handler uint64, f func(w uint64) uint64) bool {
 	for {
 		w := r.word.Load()
@@ -126,15 +128,15 @@ func (r *readerState) change(handler uint64, f func(w uint64) uint64) bool {
 	}
 }
 
-// escape notes that the handler has asked for its session.
+// escape notes that the handler has its session, with which it can call.
 func (r *readerState) escape(handler uint64) {
-	if now, asked := r.handler(); now == handler && !asked {
+	if now, hasEscaped := r.handler(); now == handler && !hasEscaped {
 		r.change(handler, func(w uint64) uint64 { return w | escaped })
 	}
 }
 
-// returned makes the goroutine of the handler the reader again. False: the reading was
-// stolen from it.
+// returned makes the goroutine of the handler the reader again. It returns false if
+// another goroutine has stolen the reading.
 func (r *readerState) returned(handler uint64) bool {
 	return r.change(handler, func(w uint64) uint64 { return wordOf(handler, reading, w&onPoller) })
 }
@@ -144,8 +146,8 @@ func (r *readerState) steal(handler uint64) bool {
 	return r.change(handler, func(w uint64) uint64 { return wordOf(handler+1, reading, w&onPoller) })
 }
 
-// reader is what a connection needs for being read. But for state, key and idleAt it
-// belongs to the reader.
+// reader holds what a connection needs for being read. All fields except state, key
+// and idleAt belong to the goroutine that is the reader.
 type reader struct {
 	state   readerState
 	cadence cadence
@@ -156,8 +158,9 @@ type reader struct {
 	slot    *watchdog.Slot[link] // nil: the watchdog does not see the reader
 	key     atomic.Uint64        // a poller.Key
 
-	// The sweep looks at the reader at idleAt, in the sweeper's time; 0: not before the
-	// reader begins again. Then it has seen the word idleSeen.
+	// The sweeper checks at idleAt, in its time, whether the reader is idle; 0: not
+	// before a reader starts again. idleSeen is the state's word at the last check, and
+	// belongs to the sweeper.
 	idleAt   atomic.Int64
 	idleSeen uint64
 
@@ -166,43 +169,45 @@ type reader struct {
 	quietAt   int64
 }
 
-// inReader reports whether the handler runs in the reader still. Then the reader
-// flushes what it enqueues.
+// inReader reports whether the handler still runs on the reader's goroutine. Then the
+// reader flushes what the handler enqueues.
 func (c *handlerCtx) inReader() bool {
 	handler, _ := c.link.state.handler()
 	return c.turn != 0 && c.turn == handler
 }
 
-// escape is called when the handler asks for its session, which it may use to call.
+// escape is called when the handler gets its session or peer, with which it can call.
 func (c *handlerCtx) escape() {
 	if c.turn != 0 {
 		c.link.state.escape(c.turn)
 	}
 }
 
-// generation is the reader's: as long as isReader of it holds, no other goroutine is.
+// generation returns the state's generation. The reader calls it: as long as isReader
+// returns true for the result, no other goroutine has become the reader.
 func (l *link) generation() uint64              { return l.state.generation() }
 func (l *link) isReader(generation uint64) bool { return l.state.generation() == generation }
 func (l *link) beginHandler() (handler uint64)  { return l.state.begin() }
 func (l *link) endHandler(handler uint64) bool  { return l.state.returned(handler) }
 
-// startReader starts the goroutine that reads from now on. The caller was the reader.
+// startReader starts a goroutine that is the reader from now on. The caller was the
+// reader, and is not any more.
 func (l *link) startReader() { go l.sess.run(l) }
 
-// mayBlock is called by the reader before anything that may block: a wait for the
-// network, or a hook. Nobody else waits for that then: not the other connections of the
-// poller, nor the callers that have left their flush to the reader.
+// mayBlock is called by the reader before it may block, on the network or in a hook. So
+// its block holds up neither the other connections of the poller nor the callers that
+// have left their flush to the reader.
 func (l *link) mayBlock() {
 	l.releaseSlot()
-	if l.sock != nil { // nil: a protocol reads while it is made
+	if l.sock != nil { // nil while the socket is made, when the protocol may read already
 		l.sock.Uncork()
 		l.sock.Flush(socket.NoBlock)
 	}
 	l.detach()
 }
 
-// acquireSlot makes sure that the watchdog sees the reader. If it returns false another
-// goroutine has to run the handler. The reader calls it.
+// acquireSlot lets the watchdog watch the reader. If it returns false, the handler must
+// run on another goroutine. Only the reader calls it.
 func (l *link) acquireSlot() bool {
 	w := &l.env.watchdog
 	switch {
@@ -216,7 +221,7 @@ func (l *link) acquireSlot() bool {
 	return l.slot != nil
 }
 
-// releaseSlot ends that. The reader calls it.
+// releaseSlot ends the watch of the watchdog. Only the reader calls it.
 func (l *link) releaseSlot() {
 	if l.slot != nil {
 		l.slot.Release()
@@ -224,13 +229,15 @@ func (l *link) releaseSlot() {
 	}
 }
 
-// Handler is called by the watchdog.
+// Handler returns the generation of the handler that the reader runs, 0 for none. The
+// watchdog calls it.
 func (l *link) Handler() uint64 {
 	handler, _ := l.state.handler()
 	return handler
 }
 
-// Steal lets a new goroutine read in place of the one that runs the handler.
+// Steal starts a goroutine that reads in place of the one that runs the handler. The
+// watchdog calls it too.
 func (l *link) Steal(handler uint64) {
 	l.mu.Lock()
 	stolen := l.state.steal(handler)
@@ -246,7 +253,8 @@ func (l *link) Steal(handler uint64) {
 	}
 }
 
-// ensureReader is called after a call was sent: its reply has to be read by somebody.
+// ensureReader is called after a call was sent: if the caller is the handler, or serves
+// on the poll loop, that must read the reply, another goroutine takes the reading over.
 func (l *link) ensureReader() {
 	l.yieldReader()
 	if !l.state.registered() {
@@ -257,10 +265,10 @@ func (l *link) ensureReader() {
 	}
 }
 
-// yieldReader steals the reading from a handler that has asked for its session: it
-// may be the caller.
+// yieldReader steals the reading from a handler that has escaped, since that may be the
+// goroutine that waits for the reply.
 func (l *link) yieldReader() {
-	if handler, asked := l.state.handler(); asked {
+	if handler, hasEscaped := l.state.handler(); hasEscaped {
 		l.Steal(handler)
 	}
 }
@@ -270,8 +278,8 @@ func (l *link) poller() *poller.Poller[link, *link] {
 	return &pollers[l.sess.serial%uint32(len(pollers))]
 }
 
-// pollable reports whether the connection may be parked: whether something else than
-// the protocol can tell that bytes have arrived.
+// pollable reports whether the connection may be parked: whether the poller, not only
+// the protocol, can find out that bytes have arrived.
 func (l *link) pollable() bool { return l.sock.Pollable() != nil }
 
 // usesPoller reports whether the poll loop should serve the session.
@@ -279,8 +287,8 @@ func (s *session) usesPoller() bool {
 	return shouldUsePoller(s.env.hub.count(), s.env.hooks().mayBlock)
 }
 
-// park gives the reading to the poller. It is the reader's last act if it returns
-// true.
+// park leaves the connection to the poller. If it returns true, the caller is not the
+// reader any more.
 func (l *link) park() bool {
 	raw := l.sock.Pollable()
 	if raw == nil || l.sock.Buffered() > 0 || l.kept != nil {
@@ -290,14 +298,13 @@ func (l *link) park() bool {
 	l.cadence.parked(l.env.sweeper.Now())
 	l.state.park()
 	if l.poller().Register(raw, l, func(k poller.Key) { l.key.Store(uint64(k)) }) != nil {
-		return !l.state.unpark(0) // a close may have been faster
+		return !l.state.unpark(0) // false: a concurrent close has unparked it, and started a reader
 	}
 	return true
 }
 
-// rearm is park on the poll loop, which serves the connection again when there is
-// more. It returns false if this side has closed the connection meanwhile, which is no
-// event.
+// rearm is park for the poll loop, whose registration stays. It returns false if this
+// side has closed the connection meanwhile, since the poller reports no event for that.
 func (l *link) rearm() bool {
 	loop := l.loop
 	l.releaseSlot()
@@ -313,7 +320,7 @@ func (l *link) rearm() bool {
 	return false
 }
 
-// OnReadable is called by the poll loop.
+// OnReadable serves the connection on the poll loop, which calls it when bytes arrive.
 func (l *link) OnReadable(loop *poller.Loop) {
 	if !l.state.unpark(onPoller) {
 		return
@@ -327,7 +334,8 @@ func (l *link) OnReadable(loop *poller.Loop) {
 	l.sess.run(l)
 }
 
-// detach makes the goroutine the session's own, if it was the poll loop.
+// detach makes the goroutine the session's own, if it is the poll loop. The poller then
+// starts another loop.
 func (l *link) detach() {
 	if !l.state.detach() {
 		return
@@ -341,9 +349,10 @@ func (l *link) detach() {
 
 func (l *link) deregister() { l.poller().Deregister(poller.Key(l.key.Load())) }
 
-// close closes the connection; its reader notices. Any goroutine may call it.
+// close closes the connection, and starts a reader if it was parked: the reader cleans
+// up. Any goroutine may call it.
 func (l *link) close() {
-	if l.state.registered() { // before: a descriptor of which there is a copy does not leave the poller by being closed
+	if l.state.registered() { // before closing: a descriptor with a duplicate stays in the poller when it is closed
 		l.deregister()
 	}
 	l.mu.Lock()
@@ -357,12 +366,13 @@ func (l *link) close() {
 	}
 }
 
-// idleAfter is how long a reader waits in vain before its connection is parked.
+// idleAfter is how long a reader waits without a message before its connection is
+// parked.
 const idleAfter = int64(5 * time.Second)
 
 var pastTime = time.Unix(1, 0)
 
-// scheduleIdleCheck lets the sweep look at a reader that begins.
+// scheduleIdleCheck lets the sweeper check a reader that starts.
 func (l *link) scheduleIdleCheck() {
 	if l.pollable() {
 		at := l.env.sweeper.Now() + idleAfter
@@ -371,8 +381,8 @@ func (l *link) scheduleIdleCheck() {
 	}
 }
 
-// wait waits until something has arrived. isParked says that the sweep has ended the wait,
-// and that the connection was parked, which mayPark allows.
+// wait waits until bytes have arrived. isParked says that the sweeper has ended the
+// wait and that the connection was parked, which mayPark allows.
 func (l *link) wait(mayPark bool) (isParked bool, err error) {
 	for {
 		l.mayBlock()
@@ -386,7 +396,7 @@ func (l *link) wait(mayPark bool) (isParked bool, err error) {
 		l.mu.Unlock()
 		switch {
 		case !errors.Is(err, os.ErrDeadlineExceeded):
-			l.scheduleIdleCheck() // something has come meanwhile
+			l.scheduleIdleCheck() // bytes have arrived meanwhile
 			return false, err
 		case mayPark:
 			return l.park(), nil
@@ -405,7 +415,7 @@ func (l *link) waitUnparked() error {
 }
 
 // interruptIdle ends the wait of a reader that has waited since the last check. It
-// returns when to check again. The sweep calls it.
+// returns when to check again, 0 for never. The sweeper calls it.
 func (l *link) interruptIdle(now int64) (next int64) {
 	at := l.idleAt.Load()
 	if at == 0 || now < at {
@@ -428,8 +438,8 @@ func (l *link) interruptIdle(now int64) (next int64) {
 	return now + idleAfter
 }
 
-// quietSince returns when the reader was seen first where it is now, in the sweeper's
-// time: since then nothing has arrived. The sweep calls it.
+// quietSince returns since when the state's word has not changed, in the sweeper's time:
+// since then nothing has arrived. The sweeper calls it.
 func (l *link) quietSince(now int64) int64 {
 	word := l.state.word.Load()
 	if p := phaseOf(word); word != l.quietSeen || p != parked && p != waiting {

@@ -9,12 +9,13 @@ import (
 	"testing"
 )
 
-// stateModel is a connection whose reader walks at random while others take the reading
-// over. The word alone decides which goroutine the reader is; owners counts them.
+// stateModel is a connection whose reader makes random transitions while other
+// goroutines take the reading over. Only the state's word decides which goroutine is the
+// reader; owners counts them.
 type stateModel struct {
 	state  readerState
 	owners atomic.Int32
-	ended  atomic.Bool // no reader begins any more
+	ended  atomic.Bool // no reader starts any more
 	wg     sync.WaitGroup
 
 	mu    sync.Mutex
@@ -34,8 +35,8 @@ func (m *stateModel) bad(format string, args ...any) {
 	m.wrong = append(m.wrong, fmt.Sprintf(format, args...))
 }
 
-// own is what each owner does first, and disown last, before it gives the reading
-// away: two at once are a fault.
+// Each reader calls own first, and disown last, before another goroutine can take the
+// reading over. Two owners at once are a fault.
 func (m *stateModel) own() {
 	if n := m.owners.Add(1); n != 1 {
 		m.bad("%d readers at once", n)
@@ -44,8 +45,7 @@ func (m *stateModel) own() {
 
 func (m *stateModel) disown() { m.owners.Add(-1) }
 
-// read is the life of a reader: it walks at random until the connection is not its
-// own any more.
+// read is one reader: it makes random transitions until it is not the reader any more.
 func (m *stateModel) read(rng *rand.Rand) {
 	defer m.wg.Done()
 	m.own()
@@ -60,7 +60,7 @@ func (m *stateModel) read(rng *rand.Rand) {
 			m.step("park")
 			m.disown()
 			m.state.park()
-			if m.ended.Load() && m.state.unpark(0) { // as a close that was faster
+			if m.ended.Load() && m.state.unpark(0) { // as after a concurrent close
 				return
 			}
 			return
@@ -68,7 +68,7 @@ func (m *stateModel) read(rng *rand.Rand) {
 			m.step("detach")
 			m.state.detach()
 			if m.state.registered() {
-				m.bad("detached, and registered still")
+				m.bad("detached, and still registered")
 			}
 		case 2: // wait
 			m.state.detach()
@@ -88,7 +88,7 @@ func (m *stateModel) read(rng *rand.Rand) {
 			}
 		case 3: // a handler
 			m.step("begin")
-			m.disown() // from here on it may be stolen
+			m.disown() // from here on the reading may be stolen
 			polled := m.state.registered()
 			handler := m.state.begin()
 			if rng.IntN(2) == 0 {
@@ -99,7 +99,7 @@ func (m *stateModel) read(rng *rand.Rand) {
 				runtime.Gosched()
 			}
 			if !m.state.returned(handler) {
-				m.step("lost")
+				m.step("stolen")
 				if m.state.returned(handler) {
 					m.bad("handler %d returned twice", handler)
 				}
@@ -121,7 +121,7 @@ func (m *stateModel) start(rng *rand.Rand) {
 	go m.read(rand.New(rand.NewPCG(rng.Uint64(), 1)))
 }
 
-// take is one of the others: the poller, a close, the watchdog, a caller, the sweep.
+// take acts once as the poller, a close, the watchdog, a caller or the sweeper.
 func (m *stateModel) take(rng *rand.Rand) {
 	switch rng.IntN(5) {
 	case 0:
@@ -153,9 +153,9 @@ func (m *stateModel) take(rng *rand.Rand) {
 	}
 }
 
-// The reader of a connection walks at random, and others take the reading over at
-// random moments: there is one reader at a time, or none while it is parked, and it is
-// never lost.
+// The reader of a connection makes random transitions, and other goroutines take the
+// reading over at random moments: there is always exactly one reader, or none while
+// the connection is parked.
 func TestReaderStateModel(t *testing.T) {
 	steps := map[string]int{}
 	for range 20 {
@@ -192,14 +192,14 @@ func TestReaderStateModel(t *testing.T) {
 			return
 		}
 	}
-	for _, name := range []string{"park", "detach", "await", "begin", "lost", "unpark by the poller", "unpark by a close", "steal", "steal by a caller"} {
+	for _, name := range []string{"park", "detach", "await", "begin", "stolen", "unpark by the poller", "unpark by a close", "steal", "steal by a caller"} {
 		if steps[name] == 0 {
 			t.Errorf("no walk had the step %q", name)
 		}
 	}
 }
 
-// Each transition, and those that must not be.
+// Each transition, and those that must not happen.
 func TestReaderStateTransitions(t *testing.T) {
 	is := func(t *testing.T, r *readerState, phase uint64, registered bool) {
 		t.Helper()
@@ -207,19 +207,19 @@ func TestReaderStateTransitions(t *testing.T) {
 			t.Errorf("phase %d, registered %v; want %d, %v", r.phase(), r.registered(), phase, registered)
 		}
 	}
-	t.Run("a new one is read by whoever prepares it", func(t *testing.T) {
+	t.Run("a new connection is read by the goroutine that prepares it", func(t *testing.T) {
 		var r readerState
 		is(t, &r, reading, false)
 		if r.unpark(0) || r.detach() || r.steal(0) || r.interrupt(0) {
-			t.Error("somebody has taken it")
+			t.Error("another goroutine has taken the reading")
 		}
 	})
-	t.Run("a parked one has one taker", func(t *testing.T) {
+	t.Run("one goroutine unparks a parked connection", func(t *testing.T) {
 		var r readerState
 		r.park()
 		is(t, &r, parked, true)
 		if !r.unpark(onPoller) || r.unpark(0) || r.unpark(onPoller) {
-			t.Error("want the first to take it, and no other")
+			t.Error("want the first unpark to succeed, and no other")
 		}
 		is(t, &r, reading, true)
 		if !r.detach() || r.detach() {
@@ -227,7 +227,7 @@ func TestReaderStateTransitions(t *testing.T) {
 		}
 		is(t, &r, reading, false)
 	})
-	t.Run("a handler is stolen once, and knows it", func(t *testing.T) {
+	t.Run("the reading is stolen once from a handler, which notices", func(t *testing.T) {
 		for _, polled := range []bool{false, true} {
 			var r readerState
 			r.park()
@@ -243,11 +243,11 @@ func TestReaderStateTransitions(t *testing.T) {
 			}
 			is(t, &r, reading, polled)
 			if r.generation() == handler {
-				t.Error("the generation is that of the handler still")
+				t.Error("the generation is still that of the handler")
 			}
 		}
 	})
-	t.Run("a handler that returns cannot be stolen", func(t *testing.T) {
+	t.Run("the reading cannot be stolen from a handler that has returned", func(t *testing.T) {
 		var r readerState
 		handler := r.begin()
 		r.escape(handler)
@@ -263,12 +263,12 @@ func TestReaderStateTransitions(t *testing.T) {
 			t.Errorf("handler %d, asked %v; want %d, false: another one has asked", now, asked, next)
 		}
 	})
-	t.Run("a wait is ended only if it is the one that was seen", func(t *testing.T) {
+	t.Run("interrupt ends only the wait that was seen", func(t *testing.T) {
 		var r readerState
 		r.await()
 		seen := r.word.Load()
 		if r.resume() {
-			t.Error("nobody has ended the wait")
+			t.Error("the wait was not ended")
 		}
 		r.await()
 		if r.interrupt(seen) {

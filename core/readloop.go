@@ -13,13 +13,14 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// What the reader of a connection does: it waits, reads a message, and runs the part of
-// its road that belongs to it. Who the reader is, is reader.go's.
+// This file holds what the reader of a connection does: it waits, reads a message, and
+// runs the part of the message's path that is the reader's. Which goroutine is the
+// reader, reader.go decides.
 
-// errNotReader says that this goroutine does not read the connection any more.
+// errNotReader says that this goroutine is not the reader of the connection any more.
 var errNotReader = errors.New("tp: the connection is read elsewhere")
 
-// readLoop is one goroutine while it reads a connection.
+// readLoop is the state of one goroutine that reads connections.
 type readLoop struct {
 	s   *session
 	l   *link  // nil: it does not read
@@ -62,9 +63,9 @@ func (s *session) run(l *link) {
 			return
 		}
 		r.l = nil
-		l.mayBlock() // nothing is read any more, but the end may take its time
+		l.mayBlock() // reading has ended, but the clean-up may block
 		l.over.Fire()
-		if s.settleLink(l, readReason(l, err)) {
+		if s.endLink(l, readReason(l, err)) {
 			l = s.redial()
 		} else {
 			l = nil
@@ -91,7 +92,7 @@ func (r *readLoop) replace() {
 }
 
 // serve reads messages and dispatches them until the connection ends, and returns
-// why. It never waits for room to write.
+// why. It never blocks on room to write.
 func (r *readLoop) serve() error {
 	s, l := r.s, r.l
 	if l.lost {
@@ -103,7 +104,7 @@ func (r *readLoop) serve() error {
 	if err := r.serveKept(); err != nil {
 		return err
 	}
-	var c *handlerCtx // nil while it waits: an idle session holds no more than it must
+	var c *handlerCtx // nil while it waits: an idle session should hold little memory
 	defer func() {
 		if c != nil {
 			putCtx(c)
@@ -156,7 +157,7 @@ func (r *readLoop) serve() error {
 			l.detach()
 		}
 		given := c
-		c = nil // in case that a handler ends the goroutine
+		c = nil // dispatch owns it, also if a handler calls runtime.Goexit
 		switch r.dispatch(given) {
 		case reuse:
 			c = given
@@ -167,7 +168,7 @@ func (r *readLoop) serve() error {
 	}
 }
 
-// serveKept dispatches the requests that PreCall has kept, as if they came now.
+// serveKept dispatches the requests that PreCall has kept, as if they arrived now.
 func (r *readLoop) serveKept() error {
 	l := r.l
 	for l.kept != nil {
@@ -229,8 +230,7 @@ func (c *handlerCtx) preReadHeader() error {
 	return nil
 }
 
-// dispatch takes the message in c through the part of its road that belongs to the
-// reader.
+// dispatch runs the reader's part of the path of the message in c.
 func (r *readLoop) dispatch(c *handlerCtx) disposition {
 	switch c.in.Mtype() {
 	case TypeReply:
@@ -291,10 +291,11 @@ func (r *readLoop) await() error {
 	return l.waitUnparked()
 }
 
-// awaitPolled is await on the poll loop. Unless done, the reader has left that.
+// awaitPolled is await on the poll loop. If done is false, the goroutine is not the
+// poll loop any more, and must wait as an ordinary reader.
 func (r *readLoop) awaitPolled() (done bool, err error) {
 	l := r.l
-	if !l.pollable() { // the protocol reads ahead: it alone knows what is there
+	if !l.pollable() { // the protocol reads ahead: only it knows whether bytes are there
 		l.detach()
 		return false, nil
 	}
@@ -318,9 +319,9 @@ func (r *readLoop) awaitPolled() (done bool, err error) {
 	return true, nil
 }
 
-// busyPoll looks for bytes for a moment, if the next message is about to come: a
-// thread that sleeps has to be woken, which costs both ends more than a few looks. All
-// other goroutines run in between.
+// busyPoll polls for bytes, at most for PeerConfig.BusyPoll, if the next message will
+// come soon: to wake a thread that sleeps costs both ends more than a few polls. Other
+// goroutines run between the polls.
 func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
 	s, l := r.s, r.l
 	most := int64(s.env.cfg.BusyPoll)
@@ -332,9 +333,9 @@ func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
 	l.releaseSlot()
 	if batch > 1 && l.sock.Corked() {
 		if handled {
-			l.sock.Flush(socket.NoBlock) // the replies of handlers do not wait for callers
+			l.sock.Flush(socket.NoBlock) // replies of handlers must not wait for the callers below
 		}
-		runtime.Gosched() // the callers of the batch call again: all of that is one write
+		runtime.Gosched() // the callers of this batch call again, and all their calls become one write
 	}
 	for last := began; last-began < most; {
 		l.sock.Flush(socket.NoBlock)
@@ -343,7 +344,7 @@ func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
 		}
 		runtime.Gosched()
 		now := s.env.sweeper.Now()
-		if !l.cadence.looked(last, now) {
+		if !l.cadence.polledAgain(last, now) {
 			break
 		}
 		last = now
@@ -352,19 +353,19 @@ func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
 }
 
 // runInline runs the handler in c on the reader's goroutine: to hand the message to
-// another one would cost more than the handler. Two things see to it that the
-// connection is read all the same while the handler takes its time. A call that it
-// makes on its own session steals the reading at once (ensureReader), and the watchdog
-// does so when it does not return.
+// another goroutine would cost more than the handler. A slow handler does not keep the
+// connection from being read: a call that it makes on its own session steals the
+// reading at once (ensureReader), and the watchdog steals it if the handler does not
+// return.
 func (r *readLoop) runInline(c *handlerCtx) (d disposition) {
 	s, l, h := r.s, r.l, c.handler
 	polled, since := l.loop != nil, l.cadence.at
 	l.sock.Uncork()
 	c.startSample()
-	c.turn = l.beginHandler() // from here on the reading may be stolen
+	c.turn = l.beginHandler() // from here on another goroutine may steal the reading
 	r.gen = c.turn
 	if inlining.Always {
-		go l.Steal(c.turn) // tests do not wait for the watchdog
+		go l.Steal(c.turn) // in tests, without waiting for the watchdog
 	}
 	complete := false
 	defer func() { // also of the answer that abandon gives

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// readyPlugin takes down when a session is ready, and does something then.
+// readyPlugin records when a session is ready, and then runs a function of the test.
 func readyPlugin(w *world, then func(Session)) *PluginImpl {
 	return &PluginImpl{PluginName: "ready", OnPostReady: func(s Session) {
 		found, ok := s.Peer().GetSession(s.ID())
@@ -96,7 +96,7 @@ func TestPostReadyThatFails(t *testing.T) {
 	}
 }
 
-// Dial gives up with its context though the hook has not returned; nothing is left.
+// Dial ends with its context although the hook has not returned; nothing is left.
 func TestPostReadyThatHangs(t *testing.T) {
 	for _, end := range []string{"context", "peer"} {
 		t.Run(end, func(t *testing.T) {

@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// The redial queue: messages of a session that redials wait in it, in order, within
-// RedialWait or their contexts.
+// This file holds the redial queue: the messages of a session that redials wait in it,
+// in order, at most RedialWait or until the end of their contexts.
 
-// bytes is about the memory that w takes.
+// bytes estimates the memory of w.
 func (w *redialEntry) bytes() int { return 512 + len(w.body) + len(w.msg.ServiceMethod()) }
 
 // fail ends the wait with an error.
@@ -20,8 +20,8 @@ func (w *redialEntry) fail(s *session, r *Rerror) {
 	s.failCall(w.seq, r)
 }
 
-// queueCall is where a call goes that has found no link: it waits for a redial, or
-// is resolved. A link is returned if there is one after all.
+// queueCall takes a call that has found no link: it queues the call for the redial, or
+// resolves it with an error. It returns a link if the session has become ready.
 func (s *session) queueCall(cmd *callCmd) *link {
 	l, r := s.enqueueForRedial(&redialEntry{seq: cmd.seq}, cmd)
 	if r != nil {
@@ -30,8 +30,8 @@ func (s *session) queueCall(cmd *callCmd) *link {
 	return l
 }
 
-// queuePush waits for a redial. It returns the link to send on now, or how the
-// push ended.
+// queuePush queues a PUSH and waits for the redial. It returns the link to send on if
+// the session has become ready, else the result of the PUSH.
 func (s *session) queuePush(cmd *callCmd) (*link, *Rerror) {
 	w := &redialEntry{seq: cmd.out.Seq(), result: make(chan *Rerror, 1)}
 	l, r := s.enqueueForRedial(w, cmd)
@@ -50,8 +50,8 @@ func (s *session) queuePush(cmd *callCmd) (*link, *Rerror) {
 	return nil, r
 }
 
-// enqueueForRedial puts w into the redial queue. If the session is
-// ready it returns the link, and if there is nothing to wait for, the error.
+// enqueueForRedial puts w into the redial queue. If the session is ready it returns
+// the link; if it will not redial, or the queue is full, an error.
 func (s *session) enqueueForRedial(w *redialEntry, cmd *callCmd) (*link, *Rerror) {
 	for encoded := false; ; {
 		s.mu.Lock()
@@ -62,7 +62,7 @@ func (s *session) enqueueForRedial(w *redialEntry, cmd *callCmd) (*link, *Rerror
 			return l, nil
 		case s.state == preparing:
 			s.mu.Unlock()
-			return nil, NewRerror(CodeInvalidOp, CodeText(CodeInvalidOp), "the session is being prepared: only the methods of PreSession work")
+			return nil, NewRerror(CodeInvalidOp, CodeText(CodeInvalidOp), "the session is being prepared: only the methods of PreSession can be called")
 		case s.reason != nil || s.state == draining || s.state == closed:
 			reason := s.reason
 			s.mu.Unlock()
@@ -70,7 +70,7 @@ func (s *session) enqueueForRedial(w *redialEntry, cmd *callCmd) (*link, *Rerror
 		case encoded:
 			defer s.mu.Unlock()
 			if s.redialBytes+w.bytes() > s.env.cfg.WriteBound && len(s.redialQueue) > 0 {
-				return nil, NewRerror(CodeConnClosed, CodeText(CodeConnClosed), "redialing, and too many messages are queued for that already")
+				return nil, NewRerror(CodeConnClosed, CodeText(CodeConnClosed), "redialing, and too many messages are queued for the new connection")
 			}
 			s.redialBytes += w.bytes()
 			s.redialQueue = append(s.redialQueue, w)
@@ -107,7 +107,8 @@ func (w *redialEntry) encode(s *session, cmd *callCmd) *Rerror {
 	return nil
 }
 
-// forget takes those that match out of the queue; false if there are none.
+// forget removes the entries that match from the queue, and reports whether there were
+// any.
 func (s *session) forget(match func(*redialEntry) bool) (found bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,14 +126,14 @@ func (s *session) forget(match func(*redialEntry) bool) (found bool) {
 // resolved reports whether w is a call that has ended already.
 func (s *session) resolved(w *redialEntry) bool { return w.result == nil && !s.pending.Has(w.seq) }
 
-// takeRedialQueue empties the queue. Called with mu.
+// takeRedialQueue empties the queue and returns its entries. The caller holds s.mu.
 func (s *session) takeRedialQueue() []*redialEntry {
 	list := s.redialQueue
 	s.redialQueue, s.redialBytes = nil, 0
 	return list
 }
 
-// sendQueued sends entries of the queue in their order.
+// sendQueued sends entries of the redial queue in their order.
 func (s *session) sendQueued(l *link, list []*redialEntry) {
 	for _, w := range list {
 		if s.resolved(w) {

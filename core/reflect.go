@@ -17,13 +17,13 @@ var (
 	lockerType  = reflect.TypeFor[sync.Locker]()
 )
 
-// shape is what the seed's templates have in common for CALL or for PUSH.
+// shape is what the handlers of CALLs, or those of PUSHes, have in common.
 type shape struct {
 	kind    kind
 	word    string // "call" or "push", in errors
 	ctxType reflect.Type
 	ctxName string
-	want    string // the right signature, without its name
+	want    string // the required signature, without its name
 }
 
 var (
@@ -31,8 +31,9 @@ var (
 	pushShape = shape{kindPush, "push", pushCtxType, "tp.PushCtx", "(arg *T) *tp.Rerror"}
 )
 
-// controllerHandlers makes a Handler of each method of a controller: a pointer to
-// a struct that embeds the context. It returns the struct's name and the methods'.
+// controllerHandlers makes a Handler for each method of a controller: a pointer to
+// a struct that embeds the context. It returns the names of the struct and of the
+// methods.
 func controllerHandlers(s shape, ctrl any) (structName string, names []string, handlers []*Handler, err error) {
 	factory, _ := ctrl.(CtrlPoolFunc)
 	if f, ok := ctrl.(func() CtrlStructPtr); ok {
@@ -59,7 +60,7 @@ func controllerHandlers(s shape, ctrl any) (structName string, names []string, h
 		argElem, reply, bad := s.signature(m.Type, 1)
 		if bad != "" {
 			if _, inherited := s.ctxType.MethodByName(m.Name); inherited {
-				continue // the context's own
+				continue // a method of the embedded context
 			}
 			return "", nil, nil, fmt.Errorf("tp: %s-handler: %s.%s %s; want func (*%s) %s%s",
 				s.word, t.Elem(), m.Name, bad, t.Elem().Name(), m.Name, s.want)
@@ -74,8 +75,8 @@ func controllerHandlers(s shape, ctrl any) (structName string, names []string, h
 	return structName, names, handlers, nil
 }
 
-// controller checks that t points to a struct with the context as an anonymous
-// field, and copies the registered value.
+// controller checks that t points to a struct that embeds the context, and returns a
+// copy of the registered value and the index of the context's field.
 func controller(s shape, t reflect.Type, registered reflect.Value) (prototype reflect.Value, field int, err error) {
 	field = -1
 	for i := range t.Elem().NumField() {
@@ -121,11 +122,11 @@ func uncopyable(t reflect.Type, name string) string {
 // CtrlStructPtr is a controller: a pointer to a struct that embeds its context.
 type CtrlStructPtr = any
 
-// CtrlPoolFunc makes the controller of each call, always of one type, in place of
-// a copy of a registered one. It is given to RouteCall or RoutePush.
+// CtrlPoolFunc makes the controller for each call, in place of a copy of a registered
+// one. It must always return the same type. Pass it to RouteCall or RoutePush.
 type CtrlPoolFunc func() CtrlStructPtr
 
-// factoryMaker asks the user's function for each call's controller.
+// factoryMaker gets the controller of each call from the user's function.
 func factoryMaker(factory CtrlPoolFunc, field int) func(*handlerCtx) reflect.Value {
 	return func(c *handlerCtx) reflect.Value {
 		v := reflect.ValueOf(factory())
@@ -134,8 +135,8 @@ func factoryMaker(factory CtrlPoolFunc, field int) func(*handlerCtx) reflect.Val
 	}
 }
 
-// setContext puts c into the field of a controller. Through a pointer of the right
-// type: reflect's Set would look up all methods each time.
+// setContext stores c in the context field of a controller. It does so through a
+// pointer of the right type: reflect's Set would look up all methods each time.
 func setContext(field reflect.Value, c *handlerCtx) {
 	switch f := field.Addr().Interface().(type) {
 	case *CallCtx:
@@ -145,8 +146,7 @@ func setContext(field reflect.Value, c *handlerCtx) {
 	}
 }
 
-// controllerMaker makes, for each call, a fresh copy of the prototype with its
-// context set.
+// controllerMaker makes a copy of the prototype for each call, with its context set.
 func controllerMaker(prototype reflect.Value, field int) func(*handlerCtx) reflect.Value {
 	t := prototype.Type()
 	return func(c *handlerCtx) reflect.Value {
@@ -157,15 +157,15 @@ func controllerMaker(prototype reflect.Value, field int) func(*handlerCtx) refle
 	}
 }
 
-// funcHandler makes a Handler of a function or a method expression, and returns
-// the function's own name.
+// funcHandler makes a Handler for a function or a method expression. It returns the
+// function's name too.
 func funcHandler(s shape, fn any) (name string, h *Handler, err error) {
 	v := reflect.ValueOf(fn)
 	if !v.IsValid() || v.Kind() != reflect.Func || v.IsNil() {
 		return "", nil, fmt.Errorf("tp: %s-handler: not a function: %T; want func(%s, %s", s.word, fn, s.ctxName, s.want[1:])
 	}
 	full := runtime.FuncForPC(v.Pointer()).Name()
-	name = strings.TrimSuffix(full, "[...]") // of a generic function
+	name = strings.TrimSuffix(full, "[...]") // the suffix of a generic function
 	name = name[strings.LastIndexByte(name, '.')+1:]
 	t := v.Type()
 	if t.NumIn() < 1 {
@@ -190,8 +190,8 @@ func funcHandler(s shape, fn any) (name string, h *Handler, err error) {
 	return name, s.handler(argElem, reply, v, maker), nil
 }
 
-// signature checks what follows the receiver or context of a handler; bad says
-// what is wrong with it.
+// signature checks the parameters after the first skip ones, the receiver or the
+// context, and the results. bad says what is wrong, "" if nothing is.
 func (s shape) signature(t reflect.Type, skip int) (argElem, reply reflect.Type, bad string) {
 	if n := t.NumIn() - skip; n != 1 {
 		return nil, nil, fmt.Sprintf("needs one in argument, but have %d", n)
@@ -231,7 +231,7 @@ func exported(t reflect.Type) bool {
 	return t.PkgPath() == "" || token.IsExported(t.Name()) || t.Name() == ""
 }
 
-// handler makes the Handler that calls fn with what maker makes and the argument.
+// handler makes the Handler that calls fn with the result of maker and the argument.
 func (s shape) handler(argElem, reply reflect.Type, fn reflect.Value, maker func(*handlerCtx) reflect.Value) *Handler {
 	newArg := func(*handlerCtx) any { return reflect.New(argElem).Interface() }
 	asError := fn.Type().Out(fn.Type().NumOut()-1) == errorType
@@ -251,7 +251,7 @@ func (s shape) handler(argElem, reply reflect.Type, fn reflect.Value, maker func
 	}
 }
 
-// failure returns what a handler's last result says; nil for success.
+// failure returns the error in a handler's last result, nil for success.
 func failure(v reflect.Value, asError bool) *Rerror {
 	if v.IsNil() {
 		return nil

@@ -19,7 +19,7 @@ func newOffline(t *testing.T, plugin ...tp.Plugin) tp.Peer {
 	return p
 }
 
-// Shapes is a controller with all that is allowed in one.
+// Shapes is a controller with every allowed signature.
 type Shapes struct {
 	tp.CallCtx
 }
@@ -89,7 +89,7 @@ func TestCallShapes(t *testing.T) {
 type Pushes struct{ tp.PushCtx }
 
 func (p *Pushes) Seed(arg *string) *tp.Rerror { pushed <- "seed " + *arg; return nil }
-func (p *Pushes) Error(arg *string) error     { pushed <- "error " + *arg; return errors.New("unheard") }
+func (p *Pushes) Error(arg *string) error     { pushed <- "error " + *arg; return errors.New("refused") }
 func (p *Pushes) Status(arg *string) error    { pushed <- "status " + *arg; return nil }
 
 func TestPushShapes(t *testing.T) {
@@ -109,7 +109,7 @@ func TestPushShapes(t *testing.T) {
 			t.Errorf("PUSH %s came to %q; want %q", method, got, want)
 		}
 	}
-	e.srvLines.want(t, `PUSH "/pushes/error"`, "unheard")
+	e.srvLines.want(t, `PUSH "/pushes/error"`, "refused")
 }
 
 func Generic[T any](ctx tp.CallCtx, arg *T) (T, error) { return *arg, nil }
@@ -143,7 +143,7 @@ func TestFunctionNames(t *testing.T) {
 
 type exposed struct{ X int }
 
-// What is refused, and in which words.
+// The signatures that are refused, and the errors.
 type (
 	noCtx      struct{ A int }
 	named      struct{ Ctx tp.CallCtx }
@@ -292,7 +292,7 @@ type Held struct {
 
 func (h *Held) F(*string) (string, *tp.Rerror) { return "", nil }
 
-// Guarded has its lock elsewhere, and methods of it.
+// Guarded has a pointer to its lock, and the methods of that.
 type Guarded struct {
 	tp.CallCtx
 	State struct {

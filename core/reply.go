@@ -6,8 +6,8 @@ import (
 	"github.com/teleport-go/teleport/core/internal/throttle"
 )
 
-// acceptReply resolves the call that the reply in c answers. The caller's context may
-// have ended it already: then the reply is dropped undecoded.
+// acceptReply resolves the call that the reply in c answers. If the call has ended
+// already, with its context for example, it drops the reply undecoded.
 func (c *handlerCtx) acceptReply() (d disposition) {
 	s := c.sess
 	cmd, ok := s.pending.Take(c.in.Seq())
@@ -24,7 +24,7 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 	c.use(s.env.hooks())
 	c.link.current = c
 	if !c.hooks.mayBlock && c.link.loop == nil && c.link.pollable() {
-		c.link.sock.Cork() // the callers whose replies are read now call again
+		c.link.sock.Cork() // the callers whose replies are read now will call again: one write for all
 	}
 	r := c.readReply()
 	if r == nil && (len(c.hooks.postReadReply) > 0 || c.decodeLater) {
@@ -40,7 +40,8 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 	return d
 }
 
-// readReply runs the reader's hooks of a reply, and decodes it unless it is large.
+// readReply runs the hooks of a reply that run in the reader, and decodes the body
+// unless it is large.
 func (c *handlerCtx) readReply() *Rerror {
 	cmd, g := c.cmd, c.sess.env.guard
 	if c.refusal != nil {
@@ -74,8 +75,8 @@ func (c *handlerCtx) readReply() *Rerror {
 	return c.decode(cmd.result, cmd.mode, cmd.over, cmd.memory)
 }
 
-// bindReplaced decodes a reply into what a hook has put in place of the result: then
-// it is for the hook to fill that.
+// bindReplaced decodes a reply into the value with which a hook has replaced the result:
+// then the hook must fill the result.
 func (c *handlerCtx) bindReplaced() *Rerror {
 	if v := reflect.ValueOf(c.cmd.result); c.cmd.over && v.Kind() == reflect.Pointer && !v.IsNil() {
 		v.Elem().SetZero() // else the hook would find another call's

@@ -13,32 +13,33 @@ import (
 	"github.com/teleport-go/teleport/core/xfer"
 )
 
-// The road of a request, from top to bottom: it is accepted, finds its handler (route),
-// and gets its argument (bind) in the reader; then, mostly on another goroutine, it is
-// handled: the handler runs and its reply is sent (run, answer). A refused request goes
-// the same way from accept to answer.
+// This file holds the path of a request, from top to bottom. The reader accepts it,
+// finds its handler (route) and decodes its argument (bind); then, mostly on another
+// goroutine, the handler runs (run) and its reply is sent (answer). A refused request
+// takes the same path, without route, bind and run.
 
 const (
-	// decodeInReader is the largest body that the reader decodes; a larger one would
-	// hold up the messages behind it.
+	// decodeInReader is the largest body that the reader decodes, in bytes: decoding a
+	// larger one would hold up the next messages.
 	decodeInReader = 64 << 10
 	// maxRefusals is how many refused CALLs of a session may wait, beyond
 	// MaxHandlers, for their turn or for the hooks of their replies.
 	maxRefusals = 1024
-	// sampled is how many messages of a handler there are to one that is timed.
+	// sampled says that one of so many messages is timed.
 	sampled = 16
 )
 
-var errRefusals = errors.New("too many refused calls wait to be answered")
+var errRefusals = errors.New("too many refused calls wait for their error replies")
 
-// disposition is where a message's context is after the reader has done its part.
+// disposition says which goroutine has a message's context after the reader has done
+// its part.
 type disposition uint8
 
 const (
-	reuse  disposition = iota // the reader has it, for the next message
-	inline                    // the reader has it, and runs the handler
-	moved                     // another goroutine has it
-	stolen                    // another goroutine has it, and the reading too
+	reuse  disposition = iota // the reader, for the next message
+	inline                    // the reader, which runs the handler
+	moved                     // another goroutine
+	stolen                    // another goroutine, which reads the connection too
 )
 
 // unreadable handles an error of reading a message. A message of which enough is known
@@ -51,7 +52,7 @@ func (c *handlerCtx) unreadable(err error) (dropped bool, fatal error) {
 	switch {
 	case errors.As(err, &refusal):
 		if errors.Is(err, socket.ErrUnsupportedProto) {
-			c.link.stranger(err)
+			c.link.refusedFirst(err)
 		} else {
 			s.Debugf("refused a message from %s: %v", c.link.ip, err)
 		}
@@ -60,7 +61,7 @@ func (c *handlerCtx) unreadable(err error) (dropped bool, fatal error) {
 	case !errors.Is(err, socket.ErrBadMessage) || errors.Is(err, socket.ErrSizeLimit):
 		fatal = readError(err)
 		if _, frame := fatal.(*frameError); frame && !c.link.sock.Heard() {
-			c.link.stranger(err)
+			c.link.refusedFirst(err)
 		}
 		return false, fatal
 	case c.identified():
@@ -127,7 +128,8 @@ func (c *handlerCtx) handOver() disposition {
 	return moved
 }
 
-// prepare takes a request to where its handler can run; an error says why it must not.
+// prepare does all for a request that comes before its handler: it finds the handler
+// and decodes the argument. It returns an error if the handler must not run.
 func (c *handlerCtx) prepare(running int) *Rerror {
 	s := c.sess
 	switch {
@@ -187,7 +189,7 @@ func (c *handlerCtx) refuse(r *Rerror, running int) disposition {
 		c.stage = stageAnswered
 		limit := int64(throttle.Burst)
 		if r.Code == CodeBusy {
-			limit = 1 // one is as good as another
+			limit = 1 // all such lines are alike
 		}
 		s.env.throttled(&s.drops, limit, WARNING, "PUSH %q from %s dropped: %s", c.in.ServiceMethod(), c.link.ip, r)
 		c.logHandled(r)
@@ -213,7 +215,7 @@ func (c *handlerCtx) refused() disposition {
 	return reuse
 }
 
-// readTimeout notes when the caller will have gone.
+// readTimeout notes when the caller stops waiting, from X-Timeout.
 func (c *handlerCtx) readTimeout() {
 	if c.in.Meta().Len() == 0 {
 		return
@@ -226,14 +228,15 @@ func (c *handlerCtx) readTimeout() {
 	}
 }
 
-// startAge lets the sweep answer for the handler when its age is over.
+// startAge lets the sweeper reply 408 if the handler takes longer than the context age,
+// in nanoseconds.
 func (c *handlerCtx) startAge(age int64) {
 	l := c.link
 	at := c.sess.env.sweeper.After(time.Duration(age))
 	l.mu.Lock()
 	c.ageAt = at
 	if c.in.Mtype() == TypeCall {
-		c.ageSeq = c.in.Seq() // a PUSH has no answer
+		c.ageSeq = c.in.Seq() // a PUSH has no reply
 	}
 	c.agePipe = c.out.XferPipe().AppendIDs(c.agePipe[:0])
 	c.limit(at)
@@ -242,8 +245,8 @@ func (c *handlerCtx) startAge(age int64) {
 	c.sess.env.sweeper.Touch(c.sess, at)
 }
 
-// bind decodes the body into the argument, or into what a hook has put in its place:
-// then it is for the hook to fill the argument.
+// bind decodes the body into the argument, or into the value with which a hook has
+// replaced it: then the hook must fill the argument.
 func (c *handlerCtx) bind() (r *Rerror) {
 	if c.in.Replaced() {
 		r = c.decode(c.in.Expected(), 0, false, nil)
@@ -258,7 +261,7 @@ func (c *handlerCtx) bind() (r *Rerror) {
 	return nil
 }
 
-// handle is the rest of the road on a goroutine that is not the reader.
+// handle runs and answers a request on a goroutine that is not the reader.
 func (c *handlerCtx) handle() {
 	s := c.sess
 	defer func() {
@@ -275,15 +278,15 @@ func (s *session) handlerDone() {
 	s.becameIdle()
 }
 
-// startSample notes the time of some messages, for endSample.
+// startSample notes the time at which some handlers begin, for endSample.
 func (c *handlerCtx) startSample() {
 	if c.count++; c.count%sampled == 1 {
 		c.began = c.sess.env.sweeper.Now()
 	}
 }
 
-// endSample notes how long the handler took: whether it is short enough for the
-// reader depends on that.
+// endSample records how long the handler took, which decides whether the reader runs it
+// itself from now on.
 func (c *handlerCtx) endSample() {
 	if c.began == 0 || c.handler == nil || c.handler.unknown || c.handler.ordered {
 		return
@@ -291,22 +294,22 @@ func (c *handlerCtx) endSample() {
 	now := c.sess.env.sweeper.Now()
 	w := &c.sess.env.watchdog
 	if c.handler.inlining.Sample(now, now-c.began) || c.handler.inlining.Allowed() && !w.Awake() {
-		w.Wake() // or again, after a pause
+		w.Wake() // for the first time, or after a pause
 	}
 	c.began = 0
 }
 
-// run is what happens between decoding and reply.
+// run runs the hooks after decoding and the handler.
 func (c *handlerCtx) run() (reply any, r *Rerror) {
 	s := c.sess
 	if c.refusal != nil {
 		return nil, c.refusal
 	}
 	if c.expires != 0 && c.expires <= s.env.sweeper.Now() {
-		return nil, NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the caller's deadline was over before the handler began")
+		return nil, NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the caller's deadline had passed before the handler began")
 	}
 	if age := s.contextAge.Load(); age > 0 && c.in.InTurn() {
-		c.startAge(age) // not before: the sweep would answer out of turn
+		c.startAge(age) // not before: the sweeper would reply out of turn
 	}
 	if c.decodeLater {
 		if r := c.bind(); r != nil {
@@ -339,7 +342,7 @@ func (c *handlerCtx) invoke() (reply any, r *Rerror) {
 	return c.handler.invoke(c, c.arg)
 }
 
-// answer ends a request: a CALL gets its reply, of a PUSH an error is logged.
+// answer ends a request: it replies to a CALL, and logs the error of a PUSH.
 func (c *handlerCtx) answer(reply any, r *Rerror) {
 	c.result = r
 	if c.kind() == kindCall {
@@ -355,7 +358,8 @@ func (c *handlerCtx) answer(reply any, r *Rerror) {
 	c.logHandled(r)
 }
 
-// reply sends the REPLY. now says that the caller is the reader, which must not wait.
+// reply sends the REPLY. now says that the reader sends an error reply, and must not
+// wait for room.
 func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	s, l := c.sess, c.link
 	c.result = r
@@ -425,8 +429,9 @@ func (c *handlerCtx) logHookError(moment string, r *Rerror) {
 	}
 }
 
-// enqueue appends the reply to the batch. The reader must not wait for room: it goes
-// over the bound with an error reply, and loses the reading with a handler's.
+// enqueue appends the reply to the batch. The reader must not wait for room: with now
+// the reply may exceed the bound; for the reply of a handler on the reader's goroutine,
+// another goroutine takes the reading over first.
 func (c *handlerCtx) enqueue(now bool) error {
 	sock := c.link.sock
 	if method := c.out.ServiceMethod(); method != "" { // a REPLY has none on the wire

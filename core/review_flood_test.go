@@ -19,7 +19,7 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// loud keeps the lines of WARNING and ERROR.
+// loud records the lines at WARNING and ERROR.
 type loud struct {
 	slog.Handler
 	mu    sync.Mutex
@@ -31,7 +31,7 @@ func (h *loud) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.
 func (h *loud) Handle(_ context.Context, r slog.Record) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if r.Level <= slog.LevelError { // not what the program says to its user
+	if r.Level <= slog.LevelError { // not those at PRINT
 		h.lines = append(h.lines, r.Message)
 	}
 	return nil
@@ -46,7 +46,7 @@ func (h *loud) take() []string {
 }
 
 func TestReviewPeerCannotFloodTheLog(t *testing.T) {
-	const badFilter = 66 // nobody has registered it
+	const badFilter = 66 // not registered
 	for _, test := range []struct {
 		name string
 		send func(end *rawEnd, i int32)
@@ -82,7 +82,7 @@ func TestReviewPeerCannotFloodTheLog(t *testing.T) {
 				pass(time.Minute)
 				test.send(end, 1000)
 				if got := log.take(); len(got) < 1 || len(got) > 2 || !strings.Contains(strings.Join(got, ""), " more since") {
-					t.Errorf("lines %.300q a minute later; want them to tell of those before", got)
+					t.Errorf("lines %.300q a minute later; want them to count the suppressed ones", got)
 				}
 				wantReady(t, s)
 			})
@@ -92,7 +92,7 @@ func TestReviewPeerCannotFloodTheLog(t *testing.T) {
 
 func TestReviewHandshakesCannotFloodTheLog(t *testing.T) {
 	log := &loud{Handler: slog.DiscardHandler}
-	config := GenerateTLSConfigForServer() // not in the bubble, whose time is another
+	config := GenerateTLSConfigForServer() // outside the bubble, whose clock is another
 	inWorld(t, func(cfg *PeerConfig) { cfg.Logger = slog.New(log) }, func(t *testing.T, w *world) {
 		p := w.peer(func(cfg *PeerConfig) { cfg.Logger = slog.New(log) })
 		if err := p.SetTLSConfig(config); err != nil {
@@ -114,8 +114,8 @@ func TestReviewHandshakesCannotFloodTheLog(t *testing.T) {
 	})
 }
 
-// Refusals that have to pass hooks, or wait for their turn, take a goroutine or a
-// place in a queue each: they are bounded too.
+// Refusals that wait for hooks, or for their turn, each take a goroutine or an entry of
+// a queue: their number is bounded too.
 func TestReviewRefusalsAreBounded(t *testing.T) {
 	for _, inTurn := range []bool{false, true} {
 		t.Run(fmt.Sprintf("in turn %v", inTurn), func(t *testing.T) {
@@ -160,7 +160,7 @@ func TestReviewRefusalsAreBounded(t *testing.T) {
 	}
 }
 
-// turning marks every CALL as one to be answered in turn.
+// turning marks every CALL as one whose reply must go out in order.
 type turning struct{ socket.Proto }
 
 func (p turning) Unpack(m socket.Message) error {
@@ -169,8 +169,8 @@ func (p turning) Unpack(m socket.Message) error {
 	return err
 }
 
-// A proxy that tells the client's address in band makes that the address whose
-// word counts.
+// If a proxy sends the client's address on the connection itself, that address decides
+// whether X-Real-IP is believed.
 func TestReviewModifySocketAsksAgainWhomToTrust(t *testing.T) {
 	inWorld(t, func(cfg *PeerConfig) { cfg.TrustedProxies = []string{"10.0.0.0/8"} }, func(t *testing.T, w *world) {
 		w.server.PluginContainer().AppendLeft(&PluginImpl{PluginName: "proxy", OnPostAccept: func(s PreSession) *Rerror {
@@ -185,12 +185,12 @@ func TestReviewModifySocketAsksAgainWhomToTrust(t *testing.T) {
 		end := newRawEnd(t, b)
 		end.send(TypeCall, 1, "/who", "", WithAddMeta(MetaRealIP, "127.0.0.1"))
 		if got := string(end.receive().RawBody()); got != "192.0.2.1:5" {
-			t.Errorf("RealIP is %s; want that of the client, who is no proxy of ours", got)
+			t.Errorf("RealIP is %s; want that of the client, which is not a trusted proxy", got)
 		}
 	})
 }
 
-// addressed is a connection from somewhere else.
+// addressed is a connection with another remote address.
 type addressed struct {
 	net.Conn
 	from string

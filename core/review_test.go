@@ -10,7 +10,7 @@ import (
 	"github.com/teleport-go/teleport/core/internal/poison"
 )
 
-// headHook asks for the context before anything is known of the message.
+// headHook calls Context before the header of the message is known.
 type headHook struct {
 	PluginImpl
 	ask func(PreCtx)
@@ -88,7 +88,7 @@ func TestReviewWaitingCallLeavesItsArgumentAlone(t *testing.T) {
 		stop := make(chan struct{})
 		changed := begin(func() int {
 			for n := 0; ; n++ {
-				arg = make([]byte, 10) // not behind anything that the engine does
+				arg = make([]byte, 10) // not ordered after anything that the engine does
 				select {
 				case <-stop:
 					return n
@@ -103,10 +103,10 @@ func TestReviewWaitingCallLeavesItsArgumentAlone(t *testing.T) {
 	})
 }
 
-// A hook may look at the message that has been sent, while the reply arrives.
+// A hook may read the message that has been sent while the reply arrives.
 func TestReviewPostWriteCallLooksAtWhatWasSent(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
-		w.client.PluginContainer().AppendLeft(&PluginImpl{PluginName: "look", OnPostWriteCall: func(c WriteCtx) *Rerror {
+		w.client.PluginContainer().AppendLeft(&PluginImpl{PluginName: "reader", OnPostWriteCall: func(c WriteCtx) *Rerror {
 			time.Sleep(time.Millisecond) // the reply is handled meanwhile; nothing orders the two
 			if got := c.Output().UriObject().Query().Get("a"); got != "1" {
 				t.Errorf("query a is %q; want 1", got)
@@ -120,7 +120,7 @@ func TestReviewPostWriteCallLooksAtWhatWasSent(t *testing.T) {
 
 // TLS and PostAccept share one HandshakeTimeout.
 func TestReviewHandshakeTimeoutCoversAll(t *testing.T) {
-	config := GenerateTLSConfigForServer() // not in the bubble, whose time is another
+	config := GenerateTLSConfigForServer() // outside the bubble, whose clock is another
 	inWorld(t, func(cfg *PeerConfig) { cfg.HandshakeTimeout = 10 * time.Second }, func(t *testing.T, w *world) {
 		p := w.peer(func(cfg *PeerConfig) { cfg.HandshakeTimeout = 10 * time.Second }, &PluginImpl{PluginName: "patient",
 			OnPostAccept: func(s PreSession) *Rerror {
@@ -151,7 +151,7 @@ func TestReviewHandshakeTimeoutCoversAll(t *testing.T) {
 	})
 }
 
-// What is the handler's for ever is not scribbled over either.
+// Poison mode does not scribble over values that the handler owns.
 func TestReviewKeptBodySurvivesPoison(t *testing.T) {
 	defer poison.Switch()()
 	inWorld(t, nil, func(t *testing.T, w *world) {

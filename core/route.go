@@ -1,9 +1,9 @@
 package tp
 
-// route runs the header hooks and finds the handler: those of the whole peer
+// route runs the header hooks and finds the handler. The hooks of the whole peer run
 // first, then those of the route's groups and of the route itself. If there is no
-// such route the header hooks of groups and handlers are asked whether they lead
-// to one of theirs.
+// such route, probe calls the header hooks of groups and handlers, which may change
+// the service method to one of their routes.
 func (c *handlerCtx) route() *Rerror {
 	s, k := c.sess, c.kind()
 	if r := c.hooks.header[k].run(s.env.guard, c); r != nil {
@@ -33,11 +33,11 @@ func (c *handlerCtx) route() *Rerror {
 	return nil
 }
 
-// maxRouteHops bounds how often header hooks may reroute one message.
+// maxRouteHops is how often header hooks may change the route of one message.
 const maxRouteHops = 4
 
-// enter runs the header hooks of a route's own plugins, but for the one that led here.
-// They may reroute; then the hooks of the new route that have not run yet follow.
+// enter runs the header hooks of a route's own plugins, except ledHere, which has run.
+// If they change the route, the hooks of the new one that have not run yet follow.
 func (c *handlerCtx) enter(h *Handler, ledHere Plugin) (*Handler, *Rerror) {
 	s, k := c.sess, c.kind()
 	if len(h.plugins.hooks().ownHeader[k]) == 0 {
@@ -45,7 +45,7 @@ func (c *handlerCtx) enter(h *Handler, ledHere Plugin) (*Handler, *Rerror) {
 	}
 	ran := []Plugin{ledHere}
 	for range maxRouteHops {
-		c.use(h.plugins.hooks()) // an error reply is written with these, too
+		c.use(h.plugins.hooks()) // an error reply runs these hooks too
 		own := c.hooks.ownHeader[k]
 		for i := range own {
 			if containsPlugin(ran, own[i].plugin) {
@@ -77,15 +77,16 @@ func containsPlugin(list []Plugin, p Plugin) bool {
 	return false
 }
 
-// probe calls each distinct header hook of groups and handlers once: it may lead to a
-// route that it was given to. If it does not, it is as if it had not run.
+// probe calls each distinct header hook of groups and handlers once. A hook may change
+// the service method to a route that has the hook. If it does not, probe undoes its
+// changes.
 func (c *handlerCtx) probe() (*Handler, *Rerror) {
 	r, k := c.sess.env.router, c.kind()
 	probes := r.tables.Load().probes[k]
 	if len(probes) == 0 {
 		return nil, nil
 	}
-	c.link.mayBlock() // whichever hooks they are
+	c.link.mayBlock() // any of the hooks may block
 	was := c.save()
 	key := c.in.RouteKey()
 	for i := range probes {
@@ -104,7 +105,7 @@ func (c *handlerCtx) probe() (*Handler, *Rerror) {
 	return nil, nil
 }
 
-// saved is what a probe may have changed.
+// saved holds what a hook called by probe may change.
 type saved struct {
 	method string
 	meta   []byte
@@ -135,7 +136,7 @@ func (c *handlerCtx) restore(w saved) {
 	}
 }
 
-// use says whose hooks run from now on. The reader calls it, before it runs them.
+// use sets the hooks that run from now on. The reader calls it, before it runs them.
 func (c *handlerCtx) use(t *hookTable) {
 	c.hooks = t
 	if t.mayBlock {

@@ -10,8 +10,8 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// router holds the routes of a peer. Looking up is lock-free: the tables are
-// copied when a route is added.
+// router holds the routes of a peer. A lookup takes no lock: the tables are copied
+// when a route is added.
 type router struct {
 	mapper ServiceMethodMapper
 	log    logger
@@ -22,14 +22,14 @@ type router struct {
 
 type routes struct {
 	handlers [2]map[string]*Handler // by kind
-	unknown  [2]*Handler            // by kind: of what has no route
-	names    map[string]string      // every route, to itself: saves a string a message
+	unknown  [2]*Handler            // by kind: the handlers of messages without a route
+	names    map[string]string      // every route, mapped to itself: saves allocating a string per message
 	// probes are the distinct header hooks of groups and handlers, by kind, in order of
-	// registration: where there is no route one may lead to a route of its own.
+	// registration. A message without a route may get one from them.
 	probes [2][]probe
 }
 
-// probe is a header hook and the routes it was given to.
+// probe is a header hook and the routes that have it.
 type probe struct {
 	hook[ReadCtx]
 	routes []*Handler
@@ -44,10 +44,10 @@ func newRouter(mapper ServiceMethodMapper, log logger) *router {
 // lookup returns the handler of a path, nil if there is none.
 func (r *router) lookup(k kind, path string) *Handler { return r.tables.Load().handlers[k][path] }
 
-// unknown returns the handler of what has no route, nil if there is none.
+// unknown returns the handler of messages without a route, nil if there is none.
 func (r *router) unknown(k kind) *Handler { return r.tables.Load().unknown[k] }
 
-// Intern returns the route of that name without allocating, else a new string.
+// Intern returns b as a string. It does not allocate if b is the name of a route.
 func (r *router) Intern(b []byte) string {
 	if s, ok := r.tables.Load().names[string(b)]; ok {
 		return s
@@ -114,7 +114,7 @@ func (g *group) function(s shape, fn any, plugin []Plugin) string {
 }
 
 // handle adds h under the name that the mapper makes of prefix and method. A
-// method that begins with a slash goes behind the prefix as it is.
+// method that begins with a slash is appended to the prefix unchanged.
 func (g *group) handle(method string, h *Handler, plugin []Plugin) string {
 	name := strings.TrimSuffix(g.prefix, "/") + method
 	if !strings.HasPrefix(method, "/") {
@@ -133,7 +133,7 @@ func (g *group) add(name string, h *Handler, plugin []Plugin) string {
 	return name
 }
 
-// equip gives h the plugins it sees.
+// equip sets the plugins of h.
 func (g *group) equip(h *Handler, plugin []Plugin) error {
 	own := make([]Plugin, 0, len(plugin))
 	for _, p := range plugin {
@@ -185,7 +185,7 @@ func copyMap[V any](m map[string]V, name string, v V) map[string]V {
 	return n
 }
 
-// addProbes notes the header hooks of the groups and of h.
+// addProbes adds the header hooks of h and its groups to the probes.
 func (t *routes) addProbes(h *Handler) {
 	list := slices.Clone(t.probes[h.kind])
 	for _, own := range h.ownHeader() {
@@ -207,7 +207,7 @@ func (h *Handler) given(p Plugin) bool {
 	return slices.ContainsFunc(h.ownHeader(), func(own hook[ReadCtx]) bool { return samePlugin(p, own.plugin) })
 }
 
-// inUse reports whether a route has the hook still: plugins may be removed.
+// inUse reports whether a route still has the hook: plugins may be removed.
 func (p probe) inUse() bool {
 	return slices.ContainsFunc(p.routes, func(h *Handler) bool { return h.given(p.plugin) })
 }
@@ -266,7 +266,7 @@ func (g *group) setUnknown(h *Handler, plugin []Plugin) {
 	r.tables.Store(&next)
 	r.mu.Unlock()
 	if old != nil {
-		g.router.log.Warnf("covered %s handler", h.name)
+		g.router.log.Warnf("replaced the %s handler", h.name)
 	} else {
 		g.router.log.Debugf("set %s handler", h.name)
 	}

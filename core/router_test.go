@@ -98,7 +98,7 @@ func TestRouteThatNoMessageCanReach(t *testing.T) {
 	}
 }
 
-// regPlugin looks at handlers as they are registered.
+// regPlugin records handlers as they are registered.
 type regPlugin struct {
 	name string
 	j    *journal
@@ -157,10 +157,10 @@ func TestRouterWords(t *testing.T) {
 	p.SetUnknownCall(XxxUnknownCall)
 	log.want(t, "set UNKNOWN_CALL handler")
 	p.SubRoute("deep").ToRouter().SetUnknownCall(XxxUnknownCall)
-	log.want(t, "WARN covered UNKNOWN_CALL handler")
+	log.want(t, "WARN replaced the UNKNOWN_CALL handler")
 	p.SetUnknownPush(XxxUnknownPush)
 	p.SetUnknownPush(XxxUnknownPush)
-	log.want(t, "WARN covered UNKNOWN_PUSH handler")
+	log.want(t, "WARN replaced the UNKNOWN_PUSH handler")
 	if g := p.SubRoute("a").SubRoute("b"); g.Root() != p.Router() {
 		t.Error("Root of a group's group is not the peer's router")
 	}
@@ -294,7 +294,7 @@ func TestHandlerTypes(t *testing.T) {
 		{"/nil", 1, reply{}},
 	} {
 		t.Run(test.method, func(t *testing.T) {
-			for range 3 { // pooled values must not show through
+			for range 3 { // pooled values must not be visible
 				got := reflect.New(reflect.TypeOf(test.want))
 				if r := e.call(t, test.method, test.arg, got.Interface()); r != nil || !reflect.DeepEqual(got.Elem().Interface(), test.want) {
 					t.Fatalf("got %v, %v; want %v", got.Elem(), r, test.want)

@@ -13,7 +13,7 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// How requests are handled, row by row: bodies, codecs, errors, pipes.
+// This file tests how requests are handled: bodies, codecs, errors, filters.
 
 // shortProto is a protocol that cannot carry long service methods.
 type shortProto struct{ socket.FrameAppender }
@@ -29,7 +29,7 @@ func (p shortProto) AppendFrame(dst []byte, m tp.Message) ([]byte, error) {
 	return p.FrameAppender.AppendFrame(dst, m)
 }
 
-// stubborn is a value no codec can encode, or that panics on it.
+// stubborn is a value whose encoding fails, or panics.
 type stubborn struct{ Panic bool }
 
 func (s stubborn) MarshalJSON() ([]byte, error) {
@@ -131,7 +131,7 @@ func TestRequestRules(t *testing.T) {
 			{"panic with a text", "/panic", bytes("x"), nil, nil, 500, "a text"},
 			{"panic with an error", "/panic", bytes("error"), nil, nil, 500, "an error"},
 			{"nil pointer", "/panic", bytes("nil"), nil, nil, 500, "nil pointer"},
-			{"Goexit", "/panic", bytes("exit"), nil, nil, 500, "ended its goroutine"},
+			{"Goexit", "/panic", bytes("exit"), nil, nil, 500, "runtime.Goexit"},
 			{"method of 300 bytes", "/" + strings.Repeat("x", 299), nil, nil, nil, 104, "longer than 255"},
 			{"method of 255 bytes", "/" + strings.Repeat("x", 254), nil, nil, nil, 404, ""},
 			{"reply's pipe with an unknown filter", "/pipe", []byte{99}, nil, nil, 500, "filter id: 99"},

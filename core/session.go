@@ -14,7 +14,7 @@ var (
 	_ Breaker     = (*session)(nil)
 )
 
-var noID string // what the ids of sessions in preparation point to
+var noID string // the id of sessions in preparation
 
 func newSession(e *env, plan *dialPlan) *session {
 	s := &session{
@@ -48,7 +48,7 @@ func (s *session) ID() string {
 	return id
 }
 
-// wantedID is the id that SetID has set (explicit) or the default one.
+// wantedID returns the id that SetID has set (explicit), else the default one.
 func (s *session) wantedID() (id string, explicit bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,7 +58,7 @@ func (s *session) wantedID() (id string, explicit bool) {
 	return s.defaultID(), false
 }
 
-// defaultID is asked under mu.
+// defaultID returns the id of a session without SetID. The caller holds s.mu.
 func (s *session) defaultID() string {
 	l := s.link
 	if s.prep != nil {
@@ -127,7 +127,7 @@ func (s *session) SetSessionAge(d time.Duration) {
 	}
 }
 
-// startAge counts the session's age from now, and lets the sweep look at it.
+// startAge starts the session's age now, and lets the sweeper check it.
 func (s *session) startAge() {
 	s.mu.Lock()
 	s.expireAt = 0

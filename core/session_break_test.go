@@ -78,7 +78,7 @@ func TestRow15_ReasonsOfABreak(t *testing.T) {
 	}
 }
 
-// callFrame is a CALL as testwire writes it.
+// callFrame returns an encoded CALL of testwire.
 func callFrame(seq int32, method string, set ...MessageSetting) []byte {
 	m := socket.NewMessage(socket.WithSeq(seq), WithMtype(TypeCall), WithServiceMethod(method))
 	for _, s := range set {
@@ -209,7 +209,7 @@ func TestRow25_TakeoverBySetID(t *testing.T) {
 
 func TestRow27_LateReplyOfAnOldEpoch(t *testing.T) {
 	inWorld(t, redials(-1), func(t *testing.T, w *world) {
-		// The client serves: it is the one that has epochs.
+		// The client serves, since only its session has several epochs.
 		c, s := w.pair()
 		ch := call(s, "/stuck", "old")
 		mem(c).Cut()
@@ -217,7 +217,7 @@ func TestRow27_LateReplyOfAnOldEpoch(t *testing.T) {
 		wantReady(t, c)
 		wantRerror(t, ended(t, ch).v.Rerror(), CodeConnClosed)
 		fresh := w.other(c)
-		fresh.pending.SetNext(1) // the number of the lost call again
+		fresh.pending.SetNext(1) // the number of the failed call again
 		again := call(fresh, "/block", "new")
 		reason := "connection reset by peer"
 		w.release()
@@ -236,7 +236,7 @@ func TestRow27_LateReplyOfAnOldEpoch(t *testing.T) {
 
 func TestBreaker(t *testing.T) {
 	dead := errors.New("the peer is dead")
-	// wantDead checks what a call was ended with.
+	// wantDead checks the error of a call.
 	wantDead := func(t *testing.T, cmd CallCmd) {
 		t.Helper()
 		wantRerror(t, cmd.Rerror(), CodeConnClosed, "network: the peer is dead")

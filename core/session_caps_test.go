@@ -16,13 +16,13 @@ import (
 	"github.com/teleport-go/teleport/core/internal/testwire"
 )
 
-// goid names the goroutine that asks.
+// goid returns the id of the calling goroutine.
 func goid() string {
 	buf := make([]byte, 64)
 	return strings.Fields(string(buf[:runtime.Stack(buf, false)]))[1]
 }
 
-// everyHook writes down each moment of a message and the goroutine it runs on.
+// everyHook records each moment of a message and the goroutine it runs on.
 type everyHook struct{ at func(moment string) }
 
 func (*everyHook) Name() string { return "every" }
@@ -115,7 +115,7 @@ func TestRuleOrder(t *testing.T) {
 		c, _ := w.pair()
 		atOnce, most := 0, 0
 		HandleCall(w.server, "/queue", func(_ CallCtx, arg *string) (string, error) {
-			atOnce++ // the race detector and most tell if two run at once
+			atOnce++ // most, and the race detector, show whether two run at once
 			most = max(most, atOnce)
 			defer func() { atOnce-- }()
 			w.log.add("%s", *arg)

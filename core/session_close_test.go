@@ -165,7 +165,7 @@ func TestRow12_DrainedCloses(t *testing.T) {
 			w.server.PluginContainer().AppendRight(&connHook{name, &w.log, nil})
 		}
 		c, s := w.pair()
-		w.server.PluginContainer().AppendRight(&connHook{"late", &w.log, nil}) // never accepted it
+		w.server.PluginContainer().AppendRight(&connHook{"late", &w.log, nil}) // it has not accepted the session
 		ch := call(c, "/block", "x")
 		closing := begin(s.Close) // has no pending calls
 		if o := ended(t, closing); o.v != nil || o.took != 0 {
@@ -281,7 +281,7 @@ func TestRow13_WhoWaitsForRoomGetsTheReason(t *testing.T) {
 	}
 }
 
-// Row 13: callers who wait for room when all is stopped are counted too.
+// Row 13: callers that wait for room when the session is cut off are counted too.
 func TestCutOffCountsThoseWithoutRoom(t *testing.T) {
 	inWorld(t, func(cfg *PeerConfig) { cfg.WriteBound = 10_000 }, func(t *testing.T, w *world) {
 		c, _ := w.pair()
@@ -294,13 +294,13 @@ func TestCutOffCountsThoseWithoutRoom(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		l := c.link
-		l.mu.Lock() // handlers are told of the end under it, which may take its time
+		l.mu.Lock() // the contexts of handlers are ended while it is held, so this delays the end
 		drained := make(chan error, 1)
 		go func() { drained <- c.Drain(ctx) }()
 		for n := c.pending.Len(); c.pending.Len() == n; {
 			runtime.Gosched()
 		}
-		for range 1000 { // let those who were woken take their calls away
+		for range 1000 { // let the woken callers take their calls away
 			runtime.Gosched()
 		}
 		l.mu.Unlock()

@@ -21,8 +21,8 @@ import (
 
 var worlds atomic.Uint64
 
-// world is a network in memory, and the usual server and client on it. It lives
-// in the bubble of its test.
+// world is a network in memory with a server and a client. It lives in the synctest
+// bubble of its test.
 type world struct {
 	t    testing.TB
 	name string // of the network
@@ -32,10 +32,10 @@ type world struct {
 	addr           string
 	gate           chan struct{} // "/block" waits for it to be closed
 	release        func()        // closes the gate
-	log            journal       // what hooks and handlers do
+	log            journal       // lines of hooks and handlers
 }
 
-// newWorld makes a network on which nobody is.
+// newWorld makes a network without peers.
 func newWorld(t testing.TB, opts ...memnet.Option) *world {
 	testwire.Register()
 	w := &world{t: t, net: memnet.New(opts...), gate: make(chan struct{})}
@@ -74,7 +74,7 @@ func (w *world) open(change func(*PeerConfig), serverPlugins ...Plugin) {
 	w.addr = w.listen(w.server)
 }
 
-// peer makes a peer that is closed with the test.
+// peer makes a peer that is closed at the end of the test.
 func (w *world) peer(change func(*PeerConfig), plugins ...Plugin) *peer {
 	w.t.Helper()
 	cfg := PeerConfig{
@@ -102,13 +102,13 @@ func (w *world) listen(p *peer) string {
 	return p.Addrs()[0].String()
 }
 
-// routes are what every peer serves.
+// routes registers the handlers of every peer.
 func (w *world) routes(p *peer) {
 	HandleCall(p, "/echo", func(_ CallCtx, arg *string) (string, error) { return *arg, nil })
 	HandleCall(p, "/fail", func(_ CallCtx, arg *string) (string, error) {
 		return "", NewRerror(1234, "failed", *arg).Err()
 	})
-	// block waits for the gate or its context, and writes down which.
+	// block waits for the gate or its context, and logs which.
 	HandleCall(p, "/block", func(c CallCtx, arg *string) (string, error) {
 		w.log.add("block %s", *arg)
 		select {
@@ -119,7 +119,7 @@ func (w *world) routes(p *peer) {
 		}
 		return *arg, nil
 	})
-	// stuck waits for the gate and cares for nothing else.
+	// stuck waits for the gate only.
 	HandleCall(p, "/stuck", func(c CallCtx, arg *string) (string, error) {
 		ctx := c.Context()
 		w.log.add("stuck %s", *arg)
@@ -174,7 +174,7 @@ func (w *world) other(c *session) *session {
 // mem returns the connection of a session.
 func mem(s *session) *memnet.Conn { return s.currentLink().conn.(*memnet.Conn) }
 
-// journal is what happened, in order.
+// journal records what happens, in order.
 type journal struct {
 	mu    sync.Mutex
 	lines []string
@@ -186,7 +186,7 @@ func (j *journal) add(format string, args ...any) {
 	j.lines = append(j.lines, fmt.Sprintf(format, args...))
 }
 
-// want compares what happened since the last want.
+// want compares the lines since the last want.
 func (j *journal) want(t testing.TB, want ...string) {
 	t.Helper()
 	j.mu.Lock()
@@ -213,8 +213,8 @@ func (j *journal) len() int {
 	return len(j.lines)
 }
 
-// connHook is a plugin that writes down when it is asked about a connection. It has
-// no PostRedial; see reHook.
+// connHook is a plugin that logs its connection hooks. It has no PostRedial; see
+// reHook.
 type connHook struct {
 	name string
 	log  *journal
@@ -244,13 +244,13 @@ type reHook struct{ connHook }
 
 func (h *reHook) PostRedial(s PreSession) *Rerror { return h.at("redial", s) }
 
-// outcome is how an operation on the side has ended.
+// outcome is the result of an operation on another goroutine.
 type outcome[T any] struct {
 	v    T
 	took time.Duration
 }
 
-// begin runs f on the side, until it is done or waits for something.
+// begin runs f on another goroutine, and returns when f is done or blocks.
 func begin[T any](f func() T) <-chan outcome[T] {
 	ch := make(chan outcome[T], 1)
 	start := time.Now()
@@ -262,12 +262,12 @@ func begin[T any](f func() T) <-chan outcome[T] {
 	return ch
 }
 
-// call calls on the side.
+// call calls on another goroutine.
 func call(s CtxSession, method, arg string, set ...MessageSetting) <-chan outcome[CallCmd] {
 	return begin(func() CallCmd { return s.Call(method, arg, new(string), set...) })
 }
 
-// ended returns the outcome of what must have ended.
+// ended returns the outcome of an operation that must have ended.
 func ended[T any](t testing.TB, ch <-chan outcome[T]) outcome[T] {
 	t.Helper()
 	synctest.Wait()
@@ -290,7 +290,7 @@ func wantWaiting[T any](t testing.TB, ch <-chan outcome[T]) {
 	}
 }
 
-// pass lets the bubble's clock run.
+// pass advances the bubble's clock.
 func pass(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
@@ -319,7 +319,7 @@ func wantRerror(t testing.TB, r *Rerror, code int32, words ...string) {
 	}
 }
 
-// wantReply checks that the call has ended well, with this reply.
+// wantReply checks that the call has succeeded, with this reply.
 func wantReply(t testing.TB, cmd CallCmd, want string) {
 	t.Helper()
 	v, r := cmd.Reply()
@@ -330,7 +330,7 @@ func wantReply(t testing.TB, cmd CallCmd, want string) {
 	}
 }
 
-// wantReason checks side and words of the close reason.
+// wantReason checks the side and the text of the close reason.
 func wantReason(t testing.TB, s BaseSession, side Side, words string) {
 	t.Helper()
 	r := s.CloseReason()
@@ -339,7 +339,7 @@ func wantReason(t testing.TB, s BaseSession, side Side, words string) {
 	}
 }
 
-// wantReady checks all that shows a session that takes calls.
+// wantReady checks everything that shows that a session takes calls.
 func wantReady(t testing.TB, s *session) {
 	t.Helper()
 	synctest.Wait()
@@ -360,7 +360,7 @@ func wantLive(t testing.TB, s *session) {
 	}
 }
 
-// wantState checks all that shows a session that takes no calls any more.
+// wantState checks everything that shows that a session takes no more calls.
 func wantState(t testing.TB, s *session, want state) {
 	t.Helper()
 	synctest.Wait()
@@ -388,14 +388,14 @@ func (s *session) getState() state {
 	return s.state
 }
 
-// rawEnd is the other end of a session, in the test's own hands.
+// rawEnd is the other end of a session, without a peer.
 type rawEnd struct {
 	t    testing.TB
 	sock *socket.Conn
 	conn net.Conn
 }
 
-// serveRaw makes a session of p whose peer is the test.
+// serveRaw makes a session of p whose other end is the test.
 func (w *world) serveRaw(p *peer, opts ...memnet.Option) (*session, *rawEnd) {
 	w.t.Helper()
 	a, b := memnet.Pipe(opts...)
@@ -418,7 +418,7 @@ func newRawEnd(t testing.TB, conn net.Conn) *rawEnd {
 	return end
 }
 
-// send writes one message, and waits until the session has dealt with it.
+// send writes one message, and waits until the session has handled it.
 func (e *rawEnd) send(mtype byte, seq int32, method, body string, set ...MessageSetting) {
 	e.t.Helper()
 	m := new(socket.Envelope)
@@ -455,7 +455,7 @@ func (e *rawEnd) read() (*socket.Envelope, error) {
 	return m, nil
 }
 
-// silent checks that nothing is there to be read.
+// silent checks that nothing has been sent to this end.
 func (e *rawEnd) silent() {
 	e.t.Helper()
 	e.conn.SetReadDeadline(time.Now().Add(time.Millisecond))

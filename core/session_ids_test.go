@@ -10,7 +10,7 @@ import (
 	"github.com/teleport-go/teleport/core/internal/memnet"
 )
 
-// addrConn is a connection with addresses of the test's choice.
+// addrConn is a connection with the given addresses.
 type addrConn struct {
 	net.Conn
 	remote string

@@ -13,8 +13,8 @@ import (
 	"github.com/teleport-go/teleport/core/internal/poison"
 )
 
-// regressions are seeds of walks that once went wrong, and a few more, so that
-// every run begins with the same ones. To replay a walk add the seed it logs.
+// regressions are seeds of walks that once failed, and a few more, so that every run
+// begins with the same ones. To replay a walk, add the seed it logs.
 var regressions = []uint64{1, 2, 3, 7, 0xdead, 0xbeef}
 
 // walks is how many random walks follow them.
@@ -33,7 +33,7 @@ func TestModelWalks(t *testing.T) {
 	}
 }
 
-// walk is one random walk: two peers that dial each other, and things that happen.
+// walk is one random walk: two peers that dial each other, and random operations on them.
 type walk struct {
 	rng   *rand.Rand
 	w     *world
@@ -41,9 +41,9 @@ type walk struct {
 	addrs [2]string
 	hooks *ledger
 
-	ops sync.WaitGroup // what runs on the side
+	ops sync.WaitGroup // operations on other goroutines
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	trace    []string
 	sessions []*session
 	cmds     map[CallCmd]int   // AsyncCalls, and how often each was delivered
@@ -116,7 +116,7 @@ func (k *walk) routes(p *peer) {
 
 var modelMethods = []string{"/echo", "/echo", "/wait", "/wait", "/panic", "/queue", "/back", "/back", "/nowhere", "/block"}
 
-// checkHubs looks at who is in them while nothing moves.
+// checkHubs checks the sessions in the hubs while nothing runs.
 func (k *walk) checkHubs() {
 	for _, p := range k.peers {
 		for _, s := range p.env.hub.all() {
@@ -143,14 +143,14 @@ func (k *walk) wrong(format string, args ...any) {
 	k.broken = append(k.broken, fmt.Sprintf(format, args...))
 }
 
-// any returns a session, on whichever side, or nil.
+// any returns a session of either side, or nil.
 func (k *walk) any() *session {
 	var all []*session
 	for _, p := range k.peers {
 		all = append(all, p.env.hub.all()...)
 	}
 	k.mu.Lock()
-	all = append(all, k.sessions...) // dead ones too
+	all = append(all, k.sessions...) // also those that have ended
 	k.mu.Unlock()
 	if len(all) == 0 {
 		return nil
@@ -158,7 +158,7 @@ func (k *walk) any() *session {
 	return all[k.rng.IntN(len(all))]
 }
 
-// step does one thing at random. What may take time runs on the side.
+// step does one random operation, on another goroutine if it may take time.
 func (k *walk) step() {
 	s := k.any()
 	if s == nil {
@@ -232,7 +232,7 @@ func (k *walk) step() {
 	}
 }
 
-// context returns one that may end soon, and the settings that carry it.
+// context returns a context that may end soon, and the settings with it.
 func (k *walk) context() (context.Context, []MessageSetting) {
 	d := time.Duration(k.rng.IntN(1500)) * time.Millisecond
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -267,11 +267,11 @@ func (k *walk) dial(side int) {
 	})
 }
 
-// codes are those that a call may end with.
+// codes are the error codes that a call may end with.
 var codes = map[int32]bool{0: true, CodeConnClosed: true, CodeHandleTimeout: true, CodeCanceled: true, CodeBusy: true,
 	CodeNotFound: true, CodeInternalServerError: true, CodeUnknownError: true, CodeBadMessage: true}
 
-// check looks at a call that has ended.
+// check checks a call that has ended.
 func (k *walk) check(cmd CallCmd) {
 	v, r := cmd.Reply()
 	code := int32(0)
@@ -294,7 +294,7 @@ func (k *walk) async(s *session, method, arg string, set []MessageSetting) {
 	k.mu.Unlock()
 	<-cmd.Done()
 	k.check(cmd)
-	time.Sleep(time.Second) // would it be delivered twice?
+	time.Sleep(time.Second) // a second delivery would come now
 	n := 0
 	for len(ch) > 0 {
 		if got := <-ch; got != cmd {
@@ -307,7 +307,7 @@ func (k *walk) async(s *session, method, arg string, set []MessageSetting) {
 	k.mu.Unlock()
 }
 
-// finish lets everything come to its end, and looks at what must be true then.
+// finish lets everything end, and checks what must be true then.
 func (k *walk) finish(t *testing.T) {
 	k.w.release()
 	for i, p := range k.peers {
@@ -321,7 +321,7 @@ func (k *walk) finish(t *testing.T) {
 	case <-time.After(5 * time.Minute):
 		k.wrong("something has not ended after five minutes")
 		t.Errorf("broken: %q\ntrace: %q", k.broken, k.trace)
-		panic("stuck; the stacks follow") // the bubble could not end
+		panic("stuck; the stacks follow") // else the bubble cannot end
 	}
 	pass(time.Minute)
 	k.mu.Lock()
@@ -353,7 +353,7 @@ func (k *walk) finish(t *testing.T) {
 	}
 }
 
-// remains says what a session that has ended has left behind.
+// remains lists what a session that has ended has left behind.
 func remains(s *session) (all []string) {
 	add := func(bad bool, what string, args ...any) {
 		if bad {
@@ -361,7 +361,7 @@ func remains(s *session) (all []string) {
 		}
 	}
 	add(s.getState() != closed, "state %v", s.getState())
-	add(s.CloseReason() == nil || !isClosed(s.CloseNotify()) || s.Health(), "it looks alive")
+	add(s.CloseReason() == nil || !isClosed(s.CloseNotify()) || s.Health(), "it reports that it is alive")
 	add(s.pending.Len() != 0, "%d calls pending", s.pending.Len())
 	add(s.running.Load() != 0, "%d handlers running", s.running.Load())
 	add(len(s.redialQueue) != 0 || s.redialBytes != 0, "%d waiting, %d bytes", len(s.redialQueue), s.redialBytes)
@@ -371,11 +371,11 @@ func remains(s *session) (all []string) {
 	return all
 }
 
-// ledger is a plugin that counts, and at times misbehaves.
+// ledger is a plugin that counts its hooks' runs, and sometimes fails.
 type ledger struct {
-	mu            sync.Mutex // guards what follows
+	mu            sync.Mutex // guards the fields below
 	rng           *rand.Rand
-	mood          int // 0: well-behaved, 1: refuses, 2: panics or hangs
+	mood          int // 0: succeeds, 1: refuses, 2: panics or blocks
 	entered, left map[*session]int
 	wrong         []string
 }
@@ -431,7 +431,7 @@ func (l *ledger) PostDisconnect(b BaseSession) *Rerror {
 	return nil
 }
 
-// verdict compares the hooks' counts.
+// verdict checks the counts of the hooks.
 func (l *ledger) verdict() (all []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -90,7 +90,7 @@ func TestRow18_HooksOnTheNewConnection(t *testing.T) {
 				time.Sleep(time.Second)
 				w.log.add("hook done")
 				r := ps.RawPush("/note", "from the hook")
-				synctest.Wait() // until the note is handled: handlers run side by side
+				synctest.Wait() // until the note is handled: handlers run concurrently
 				return r
 			}
 			return nil
@@ -243,7 +243,7 @@ func TestRow22_WaitsAreBounded(t *testing.T) {
 			{CodeHandleTimeout, time.Second},
 			{CodeCanceled, 2 * time.Second},
 			{CodeConnClosed, 30 * time.Second}, // RedialWait: without deadline
-			{CodeHandleTimeout, time.Minute},   // longer: the caller's own business
+			{CodeHandleTimeout, time.Minute},   // longer: the caller has set it
 		} {
 			start := time.Now()
 			ctx, cancel := context.WithCancel(t.Context())
@@ -277,7 +277,7 @@ func TestRow22_WaitsAreBounded(t *testing.T) {
 				t.Errorf("Push took %v; want %v", o.took, test.took)
 			}
 			if n, b := c.Queued(); n != 0 || b != 0 {
-				t.Errorf("Queued = %d, %d; want nothing: nobody waits any more", n, b)
+				t.Errorf("Queued = %d, %d; want 0, 0: no call waits any more", n, b)
 			}
 			pass(time.Until(start.Add(test.took)) + 10*time.Millisecond)
 		}

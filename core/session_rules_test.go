@@ -17,17 +17,17 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// The tests of this file and of session_caps_test.go are named after the rules
-// that the table of states stands on.
+// The tests of this file and of session_caps_test.go are named after the rules of the
+// session's states.
 
-// Contexts end around the time of the reply: in real time, so that the race
-// detector sees who touches what.
+// Contexts end around the time of the reply: in real time, so that the race detector
+// sees concurrent accesses.
 func TestRuleOneWinner(t *testing.T) {
 	w := newWorld(t)
 	w.open(nil)
-	var told sync.Map // by the number of a call: its handler has begun
-	HandleCall(w.server, "/tell", func(c CallCtx, arg *string) (string, error) {
-		ch, _ := told.Load(string(c.PeekMeta("n")))
+	var begun sync.Map // by the number of a call: a channel that says that its handler has begun
+	HandleCall(w.server, "/begin", func(c CallCtx, arg *string) (string, error) {
+		ch, _ := begun.Load(string(c.PeekMeta("n")))
 		close(ch.(chan struct{}))
 		return *arg, nil
 	})
@@ -47,12 +47,12 @@ func TestRuleOneWinner(t *testing.T) {
 					body = large
 				}
 				ctx, cancel := context.WithCancel(t.Context())
-				spins, ch := rng.IntN(*delay+2), make(chan struct{})
+				yields, ch := rng.IntN(*delay+2), make(chan struct{})
 				id := fmt.Sprint(i, ":", n)
-				told.Store(id, ch)
+				begun.Store(id, ch)
 				go func() {
 					<-ch
-					for range spins {
+					for range yields {
 						runtime.Gosched()
 					}
 					cancel()
@@ -60,14 +60,14 @@ func TestRuleOneWinner(t *testing.T) {
 				result := "untouched"
 				var cmd CallCmd
 				if n%2 == 0 {
-					cmd = c.Call("/tell", body, &result, WithContext(ctx), WithSetMeta("n", id))
+					cmd = c.Call("/begin", body, &result, WithContext(ctx), WithSetMeta("n", id))
 				} else {
 					ch := make(chan CallCmd, 1)
-					c.AsyncCall("/tell", body, &result, ch, WithContext(ctx), WithSetMeta("n", id))
+					c.AsyncCall("/begin", body, &result, ch, WithContext(ctx), WithSetMeta("n", id))
 					cmd = <-ch
 				}
 				r := cmd.Rerror()
-				switch { // reading result races with whoever would still write
+				switch { // reading result races with a late write
 				case r == nil && result != body:
 					t.Errorf("result has %d bytes; want %d", len(result), len(body))
 				case r != nil && (r.Code != CodeCanceled || result != "untouched"):
@@ -121,7 +121,7 @@ func TestRuleEpochsHandlersContextHasTheReason(t *testing.T) {
 		})
 		HandleCall(w.server, "/late", func(c CallCtx, _ *string) (string, error) {
 			<-w.gate
-			late = c.Context() // asked for after it
+			late = c.Context() // made after it
 			return "", nil
 		})
 		c, s := w.pair()
@@ -152,7 +152,7 @@ func TestRuleSequenceNumbersLateReplyIsDropped(t *testing.T) {
 		old := end.receive().Seq()
 
 		for range 100_000 {
-			s.pending.Next() // as many messages go by
+			s.pending.Next() // as if so many messages had been sent
 		}
 		var waiting []<-chan outcome[CallCmd]
 		for range 50 {
@@ -255,7 +255,7 @@ func TestRuleAdmission(t *testing.T) {
 }
 
 func TestRuleFlushingNoDeadlock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // which tells a deadlock at once
+	synctest.Test(t, func(t *testing.T) { // which reports a deadlock at once
 		w := newWorld(t, memnet.Buffer(4<<10))
 		w.open(func(cfg *PeerConfig) { cfg.WriteBound = 64 << 10 })
 		c, s := w.pair()
@@ -376,7 +376,7 @@ func TestRulePeerClose(t *testing.T) {
 					t.Errorf("a second Close = %v; want nil", o.v)
 				}
 				if _, r := w.client.Dial(w.addr); r == nil || r.Code != CodeDialFailed {
-					t.Errorf("Dial = %s; want 105, nobody listens", r)
+					t.Errorf("Dial = %s; want 105, no listener", r)
 				}
 				want := 5 * time.Second
 				if test.fits {

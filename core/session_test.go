@@ -213,7 +213,7 @@ func TestRow04_PreparingTakesNoCalls(t *testing.T) {
 		}})
 		w.dial()
 		w.log.want(t, "c dial")
-		// And what needs preparing works there alone.
+		// And the methods of PreSession work only there.
 		wantRerror(t, s.(PreSession).RawPush("/note", "x"), CodeInvalidOp)
 		wantRerror(t, s.(PreSession).PreReceive(nil).Rerror(), CodeInvalidOp)
 	})
@@ -239,7 +239,7 @@ func TestRow04_CloseWhilePreparing(t *testing.T) {
 						t.Errorf("= %v; want nil", err)
 					}
 					return nil
-				}}, &connHook{"c", &w.log, nil}) // would talk to nobody
+				}}, &connHook{"c", &w.log, nil}) // its peer is not there any more
 				got, r := w.client.Dial(w.addr)
 				if got != nil {
 					t.Errorf("Dial = %v; want nil", got)
@@ -309,7 +309,7 @@ func TestRow06_Reply(t *testing.T) {
 		wantReady(t, c)
 
 		s, end := w.serveRaw(w.server)
-		end.send(TypeReply, 77, "", "nobody waits") // dropped
+		end.send(TypeReply, 77, "", "no such call") // dropped
 		ch := call(s, "/x", "y")
 		m := end.receive()
 		end.send(TypeReply, m.Seq()+1, "", "wrong")

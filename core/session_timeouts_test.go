@@ -49,7 +49,7 @@ func TestRuleTimeoutsOnTheWire(t *testing.T) {
 			if ok {
 				left[len(left)-1] = time.Until(at).Round(time.Millisecond)
 			}
-			// What it calls itself does not inherit the key.
+			// The handler's own calls do not inherit the key.
 			go c.Session().Call("/onward", "", nil)
 			return "", nil
 		})
@@ -95,7 +95,7 @@ func TestRuleTimeoutsNothingLeftBeforeDispatch(t *testing.T) {
 		end.send(TypeCall, 1, "/queue", "first", WithSetMeta(MetaTimeout, "500"))
 		end.send(TypeCall, 2, "/queue", "second", WithSetMeta(MetaTimeout, "999"))
 		pass(999 * time.Millisecond)
-		end.silent() // with X-Timeout alone nobody answers: the caller has gone
+		end.silent() // with X-Timeout alone no reply is sent: the caller does not wait any more
 		wantRerror(t, end.receive().Rerror(), 0)
 		m := end.receive()
 		wantRerror(t, m.Rerror(), CodeHandleTimeout)
@@ -199,7 +199,7 @@ func TestRuleLifetimeGoexitIs500(t *testing.T) {
 	})
 }
 
-// moodyFilter packs only as long as it is in the mood to.
+// moodyFilter fails to pack while badMood is true.
 type moodyFilter struct{}
 
 var badMood atomic.Bool
@@ -218,8 +218,8 @@ func (moodyFilter) OnUnpack(b []byte) ([]byte, error) { return b, nil }
 
 var registerMoody = sync.OnceFunc(func() { xfer.Register(moodyFilter{}) })
 
-// A filter that fails on the way back costs the reply its pipe, not the session
-// its life.
+// If a filter fails to pack a reply, an error reply without filters is sent, and the
+// session goes on.
 func TestRuleFilterFailsOnTheWayBack(t *testing.T) {
 	registerMoody()
 	for _, test := range []struct {

@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// deaf is a connection that cannot be written any more once it is broken, and
-// whose reader does not notice until the gate is open.
-type deaf struct {
+// lateBreak is a connection whose writes fail once it is broken, and whose reads fail
+// only when the gate is open.
+type lateBreak struct {
 	net.Conn
 	broken atomic.Bool
 	gate   chan struct{}
 }
 
-func (d *deaf) Write(p []byte) (int, error) {
+func (d *lateBreak) Write(p []byte) (int, error) {
 	if d.broken.Load() {
 		return 0, net.ErrClosed
 	}
 	return d.Conn.Write(p)
 }
 
-func (d *deaf) Read(p []byte) (int, error) {
+func (d *lateBreak) Read(p []byte) (int, error) {
 	n, err := d.Conn.Read(p)
 	if err != nil {
 		<-d.gate
@@ -31,10 +31,10 @@ func (d *deaf) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// deafen makes the first connection of the client a deaf one.
-func (w *world) deafen() *deaf {
-	d := &deaf{gate: make(chan struct{})}
-	w.client.PluginContainer().AppendRight(&connHook{"deafen", &w.log, func(moment string, s PreSession) *Rerror {
+// breakLate makes the first connection of the client a lateBreak.
+func (w *world) breakLate() *lateBreak {
+	d := &lateBreak{gate: make(chan struct{})}
+	w.client.PluginContainer().AppendRight(&connHook{"breakLate", &w.log, func(moment string, s PreSession) *Rerror {
 		if moment == "dial" && d.Conn == nil {
 			s.ModifySocket(func(conn net.Conn) (net.Conn, ProtoFunc) {
 				d.Conn = conn
@@ -50,7 +50,7 @@ func (w *world) deafen() *deaf {
 // reader has not noticed the break yet; one that was accepted fails.
 func TestCallsThatABrokenLinkRefuses(t *testing.T) {
 	inWorld(t, redials(-1), func(t *testing.T, w *world) {
-		d := w.deafen()
+		d := w.breakLate()
 		c := w.dial()
 		d.broken.Store(true)
 		accepted := call(c, "/echo", "accepted")
@@ -75,7 +75,7 @@ func TestCallsThatABrokenLinkRefuses(t *testing.T) {
 
 func TestCloseOfALinkThatRefuses(t *testing.T) {
 	inWorld(t, redials(-1), func(t *testing.T, w *world) {
-		d := w.deafen()
+		d := w.breakLate()
 		c := w.dial()
 		d.broken.Store(true)
 		accepted := call(c, "/echo", "accepted")

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// state is where a session is in its life:
+// state is the state of a session:
 //
 //	             hook refused, connection lost, time-out
 //	preparing ───────────────────────────────────────────────► closed
@@ -20,31 +20,30 @@ import (
 //	  └ redialing ────────────────────────────────────────────────┘
 //
 // One mutex guards the state, the link (whose epoch numbers the connections) and
-// the close reason. No hook, no user code and no I/O runs under it. Once a session
-// was ready the goroutine that reads owns its end: it alone leads into broken,
-// redialing and closed.
+// the close reason. No hook, no user code and no I/O runs while it is held. Once a
+// session was ready, only the reader moves it to broken, redialing and closed.
 type state uint8
 
 const (
-	preparing state = iota // hooks of the connection run; in nobody's list
-	ready                  // calls go out, the reader runs
-	draining               // no new calls; what is under way may finish
+	preparing state = iota // connection hooks run; not in the hub yet
+	ready                  // calls are sent, and messages are read
+	draining               // no new calls; pending calls and handlers may finish
 	broken                 // the connection has failed; cleaning up
-	redialing              // a new connection is on its way; calls wait
-	closed                 // for ever
+	redialing              // dialling a new connection; calls wait
+	closed                 // the end
 )
 
 func (s state) String() string {
 	return [...]string{"preparing", "ready", "draining", "broken", "redialing", "closed"}[s]
 }
 
-// Side is who ended a connection.
+// Side says which side ended a connection.
 type Side string
 
 // The sides of a CloseReason.
 const (
-	SideLocal   Side = "local"   // this end: Close, an age, a rule the peer has broken
-	SideRemote  Side = "remote"  // the peer has hung up between two messages
+	SideLocal   Side = "local"   // this side: Close, the session age, an error of the peer's
+	SideRemote  Side = "remote"  // the peer closed the connection between two messages
 	SideNetwork Side = "network" // the connection failed
 )
 
@@ -52,7 +51,7 @@ const (
 type CloseReason struct {
 	Side  Side
 	Cause error
-	Act   string // what was being done: "reading", "writing", "closing"…
+	Act   string // what this side was doing: "reading", "writing", "closing"…
 }
 
 // Error makes a CloseReason usable as the cause of a context.
@@ -61,7 +60,7 @@ func (r *CloseReason) Error() string { return r.String() }
 // Unwrap returns the cause.
 func (r *CloseReason) Unwrap() error { return r.Cause }
 
-// String is the reason in a few words.
+// String returns the reason in a few words; of nil "<nil>".
 func (r *CloseReason) String() string {
 	switch {
 	case r == nil:
@@ -72,7 +71,7 @@ func (r *CloseReason) String() string {
 	return r.Cause.Error()
 }
 
-// rerror is the 102 that calls get.
+// rerror returns the error 102 for calls.
 func (r *CloseReason) rerror() *Rerror {
 	return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), r.String()).WithCause(r)
 }
@@ -86,7 +85,7 @@ var (
 	errGivenUp     = errors.New("given up by this side")
 )
 
-// frameError is a frame that cannot be read; the place of the next one is lost.
+// frameError is the error of a frame that cannot be read, after which the next frame cannot be found.
 type frameError struct{ err error }
 
 func (e *frameError) Error() string { return e.err.Error() }

@@ -16,13 +16,13 @@ import (
 
 // baseTLSConfig leaves curves and cipher suites to crypto/tls, whose lists are
 // kept up to date. No protocol is negotiated (ALPN): a peer that names one
-// would be refused by those that name another.
+// would be refused by peers that name another.
 func baseTLSConfig() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12} }
 
 // NewTLSConfigFromFile makes a configuration for both sides, TLS 1.2 or later,
-// with the certificate in a PEM file and its private key in another. A client
-// checks the server's certificate and name unless the third argument is true;
-// an error names the files.
+// with the certificate in one PEM file and its private key in another. A client
+// checks the server's certificate and name unless the third argument is true.
+// An error names the files.
 func NewTLSConfigFromFile(certFile, keyFile string, insecureSkipVerifyForClient ...bool) (*tls.Config, error) {
 	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
@@ -34,9 +34,9 @@ func NewTLSConfigFromFile(certFile, keyFile string, insecureSkipVerifyForClient 
 	return c, nil
 }
 
-// GenerateTLSConfigForClient makes a configuration that encrypts but **believes
-// any server**: whoever sits between the two sides can read and change all. It
-// is for trials, and for servers that use GenerateTLSConfigForServer.
+// GenerateTLSConfigForClient makes a configuration that encrypts but **trusts any
+// server**: an attacker between the two sides can read and change everything. Use it
+// only to try things out, with servers that use GenerateTLSConfigForServer.
 func GenerateTLSConfigForClient() *tls.Config {
 	c := baseTLSConfig()
 	c.InsecureSkipVerify = true
@@ -46,12 +46,12 @@ func GenerateTLSConfigForClient() *tls.Config {
 // GenerateTLSConfigForServer makes a configuration with a self-signed
 // certificate (ECDSA P-256, names localhost, 127.0.0.1 and ::1, ten years). The
 // process has one such certificate, made at the first call and kept in memory
-// only, so clients cannot know it: it is for trials.
+// only, so clients cannot verify it: use it only to try things out.
 func GenerateTLSConfigForServer() *tls.Config {
 	c := baseTLSConfig()
 	cert, err := selfSigned()
 	if err != nil {
-		// There is no error to return: let each handshake say it.
+		// The function returns no error: each handshake fails with it.
 		c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, err }
 		return c
 	}

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// handshake runs client and server and returns both errors. It takes a socket,
-// not net.Pipe, on which an alert waits for a side that is writing itself.
+// handshake runs client and server and returns both errors. It uses a socket, not
+// net.Pipe, on which an alert would wait for a side that writes itself.
 func handshake(t *testing.T, client, server *tls.Config) (clientErr, serverErr error) {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")

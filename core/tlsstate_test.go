@@ -17,7 +17,7 @@ func mutualTLS() (server, client *tls.Config) {
 	return server, client
 }
 
-// peerName is who the other side says it is.
+// peerName returns the name in the certificate of the other side.
 func peerName(state *tls.ConnectionState) string {
 	if state == nil {
 		return "nobody"

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Peer is one end of communication: it may listen, dial, or both, and either
-// way its sessions call, push, and serve its routes. All its methods are safe
+// Peer is one end of communication: it may listen, dial, or both, and in both
+// roles its sessions call, push, and serve its routes. All its methods are safe
 // for concurrent use; routes are best registered before the first Listen or Dial.
 type Peer interface {
 	EarlyPeer
@@ -18,7 +18,7 @@ type Peer interface {
 	Dialer
 }
 
-// EarlyPeer is a Peer whose network is not open yet, as PostNewPeer sees it.
+// EarlyPeer is a Peer that does not listen or dial yet: the argument of PostNewPeer.
 type EarlyPeer interface {
 	BasePeer
 	Router
@@ -26,7 +26,7 @@ type EarlyPeer interface {
 	Router() Router
 }
 
-// BasePeer is what is common to a peer at any age.
+// BasePeer is the common part of EarlyPeer and Peer.
 type BasePeer interface {
 	// Close closes listeners, then drains all sessions within CloseTimeout, also those
 	// that drain already, and cuts off what is left. Its error says what that was: calls,
@@ -35,65 +35,66 @@ type BasePeer interface {
 	io.Closer
 	Sessions
 	// SetTLSConfig sets the configuration for listening and dialling. After the
-	// first Listen or Dial it changes nothing and is an error.
+	// first Listen, Dial or ServeConn it changes nothing and returns ErrOpened.
 	SetTLSConfig(*tls.Config) error
-	// SetTLSConfigFromFile reads certificate and key (PEM). After the first
-	// Listen or Dial it is an error.
+	// SetTLSConfigFromFile is SetTLSConfig with the result of NewTLSConfigFromFile.
 	SetTLSConfigFromFile(certFile, keyFile string, insecureSkipVerifyForClient ...bool) error
-	// TLSConfig returns what was set, nil if nothing was.
+	// TLSConfig returns the configuration that was set, nil if none was.
 	TLSConfig() *tls.Config
 	// PluginContainer holds the plugins that all routes share.
 	PluginContainer() *PluginContainer
 }
 
-// Sessions is the view on a peer's live sessions.
+// Sessions gives access to a peer's sessions that are ready or redialling.
 type Sessions interface {
-	// CountSession is the number of ready (or redialling) sessions.
+	// CountSession returns the number of sessions.
 	CountSession() int
 	// GetSession returns the session with this id. If there is none the
 	// Session is nil.
 	GetSession(id string) (Session, bool)
-	// RangeSession calls f for each session until it returns false. f may do
-	// anything, closing included.
+	// RangeSession calls f for each session until f returns false. f may call any
+	// method, Close included.
 	RangeSession(f func(Session) bool)
 }
 
 // Server is the listening side of a peer.
 type Server interface {
-	// Listen binds the configured address, serves in the background, and
-	// returns. An error is logged as well. Without a protoFunc connections speak the peer's protocol. It may
+	// Listen listens on the configured address, serves in the background, and returns.
+	// It also logs the error that it returns. Without a protoFunc, connections speak
+	// the peer's protocol. It may
 	// be called again for other addresses only if the configured port is 0.
 	Listen(protoFunc ...ProtoFunc) error
-	// ListenAndServe is Listen that blocks until the peer is closed; it always
+	// ListenAndServe is Listen, but blocks until the peer is closed. It always
 	// returns an error, ErrListenClosed after Close.
 	ListenAndServe(protoFunc ...ProtoFunc) error
-	// Addrs are the addresses listened on, ports resolved.
+	// Addrs returns the addresses that the peer listens on, with the real ports.
 	Addrs() []net.Addr
-	// ServeConn makes a session of a connection accepted elsewhere. It runs
-	// PostAccept first; nil if that refused it (the log says why).
+	// ServeConn starts a session on a connection accepted elsewhere. It runs the
+	// PostAccept hooks first. It returns nil, and logs why, if a hook refuses the
+	// connection or the peer is closed.
 	ServeConn(conn net.Conn, protoFunc ...ProtoFunc) Session
 }
 
 // Dialer is the dialling side of a peer.
 type Dialer interface {
 	// Dial connects and returns the ready session. On failure the Session is
-	// nil and the error is 105, or what a PostDial hook said. ":9090" is a port
-	// of the local host; on unix networks addr is a path.
+	// nil and the error is 105 (CodeDialFailed), or that of a PostDial hook. ":9090"
+	// is a port of the local host; on unix networks addr is a path.
 	Dial(addr string, protoFunc ...ProtoFunc) (Session, *Rerror)
-	// DialContext is Dial that gives up when ctx ends.
+	// DialContext is Dial, but fails when ctx ends.
 	DialContext(ctx context.Context, addr string, protoFunc ...ProtoFunc) (Session, *Rerror)
 }
 
-// Router takes handlers. Peers and groups are Routers. Registration panics with
-// words on a handler of a wrong shape, on a route taken twice, and on one that no
-// message can reach: a service method is a URI reference, and its path leads to the
-// route.
+// Router registers handlers. Peers and groups are Routers. A registration panics,
+// with an error that says why, for a handler with a wrong signature, for a route that is
+// taken, and for one that no message can reach: a service method is a URI reference, and
+// its path selects the route.
 type Router interface {
 	// SubRoute returns a group whose routes begin with prefix and share plugins.
 	SubRoute(prefix string, plugin ...Plugin) SubRouter
 	// RouteCall registers the methods of a struct that embeds CallCtx, and
-	// returns the service methods they got. The struct's name is that of its type,
-	// of a generic one without the type arguments: Math[int] is Math.
+	// returns their service methods. The struct's name is that of its type, for a
+	// generic type without the type arguments: Math[int] is Math.
 	RouteCall(ctrl any, plugin ...Plugin) []string
 	// RouteCallFunc registers a function or a method expression.
 	RouteCallFunc(fn any, plugin ...Plugin) string
@@ -101,10 +102,10 @@ type Router interface {
 	RoutePush(ctrl any, plugin ...Plugin) []string
 	// RoutePushFunc registers a function or a method expression.
 	RoutePushFunc(fn any, plugin ...Plugin) string
-	// SetUnknownCall sets the handler of all CALLs without a route of their
-	// own: one a peer, whichever group it is set through.
+	// SetUnknownCall sets the handler of all CALLs without a route. A peer has one,
+	// whichever group sets it; a later one replaces it.
 	SetUnknownCall(fn func(UnknownCallCtx) (any, *Rerror), plugin ...Plugin)
-	// SetUnknownPush is the same for PUSHes.
+	// SetUnknownPush is SetUnknownCall for PUSHes.
 	SetUnknownPush(fn func(UnknownPushCtx) *Rerror, plugin ...Plugin)
 
 	routeGroup() *group
@@ -119,27 +120,27 @@ type SubRouter interface {
 	ToRouter() Router
 }
 
-// BaseSession is a session as PostDisconnect sees it.
+// BaseSession is a session that has ended: the argument of PostDisconnect.
 type BaseSession interface {
 	Logger
 	Peer() Peer
-	// ID is unique among the peer's sessions. Unless set it is the remote
-	// address of an accepted session and the first local address of a dialled one;
-	// a redial does not change it.
+	// ID returns the id, which is unique among the peer's sessions. Unless SetID has
+	// set it, it is the remote address of an accepted session and the first local
+	// address of a dialled one; a redial does not change it.
 	ID() string
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
-	// ConnectionState is the TLS state of the session's connection, the certificates of
-	// the peer included; nil without TLS. Connections that ModifySocket or a Network has
-	// wrapped show it by a method ConnectionState of their own, or by NetConn.
+	// ConnectionState returns the TLS state of the session's connection, with the
+	// certificates of the peer; nil without TLS. A connection that ModifySocket or a
+	// Network has wrapped must have a method ConnectionState of its own, or NetConn.
 	ConnectionState() *tls.ConnectionState
-	// Swap holds what the user keeps with the session; it survives redials.
+	// Swap returns the map for values of the user's; redials keep it.
 	Swap() *Swap
-	// CloseReason says why the session ended; nil while it has not.
+	// CloseReason returns why the session ended, nil while it has not.
 	CloseReason() *CloseReason
 }
 
-// CtxSession is a session as a handler sees it.
+// CtxSession is a session in a handler or a hook of a message.
 type CtxSession interface {
 	Logger
 	ID() string
@@ -148,53 +149,54 @@ type CtxSession interface {
 	// ConnectionState is the TLS state of the present connection; nil without TLS.
 	ConnectionState() *tls.ConnectionState
 	Swap() *Swap
-	// CloseNotify is closed when the session takes no more calls: on Close and
-	// on a break that no redial will mend.
+	// CloseNotify returns a channel that is closed when the session takes no more
+	// calls: on Close, and when the connection breaks and is not redialled.
 	CloseNotify() <-chan struct{}
-	// Health reports whether calls are taken: ready or redialling.
+	// Health reports whether the session takes calls: it is ready or redials.
 	Health() bool
-	// Call sends a CALL and waits for the reply, the context of WithContext, or
-	// the end of the session, whichever is first. result is a pointer the reply
-	// is decoded into, or nil. It must not be called in a hook that runs in the
-	// reader.
+	// Call sends a CALL and waits for the reply, the end of the context of
+	// WithContext, or the end of the session, whichever is first. The reply is decoded
+	// into what result points to, or dropped if that is nil. Call must not be called
+	// in a hook that runs in the reader.
 	Call(serviceMethod string, arg, result any, setting ...MessageSetting) CallCmd
 	// AsyncCall sends a CALL and returns. The finished CallCmd is sent to
-	// callCmdChan, which must be buffered (it panics otherwise); nil means a
-	// channel of its own. While that is full the command waits beside it, at most
-	// until the session's end; then it is dropped, with a WARN. arg is not read
-	// after AsyncCall has returned.
+	// callCmdChan, which must be buffered (AsyncCall panics otherwise); nil means a
+	// new channel that only the engine has. If the channel is full, the command waits
+	// for room, at most until the session ends; then it is dropped, with a WARNING.
+	// arg is not read after AsyncCall has returned.
 	AsyncCall(serviceMethod string, arg, result any, callCmdChan chan<- CallCmd, setting ...MessageSetting) CallCmd
-	// Push sends a PUSH. nil means that the session has accepted it, in order;
-	// not that the peer has got it. It waits for room in the outgoing batch, or
+	// Push sends a PUSH. nil means that the session will send it, in order; not that
+	// the peer has received it. Push waits for room in the outgoing batch, or
 	// for a redial, until the context of WithContext ends. Errors: 102, 104, 408,
-	// 499, and what a PreWritePush hook said.
+	// 499, and those of PreWritePush hooks.
 	Push(serviceMethod string, arg any, setting ...MessageSetting) *Rerror
-	// SessionAge is the life time of a session's connection; 0 is unlimited.
+	// SessionAge is how long a connection of the session may live; 0 is unlimited.
 	SessionAge() time.Duration
 	// ContextAge is how long a handler may take; 0 is unlimited.
 	ContextAge() time.Duration
-	// Queued is what was accepted for sending and has not been written, and what
-	// waits for a redial.
+	// Queued returns how many messages, and bytes of them, are queued for writing or
+	// wait for a redial.
 	Queued() (messages, bytes int)
 }
 
-// Session is a connection with all it can do. Safe for concurrent use.
+// Session is a connection between two peers, over which both call and push. It is safe
+// for concurrent use.
 type Session interface {
 	CtxSession
 	Peer() Peer
-	// SetID changes the id. A live session that has it is closed.
+	// SetID changes the id. A session of the peer that has this id is closed.
 	SetID(id string)
-	// SetSessionAge changes the age, counted from now.
+	// SetSessionAge changes the session age, counted from now.
 	SetSessionAge(time.Duration)
-	// SetContextAge changes the age of handlers that begin later.
+	// SetContextAge changes the context age of handlers that begin later.
 	SetContextAge(time.Duration)
-	// ControlFD calls f with the file descriptor; syscall.EINVAL where there is
-	// none, net.ErrClosed after the end.
+	// ControlFD calls f with the file descriptor of the connection. It returns
+	// syscall.EINVAL if there is none, net.ErrClosed after the session's end.
 	ControlFD(f func(fd uintptr)) error
 	// Close stops new calls, waits at most CloseTimeout for the pending ones
 	// and for the batch, and returns nil, or an error that says how many calls
 	// it cut off. Handlers that run may still reply for the rest of that time.
-	// It may be called anywhere, in a handler of the session too.
+	// Close may be called anywhere, also in a handler of the session.
 	Close() error
 	// Drain is Close that waits for handlers as well, until ctx ends; then it
 	// cuts off what is left and returns ctx's error, which names the handlers. Called in a handler of the
@@ -203,26 +205,26 @@ type Session interface {
 	CloseReason() *CloseReason
 }
 
-// Breaker is what the sessions of this package are besides, for who knows better
-// than the network that a connection is dead.
+// Breaker is implemented by the sessions of this package, for code that learns before
+// the network does that a connection is dead.
 type Breaker interface {
-	// Break gives the present connection up as if the network had failed with
-	// cause, and reports whether there was one: pending calls, and those made until
-	// the session has noticed, end with 102; a dialled session redials if it may,
-	// any other ends. The cause is that of the CloseReason, of SideNetwork, which
-	// calls and contexts wrap. It waits for nothing but the connection's own Close,
-	// and may be called anywhere.
+	// Break closes the present connection as if the network had failed with cause, and
+	// reports whether there was one. Pending calls, and those made until the session
+	// has noticed, end with 102. A dialled session redials if it is configured to; any
+	// other ends. The errors of calls and contexts wrap the CloseReason, which has
+	// SideNetwork and cause. Break waits only for the Close of the connection, and may
+	// be called anywhere.
 	Break(cause error) bool
 }
 
 // PreSession is a session that is being prepared: in PostDial, PostRedial and
-// PostAccept, before its reader runs. The methods that send and receive work
-// only there; elsewhere they fail with code 1. They bypass all hooks.
+// PostAccept, before its reader starts. The methods that send and receive work
+// only there; elsewhere they fail with code 1. No hooks run for their messages.
 type PreSession interface {
 	Logger
 	Peer() Peer
 	ID() string
-	// SetID claims the id once all hooks have passed.
+	// SetID sets the id that the session takes once all hooks have accepted it.
 	SetID(id string)
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
@@ -234,8 +236,9 @@ type PreSession interface {
 	// hooks it is context.Background().
 	Context() context.Context
 	ControlFD(f func(fd uintptr)) error
-	// ModifySocket may replace the connection or its protocol; nil keeps what
-	// there is. Bytes already read go to the new connection.
+	// ModifySocket replaces the connection or its protocol by the results of fn; nil
+	// keeps the present one. Bytes already read are read again from the new
+	// connection.
 	ModifySocket(fn func(conn net.Conn) (modifiedConn net.Conn, newProtoFunc ProtoFunc))
 	GetProtoFunc() ProtoFunc
 	SessionAge() time.Duration
@@ -245,35 +248,35 @@ type PreSession interface {
 
 	// Send sends a message with a new sequence number; WithMtype sets its type.
 	Send(serviceMethod string, body any, rerr *Rerror, setting ...MessageSetting) *Rerror
-	// Receive reads one message. Its error is that of reading, not the message's.
+	// Receive reads one message. Its error is that of reading, not that of the message.
 	Receive(newBody NewBodyFunc, setting ...MessageSetting) (Message, *Rerror)
-	// PreSend is Send of a given type.
+	// PreSend is Send with a message type.
 	PreSend(mtype byte, serviceMethod string, body any, rerr *Rerror, setting ...MessageSetting) *Rerror
-	// PreReceive is Receive whose error is the Rerror of the message.
+	// PreReceive is Receive, but sets an error of reading as the Rerror of the message.
 	PreReceive(newBody NewBodyFunc, ctx ...context.Context) Message
 	// PreCall sends a CALL and reads its reply into reply. CALLs and PUSHes that
 	// come before the reply are kept, and handled in order once the session is
 	// ready; all together may be as large as one message.
 	PreCall(serviceMethod string, arg, reply any, setting ...MessageSetting) *Rerror
-	// PreReply answers req, with its sequence number.
+	// PreReply sends the reply to req, with its sequence number.
 	PreReply(req Message, body any, rerr *Rerror, setting ...MessageSetting) *Rerror
 	// RawPush sends a PUSH.
 	RawPush(serviceMethod string, arg any, setting ...MessageSetting) *Rerror
 }
 
-// CallCmd is a call under way. Safe for concurrent use.
+// CallCmd is a call, pending or finished. It is safe for concurrent use.
 type CallCmd interface {
 	Logger
-	// TracePeer returns the peer; false for a fake.
+	// TracePeer returns the peer; false for a call of NewFakeCallCmd.
 	TracePeer() (Peer, bool)
-	// TraceSession returns the session; false for a fake.
+	// TraceSession returns the session; false for a call of NewFakeCallCmd.
 	TraceSession() (Session, bool)
 	Context() context.Context
-	// Output is the message sent.
+	// Output returns the message that was sent.
 	Output() Message
-	// Rerror is the error of the finished call; nil before. It does not wait.
+	// Rerror returns the error of the finished call, nil before. It does not wait.
 	Rerror() *Rerror
-	// Done is closed when the call is finished.
+	// Done returns a channel that is closed when the call is finished.
 	Done() <-chan struct{}
 	// Reply waits for the end and returns result and error.
 	Reply() (any, *Rerror)
@@ -281,36 +284,37 @@ type CallCmd interface {
 	InputBodyCodec() byte
 	// InputMeta waits for the end and returns the reply's metadata; never nil.
 	InputMeta() *Meta
-	// CostTime waits for the end; 0 without CountTime.
+	// CostTime waits for the end and returns the time the call took; 0 without CountTime.
 	CostTime() time.Duration
 }
 
-// PreCtx is what every moment of a message sees.
+// PreCtx is the part of all contexts that is known before a message is.
 type PreCtx interface {
 	Logger
 	Peer() Peer
 	// Session is the session of the message, and a [Session]: ctx.Session().(tp.Session)
 	// has Close, SetID and the rest.
 	Session() CtxSession
-	// IP is the remote address with its port, such as "10.0.0.7:53412"; the address
-	// alone is of net.SplitHostPort.
+	// IP returns the remote address with its port, such as "10.0.0.7:53412";
+	// net.SplitHostPort gives the address alone.
 	IP() string
-	// RealIP is the metadata X-Real-IP, as it is, if a trusted proxy sent it, else IP.
+	// RealIP returns the metadata X-Real-IP, unchanged, if a trusted proxy has sent it,
+	// else IP.
 	RealIP() string
-	// ConnectionState is the TLS state of the connection that the message came by or
-	// goes out on; nil without TLS. See BaseSession.
+	// ConnectionState returns the TLS state of the connection on which the message is
+	// received or sent; nil without TLS. See BaseSession.
 	ConnectionState() *tls.ConnectionState
-	// Swap begins as a copy of the session's, and ends with this exchange: what is
-	// stored here is gone after it. What is to stay is stored in Session().Swap().
+	// Swap returns a map that begins as a copy of the session's, and ends with this
+	// exchange. Store values that are to stay in Session().Swap().
 	Swap() *Swap
-	// Context ends with the handler, its deadline, or the session, whose
-	// CloseReason is then its cause. A hook gives it values, those of ctx, by
-	// tp.WithContext(ctx)(c.Input()): before the handler runs, each around the last
-	// (ctx is made from c.Input().Context()).
+	// Context returns a context that ends with the handler, its deadline, or the
+	// session, whose CloseReason is then its cause. A hook that runs before the
+	// handler adds values to it by tp.WithContext(ctx)(c.Input()), with a ctx made
+	// from c.Input().Context(), so that the values of earlier hooks stay.
 	Context() context.Context
 }
 
-// WriteCtx is a message on its way out.
+// WriteCtx is the context of an outgoing message.
 type WriteCtx interface {
 	PreCtx
 	// Output is the message. It has its sequence number. The service method of a REPLY
@@ -319,22 +323,22 @@ type WriteCtx interface {
 	Rerror() *Rerror
 }
 
-// InputCtx is what contexts of incoming messages have in common.
+// InputCtx is the common part of the contexts of incoming messages.
 type InputCtx interface {
 	PreCtx
 	Seq() int32
-	// PeekMeta returns a metadata value, nil if there is none; valid until the
+	// PeekMeta returns a metadata value, nil if there is none. It is valid until the
 	// handler returns.
 	PeekMeta(key string) []byte
 	VisitMeta(f func(key, value []byte))
-	// CopyMeta returns a copy to keep.
+	// CopyMeta returns a copy of the metadata, which may be kept.
 	CopyMeta() *Meta
 	ServiceMethod() string
-	// ResetServiceMethod replaces the service method; in a header hook that
-	// reroutes the message.
+	// ResetServiceMethod replaces the service method. In a header hook it changes the
+	// route of the message.
 	ResetServiceMethod(string)
-	// UriObject is the parsed service method; changing it in a header hook
-	// reroutes the message.
+	// UriObject returns the parsed service method. Changing it in a header hook
+	// changes the route of the message.
 	UriObject() *url.URL
 	// Path is UriObject().Path.
 	Path() string
@@ -342,7 +346,7 @@ type InputCtx interface {
 	Query() url.Values
 }
 
-// ReadCtx is a message on its way in.
+// ReadCtx is the context of an incoming message.
 type ReadCtx interface {
 	InputCtx
 	// Input is the message. In the PreRead…Body hooks its Body is what the encoded body
@@ -353,21 +357,21 @@ type ReadCtx interface {
 	Rerror() *Rerror
 }
 
-// PushCtx is what a PUSH handler sees, valid until it returns. Session(),
-// Context() and the decoded argument may be kept.
+// PushCtx is the context of a PUSH handler, valid until it returns. The results of
+// Session and Context, and the decoded argument, may be kept.
 type PushCtx interface {
 	InputCtx
 	GetBodyCodec() byte
 }
 
-// CallCtx is what a CALL handler sees, valid until it returns. Session(),
-// Context() and the decoded argument may be kept.
+// CallCtx is the context of a CALL handler, valid until it returns. The results of
+// Session and Context, and the decoded argument, may be kept.
 type CallCtx interface {
 	InputCtx
 	Input() Message
 	Output() Message
 	GetBodyCodec() byte
-	// ReplyBodyCodec is the codec the reply will have.
+	// ReplyBodyCodec returns the codec of the reply's body.
 	ReplyBodyCodec() byte
 	SetBodyCodec(id byte)
 	AddMeta(key, value string)
@@ -376,17 +380,17 @@ type CallCtx interface {
 	AddXferPipe(filterID ...byte)
 }
 
-// UnknownPushCtx is what the handler of unknown PUSHes sees.
+// UnknownPushCtx is the context of the handler of PUSHes without a route.
 type UnknownPushCtx interface {
 	InputCtx
 	GetBodyCodec() byte
-	// InputBodyBytes is the encoded body; the handler's for ever.
+	// InputBodyBytes returns the encoded body, which belongs to the handler for ever.
 	InputBodyBytes() []byte
-	// Bind decodes the body into v.
+	// Bind decodes the body into v, and returns the id of the body's codec.
 	Bind(v any) (codecID byte, err error)
 }
 
-// UnknownCallCtx is what the handler of unknown CALLs sees.
+// UnknownCallCtx is the context of the handler of CALLs without a route.
 type UnknownCallCtx interface {
 	UnknownPushCtx
 	SetBodyCodec(id byte)

@@ -11,9 +11,9 @@ import (
 
 // Invoke is a typed Call: it waits for the reply, the end of ctx, or the end of
 // the session, whichever is first. The error matches the tp.Err sentinels and
-// the context errors (errors.Is); tp.ToRerror gives the Rerror back. arg is only
-// read, and not after Invoke has returned. A Reply of a pointer type gets a new
-// value; it is not nil even if the reply's body is empty.
+// the context errors (errors.Is); tp.ToRerror returns its Rerror. Invoke only reads
+// arg, and not after it has returned. If Reply is a pointer type, the result points to
+// a new value; without an error it is not nil, even if the reply's body is empty.
 func Invoke[Reply any](ctx context.Context, s CtxSession, method string, arg any, set ...MessageSetting) (Reply, error) {
 	var zero Reply
 	t := reflect.TypeFor[Reply]()
@@ -50,8 +50,8 @@ func Invoke[Reply any](ctx context.Context, s CtxSession, method string, arg any
 	return reply, nil
 }
 
-// results holds a pool of results for each type of reply, so that Invoke needs no
-// memory for what it returns by value.
+// results holds a pool of results for each type of reply, so that Invoke does not
+// allocate for results that it returns by value.
 var results sync.Map // reflect.Type to *sync.Pool
 
 func resultPool[Reply any](t reflect.Type) *sync.Pool {
@@ -62,12 +62,13 @@ func resultPool[Reply any](t reflect.Type) *sync.Pool {
 	return p.(*sync.Pool)
 }
 
-// HandleCall registers a typed function as the handler of a CALL, without
-// reflection when it runs, and returns the service method: what the peer's mapper
-// makes of the group's prefix and method. A method that begins with "/" goes
-// behind the prefix as it is.
-// The argument belongs to f for ever; the reply is only read. An error that
-// tp.ToRerror knows keeps its code, any other is code -1.
+// HandleCall registers a typed function as the handler of a CALL, which runs without
+// reflection. It returns the service method: what the peer's mapper makes of the
+// group's prefix and method. A method that begins with "/" is appended to the prefix
+// unchanged. HandleCall panics if f is nil or the route is taken.
+//
+// The argument belongs to f for ever; the engine only reads the reply. An error that
+// tp.ToRerror knows keeps its code; any other has code -1.
 func HandleCall[Arg, Reply any](r Router, method string, f func(ctx CallCtx, arg *Arg) (Reply, error), plugin ...Plugin) string {
 	if f == nil {
 		panic(fmt.Sprintf("tp: HandleCall %q: the function is nil", method))
@@ -102,7 +103,7 @@ func HandleCall[Arg, Reply any](r Router, method string, f func(ctx CallCtx, arg
 	return r.routeGroup().handle(method, h, plugin)
 }
 
-// HandlePush registers a typed function as the handler of a PUSH, as HandleCall.
+// HandlePush is HandleCall for the handler of a PUSH. An error of f is logged.
 func HandlePush[Arg any](r Router, method string, f func(ctx PushCtx, arg *Arg) error, plugin ...Plugin) string {
 	if f == nil {
 		panic(fmt.Sprintf("tp: HandlePush %q: the function is nil", method))
@@ -131,7 +132,7 @@ func (b *replyBox[R]) free() {
 	b.pool.Put(b)
 }
 
-// pointerShaped reports whether a value of t goes into an interface without
+// pointerShaped reports whether a value of t is stored in an interface without
 // being copied to the heap.
 func pointerShaped(t reflect.Type) bool {
 	switch t.Kind() {

@@ -64,7 +64,7 @@ func TestInvoke(t *testing.T) {
 	}
 }
 
-// What an earlier call left in a pool never shows.
+// A call never sees what an earlier one left in a pool.
 func TestInvokeResultsAreFresh(t *testing.T) {
 	e := &ends{routes: func(p tp.Peer) {
 		tp.HandleCall(p, "/map", func(_ tp.CallCtx, k *string) (map[string]int, error) { return map[string]int{*k: 1}, nil })
@@ -104,7 +104,7 @@ func TestInvokeResultsAreFresh(t *testing.T) {
 	wg.Wait()
 }
 
-// wrapped is a session of somebody else's making.
+// wrapped is a CtxSession of another type than the engine's.
 type wrapped struct {
 	tp.CtxSession
 	calls int
@@ -133,13 +133,13 @@ func TestInvokeOfAnotherSession(t *testing.T) {
 	}
 }
 
-// The typed handlers of a group see its plugins and its prefix.
+// The typed handlers of a group have its plugins and its prefix.
 func TestTypedHandlersOfAGroup(t *testing.T) {
 	j := new(journal)
 	e := &ends{routes: func(p tp.Peer) {
 		g := p.SubRoute("g", note{"group", j})
 		tp.HandleCall(g, "/c", func(ctx tp.CallCtx, _ *[]byte) (string, error) { return ctx.ServiceMethod(), nil }, note{"own", j})
-		tp.HandlePush(g, "/p", func(ctx tp.PushCtx, a *string) error { pushed <- *a; return errors.New("unheard") })
+		tp.HandlePush(g, "/p", func(ctx tp.PushCtx, a *string) error { pushed <- *a; return errors.New("refused") })
 	}}
 	e.dial(t)
 	if s, err := tp.Invoke[string](t.Context(), e.sess, "/g/c", nil); err != nil || s != "/g/c" {
@@ -150,5 +150,5 @@ func TestTypedHandlersOfAGroup(t *testing.T) {
 	if got := receive(t, "the push", pushed); got != "hi" {
 		t.Errorf("the push came as %q", got)
 	}
-	e.srvLines.want(t, "WARN PUSH", "unheard")
+	e.srvLines.want(t, "WARN PUSH", "refused")
 }

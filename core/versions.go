@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// modulePrefix begins the path of each module of this repository.
+// modulePrefix is the prefix of the paths of this repository's modules.
 const modulePrefix = "github.com/teleport-go/teleport/"
 
-// checkVersions returns a sentence about modules of this repository that were
-// built into the program in different versions, or "". They are made to fit
-// together in one version; others may, or may fail strangely.
+// checkVersions returns a warning if the program contains modules of this repository
+// in different versions, else "". Only modules of one version are tested together;
+// others may fail in strange ways.
 func checkVersions() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -22,7 +22,7 @@ func checkVersions() string {
 	return mixedVersions(append(modules, info.Deps...))
 }
 
-// mixedVersions leaves out what has no version: the modules of a workspace.
+// mixedVersions is checkVersions of these modules. It ignores modules without a version, as in a workspace.
 func mixedVersions(modules []*debug.Module) string {
 	var names []string
 	versions := map[string]bool{}

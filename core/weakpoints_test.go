@@ -17,8 +17,8 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// Where the older ages were weak: one test a weakness, numbered as in the
-// project's list of them. Those that are proved elsewhere are named at the end.
+// This file tests weaknesses of v5 and v7, one test each, numbered as in the project's
+// list of them. The end of the file names those that are tested elsewhere.
 
 func TestWeak01_ReplyDecodeErrorIsTheCallsError(t *testing.T) {
 	e := &ends{routes: rulesRoutes}
@@ -83,7 +83,7 @@ func TestWeak03_CallThatPanicsIsACallAllTheSame(t *testing.T) {
 	}
 }
 
-// holding is a server whose handler waits until the test lets it go.
+// holding is a server whose handler waits until the test releases it.
 func holding(t *testing.T, srv tp.PeerConfig) (e *ends, entered chan struct{}, release func()) {
 	entered, hold := make(chan struct{}, 100), make(chan struct{})
 	release = sync.OnceFunc(func() { close(hold) })
@@ -161,7 +161,7 @@ func TestWeak07_FinishedCallDoesNotChange(t *testing.T) {
 		tp.HandleCall(p, "/echo", func(ctx tp.CallCtx, _ *[]byte) (string, error) { ctx.SetMeta("k", "v"); return "", nil })
 	}}
 	e.dial(t)
-	for range 100 { // the race detector looks on
+	for range 100 { // for the race detector
 		cmd := e.sess.AsyncCall("/echo", nil, nil, nil, tp.WithSetMeta("q", "x"))
 		<-cmd.Done()
 		if cmd.CostTime() <= 0 || cmd.InputMeta().String() != "k=v" || cmd.Output().Meta().String() != "q=x" || cmd.Output().Size() == 0 {
@@ -383,7 +383,7 @@ func TestWeak28_SettersAreSafe(t *testing.T) {
 	wg.Wait()
 }
 
-// Unbounded and insecure.
+// Missing bounds and missing security.
 
 func TestWeakSilentClientIsHungUp(t *testing.T) {
 	for _, test := range []struct {
@@ -407,7 +407,7 @@ func TestWeakSilentClientIsHungUp(t *testing.T) {
 			defer c.Close()
 			c.SetReadDeadline(time.Now().Add(patience))
 			if _, err := io.ReadAll(c); errors.Is(err, context.DeadlineExceeded) || err != nil && strings.Contains(err.Error(), "timeout") {
-				t.Errorf("a silent client is kept: %v", err)
+				t.Errorf("the connection of a silent client is kept: %v", err)
 			}
 		})
 	}
@@ -429,7 +429,7 @@ func TestWeakReplyErrorInMetadataIsNoError(t *testing.T) {
 }
 
 func TestWeakMistakesDoNotEndTheProcess(t *testing.T) {
-	// Each of these was Fatalf once; here the test goes on.
+	// v5 and v7 called Fatalf for each of these; here the process goes on.
 	if _, err := tp.Open(tp.PeerConfig{Network: "carrier", Logger: newQuiet(nil)}); err == nil {
 		t.Error("no error of Open")
 	}
@@ -438,7 +438,7 @@ func TestWeakMistakesDoNotEndTheProcess(t *testing.T) {
 	wantPanic(t, "a wrong plugin", func() { p.PluginContainer().AppendRight(nil) }, "nil")
 }
 
-// Proved elsewhere:
+// Tested elsewhere:
 //
 //	13      TestRefusedShapes, "a foreign type called Rerror"
 //	16      TestPluginOrder, TestPluginSiblingsDoNotShare

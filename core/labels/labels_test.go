@@ -92,11 +92,11 @@ func TestBound(t *testing.T) {
 		}
 	}
 	if got := newSet(labels.Other, 0).Meet("/a"); got.label != labels.Other {
-		t.Errorf("a set of none has met %q", got.label)
+		t.Errorf("a set without room has made %q", got.label)
 	}
 }
 
-// Names that come are found, and leave nothing.
+// Get finds names, and makes no labels.
 func TestGet(t *testing.T) {
 	s := newSet(labels.Unknown, 0)
 	a := s.Add("/a")
@@ -133,7 +133,7 @@ func TestAdd(t *testing.T) {
 	}
 }
 
-// A label does not keep the frame alive that it came in.
+// A label does not keep alive the frame that its name was in.
 func TestLabelIsACopy(t *testing.T) {
 	frame := strings.Repeat("x", 1000)
 	for name, got := range map[string]string{
@@ -151,13 +151,13 @@ func TestAllEndsEarly(t *testing.T) {
 	s.Meet("/a")
 	for label := range s.All() {
 		if label != labels.Other {
-			t.Errorf("visited %q after the end", label)
+			t.Errorf("yielded %q after the end", label)
 		}
 		break
 	}
 }
 
-// Many at once make no more labels than one after the other, each once.
+// Concurrent callers make as many labels as sequential ones, each once.
 func TestConcurrent(t *testing.T) {
 	const most = 50
 	var mu sync.Mutex
@@ -197,7 +197,7 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
-// A name that is there, or finds no room, takes no memory.
+// A name that has a label, or gets none, does not allocate.
 func TestAllocs(t *testing.T) {
 	s := newSet(labels.Other, 1)
 	s.Meet("/a")

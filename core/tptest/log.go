@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// Logger returns a logger for PeerConfig.Logger that writes lines of WARN and
-// above to t.Log, and after the end of the test nowhere. What is below
-// tp.SetLoggerLevel does not come at all.
+// Logger returns a logger for PeerConfig.Logger that writes lines at WARN and
+// above to t.Log. It drops lines after the end of the test. Lines below the level of
+// tp.SetLoggerLevel never reach it.
 func Logger(t testing.TB) *slog.Logger {
 	w := &testWriter{t: t}
 	t.Cleanup(w.end)
@@ -22,7 +22,7 @@ func Logger(t testing.TB) *slog.Logger {
 // testWriter writes to a test's log until the test ends; after that t.Log panics.
 type testWriter struct {
 	mu sync.Mutex
-	t  testing.TB // nil: it has ended
+	t  testing.TB // nil: the test has ended
 }
 
 func (w *testWriter) Write(p []byte) (int, error) {
@@ -47,10 +47,10 @@ func dropTime(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// Lines keeps what is logged, for tests that look at it. The zero value is ready.
-// Its methods may be called concurrently.
+// Lines keeps log lines, for tests that check them. The zero value is ready for use.
+// All methods may be called concurrently.
 type Lines struct {
-	mu   sync.Mutex // guards what follows
+	mu   sync.Mutex // guards the fields below
 	list []line
 }
 
@@ -59,8 +59,8 @@ type line struct {
 	text  string
 }
 
-// Logger returns a logger whose lines are kept. What is below tp.SetLoggerLevel
-// does not come at all.
+// Logger returns a logger whose lines are kept. Lines below the level of
+// tp.SetLoggerLevel never reach it.
 func (l *Lines) Logger() *slog.Logger { return slog.New(&linesHandler{to: l}) }
 
 // All returns the lines in order: level, message and attributes, as
@@ -84,7 +84,7 @@ func (l *Lines) texts(least slog.Level) []string {
 	return texts
 }
 
-// Contain reports whether a line has text in it.
+// Contain reports whether a line contains text.
 func (l *Lines) Contain(text string) bool {
 	return slices.ContainsFunc(l.All(), func(x string) bool { return strings.Contains(x, text) })
 }

@@ -16,17 +16,17 @@ import (
 	"time"
 )
 
-// RunNetwork checks connections of a kind for what the engine needs: listen makes
-// a listener on an address that is free, and dial connects to the address that it
-// tells. Both are called many times, and what they return is closed.
+// RunNetwork checks that connections of a kind do what the engine needs. listen makes
+// a listener on a free address, and dial connects to the listener's Addr, as text. Both
+// are called many times, and RunNetwork closes their results.
 //
-// It works by the real clock. Neither the test nor its subtests may run in
-// parallel to others.
+// It uses the real clock. Neither the test nor its subtests may run in parallel to
+// others.
 func RunNetwork(t *testing.T, dial func(ctx context.Context, addr string) (net.Conn, error), listen func() (net.Listener, error), opts ...Option) {
 	runChecks(t, newNetworkSuite(dial, listen, opts), networkChecks)
 }
 
-// netUnderTest is what RunNetwork runs with.
+// netUnderTest holds the arguments of RunNetwork.
 type netUnderTest struct {
 	dial   func(ctx context.Context, addr string) (net.Conn, error)
 	listen func() (net.Listener, error)
@@ -43,12 +43,12 @@ var networkChecks = []check{
 	{"addresses", "connections and listeners have addresses; that of the listener can be dialled", true, checkAddresses},
 	{"transfer", "megabytes go both ways at once, whole and in order", true, checkTransfer},
 	{"small reads", "a read may be smaller than the write", true, checkSmallReads},
-	{"many", "many connections of a listener do not get into each other's way", true, checkMany},
-	{"writes", "concurrent writes go out one after the other, whole", true, checkWrites},
+	{"many", "many connections of a listener do not affect each other", true, checkMany},
+	{"writes", "concurrent writes are sent one after the other, whole", true, checkWrites},
 	{"read deadline", "a read ends at its deadline, and can be tried again", true, checkReadDeadline},
 	{"write deadline", "a write that makes no progress ends at its deadline", true, checkWriteDeadline},
 	{"close", "Close ends a Read of its own end", true, checkConnClose},
-	{"end", "what was written before Close arrives, then io.EOF", true, checkEnd},
+	{"end", "bytes written before Close arrive, then io.EOF", true, checkEnd},
 	{"half close", "after CloseWrite, if there is one, the other direction still works", true, checkHalfClose},
 	{"accept", "closing the listener ends Accept with net.ErrClosed", true, checkAccept},
 	{"dial", "Dial ends with its context", true, checkDial},
@@ -56,12 +56,12 @@ var networkChecks = []check{
 }
 
 const (
-	packetSize = 16 << 10 // written at once without Stream
+	packetSize = 16 << 10 // most bytes of a write without Stream
 	readRoom   = 64 << 10
-	shortly    = 50 * time.Millisecond // of deadlines
+	shortly    = 50 * time.Millisecond // time until deadlines
 )
 
-// listener makes a listener that is closed at the end.
+// listener makes a listener that is closed at the end of the check.
 func (s *suite) listener(r *recorder) net.Listener {
 	lis, err := s.net.listen()
 	if err != nil {
@@ -84,7 +84,7 @@ func (s *suite) connsOf(r *recorder, lis net.Listener) (dialed, accepted net.Con
 		conn, err := lis.Accept()
 		if conn != nil {
 			r.Cleanup(func() { conn.Close() })
-			// Some kinds are only accepted once something has been sent.
+			// Some networks accept a connection only once the client has sent bytes.
 			_, err = io.ReadFull(conn, make([]byte, 1))
 		}
 		done <- result{conn, err}
@@ -301,7 +301,7 @@ func checkReadDeadline(r *recorder, s *suite) {
 	go func() {
 		defer close(done)
 		close(reading)
-		timedOut("that waits when the deadline is set")
+		timedOut("that is waiting when the deadline is set")
 	}()
 	<-reading
 	must(b.SetDeadline(time.Now().Add(shortly)))
@@ -319,14 +319,14 @@ func checkWriteDeadline(r *recorder, s *suite) {
 	done := make(chan error, 1)
 	go func() {
 		p := make([]byte, packetSize)
-		for { // nobody reads, so it will be full one day
+		for { // the other end does not read, so the buffers become full
 			if _, err := a.Write(p); err != nil {
 				done <- err
 				return
 			}
 		}
 	}()
-	if err := receive(r, done, "the end of a Write that nobody reads, with a deadline,"); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := receive(r, done, "the end of a Write to an end that does not read, at its deadline,"); !errors.Is(err, os.ErrDeadlineExceeded) {
 		r.Errorf("Write at its deadline: %v; want os.ErrDeadlineExceeded", err)
 	}
 }

@@ -39,7 +39,7 @@ func checkEnd(r *recorder, s *suite) {
 	for _, end := range []int{0, 1} {
 		var ends [2]net.Conn
 		ends[0], ends[1] = s.conns(r)
-		last := []byte("the last words")
+		last := []byte("the last bytes")
 		if err := s.send(ends[end], last); err != nil {
 			r.Fatalf("%v", err)
 		}
@@ -47,7 +47,7 @@ func checkEnd(r *recorder, s *suite) {
 			r.Errorf("Close = %v", err)
 		}
 		if err := s.expect(ends[1-end], last); err != nil {
-			r.Errorf("what was written before Close: %v", err)
+			r.Errorf("bytes written before Close: %v", err)
 			continue
 		}
 		if n, err := ends[1-end].Read(make([]byte, readRoom)); n != 0 || err != io.EOF {
@@ -102,8 +102,8 @@ func checkAccept(r *recorder, s *suite) {
 		r.Errorf("Accept after Close: %v; want net.ErrClosed", err)
 	}
 	lis.Close() // again: an error is fine, a panic is not
-	s.pass(r, a, b, "the connections live on")
-	s.pass(r, b, a, "the connections live on")
+	s.pass(r, a, b, "accepted connections stay open")
+	s.pass(r, b, a, "accepted connections stay open")
 }
 
 func checkDial(r *recorder, s *suite) {
@@ -122,10 +122,10 @@ func checkDial(r *recorder, s *suite) {
 	if err := receive(r, done, "the end of a dial with a context that is over"); err == nil {
 		r.Errorf("dial with a context that is over = nil; want an error")
 	}
-	s.connsOf(r, s.listener(r)) // and it still works
+	s.connsOf(r, s.listener(r)) // the network still works
 }
 
-// checkPeers has two peers talk: over a network of this kind, then over
+// checkPeers makes two peers call and push: over a network of this kind, then over
 // connections that were accepted elsewhere.
 func checkPeers(r *recorder, s *suite) {
 	LeakCheck(r)
@@ -147,10 +147,10 @@ func checkPeers(r *recorder, s *suite) {
 		}
 		g.connect()
 		g.works()
-		g.crowd(4, 25)
+		g.concurrent(4, 25)
 		g.large(300_000)
 		cmd := g.cli.wait(g.srv)
-		g.srv.letGo()
+		g.srv.releaseAll()
 		wantCode(r, "a call", reply(r, cmd, "a call"), 0)
 		for _, e := range []*end{g.cli, g.srv} {
 			if err := e.peer.Close(); err != nil {
@@ -161,7 +161,7 @@ func checkPeers(r *recorder, s *suite) {
 	s.breaks(r, cfg)
 }
 
-// breaks checks that a session notices the sudden end of its connection.
+// breaks checks that a session notices that the other side closes its connection.
 func (s *suite) breaks(r *recorder, cfg tp.PeerConfig) {
 	peer := s.newEnd(r, "accepting", cfg)
 	a, b := s.conns(r)

@@ -14,7 +14,7 @@ import (
 	tp "github.com/teleport-go/teleport/core"
 )
 
-// dialer dials by the engine's network of that name.
+// dialer dials by the registered network of that name.
 func dialer(network string) func(context.Context, string) (net.Conn, error) {
 	return func(ctx context.Context, addr string) (net.Conn, error) {
 		n, err := tp.LookupNetwork(network)
@@ -37,7 +37,7 @@ func listenTo(network string, name func() string) func() (net.Listener, error) {
 
 func loopback() string { return "127.0.0.1" }
 
-// paths makes names for unix sockets.
+// paths makes paths for unix sockets.
 func paths(t *testing.T) func() string {
 	dir := t.TempDir()
 	var n atomic.Int32
@@ -84,7 +84,7 @@ func (c *shoddy) Write(p []byte) (int, error) {
 	switch c.fault {
 	case "write is short":
 		return c.Conn.Write(p[:min(len(p), 1000)])
-	case "write in halves":
+	case "write in two parts":
 		n, err := c.Conn.Write(p[:len(p)/2])
 		if err != nil {
 			return n, err
@@ -119,7 +119,7 @@ func (c *shoddy) SetWriteDeadline(at time.Time) error {
 
 func (c *shoddy) Close() error {
 	switch {
-	case c.fault == "close does not" && c.closes.Add(1) <= 2: // the check's two; not the clean-up's
+	case c.fault == "close does nothing" && c.closes.Add(1) <= 2: // the two closes of the check, not those of the clean-up
 		return nil
 	case c.fault == "close loses":
 		c.Conn.Cut()
@@ -200,16 +200,16 @@ func TestRunNetworkFinds(t *testing.T) {
 		{"transfer", "write is short"},
 		{"small reads", "read loses the rest"},
 		{"many", "damage late"},
-		{"writes", "write in halves"},
+		{"writes", "write in two parts"},
 		{"read deadline", "no read deadline"},
 		{"write deadline", "no write deadline"},
-		{"close", "close does not"},
+		{"close", "close does nothing"},
 		{"end", "close loses"},
 		{"half close", "half close is whole"},
 		{"accept", "accept with other words"},
 		{"dial", "dial does not care"},
 		{"peers", "damage back"},
-		{"peers", "close does not"},
+		{"peers", "close does nothing"},
 	} {
 		found[test.check] = true
 		t.Run(test.check+"/"+test.fault, func(t *testing.T) {
@@ -219,7 +219,7 @@ func TestRunNetworkFinds(t *testing.T) {
 	wantAll(t, networkChecks, found)
 }
 
-// A network of packets passes without Stream, and only so.
+// A network of packets passes only without Stream.
 func TestStream(t *testing.T) {
 	s := shoddyNetwork("read loses the rest")
 	wantFault(t, s, networkChecks, "small reads")

@@ -8,11 +8,11 @@ import (
 )
 
 // Peers returns a peer that listens, one that has dialled it, and the dialled
-// session, all closed at the end of the test. cfg is both peers' configuration;
-// with two of them, the server's and the client's. Without a Network it is a
-// network in memory of their own; with "tcp" it is a free port of the loopback
-// address. What else cfg leaves open is as in NewPeer. Both peers can be given
-// routes afterwards.
+// session, all closed at the end of the test. One cfg is the configuration of both
+// peers; two are the server's and the client's. Without a Network, the peers use a
+// network in memory of their own; with "tcp", a free port of the loopback address. The
+// other defaults are those of NewPeer. Routes can be registered on both peers
+// afterwards.
 func Peers(t testing.TB, cfg ...tp.PeerConfig) (srv, cli tp.Peer, sess tp.Session) {
 	t.Helper()
 	var server, client tp.PeerConfig
@@ -34,9 +34,9 @@ func Peers(t testing.TB, cfg ...tp.PeerConfig) (srv, cli tp.Peer, sess tp.Sessio
 	return srv, cli, Dial(t, cli, Listen(t, srv))
 }
 
-// NewPeer returns a peer that is closed at the end of the test. Where cfg leaves
-// them open, its protocol and codec are those of the core's own tests, its
-// network is tcp on 127.0.0.1, and its warnings and errors go to t.Log.
+// NewPeer returns a peer that is closed at the end of the test. Where cfg does not set
+// them, its protocol and codec are those of the core's own tests, its network is tcp on
+// 127.0.0.1, and its warnings and errors go to t.Log. A failure ends the test.
 func NewPeer(t testing.TB, cfg tp.PeerConfig, plugin ...tp.Plugin) tp.Peer {
 	t.Helper()
 	if cfg.Protocol == nil {
@@ -67,7 +67,7 @@ func NewPeer(t testing.TB, cfg tp.PeerConfig, plugin ...tp.Plugin) tp.Peer {
 // codecName is the codec of peers that name none.
 var codecName = testwire.JSONCodec{}.Name()
 
-// Listen makes p listen, and returns the address to dial.
+// Listen makes p listen, and returns the address to dial. A failure ends the test.
 func Listen(t testing.TB, p tp.Peer, pf ...tp.ProtoFunc) (addr string) {
 	t.Helper()
 	if err := p.Listen(pf...); err != nil {
@@ -77,7 +77,7 @@ func Listen(t testing.TB, p tp.Peer, pf ...tp.ProtoFunc) (addr string) {
 	return addrs[len(addrs)-1].String()
 }
 
-// Dial makes p dial addr; a failure ends the test.
+// Dial makes p dial addr, and returns the session. A failure ends the test.
 func Dial(t testing.TB, p tp.Peer, addr string, pf ...tp.ProtoFunc) tp.Session {
 	t.Helper()
 	sess, r := p.Dial(addr, pf...)

@@ -9,15 +9,15 @@ import (
 	"github.com/teleport-go/teleport/core/prototest"
 )
 
-// RunPlugin checks what any plugin must keep: it has a name, lets calls and
-// pushes through unchanged (see Gate), can be given to several peers at once, on
-// either side or both (see Paired), at any level, survives redials, is quiet, and
-// ends with its peer. newPlugin makes a fresh one; those made for the two sides
-// of a connection must get on with each other.
+// RunPlugin checks the rules for all plugins: a plugin has a name, lets calls and
+// pushes pass unchanged (see Gate), can be used by several peers at once, on either side
+// or both (see Paired), at any level, works after redials, logs no errors, and ends with
+// its peer. newPlugin makes a new plugin; those made for the two sides of a connection
+// must work with each other.
 //
-// All of it happens in testing/synctest bubbles, so the plugin must not use
-// channels, timers and goroutines that were made outside of newPlugin. Neither
-// the test nor its subtests may run in parallel to others.
+// The checks run in testing/synctest bubbles, so the plugin must not use channels,
+// timers and goroutines that were made outside of newPlugin. Neither the test nor its
+// subtests may run in parallel to others.
 func RunPlugin(t *testing.T, newPlugin func() tp.Plugin, opts ...Option) {
 	runChecks(t, newPluginSuite(newPlugin, opts), pluginChecks)
 }
@@ -33,17 +33,17 @@ func newPluginSuite(newPlugin func() tp.Plugin, opts []Option) *suite {
 
 var pluginChecks = []check{
 	{"name", "Name is not empty, and always the same", false, checkPluginName},
-	{"works", "with the plugin, calls, pushes and errors are as without it", false, checkPluginWorks},
+	{"works", "calls, pushes and errors work with the plugin as without it", false, checkPluginWorks},
 	{"one side", "one side may have the plugin and the other not", false, checkPluginOneSide},
 	{"shared", "one plugin serves several peers at once", false, checkPluginShared},
-	{"levels", "the plugin can be given to a peer, a group and a handler", false, checkPluginLevels},
+	{"levels", "a peer, a group and a handler can have the plugin", false, checkPluginLevels},
 	{"concurrent", "many calls and pushes at once, in both directions", false, checkPluginConcurrent},
 	{"redial", "after a redial all works as before", false, checkPluginRedial},
 	{"close", "Peer.Close leaves no goroutine", false, checkPluginClose},
-	{"quiet", "nothing is logged at level error when nothing goes wrong", false, checkPluginQuiet},
+	{"quiet", "without errors, nothing is logged at level error", false, checkPluginQuiet},
 }
 
-// guarded makes a rig whose sides have these plugins; nil is none.
+// guarded makes a rig whose sides have these plugins; nil means none.
 func (s *suite) guarded(r *recorder, server, client []tp.Plugin) (*rig, *Network) {
 	return s.guardedWith(r, s.cfg, server, client)
 }
@@ -81,14 +81,14 @@ func (g *rig) link() {
 
 func one(p tp.Plugin) []tp.Plugin { return []tp.Plugin{p} }
 
-// pair makes a rig with fresh plugins on both sides.
+// pair makes a rig with new plugins on both sides.
 func (s *suite) pair(r *recorder) *rig {
 	g, _ := s.guarded(r, one(s.newPlugin()), one(s.dialSide()))
 	return g
 }
 
-// serves makes calls and pushes of all kinds. What a gate refuses it must refuse
-// with an error.
+// serves makes calls and pushes of all kinds. A gate may refuse them, but only with an
+// error.
 func (g *rig) serves() {
 	for _, e := range g.ends() {
 		if g.s.gate {
@@ -112,10 +112,10 @@ func (g *rig) refusable(from, to *end) {
 	cmd := from.async(echoMethod, "may I?")
 	if r := reply(g.recorder, cmd, "a call"); r == nil {
 		if got := g.s.bodies.text(first(cmd.Reply())); got != "may I?" {
-			g.Errorf("%s side: a call that was let through replied %s", from.name, brief(got))
+			g.Errorf("%s side: a call that was not refused replied %s", from.name, brief(got))
 		}
 	} else if r.Code == tp.CodeInternalServerError {
-		g.Errorf("%s side: a call was refused with %s; want an error with words of its own", from.name, r)
+		g.Errorf("%s side: a call was refused with %s; want another error, with a message", from.name, r)
 	}
 	if !g.s.without[prototest.Push] {
 		from.sess.Push(noteMethod, g.s.bodies.wrap("may I?"))
@@ -136,7 +136,7 @@ func checkPluginName(r *recorder, s *suite) {
 			r.Errorf("Name is %q, and %s %q", name, when, got)
 		}
 	}
-	same("when asked again", p)
+	same("when called again", p)
 	same("of another plugin", s.newPlugin())
 	g, _ := s.guarded(r, one(p), one(s.dialSide()))
 	g.serves()
@@ -195,13 +195,13 @@ func checkPluginLevels(r *recorder, s *suite) {
 			}, p)
 		}, "/anywhere"},
 	} {
-		// The peer as a whole has no plugin here: a handler sees a name only once.
+		// The peer itself has no plugin here: a handler may have a plugin's name only once.
 		server, client := s.newPlugin(), s.dialSide()
 		g, _ := s.guarded(r, nil, nil)
 		test.route(g.srv, server)
 		test.route(g.cli, client)
 		if s.paired {
-			continue // its halves may need the whole connection: the levels must bear it, no more
+			continue // it may need a plugin of the whole connection: check only that registering works
 		}
 		for _, e := range g.ends() {
 			text, got := e[0].call(test.path+echoMethod, "hello")
@@ -220,7 +220,7 @@ func checkPluginConcurrent(r *recorder, s *suite) {
 	LeakCheck(r)
 	g := s.pair(r)
 	if !s.gate {
-		g.crowd(8, 10)
+		g.concurrent(8, 10)
 		return
 	}
 	var wg sync.WaitGroup
@@ -246,7 +246,7 @@ func checkPluginRedial(r *recorder, s *suite) {
 		ended := g.srv.sess.CloseNotify()
 		n.Find(g.cli.sess.LocalAddr().String()).Cut()
 		receive(r, ended, "the end of the accepting side's session")
-		synctest.Wait() // the dialling side has noticed it, too
+		synctest.Wait() // the dialling side has noticed it too
 		_, got := g.cli.call(echoMethod, "after a break")
 		if !s.gate && got != nil {
 			g.Errorf("a call after break %d: %s", i+1, got)

@@ -10,12 +10,12 @@ import (
 	"github.com/teleport-go/teleport/core/prototest"
 )
 
-// named is a plugin with the name that the function returns.
+// named is a plugin whose name the function returns.
 type named func() string
 
 func (f named) Name() string { return f() }
 
-// fixed is a plugin's name, for what embeds it.
+// fixed is a plugin with a fixed name, to be embedded.
 type fixed string
 
 func (f fixed) Name() string { return string(f) }
@@ -26,7 +26,7 @@ func TestRunPlugin(t *testing.T) {
 
 func refusal() *tp.Rerror { return tp.NewRerror(tp.CodeTooManyRequests, "", "not you") }
 
-// refusing refuses what comes in after a number of calls and pushes.
+// refusing refuses messages after a number of calls and pushes.
 type refusing struct {
 	fixed
 	after int32
@@ -53,7 +53,7 @@ func TestRunPluginGate(t *testing.T) {
 	}
 }
 
-// knocking needs the other side to have it, too.
+// knocking works only if the other side has it too.
 type knocking struct{ fixed }
 
 func (knocking) PostDial(sess tp.PreSession) *tp.Rerror {
@@ -77,13 +77,13 @@ func TestRunPluginPaired(t *testing.T) {
 	t.Run("same", func(t *testing.T) {
 		RunPlugin(t, func() tp.Plugin { return knocking{"knock"} }, Paired())
 	})
-	t.Run("two halves", func(t *testing.T) {
+	t.Run("two parts", func(t *testing.T) {
 		RunPlugin(t, func() tp.Plugin { return acceptKnocking{"accept"} },
 			DialSide(func() tp.Plugin { return dialKnocking{"dial"} }))
 	})
 }
 
-// changing changes what replies bring.
+// changing changes the results of replies.
 type changing struct{ fixed }
 
 func (changing) PostReadReplyBody(c tp.ReadCtx) *tp.Rerror {
@@ -93,7 +93,7 @@ func (changing) PostReadReplyBody(c tp.ReadCtx) *tp.Rerror {
 	return nil
 }
 
-// forgiving takes errors away.
+// forgiving removes errors.
 type forgiving struct{ fixed }
 
 func (forgiving) PreWriteReply(c tp.WriteCtx) *tp.Rerror {
@@ -101,12 +101,12 @@ func (forgiving) PreWriteReply(c tp.WriteCtx) *tp.Rerror {
 	return nil
 }
 
-// deaf drops pushes.
-type deaf struct{ fixed }
+// dropping drops pushes.
+type dropping struct{ fixed }
 
-func (deaf) PostReadPushHeader(tp.ReadCtx) *tp.Rerror { return refusal() }
+func (dropping) PostReadPushHeader(tp.ReadCtx) *tp.Rerror { return refusal() }
 
-// fickle is made for one peer only.
+// fickle works for one peer only.
 type fickle struct {
 	fixed
 	used atomic.Bool
@@ -119,7 +119,7 @@ func (p *fickle) PostAccept(tp.PreSession) *tp.Rerror {
 	return nil
 }
 
-// haughty is above handlers.
+// haughty refuses to be the plugin of a handler.
 type haughty struct{ fixed }
 
 func (haughty) PostReg(h *tp.Handler) error {
@@ -129,12 +129,12 @@ func (haughty) PostReg(h *tp.Handler) error {
 	return nil
 }
 
-// faithful does not dial twice.
+// faithful refuses redials.
 type faithful struct{ fixed }
 
 func (faithful) PostRedial(tp.PreSession) *tp.Rerror { return refusal() }
 
-// leaking starts what it does not end.
+// leaking starts a goroutine that it does not end.
 type leaking struct{ fixed }
 
 func (leaking) PostNewPeer(tp.EarlyPeer) error {
@@ -143,7 +143,7 @@ func (leaking) PostNewPeer(tp.EarlyPeer) error {
 	return nil
 }
 
-// loud complains of the usual.
+// loud logs an error at the normal end of a session.
 type loud struct{ fixed }
 
 func (loud) PostDisconnect(sess tp.BaseSession) *tp.Rerror {
@@ -167,7 +167,7 @@ func TestRunPluginFinds(t *testing.T) {
 		{"works", "refuses", gate(0, tp.CodeTooManyRequests), nil},
 		{"works", "changes replies", func() tp.Plugin { return changing{"changing"} }, nil},
 		{"works", "hides errors", func() tp.Plugin { return forgiving{"forgiving"} }, nil},
-		{"works", "drops pushes", func() tp.Plugin { return deaf{"deaf"} }, nil},
+		{"works", "drops pushes", func() tp.Plugin { return dropping{"dropping"} }, nil},
 		{"works", "a gate that fails", gate(0, tp.CodeInternalServerError), []Option{Gate()}},
 		{"one side", "needs both", func() tp.Plugin { return knocking{"knock"} }, nil},
 		{"shared", "for one peer", func() tp.Plugin { return &fickle{fixed: "fickle"} }, nil},
@@ -185,7 +185,7 @@ func TestRunPluginFinds(t *testing.T) {
 	wantAll(t, pluginChecks, found)
 }
 
-// A protocol's Without holds for plugins, too.
+// Without applies to RunPlugin too.
 func TestRunPluginWithout(t *testing.T) {
-	RunPlugin(t, func() tp.Plugin { return deaf{"deaf"} }, Without(prototest.Push))
+	RunPlugin(t, func() tp.Plugin { return dropping{"dropping"} }, Without(prototest.Push))
 }

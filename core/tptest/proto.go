@@ -14,9 +14,9 @@ import (
 	"github.com/teleport-go/teleport/core/prototest"
 )
 
-// RunProto checks the protocol that pf makes under real sessions: two peers that
-// call and push both ways, over a network in memory, in testing/synctest bubbles,
-// and over tcp. What a frame looks like is prototest's business.
+// RunProto checks the protocol that pf makes in real sessions: two peers call and push
+// in both directions, over a network in memory, in testing/synctest bubbles, and over
+// tcp. Package prototest checks the frames of a protocol.
 //
 // Neither the test nor its subtests may run in parallel to others.
 func RunProto(t *testing.T, pf tp.ProtoFunc, opts ...Option) {
@@ -26,27 +26,27 @@ func RunProto(t *testing.T, pf tp.ProtoFunc, opts ...Option) {
 }
 
 var protoChecks = []check{
-	{"call", "calls are answered, in both directions", false, checkCall},
+	{"call", "calls get replies, in both directions", false, checkCall},
 	{"push", "pushes arrive, in both directions", false, checkPush},
-	{"rerror", "the code, message and reason of an error cross", false, checkRerror},
+	{"rerror", "code, message and reason of an error arrive", false, checkRerror},
 	{"unknown", "an unknown method is 404; an unknown PUSH does no harm", false, checkUnknown},
-	{"panic", "a panic of a handler is 500 with its text, unless HidePanics; the session lives", false, checkPanic},
+	{"panic", "a panic of a handler is 500 with its text, unless HidePanics; the session goes on", false, checkPanic},
 	{"concurrent", "each of many calls at once, in both directions, gets its own reply", false, checkConcurrent},
 	{"large", "bodies of 1 MiB go both ways", false, checkLarge},
-	{"kept", "the bytes of an unknown CALL's body are the handler's for ever", false, checkKept},
-	{"poison", "nobody keeps what he was only lent", false, checkPoison},
-	{"meta", "metadata go with calls, replies and pushes", false, checkMeta},
+	{"kept", "the bytes of an unknown CALL's body belong to the handler for ever", false, checkKept},
+	{"poison", "the protocol keeps no borrowed memory", false, checkPoison},
+	{"meta", "calls, replies and pushes carry metadata", false, checkMeta},
 	{"pipe", "filters work on calls, replies and pushes", false, checkPipe},
-	{"auth", "AUTH_CALL and AUTH_REPLY go before the session is ready; a refusal is what Dial returns", false, checkAuth},
-	{"deadline", "a call ends with its context, the handler learns of the deadline, a late reply does no harm", false, checkDeadline},
-	{"context age", "a handler whose time is over is answered 408, and the session lives", false, checkContextAge},
+	{"auth", "AUTH_CALL and AUTH_REPLY work before the session is ready; Dial returns a refusal", false, checkAuth},
+	{"deadline", "a call ends with its context, the handler gets the deadline, a late reply does no harm", false, checkDeadline},
+	{"context age", "the call of a handler that exceeds the context age gets 408, and the session goes on", false, checkContextAge},
 	{"session age", "a session ends at its age: 102", false, checkSessionAge},
-	{"close", "Close waits for calls under way, lets replies through, and ends in time", false, checkClose},
+	{"close", "Close waits for pending calls, lets replies pass, and ends in time", false, checkClose},
 	{"redial", "after a break pending calls get 102, and later ones work over the new connection", false, checkRedial},
 	{"cut", "wherever in a frame the connection breaks, the call gets 102 and both sides end", false, checkCut},
-	{"garbage", "bytes of no protocol end their connection and harm no other", false, checkGarbage},
-	{"dribble", "messages arrive over a network that is slow and gives few bytes at a time", false, checkDribble},
-	{"tcp", "all that goes over tcp as well, and no goroutine is left", true, checkTCP},
+	{"garbage", "bytes that are no frame end their connection and no other", false, checkGarbage},
+	{"dribble", "messages arrive over a slow network that delivers few bytes at a time", false, checkDribble},
+	{"tcp", "all of this works over tcp too, and no goroutine is left", true, checkTCP},
 }
 
 // rig makes a rig with the suite's configuration on both sides.
@@ -62,7 +62,7 @@ func checkCall(r *recorder, s *suite) {
 		for _, text := range []string{"hello", "", "a \"quoted\" <line>\nand \\ ü, 世界", strings.Repeat("x", 1000)} {
 			e[0].echo(text)
 		}
-		if r := e[0].sess.Call(echoMethod, s.bodies.wrap("nobody wants the reply"), nil).Rerror(); r != nil {
+		if r := e[0].sess.Call(echoMethod, s.bodies.wrap("the reply is not used"), nil).Rerror(); r != nil {
 			g.Errorf("%s side: a call without a result: %s", e[0].name, r)
 		}
 	}
@@ -127,10 +127,10 @@ func checkPanic(r *recorder, s *suite) {
 	}
 }
 
-func checkConcurrent(r *recorder, s *suite) { s.rig(r).crowd(8, 25) }
+func checkConcurrent(r *recorder, s *suite) { s.rig(r).concurrent(8, 25) }
 
-// crowd makes n goroutines a side, each with so many calls and pushes.
-func (g *rig) crowd(n, each int) {
+// concurrent runs n goroutines per side, each of which makes so many calls and pushes.
+func (g *rig) concurrent(n, each int) {
 	var wg sync.WaitGroup
 	for _, e := range g.ends() {
 		for i := range n {
@@ -167,7 +167,7 @@ func (g *rig) crowd(n, each int) {
 
 func checkLarge(r *recorder, s *suite) { s.rig(r).large(1 << 20) }
 
-// large sends bodies of n bytes, first one by one, then all ways at once.
+// large sends bodies of n bytes, first one by one, then in both directions at once.
 func (g *rig) large(n int) {
 	text := long(n)
 	for _, e := range g.ends() {
@@ -209,7 +209,7 @@ func checkKept(r *recorder, s *suite) {
 	}
 	for range 2 * n {
 		if k := receive(r, got, "a body"); !slices.Equal(k.bytes, k.copy) {
-			g.Errorf("a body of %d bytes was overwritten after it had been handed out", len(k.copy))
+			g.Errorf("a body of %d bytes was overwritten after the handler got it", len(k.copy))
 			return
 		}
 	}
@@ -221,7 +221,7 @@ func checkPoison(r *recorder, s *suite) {
 	for range 3 {
 		g.works()
 	}
-	g.crowd(2, 5)
+	g.concurrent(2, 5)
 	g.large(100_000)
 }
 
@@ -304,15 +304,15 @@ func checkDeadline(r *recorder, s *suite) {
 		cmd = e[0].wait(e[1], tp.WithContext(ctx))
 		cancel()
 		wantCode(r, e[0].name+" side: a call that was cancelled", reply(r, cmd, "the call"), tp.CodeCanceled)
-		e[1].letGo()
+		e[1].releaseAll()
 		e[0].echo("after a late reply")
 	}
 }
 
-// sweepLate is how late the engine may be.
+// sweepLate is how much later than a deadline the engine may act.
 const sweepLate = 20 * time.Millisecond
 
-// took finds fault with what took less than d, or more than late beyond.
+// took records a fault if it took less than d since start, or more than d+late.
 func took(r *recorder, what string, start time.Time, d, late time.Duration) {
 	if got := time.Since(start); got < d || got > d+late {
 		r.Errorf("%s took %v; want %v", what, got, d)

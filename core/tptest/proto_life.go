@@ -10,7 +10,7 @@ import (
 	"github.com/teleport-go/teleport/core/prototest"
 )
 
-// authPlugin is a handshake: a password, and a welcome or a refusal.
+// authPlugin is a handshake: a password, and a reply that accepts or refuses it.
 type authPlugin struct {
 	r        *recorder
 	s        *suite
@@ -93,7 +93,7 @@ func checkSessionAge(r *recorder, s *suite) {
 	}
 }
 
-// gone waits until both ends of the connection are closed, which takes no time.
+// gone waits until both ends of the connection are closed, which takes no time in a bubble.
 func (g *rig) gone() {
 	start := time.Now()
 	for _, e := range g.ends() {
@@ -102,7 +102,7 @@ func (g *rig) gone() {
 	took(g.recorder, "closing both sides", start, 0, sweepLate)
 }
 
-// drained waits until the session is over.
+// drained waits until the session has ended.
 func (g *rig) drained(e *end) {
 	over := make(chan struct{})
 	go func() {
@@ -128,7 +128,7 @@ func checkClose(r *recorder, s *suite) {
 			return
 		default:
 		}
-		e[1].letGo()
+		e[1].releaseAll()
 		for _, cmd := range cmds {
 			wantCode(r, e[0].name+" side: a call that Close waits for", reply(r, cmd, "a call"), 0)
 		}
@@ -138,17 +138,17 @@ func checkClose(r *recorder, s *suite) {
 		g.gone()
 		g.again()
 
-		// Replies go out although this side closes.
+		// Replies are sent although this side closes.
 		cmd := e[0].wait(e[1])
 		if err := e[1].sess.Close(); err != nil {
-			g.Errorf("%s side: Close with a handler under way = %v; want nil", e[1].name, err)
+			g.Errorf("%s side: Close while a handler runs = %v; want nil", e[1].name, err)
 		}
-		e[1].letGo()
+		e[1].releaseAll()
 		wantCode(r, e[0].name+" side: a call whose handler runs while its session closes", reply(r, cmd, "the call"), 0)
 		g.gone()
 		g.again()
 
-		// What never replies is cut off.
+		// A call without a reply is cut off.
 		start := time.Now()
 		cmd = e[0].wait(e[1])
 		if err := e[0].sess.Close(); err == nil {
@@ -168,10 +168,10 @@ func closeTimeout(cfg tp.PeerConfig) time.Duration {
 	return 5 * time.Second
 }
 
-// again connects anew; wait handlers wait again.
+// again makes a new connection; wait handlers wait again.
 func (g *rig) again() {
 	for _, e := range []*end{g.cli, g.srv} {
-		e.letGo()
+		e.releaseAll()
 		synctest.Wait()
 		e.arm()
 	}
@@ -250,7 +250,7 @@ func checkDribble(r *recorder, s *suite) {
 	for _, chunk := range []int{1, 7} {
 		g, _ := s.newRig(r, s.cfg, s.cfg, Chunk(chunk), Seed(int64(chunk)), Latency(time.Millisecond), Buffer(500))
 		g.works()
-		g.crowd(2, 3)
+		g.concurrent(2, 3)
 		g.large(10_000)
 	}
 }
@@ -263,7 +263,7 @@ func checkTCP(r *recorder, s *suite) {
 	g.srv, g.cli = s.newEnd(r, "accepting", cfg), s.newEnd(r, "dialling", cfg)
 	g.connect()
 	g.works()
-	g.crowd(4, 25)
+	g.concurrent(4, 25)
 	g.large(1 << 20)
 	for _, p := range []tp.Peer{g.cli.peer, g.srv.peer} {
 		if err := p.Close(); err != nil {

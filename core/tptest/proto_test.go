@@ -36,7 +36,7 @@ func TestRunProtoBodies(t *testing.T) {
 		func(p *parcel) string { return p.Text }))
 }
 
-// slip is testwire with a slip in it; nil means that half is as it was.
+// slip is testwire with a fault in packing or unpacking; nil means no fault there.
 type slip struct {
 	socket.Proto
 	pack, unpack func(m *socket.Envelope) error
@@ -56,7 +56,7 @@ func (p *slip) Unpack(m socket.Message) error {
 	return p.unpack(m.(*socket.Envelope))
 }
 
-// before changes what is packed.
+// before changes messages before they are packed.
 func before(f func(m *socket.Envelope)) tp.ProtoFunc {
 	return func(rw io.ReadWriter) socket.Proto {
 		p := testwire.New(rw)
@@ -64,7 +64,7 @@ func before(f func(m *socket.Envelope)) tp.ProtoFunc {
 	}
 }
 
-// after changes what was unpacked.
+// after changes messages after they were unpacked.
 func after(f func(m *socket.Envelope) error) tp.ProtoFunc {
 	return func(rw io.ReadWriter) socket.Proto {
 		p := testwire.New(rw)
@@ -89,7 +89,7 @@ func recode(code int32, f func(*tp.Rerror)) tp.ProtoFunc {
 	})
 }
 
-// shouting makes the bodies of CALLs capital letters.
+// shouting changes the bodies of CALLs to capital letters.
 func shouting(when func() bool) tp.ProtoFunc {
 	return after(func(m *socket.Envelope) error {
 		if m.Mtype() == tp.TypeCall && when() {
@@ -101,7 +101,7 @@ func shouting(when func() bool) tp.ProtoFunc {
 
 func always() bool { return true }
 
-// sulking takes an hour to tell that reading has failed.
+// sulking reports an hour late that reading has failed.
 func sulking(rw io.ReadWriter) socket.Proto {
 	p := testwire.New(rw)
 	return &slip{Proto: p, unpack: func(m *socket.Envelope) error {
@@ -113,7 +113,7 @@ func sulking(rw io.ReadWriter) socket.Proto {
 	}}
 }
 
-// once believes that one Read reads all.
+// once assumes that one Read reads a whole frame.
 func once(rw io.ReadWriter) socket.Proto {
 	return &slip{Proto: testwire.New(rw), unpack: func(m *socket.Envelope) error {
 		head := make([]byte, 4)
@@ -128,7 +128,7 @@ func once(rw io.ReadWriter) socket.Proto {
 	}}
 }
 
-// scribbling calls its one buffer the message's own.
+// scribbling uses one buffer again, but says that each message owns it.
 func scribbling(rw io.ReadWriter) socket.Proto {
 	p := testwire.New(rw)
 	buf := make([]byte, 0, 1<<20)
@@ -143,13 +143,13 @@ func scribbling(rw io.ReadWriter) socket.Proto {
 	}}
 }
 
-// counting gives each protocol its number, from 1.
+// counting makes a protocol by its number, from 1.
 func counting(f func(n int32, p socket.Proto) socket.Proto) tp.ProtoFunc {
 	var made atomic.Int32
 	return func(rw io.ReadWriter) socket.Proto { return f(made.Add(1), testwire.New(rw)) }
 }
 
-// losing says that it cannot read messages for which lost is true.
+// losing fails to read the messages for which lost returns true.
 func losing(lost func(m *socket.Envelope) bool) tp.ProtoFunc {
 	return after(func(m *socket.Envelope) error {
 		if lost(m) {
@@ -174,13 +174,13 @@ func TestRunProtoFinds(t *testing.T) {
 		{"rerror", "changes the code", recode(teapot().Code, func(r *tp.Rerror) { r.Code = 500 })},
 		{"unknown", "changes the code", recode(404, func(r *tp.Rerror) { r.Code = 500 })},
 		{"panic", "loses the reason", recode(500, func(r *tp.Rerror) { r.Reason = "" })},
-		{"panic", "betrays the reason", recode(500, func(r *tp.Rerror) { r.Reason = "the sky is falling" })},
+		{"panic", "discloses the reason", recode(500, func(r *tp.Rerror) { r.Reason = "the sky is falling" })},
 		{"concurrent", "loses the 100th message", losing(func(*socket.Envelope) bool { return seen.Add(1) == 100 })},
 		{"large", "cuts bodies", after(func(m *socket.Envelope) error {
 			return m.UnmarshalBody(m.RawBody()[:min(len(m.RawBody()), 512<<10)])
 		})},
-		{"kept", "gives away what it uses", scribbling},
-		{"poison", "goes wrong with poison", shouting(poison.On)},
+		{"kept", "uses an owned buffer again", scribbling},
+		{"poison", "fails with poison", shouting(poison.On)},
 		{"meta", "loses one", before(func(m *socket.Envelope) { m.Meta().Del("X-Two") })},
 		{"meta", "changes one", before(func(m *socket.Envelope) {
 			if m.Meta().Has("odd = key") {
@@ -220,7 +220,7 @@ func TestRunProtoFinds(t *testing.T) {
 			wantFault(t, s, protoChecks, test.check)
 		})
 	}
-	found["session age"] = true // no protocol can get that wrong; a peer that is told to can
+	found["session age"] = true // no protocol can fail here; a wrongly configured peer can
 	t.Run("session age/too early", func(t *testing.T) {
 		s := newSuite([]Option{Config(tp.PeerConfig{DefaultSessionAge: 3 * time.Second})})
 		s.pf = testwire.New
@@ -229,7 +229,7 @@ func TestRunProtoFinds(t *testing.T) {
 	wantAll(t, protoChecks, found)
 }
 
-// A goroutine that outlives its connection is found, in a bubble and outside.
+// LeakCheck finds a goroutine that outlives its connection, in a bubble and outside.
 func TestRunProtoFindsLeak(t *testing.T) {
 	for _, name := range []string{"call", "tcp"} {
 		t.Run(name, func(t *testing.T) {
@@ -249,7 +249,7 @@ func TestRunProtoFindsLeak(t *testing.T) {
 	}
 }
 
-// What a protocol says it cannot do is not asked of it.
+// The suite does not check features that a protocol lacks.
 func TestWithout(t *testing.T) {
 	for _, test := range []struct {
 		check   string
@@ -277,7 +277,7 @@ func TestWithout(t *testing.T) {
 	}
 }
 
-// wantFault runs the check of that name, which must find fault.
+// wantFault runs the check of that name, which must find a fault.
 func wantFault(t *testing.T, s *suite, checks []check, name string) {
 	t.Helper()
 	for _, c := range checks {
@@ -296,12 +296,12 @@ func wantFault(t *testing.T, s *suite, checks []check, name string) {
 	t.Errorf("there is no check %q", name)
 }
 
-// wantAll finds fault with checks of which nobody knows whether they find anything.
+// wantAll fails for checks that no test has seen finding a fault.
 func wantAll(t *testing.T, checks []check, found map[string]bool) {
 	t.Helper()
 	for _, c := range checks {
 		if !found[c.name] {
-			t.Errorf("nothing shows that the check %q finds anything", c.name)
+			t.Errorf("no test shows that the check %q finds a fault", c.name)
 		}
 	}
 }

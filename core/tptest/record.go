@@ -12,26 +12,26 @@ import (
 	"time"
 )
 
-// check is one demand of a suite.
+// check is one check of a suite.
 type check struct {
 	name string
-	asks string
-	real bool // by the real clock, not in a bubble
+	want string // what it checks
+	real bool   // by the real clock, not in a bubble
 	run  func(*recorder, *suite)
 }
 
-// runChecks runs all of a suite.
+// runChecks runs all checks of a suite.
 func runChecks(t *testing.T, s *suite, checks []check) {
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) {
 			for _, fault := range s.try(t, c) {
-				t.Errorf("%s\nThe check: %s", fault, c.asks)
+				t.Errorf("%s\nThe check: %s", fault, c.want)
 			}
 		})
 	}
 }
 
-// try runs one check and returns what it has found wrong.
+// try runs one check and returns the faults it has found.
 func (s *suite) try(t *testing.T, c check) (faults []string) {
 	if c.real {
 		return record(t, s.patient, func(r *recorder) { c.run(r, s) })
@@ -47,22 +47,22 @@ func (s *suite) try(t *testing.T, c check) (faults []string) {
 	return faults
 }
 
-// recorder is a testing.TB that keeps what fails instead of failing, so that the
-// suites can be tested themselves.
+// recorder is a testing.TB that records failures instead of failing, so that the suites
+// can be tested themselves.
 type recorder struct {
 	testing.TB
 	ctx     context.Context
-	patient time.Duration // how long it all may take; one thing: a third of that
+	patient time.Duration // how long all may take; one operation may take a third of that
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	faults   []string
 	cleanups []func()
 }
 
 var _ testing.TB = (*recorder)(nil)
 
-// record runs f and its cleanups. If f takes longer than patient that is a fault;
-// the cleanups, which close what f has opened, then have to end it.
+// record runs f and its cleanups, and returns the faults. If f takes longer than patient
+// that is a fault; the cleanups, which close what f has opened, must then end it.
 func record(t testing.TB, patient time.Duration, f func(*recorder)) []string {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &recorder{TB: t, ctx: ctx, patient: patient}

@@ -13,15 +13,15 @@ import (
 
 // The service methods of the suites' peers.
 const (
-	echoMethod  = "/tptest/echo"  // replies what it gets
-	failMethod  = "/tptest/fail"  // replies the error teapot
-	panicMethod = "/tptest/panic" // panics with what it gets
+	echoMethod  = "/tptest/echo"  // replies with its argument
+	failMethod  = "/tptest/fail"  // fails with the error teapot
+	panicMethod = "/tptest/panic" // panics with its argument
 	waitMethod  = "/tptest/wait"  // replies when it is released, or its context ends
-	noteMethod  = "/tptest/note"  // the PUSH that is noted
-	helloMethod = "/tptest/hello" // replies the session's id
+	noteMethod  = "/tptest/note"  // a PUSH that is recorded
+	helloMethod = "/tptest/hello" // replies with the session's id
 )
 
-// teapot is an error with something in each field.
+// teapot is an error with all fields set.
 func teapot() *tp.Rerror {
 	return tp.NewRerror(4018, "I am a teapot, “short” & stout", "line 1\nline 2: 100% \\ {\"tea\": 1}")
 }
@@ -42,14 +42,14 @@ type end struct {
 	peer tp.Peer
 	sess tp.Session
 
-	entered chan string      // texts that a wait handler was called with
+	entered chan string      // arguments of the wait handlers that have begun
 	left    chan error       // causes of the contexts that ended wait handlers
 	notes   chan noted       // PUSHes
-	hello   chan string      // ids of sessions that have said hello
-	seen    func(tp.CallCtx) // looks at the echo handler's context
-	log     *Lines           // what the peer logs
+	hello   chan string      // ids of sessions that have called helloMethod
+	seen    func(tp.CallCtx) // called with the echo handler's context
+	log     *Lines           // log lines of the peer
 
-	mu      sync.Mutex    // guards what follows
+	mu      sync.Mutex    // guards the fields below
 	release chan struct{} // closed: wait handlers reply
 }
 
@@ -72,7 +72,7 @@ func (s *suite) newEnd(r *recorder, name string, cfg tp.PeerConfig, plugin ...tp
 	cfg.DefaultBodyCodec = s.codec
 	cfg.Logger = e.log.Logger()
 	e.peer = NewPeer(r, cfg, plugin...)
-	r.Cleanup(e.letGo)
+	r.Cleanup(e.releaseAll)
 	e.route(e.peer)
 	return e
 }
@@ -84,8 +84,8 @@ func (e *end) arm() {
 	e.release = make(chan struct{})
 }
 
-// letGo ends their waiting.
-func (e *end) letGo() {
+// releaseAll makes wait handlers reply.
+func (e *end) releaseAll() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	select {
@@ -95,7 +95,7 @@ func (e *end) letGo() {
 	}
 }
 
-// released is closed by letGo.
+// released returns the channel that releaseAll closes.
 func (e *end) released() <-chan struct{} {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -142,7 +142,7 @@ func (s *suite) newRig(r *recorder, server, client tp.PeerConfig, opts ...Networ
 	return g, n
 }
 
-// connect dials.
+// connect dials, and finds the session's other end.
 func (g *rig) connect() {
 	if g.addr == "" {
 		g.addr = Listen(g, g.srv.peer)
@@ -151,8 +151,8 @@ func (g *rig) connect() {
 	g.meet()
 }
 
-// meet finds the session's other end: the session has to be used for that, since
-// one side is ready before the other.
+// meet finds the session's other end. It makes a call for that, since one side is ready
+// before the other.
 func (g *rig) meet() {
 	if _, r := g.cli.call(helloMethod, "hello"); r != nil {
 		g.Fatalf("the first call of a session: %s", r)
@@ -165,10 +165,10 @@ func (g *rig) meet() {
 	g.srv.sess = sess
 }
 
-// ends are both sides; what one can the other can too.
+// ends returns the two sides in both orders, for checks in both directions.
 func (g *rig) ends() [2][2]*end { return [2][2]*end{{g.cli, g.srv}, {g.srv, g.cli}} }
 
-// call makes a call from this end, and returns the reply's text.
+// call makes a call from this end, and returns the text of the reply.
 func (e *end) call(method, text string, set ...tp.MessageSetting) (string, *tp.Rerror) {
 	result := e.s.bodies.empty()
 	r := e.sess.Call(method, e.s.bodies.wrap(text), result, set...).Rerror()
@@ -183,7 +183,7 @@ func (e *end) async(method, text string, set ...tp.MessageSetting) tp.CallCmd {
 	return e.sess.AsyncCall(method, e.s.bodies.wrap(text), e.s.bodies.empty(), make(chan tp.CallCmd, 1), set...)
 }
 
-// echo makes a call, and finds fault with everything but the right reply.
+// echo makes a call, and records a fault unless it gets the right reply.
 func (e *end) echo(text string, set ...tp.MessageSetting) bool {
 	got, r := e.call(echoMethod, text, set...)
 	if r != nil {
@@ -197,7 +197,7 @@ func (e *end) echo(text string, set ...tp.MessageSetting) bool {
 	return true
 }
 
-// note sends a push that the end to must get.
+// note sends a push that must arrive at the end to.
 func (e *end) note(to *end, text string, set ...tp.MessageSetting) noted {
 	if r := e.sess.Push(noteMethod, e.s.bodies.wrap(text), set...); r.HasError() {
 		e.r.Fatalf("%s side: a push of %s: %s", e.name, noteMethod, r)
@@ -219,14 +219,14 @@ func (g *rig) works() {
 	}
 }
 
-// wait begins a call whose handler is known to have begun.
+// wait begins a call, and waits until its handler has begun.
 func (e *end) wait(to *end, set ...tp.MessageSetting) tp.CallCmd {
 	cmd := e.async(waitMethod, "wait", set...)
 	receive(e.r, to.entered, "the call of "+waitMethod)
 	return cmd
 }
 
-// receive waits for a value; without one the check ends.
+// receive waits for a value; if none comes, the check ends.
 func receive[T any](r *recorder, c <-chan T, what string) T {
 	patience := r.patient / 3
 	t := time.NewTimer(patience)
@@ -246,7 +246,7 @@ func reply(r *recorder, cmd tp.CallCmd, what string) *tp.Rerror {
 	return cmd.Rerror()
 }
 
-// wantCode finds fault with all errors but those of the code.
+// wantCode records a fault unless the error has the code.
 func wantCode(r *recorder, what string, got *tp.Rerror, code int32) bool {
 	if got == nil && code != 0 || got != nil && got.Code != code {
 		r.Errorf("%s: error %s; want code %d (%s)", what, got, code, tp.CodeText(code))
@@ -255,7 +255,7 @@ func wantCode(r *recorder, what string, got *tp.Rerror, code int32) bool {
 	return true
 }
 
-// brief is a text that fits into a message.
+// brief shortens a text for an error message.
 func brief(text string) string {
 	if len(text) <= 100 {
 		return fmt.Sprintf("%q", text)
@@ -263,7 +263,7 @@ func brief(text string) string {
 	return fmt.Sprintf("%q… (%d bytes)", text[:60], len(text))
 }
 
-// long is a text of n bytes that repeats nowhere near.
+// long returns a text of n bytes without short repetitions.
 func long(n int) string {
 	var b strings.Builder
 	for i := 0; b.Len() < n; i++ {

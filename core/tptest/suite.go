@@ -8,17 +8,16 @@ import (
 	"github.com/teleport-go/teleport/core/prototest"
 )
 
-// Feature is something that not every protocol can carry, and not every network.
-// Of package prototest's RunProto knows Pipe, Push, Auth and AnyMeta; they mean
-// the same here.
+// Feature is an optional ability of a protocol or a network. RunProto knows Pipe, Push,
+// Auth and AnyMeta of package prototest, with the same meaning.
 type Feature = prototest.Feature
 
-// Stream, of RunNetwork: a Read may take a part of what a Write has written, and
-// writes may be of any size. Without it (as with unixpacket) the suite writes at
-// most 16 KiB at once, and reads with room for it.
+// Stream is a feature for RunNetwork: a Read may return a part of the bytes of a Write,
+// and writes may have any size. Without it (as with unixpacket) the suite writes at
+// most 16 KiB at once, and reads with a larger buffer.
 const Stream Feature = "stream"
 
-// Option says what is special about what a suite runs with.
+// Option configures a suite.
 type Option func(*suite)
 
 // Without says that the protocol or network lacks the features:
@@ -32,42 +31,42 @@ func Without(features ...Feature) Option {
 	}
 }
 
-// Codec sets the body codec by its name, which must be registered and encode
-// strings. The default is one of the core's own, like json.
+// Codec sets the body codec by its name. It must be registered and able to encode
+// strings. The default is a JSON codec of the core's own.
 func Codec(name string) Option {
 	return Bodies(name,
 		func(text string) *string { return &text },
 		func(v *string) string { return *v })
 }
 
-// Bodies sets the body codec by its name, and what bodies are: the suite wants
-// to send texts, wrap makes a body of one and text takes it out again. It is for
-// codecs that are not content with strings. Both are called concurrently.
+// Bodies sets the body codec by its name, and the type of bodies. It is for codecs that
+// cannot encode strings: wrap makes a body from a text, and text returns the text of a
+// body. Both are called concurrently.
 func Bodies[T any](codec string, wrap func(text string) *T, text func(body *T) string) Option {
 	return func(s *suite) { s.codec, s.bodies = codec, bodiesOf[T]{wrap, text} }
 }
 
-// Config sets what the suite's peers are made with. Network, addresses, logger,
-// and for RunProto the protocol are the suite's; single checks also change ages,
+// Config sets the configuration of the suite's peers. The suite itself sets network,
+// addresses and logger, and RunProto the protocol; some checks also change ages,
 // redialling and HidePanics.
 func Config(cfg tp.PeerConfig) Option {
 	return func(s *suite) { s.cfg = cfg }
 }
 
-// Gate is for RunPlugin: the plugin may refuse calls and pushes. What is refused
-// must be so with an error, and at once.
+// Gate is for RunPlugin: the plugin may refuse calls and pushes, with an error and at
+// once.
 func Gate() Option { return func(s *suite) { s.gate = true } }
 
 // Paired is for RunPlugin: the plugin works only if both sides have it.
 func Paired() Option { return func(s *suite) { s.paired = true } }
 
-// DialSide is for RunPlugin: what the dialling side gets, where newPlugin is for
-// the accepting side alone. It implies Paired.
+// DialSide is for RunPlugin: it sets the plugin of the dialling side, if newPlugin is for
+// the accepting side only. It implies Paired.
 func DialSide(newPlugin func() tp.Plugin) Option {
 	return func(s *suite) { s.paired, s.dialSide = true, newPlugin }
 }
 
-// suite is one run: what is tested and what is special about it.
+// suite is one run of a suite: what is tested, and the options.
 type suite struct {
 	without map[Feature]bool
 	cfg     tp.PeerConfig
@@ -93,12 +92,12 @@ func newSuite(opts []Option) *suite {
 	return s
 }
 
-// bodies are how texts travel.
+// bodies converts texts to bodies and back.
 type bodies interface {
 	handleCall(r tp.Router, method string, f func(ctx tp.CallCtx, text string) (string, error), plugin ...tp.Plugin)
 	handlePush(r tp.Router, method string, f func(ctx tp.PushCtx, text string), plugin ...tp.Plugin)
 	wrap(text string) any
-	empty() any // what a body is decoded into
+	empty() any // returns the value to decode a body into
 	text(body any) string
 }
 

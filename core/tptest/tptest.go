@@ -1,17 +1,17 @@
-// Package tptest is for tests of programs and modules that stand on tp: a network
-// in memory, peers that are quickly made, and the conformance suites of
-// protocols, plugins and networks:
+// Package tptest helps to test programs and modules that use tp. It has a network in
+// memory, functions that make peers, and conformance suites for protocols, plugins and
+// networks:
 //
 //	func TestSessions(t *testing.T) { tptest.RunProto(t, NewXProtoFunc()) }
 //	func TestPlugin(t *testing.T)   { tptest.RunPlugin(t, func() tp.Plugin { return NewX() }) }
 //	func TestNetwork(t *testing.T)  { tptest.RunNetwork(t, dial, listen) }
 //
-// Two peers that talk, closed at the end of the test:
+// Two connected peers, closed at the end of the test:
 //
 //	srv, cli, sess := tptest.Peers(t)
 //
-// By default they speak a small protocol and codec of the core's own tests, so
-// that nothing has to be imported.
+// By default they use a small protocol and codec of the core's own tests, so that a test
+// need not import any.
 package tptest
 
 import (
@@ -30,8 +30,8 @@ import (
 	"github.com/teleport-go/teleport/core/internal/poison"
 )
 
-// Conn is one end of a connection in memory. Besides what a net.Conn has it can be
-// cut, frozen, half closed, and made to damage a byte.
+// Conn is one end of a connection in memory. Besides the methods of a net.Conn it has
+// some to cut, freeze and half close the connection, and to damage a byte.
 type Conn = memnet.Conn
 
 // Addr is an address in a Network: a name. Its network is "mem".
@@ -40,12 +40,12 @@ type Addr = memnet.Addr
 // NetworkOption is a property of all connections of a Network or Pipe.
 type NetworkOption = memnet.Option
 
-// What operations on a Conn fail with; ask with errors.Is.
+// The errors of operations on a Conn and a Network; compare with errors.Is.
 var (
 	ErrReset      = memnet.ErrReset      // the connection was cut
 	ErrBrokenPipe = memnet.ErrBrokenPipe // a write after the peer's Close
-	ErrRefused    = memnet.ErrRefused    // nobody listens, or Refuse
-	ErrAddrInUse  = memnet.ErrAddrInUse  // somebody else listens
+	ErrRefused    = memnet.ErrRefused    // no listener has the address, or Refuse
+	ErrAddrInUse  = memnet.ErrAddrInUse  // another listener has the address
 )
 
 // Latency is how long a byte travels; Dial takes twice as long. Default 0.
@@ -65,16 +65,15 @@ func Chunk(n int) NetworkOption { return memnet.Chunk(n) }
 // for the same seed.
 func Seed(seed int64) NetworkOption { return memnet.Seed(seed) }
 
-// Backlog is how many dials succeed ahead of Accept. Default 128.
+// Backlog is how many dials succeed before Accept takes them. Default 128.
 func Backlog(n int) NetworkOption { return memnet.Backlog(n) }
 
 // Pipe returns two connected ends that belong to no Network.
 func Pipe(opts ...NetworkOption) (a, b *Conn) { return memnet.Pipe(opts...) }
 
 // Network is a network in memory. Besides Dial and Listen it has CutAll, Find
-// (the connection with this local address), Partition, Refuse and Conns. It
-// belongs to the testing/synctest bubble it is made in. Its methods may be called
-// concurrently.
+// (the connection with a local address), Partition, Refuse and Conns. It belongs to the
+// testing/synctest bubble it is made in. All methods may be called concurrently.
 type Network struct {
 	*memnet.Network
 
@@ -87,11 +86,10 @@ func NewNetwork(opts ...NetworkOption) *Network {
 	return &Network{Network: memnet.New(opts...)}
 }
 
-// Register makes the network known to peers, and returns the name for
-// PeerConfig.Network, which no other network has had or will have. A peer listens
-// on LocalIP:ListenPort, by default on an address that is free. When the test has
-// ended nothing can be dialled by that name any more. Further calls return the
-// same name.
+// Register registers the network, and returns its name for PeerConfig.Network, which is
+// unique in the process. A peer listens on LocalIP:ListenPort, by default on a free
+// address. After the end of the test, dialling and listening by that name fail. Further
+// calls return the same name.
 func (n *Network) Register(t testing.TB) string {
 	n.once.Do(func() { n.name = register(t, n.dial, n.listen) })
 	return n.name
@@ -107,14 +105,14 @@ func (n *Network) listen(_ context.Context, l tp.ListenConfig) (net.Listener, er
 
 var registered atomic.Uint64
 
-// way is what a registered name leads to until the test's end.
+// way holds the functions of a registered name until the test's end.
 type way struct {
 	dial   func(context.Context, tp.DialConfig) (net.Conn, error)
 	listen func(context.Context, tp.ListenConfig) (net.Listener, error)
 }
 
-// register gives a network a name. A registration stays for ever, so what it
-// leads to is taken away at the end.
+// register registers a network under a new name. A registration cannot be removed, so
+// its functions fail after the end of the test.
 func register(t testing.TB, dial func(context.Context, tp.DialConfig) (net.Conn, error), listen func(context.Context, tp.ListenConfig) (net.Listener, error)) string {
 	name := fmt.Sprintf("tptest:%d", registered.Add(1))
 	var to atomic.Pointer[way]
@@ -145,16 +143,16 @@ func register(t testing.TB, dial func(context.Context, tp.DialConfig) (net.Conn,
 	return name
 }
 
-// Poison lets the test find out who keeps what he was only lent: until its end,
-// using a context after its handler has returned panics with words, and lent
-// bytes are overwritten when they are used up. It works on the whole process, so
-// the test must not run in parallel to others.
+// Poison lets the test find code that keeps borrowed values too long: until the end of
+// the test, using a context after its handler has returned panics with an explanation,
+// and borrowed bytes are overwritten when their time is over. It affects the whole
+// process, so the test must not run in parallel to others.
 func Poison(t testing.TB) { t.Cleanup(poison.Switch()) }
 
-// LeakCheck makes the test fail when at its end goroutines of this project still
-// run that were started since this call; they are given 2 seconds. Call it first,
-// so that it looks last. It sees the whole process (in a testing/synctest bubble:
-// the bubble), so the test must not run in parallel to others.
+// LeakCheck makes the test fail if, at its end, goroutines of this project still run
+// that were started since this call; they have 2 seconds to end. Call it first, so that
+// it checks last. It checks the whole process (in a testing/synctest bubble: the
+// bubble), so the test must not run in parallel to others.
 func LeakCheck(t testing.TB) {
 	t.Helper()
 	leak.LeakCheck(t)

@@ -104,7 +104,7 @@ func TestPoison(t *testing.T) {
 	}
 }
 
-// keptLog is a testing.TB whose log is kept.
+// keptLog is a testing.TB that keeps its log.
 type keptLog struct {
 	testing.TB
 	lines []string
@@ -151,12 +151,12 @@ func TestRecorder(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		f    func(*recorder)
-		want []string // what the faults begin with
+		want []string // how the faults begin
 	}{
 		{"nothing", func(*recorder) {}, nil},
 		{"Errorf goes on", func(r *recorder) { r.Errorf("%d", 1); r.Error("two") }, []string{"1", "two"}},
 		{"Fatalf ends", func(r *recorder) { r.Fatalf("%d", 1); r.Error("two") }, []string{"1"}},
-		{"clean-ups run in reverse, whatever happens", func(r *recorder) {
+		{"clean-ups run in reverse, also after failures", func(r *recorder) {
 			r.Cleanup(func() { r.Error("first") })
 			r.Cleanup(func() { r.Error("second"); panic("third") })
 			r.FailNow()

@@ -1,7 +1,8 @@
-// Package bufpool lends byte buffers by size class: powers of two from 512
-// bytes to 8 MiB. Larger ones are made and forgotten, so that one huge message
-// does not stay in memory; what is not lent again goes at the second collection of
-// garbage. Get and Put allocate nothing at steady state and may be called concurrently.
+// Package bufpool pools byte buffers by size class: powers of two from 512
+// bytes to 8 MiB. Larger buffers are allocated and not pooled, so that one huge message
+// does not stay in memory. A buffer that is not used again is freed at the second
+// garbage collection. In the steady state Get and Put do not allocate. They may be
+// called concurrently.
 package bufpool
 
 import (
@@ -25,11 +26,11 @@ const (
 // slice header put into an interface would be an allocation.
 var classes [maxBits - minBits + 1]sync.Pool
 
-// headers holds the *[]byte of buffers that are lent out.
+// headers holds the *[]byte of buffers that are in use.
 var headers = sync.Pool{New: func() any { return new([]byte) }}
 
-// Get returns an empty buffer with a capacity of at least n bytes. What it held
-// before is still in it. Who has it may keep it; Put is an offer.
+// Get returns an empty buffer with a capacity of at least n bytes. Old contents are
+// still in it. The caller owns the buffer and may keep it; Put is optional.
 func Get(n int) []byte {
 	if n > MaxSize {
 		return make([]byte, 0, n)
@@ -52,10 +53,10 @@ func Get(n int) []byte {
 	return b[:0]
 }
 
-// Put takes a buffer back, from Get or not, grown or not; nobody may use it
-// or a part of it any more. Those smaller than MinSize or larger than MaxSize are
-// dropped. What lacks a 16th or less of its class, since a frame's head was cut off
-// in front, is still of that class.
+// Put puts a buffer into the pool, from Get or not, grown or not; the caller must not
+// use it or a part of it any more. Buffers smaller than MinSize or larger than MaxSize
+// are dropped. A buffer that lacks a 16th or less of its class, since the head of a
+// frame was cut off in front, still belongs to that class.
 func Put(b []byte) {
 	c := cap(b)
 	if c < MinSize || c > MaxSize {
@@ -69,5 +70,5 @@ func Put(b []byte) {
 	classes[class(c)].Put(h)
 }
 
-// class is where a buffer of capacity c goes.
+// class returns the index in classes for a buffer of capacity c.
 func class(c int) int { return min(bits.Len(uint(c+c/16))-1, maxBits) - minBits }

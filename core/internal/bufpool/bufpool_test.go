@@ -11,7 +11,7 @@ import (
 func TestGet(t *testing.T) {
 	for _, n := range []int{-1, 0, 1, 511, 512, 513, 1024, 1025, 1<<20 - 1, 1 << 20, 1<<20 + 1, 5 << 20, 8 << 20, 8<<20 + 1} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			for range 2 { // made, then perhaps from the pool
+			for range 2 { // allocated, then perhaps from the pool
 				b := Get(n)
 				if len(b) != 0 || cap(b) < max(n, MinSize) {
 					t.Errorf("Get(%d) has len %d, cap %d", n, len(b), cap(b))
@@ -25,7 +25,7 @@ func TestGet(t *testing.T) {
 	}
 }
 
-// What is put back must never come out of a class that promises more.
+// A buffer must never come from a class of larger buffers than it is.
 func TestPutOdd(t *testing.T) {
 	for _, c := range []int{0, 1, 511, 513, 1023, 1025, 1<<20 - 1, 1<<20 + 1, 2 << 20, 8<<20 - 1, 8 << 20, 8<<20 + 1} {
 		Put(make([]byte, 3, max(c, 3)))
@@ -41,7 +41,7 @@ func TestPutOdd(t *testing.T) {
 	}
 }
 
-// A buffer whose head was cut off serves messages of the same size again; one that
+// A buffer whose head was cut off is used again for messages of the same size; one that
 // lacks more belongs to the class below.
 func TestClass(t *testing.T) {
 	for c, want := range map[int]int{
@@ -70,7 +70,7 @@ func TestConcurrent(t *testing.T) {
 			for i := range 500 {
 				b := append(Get(i), mine...)
 				if !bytes.Equal(b, mine) {
-					t.Errorf("goroutine %d: the buffer is somebody else's too", g)
+					t.Errorf("goroutine %d: another goroutine has the buffer too", g)
 				}
 				Put(b)
 			}

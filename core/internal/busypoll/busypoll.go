@@ -1,5 +1,5 @@
-// Package busypoll bounds how many goroutines of the process poll at a time: half of the
-// processors at most, so that none does where there is but one.
+// Package busypoll bounds how many goroutines of the process poll at a time: at most half
+// as many as there are processors, so none if there is only one.
 package busypoll
 
 import (
@@ -9,7 +9,7 @@ import (
 
 var polling atomic.Int32
 
-// Begin reports whether the caller may poll; if so it calls End when it is done.
+// Begin reports whether the caller may poll. If so, the caller calls End when it is done.
 func Begin() bool {
 	if int(polling.Add(1)) <= runtime.GOMAXPROCS(0)/2 {
 		return true

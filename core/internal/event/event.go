@@ -1,10 +1,10 @@
-// Package event has a channel that is closed once and made on demand.
+// Package event provides a channel that is closed once and made on demand.
 package event
 
 import "sync/atomic"
 
-// Event is something that happens once. Its channel is made only when somebody waits for
-// it: most events of most sessions happen without that. The zero value is ready; its
+// Event is something that happens once. Its channel is made only when a goroutine waits
+// for it, which is rare for the events of a session. The zero value is ready for use. All
 // methods may be called concurrently.
 type Event struct{ ch atomic.Pointer[chan struct{}] }
 
@@ -22,10 +22,10 @@ func (e *Event) Done() <-chan struct{} {
 	if e.ch.CompareAndSwap(nil, &made) {
 		return made
 	}
-	return *e.ch.Load() // another one's, or the event has happened
+	return *e.ch.Load() // another goroutine has made it, or the event has happened
 }
 
-// Fire lets the event happen. Later calls do nothing.
+// Fire makes the event happen. Later calls do nothing.
 func (e *Event) Fire() {
 	if ch := e.ch.Swap(happened); ch != nil && ch != happened {
 		close(*ch)

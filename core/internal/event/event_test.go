@@ -30,7 +30,7 @@ func TestEvent(t *testing.T) {
 	<-waits
 }
 
-// However Done and Fire meet, each wait ends.
+// Each wait ends, in whatever order Done and Fire run.
 func TestEventConcurrently(t *testing.T) {
 	for range 1000 {
 		var e Event

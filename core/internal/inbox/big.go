@@ -2,7 +2,7 @@ package inbox
 
 import "github.com/teleport-go/teleport/core/internal/bufpool"
 
-// peekBig is Peek by means of the frame's own buffer.
+// peekBig is Peek for a frame with a buffer of its own.
 func (r *Reader) peekBig(n int) ([]byte, error) {
 	if err := r.collect(n); err != nil {
 		have := len(r.big) - r.off
@@ -14,13 +14,13 @@ func (r *Reader) peekBig(n int) ([]byte, error) {
 	r.owned = n > bigFrame
 	end := r.off + n
 	if end == len(r.big) {
-		return r.big[r.off:], nil // with its capacity: the buffer is the caller's after the Discard
+		return r.big[r.off:], nil // with its capacity: the caller owns the buffer after the Discard
 	}
 	return r.big[r.off:end:end], nil
 }
 
 // collect reads until n bytes are in big, and never beyond them, so that
-// nothing of the next frame gets into the buffer that is given away.
+// no bytes of the next frame are in the buffer that the caller gets.
 func (r *Reader) collect(n int) error {
 	if r.big == nil {
 		if err := r.startBig(n); err != nil {
@@ -53,11 +53,11 @@ func (r *Reader) collect(n int) error {
 	return r.account.condemned()
 }
 
-// startBig makes the frame's own buffer and moves into it what is there.
+// startBig makes the frame's own buffer and moves the buffered bytes into it.
 func (r *Reader) startBig(n int) error {
 	have := r.w - r.r
 	size := min(n, floor(max(r.size, 2*have)))
-	if r.packets { // what arrives passes through the usual buffer
+	if r.packets { // packets are read into the usual buffer first
 		size = min(n, max(have, bigFrame))
 	}
 	if err := r.account.set(capacity(size)); err != nil {
@@ -70,7 +70,7 @@ func (r *Reader) startBig(n int) error {
 	return nil
 }
 
-// growBig makes room for another byte at least.
+// growBig makes room for at least one byte more.
 func (r *Reader) growBig(n int) error {
 	if len(r.big) < cap(r.big) {
 		return nil
@@ -100,7 +100,7 @@ func (r *Reader) moveToBig(n int) error {
 	return nil
 }
 
-// compact moves the small rest of big to the front of the usual buffer.
+// compact moves the bytes left in big, which are few, to the front of the usual buffer.
 func (r *Reader) compact() {
 	rest := len(r.big) - r.off
 	b := whole(take(max(r.size, rest+r.w-r.r)))
@@ -111,8 +111,8 @@ func (r *Reader) compact() {
 	r.dropBig()
 }
 
-// dropBig forgets the frame's own buffer: it is the caller's by now. Only its
-// bytes in the account are given back.
+// dropBig drops the frame's own buffer, which belongs to the caller by now, and
+// releases its bytes in the account.
 func (r *Reader) dropBig() {
 	if r.big == nil {
 		return

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Frames over 64 KiB are the caller's after the Discard: whatever comes later,
-// nobody writes into them.
+// Frames over 64 KiB belong to the caller after the Discard: the Reader never writes into
+// them again.
 func TestOwnedStays(t *testing.T) {
 	for _, packets := range []bool{false, true} {
 		t.Run(fmt.Sprintf("packets %v", packets), func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestBigEndsWithItsFrame(t *testing.T) {
 	}
 }
 
-// hooked calls before in the reader's goroutine, before each Read.
+// hooked calls before on the reader's goroutine, before each Read.
 type hooked struct {
 	net.Conn
 	before func()
@@ -91,7 +91,7 @@ func (h *hooked) Read(p []byte) (int, error) {
 	return h.Conn.Read(p)
 }
 
-// However large a frame is said to be, its memory is at most twice what has
+// However large a frame is announced, its memory is at most twice the bytes that have
 // arrived, or the usual buffer.
 func TestGrowth(t *testing.T) {
 	const claimed = 64 << 20
@@ -145,8 +145,8 @@ func TestGrowth(t *testing.T) {
 	}
 }
 
-// A caller that discards a large frame in parts, or looks further than the
-// frame goes, gets the stream as it is.
+// A caller that discards a large frame in parts, or peeks beyond the frame, gets the
+// stream unchanged.
 func TestBigInParts(t *testing.T) {
 	stream := pattern(600_000, 12)
 	for _, packets := range []bool{false, true} {

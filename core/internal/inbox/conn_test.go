@@ -36,7 +36,7 @@ func loopback(tb testing.TB) (near, far net.Conn) {
 	return near, far
 }
 
-// xored is a connection whose bytes are not those of the socket.
+// xored is a connection whose bytes differ from those of the socket.
 type xored struct{ *net.TCPConn }
 
 func (x xored) Read(p []byte) (int, error) {
@@ -64,7 +64,7 @@ func secured(t *testing.T) (near, far net.Conn) {
 		tls.Client(far, &tls.Config{InsecureSkipVerify: true})
 }
 
-// Every kind of connection is read by its own Read, if it has one.
+// Every kind of connection with a Read of its own is read by that.
 func TestConnections(t *testing.T) {
 	sizes := []int{600, 600, 100_000, 5, 40_000, 0, 600}
 	total := 0
@@ -111,7 +111,7 @@ func TestConnections(t *testing.T) {
 	}
 }
 
-// A deadline that is set on the connection ends a wait, and nothing is lost.
+// A deadline of the connection ends a wait, and no byte is lost.
 func TestDeadline(t *testing.T) {
 	for _, name := range []string{"tcp", "pipe"} {
 		t.Run(name, func(t *testing.T) {
@@ -163,9 +163,9 @@ func TestClosedConnection(t *testing.T) {
 	far.Close()
 }
 
-// The offender's Peek, blocked in a read, ends with the reason and not with
-// the closing that it has led to.
-func TestOffenderWakesUp(t *testing.T) {
+// If a Reader exceeds the Memory, its Peek, blocked in a read, ends with ErrMemory and
+// not with the error of the closed connection.
+func TestBlockedPeekEndsWithErrMemory(t *testing.T) {
 	near, far := loopback(t)
 	m := NewMemory(1 << 20)
 	r := New(near, Config{Memory: m, OnMemoryExceeded: func(error) { near.Close() }})
@@ -192,7 +192,7 @@ func TestOffenderWakesUp(t *testing.T) {
 		t.Errorf("Peek = %v, want %v", err, ErrMemory)
 	}
 	if n, err := far.Read(make([]byte, 1)); err == nil {
-		t.Errorf("the offender's connection is open: read %d", n)
+		t.Errorf("the connection is still open: read %d", n)
 	}
 	r.Close()
 }

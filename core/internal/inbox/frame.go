@@ -7,24 +7,24 @@ import (
 	"time"
 )
 
-// ErrFrameTimeout says that a frame has begun to arrive and does not go on.
+// ErrFrameTimeout says that a frame has arrived in part, and the rest did not arrive in time.
 var ErrFrameTimeout = errors.New("inbox: a message arrives too slowly")
 
-// minRate is how many bytes a second of a frame have to arrive, beyond the time that
-// every frame has.
+// minRate is how many bytes of a frame must arrive per second, in addition to the time
+// that every frame has.
 const minRate = 1 << 10
 
-// frameClock bounds the time in which a frame arrives: by a peer that sends a byte now
-// and then a connection, and what it holds, would be occupied for ever.
+// frameClock bounds the time in which a frame arrives: else a peer that sends a byte now
+// and then could occupy a connection, and its memory, for ever.
 type frameClock struct {
 	longest time.Duration // of a frame, and more by its size; 0: no bound
 	began   time.Time     // when the present frame was waited for first, if it is timed
 	limit   time.Time     // of SetReadDeadline
 }
 
-// SetFrameTimeout bounds the time in which a frame arrives, from its first wait on: d,
-// and a second more for each KiB that has come; 0 is no bound. A frame that takes longer
-// fails with ErrFrameTimeout. It needs EndFrame behind each frame.
+// SetFrameTimeout bounds the time in which a frame arrives, from the first wait for it:
+// d, and a second more for each KiB that has arrived; 0 means no bound. A frame that
+// takes longer fails with ErrFrameTimeout. The caller must call EndFrame after each frame.
 func (r *Reader) SetFrameTimeout(d time.Duration) { r.frame.longest = max(d, 0) }
 
 // SetReadDeadline bounds the reads of the connection until it is called again.
@@ -33,7 +33,7 @@ func (r *Reader) SetReadDeadline(t time.Time) error {
 	return r.conn.SetReadDeadline(t)
 }
 
-// EndFrame says that a frame was read, or given up.
+// EndFrame must be called when a frame was read or dropped.
 func (r *Reader) EndFrame() {
 	if r.timed {
 		r.timed = false
@@ -57,12 +57,12 @@ func (r *Reader) arm() {
 	r.conn.SetReadDeadline(at)
 }
 
-// due is when a frame of which so much has arrived must be there.
+// due returns when the frame must have arrived, by the bytes that have arrived so far.
 func (f *frameClock) due(arrived int) time.Time {
 	return f.began.Add(f.longest + time.Duration(arrived)*time.Second/minRate)
 }
 
-// timeoutOf makes ErrFrameTimeout of a read that the clock has ended.
+// timeoutOf returns ErrFrameTimeout for a read that the clock has ended, else err.
 func (r *Reader) timeoutOf(err error) error {
 	f := &r.frame
 	if !r.timed || !errors.Is(err, os.ErrDeadlineExceeded) || time.Now().Before(f.due(r.Buffered())) {

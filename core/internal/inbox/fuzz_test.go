@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// FuzzReader plays a random sequence of calls and checks each against the
-// stream's bytes. Three bytes make a call: which, and its size.
+// FuzzReader makes a random sequence of calls and checks each against the stream's bytes.
+// Three bytes make a call: the method, and the size.
 func FuzzReader(f *testing.F) {
 	f.Add([]byte{0, 10, 0, 1, 10, 0, 2, 50, 0, 3, 0, 0, 4, 0, 0}, uint32(1000), uint16(10), false)
 	f.Add([]byte{0, 255, 127, 1, 255, 127, 0, 200, 100, 1, 255, 1, 0, 3, 0}, uint32(300_000), uint16(4000), false)
@@ -24,14 +24,14 @@ func FuzzReader(f *testing.F) {
 		r := New(s, Config{Buffer: 1024, Memory: m})
 		defer r.Close()
 		s.before = func() {
-			arrived := r.Buffered() + r.off // what is discarded of a large frame still takes its place
+			arrived := r.Buffered() + r.off // discarded bytes of a large frame still take memory
 			if got := cap(r.buf) + cap(r.big); !packets && got > max(1024, 2*arrived) {
 				t.Fatalf("%d bytes of buffers with %d arrived", got, arrived)
 			}
 		}
 		type part struct{ got, want []byte }
 		var kept []part
-		var last []byte // what Peek has lent, if it is owned
+		var last []byte // the last owned bytes of Peek
 		short := func(call string, want, got int, err error) {
 			t.Helper()
 			expect := error(nil)
@@ -87,10 +87,10 @@ func FuzzReader(f *testing.F) {
 				n := r.Buffered()
 				rest := r.TakeBuffered()
 				if len(rest) != n || !bytes.HasPrefix(stream, rest) {
-					t.Fatalf("Rest() = %d bytes of %d, or others", len(rest), n)
+					t.Fatalf("TakeBuffered() = %d bytes of %d, or others", len(rest), n)
 				}
 				stream, last = stream[n:], nil
-			case 5: // what is buffered is skipped without waiting
+			case 5: // buffered bytes are skipped without waiting
 				n := min(size, r.Buffered())
 				if last != nil {
 					n = 0

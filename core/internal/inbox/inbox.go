@@ -1,9 +1,9 @@
-// Package inbox is the incoming half of one connection.
+// Package inbox implements the incoming half of one connection.
 //
-// A Reader lends frames in place: what has arrived lies in one pooled buffer,
-// which an idle TCP or unix connection gives back. A frame over 64 KiB is
-// collected in a buffer of its own, which the caller may keep. Memory grows
-// with what has arrived, never with what is announced.
+// A Reader returns frames in place: the bytes that have arrived lie in one pooled
+// buffer, which an idle TCP or unix connection returns to the pool. A frame over 64 KiB
+// is collected in a buffer of its own, which the caller may keep. Memory grows with the
+// bytes that have arrived, never with an announced size.
 package inbox
 
 import (
@@ -27,56 +27,55 @@ const (
 	maxRead       = 1 << 30 // for one system call; some systems refuse more than 2^31-1
 )
 
-// ErrPacketTooLarge says that a packet of a unixpacket connection did not fit:
-// what was cut off is lost, so the connection is of no use any more.
+// ErrPacketTooLarge says that a packet of a unixpacket connection did not fit into
+// the buffer. The rest of the packet is lost, so the connection cannot be used any more.
 var ErrPacketTooLarge = errors.New("inbox: packet is too large")
 
 var errNothing = errors.New("inbox: nothing has arrived")
 
-// Config says how a Reader works. The zero value is ready.
+// Config configures a Reader. The zero value is ready for use.
 type Config struct {
 	// Buffer is the size of the usual buffer in bytes, rounded up to a power of
 	// two of 512 to 1 MiB. Default 32 KiB; a unixpacket connection has at least
 	// 512 KiB.
 	Buffer int
-	// Memory bounds the half-arrived frames over 64 KiB of all Readers that
-	// share it. nil: no bound.
+	// Memory bounds the frames over 64 KiB that have arrived in part, over all
+	// Readers that share it. nil: no bound.
 	Memory *Memory
-	// OnMemoryExceeded is called once when Memory is used up and this Reader has the
-	// most of it; the error is ErrMemory with figures. It runs on the goroutine
-	// of any Reader that shares the Memory: it closes the connection and must
-	// neither block nor use a Reader. The Reader fails with the same error.
+	// OnMemoryExceeded is called once, when the limit of Memory is exceeded and this
+	// Reader uses most of it; the error is ErrMemory with figures. It runs on the
+	// goroutine of any Reader that shares the Memory: it should close the connection,
+	// and must neither block nor use a Reader. The Reader fails with the same error.
 	OnMemoryExceeded func(error)
-	// BeforeWait is called when a call other than Wait needs bytes that have not
-	// arrived, before it waits for the network. It may close the connection. May be
-	// nil.
+	// BeforeWait is called before a call other than Wait waits for the network, because
+	// it needs bytes that have not arrived. It may close the connection. It may be nil.
 	BeforeWait func()
 }
 
 // Reader reads from one connection. One goroutine uses it.
 //
-// Errors are those of the connection. One that comes from a read deadline
-// loses nothing: the next call goes on where the last one stopped.
+// Errors are those of the connection. After an error of a read deadline no bytes are
+// lost: the next call continues where the last one stopped.
 type Reader struct {
 	conn    net.Conn
 	raw     syscall.RawConn       // nil: conn.Read
-	try     func(fd uintptr) bool // made once: a closure a read would be an allocation each
+	try     func(fd uintptr) bool // made once: a closure for each read would allocate
 	size    int                   // of the usual buffer, a power of two
 	packets bool
 
-	// The stream goes on in big[off:], then in buf[r:w].
+	// The unread bytes are big[off:], then buf[r:w].
 	buf  []byte // with len == cap; nil while it is in the pool
 	r, w int
-	big  []byte // a frame over 64 KiB on its way; nil if none
+	big  []byte // a frame over 64 KiB that arrives; nil if none
 	off  int
 
 	owned   bool  // the last Peek's bytes are in big
-	given   bool  // a part of big has been discarded, somebody may keep it
-	pending error // came with bytes, to be reported by the next read
-	fatal   error // nothing is read any more
+	given   bool  // a part of big has been discarded, and its caller may keep it
+	pending error // returned with bytes; the next read reports it
+	fatal   error // why reading has ended
 
 	dst    []byte // where try reads to; nil: the usual buffer
-	got    int    // what try read; -1: nothing was there
+	got    int    // bytes that try has read; -1: none had arrived
 	gotErr error
 	wait   bool // try is called again when something has arrived
 	short  bool // the last try got less than there was room for
@@ -90,7 +89,7 @@ type Reader struct {
 // New returns a Reader of conn. It does not close conn.
 //
 // It reads through conn.Read, unless conn is a *net.TCPConn or *net.UnixConn
-// itself (not a type that embeds one, whose Read must be heard): then it waits
+// itself (not a type that embeds one, whose Read must be called): then it waits
 // without a buffer.
 func New(conn net.Conn, cfg Config) *Reader {
 	r := new(Reader)
@@ -98,7 +97,7 @@ func New(conn net.Conn, cfg Config) *Reader {
 	return r
 }
 
-// Init makes the zero value what New returns.
+// Init initialises a zero Reader as New does.
 func (r *Reader) Init(conn net.Conn, cfg Config) {
 	r.conn, r.size, r.beforeWait = conn, defaultBuffer, cfg.BeforeWait
 	if cfg.Buffer > 0 {
@@ -106,16 +105,16 @@ func (r *Reader) Init(conn net.Conn, cfg Config) {
 	}
 	if a := conn.LocalAddr(); a != nil && a.Network() == "unixpacket" {
 		r.packets = true
-		r.size = max(r.size, 2*packetRoom) // room behind a frame that is not whole yet
+		r.size = max(r.size, 2*packetRoom) // room for a packet after a part of a frame
 	}
-	r.account.memory, r.account.offend = cfg.Memory, cfg.OnMemoryExceeded
+	r.account.memory, r.account.exceed = cfg.Memory, cfg.OnMemoryExceeded
 	r.useRaw()
 }
 
 // Buffered returns the number of bytes that can be read without waiting.
 func (r *Reader) Buffered() int { return len(r.big) - r.off + r.w - r.r }
 
-// Raw returns what Wait waits with; nil if it uses the connection's own Read.
+// Raw returns the raw connection that Wait waits with; nil if it uses the connection's Read.
 func (r *Reader) Raw() syscall.RawConn { return r.raw }
 
 // Wait returns when at least one byte is buffered. While it waits, the buffer
@@ -129,8 +128,8 @@ func (r *Reader) Wait() error {
 	return nil
 }
 
-// TryWait is Wait that does not wait: ok tells whether at least one byte is
-// buffered. It needs Raw.
+// TryWait is Wait, but does not wait: ok reports whether at least one byte is
+// buffered. It must not be called if Raw is nil.
 func (r *Reader) TryWait() (ok bool, err error) {
 	if r.Buffered() > 0 {
 		return true, nil
@@ -142,25 +141,25 @@ func (r *Reader) TryWait() (ok bool, err error) {
 	return err == nil, err
 }
 
-// ReleaseIfEmpty gives the buffer back if nothing is in it.
+// ReleaseIfEmpty returns the buffer to the pool if it is empty.
 func (r *Reader) ReleaseIfEmpty() {
 	if r.Buffered() == 0 {
 		r.release()
 	}
 }
 
-// LastReadShort reports whether the last read has found less than there was room for:
-// most likely nothing more is there.
+// LastReadShort reports whether the last read did not fill its buffer: then most likely
+// no more bytes have arrived.
 func (r *Reader) LastReadShort() bool { return r.short }
 
 // Peek returns the next n bytes without consuming them. They lie in the buffer
 // and are valid until the next Peek, Read, Wait, TakeBuffered or Close; a Discard of no
-// more than what is buffered does not touch them. Fewer than n bytes come with an
-// error: io.EOF if there is none at the end of the stream, io.ErrUnexpectedEOF
-// if there are some.
+// more than what is buffered does not touch them. If Peek returns fewer than n bytes,
+// it returns an error: at the end of the stream io.EOF if there are none,
+// io.ErrUnexpectedEOF if there are some.
 //
-// n may be larger than the buffer: it grows, but never beyond twice what has
-// arrived (or its usual size). The caller bounds n by its limit for frames.
+// n may be larger than the buffer, which then grows, but never beyond twice the bytes
+// that have arrived (or its usual size). The caller bounds n by its limit for frames.
 func (r *Reader) Peek(n int) ([]byte, error) {
 	r.owned = false
 	if n < 0 {
@@ -170,7 +169,7 @@ func (r *Reader) Peek(n int) ([]byte, error) {
 		r.compact()
 	}
 	if n > bigFrame && r.Buffered() == 0 {
-		if err := r.fill(mayWait); err != nil { // no buffer of its own for a frame of which nothing is there
+		if err := r.fill(mayWait); err != nil { // no buffer for a frame of which no byte has arrived
 			return nil, err
 		}
 	}
@@ -185,14 +184,14 @@ func (r *Reader) Peek(n int) ([]byte, error) {
 	return r.buf[r.r : r.r+n], nil
 }
 
-// Owned says whether the bytes of the last Peek lie in a buffer of their own,
-// as those of a frame over 64 KiB do that was not in the usual buffer as a
-// whole. The caller may keep them, their capacity included, once it has discarded
-// all of them: the Reader does not touch them any more.
+// Owned reports whether the bytes of the last Peek lie in a buffer of their own, as
+// those of a frame over 64 KiB do unless the usual buffer held all of it. Once the
+// caller has discarded all these bytes it owns them, their capacity included: the
+// Reader does not touch them any more.
 func (r *Reader) Owned() bool { return r.owned }
 
-// Discard skips n bytes and returns how many it has skipped; fewer come with an
-// error, as in Peek.
+// Discard skips n bytes and returns how many it has skipped. If that is fewer than n,
+// it returns an error, as Peek does.
 func (r *Reader) Discard(n int) (int, error) {
 	if n < 0 {
 		return 0, bufio.ErrNegativeCount
@@ -229,8 +228,8 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// TakeBuffered takes what is buffered, to hand it to another connection. It returns
-// nil if there is nothing. The bytes are the caller's.
+// TakeBuffered removes and returns the buffered bytes, to hand them to another
+// connection; nil if there are none. The caller owns them.
 func (r *Reader) TakeBuffered() []byte {
 	r.owned = false
 	n := r.Buffered()
@@ -244,8 +243,8 @@ func (r *Reader) TakeBuffered() []byte {
 	return rest
 }
 
-// Close gives the buffers back. It is the owner's last call but for repetitions
-// of it, and comes after the last use of bytes that are not owned.
+// Close returns the buffers to the pool. No other method may be called after it, and
+// bytes that are not owned must not be used after it. It may be called again.
 func (r *Reader) Close() {
 	r.fatal = net.ErrClosed
 	r.owned = false
@@ -268,16 +267,16 @@ func (r *Reader) consume(n int) int {
 	return done + rest
 }
 
-// waiting is what a read does when nothing has arrived.
+// waiting says what a read does when no bytes have arrived.
 type waiting uint8
 
 const (
 	noWait   waiting = iota // fails with errNothing
 	mayWait                 // calls BeforeWait, and waits
-	mustWait                // waits: the caller has expected it
+	mustWait                // waits, without BeforeWait: the caller of Wait expects it
 )
 
-// fill reads once, behind what is in the usual buffer.
+// fill reads once, to the end of the usual buffer's contents.
 func (r *Reader) fill(how waiting) error {
 	n, err := r.read(nil, how)
 	r.w += n
@@ -298,7 +297,7 @@ func (r *Reader) read(dst []byte, how waiting) (n int, err error) {
 	case r.raw != nil:
 		n, err = r.readRaw(dst, how == mustWait)
 		if err == errNothing && how == mayWait {
-			r.willWait() // not while RawConn calls us: a Close would wait for that
+			r.willWait() // not within RawConn.Read: a Close would wait for that to return
 			n, err = r.readRaw(dst, true)
 			err = r.timeoutOf(err)
 		}
@@ -318,7 +317,7 @@ func (r *Reader) read(dst []byte, how waiting) (n int, err error) {
 	}
 	if err != nil {
 		if c := r.account.condemned(); c != nil {
-			return 0, c // rather than the closing that it has led to
+			return 0, c // rather than the error of the connection that was closed for it
 		}
 	}
 	return n, err
@@ -345,10 +344,10 @@ func (r *Reader) willWait() {
 	r.arm()
 }
 
-// room returns the free end of the usual buffer. What is in it moves to the
-// front: at most once a frame, and then the whole of the buffer is free for
-// the read. A buffer that is full doubles, one that has become too large for
-// what is left in it goes.
+// room returns the free end of the usual buffer, after it has moved the contents to the
+// front: that happens at most once per frame, and then all the rest of the buffer is
+// free for the read. It doubles a full buffer, and replaces one that has become too
+// large for its contents.
 func (r *Reader) room() []byte {
 	have, size := r.w-r.r, r.size
 	if have > 0 {
@@ -370,7 +369,7 @@ func (r *Reader) room() []byte {
 	return r.buf[have:]
 }
 
-// release gives the usual buffer back. It is empty.
+// release returns the usual buffer, which is empty, to the pool.
 func (r *Reader) release() {
 	if r.buf != nil {
 		bufpool.Put(r.buf)
@@ -378,7 +377,7 @@ func (r *Reader) release() {
 	r.buf, r.r, r.w = nil, 0, 0
 }
 
-// cut is err of a call that wanted more than the n bytes it got.
+// cut returns the error of a call that got only n bytes and then err.
 func cut(err error, n int) error {
 	if err == io.EOF && n > 0 {
 		return io.ErrUnexpectedEOF
@@ -388,15 +387,15 @@ func cut(err error, n int) error {
 
 func whole(b []byte) []byte { return b[:cap(b)] }
 
-// take returns a buffer for n bytes, with no more than they take.
+// take returns a buffer for n bytes, with a capacity of capacity(n) at most.
 func take(n int) []byte {
 	b := bufpool.Get(n)
 	return b[:0:min(cap(b), capacity(n))]
 }
 
-// capacity is what a buffer of n bytes takes: the pool has powers of two up to
-// its largest. The growth limit counts on it: where n is no more than a certain
-// power of two, neither is the capacity.
+// capacity returns the capacity of a buffer for n bytes: the next power of two, up to
+// the pool's largest. The limit of growth relies on that: if n is at most a power of
+// two, so is the capacity.
 func capacity(n int) int {
 	if n > bufpool.MaxSize {
 		return n

@@ -11,13 +11,13 @@ import (
 	"testing"
 )
 
-// script is a connection that delivers one piece a Read, as far as there is
-// room for it, and then fails.
+// script is a connection that delivers one piece per Read, as far as there is room for
+// it, and then fails.
 type script struct {
 	net.Conn
 	pieces  [][]byte
 	end     error  // nil: io.EOF
-	packets bool   // what there is no room for is lost
+	packets bool   // bytes of a piece without room are lost
 	before  func() // called by each Read
 }
 
@@ -54,7 +54,7 @@ func split(b []byte, n int) (pieces [][]byte) {
 	return pieces
 }
 
-// pattern makes n bytes that differ from their neighbours at any distance.
+// pattern makes n bytes without a short period.
 func pattern(n, seed int) []byte {
 	b := make([]byte, n)
 	x := uint32(seed)*2654435761 + 1
@@ -67,7 +67,7 @@ func pattern(n, seed int) []byte {
 	return b
 }
 
-// readFrames takes frames of the given sizes out of r and compares them.
+// readFrames reads frames of the given sizes from r and compares them.
 func readFrames(t *testing.T, r *Reader, stream []byte, sizes ...int) {
 	t.Helper()
 	for i, size := range sizes {
@@ -120,7 +120,7 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-// Small frames that came together are lent from one array, none is copied.
+// Small frames that arrive together lie in one array; none is copied.
 func TestFramesInPlace(t *testing.T) {
 	stream := pattern(6000, 2)
 	r := New(&script{pieces: [][]byte{stream}}, Config{})
@@ -177,7 +177,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// A read deadline in the middle of a frame loses nothing.
+// A read deadline in the middle of a frame loses no byte.
 func TestGoOnAfterDeadline(t *testing.T) {
 	for _, frame := range []int{3000, 200_000} {
 		stream := pattern(frame, 4)
@@ -207,8 +207,8 @@ func (d *dataErr) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Bytes that come together with an error are delivered before it, and the
-// error is not lost.
+// Bytes that a Read returns together with an error are delivered before the error, which
+// is not lost.
 func TestBytesWithError(t *testing.T) {
 	stream := pattern(3000, 5)
 	r := New(&dataErr{bytes: stream, err: io.ErrClosedPipe}, Config{Buffer: 4096})
@@ -227,7 +227,7 @@ func TestBytesWithError(t *testing.T) {
 	}
 }
 
-// A buffer that has grown for a frame goes with it.
+// A buffer that has grown for a frame is dropped after it.
 func TestGrownBufferGoes(t *testing.T) {
 	s := &script{pieces: split(pattern(90_000, 13), 10_000)}
 	r := New(s, Config{Buffer: 4096})
@@ -247,7 +247,7 @@ func TestGrownBufferGoes(t *testing.T) {
 	r.Discard(r.Buffered())
 	s.before = func() {
 		if r.buf != nil {
-			t.Errorf("a buffer of %d bytes while the caller's is read into", cap(r.buf))
+			t.Errorf("a buffer of %d bytes while the caller's buffer is filled", cap(r.buf))
 		}
 	}
 	if _, err := r.Read(make([]byte, 4096)); err != nil {
@@ -330,13 +330,13 @@ func TestRest(t *testing.T) {
 				buffered := r.Buffered()
 				got := r.TakeBuffered()
 				if len(got) != buffered || !bytes.HasPrefix(stream[test.discard:], got) {
-					t.Errorf("Rest() = %d bytes, want the %d buffered ones", len(got), buffered)
+					t.Errorf("TakeBuffered() = %d bytes, want the %d buffered ones", len(got), buffered)
 				}
 				if r.Buffered() != 0 || r.TakeBuffered() != nil {
-					t.Errorf("%d bytes buffered after Rest", r.Buffered())
+					t.Errorf("%d bytes buffered after TakeBuffered", r.Buffered())
 				}
 				if test.sent > 0 && len(got)+test.discard < min(test.peek, test.sent) {
-					t.Errorf("Rest() = %d bytes, want at least what Peek saw", len(got))
+					t.Errorf("TakeBuffered() = %d bytes, want at least those of Peek", len(got))
 				}
 			})
 		}

@@ -7,44 +7,44 @@ import (
 	"sync/atomic"
 )
 
-// ErrMemory says that the half-arrived frames of a peer need more memory than
-// they may, and that this Reader's frame is the largest of them.
-var ErrMemory = errors.New("inbox: half-arrived frames take too much memory")
+// ErrMemory says that the frames of a peer that have arrived in part need more memory
+// than the limit, and that this Reader's frame is the largest of them.
+var ErrMemory = errors.New("inbox: messages that have arrived in part take too much memory")
 
-// Memory bounds the bytes that frames over 64 KiB hold while they arrive, over
-// all Readers that share it. When the bound is passed, the Readers with the
-// largest accounts fail, one after the other, until it is kept; what they hold
-// is free when their owners have closed them. It may be used concurrently.
+// Memory bounds the bytes that frames over 64 KiB use while they arrive, over all
+// Readers that share it. When the limit is exceeded, the Readers with the largest
+// accounts fail, one after the other, until it is not; their memory is free when their
+// owners have closed them. A Memory may be used concurrently.
 type Memory struct {
 	limit int64
 
-	mu       sync.Mutex // guards what follows and the accounts
-	used     int64      // by accounts that are not condemned
-	accounts []*account // those with bytes
+	mu       sync.Mutex // guards the fields below and the accounts
+	used     int64      // bytes of the accounts that are not condemned
+	accounts []*account // the accounts with bytes
 }
 
-// NewMemory returns a Memory of limit bytes; 0 or less: it counts, but never
-// refuses.
+// NewMemory returns a Memory of limit bytes. With 0 or less it counts bytes, but does
+// not limit them.
 func NewMemory(limit int64) *Memory { return &Memory{limit: limit} }
 
-// Used returns the bytes in use, without those of Readers that failed for it.
+// Used returns the bytes in use, without those of Readers that have failed.
 func (m *Memory) Used() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.used
 }
 
-// account is what one Reader has of a Memory.
+// account holds the bytes that one Reader uses of a Memory.
 type account struct {
 	memory *Memory // nil: not counted
-	offend func(error)
-	cause  atomic.Pointer[error] // why it is condemned; set once, by anybody
+	exceed func(error)
+	cause  atomic.Pointer[error] // why it is condemned; set once, by any goroutine
 
 	bytes int64 // this and index are guarded by memory.mu
 	index int   // in memory.accounts
 }
 
-// condemned returns why the reader must fail, nil if it need not.
+// condemned returns why the Reader must fail, nil if it need not.
 func (a *account) condemned() error {
 	if p := a.cause.Load(); p != nil {
 		return *p
@@ -59,10 +59,10 @@ func (a *account) set(n int) error {
 	if m == nil {
 		return nil
 	}
-	offenders := m.set(a, int64(n))
-	for _, o := range offenders {
-		if o.offend != nil {
-			o.offend(o.condemned())
+	condemned := m.set(a, int64(n))
+	for _, o := range condemned {
+		if o.exceed != nil {
+			o.exceed(o.condemned())
 		}
 	}
 	if n == 0 {
@@ -71,8 +71,8 @@ func (a *account) set(n int) error {
 	return a.condemned()
 }
 
-// set books, and condemns whom it must.
-func (m *Memory) set(a *account, n int64) (offenders []*account) {
+// set sets the bytes of a, and condemns and returns the accounts that must fail.
+func (m *Memory) set(a *account, n int64) (condemned []*account) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if a.condemned() != nil {
@@ -89,16 +89,16 @@ func (m *Memory) set(a *account, n int64) (offenders []*account) {
 	a.bytes = n
 	for m.limit > 0 && m.used > m.limit {
 		o := m.largest(a)
-		err := fmt.Errorf("%w: %d bytes of this one make it %d, over the limit of %d", ErrMemory, o.bytes, m.used, m.limit)
+		err := fmt.Errorf("%w: %d bytes, over the limit of %d; this message has %d of them", ErrMemory, m.used, m.limit, o.bytes)
 		o.cause.Store(&err)
 		m.used -= o.bytes
 		m.remove(o)
-		offenders = append(offenders, o)
+		condemned = append(condemned, o)
 	}
-	return offenders
+	return condemned
 }
 
-// largest returns the largest account; among equals the one that is growing.
+// largest returns the largest account; among equal ones the one that grows.
 func (m *Memory) largest(grows *account) *account {
 	var o *account
 	for _, a := range m.accounts {

@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// half returns a Reader that has got n bytes of a frame of 64 MiB, and the
-// error of its Peek. What cannot go on ends as at a read deadline.
-func half(t *testing.T, m *Memory, n int, offend func(error)) (*Reader, error) {
+// half returns a Reader that has read n bytes of a frame of 64 MiB, and the error of its
+// Peek: without more bytes that is a read deadline's.
+func half(t *testing.T, m *Memory, n int, onExceeded func(error)) (*Reader, error) {
 	t.Helper()
-	r := New(&script{pieces: split(make([]byte, n), 1<<20), end: os.ErrDeadlineExceeded}, Config{Memory: m, OnMemoryExceeded: offend})
+	r := New(&script{pieces: split(make([]byte, n), 1<<20), end: os.ErrDeadlineExceeded}, Config{Memory: m, OnMemoryExceeded: onExceeded})
 	t.Cleanup(r.Close)
 	_, err := r.Peek(64 << 20)
 	return r, err
@@ -23,7 +23,7 @@ func TestLargestGoes(t *testing.T) {
 		name  string
 		limit int64
 		sent  []int // bytes of each Reader, one after the other
-		gone  []int // whose Offend is called
+		gone  []int // the Readers whose OnMemoryExceeded is called
 	}{
 		{"within the limit", 1 << 20, []int{100_000, 100_000, 100_000}, nil},
 		{"alone too large", 1 << 20, []int{3 << 20}, []int{0}},
@@ -41,7 +41,7 @@ func TestLargestGoes(t *testing.T) {
 				r, err := half(t, m, n, func(err error) {
 					gone = append(gone, i)
 					if !errors.Is(err, ErrMemory) || !strings.Contains(err.Error(), "limit of 1048576") {
-						t.Errorf("Offend got %q", err)
+						t.Errorf("OnMemoryExceeded got %q", err)
 					}
 				})
 				if !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, ErrMemory) {
@@ -50,19 +50,19 @@ func TestLargestGoes(t *testing.T) {
 				readers = append(readers, r)
 			}
 			if len(gone) != len(test.gone) {
-				t.Fatalf("offenders %v, want %v", gone, test.gone)
+				t.Fatalf("exceeded %v, want %v", gone, test.gone)
 			}
-			offender := map[int]bool{}
+			isExceeded := map[int]bool{}
 			for i, want := range test.gone {
 				if gone[i] != want {
-					t.Errorf("offenders %v, want %v", gone, test.gone)
+					t.Errorf("exceeded %v, want %v", gone, test.gone)
 				}
-				offender[want] = true
+				isExceeded[want] = true
 			}
 			for i, r := range readers {
 				_, err := r.Peek(64 << 20)
-				if errors.Is(err, ErrMemory) != offender[i] {
-					t.Errorf("reader %d: Peek = %v; offender: %v", i, err, offender[i])
+				if errors.Is(err, ErrMemory) != isExceeded[i] {
+					t.Errorf("reader %d: Peek = %v; isExceeded: %v", i, err, isExceeded[i])
 				}
 				if test.limit > 0 && m.Used() > test.limit {
 					t.Errorf("%d bytes in use, over the limit of %d", m.Used(), test.limit)
@@ -94,7 +94,7 @@ func TestDiscardGivesMemoryBack(t *testing.T) {
 	}
 }
 
-// Small frames do not count, so they pass while the memory is used up.
+// Small frames do not count, so they can be read while the memory is used up.
 func TestSmallFramesDoNotCount(t *testing.T) {
 	m := NewMemory(1)
 	r := New(&script{pieces: split(make([]byte, 900_000), 4096)}, Config{Memory: m})
@@ -113,13 +113,13 @@ func TestSmallFramesDoNotCount(t *testing.T) {
 	}
 }
 
-// A thousand peers begin frames of 64 MiB and stop: the one that has sent most
-// goes first, and the memory stays within its limit all the time.
+// A thousand peers begin frames of 64 MiB and stop: the Reader of the one that has sent
+// most fails first, and the memory is always within its limit.
 func TestThousandHalfSentFrames(t *testing.T) {
 	const limit, largest = 16 << 20, 0
 	m := NewMemory(limit)
 	var readers [1000]*Reader
-	var offenders []int
+	var exceeded []int
 	for i := range readers {
 		n := 70_000 + i*16
 		if i == largest {
@@ -131,15 +131,15 @@ func TestThousandHalfSentFrames(t *testing.T) {
 				t.Errorf("%d bytes in use, over the limit", used)
 			}
 		}
-		readers[i] = New(s, Config{Memory: m, OnMemoryExceeded: func(error) { offenders = append(offenders, i) }})
-		seen := len(offenders)
+		readers[i] = New(s, Config{Memory: m, OnMemoryExceeded: func(error) { exceeded = append(exceeded, i) }})
+		seen := len(exceeded)
 		readers[i].Peek(64 << 20)
-		for _, o := range offenders[seen:] {
+		for _, o := range exceeded[seen:] {
 			readers[o].Close() // as their owners do
 		}
 	}
-	if len(offenders) < 800 || offenders[0] != largest {
-		t.Fatalf("%d offenders, want most of the 1000, the first of them %d", len(offenders), largest)
+	if len(exceeded) < 800 || exceeded[0] != largest {
+		t.Fatalf("%d exceeded, want most of the 1000, the first of them %d", len(exceeded), largest)
 	}
 	held := 0
 	for _, r := range readers {
@@ -169,7 +169,7 @@ func TestMemoryConcurrentUse(t *testing.T) {
 				case <-closed:
 				default:
 					if errors.Is(err, ErrMemory) && r.account.condemned() == nil {
-						t.Error("Peek failed for memory, nobody is condemned")
+						t.Error("Peek failed for memory, but no Reader is condemned")
 					}
 				}
 				if m.Used() > limit {

@@ -42,7 +42,7 @@ func TestPackets(t *testing.T) {
 	}
 }
 
-// A packet that may have been cut off is an error for good, in every call.
+// After a packet that may have been cut off every call returns an error.
 func TestPacketTooLarge(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -68,13 +68,13 @@ func TestPacketTooLarge(t *testing.T) {
 				}
 			}
 			if test.want != nil && r.Buffered() != 0 {
-				t.Errorf("%d bytes of half a message are there", r.Buffered())
+				t.Errorf("%d bytes of a part of a message are buffered", r.Buffered())
 			}
 		})
 	}
 }
 
-// The room for a packet does not shrink by the half frame before it.
+// A part of a frame in the buffer does not reduce the room for a packet.
 func TestPacketBehindHalfFrame(t *testing.T) {
 	stream := pattern(60_000+packetRoom-1, 31)
 	s := &script{pieces: [][]byte{stream[:60_000], stream[60_000:]}, packets: true}

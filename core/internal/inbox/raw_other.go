@@ -4,7 +4,7 @@ package inbox
 
 import "errors"
 
-// useRaw leaves the reading to conn.Read.
+// useRaw does nothing: the Reader reads by conn.Read.
 func (r *Reader) useRaw() {}
 
 func (r *Reader) readRaw([]byte, bool) (int, error) { return 0, errors.ErrUnsupported }

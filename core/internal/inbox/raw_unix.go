@@ -11,8 +11,8 @@ import (
 	"github.com/teleport-go/teleport/core/internal/sockio"
 )
 
-// useRaw prepares reading past conn.Read, where that changes nothing but the
-// time at which a buffer is needed.
+// useRaw prepares reading by the descriptor instead of conn.Read, for connections where
+// that changes only the time at which a buffer is needed.
 func (r *Reader) useRaw() {
 	var err error
 	switch c := r.conn.(type) {
@@ -27,7 +27,7 @@ func (r *Reader) useRaw() {
 	r.try = r.tryRead
 }
 
-// readRaw reads by the descriptor. Unless it is to wait, it may fail with errNothing.
+// readRaw reads by the descriptor. Without wait it may fail with errNothing.
 func (r *Reader) readRaw(dst []byte, wait bool) (int, error) {
 	r.dst, r.got, r.gotErr, r.wait = dst[:min(len(dst), maxRead)], 0, nil, wait
 	err := r.raw.Read(r.try)
@@ -47,7 +47,7 @@ func (r *Reader) readRaw(dst []byte, wait bool) (int, error) {
 }
 
 // tryRead is called by the runtime: at first, and each time the descriptor has
-// become readable. The buffer is there only from here to the next wait.
+// become readable. While the runtime waits, the Reader holds no buffer.
 func (r *Reader) tryRead(fd uintptr) (done bool) {
 	dst := r.dst
 	if dst == nil {

@@ -30,8 +30,8 @@ func unixPair(t *testing.T, network string) (near, far net.Conn) {
 	return near, far
 }
 
-// While a TCP or unix connection is idle its Reader holds no buffer; with half
-// a frame it has to.
+// While a TCP or unix connection is idle its Reader holds no buffer, unless a part of a
+// frame is in it.
 func TestIdleHoldsNoBuffer(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -50,7 +50,7 @@ func TestIdleHoldsNoBuffer(t *testing.T) {
 			r := New(near, Config{})
 			defer r.Close()
 			if (r.raw != nil) != test.lazy {
-				t.Errorf("reads past conn.Read: %v, want %v", r.raw != nil, test.lazy)
+				t.Errorf("reads by the descriptor: %v, want %v", r.raw != nil, test.lazy)
 			}
 			idle := func(peek int) {
 				t.Helper()
@@ -85,14 +85,14 @@ func TestIdleHoldsNoBuffer(t *testing.T) {
 			}
 			idle(600)
 			if r.buf == nil || r.Buffered() != 10 {
-				t.Errorf("%d bytes of half a frame left, want 10", r.Buffered())
+				t.Errorf("%d bytes of the frame are left, want 10", r.Buffered())
 			}
 		})
 	}
 }
 
-// TryWait tells what is there, holds no buffer after Spare, and does not change how
-// the next read waits.
+// TryWait reports whether bytes have arrived, holds no buffer after ReleaseIfEmpty, and
+// does not change how the next read waits.
 func TestTryWait(t *testing.T) {
 	near, far := loopback(t)
 	r := New(near, Config{})
@@ -111,16 +111,16 @@ func TestTryWait(t *testing.T) {
 		}
 		time.AfterFunc(5*time.Millisecond, func() { far.Write([]byte("abc")) })
 		if err := r.Wait(); err != nil || r.Buffered() != 3 || !r.LastReadShort() {
-			t.Fatalf("Wait = %v, %d bytes, dry: %v; want 3, all there were", err, r.Buffered(), r.LastReadShort())
+			t.Fatalf("Wait = %v, %d bytes, LastReadShort %v; want nil, 3, true", err, r.Buffered(), r.LastReadShort())
 		}
 		want("bytes are buffered", true, nil)
 		if r.ReleaseIfEmpty(); r.Buffered() != 3 {
-			t.Fatal("Spare has lost what was there")
+			t.Fatal("ReleaseIfEmpty has lost buffered bytes")
 		}
 		r.Discard(3)
 	}
 	go far.Write(make([]byte, 1<<20))
-	for dry := true; dry; dry = r.LastReadShort() {
+	for short := true; short; short = r.LastReadShort() {
 		r.Discard(r.Buffered())
 		if err := r.Wait(); err != nil {
 			t.Fatal("no read has filled the buffer: ", err)

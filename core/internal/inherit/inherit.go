@@ -1,17 +1,17 @@
-// Package inherit hands listening sockets to a child process that takes the
-// place of this one, so that a restart refuses no connection.
+// Package inherit hands listening sockets to a child process that replaces this one,
+// so that a restart refuses no connection.
 //
 // The parent calls HandOver. The child is the same command with the sockets as
-// open files and their table in the environment variable of Env. There each
-// Listen for a network and an address that the parent had listened on gets the
+// open files and their table in the environment variable Env. In the child, each
+// Listen for a network and an address that the parent had listened on returns the
 // parent's socket, in the parent's order. Since it is the same socket in the
-// kernel, what waits in its queue is lost on neither side.
+// kernel, no connection in its queue is lost.
 //
-// The child reports that it is ready when it has claimed all sockets; or, as a
-// new configuration may want fewer, when it has listened on something and then
-// on nothing more for a second. A socket that is not claimed stays open for a
-// minute, so a peer that listens late still finds its connections waiting, and
-// is closed after that. A child that never listens is never ready.
+// The child reports that it is ready when it has claimed all sockets. Since a new
+// configuration may need fewer, it also is ready when it has listened on an address and
+// then on no further one for a second. A socket that is not claimed stays open for a
+// minute, so that a peer that listens late still gets the waiting connections; then it
+// is closed. A child that never listens is never ready.
 package inherit
 
 import (
@@ -38,11 +38,11 @@ const Env = "TELEPORT_LISTENERS"
 var ErrNotSupported = errors.New("not supported")
 
 const (
-	settleTime  = time.Second // without a further Listen: the child is ready
-	unclaimTime = time.Minute // after being ready: nobody wants the rest
+	quietTime   = time.Second // without a further Listen, until the child is ready
+	unclaimTime = time.Minute // after being ready, until unclaimed sockets are closed
 )
 
-// table is what the environment variable says.
+// table is the value of the environment variable.
 type table struct {
 	Ready     int     `json:"ready"` // descriptor of the pipe to write a byte to
 	Listeners []entry `json:"listeners"`
@@ -62,7 +62,7 @@ type Listener struct {
 	seq           uint64 // order of listening
 
 	file   string      // absolute path of a unix socket's file; empty for none
-	info   os.FileInfo // of file when it was ours
+	info   os.FileInfo // of file when the socket was made
 	handed atomic.Bool // the file belongs to the child
 	once   sync.Once
 	err    error // of Close
@@ -70,12 +70,12 @@ type Listener struct {
 
 var lastSeq atomic.Uint64
 
-// Listen returns the parent's socket for this network and address, if there is
-// one left, or else what fresh returns: a *net.TCPListener or *net.UnixListener.
-// The address is the configured one, before a port is chosen for 0.
+// Listen returns the parent's socket for this network and address, if one is left, else
+// the result of fresh: a *net.TCPListener or *net.UnixListener. The address is the
+// configured one, before a port is chosen for 0.
 //
-// The file of a unix socket is removed by Close of the process that owns it
-// last, and only if it is still the same file.
+// Close in the last process that owns a unix socket removes its file, if it is still
+// the same file.
 func Listen(network, addr string, fresh func() (net.Listener, error)) (*Listener, error) {
 	return successor.listen(network, addr, fresh)
 }
@@ -101,11 +101,11 @@ func newListener(network, addr string, lis net.Listener) *Listener {
 	return l
 }
 
-// Close closes the socket in this process; a process it was handed to keeps it.
+// Close closes the socket in this process. A child that has the socket keeps it.
 func (l *Listener) Close() error {
 	l.once.Do(func() {
 		if l.file != "" && !l.handed.Load() {
-			// First the name, then the socket: who still finds the name is served or queued.
+			// First the name, then the socket: a client that still finds the name is served or queued.
 			if now, err := os.Lstat(l.file); err == nil && os.SameFile(now, l.info) {
 				l.err = os.Remove(l.file)
 			}
@@ -133,14 +133,14 @@ func sorted(listeners []*Listener) []*Listener {
 
 // takeover is the child's side. The zero value has nothing to take over.
 type takeover struct {
-	settle, unclaim time.Duration
+	quiet, unclaim time.Duration
 
 	mu     sync.Mutex
 	left   []claim
-	ready  func()      // tells the parent; nil when told, or without one
-	timer  *time.Timer // runs settle, then unclaim; nil before the first Listen
+	ready  func()      // notifies the parent; nil when it has, or without a parent
+	timer  *time.Timer // runs quiet, then unclaim; nil before the first Listen
 	report func(error)
-	errs   []error // of which nobody was told yet
+	errs   []error // errors before report is set
 }
 
 type claim struct {
@@ -148,10 +148,10 @@ type claim struct {
 	lis net.Listener
 }
 
-var successor = takeover{settle: settleTime, unclaim: unclaimTime}
+var successor = takeover{quiet: quietTime, unclaim: unclaimTime}
 
-// Report sets who is told about sockets that could not be taken over or that
-// nobody wanted; what is known already is told at once.
+// Report sets the function that is called for sockets that could not be taken over or
+// that were not claimed. It is called at once for the errors so far.
 func Report(f func(error)) {
 	successor.mu.Lock()
 	defer successor.mu.Unlock()
@@ -162,7 +162,7 @@ func Report(f func(error)) {
 	successor.errs = nil
 }
 
-// problem is called with the lock held.
+// problem reports an error, or keeps it until report is set. The caller holds t.mu.
 func (t *takeover) problem(err error) {
 	if t.report == nil {
 		t.errs = append(t.errs, err)
@@ -199,23 +199,23 @@ func (t *takeover) claim(network, addr string) net.Listener {
 	return lis
 }
 
-// listened tells the parent when the time has come.
+// listened notifies the parent if all sockets are claimed, else it restarts the timer.
 func (t *takeover) listened() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case t.ready == nil:
 	case len(t.left) == 0:
-		t.tell()
+		t.notify()
 	case t.timer == nil:
-		t.timer = time.AfterFunc(t.settle, t.settled)
+		t.timer = time.AfterFunc(t.quiet, t.quietOver)
 	default:
-		t.timer.Reset(t.settle)
+		t.timer.Reset(t.quiet)
 	}
 }
 
-// tell is called with the lock held.
-func (t *takeover) tell() {
+// notify notifies the parent that this process is ready. The caller holds t.mu.
+func (t *takeover) notify() {
 	t.ready()
 	t.ready = nil
 	if t.timer != nil {
@@ -226,11 +226,11 @@ func (t *takeover) tell() {
 	}
 }
 
-func (t *takeover) settled() {
+func (t *takeover) quietOver() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ready != nil {
-		t.tell()
+		t.notify()
 	}
 }
 
@@ -239,7 +239,7 @@ func (t *takeover) closeUnclaimed() {
 	defer t.mu.Unlock()
 	for _, c := range t.left {
 		err := newListener(c.Network, c.Addr, c.lis).Close()
-		t.problem(errors.Join(fmt.Errorf("inherit: nobody listens on %s %s any more: closed", c.Network, c.Real), err))
+		t.problem(errors.Join(fmt.Errorf("inherit: closed the socket of %s %s, on which the new process does not listen", c.Network, c.Real), err))
 	}
 	t.left = nil
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// fakeListener stands for the socket of a name.
+// fakeListener is a listener with a name in place of a socket.
 type fakeListener struct {
 	net.Listener
 	name   string
@@ -27,8 +27,8 @@ func (a fakeAddr) Network() string { return "tcp" }
 func (a fakeAddr) String() string  { return string(a) }
 
 // newTakeover has a socket for each of the words network/addr/real.
-func newTakeover(told *atomic.Int32, sockets ...string) *takeover {
-	t := &takeover{settle: settleTime, unclaim: unclaimTime, ready: func() { told.Add(1) }}
+func newTakeover(ready *atomic.Int32, sockets ...string) *takeover {
+	t := &takeover{quiet: quietTime, unclaim: unclaimTime, ready: func() { ready.Add(1) }}
 	for _, s := range sockets {
 		w := strings.Split(s, "/")
 		t.left = append(t.left, claim{entry{Network: w[0], Addr: w[1], Real: w[2]}, &fakeListener{name: w[2]}})
@@ -46,8 +46,8 @@ func (t *takeover) mustListen(tb testing.TB, network, addr string) string {
 }
 
 func TestClaim(t *testing.T) {
-	var told atomic.Int32
-	to := newTakeover(&told, "tcp/:0/:1001", "tcp/:0/:1002", "tcp4/:0/:1003", "tcp/:9/:9", "unix/x/x")
+	var ready atomic.Int32
+	to := newTakeover(&ready, "tcp/:0/:1001", "tcp/:0/:1002", "tcp4/:0/:1003", "tcp/:9/:9", "unix/x/x")
 	for _, test := range []struct{ network, addr, want string }{
 		{"tcp", ":0", ":1001"},
 		{"tcp", ":0", ":1002"},
@@ -61,15 +61,15 @@ func TestClaim(t *testing.T) {
 			t.Errorf("listen %s %s gets %s; want %s", test.network, test.addr, got, test.want)
 		}
 	}
-	if told.Load() != 0 {
+	if ready.Load() != 0 {
 		t.Error("ready before the last socket is claimed")
 	}
-	if got := to.mustListen(t, "unix", "x"); got != "x" || told.Load() != 1 {
-		t.Errorf("listen unix x gets %s, ready told %d times; want x, once", got, told.Load())
+	if got := to.mustListen(t, "unix", "x"); got != "x" || ready.Load() != 1 {
+		t.Errorf("listen unix x gets %s, ready called %d times; want x, once", got, ready.Load())
 	}
 	to.mustListen(t, "tcp", ":0")
-	if told.Load() != 1 {
-		t.Errorf("ready is told %d times; want once", told.Load())
+	if ready.Load() != 1 {
+		t.Errorf("ready is called %d times; want once", ready.Load())
 	}
 }
 
@@ -86,28 +86,28 @@ func TestListenWithoutParent(t *testing.T) {
 
 func TestFewerListenersThanBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var told atomic.Int32
+		var ready atomic.Int32
 		var problems []string
-		to := newTakeover(&told, "tcp/:1/:1", "tcp/:2/:2", "tcp/:3/:3")
+		to := newTakeover(&ready, "tcp/:1/:1", "tcp/:2/:2", "tcp/:3/:3")
 		to.report = func(err error) { problems = append(problems, err.Error()) }
 		unwanted := to.left[1].lis.(*fakeListener)
 
 		time.Sleep(10 * time.Second)
-		if told.Load() != 0 {
+		if ready.Load() != 0 {
 			t.Fatal("ready before anything listens")
 		}
 		to.mustListen(t, "tcp", ":1")
-		time.Sleep(settleTime - 1)
-		to.mustListen(t, "udp", ":1") // a fresh one is a sign of life too
-		time.Sleep(settleTime - 1)
+		time.Sleep(quietTime - 1)
+		to.mustListen(t, "udp", ":1") // a new socket restarts the time too
+		time.Sleep(quietTime - 1)
 		synctest.Wait()
-		if told.Load() != 0 {
-			t.Fatal("ready before the listeners have settled")
+		if ready.Load() != 0 {
+			t.Fatal("ready before the listeners were quiet")
 		}
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
-		if told.Load() != 1 {
-			t.Fatalf("settled, and ready is told %d times; want once", told.Load())
+		if ready.Load() != 1 {
+			t.Fatalf("quiet, and ready is called %d times; want once", ready.Load())
 		}
 
 		time.Sleep(unclaimTime / 2)
@@ -120,13 +120,13 @@ func TestFewerListenersThanBefore(t *testing.T) {
 		time.Sleep(unclaimTime / 2)
 		synctest.Wait()
 		if !unwanted.closed.Load() {
-			t.Error("the socket that nobody wants is still open")
+			t.Error("the unclaimed socket is still open")
 		}
-		if got := fmt.Sprint(problems); got != "[inherit: nobody listens on tcp :2 any more: closed]" {
+		if got := fmt.Sprint(problems); got != "[inherit: closed the socket of tcp :2, on which the new process does not listen]" {
 			t.Errorf("reported is %s", got)
 		}
-		if told.Load() != 1 || to.mustListen(t, "tcp", ":2") != "fresh" {
-			t.Error("the closed socket can be claimed, or ready is told again")
+		if ready.Load() != 1 || to.mustListen(t, "tcp", ":2") != "fresh" {
+			t.Error("the closed socket can be claimed, or ready is ready again")
 		}
 	})
 }

@@ -14,7 +14,7 @@ import (
 	"syscall"
 )
 
-// startDir is where a relative os.Args[0] is found, whatever Chdir comes later.
+// startDir is the directory of a relative os.Args[0], whatever Chdir is called later.
 var startDir, _ = os.Getwd()
 
 func init() {
@@ -22,11 +22,11 @@ func init() {
 	if !ok {
 		return
 	}
-	os.Unsetenv(Env) // a child of ours that is no successor must not believe it
+	os.Unsetenv(Env) // another child process must not use it
 	successor.adopt(text)
 }
 
-// adopt takes the open files that the table names.
+// adopt takes over the open files of the table.
 func (t *takeover) adopt(text string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -50,11 +50,11 @@ func (t *takeover) adopt(text string) {
 	}
 	t.ready = ready
 	if len(tab.Listeners) == 0 {
-		t.tell()
+		t.notify()
 	}
 }
 
-// open makes a listener of the descriptor if it is what the entry says.
+// open makes a listener from the descriptor, and checks that it is bound to e.Real.
 func (e entry) open() (net.Listener, error) {
 	if e.FD < 3 {
 		return nil, fmt.Errorf("not a descriptor for a socket")
@@ -73,7 +73,7 @@ func (e entry) open() (net.Listener, error) {
 	return lis, nil
 }
 
-// openReady returns what writes one byte into the pipe and closes it.
+// openReady returns a function that writes one byte into the pipe and closes it.
 func openReady(fd int) (func(), error) {
 	if fd < 3 {
 		return nil, fmt.Errorf("not a descriptor for a pipe")
@@ -88,7 +88,7 @@ func openReady(fd int) (func(), error) {
 		return nil, fmt.Errorf("not a pipe")
 	}
 	return func() {
-		// If nobody reads, the parent has gone: then nobody needs to know.
+		// An error says that the parent has ended: then it need not be notified.
 		_, _ = f.Write([]byte{1})
 		f.Close()
 	}, nil
@@ -96,11 +96,11 @@ func openReady(fd int) (func(), error) {
 
 // HandOver starts this program again, with the same arguments, environment and
 // working directory, and returns the process id of the child once that has
-// reported that it is ready. From then on the files of unix sockets are the
-// child's, and the caller should close its listeners.
+// reported that it is ready. From then on the files of unix sockets belong to the
+// child, and the caller should close its listeners.
 //
-// If the child ends before, or is not ready when ctx is done, it is killed and
-// nothing has changed: the caller goes on.
+// If the child ends before, or is not ready when ctx ends, HandOver kills it and
+// returns an error; nothing has changed for the caller.
 func HandOver(ctx context.Context, listeners []*Listener) (pid int, err error) {
 	name, err := program()
 	if err != nil {
@@ -113,7 +113,7 @@ func HandOver(ctx context.Context, listeners []*Listener) (pid int, err error) {
 	}
 	defer ready.Close()
 	child, err := start(name, listeners, report)
-	report.Close() // so that the pipe ends when the child's end does
+	report.Close() // so that the pipe ends when the child does
 	if err != nil {
 		return 0, fmt.Errorf("inherit: start %s: %w", name, err)
 	}
@@ -127,14 +127,14 @@ func HandOver(ctx context.Context, listeners []*Listener) (pid int, err error) {
 		}
 		exited <- state.String()
 	}()
-	told := make(chan bool, 1)
+	notified := make(chan bool, 1)
 	go func() { // ends with the child, or with ready.Close
 		n, _ := ready.Read(make([]byte, 1))
-		told <- n == 1
+		notified <- n == 1
 	}()
 	var cause error
 	select {
-	case ok := <-told:
+	case ok := <-notified:
 		if ok {
 			for _, l := range listeners {
 				l.handed.Store(true)
@@ -152,7 +152,7 @@ func HandOver(ctx context.Context, listeners []*Listener) (pid int, err error) {
 // start starts the program with the listeners as descriptors from 3 on, and
 // the pipe after them.
 //
-// It forks by itself: os/exec would make the descriptors blocking, and with
+// It uses syscall.ForkExec: os/exec would set the descriptors to blocking mode, and with
 // them the listeners of this process, which share their flags.
 func start(name string, listeners []*Listener, report *os.File) (*os.Process, error) {
 	files := []uintptr{0, 1, 2}
@@ -198,7 +198,7 @@ func start(name string, listeners []*Listener, report *os.File) (*os.Process, er
 	return os.FindProcess(pid)
 }
 
-// dup copies a descriptor. The copy does not leak into other children.
+// dup duplicates a descriptor. The duplicate does not leak into other child processes.
 func dup(c syscall.RawConn) (fd int, err error) {
 	ctlErr := c.Control(func(from uintptr) {
 		syscall.ForkLock.RLock()
@@ -213,8 +213,8 @@ func dup(c syscall.RawConn) (fd int, err error) {
 	return fd, err
 }
 
-// program finds this program as the shell that started it would, so a new file
-// under the same name, or behind the same link, is what runs next.
+// program finds this program as the shell that started it would, so that a new file
+// under the same name, or behind the same link, runs next.
 func program() (string, error) {
 	arg := os.Args[0]
 	if strings.Contains(arg, "/") && !filepath.IsAbs(arg) {

@@ -22,7 +22,7 @@ import (
 	"time"
 )
 
-// serverDir makes the test binary a server that works in that directory.
+// serverDir is the variable that makes the test binary a server in that directory.
 const serverDir = "INHERIT_TEST_SERVER_DIR"
 
 func TestMain(m *testing.M) {
@@ -36,17 +36,17 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// serve tells everybody who connects its process id. SIGUSR2 restarts it. What
-// it has to say is a line on stdout: a word, its process id, and details.
+// serve sends its process id to each client. SIGUSR2 restarts it. It reports by lines on
+// stdout: a word, its process id, and details.
 func serve(dir string) error {
 	_, leaked := os.LookupEnv(Env)
 	Report(func(err error) { fmt.Println("problem", os.Getpid(), err) })
-	if successor.ready != nil { // a child: it is told what to do wrong
+	if successor.ready != nil { // a child: the file says how it should fail
 		switch what, _ := os.ReadFile(filepath.Join(dir, "child")); string(what) {
 		case "fail":
-			return errors.New("told to fail")
+			return errors.New("failing on purpose")
 		case "hang":
-			time.Sleep(time.Hour) // it is to be killed
+			time.Sleep(time.Hour) // until it is killed
 		}
 	}
 	signals := make(chan os.Signal, 1)
@@ -108,23 +108,23 @@ func serve(dir string) error {
 	return nil
 }
 
-// server is a line of processes that take each other's place.
+// server is a sequence of processes, each of which replaces the one before.
 type server struct {
 	t      *testing.T
 	dir    string
 	lines  chan string
-	unread []string // lines of two processes come in any order
+	unread []string // since lines of two processes come in any order
 	cmd    *exec.Cmd
 }
 
 func startServer(t *testing.T, timeout string) *server {
 	t.Helper()
 	s := &server{t: t, dir: t.TempDir(), lines: make(chan string, 100)}
-	s.tell("timeout", timeout)
+	s.write("timeout", timeout)
 	s.cmd = exec.Command(os.Args[0], "-test.run=^$")
 	s.cmd.Env = append(os.Environ(), serverDir+"="+s.dir)
 	s.cmd.Stderr = os.Stderr
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // of all that take its place, too
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the group of all processes of the sequence
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -132,8 +132,8 @@ func startServer(t *testing.T, timeout string) *server {
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) }) // who is left after a failure
-	go func() {                                                                 // ends when the last of the processes has
+	t.Cleanup(func() { _ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) }) // processes left by a failure
+	go func() {                                                                 // ends with the last of the processes
 		defer close(s.lines)
 		for in := bufio.NewScanner(out); in.Scan(); {
 			s.lines <- in.Text()
@@ -166,12 +166,12 @@ func (s *server) next(word string) (pid int, rest string) {
 			}
 			s.unread = append(s.unread, line)
 		case <-late:
-			s.t.Fatalf("the server has said %q; want %q", s.unread, word)
+			s.t.Fatalf("the server has printed %q; want %q", s.unread, word)
 		}
 	}
 }
 
-func (s *server) tell(what, value string) {
+func (s *server) write(what, value string) {
 	s.t.Helper()
 	if err := os.WriteFile(filepath.Join(s.dir, what), []byte(value), 0o600); err != nil {
 		s.t.Fatal(err)
@@ -196,9 +196,9 @@ func (s *server) end(pid int) {
 		s.unread = append(s.unread, line)
 	}
 	if len(s.unread) > 0 {
-		s.t.Errorf("the server says %q too", s.unread)
+		s.t.Errorf("the server also printed %q", s.unread)
 	}
-	_ = s.cmd.Wait() // of the first process, whose end has been seen
+	_ = s.cmd.Wait() // the first process, which has ended
 }
 
 func ask(network, addr string) (pid int, err error) {
@@ -279,7 +279,7 @@ func TestRestartFails(t *testing.T) {
 			s := startServer(t, test.timeout)
 			pid, addrs := s.next("serves")
 			tcp, _, _ := strings.Cut(addrs, " ")
-			s.tell("child", test.child)
+			s.write("child", test.child)
 			s.signal(pid, syscall.SIGUSR2)
 			got, why := s.next("failed")
 			if got != pid || !strings.Contains(why, test.want) {
@@ -290,7 +290,7 @@ func TestRestartFails(t *testing.T) {
 					t.Errorf("process %d answers on %s, %v; want the old one, %d", got, to[0], err, pid)
 				}
 			}
-			s.unread = nil // what the child has said
+			s.unread = nil // the lines of the child
 			s.end(pid)
 		})
 	}
@@ -356,7 +356,7 @@ func TestAdopt(t *testing.T) {
 		{"ready is missing", func() string { return `{}` }, 0, false, "not a descriptor for a pipe"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			to := takeover{settle: settleTime, unclaim: unclaimTime}
+			to := takeover{quiet: quietTime, unclaim: unclaimTime}
 			to.adopt(test.text())
 			if len(to.left) != test.left || (to.ready != nil) != test.ready {
 				t.Errorf("%d sockets, ready %v; want %d, %v", len(to.left), to.ready != nil, test.left, test.ready)
@@ -383,7 +383,7 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// A descriptor of a child's must not leak into the child's own children.
+// A descriptor that a child has inherited must not leak into the child's own children.
 func TestAdoptedDescriptorsAreClosedOnExec(t *testing.T) {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

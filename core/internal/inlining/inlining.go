@@ -1,11 +1,11 @@
 // Package inlining decides which handlers are short enough to be run by the
 // goroutine that reads the connection.
 //
-// A handler is allowed after a run of short samples, and banned after slow calls:
-// the messages behind one on its connection have to wait. One slow call among many
-// thousands is forgiven, as a busy machine takes the processor away from any
-// goroutine, and so that the gain on the others outweighs the wait. A first ban is
-// short; each that follows soon is much longer, up to a minute.
+// A handler is allowed after a run of short samples, and banned after slow calls, which
+// hold up the next messages of their connection. One slow call among many thousands
+// does not ban a handler: a busy machine takes the processor away from any goroutine,
+// and the gain on the other calls outweighs the wait. The first ban is short; each
+// further one that follows soon is much longer, up to a minute.
 package inlining
 
 import (
@@ -15,39 +15,38 @@ import (
 )
 
 const (
-	// short is about what it costs to hand a message to another goroutine: a
-	// handler that takes longer gains little, and would use one processor where
-	// there may be many.
+	// short is about the cost of handing a message to another goroutine: a handler
+	// that takes longer gains little, and would use only one processor.
 	short = int64(3 * time.Microsecond)
 	long  = int64(30 * time.Microsecond)
 
-	enough = 64                 // points to be allowed, and at most
-	hot    = int64(time.Second) // the time in which they have to come
+	enough = 64                 // points to be allowed, and the most points
+	hot    = int64(time.Second) // the time in which a handler must get them
 
-	apart = 256 // samples between two slow calls that are forgiven
+	apart = 256 // samples between two slow calls that do not ban
 
 	firstBan = int64(20 * time.Millisecond)
 	maxBan   = int64(time.Minute)
-	growth   = 8  // of a ban over the one before
-	soon     = 16 // bans; after a longer time without one they are short again
+	growth   = 8  // how much longer each ban is than the last
+	soon     = 16 // so many times the last ban without a ban, and the next is short again
 )
 
-// Record is what is known of one handler. The zero value is ready; its methods may
-// be called concurrently. Times are nanoseconds of any one clock.
+// Record holds the samples of one handler. The zero value is ready for use. All methods
+// may be called concurrently. Times are nanoseconds of any one clock.
 type Record struct {
 	allowed atomic.Bool
 
-	mu      sync.Mutex // guards what follows
-	points  int
-	begun   int64 // when the first of the points came
-	until   int64 // the end of the ban
-	ban     int64 // how long the last one was
-	earned  int64 // when it was allowed the last time
-	samples int   // since then, or since the last slow call
+	mu        sync.Mutex // guards the fields below
+	points    int
+	begun     int64 // when it got the first of the points
+	until     int64 // the end of the ban
+	ban       int64 // how long the last one was
+	allowedAt int64 // when it was last allowed
+	samples   int   // since allowedAt, or since the last slow call
 }
 
-// Always allows everything from the beginning and bans nothing. It is for tests, and
-// is set before there is any Record.
+// Always allows all handlers from the beginning and bans none. It is for tests, and is
+// set before there is any Record.
 var Always bool
 
 // Init makes a Record obey Always.
@@ -60,8 +59,8 @@ func (r *Record) Init() {
 // Allowed reports whether the reader may run the handler.
 func (r *Record) Allowed() bool { return r.allowed.Load() }
 
-// Sample notes how long one call took, and reports whether the handler is allowed
-// from now on by that. A call that meets another one drops its sample.
+// Sample records how long one call took, and reports whether that makes the handler
+// allowed. If another Sample runs at the same time, this one is dropped.
 func (r *Record) Sample(now, took int64) (allowed bool) {
 	if !r.mu.TryLock() {
 		return false
@@ -95,18 +94,18 @@ func (r *Record) Sample(now, took int64) (allowed bool) {
 			return false
 		}
 		if now-r.begun > hot {
-			r.points = 0 // too rare for it to matter
+			r.points = 0 // called too rarely to gain anything
 			return false
 		}
-		r.earned, r.samples = now, 0
+		r.allowedAt, r.samples = now, 0
 		r.allowed.Store(true)
 		return true
 	}
 	return false
 }
 
-// Slow notes a call that took long. It bans the handler if the one before is near, if
-// it came soon after the handler was allowed, or if strict.
+// Slow records a call that took long. It bans the handler if there were few samples
+// since the last slow call, or since the handler was allowed, or if strict.
 func (r *Record) Slow(now int64, strict bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -123,7 +122,7 @@ func (r *Record) forbid(now int64) {
 	}
 	r.allowed.Store(false)
 	r.points = 0
-	if now-r.earned > soon*r.ban {
+	if now-r.allowedAt > soon*r.ban {
 		r.ban = 0
 	}
 	r.ban = min(max(growth*r.ban, firstBan), maxBan)

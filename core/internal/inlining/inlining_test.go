@@ -70,14 +70,14 @@ func TestAllowedIsReportedOnce(t *testing.T) {
 	}
 }
 
-// Each loss lasts longer than the one before, unless all was well for long.
+// Each ban lasts longer than the one before, unless there was none for long.
 func TestLose(t *testing.T) {
 	p := new(Record)
 	now := run(p, 0, enough, quick, step)
 	for _, ban := range []int64{20, 160, 1280, 10240, 60000, 60000} {
 		ban *= int64(time.Millisecond)
 		if !p.Allowed() {
-			t.Fatal("not earned")
+			t.Fatal("not allowed")
 		}
 		p.Slow(now, false)
 		if p.Allowed() {
@@ -86,7 +86,7 @@ func TestLose(t *testing.T) {
 		run(p, now, enough, quick, (ban-1)/enough)
 		p.Sample(now+ban-1, quick)
 		if p.Allowed() {
-			t.Fatalf("earned again within %v", time.Duration(ban))
+			t.Fatalf("allowed again within %v", time.Duration(ban))
 		}
 		now = run(p, now+ban, enough, quick, step/100)
 	}
@@ -128,7 +128,7 @@ func TestSlowSamplesLose(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		took int64
-		n    int // samples until it is lost
+		n    int // samples until the ban
 	}{
 		{"not short any more", fair, enough / 2},
 		{"slow", slow, 4},
@@ -137,15 +137,15 @@ func TestSlowSamplesLose(t *testing.T) {
 		now := run(p, 0, enough+5, quick, step)
 		now = run(p, now, test.n-1, test.took, step)
 		if !p.Allowed() {
-			t.Errorf("%s: lost before %d samples", test.name, test.n)
+			t.Errorf("%s: banned before %d samples", test.name, test.n)
 		}
 		now = run(p, now, 1, test.took, step)
 		if p.Allowed() {
-			t.Errorf("%s: not lost after %d samples", test.name, test.n)
+			t.Errorf("%s: not banned after %d samples", test.name, test.n)
 		}
 		run(p, now, enough, quick, 1)
 		if p.Allowed() {
-			t.Errorf("%s: earned again at once", test.name)
+			t.Errorf("%s: allowed again at once", test.name)
 		}
 	}
 }

@@ -1,13 +1,13 @@
-// Package inorder runs values one at a time, in the order in which they came.
+// Package inorder runs functions on values one at a time, in the order of the values.
 package inorder
 
 import "sync"
 
 // Queues are queues of values by key. The values of one key run one after the other,
-// those of different keys side by side. The zero value is ready; its methods may be
-// called concurrently. A queue has a goroutine while it is not empty, and no bound.
+// those of different keys concurrently. The zero value is ready for use. All methods may
+// be called concurrently. A queue has a goroutine while it is not empty, and no bound.
 type Queues[K comparable, V any] struct {
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	queues map[K]*queue[V]
 }
 
@@ -16,8 +16,8 @@ type queue[V any] struct {
 	running bool
 }
 
-// Add runs v after the values that the key has already. A run that ends its goroutine
-// (runtime.Goexit) ends with that; the values behind it run all the same.
+// Add calls run with v, on another goroutine, after the values that the key has already.
+// If run calls runtime.Goexit, the next values still run.
 func (q *Queues[K, V]) Add(key K, v V, run func(V)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

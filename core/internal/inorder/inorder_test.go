@@ -50,7 +50,7 @@ func TestOneAtATimeByKey(t *testing.T) {
 		synctest.Wait()
 		slices.Sort(begun)
 		if !slices.Equal(begun, []string{"a", "b"}) {
-			t.Errorf("%v run side by side, want one of each key", begun)
+			t.Errorf("%v run concurrently, want one of each key", begun)
 		}
 		close(release)
 		synctest.Wait()
@@ -60,7 +60,7 @@ func TestOneAtATimeByKey(t *testing.T) {
 	})
 }
 
-// A value that ends its goroutine does not keep those behind it from running.
+// A value that ends its goroutine does not keep the next ones from running.
 func TestGoexit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var q Queues[int, int]

@@ -1,4 +1,4 @@
-// Package leak tells a test which goroutines it has left running.
+// Package leak reports the goroutines that a test has left running.
 package leak
 
 import (
@@ -12,22 +12,21 @@ import (
 
 const (
 	modulePath = "github.com/teleport-go/teleport"
-	grace      = 2 * time.Second // for goroutines that are about to end
-	maxStacks  = 64 << 20        // bytes of stacks looked at
+	grace      = 2 * time.Second // time for goroutines to end
+	maxStacks  = 64 << 20        // most bytes of stacks that are read
 )
 
-// LeakCheck makes the test fail when, at its end, goroutines still run that
-// were started since this call and have to do with this project: a function of
-// it stands in the stack or has started the goroutine. It gives them up to 2
-// seconds to end.
+// LeakCheck makes the test fail if, at its end, goroutines of this project still run
+// that were started since this call: those with a function of the project in the stack,
+// or started by one. It gives them up to 2 seconds to end.
 //
-// Call it first in a test, so that its cleanup runs last. It sees the whole
+// Call it first in a test, so that its cleanup runs last. It checks the whole
 // process, so neither the test nor its subtests may run in parallel to others.
 //
-// In a testing/synctest bubble it looks at the bubble's own goroutines, and the
-// 2 seconds are the bubble's: they cost no time. The bubble itself would end a
-// test that leaks in a panic; LeakCheck reports it first, with the stacks of
-// just the guilty. Outside of bubbles it leaves the goroutines of bubbles alone.
+// In a testing/synctest bubble it checks the bubble's own goroutines, and the 2 seconds
+// are the bubble's: they cost no time. The bubble itself would panic if a goroutine
+// leaks; LeakCheck reports it first, with the stacks of only the leaked goroutines.
+// Outside of bubbles it ignores the goroutines of bubbles.
 func LeakCheck(t testing.TB) {
 	t.Helper()
 	before := make(map[string]bool)
@@ -43,7 +42,7 @@ func LeakCheck(t testing.TB) {
 	})
 }
 
-// wait returns the stacks of the goroutines that outlive the grace.
+// wait returns the stacks of the goroutines that still run after grace.
 func wait(before map[string]bool) (left []string) {
 	end := time.Now().Add(grace)
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
@@ -67,14 +66,14 @@ func leaked(before map[string]bool) (left []string) {
 	return left
 }
 
-// goroutine is what a dump says of one.
+// goroutine is one goroutine of a dump.
 type goroutine struct {
 	id     string
-	bubble string // empty: in none
-	stack  string // with the headline
+	bubble string // empty: not in a bubble
+	stack  string // with its first line
 }
 
-// ours tells whether the project has to do with it. The goroutines in which
+// ours reports whether it is a goroutine of the project. The goroutines in which
 // package testing runs tests do not count.
 func (g goroutine) ours() bool {
 	return strings.Contains(g.stack, modulePath) &&
@@ -83,7 +82,7 @@ func (g goroutine) ours() bool {
 		!strings.Contains(g.stack, "\ntesting.(*M).Run(")
 }
 
-// goroutines returns all of the process, the running one first.
+// goroutines returns all goroutines of the process, the running one first.
 func goroutines() (all []goroutine) {
 	for dump := range bytes.SplitSeq(dump(), []byte("\n\n")) {
 		all = append(all, parse(string(dump)))
@@ -101,7 +100,7 @@ func dump() []byte {
 	}
 }
 
-// parse reads the stack of a goroutine. Its headline is like
+// parse parses the stack of a goroutine. Its first line is like
 // "goroutine 7 [chan receive, 2 minutes, synctest bubble 5]:".
 func parse(stack string) goroutine {
 	g := goroutine{stack: stack}

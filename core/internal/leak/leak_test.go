@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// recorder is a test whose end and failure are seen.
+// recorder is a testing.TB that records cleanups and failures.
 type recorder struct {
 	testing.TB
 	cleanup func()
@@ -21,7 +21,7 @@ func (r *recorder) Errorf(f string, args ...any) {
 	r.errors = append(r.errors, fmt.Sprintf(f, args...))
 }
 
-// report ends the test.
+// report ends the test and returns its failure.
 func (r *recorder) report() string {
 	r.errors = nil
 	r.cleanup()

@@ -8,12 +8,12 @@ import (
 )
 
 // Conn is one end of a connection. All methods may be called concurrently;
-// concurrent Writes go out one after the other, whole, in the order of their
+// concurrent Writes are sent one after the other, whole, in the order of their
 // calls.
 //
-// Reads and writes behave as those of a TCP connection, but for two things:
-// what was written before a Close always arrives, and a write fails as soon as
-// the peer's Close has arrived, not one write later.
+// Reads and writes behave as those of a TCP connection, with two exceptions: bytes
+// written before a Close always arrive, and a write fails as soon as the peer's Close
+// has arrived, not one write later.
 type Conn struct {
 	link          *link
 	peer          *Conn
@@ -22,7 +22,7 @@ type Conn struct {
 
 	// Guarded by link.mu.
 	closed bool
-	broken error // why nothing goes in or out any more
+	broken error // why reads and writes fail
 }
 
 var _ net.Conn = (*Conn)(nil)
@@ -46,7 +46,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 				h.signal() // there is room
 				return n, nil
 			}
-			if len(h.wire) == 0 && h.fin.here() { // the clock may have gone on since take
+			if len(h.wire) == 0 && h.fin.here() { // the clock may have advanced since take
 				return 0, c.opError("read", h.fin.err)
 			}
 			until = earlier(until, h.next())
@@ -55,8 +55,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 }
 
-// Write waits until all of p is in the buffer. When it fails, n bytes of p are
-// on their way.
+// Write waits until all of p is in the buffer. If it fails, n bytes of p have been
+// sent.
 func (c *Conn) Write(p []byte) (n int, err error) {
 	l, h := c.link, c.out
 	l.mu.Lock()
@@ -91,8 +91,8 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	}
 }
 
-// unable tells why an operation with the deadline by cannot begin or go on.
-// The caller holds link.mu.
+// unable returns why an operation with the deadline by cannot begin or continue, nil if
+// it can. The caller holds link.mu.
 func (c *Conn) unable(by time.Time) error {
 	switch {
 	case c.closed:
@@ -105,8 +105,8 @@ func (c *Conn) unable(by time.Time) error {
 	return nil
 }
 
-// pass writes p, for which there is room, up to the byte where CutAfter wants
-// the break. The caller holds link.mu.
+// pass writes p, for which there is room, up to the byte where CutAfter breaks the
+// connection. The caller holds link.mu.
 func (c *Conn) pass(p []byte) int {
 	h := c.out
 	if h.cutAt >= 0 {
@@ -120,8 +120,8 @@ func (c *Conn) pass(p []byte) int {
 	return len(p)
 }
 
-// sever breaks this end at once, and the other when it has got what is under
-// way. The caller holds link.mu.
+// sever breaks this end at once, and the other when the bytes that are on the way have
+// arrived. The caller holds link.mu.
 func (c *Conn) sever() {
 	c.broken = ErrReset
 	at := c.out.send(0)
@@ -143,9 +143,9 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// Close ends both directions. What is written still arrives, then the peer
-// reads io.EOF; its writes fail with ErrBrokenPipe. Operations on this end,
-// also those that wait now, fail with net.ErrClosed; so does a second Close.
+// Close ends both directions. Written bytes still arrive, then the peer reads io.EOF;
+// its writes fail with ErrBrokenPipe. Operations on this end, also waiting ones, fail
+// with net.ErrClosed; so does a second Close.
 func (c *Conn) Close() error {
 	last, ok := c.shut()
 	if !ok {
@@ -157,8 +157,8 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// shut closes the end. It tells whether the other one was closed before, and
-// whether this one was open.
+// shut closes the end. It returns whether the other end was closed before (last), and
+// whether this one was open (ok).
 func (c *Conn) shut() (last, ok bool) {
 	c.link.mu.Lock()
 	defer c.link.mu.Unlock()
@@ -191,12 +191,12 @@ func (c *Conn) Peer() *Conn { return c.peer }
 // SetDeadline sets the deadlines of reading and of writing.
 func (c *Conn) SetDeadline(t time.Time) error { return c.deadline(t, &c.in.readBy, &c.out.writeBy) }
 
-// SetReadDeadline sets when reads, also those that wait now, fail with
-// os.ErrDeadlineExceeded. The zero time takes the deadline away.
+// SetReadDeadline sets when reads, also waiting ones, fail with
+// os.ErrDeadlineExceeded. The zero time removes the deadline.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.deadline(t, &c.in.readBy) }
 
-// SetWriteDeadline does the same for writes. A write that fails so may have
-// passed on a part of its bytes.
+// SetWriteDeadline is SetReadDeadline for writes. A write that fails at its deadline may
+// have sent a part of its bytes.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.deadline(t, &c.out.writeBy) }
 
 func (c *Conn) deadline(t time.Time, by ...*time.Time) error {
@@ -212,14 +212,14 @@ func (c *Conn) deadline(t time.Time, by ...*time.Time) error {
 	return nil
 }
 
-// Cut breaks the connection at once, for both ends: what is buffered is lost,
-// reads and writes fail with ErrReset. The ends still want to be closed.
+// Cut breaks the connection at once, for both ends: buffered bytes are lost, and reads
+// and writes fail with ErrReset. The ends must still be closed.
 func (c *Conn) Cut() { c.link.cut() }
 
-// CutAfter breaks the connection when this end has written n more bytes. The
-// peer can read these, then it fails with ErrReset; this end fails at once. A
-// Write that ends on the very byte succeeds. 0 breaks now; a negative n takes
-// an earlier order back.
+// CutAfter breaks the connection when this end has written n more bytes. The peer can
+// read these, then its reads fail with ErrReset; this end fails at once. A Write that
+// ends at exactly that byte succeeds. 0 breaks now; a negative n cancels an earlier
+// CutAfter.
 func (c *Conn) CutAfter(n int) {
 	c.link.mu.Lock()
 	defer c.link.mu.Unlock()
@@ -234,9 +234,8 @@ func (c *Conn) CutAfter(n int) {
 	}
 }
 
-// Corrupt flips the bits of one byte that this end writes after n others;
-// 0 is the next one. It can be called for several bytes. A negative n does
-// nothing.
+// Corrupt flips the bits of the byte that this end writes after n others; 0 is the next
+// one. It can be called for several bytes. A negative n does nothing.
 func (c *Conn) Corrupt(n int) {
 	c.link.mu.Lock()
 	defer c.link.mu.Unlock()
@@ -245,16 +244,16 @@ func (c *Conn) Corrupt(n int) {
 	}
 }
 
-// Freeze stops both directions: nobody reads anything, not even an end of
-// stream, and writes succeed until the buffer is full. Latency goes on: what is
-// due meanwhile arrives at Thaw. Deadlines, Close of the own end and Cut work.
+// Freeze stops both directions: reads get nothing, not even an end of stream, and writes
+// succeed until the buffer is full. Latency still counts: bytes that are due meanwhile
+// arrive at Thaw. Deadlines, Close of the own end and Cut work.
 func (c *Conn) Freeze() { c.link.freeze(true) }
 
 // Thaw ends a Freeze.
 func (c *Conn) Thaw() { c.link.freeze(false) }
 
-// opError says which end failed, as package net does. The end of a stream is
-// no failure and stays io.EOF.
+// opError adds to err which end failed, as package net does. The end of a stream is not
+// a failure and stays io.EOF.
 func (c *Conn) opError(op string, err error) error {
 	if err == io.EOF {
 		return err

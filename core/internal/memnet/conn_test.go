@@ -130,7 +130,7 @@ func TestBandwidth(t *testing.T) {
 		wantReadErr(t, b, io.EOF)
 		wantTook(t, start, 2*time.Second)
 
-		mustWrite(t, b, "the other way") // has a line of its own, idle so far
+		mustWrite(t, b, "the other way") // that direction has its own bandwidth
 		wantRead(t, a, "the other way")
 		wantTook(t, start, 3*time.Second+1300*time.Microsecond)
 	})
@@ -172,10 +172,10 @@ func TestEnd(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		end      func(a *Conn) error
-		reads    string // what b still gets
-		readErr  error  // and then
-		writeErr error  // what b's write gets
-		ownRead  error  // what a gets when b has closed
+		reads    string // what b still reads
+		readErr  error  // the error of b's read after that
+		writeErr error  // the error of b's write
+		ownRead  error  // the error of a's read when b has closed
 		ownWrite error
 	}{
 		{"close", (*Conn).Close, "data", io.EOF, ErrBrokenPipe, net.ErrClosed, net.ErrClosed},
@@ -183,7 +183,7 @@ func TestEnd(t *testing.T) {
 		{"cut", func(a *Conn) error { a.Cut(); return nil }, "", ErrReset, ErrReset, ErrReset, ErrReset},
 		{"cut after", func(a *Conn) error { a.CutAfter(0); return nil }, "data", ErrReset, ErrReset, ErrReset, ErrReset},
 	} {
-		for _, early := range []bool{false, true} { // does b wait in Read already?
+		for _, early := range []bool{false, true} { // whether b waits in Read already
 			name := test.name
 			if early {
 				name += ", reader waits"
@@ -325,10 +325,10 @@ func TestDeadline(t *testing.T) {
 				after(1)
 				wantDone(t, op, test.n, os.ErrDeadlineExceeded)
 
-				op = test.op(a) // stays over
+				op = test.op(a) // the deadline stays
 				wantDone(t, op, 0, os.ErrDeadlineExceeded)
 
-				set(time.Minute) // anew: the next operation waits again
+				set(time.Minute) // a new deadline: the next operation waits again
 				if test.n > 0 {
 					wantRead(t, b, "\x00")
 				}
@@ -408,7 +408,7 @@ func TestChunk(t *testing.T) {
 	}
 }
 
-// Everything at once; the race detector judges.
+// All operations run concurrently, for the race detector.
 func TestConcurrent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := New(Buffer(64), Chunk(10), Latency(time.Millisecond))
@@ -446,7 +446,7 @@ func TestConcurrent(t *testing.T) {
 	})
 }
 
-// untilClosed repeats an operation, whatever happens to it.
+// untilClosed repeats an operation, and ignores its errors.
 func untilClosed(op func() error) {
 	for {
 		err := op()
@@ -454,7 +454,7 @@ func untilClosed(op func() error) {
 			return
 		}
 		if err != nil {
-			<-time.After(time.Millisecond) // or the bubble's clock stood still
+			<-time.After(time.Millisecond) // else the bubble's clock would stand still
 		}
 	}
 }

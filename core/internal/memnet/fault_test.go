@@ -189,7 +189,7 @@ func TestCutAll(t *testing.T) {
 			t.Fatal(err)
 		}
 		a, b := pair(t, n)
-		c, err := n.Dial(t.Context(), "mem:7") // nobody has accepted it yet
+		c, err := n.Dial(t.Context(), "mem:7") // not accepted yet
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -367,7 +367,7 @@ func TestDial(t *testing.T) {
 		want    []error                                      // of dials in a row
 		took    time.Duration
 	}{
-		{"nobody", func(n *Network) {}, nil, []error{ErrRefused}, 2 * time.Second},
+		{"no listener", func(n *Network) {}, nil, []error{ErrRefused}, 2 * time.Second},
 		{"refused twice", func(n *Network) { listen(n); n.Refuse("mem:1", 2) }, nil,
 			[]error{ErrRefused, ErrRefused, nil, nil}, 8 * time.Second},
 		{"refused for ever", func(n *Network) { listen(n); n.Refuse("mem:1", -5) }, nil,
@@ -427,8 +427,8 @@ func within(d time.Duration) func() (context.Context, context.CancelFunc) {
 	return func() (context.Context, context.CancelFunc) { return context.WithTimeout(context.Background(), d) }
 }
 
-// A dial that waits for room in the backlog may get through during a
-// partition; its connection stands still like the others.
+// A dial that waits for room in the backlog may succeed during a partition; its
+// connection is stopped like the others.
 func TestBornParted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := New(Backlog(0))

@@ -36,7 +36,7 @@ func mustWrite(t *testing.T, c net.Conn, s string) {
 	}
 }
 
-// wantRead reads as many bytes as want has.
+// wantRead reads len(want) bytes and compares.
 func wantRead(t *testing.T, c net.Conn, want string) {
 	t.Helper()
 	got := make([]byte, len(want))
@@ -65,7 +65,7 @@ func wantConns(t *testing.T, n *Network, want int) {
 		t.Errorf("Conns = %d; want %d", got, want)
 	}
 	if want == 0 && len(n.links) > 0 {
-		t.Errorf("%d links are still remembered", len(n.links))
+		t.Errorf("the network still holds %d links", len(n.links))
 	}
 }
 
@@ -82,8 +82,8 @@ type result struct {
 	err error
 }
 
-// begin runs an operation on the side and gives its result later. In a bubble
-// it waits until the operation is done or stuck.
+// begin runs an operation on another goroutine and returns a function for its result. In
+// a bubble it waits until the operation is done or blocks.
 func begin(op func() (int, error)) <-chan result {
 	done := make(chan result, 1)
 	go func() {
@@ -129,7 +129,7 @@ func wantDone(t *testing.T, done <-chan result, n int, err error) {
 	}
 }
 
-// after lets the bubble's clock run.
+// after advances the bubble's clock.
 func after(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()

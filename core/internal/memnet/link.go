@@ -11,14 +11,14 @@ import (
 // parcelSize is how many bytes arrive together when Bandwidth limits them.
 const parcelSize = 1460
 
-// link is a connection: two ends and two directions, under one lock. Whoever
-// waits, waits for a change of one direction.
+// link is a connection: two ends and two directions, under one lock. Each waiting
+// goroutine waits for a change of one direction.
 type link struct {
-	net  *Network // nil: a Pipe
+	net  *Network // nil for a Pipe
 	id   uint64
 	a, b *Conn // the dialer's end and the listener's
 
-	mu     sync.Mutex // guards what follows, both halves, and the state of both ends
+	mu     sync.Mutex // guards the fields below, both halves, and the state of both ends
 	frozen bool       // by Freeze
 	parted bool       // by Partition
 }
@@ -33,7 +33,7 @@ func newLink(cfg *config, n *Network, id uint64, a, b Addr) *link {
 	return l
 }
 
-// still tells whether nothing moves. The caller holds l.mu.
+// still reports whether the connection is frozen or parted. The caller holds l.mu.
 func (l *link) still() bool { return l.frozen || l.parted }
 
 func (l *link) part(on bool) {
@@ -50,7 +50,7 @@ func (l *link) freeze(on bool) {
 	l.signal()
 }
 
-// cut breaks both directions, without a word to the ends but the error.
+// cut breaks both directions at once.
 func (l *link) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -61,14 +61,14 @@ func (l *link) cut() {
 	l.signal()
 }
 
-// signal wakes all who wait. The caller holds l.mu.
+// signal wakes all waiting goroutines. The caller holds l.mu.
 func (l *link) signal() {
 	l.a.in.signal()
 	l.b.in.signal()
 }
 
 // wait returns when h has changed or the time until has come; zero is never.
-// The caller holds l.mu, which is given back meanwhile.
+// The caller holds l.mu, which is unlocked meanwhile.
 func (l *link) wait(h *half, until time.Time) {
 	if h.wake == nil {
 		h.wake = make(chan struct{})
@@ -92,26 +92,26 @@ func (l *link) wait(h *half, until time.Time) {
 // reader's buffer in one. All of it is guarded by the link's lock.
 type half struct {
 	cfg *config
-	rng *rand.Rand // nil: every Read gets what it can
+	rng *rand.Rand // nil: every Read gets as much as it can
 
-	buf     bytes.Buffer // written and not read
-	arrived int          // how many bytes of buf the reader may have
-	wire    []parcel     // what becomes of the rest, in order of arrival
-	free    time.Time    // when the wire has sent all it was given (Bandwidth)
+	buf     bytes.Buffer // bytes written and not read
+	arrived int          // how many bytes of buf have arrived at the reader
+	wire    []parcel     // the other bytes of buf, in order of arrival
+	free    time.Time    // when the wire has sent all bytes (Bandwidth)
 
-	fin  notice // what the reader gets after the last byte
-	gone notice // what the writer gets since the reader has gone
+	fin  notice // the reader's error after the last byte
+	gone notice // the writer's error once the reader has closed
 
 	written int64   // bytes taken from the writer
-	cutAt   int64   // break when written gets there; negative: never
+	cutAt   int64   // break when written reaches it; negative: never
 	corrupt []int64 // bytes to flip
 
 	readBy, writeBy time.Time // deadlines; zero: none
 
-	writers []uint64 // Writes in progress; the first one's turn it is
+	writers []uint64 // tickets of the Writes in progress; the first may write
 	tickets uint64
 
-	wake chan struct{} // made by who waits, closed by who changes something
+	wake chan struct{} // made by a waiting goroutine, closed by one that changes something
 }
 
 // parcel is a number of bytes that arrive at a time.
@@ -120,13 +120,13 @@ type parcel struct {
 	at time.Time
 }
 
-// notice is an error that arrives at a time; the zero value never does.
+// notice is an error that arrives at a time; the zero value never arrives.
 type notice struct {
 	err error
 	at  time.Time
 }
 
-// set decides on err, unless it is decided already.
+// set sets err, unless an error is set already.
 func (n *notice) set(err error, at time.Time) {
 	if n.err == nil {
 		*n = notice{err, at}
@@ -135,7 +135,7 @@ func (n *notice) set(err error, at time.Time) {
 
 func (n *notice) here() bool { return n.err != nil && past(n.at) }
 
-// past tells whether t has come. The zero time always has.
+// past reports whether t has come. The zero time always has.
 func past(t time.Time) bool { return t.IsZero() || !time.Now().Before(t) }
 
 // expired is past for deadlines, of which zero means none.
@@ -158,8 +158,8 @@ func (h *half) signal() {
 
 func (h *half) room() int { return h.cfg.buffer - h.buf.Len() }
 
-// send puts n bytes on the wire and tells when they arrive; with 0 bytes, when
-// something behind all the others does. Zero means at once.
+// send puts n bytes on the wire and returns when they arrive; with 0 bytes, when an event
+// after all bytes arrives. The zero time means at once.
 func (h *half) send(n int) time.Time {
 	if !h.cfg.timed() {
 		return time.Time{}
@@ -175,7 +175,7 @@ func (h *half) send(n int) time.Time {
 	return at.Add(h.cfg.latency)
 }
 
-// put takes bytes from the writer, for whom there is room.
+// put takes bytes from the writer. There is room for them.
 func (h *half) put(p []byte) {
 	start := h.buf.Len()
 	h.buf.Write(p)
@@ -195,7 +195,7 @@ func (h *half) put(p []byte) {
 	}
 }
 
-// flip damages the bytes of p, the next to be written, that Corrupt has named.
+// flip damages those bytes of p, the next ones to be written, that Corrupt has chosen.
 func (h *half) flip(p []byte) {
 	h.corrupt = slices.DeleteFunc(h.corrupt, func(nth int64) bool {
 		i := nth - h.written
@@ -207,7 +207,7 @@ func (h *half) flip(p []byte) {
 	})
 }
 
-// take gives the reader what has arrived.
+// take copies bytes that have arrived to p.
 func (h *half) take(p []byte) int {
 	for len(h.wire) > 0 && past(h.wire[0].at) {
 		h.arrived += h.wire[0].n
@@ -229,8 +229,8 @@ func (h *half) portion() int {
 	return 1 + h.rng.IntN(h.cfg.chunk)
 }
 
-// next is when something arrives at the reader that has not yet; zero: nothing
-// is under way.
+// next returns when the next bytes or the end arrive at the reader; zero if nothing is on
+// the way.
 func (h *half) next() time.Time {
 	if len(h.wire) > 0 {
 		return h.wire[0].at
@@ -238,21 +238,21 @@ func (h *half) next() time.Time {
 	return h.fin.at
 }
 
-// drop loses what is not read.
+// drop discards the bytes that are not read.
 func (h *half) drop() {
 	h.buf.Reset()
 	h.arrived, h.wire = 0, nil
 }
 
-// join puts a Write into the queue.
+// join adds a Write to the queue.
 func (h *half) join() (ticket uint64) {
 	h.tickets++
 	h.writers = append(h.writers, h.tickets)
 	return h.tickets
 }
 
-// leave takes it out. The next one need not be woken: whatever ends a Write,
-// its last byte or an error, has woken or ends them all.
+// leave removes a Write from the queue. The next one need not be woken: what ends a
+// Write, its last byte or an error, has woken them all or ends them all.
 func (h *half) leave(ticket uint64) {
 	h.writers = slices.DeleteFunc(h.writers, func(t uint64) bool { return t == ticket })
 }

@@ -4,7 +4,7 @@ import (
 	"net"
 )
 
-// listener keeps the dials to one address in the order of their arrival. The
+// listener holds the dials to one address in the order of their arrival. The
 // first cfg.backlog of them are connected already, the others wait.
 type listener struct {
 	net  *Network
@@ -13,18 +13,18 @@ type listener struct {
 	// Guarded by net.mu.
 	closed bool
 	queue  []*pending
-	wake   chan struct{} // made by an Accept that waits
+	wake   chan struct{} // made by a waiting Accept
 }
 
 // pending is a dial that waits for Accept.
 type pending struct {
 	lis   *listener
 	link  *link
-	ready chan struct{} // closed when settled
+	ready chan struct{} // closed when resolved
 
 	// Guarded by net.mu; err may also be read after ready.
-	settled bool // connected or refused
-	err     error
+	resolved bool // connected or refused
+	err      error
 }
 
 // push appends a dial. The caller holds net.mu.
@@ -44,10 +44,10 @@ func (l *listener) promote() {
 
 // connect makes the dial succeed, once. The caller holds net.mu.
 func (p *pending) connect() {
-	if p.settled {
+	if p.resolved {
 		return
 	}
-	p.settled = true
+	p.resolved = true
 	n := p.lis.net
 	n.links[p.link.id] = p.link
 	n.open += 2
@@ -55,7 +55,7 @@ func (p *pending) connect() {
 	close(p.ready)
 }
 
-// signal wakes who waits in Accept. The caller holds net.mu.
+// signal wakes the goroutines in Accept. The caller holds net.mu.
 func (l *listener) signal() {
 	if l.wake != nil {
 		close(l.wake)
@@ -78,7 +78,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// pop returns the next connection, or what to wait for, or nothing when the
+// pop returns the next connection, or a channel to wait on, or nil for both if the
 // listener is closed.
 func (l *listener) pop() (*Conn, <-chan struct{}) {
 	l.net.mu.Lock()
@@ -99,8 +99,8 @@ func (l *listener) pop() (*Conn, <-chan struct{}) {
 	return p.link.b, nil
 }
 
-// Close frees the address. Dials that wait are refused; those that are
-// connected ahead of Accept are cut; accepted connections live on.
+// Close frees the address. It refuses waiting dials and cuts connections that were not
+// accepted; accepted connections stay.
 func (l *listener) Close() error {
 	queue, ok := l.shut()
 	if !ok {
@@ -113,8 +113,7 @@ func (l *listener) Close() error {
 	return nil
 }
 
-// shut closes the listener and returns the connections that nobody will
-// accept.
+// shut closes the listener and returns the connections that will not be accepted.
 func (l *listener) shut() (orphans []*pending, ok bool) {
 	l.net.mu.Lock()
 	defer l.net.mu.Unlock()
@@ -124,11 +123,11 @@ func (l *listener) shut() (orphans []*pending, ok bool) {
 	l.closed = true
 	delete(l.net.listeners, l.addr)
 	for _, p := range l.queue {
-		if p.settled {
+		if p.resolved {
 			orphans = append(orphans, p)
 			continue
 		}
-		p.settled, p.err = true, ErrRefused
+		p.resolved, p.err = true, ErrRefused
 		close(p.ready)
 	}
 	l.queue = nil

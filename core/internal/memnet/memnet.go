@@ -1,20 +1,19 @@
-// Package memnet is a network in memory for tests, with latency, bandwidth and
+// Package memnet implements a network in memory for tests, with latency, bandwidth and
 // faults on demand.
 //
-// It is made for testing/synctest: an operation that waits does so on channels
-// and timers alone, so a bubble sees it as durably blocked and its clock moves
-// on. Nothing here starts a goroutine. A Network, its listeners and connections
-// belong to the bubble they are made in; outside of bubbles they work by the
-// real clock.
+// It is made for testing/synctest: operations wait only on channels and timers, so a
+// bubble sees them as durably blocked and its clock advances. The package starts no
+// goroutines. A Network, its listeners and connections belong to the bubble they are
+// made in; outside of bubbles they use the real clock.
 //
 //	n := memnet.New(memnet.Latency(10 * time.Millisecond))
 //	lis, err := n.Listen("")                      // "mem:1"
 //	c, err := n.Dial(ctx, lis.Addr().String())    // one round trip later
 //	c.(*memnet.Conn).CutAfter(7)                  // the peer gets 7 bytes, then a reset
 //
-// A run is as repeatable as the order in which the test's goroutines call:
-// addresses are numbered, chances are drawn from Seed, and nothing is lost,
-// late or cut unless the test asks for it.
+// A run is as repeatable as the order in which the test's goroutines call: addresses are
+// numbered, random numbers come from Seed, and no byte is lost, late or cut unless the
+// test causes it.
 package memnet
 
 import (
@@ -31,14 +30,14 @@ import (
 	"time"
 )
 
-// What operations fail with, inside a *net.OpError as from package net; ask
-// with errors.Is. Besides these there are io.EOF (bare), net.ErrClosed,
-// os.ErrDeadlineExceeded and the errors of a Dial's context.
+// The errors of operations, wrapped in a *net.OpError as in package net; compare with
+// errors.Is. Others are io.EOF (not wrapped), net.ErrClosed, os.ErrDeadlineExceeded and
+// the errors of a Dial's context.
 var (
 	ErrReset      error = syscall.ECONNRESET   // the connection was cut
 	ErrBrokenPipe error = syscall.EPIPE        // a write after the peer's Close or the own CloseWrite
-	ErrRefused    error = syscall.ECONNREFUSED // nobody listens, or Refuse
-	ErrAddrInUse  error = syscall.EADDRINUSE   // somebody else listens
+	ErrRefused    error = syscall.ECONNREFUSED // no listener has the address, or Refuse
+	ErrAddrInUse  error = syscall.EADDRINUSE   // another listener has the address
 )
 
 const (
@@ -56,12 +55,11 @@ type config struct {
 	seeded    bool
 }
 
-// timed tells whether bytes need time to arrive.
+// timed reports whether bytes need time to arrive.
 func (c *config) timed() bool { return c.latency > 0 || c.bandwidth > 0 }
 
-// rng is the source of chance for one direction of one connection, so that
-// what happens to one does not depend on the traffic of the others. It is nil
-// without Seed.
+// rng returns the random source for one direction of one connection, so that a
+// connection does not depend on the traffic of others. It is nil without Seed.
 func (c *config) rng(stream uint64) *rand.Rand {
 	if !c.seeded {
 		return nil
@@ -80,7 +78,7 @@ func Latency(d time.Duration) Option { return func(c *config) { c.latency = d } 
 // They arrive in parcels of at most 1460 bytes. Default 0: no limit.
 func Bandwidth(bytesPerSec int64) Option { return func(c *config) { c.bandwidth = bytesPerSec } }
 
-// Buffer is how many bytes each direction holds that are written and not yet
+// Buffer is how many bytes each direction may hold that are written and not yet
 // read, whether they have arrived or not; a Write beyond that waits. Default
 // 64 KiB, at least 1.
 func Buffer(n int) Option { return func(c *config) { c.buffer = max(n, 1) } }
@@ -93,8 +91,8 @@ func Chunk(n int) Option { return func(c *config) { c.chunk = n } }
 // can; without Chunk the seed changes nothing.
 func Seed(seed int64) Option { return func(c *config) { c.seed, c.seeded = seed, true } }
 
-// Backlog is how many dials a listener lets succeed ahead of Accept; further
-// ones wait. With 0 a Dial returns when Accept takes it. Default 128.
+// Backlog is how many dials succeed before Accept takes them; further ones wait. With 0
+// a Dial returns when Accept takes it. Default 128.
 func Backlog(n int) Option { return func(c *config) { c.backlog = max(n, 0) } }
 
 func newConfig(opts []Option) *config {
@@ -121,13 +119,13 @@ func (a Addr) String() string { return string(a) }
 type Network struct {
 	cfg *config
 
-	mu        sync.Mutex // guards what follows; taken before a link's, never after
+	mu        sync.Mutex // guards the fields below; taken before a link's, never after
 	listeners map[Addr]*listener
 	links     map[uint64]*link // those with an open end
-	open      int              // ends that are not closed
+	open      int              // number of ends that are not closed
 	refuse    map[Addr]int     // dials still to refuse; negative: all
-	ports     int              // last number given to a listener
-	dials     uint64           // last number given to a connection
+	ports     int              // last number of a listener
+	dials     uint64           // last number of a connection
 	healed    chan struct{}    // not nil during a partition; closed at its end
 }
 
@@ -152,9 +150,9 @@ func Pipe(opts ...Option) (a, b *Conn) {
 	return l.a, l.b
 }
 
-// Listen takes the address addr. An empty host in ":0" is "mem", and the port
-// 0 is replaced by the next free number, so "" and ":0" give "mem:1" first. It
-// fails with ErrAddrInUse when somebody listens there.
+// Listen listens on the address addr. An empty host in ":0" is "mem", and the port
+// 0 is replaced by the next free number, so "" and ":0" give "mem:1" first. The error is
+// ErrAddrInUse if another listener has the address.
 func (n *Network) Listen(addr string) (net.Listener, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -188,9 +186,9 @@ func (n *Network) pick(addr string) Addr {
 }
 
 // Dial connects to the listener at addr, after one round trip of Latency. The
-// connection is a *Conn with the local address "mem:client:1", 2 and so on. It
-// fails with ErrRefused when nobody listens, and with the context's error when
-// that ends first; during a partition it waits.
+// connection is a *Conn with the local address "mem:client:1", 2 and so on. The error is
+// ErrRefused if no listener has the address, and the context's error if that ends first.
+// During a partition Dial waits.
 func (n *Network) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	p, err := n.dial(ctx, Addr(addr))
 	if err != nil {
@@ -211,14 +209,14 @@ func (n *Network) dial(ctx context.Context, addr Addr) (*pending, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if p.settled { // at the same moment; it counts
+	if p.resolved { // at the same moment: the connection counts
 		return p, p.err
 	}
 	p.lis.queue = slices.DeleteFunc(p.lis.queue, func(q *pending) bool { return q == p })
 	return nil, ctx.Err()
 }
 
-// knock travels to the listener and joins its queue.
+// knock waits for the round trip to the listener and joins its queue.
 func (n *Network) knock(ctx context.Context, addr Addr) (*pending, error) {
 	for {
 		if err := n.roundTrip(ctx); err != nil {
@@ -228,7 +226,7 @@ func (n *Network) knock(ctx context.Context, addr Addr) (*pending, error) {
 		if n.healed == nil {
 			break
 		}
-		n.mu.Unlock() // parted on the way
+		n.mu.Unlock() // a partition has begun meanwhile
 	}
 	defer n.mu.Unlock()
 	if left := n.refuse[addr]; left != 0 {
@@ -248,7 +246,7 @@ func (n *Network) knock(ctx context.Context, addr Addr) (*pending, error) {
 	return p, nil
 }
 
-// roundTrip waits for the end of a partition, then for the way there and back.
+// roundTrip waits for the end of a partition, then for twice the latency.
 func (n *Network) roundTrip(ctx context.Context) error {
 	n.mu.Lock()
 	healed := n.healed
@@ -271,17 +269,16 @@ func (n *Network) roundTrip(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Refuse lets the next times dials to addr fail with ErrRefused although
-// somebody listens; negative: all of them, 0: none any more.
+// Refuse makes the next times dials to addr fail with ErrRefused, although there is a
+// listener; negative: all of them, 0: none any more.
 func (n *Network) Refuse(addr string, times int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.refuse[Addr(addr)] = times
 }
 
-// Partition parts everybody from everybody: what is connected stands still as
-// after Freeze, and dials wait. Partition(false) heals it; connections which
-// the test froze by themselves stay frozen.
+// Partition(true) stops all connections as Freeze does, and makes dials wait.
+// Partition(false) ends that; connections that the test froze by themselves stay frozen.
 func (n *Network) Partition(on bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -299,7 +296,7 @@ func (n *Network) Partition(on bool) {
 	n.healed = nil
 }
 
-// CutAll cuts every connection, as Conn.Cut does. Listeners live on.
+// CutAll cuts every connection, as Conn.Cut does. Listeners stay open.
 func (n *Network) CutAll() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -308,18 +305,18 @@ func (n *Network) CutAll() {
 	}
 }
 
-// Conns is the number of ends that nobody has closed yet: two for a connection
-// in use, also when it is cut or waits for Accept.
+// Conns returns the number of ends that are not closed: two for a connection in use,
+// also when it is cut or waits for Accept.
 func (n *Network) Conns() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.open
 }
 
-// Find returns the end whose local address is addr, or nil: the connection of
-// a session, when all one has is its address. Clients have an address each; the
-// ends of a listener share its address, and the oldest is found (Conn.Peer of
-// the client's end leads to a certain one).
+// Find returns the open end whose local address is addr, or nil: the connection of a
+// session whose address is known. Each client has its own address; the accepted ends of
+// a listener share its address, and Find returns the oldest (for another one use
+// Conn.Peer of the client's end).
 func (n *Network) Find(addr string) *Conn {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -342,7 +339,7 @@ func (n *Network) all() []*link {
 	return ls
 }
 
-// left counts an end out.
+// left notes that an end was closed; last says that the other one was before.
 func (n *Network) left(l *link, last bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -2,22 +2,21 @@ package outbox
 
 import "github.com/teleport-go/teleport/core/internal/bufpool"
 
-// A segment is a buffer that nothing is appended to any more: a large frame, or
-// small ones that fill it.
+// A segment is a full buffer: a large frame, or many small ones.
 type segment struct {
 	b    []byte
 	msgs int
 }
 
-// A batch is frames in order: the segments, then the tail. While it is filled
-// it is under the Writer's lock, while it is written it is the flusher's alone.
+// A batch holds frames in order: the segments, then the tail. While it is filled, the
+// Writer's lock guards it; while it is written, it belongs to the flusher.
 type batch struct {
 	segs     []segment
 	tail     []byte // small frames one after the other; its own buffer
 	tailMsgs int
 	msgs     int // of segs and tail together
 
-	// While it is written.
+	// Used while it is written.
 	pos  int // segments written
 	off  int // bytes written of segs[pos], or of the tail
 	done int // messages written and not yet counted
@@ -25,8 +24,8 @@ type batch struct {
 
 func (b *batch) empty() bool { return len(b.segs) == 0 && len(b.tail) == 0 }
 
-// grow returns the tail with room for n bytes more. A new buffer is of at least
-// hint bytes.
+// grow returns the tail with room for n bytes more. A new buffer has at least hint
+// bytes, but the hint counts only up to maxHint.
 func (b *batch) grow(n, hint int) []byte {
 	if cap(b.tail)-len(b.tail) >= n {
 		return b.tail
@@ -51,7 +50,7 @@ func (b *batch) commit(t []byte) {
 	}
 }
 
-// segment puts a frame behind the rest without copying it.
+// segment appends a frame without copying it.
 func (b *batch) segment(frame []byte) {
 	b.seal()
 	b.segs = append(b.segs, segment{frame, 1})
@@ -94,8 +93,8 @@ func (b *batch) advance(n int) {
 	b.tail = b.tail[:0]
 }
 
-// reset makes a batch that is all written ready to be filled again; it keeps
-// the tail's buffer unless that is too large.
+// reset makes a batch that is written ready to be filled again. It keeps the tail's
+// buffer unless that is too large.
 func (b *batch) reset() {
 	segs, tail := b.segs[:0], b.tail[:0]
 	if cap(segs) > 8 {
@@ -108,7 +107,7 @@ func (b *batch) reset() {
 	*b = batch{segs: segs, tail: tail}
 }
 
-// discard drops what has not been written, and the buffers.
+// discard drops the frames that have not been written, and the buffers.
 func (b *batch) discard() {
 	for _, s := range b.segs {
 		recycle(s.b)

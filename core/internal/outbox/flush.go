@@ -14,27 +14,27 @@ import (
 const (
 	maxPacket = 32 << 10 // one write to a unixpacket connection
 
-	// A plain write is cut into chunks, so that its progress is seen. They grow
-	// while the network is quick and shrink when it is slow: a TLS connection is
-	// lost by a write that times out, whatever part of it went out.
+	// A plain write is cut into chunks, to see its progress. They grow while the
+	// network is quick and shrink when it is slow: a TLS connection cannot be used
+	// after a write that timed out, however much of it was written.
 	minChunk   = 4 << 10
 	firstChunk = 64 << 10
 	maxChunk   = 256 << 10
 )
 
-// errAgain says that the rest has to wait for the network.
+// errAgain says that the network takes no more bytes at the moment.
 var errAgain = errors.New("outbox: write would block")
 
-// Flush writes what has been accepted, or leaves it to who is writing already.
-// A caller writes at most what there is when it comes; the rest, and whatever
-// the network does not take at once, is left to a goroutine of the Writer's own
-// that ends when nothing is left. On a connection that has no raw access (TLS, a
-// pipe) a caller without NoBlock waits for the network, at most as long as it
-// makes progress within Config.WriteTimeout.
+// Flush writes what has been accepted, unless another goroutine writes already: that
+// will write it. The caller writes at most what was accepted before the call; the rest,
+// and what the network does not take at once, is written by a goroutine of the Writer's
+// own, which ends when nothing is left. On a connection without raw access (TLS, a
+// pipe) a caller without NoBlock waits for the network, as long as that makes progress
+// within Config.WriteTimeout.
 //
-// What becomes of it is told by Config.Fail alone.
+// Flush returns no error: failures are reported only by Config.Fail.
 func (w *Writer) Flush(mode Mode) {
-	// A commit before this look is seen by the flusher before it clears the flag.
+	// The flusher sees a commit made before this load before it clears the flag.
 	if w.flushing.Load() {
 		if mode&Yield != 0 && !w.yield.Load() {
 			w.yield.Store(true)
@@ -74,9 +74,9 @@ func (w *Writer) Flush(mode Mode) {
 	}
 }
 
-// Cork says that the caller flushes before long, until it calls Uncork. Others that see
-// the Writer corked may leave their flush to it: then all they have accepted is one
-// write. Calling it again changes nothing.
+// Cork promises that the caller flushes soon, until it calls Uncork. Other goroutines
+// that see the Writer corked may leave their flush to it: then all their frames become
+// one write. Calling Cork again changes nothing.
 func (w *Writer) Cork() {
 	if !w.corked.Load() {
 		w.corked.Store(true)
@@ -87,8 +87,7 @@ func (w *Writer) Cork() {
 // goroutine that has corked the Writer.
 func (w *Writer) Corked() bool { return w.corked.Load() }
 
-// Uncork ends Cork, and flushes without waiting for the network. What is accepted
-// later is flushed by others.
+// Uncork ends Cork, and flushes without waiting for the network.
 func (w *Writer) Uncork() {
 	if w.corked.Load() {
 		w.corked.Store(false)
@@ -96,8 +95,8 @@ func (w *Writer) Uncork() {
 	}
 }
 
-// start starts the goroutine that flushes if there is something to flush and
-// nobody does. Called with the lock.
+// start starts a goroutine that flushes if there is something to flush and no
+// goroutine does. Called with the lock.
 func (w *Writer) start() {
 	if w.flushing.Load() || w.err != nil || w.in.empty() {
 		return
@@ -106,8 +105,8 @@ func (w *Writer) start() {
 	go w.flushAll()
 }
 
-// flushAll writes until nothing is left. It runs on the Writer's own goroutine,
-// which inherits the flushing from who started it.
+// flushAll writes until nothing is left. It runs on the Writer's own goroutine, which
+// becomes the flusher in place of the caller.
 func (w *Writer) flushAll() {
 	for {
 		n, err := w.write(true)
@@ -124,7 +123,7 @@ func (w *Writer) flushAll() {
 	}
 }
 
-// swap takes what has been filled and leaves the written batch, with its
+// swap takes the filled batch to be written, and leaves the written one, with its
 // buffer, to be filled next. Called with the lock, by the flusher.
 func (w *Writer) swap() {
 	w.out.reset()
@@ -134,8 +133,8 @@ func (w *Writer) swap() {
 }
 
 // finish counts the last n written bytes and reports whether the flushing has
-// ended: there is nothing left, or no way to write it. If it has, the caller
-// owns nothing any more.
+// ended: nothing is left, or it cannot be written. If it has, the caller is not the
+// flusher any more.
 func (w *Writer) finish(n int, err error) (ended bool) {
 	w.mu.Lock()
 	w.account(n)
@@ -168,13 +167,13 @@ func (w *Writer) finish(n int, err error) (ended bool) {
 	return true
 }
 
-// account counts n written bytes and wakes who waited for that. Called with the
-// lock, by the flusher.
+// account counts n written bytes and wakes the goroutines that wait for them. Called
+// with the lock, by the flusher.
 func (w *Writer) account(n int) {
 	done := w.out.done
 	w.out.done = 0
 	if w.err != nil {
-		return // counted as lost already
+		return // these messages are counted as discarded
 	}
 	w.outMsgs -= done
 	w.used -= n
@@ -185,9 +184,9 @@ func (w *Writer) account(n int) {
 	w.wake()
 }
 
-// write writes out until all is written, until an error, or, unless it may
-// wait, until the network takes no more (errAgain). It returns how many bytes
-// have been written that are not accounted for.
+// write writes out until all is written, until an error, or, without wait, until the
+// network takes no more (errAgain). It returns how many written bytes are not yet
+// accounted for.
 func (w *Writer) write(wait bool) (n int, err error) {
 	for b := w.out.next(); len(b) > 0; b = w.out.next() {
 		if n > 0 {
@@ -217,8 +216,8 @@ func (w *Writer) write(wait bool) (n int, err error) {
 		}
 	}
 	if w.armed {
-		// A forgotten deadline would end what others write once it is over: a
-		// key update of TLS, say.
+		// A deadline that stays would later fail what others write, a key update of
+		// TLS for example.
 		w.armed = false
 		w.conn.SetWriteDeadline(time.Time{})
 	}
@@ -232,7 +231,7 @@ func (w *Writer) writeWait(b []byte) (int, error) {
 		return n, err
 	}
 	n, err = w.waitRaw(b)
-	w.conn.SetWriteDeadline(time.Time{}) // who is given the connection later would find it expired
+	w.conn.SetWriteDeadline(time.Time{}) // a later user of the connection would find it expired
 	return n, err
 }
 
@@ -242,14 +241,14 @@ func (w *Writer) writePlain(b []byte) (int, error) {
 	begin := time.Now()
 	if w.conn.SetWriteDeadline(begin.Add(w.cfg.WriteTimeout)) == nil {
 		w.armed = true
-		if !w.asked {
-			w.asked, w.patience = true, newPatience(w.conn, w.cfg.WriteTimeout)
+		if !w.progressSet {
+			w.progressSet, w.progress = true, newProgressTimer(w.conn, w.cfg.WriteTimeout)
 		}
-		w.patience.begin()
-		defer w.patience.end()
+		w.progress.begin()
+		defer w.progress.end()
 	} else {
-		// Closed, which Write will tell, or without deadlines: then only who
-		// closes the connection can end the write.
+		// The connection is closed, which Write will report, or has no deadlines:
+		// then only closing the connection can end the write.
 		timer := time.AfterFunc(w.cfg.WriteTimeout, w.failStalled)
 		defer timer.Stop()
 	}
@@ -273,8 +272,7 @@ func (w *Writer) writePlain(b []byte) (int, error) {
 	return n, err
 }
 
-// failStalled ends the Writer while a write that nothing else can end is under
-// way.
+// failStalled fails the Writer during a write that nothing else can end.
 func (w *Writer) failStalled() {
 	w.mu.Lock()
 	if w.err != nil {
@@ -291,11 +289,11 @@ func (w *Writer) failStalled() {
 
 // stalled returns the error of a flush that timed out. Called with the lock.
 func (w *Writer) stalled() error {
-	return fmt.Errorf("%w: no progress for %v, %d bytes waiting", ErrStalled, w.cfg.WriteTimeout, w.used)
+	return fmt.Errorf("%w: no progress for %v, %d bytes wait to be written", ErrStalled, w.cfg.WriteTimeout, w.used)
 }
 
-// isTimeout reports whether err is a deadline's doing. A time-out of TCP itself
-// is not: there the connection is gone.
+// isTimeout reports whether a deadline has caused err. A time-out of TCP itself is not
+// one: then the connection is dead.
 func isTimeout(err error) bool {
 	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		return err != nil

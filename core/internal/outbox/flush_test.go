@@ -20,13 +20,13 @@ func TestStall(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		network string // pipe, or gate with and without deadlines
-		first   int    // bytes the peer takes before it stops
+		first   int    // bytes that the peer reads before it stops
 		mode    Mode
 		want    time.Duration // at most
 	}{
 		{"from the start", "pipe", 0, NoBlock, timeout},
 		{"in the caller", "pipe", 0, 0, timeout},
-		{"after a part", "pipe", 5000, NoBlock, 2 * timeout}, // a plain write tells its progress at its end
+		{"after a part", "pipe", 5000, NoBlock, 2 * timeout}, // a plain write shows its progress only at its end
 		{"no deadlines", "gate", 0, NoBlock, timeout},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// What counts is progress, not how long it takes in total.
+// Only the time without progress counts, not the total time.
 func TestSlowButSteady(t *testing.T) {
 	for _, mode := range []Mode{0, NoBlock} {
 		synctest.Test(t, func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestChunks(t *testing.T) {
 					t.Errorf("chunks %v, want %v", c.sizes, test.want)
 				}
 				if !c.deadline.IsZero() {
-					t.Error("the write deadline was left behind")
+					t.Error("the write deadline was left")
 				}
 			})
 		})
@@ -148,7 +148,7 @@ func TestWriteError(t *testing.T) {
 			failed := make(chan error, 100)
 			w = New(c, Config{Bound: 2000, Fail: func(err error) {
 				fails.Add(1)
-				w.Join() // the one that failed writes no more
+				w.Join() // no goroutine writes any more
 				failed <- err
 			}})
 			var wg sync.WaitGroup
@@ -160,7 +160,7 @@ func TestWriteError(t *testing.T) {
 						}
 						w.Flush(Mode(n % 4))
 					}
-					t.Error("a sender was not told")
+					t.Error("a sender was not notified")
 				})
 			}
 			err := <-failed
@@ -182,7 +182,7 @@ func TestWriteError(t *testing.T) {
 	}
 }
 
-// Who finds somebody writing returns, and its frame is written after.
+// A Flush during another one returns at once, and its frame is written after.
 func TestOthersReturn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newGate()

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// gate is a connection whose writes wait to be let through. It knows deadlines,
-// and records what is written and from where.
+// gate is a connection whose writes wait until the test passes them. It has deadlines,
+// and records the bytes written and their memory.
 type gate struct {
-	net.Conn // nil: the rest is not called
+	net.Conn // nil: the other methods are not called
 
 	mu       sync.Mutex
 	cond     *sync.Cond
@@ -23,7 +23,7 @@ type gate struct {
 	sizes    []int
 	deadline time.Time
 	noLimit  bool                 // SetWriteDeadline fails
-	write    func(b []byte) error // if any, is asked first
+	write    func(b []byte) error // called before each write, unless nil
 }
 
 func newGate() *gate {

@@ -1,6 +1,6 @@
 //go:build (linux || darwin) && !race
 
-// The race detector allocates, and shuffles who runs next.
+// The race detector allocates, and runs goroutines in random order.
 
 package outbox
 
@@ -13,7 +13,7 @@ import (
 	"github.com/teleport-go/teleport/core/internal/bufpool"
 )
 
-// A message that the socket takes at once costs no allocation.
+// Writing a message that the socket takes at once does not allocate.
 func TestNoAllocation(t *testing.T) {
 	near, far := pair(t, "tcp")
 	w := New(near, Config{})
@@ -41,14 +41,14 @@ func TestNoAllocation(t *testing.T) {
 	}
 }
 
-// Yield lets those append that are ready to run; without it nobody is waited for.
+// Yield lets goroutines that are ready to run append first; without it Flush does not wait for them.
 func TestYield(t *testing.T) {
 	const others, rounds = 10, 40
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	for _, test := range []struct {
 		name string
 		mode Mode
-		late Mode // of a second flush, that finds the first under way
+		late Mode // of a second Flush during the first
 		want bool
 	}{
 		{"caller", Yield, 0, true},
@@ -58,7 +58,7 @@ func TestYield(t *testing.T) {
 		{"asked for late", NoBlock, Yield, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			together := 0 // rounds in which others came along with the first write
+			together := 0 // rounds in which the first write had frames of others too
 			for range rounds {
 				c := newGate()
 				c.open()
@@ -78,7 +78,7 @@ func TestYield(t *testing.T) {
 				}
 			}
 			if got := together > rounds/2; got != test.want {
-				t.Errorf("others came along in %d of %d rounds, want most: %v", together, rounds, test.want)
+				t.Errorf("the first write had frames of others in %d of %d rounds, want most: %v", together, rounds, test.want)
 			}
 		})
 	}

@@ -4,5 +4,5 @@ package outbox
 
 import "syscall"
 
-// errTimedOut is what TCP itself says of a peer that is gone.
+// errTimedOut is the error of TCP itself for a peer that does not answer.
 var errTimedOut error = syscall.ETIMEDOUT

@@ -1,10 +1,10 @@
-// Package outbox is the outgoing half of one connection: a batch to which many
+// Package outbox implements the outgoing half of one connection: a batch to which many
 // goroutines append whole frames, and which one of them at a time writes.
 //
-// Appending and writing are two acts. Begin and Commit (or Send) accept a frame;
-// Flush gets what has been accepted onto the network. Who calls Flush while
-// somebody else is writing returns at once: its frame is taken along. So a
-// hundred frames cost one system call, and no goroutine waits for it.
+// Appending and writing are separate. Begin and Commit (or Send) accept a frame;
+// Flush writes what has been accepted. If another goroutine is writing, Flush returns
+// at once, and that goroutine writes the frame too. So a hundred frames cost one system
+// call, and no goroutine waits for it.
 //
 //	b, err := w.Begin(ctx)
 //	if err != nil {
@@ -44,15 +44,15 @@ const (
 	minFree   = 4 << 10   // free capacity of what Begin returns
 	copyBelow = 32 << 10  // smaller frames are copied, larger ones become a segment
 	sealAt    = 256 << 10 // a buffer this full is not grown any more
-	maxHint   = 64 << 10  // a fresh buffer is at most this large
-	maxKept   = 1 << 20   // a larger buffer does not serve the next batch
+	maxHint   = 64 << 10  // the hint makes a new buffer at most this large
+	maxKept   = 1 << 20   // a larger buffer is not kept for the next batch
 )
 
 var (
 	// ErrStalled says that the peer has taken no byte for Config.WriteTimeout.
 	ErrStalled = errors.New("outbox: stalled")
-	// ErrSlowReader says that twice Config.Bound waits to be written, so that
-	// not even the reader's own messages are accepted.
+	// ErrSlowReader says that twice Config.Bound waits to be written, so that not even
+	// messages of the reading goroutine are accepted: the peer reads too slowly.
 	ErrSlowReader = errors.New("outbox: slow reader")
 	// ErrFull says that there is no room at the moment.
 	ErrFull = errors.New("outbox: full")
@@ -61,26 +61,26 @@ var (
 // Config holds the limits of a Writer. The zero value is usable.
 type Config struct {
 	// Bound is how many bytes may wait to be written, those being written
-	// included. A frame begun below it may end above it, and a frame that is
-	// larger is accepted when nothing else waits. Default 4 MiB.
+	// included. A frame begun below it may end above it, and a larger frame is
+	// accepted when nothing else waits. Default 4 MiB.
 	Bound int
 	// WriteTimeout is the longest time a flush may go without progress; how
 	// long it takes in total does not matter. Progress is what the connection
 	// has taken and, on Linux, what its socket has got to the peer's. Default 30 s.
 	WriteTimeout time.Duration
-	// Fail is called when the connection can no longer be written, at most
+	// Fail is called when the connection cannot be written any more, at most
 	// once and not after Close. It runs without a lock on the goroutine that
 	// wrote, a caller of Flush or one of the Writer's own, after that has
-	// stopped writing: Fail may call Close and Join. May be nil.
+	// stopped writing: Fail may call Close and Join. It may be nil.
 	Fail func(err error)
 }
 
-// Mode says what a caller of Flush knows and cannot do. Modes are combined by |.
+// Mode adapts Flush to its caller. Modes are combined by |.
 type Mode uint8
 
 const (
-	// Yield says that others are about to append, so it is worth letting them
-	// run once before the write.
+	// Yield says that other goroutines are about to append, so that it is worth
+	// letting them run once before the write.
 	Yield Mode = 1 << iota
 	// NoBlock says that the caller must not wait for the network.
 	NoBlock
@@ -95,43 +95,43 @@ type Writer struct {
 	raw     *rawWriter // nil when the connection has to be written through its Write
 	largest int        // bytes of one write at most, 0 = any
 
-	flushing atomic.Bool // somebody owns out; set and cleared under mu
-	yield    atomic.Bool // Yield was asked for while somebody else was flushing
-	corked   atomic.Bool // somebody flushes before long; see Cork
+	flushing atomic.Bool // a goroutine, the flusher, owns out; set and cleared under mu
+	yield    atomic.Bool // Flush was called with Yield while another goroutine was flushing
+	corked   atomic.Bool // a goroutine will flush soon; see Cork
 
-	mu      sync.Mutex // guards what follows; held from Begin to Commit
+	mu      sync.Mutex // guards the fields below; held from Begin to Commit
 	in      batch      // being filled
-	hint    int        // size of the last batch: what a fresh buffer should hold
+	hint    int        // size of the last batch: what a new buffer should hold
 	used    int        // bytes accepted and not yet written
 	written uint64     // bytes written since New
 	outMsgs int        // messages in out not yet wholly written
-	room    waitList   // who waits for room, in order of arrival
-	drained waitList   // who waits in Wait, in order of the mark waited for
+	room    waitList   // goroutines that wait for room, in order of arrival
+	drained waitList   // goroutines in Wait, in order of their marks
 	err     error      // why nothing is accepted any more; nil while open
 	closed  bool       // Close has been called
-	lost    int        // messages discarded
+	lost    int        // number of messages discarded
 	ended   chan struct{}
 
-	// The flusher's own, no lock needed.
+	// The flusher owns the fields below; they need no lock.
 	out   batch
 	chunk int  // bytes of one plain write
 	armed bool // the connection has a write deadline
 
-	patience *patience // of plain writes; nil: their progress is seen at their end alone
-	asked    bool      // patience has been looked for
+	progress    *progressTimer // watches plain writes; nil: their progress is seen only at their end
+	progressSet bool           // progress is set
 
-	rawRoom rawWriter // what raw points to
+	rawRoom rawWriter // raw points to it, unless it is nil
 }
 
-// New returns a Writer to conn. Nobody else may write to conn while it is in
-// use; its write deadline belongs to the Writer.
+// New returns a Writer to conn. While the Writer is in use, no other code may write to
+// conn, and the write deadline of conn belongs to the Writer.
 func New(conn net.Conn, cfg Config) *Writer {
 	w := new(Writer)
 	w.Init(conn, cfg)
 	return w
 }
 
-// Init makes the zero value what New returns.
+// Init initialises a zero Writer as New does.
 func (w *Writer) Init(conn net.Conn, cfg Config) {
 	if cfg.Bound <= 0 {
 		cfg.Bound = defaultBound
@@ -148,11 +148,11 @@ func (w *Writer) Init(conn net.Conn, cfg Config) {
 	}
 }
 
-// Begin waits until there is room, behind those who came earlier, then locks
-// the batch and returns the slice to append one frame to; it has at least
-// 4 KiB of free capacity and its present content must be left alone. Every
-// Begin that returns no error is followed by exactly one Commit or Abort, soon:
-// everybody else waits meanwhile. Code that may panic needs a deferred Abort.
+// Begin waits until there is room, after earlier callers, then locks the batch and
+// returns the slice to append one frame to. The slice has at least 4 KiB of free
+// capacity, and its present contents must not be changed. Every Begin that returns no
+// error must be followed by exactly one Commit or Abort, soon: all other callers wait
+// meanwhile. Code that may panic needs a deferred Abort.
 //
 // The wait ends with an error when ctx ends (ctx.Err()), by Close (its error)
 // or when the connection fails. A nil ctx has no end.
@@ -163,9 +163,9 @@ func (w *Writer) Begin(ctx context.Context) ([]byte, error) {
 	return w.in.grow(minFree, w.hint), nil
 }
 
-// Room is called between Begin and Commit, by who is about to append n bytes: it
-// returns what Begin has returned, with as much room, so that the batch is not
-// copied by append.
+// Room may be called between Begin and Commit, before n bytes are appended: it returns
+// the slice of Begin with a free capacity of n bytes, so that append does not copy the
+// batch. Nothing may have been appended before.
 func (w *Writer) Room(n int) []byte {
 	if len(w.in.tail) >= copyBelow && cap(w.in.tail)-len(w.in.tail) < n {
 		w.in.seal() // to write it by itself costs less than to copy it
@@ -173,9 +173,9 @@ func (w *Writer) Room(n int) []byte {
 	return w.in.grow(n, w.hint)
 }
 
-// BeginNow is Begin for the goroutine that reads the connection, which must
-// not wait for room or it and the peer's might wait for each other. It goes up
-// to twice the bound; beyond, the error is ErrSlowReader.
+// BeginNow is Begin for the goroutine that reads the connection, which must not wait
+// for room: it and the peer's reader might wait for each other. It goes up to twice the
+// bound; beyond that the error is ErrSlowReader.
 func (w *Writer) BeginNow() ([]byte, error) {
 	if err := w.admitNow(0); err != nil {
 		return nil, err
@@ -183,8 +183,7 @@ func (w *Writer) BeginNow() ([]byte, error) {
 	return w.in.grow(minFree, w.hint), nil
 }
 
-// TryBegin is Begin for who does something else if there is no room at once:
-// then the error is ErrFull.
+// TryBegin is Begin, but does not wait: if there is no room, the error is ErrFull.
 func (w *Writer) TryBegin() ([]byte, error) {
 	if err := w.admitTry(0); err != nil {
 		return nil, err
@@ -249,8 +248,7 @@ func (w *Writer) TrySend(frame []byte) error {
 	return nil
 }
 
-// accept puts frame behind what is there. It is called with the lock, which it
-// gives back.
+// accept appends frame to the batch. It is called with the lock, which it releases.
 func (w *Writer) accept(frame []byte) {
 	n := len(frame)
 	switch {
@@ -267,21 +265,21 @@ func (w *Writer) accept(frame []byte) {
 	w.mu.Unlock()
 }
 
-// Queued returns how much has been accepted and not yet been written. Bytes are
-// exact but for a write that has not returned; a message counts until the whole
-// buffer it is in has been written.
+// Queued returns how much has been accepted and not yet been written. The number of
+// bytes is exact except for a write that has not returned; a message counts until the
+// whole buffer that holds it has been written.
 func (w *Writer) Queued() (messages, bytes int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.in.msgs + w.outMsgs, w.used
 }
 
-// Close lets nothing more in: those who wait and those who come get err (or
-// net.ErrClosed if it is nil), and what has not been written is discarded. It
-// returns the number of messages lost that way, or by the connection's failure
-// before; one of which only a part was written counts. It does not close the
-// connection: the owner has done so, which ends a write under way. Only the
-// first call counts; later ones return the same number.
+// Close ends acceptance: waiting and later callers get err (net.ErrClosed if it is nil),
+// and what has not been written is discarded. It returns the number of messages that
+// were discarded, now or when the connection failed before; a message of which only a
+// part was written counts. Close does not close the connection: the owner must do so
+// first, which ends a write in progress. Only the first call counts; later ones return
+// the same number.
 func (w *Writer) Close(err error) (lost int) {
 	if err == nil {
 		err = net.ErrClosed
@@ -297,7 +295,7 @@ func (w *Writer) Close(err error) (lost int) {
 	return w.lost
 }
 
-// Join waits, after Close, until nobody writes to the connection any more.
+// Join waits, after Close, until no goroutine writes to the connection any more.
 func (w *Writer) Join() {
 	w.mu.Lock()
 	if !w.flushing.Load() {
@@ -312,9 +310,8 @@ func (w *Writer) Join() {
 	<-ended
 }
 
-// refuse ends the acceptance with err, unless it has ended before, discards
-// what is not in the flusher's hands and wakes everybody. It is called with
-// the lock.
+// refuse ends acceptance with err, unless it has ended before, discards the batch that
+// is not being written and wakes all waiters. It is called with the lock.
 func (w *Writer) refuse(err error) {
 	if w.err != nil {
 		return
@@ -328,8 +325,8 @@ func (w *Writer) refuse(err error) {
 }
 
 func slowReader(used, bound int) error {
-	return fmt.Errorf("%w: %d bytes waiting, bound is %d", ErrSlowReader, used, bound)
+	return fmt.Errorf("%w: %d bytes wait to be written, the bound is %d", ErrSlowReader, used, bound)
 }
 
-// recycle gives a buffer back to the pool.
+// recycle returns a buffer to the pool.
 func recycle(b []byte) { bufpool.Put(b) }

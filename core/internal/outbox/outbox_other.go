@@ -4,7 +4,7 @@ package outbox
 
 import "net"
 
-// A rawWriter does not exist here: every connection is written by its Write.
+// rawWriter is not used on this system: every connection is written by its Write.
 type rawWriter struct{}
 
 func (*rawWriter) init(net.Conn) bool { return false }

@@ -109,7 +109,7 @@ func put(w *Writer, ctx context.Context, sender, number, size int) error {
 	return nil
 }
 
-// idle checks that w holds nothing when all is written.
+// idle checks that w holds no memory when all is written.
 func idle(t *testing.T, w *Writer) {
 	t.Helper()
 	w.Join()
@@ -264,7 +264,7 @@ func TestBegin(t *testing.T) {
 			}
 			w.Commit(append(b, large...))
 		}, large, 1},
-		{"with room behind others", func(t *testing.T, w *Writer) {
+		{"with room after other frames", func(t *testing.T, w *Writer) {
 			w.Begin(nil)
 			first := append(w.Room(100_000), large[:40_000]...)
 			w.Commit(first)
@@ -346,7 +346,7 @@ func TestSlowReader(t *testing.T) {
 				w.Commit(appendFrame(b, 0, 0, 600))
 			}
 			return err
-		}, 4}, // the last begins below the limit
+		}, 4}, // the last frame begins below the limit
 		{"SendNow", func(w *Writer) error {
 			return w.SendNow(appendFrame(bufpool.Get(600), 0, 0, 600))
 		}, 3},

@@ -12,14 +12,14 @@ import (
 	"github.com/teleport-go/teleport/core/internal/sockio"
 )
 
-// A rawWriter writes to a socket without waiting for it unless told to, and
-// without allocation: the function given to RawConn is made once.
+// A rawWriter writes to a socket, with or without waiting for it, and does not
+// allocate: the function for RawConn is made once.
 type rawWriter struct {
 	conn net.Conn
 	rc   syscall.RawConn
 	fn   func(fd uintptr) bool
 
-	// In and out of fn; the flusher's.
+	// Arguments and results of fn, used by the flusher only.
 	b    []byte
 	wait bool
 	n    int
@@ -27,7 +27,7 @@ type rawWriter struct {
 }
 
 // init returns false unless conn is exactly a TCP or Unix socket. A type that
-// embeds one has its SyscallConn too, but also a Write of its own, which must
+// embeds one has its SyscallConn too, but may have a Write of its own, which must
 // not be bypassed.
 func (r *rawWriter) init(conn net.Conn) bool {
 	var rc syscall.RawConn
@@ -48,7 +48,7 @@ func (r *rawWriter) init(conn net.Conn) bool {
 	return true
 }
 
-// once tries one write; false asks to be called again when the socket is ready.
+// once tries one write. It returns false to be called again when the socket is ready.
 func (r *rawWriter) once(fd uintptr) bool {
 	for {
 		r.n, r.err = sockio.Write(fd, r.b)
@@ -62,8 +62,8 @@ func (r *rawWriter) once(fd uintptr) bool {
 	}
 }
 
-// write writes a part of b, at least one byte unless it fails. If the socket
-// takes none it waits for it, up to the write deadline, or returns errAgain.
+// write writes a part of b, at least one byte unless it fails. If the socket takes
+// none, it waits, up to the write deadline, or without wait returns errAgain.
 func (r *rawWriter) write(b []byte, wait bool) (int, error) {
 	r.b, r.wait = b, wait
 	r.n, r.err = 0, nil

@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// A write that waits may make no progress for long although the peer reads: a socket
-// says that it can be written only when a third of its buffer is free, and a peer that
-// reads 100 KB a second needs many seconds for that. So while a write waits, what the
-// socket has still to send is looked at too: any change of that is progress. Where it
-// cannot be known only the bytes that a write has taken are.
+// A write that waits may take no bytes for long although the peer reads: a socket is
+// writable only when a third of its buffer is free, and a peer that reads 100 KB a second
+// needs many seconds for that. So while a write waits, the number of bytes that the
+// socket has not sent yet is checked too: any change of it is progress. Where it is not
+// known, only bytes that a write has taken are progress.
 
-// looks is how often the queue of a socket is looked at within Config.WriteTimeout: a
-// stalled write ends at most that part of it late.
-const looks = 4
+// checks is how often the queue of a socket is checked within Config.WriteTimeout: a
+// stalled write ends late by at most that part of it.
+const checks = 4
 
-// sendQueue is what a socket has taken and the peer's has not acknowledged.
+// sendQueue holds the number of bytes that a socket has taken and the peer's has not acknowledged.
 type sendQueue struct {
 	rc syscall.RawConn // nil: not known
-	at int             // its length when it was looked at last, in bytes; -1: never
+	at int             // its length at the last check, in bytes; -1: not checked yet
 }
 
 // newSendQueue returns the queue of the socket at the bottom of conn.
@@ -44,8 +44,8 @@ func newSendQueue(conn net.Conn) sendQueue {
 	return q
 }
 
-// moved looks at the queue and reports whether that has changed since the last look.
-// ok is false where it cannot be known.
+// moved checks the queue and reports whether it has changed since the last check.
+// ok is false where its length is not known.
 func (q *sendQueue) moved() (moved, ok bool) {
 	if q.rc == nil {
 		return false, false
@@ -60,14 +60,14 @@ func (q *sendQueue) moved() (moved, ok bool) {
 	return moved, true
 }
 
-// waitRaw is raw.write that waits, as long as there is progress.
+// waitRaw is raw.write with wait, as long as there is progress.
 func (w *Writer) waitRaw(b []byte) (n int, err error) {
 	q := newSendQueue(w.conn)
 	q.moved()
 	wait := w.cfg.WriteTimeout
 	for last := time.Now(); ; {
 		if q.rc != nil {
-			wait = min(time.Until(last.Add(w.cfg.WriteTimeout)), w.cfg.WriteTimeout/looks)
+			wait = min(time.Until(last.Add(w.cfg.WriteTimeout)), w.cfg.WriteTimeout/checks)
 		}
 		if err := w.conn.SetWriteDeadline(time.Now().Add(wait)); err != nil {
 			return 0, err
@@ -86,61 +86,62 @@ func (w *Writer) waitRaw(b []byte) (n int, err error) {
 	}
 }
 
-// patience moves the write deadline of a connection on while its socket makes
-// progress under a plain write. A TLS connection is lost by a write that times out.
-type patience struct {
+// progressTimer extends the write deadline of a connection while its socket makes
+// progress during a plain write: a TLS connection cannot be used after a write that timed
+// out.
+type progressTimer struct {
 	conn    net.Conn
 	timeout time.Duration
 
-	mu    sync.Mutex
-	timer *time.Timer
-	under bool // a write is under way
-	queue sendQueue
+	mu      sync.Mutex
+	timer   *time.Timer
+	writing bool // between begin and end
+	queue   sendQueue
 }
 
-// newPatience returns nil if nothing can be known of what is below conn.
-func newPatience(conn net.Conn, timeout time.Duration) *patience {
+// newProgressTimer returns nil if the send queue of conn's socket is not known.
+func newProgressTimer(conn net.Conn, timeout time.Duration) *progressTimer {
 	q := newSendQueue(conn)
 	if _, ok := q.moved(); !ok {
 		return nil
 	}
-	return &patience{conn: conn, timeout: timeout, queue: q}
+	return &progressTimer{conn: conn, timeout: timeout, queue: q}
 }
 
-// begin is called before a write, whose deadline is set.
-func (p *patience) begin() {
+// begin is called before a write, after its deadline was set.
+func (p *progressTimer) begin() {
 	if p == nil {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.under, p.queue.at = true, -1
+	p.writing, p.queue.at = true, -1
 	if p.timer == nil {
-		p.timer = time.AfterFunc(p.timeout/looks, p.look)
+		p.timer = time.AfterFunc(p.timeout/checks, p.check)
 	} else {
-		p.timer.Reset(p.timeout / looks)
+		p.timer.Reset(p.timeout / checks)
 	}
 }
 
-// end is called after it: from then on the deadline is not touched.
-func (p *patience) end() {
+// end is called after the write. From then on the timer does not set the deadline.
+func (p *progressTimer) end() {
 	if p == nil {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.under = false
+	p.writing = false
 	p.timer.Stop()
 }
 
-func (p *patience) look() {
+func (p *progressTimer) check() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.under {
+	if !p.writing {
 		return
 	}
 	if moved, _ := p.queue.moved(); moved {
 		p.conn.SetWriteDeadline(time.Now().Add(p.timeout))
 	}
-	p.timer.Reset(p.timeout / looks)
+	p.timer.Reset(p.timeout / checks)
 }

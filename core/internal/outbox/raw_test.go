@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// errTimedOut is what TCP itself says of a peer that is gone.
+// errTimedOut is the error of TCP itself for a peer that does not answer.
 var errTimedOut error = syscall.ETIMEDOUT
 
 func smallBuffers(t *testing.T, near, far net.Conn) {
@@ -102,8 +102,8 @@ func TestRawStall(t *testing.T) {
 	idle(t, w)
 }
 
-// Far longer than the time-out in total, but never that long without progress;
-// and no deadline stays behind that would end a later write.
+// A flush may take far longer than the time-out in total, as long as there is progress;
+// and it leaves no deadline that would end a later write.
 func TestRawSlowButSteady(t *testing.T) {
 	t.Parallel()
 	const timeout = time.Second
@@ -136,14 +136,14 @@ func TestRawSlowButSteady(t *testing.T) {
 		<-pace.C
 	}
 	if _, err := near.Write(appendFrame(nil, 1, 2, 600)); err != nil {
-		t.Fatalf("a deadline was left behind: %v", err)
+		t.Fatalf("a deadline was left: %v", err)
 	}
 	if s, n, err := readFrame(far); s != 1 || n != 2 || err != nil {
 		t.Errorf("frame %d of %d, %v", n, s, err)
 	}
 }
 
-// A write deadline of the owner's that is over does not end the connection.
+// An expired write deadline of the owner's does not fail the Writer.
 func TestForeignDeadline(t *testing.T) {
 	near, far := pair(t, "tcp")
 	near.SetWriteDeadline(time.Unix(1, 0))

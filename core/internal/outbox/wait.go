@@ -15,7 +15,7 @@ type waiter struct {
 // the Writer's lock.
 type waitList struct {
 	first, last *waiter
-	free        *waiter // used ones, while there is a crowd
+	free        *waiter // removed waiters, to use again while a flush goes on
 }
 
 // push adds a waiter at the end.
@@ -35,7 +35,7 @@ func (l *waitList) push(n int, mark uint64) *waiter {
 	return t
 }
 
-// remove takes t out; nobody may use it any more.
+// remove removes t, which must not be used any more.
 func (l *waitList) remove(t *waiter) {
 	if t.prev == nil {
 		l.first = t.next
@@ -48,7 +48,7 @@ func (l *waitList) remove(t *waiter) {
 		t.next.prev = t.prev
 	}
 	select {
-	case <-t.wake: // signalled once more, and nobody signals it from here on
+	case <-t.wake: // take a last signal: from here on no goroutine signals t
 	default:
 	}
 	t.prev, t.next = nil, l.free
@@ -61,7 +61,7 @@ func (l *waitList) signalAll() {
 	}
 }
 
-// signal wakes the waiter; it looks itself whether what it waits for is so.
+// signal wakes the waiter, which checks its condition itself.
 func (t *waiter) signal() {
 	select {
 	case t.wake <- struct{}{}:
@@ -72,9 +72,9 @@ func (t *waiter) signal() {
 // admit waits for room for n bytes, 0 if their number is not known yet. When it
 // returns nil it holds the lock.
 //
-// The first in the queue is woken alone, and leaves the queue with the lock in
-// its hand; newcomers go behind whoever is there. So room that was seen cannot be
-// taken away by a later one, and each that leaves wakes the next.
+// Only the first in the queue is woken, and it leaves the queue while it holds the
+// lock; new waiters go to the end. So no later waiter can take the room away, and each
+// waiter that leaves wakes the next.
 func (w *Writer) admit(ctx context.Context, n int) error {
 	w.mu.Lock()
 	if w.err != nil {
@@ -102,12 +102,12 @@ func (w *Writer) admit(ctx context.Context, n int) error {
 			}
 			return err
 		}
-		w.wake() // what does not wait has come in between
+		w.wake() // BeginNow or SendNow has taken the room meanwhile
 		w.mu.Unlock()
 	}
 }
 
-// admitNow is admit for who cannot wait.
+// admitNow is admit for a caller that must not wait; it goes up to twice the bound.
 func (w *Writer) admitNow(n int) error {
 	w.mu.Lock()
 	if w.err != nil {
@@ -121,7 +121,7 @@ func (w *Writer) admitNow(n int) error {
 	return nil
 }
 
-// admitTry is admit for who would rather come again.
+// admitTry is admit, but returns ErrFull instead of waiting.
 func (w *Writer) admitTry(n int) error {
 	w.mu.Lock()
 	err := w.err
@@ -140,9 +140,9 @@ func (w *Writer) fits(n int) bool {
 	return w.used == 0 || w.used < w.cfg.Bound && n <= w.cfg.Bound-w.used
 }
 
-// wake wakes the first who waits for room if there is some, and sees to it that
-// there will be some if there is none. Called with the lock, whenever one of the
-// two may have changed.
+// wake wakes the first waiter for room if there is room for it, and else makes sure
+// that a goroutine flushes. It is called with the lock whenever the queue or the room
+// may have changed.
 func (w *Writer) wake() {
 	switch t := w.room.first; {
 	case t == nil || w.err != nil:
@@ -153,9 +153,9 @@ func (w *Writer) wake() {
 	}
 }
 
-// Wait waits until everything accepted so far has been written, and sees to it
-// that it will be. The error is that of Close or of the connection if there is
-// one, else ctx's. A nil ctx has no end.
+// Wait flushes, and waits until everything accepted so far has been written. The error
+// is that of Close or of the connection if there is one, else ctx's. A nil ctx has no
+// end.
 func (w *Writer) Wait(ctx context.Context) error {
 	w.mu.Lock()
 	if w.err != nil || w.used == 0 {

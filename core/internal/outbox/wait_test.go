@@ -57,7 +57,7 @@ func TestAdmissionOrder(t *testing.T) {
 	}
 }
 
-// Newcomers do not overtake who waits, also when they would fit.
+// New callers do not overtake waiting ones, even if they would fit.
 func TestNewcomerWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := pair(t, "pipe")
@@ -119,7 +119,7 @@ func TestContextEnds(t *testing.T) {
 	})
 }
 
-// The first in the queue leaves; who is behind it fits and must learn it.
+// If the first in the queue leaves, the next, which fits, must be woken.
 func TestContextEndsInFront(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newGate()
@@ -141,7 +141,7 @@ func TestContextEndsInFront(t *testing.T) {
 	})
 }
 
-// One goroutine that commits without a flush does not wait for itself.
+// A goroutine that commits without a Flush does not wait for itself.
 func TestFullWithoutFlush(t *testing.T) {
 	near, far := pair(t, "tcp")
 	w := New(near, Config{Bound: 1000})
@@ -255,7 +255,7 @@ func TestWait(t *testing.T) {
 	})
 }
 
-// Many wait for little room, some give up: nobody is forgotten, nothing is lost.
+// Many goroutines wait for little room, and some give up: all others are woken, and no frame is lost.
 func TestNoLostWakeUp(t *testing.T) {
 	for _, network := range []string{"tcp", "pipe"} {
 		t.Run(network, func(t *testing.T) {
@@ -285,7 +285,7 @@ func TestNoLostWakeUp(t *testing.T) {
 							ctx, cancel = context.WithTimeout(ctx, time.Duration(r.IntN(300))*time.Microsecond)
 						}
 						var err error
-						if s == 1 { // a reader, which overtakes
+						if s == 1 { // SendNow, which overtakes
 							err = w.SendNow(appendFrame(bufpool.Get(100), s, n, 100))
 						} else {
 							err = put(w, ctx, s, n, frameHead+r.IntN(700))
@@ -309,7 +309,7 @@ func TestNoLostWakeUp(t *testing.T) {
 			}
 			idle(t, w)
 			if w.room.first != nil || w.drained.first != nil {
-				t.Error("somebody is left in a queue")
+				t.Error("a waiter is left in a queue")
 			}
 			near.Close()
 			if got := <-read; got != sent.Load() {

@@ -1,8 +1,8 @@
-// Package pending keeps the calls that wait for their reply.
+// Package pending holds the calls that wait for their reply.
 //
-// A call gets a sequence number when it is added; whoever takes that number
-// first (the reply, the caller's context, the sweep or the end of the session)
-// owns the call, and nobody else does.
+// A call gets a sequence number when it is added. The goroutine that takes that number
+// first, because of the reply, the caller's context, a deadline or the end of the
+// session, owns the call, and no other goroutine does.
 package pending
 
 import (
@@ -31,38 +31,38 @@ var (
 // that is still pending is never given a second time. The zero value is an
 // empty table. All methods may be called concurrently.
 type Table[T any] struct {
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	slots   []slot[T]  // ring->slots; nil while there is no ring
 	n       int        // busy slots
-	held    int        // of them: their numbers are held, for calls that are yet to come
+	held    int        // how many of them only hold their number, for a later call
 	last    int32      // the number given last
-	nearest int64      // no deadline lies before it; 0: there is none
+	nearest int64      // no deadline is before it; 0: there is no deadline
 	closed  bool
 
-	ring  *ring[T]              // keeps what spare points to
-	spare weak.Pointer[ring[T]] // a large ring while it is empty: the collector may have it
+	ring  *ring[T]              // keeps alive the ring that spare points to
+	spare weak.Pointer[ring[T]] // a large ring while it is empty: the garbage collector may free it
 }
 
-// slot is a place for the numbers that are equal in their low bits.
+// slot holds a call; numbers with equal low bits share a slot.
 type slot[T any] struct {
 	v        T
 	deadline int64
 	seq      int32 // 0: free; negative: held
 }
 
-// ring is a power of two of slots. It is an allocation of its own, so that a
-// weak pointer can stand for the slots.
+// ring is a power of two of slots. It is an allocation of its own, so that a weak
+// pointer can point to it.
 type ring[T any] struct{ slots []slot[T] }
 
-// Add stores v and returns its number. deadline is the time from which on
-// Expire takes it, in nanoseconds of the clock that Expire is called with; 0
-// means never. The error is ErrFull or ErrClosed.
+// Add stores v and returns its number. From the time deadline on Expire takes the call,
+// in nanoseconds of the clock that Expire is called with; 0 means never. The error is
+// ErrFull or ErrClosed.
 func (t *Table[T]) Add(v T, deadline int64) (seq int32, err error) {
 	seq, _, err = t.AddCounting(v, deadline)
 	return seq, err
 }
 
-// AddCounting is Add that also returns how many calls are pending now.
+// AddCounting is Add, and also returns how many calls are pending now.
 func (t *Table[T]) AddCounting(v T, deadline int64) (seq int32, n int, err error) {
 	t.mu.Lock()
 	if err := t.room(); err != nil {
@@ -77,8 +77,8 @@ func (t *Table[T]) AddCounting(v T, deadline int64) (seq int32, n int, err error
 	return seq, n, nil
 }
 
-// Hold returns the next number and holds it: nobody else gets it, and there is no
-// call with it, until AddHeld adds one or Release gives the number back.
+// Hold returns the next number and holds it: no other call gets it until AddHeld adds a
+// call with it, or Release frees it.
 func (t *Table[T]) Hold() (seq int32, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -92,7 +92,7 @@ func (t *Table[T]) Hold() (seq int32, err error) {
 	return seq, nil
 }
 
-// AddHeld is AddCounting under a number that is held. On an error it is given back.
+// AddHeld is AddCounting with a number that is held. On an error it frees the number.
 func (t *Table[T]) AddHeld(seq int32, v T, deadline int64) (n int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -105,14 +105,14 @@ func (t *Table[T]) AddHeld(seq int32, v T, deadline int64) (n int, err error) {
 	return t.n - t.held, nil
 }
 
-// Release gives a number back that is held.
+// Release frees a number that is held.
 func (t *Table[T]) Release(seq int32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.release(seq)
 }
 
-// Withdraw is Take that holds the number.
+// Withdraw is Take, but holds the number afterwards.
 func (t *Table[T]) Withdraw(seq int32) (ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -133,15 +133,15 @@ func (t *Table[T]) Next() int32 {
 	return seq
 }
 
-// Take removes the call with number seq and returns it. ok is false when there
-// is no such call: it never was, or somebody else has taken it.
+// Take removes the call with number seq and returns it. ok is false if there is no such
+// call, or no more since another goroutine has taken it.
 func (t *Table[T]) Take(seq int32) (v T, ok bool) {
 	t.mu.Lock()
 	if seq > 0 && t.n > 0 {
 		if s := t.at(seq); s.seq == seq {
 			v, ok = s.v, true
 			t.free(s)
-			t.rest()
+			t.releaseIfEmpty()
 		}
 	}
 	t.mu.Unlock()
@@ -163,10 +163,10 @@ func (t *Table[T]) Len() int {
 }
 
 // Expire takes the calls whose deadline is not after now and hands them to f,
-// outside the lock. It returns the time before which it need not be called
-// again: the nearest remaining deadline (it may be a bit earlier when that
-// call has been taken meanwhile), or 0 if there is none. f may use the table;
-// what it adds does not count for next.
+// without the lock. It returns the time before which it need not be called
+// again: the nearest remaining deadline (or an earlier time, if that call was
+// taken meanwhile), or 0 if there is none. f may use the table; next ignores the calls
+// that f adds.
 func (t *Table[T]) Expire(now int64, f func(T)) (next int64) {
 	due, next := t.expired(now)
 	for _, v := range due {
@@ -193,7 +193,7 @@ func (t *Table[T]) expired(now int64) (due []T, next int64) {
 			t.nearest = s.deadline
 		}
 	}
-	t.rest()
+	t.releaseIfEmpty()
 	return due, t.nearest
 }
 
@@ -212,8 +212,8 @@ func (t *Table[T]) Close() []T {
 	return t.drain()
 }
 
-// SetNext makes seq the next number, if it is between 1 and 2^31-1. It is
-// there for tests that do not want to count to the end of the numbers first.
+// SetNext makes seq the next number, if it is between 1 and 2^31-1. It is for tests of
+// the end of the numbers.
 func (t *Table[T]) SetNext(seq int32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -222,7 +222,7 @@ func (t *Table[T]) SetNext(seq int32) {
 	}
 }
 
-// at returns the slot of a number. It needs the lock, as do those below.
+// at returns the slot of a number. It is called with the lock, as the methods below.
 func (t *Table[T]) at(seq int32) *slot[T] { return &t.slots[int(seq)&(len(t.slots)-1)] }
 
 // room makes room for one call more.
@@ -238,7 +238,7 @@ func (t *Table[T]) room() error {
 	return nil
 }
 
-// put stores v in a slot that is counted.
+// put stores v in a slot that is counted already.
 func (t *Table[T]) put(seq int32, v T, deadline int64) {
 	*t.at(seq) = slot[T]{v, deadline, seq}
 	if deadline != 0 && (t.nearest == 0 || deadline < t.nearest) {
@@ -249,11 +249,11 @@ func (t *Table[T]) put(seq int32, v T, deadline int64) {
 func (t *Table[T]) release(seq int32) {
 	t.held--
 	t.free(t.at(seq))
-	t.rest()
+	t.releaseIfEmpty()
 }
 
-// advance returns the next number whose slot is free. There always is one, as
-// at most half of the slots are busy.
+// advance returns the next number whose slot is free. There always is one, since at
+// most half of the slots are busy.
 func (t *Table[T]) advance() int32 {
 	for {
 		if t.last == math.MaxInt32 {
@@ -266,8 +266,8 @@ func (t *Table[T]) advance() int32 {
 	}
 }
 
-// grow gets the first ring, or doubles it. Numbers that differ in their low
-// bits still do with one bit more, so each finds its new slot free.
+// grow makes the first ring, or doubles it. Numbers that differ in their low bits also
+// differ with one bit more, so each finds its new slot free.
 func (t *Table[T]) grow() {
 	if t.slots == nil {
 		if r := t.spare.Value(); r != nil {
@@ -295,10 +295,10 @@ func (t *Table[T]) free(s *slot[T]) {
 	t.n--
 }
 
-// rest lets go of what an empty table does not need: its deadlines and a large
-// ring. The ring comes back if the collector has not met it until the next
-// Add, so a table that is empty for a moment pays next to nothing.
-func (t *Table[T]) rest() {
+// releaseIfEmpty releases what an empty table does not need: the nearest deadline and a
+// large ring. Add takes the ring back unless the garbage collector has freed it, so a
+// table that is empty for a moment costs next to nothing.
+func (t *Table[T]) releaseIfEmpty() {
 	if t.n > 0 {
 		return
 	}
@@ -319,6 +319,6 @@ func (t *Table[T]) drain() []T {
 			t.free(s)
 		}
 	}
-	t.rest()
+	t.releaseIfEmpty()
 	return all
 }

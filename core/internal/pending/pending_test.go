@@ -143,8 +143,8 @@ func TestExpire(t *testing.T) {
 	}
 }
 
-// A call that was taken leaves its deadline as a bound; it may cause one early
-// look, after which the bound is right again.
+// The deadline of a call that was taken stays as the nearest; it may cause one early
+// Expire, after which the nearest deadline is right again.
 func TestExpireBound(t *testing.T) {
 	var table Table[int]
 	near := mustAdd(t, &table, 1, 10)
@@ -208,8 +208,8 @@ func TestFull(t *testing.T) {
 	mustAdd(t, &table, struct{}{}, 0)
 }
 
-// An idle table holds no large ring: not at all after a collection, and
-// without allocating anew if it is used before.
+// An empty table does not keep a large ring: the garbage collector frees it, and a table
+// that is used before that does not allocate a new one.
 func TestLargeRingIsLentOnly(t *testing.T) {
 	const calls = 5000
 	var table Table[int]
@@ -231,7 +231,7 @@ func TestLargeRingIsLentOnly(t *testing.T) {
 	if table.slots != nil {
 		t.Errorf("an empty table keeps %d slots", len(table.slots))
 	}
-	if got := testing.AllocsPerRun(5, func() { fill(); empty() }); got > 20 { // a collection may come between
+	if got := testing.AllocsPerRun(5, func() { fill(); empty() }); got > 20 { // a garbage collection may run meanwhile
 		t.Errorf("%v allocations a round with the ring still there", got)
 	}
 	mustAdd(t, &table, 1, 0)
@@ -286,7 +286,7 @@ func TestTakeRace(t *testing.T) {
 	}
 }
 
-// Everybody at once: each call has one winner, no number is pending twice.
+// With concurrent callers each call has one winner, and no number is pending twice.
 func TestConcurrentUse(t *testing.T) {
 	const callers, calls = 8, 5000
 	var table Table[*atomic.Int32]
@@ -316,7 +316,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 }
 
-// A table does what a map would do.
+// A table behaves like a map.
 func TestModel(t *testing.T) {
 	type call struct {
 		v        int

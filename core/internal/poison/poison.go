@@ -1,12 +1,13 @@
-// Package poison lets tests find out who keeps what he was only lent: when it is
-// on, used-up memory is scribbled over and used-up contexts are not used again.
+// Package poison lets tests find code that keeps borrowed memory or contexts too long:
+// when it is on, memory is scribbled over after its use, and contexts are not used
+// again.
 package poison
 
 import "sync/atomic"
 
 var on atomic.Int32
 
-// Switch turns poisoning on, and returns what turns it off again. Calls may nest.
+// Switch turns poisoning on, and returns the function that turns it off. Calls may nest.
 func Switch() (off func()) {
 	on.Add(1)
 	return func() { on.Add(-1) }

@@ -10,17 +10,17 @@ import (
 	"github.com/teleport-go/teleport/core/internal/sockio"
 )
 
-// readable has no EPOLLET and no EPOLLONESHOT: what OnReadable leaves is an event
-// again. So it need not read until nothing is left, and need not rearm.
+// readable has no EPOLLET and no EPOLLONESHOT: bytes that OnReadable leaves cause
+// another event. So it need not read until nothing is left, and nothing must be rearmed.
 const readable = syscall.EPOLLIN | syscall.EPOLLRDHUP
 
-// epoll is one of the Poller's own. The runtime waits for it, so no thread does.
+// epoll is the Poller's own epoll. The runtime waits for it, so no thread does.
 type epoll struct {
 	file *os.File
 	raw  syscall.RawConn
 }
 
-// events are those that one wait returns.
+// events holds the events that one wait returns.
 type events [128]syscall.EpollEvent
 
 func (e *events) key(i int) Key {
@@ -41,15 +41,15 @@ func newEpoll() (*epoll, error) {
 		p.file.Close()
 		return nil, err
 	}
-	if err := p.file.SetReadDeadline(time.Now().Add(sweepEvery)); err != nil { // the runtime cannot wait for it
+	if err := p.file.SetReadDeadline(time.Now().Add(sweepEvery)); err != nil { // the runtime cannot wait for an epoll on this system
 		p.file.Close()
 		return nil, fmt.Errorf("poller: %w: %w", errors.ErrUnsupported, err)
 	}
 	return p, nil
 }
 
-// add lets wait return events of a descriptor, with the key. A descriptor leaves the
-// epoll when its last copy is closed.
+// add makes wait return the events of a descriptor, with the key. A descriptor leaves
+// the epoll when its last duplicate is closed.
 func (p *epoll) add(k Key, fd int32) error {
 	e := syscall.EpollEvent{Events: readable, Fd: int32(uint32(k)), Pad: int32(k >> 32)}
 	err := p.control(syscall.EPOLL_CTL_ADD, fd, &e)

@@ -1,6 +1,6 @@
-// Package poller waits for many connections at once, on one goroutine. A
-// connection on which nothing arrives needs no goroutine of its own meanwhile,
-// and what can be done at once when something arrives needs none either.
+// Package poller waits for many connections at once, on one goroutine. An idle
+// connection needs no goroutine of its own, and work that can be done at once when
+// bytes arrive needs none either.
 package poller
 
 import (
@@ -16,33 +16,33 @@ var ErrClosed = errors.New("poller: closed")
 // Conn is a *T that a Poller serves.
 type Conn[T any] interface {
 	*T
-	// OnReadable is called on the poll loop when the connection can be read or has
-	// come to its end, again and again as long as there is something left. No
-	// other connection of the Poller is served until it returns, so it calls
-	// loop.Detach before it blocks.
+	// OnReadable is called on the poll loop when bytes, or the end of the connection,
+	// can be read, again and again as long as some are left. No other connection of
+	// the Poller is served until it returns, so it must call loop.Detach before it
+	// blocks.
 	OnReadable(loop *Loop)
 }
 
 // keepSlots is how many slots an empty Poller keeps.
 const keepSlots = 256
 
-// Poller serves connections of type *T. Its methods may be called concurrently. The
-// zero value is ready; it has a goroutine from the first Register to Close.
+// Poller serves connections of type *T. All methods may be called concurrently. The
+// zero value is ready for use; it has a goroutine from the first Register to Close.
 type Poller[T any, C Conn[T]] struct {
 	current atomic.Pointer[T] // see Current
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	epoll   *epoll
-	failed  error // of making the epoll
+	failed  error // why there can be no epoll
 	closed  bool
 	slots   []slot[C]
 	byFD    map[int32]uint32 // index of the slot of a descriptor
 	free    []uint32         // indexes
-	orphans []C              // to be served: somebody else has closed their descriptors
+	orphans []C              // connections to serve once, since their descriptors were closed
 	serial  uint32           // of the last Key
 	wg      sync.WaitGroup   // of the poll loop, whichever goroutine runs it
 
-	_ [64]byte // Pollers lie side by side
+	_ [64]byte // Pollers in an array share no cache line
 }
 
 // slot is one registration.
@@ -53,28 +53,28 @@ type slot[C any] struct {
 	fd  int32
 }
 
-// Key identifies a registration. The zero value is of none.
+// Key identifies a registration. The zero value identifies none.
 type Key uint64 // a serial number, and in the low half the index of a slot
 
 // Loop is the poll loop while one goroutine runs it.
 type Loop struct {
 	detached atomic.Bool
-	restart  func() // on a goroutine of its own
+	restart  func() // starts another goroutine that runs the poll loop
 }
 
-// Detach lets another goroutine run the poll loop: the one that did may block from
-// now on. The connection being served has to be deregistered before, or it would be
-// served by both. Only the first call counts. Detach may be called by any goroutine.
+// Detach lets another goroutine run the poll loop: the goroutine of l may block from
+// now on. The connection that it serves must be deregistered before, or both would
+// serve it. Only the first call counts. Any goroutine may call Detach.
 func (l *Loop) Detach() {
 	if l.detached.CompareAndSwap(false, true) {
 		l.restart()
 	}
 }
 
-// Register serves c whenever raw can be read or has come to its end, perhaps before
-// Register has returned, until Deregister. The key is stored before that. That raw
-// was closed in this process is noticed within a few seconds only. The error is
-// errors.ErrUnsupported where the system has no means.
+// Register makes the Poller serve c whenever bytes, or the end of the connection, can
+// be read from raw, until Deregister. c may be served before Register returns; store is
+// called with the key before that. If raw is closed in this process, c is served within
+// a few seconds. The error is errors.ErrUnsupported on systems without a poller.
 func (p *Poller[T, C]) Register(raw syscall.RawConn, c C, store func(Key)) (err error) {
 	p.mu.Lock()
 	if err = p.open(); err != nil {
@@ -106,7 +106,7 @@ func (p *Poller[T, C]) take(raw syscall.RawConn, fd int32, c C) Key {
 	}
 	i, used := p.byFD[fd]
 	switch last := len(p.free) - 1; {
-	case used: // that descriptor has been closed, and its number is reused
+	case used: // the old descriptor has been closed, and its number is used again
 		p.orphans = append(p.orphans, p.slots[i].c)
 	case last >= 0:
 		i, p.free = p.free[last], p.free[:last]
@@ -119,11 +119,11 @@ func (p *Poller[T, C]) take(raw syscall.RawConn, fd int32, c C) Key {
 	return key
 }
 
-// Deregister ends a registration. A call of OnReadable may have begun already. A key
-// that has ended is ignored.
+// Deregister ends a registration. A call of OnReadable may have begun before. A key
+// whose registration has ended is ignored.
 func (p *Poller[T, C]) Deregister(key Key) {
 	if s, ok := p.release(key); ok {
-		s.raw.Control(func(uintptr) { p.epoll.remove(s.fd) }) // a closed descriptor has left the epoll by that
+		s.raw.Control(func(uintptr) { p.epoll.remove(s.fd) }) // Control fails for a closed descriptor, which has left the epoll
 	}
 }
 
@@ -139,7 +139,7 @@ func (p *Poller[T, C]) release(key Key) (s slot[C], ok bool) {
 	return s, ok
 }
 
-// slot returns what is registered with the key. Called with the lock.
+// slot returns the registration of the key. Called with the lock.
 func (p *Poller[T, C]) slot(key Key) (s slot[C], ok bool) {
 	if i := uint32(key); key != 0 && int(i) < len(p.slots) {
 		s = p.slots[i]
@@ -194,7 +194,7 @@ func (p *Poller[T, C]) loop() {
 			loop.Detach() // OnReadable has ended the goroutine
 		}
 	}()
-	p.dispatchOrphans(loop) // what the loop before has left
+	p.dispatchOrphans(loop) // those that the last loop has left
 	var events events
 	for !loop.detached.Load() {
 		n, err := p.epoll.wait(&events)
@@ -207,15 +207,15 @@ func (p *Poller[T, C]) loop() {
 		}
 		for i := range n {
 			if loop.detached.Load() {
-				return // the others are events of the next loop too
+				return // the next loop gets the other events again
 			}
 			p.dispatch(events.key(i), loop)
 		}
 	}
 }
 
-// sweep serves those whose descriptors somebody else has closed: of that there is no
-// event.
+// sweep serves the connections whose descriptors were closed, since epoll reports no
+// event for that.
 func (p *Poller[T, C]) sweep(loop *Loop) {
 	p.mu.Lock()
 	for i, s := range p.slots {
@@ -256,10 +256,10 @@ func (p *Poller[T, C]) dispatch(key Key, loop *Loop) {
 func (p *Poller[T, C]) serve(c C, loop *Loop) {
 	p.current.Store(c)
 	c.OnReadable(loop)
-	p.current.CompareAndSwap(c, nil) // not another's: the loop may be detached
+	p.current.CompareAndSwap(c, nil) // if the loop was detached, current belongs to another loop
 }
 
-// Close ends the goroutine. It calls no OnReadable.
+// Close ends the goroutine, and waits for that. It calls no OnReadable.
 func (p *Poller[T, C]) Close() {
 	p.mu.Lock()
 	p.closed = true

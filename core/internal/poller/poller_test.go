@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// once is a connection that is deregistered when it is served, and counts that.
+// once is a connection that deregisters itself when it is served, and counts that.
 type once struct {
 	c        chan struct{}
 	poller   *Poller[once, *once]
@@ -123,7 +123,7 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-// What has arrived before is an event as well, and each registration is served once.
+// Bytes that have arrived before cause an event too, and each registration is served once.
 func TestRegisterAgain(t *testing.T) {
 	var l Poller[once, *once]
 	defer l.Close()
@@ -170,7 +170,7 @@ func TestRegisterClosed(t *testing.T) {
 	l.Close()
 }
 
-// A connection that somebody else has closed is noticed as well.
+// The poller notices a connection that other code has closed.
 func TestClosedBehindIt(t *testing.T) {
 	var l Poller[once, *once]
 	defer l.Close()
@@ -193,7 +193,7 @@ func TestClosedBehindIt(t *testing.T) {
 	w.want(t)
 }
 
-// All of them are noticed in the same sweep, even if each detaches the loop.
+// One sweep notices all such connections, even if each detaches the loop.
 func TestManyClosedBehindIt(t *testing.T) {
 	var l Poller[once, *once]
 	defer l.Close()
@@ -232,8 +232,8 @@ func TestManyClosedBehindIt(t *testing.T) {
 	}
 }
 
-// A connection that somebody else has closed is served as well when another has got
-// the number of its descriptor and waits under it.
+// A connection that other code has closed is served too if another connection has got
+// the number of its descriptor and is registered.
 func TestDescriptorUsedAgain(t *testing.T) {
 	var l Poller[once, *once]
 	defer l.Close()
@@ -272,8 +272,8 @@ func TestDescriptorUsedAgain(t *testing.T) {
 	w.want(t)
 }
 
-// A loop that is detached in the middle of its events leaves the rest to
-// the next one, and one whose goroutine is ended too.
+// A loop that is detached, or whose goroutine ends, in the middle of its events leaves
+// the others to the next loop.
 func TestDetach(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -325,12 +325,12 @@ func TestDetach(t *testing.T) {
 	}
 }
 
-// reader is a connection that does what a test wants when it is served.
+// reader is a connection that runs a function of the test when it is served.
 type reader struct{ do func(l *Loop) }
 
 func (r *reader) OnReadable(l *Loop) { r.do(l) }
 
-// What is left unread is an event again, without another registration.
+// Bytes left unread cause another event, without another registration.
 func TestLevelTriggered(t *testing.T) {
 	var l Poller[reader, *reader]
 	defer l.Close()
@@ -370,7 +370,7 @@ func TestLevelTriggered(t *testing.T) {
 	}
 }
 
-// A key that has ended does not end a later registration.
+// A key whose registration has ended does not end a later one.
 func TestOldKey(t *testing.T) {
 	var l Poller[once, *once]
 	defer l.Close()
@@ -395,7 +395,7 @@ func TestOldKey(t *testing.T) {
 	w.want(t)
 }
 
-// Many connections that come and go, so that descriptors are used again.
+// Many connections open and close, so that descriptors are used again.
 func TestMany(t *testing.T) {
 	var l Poller[once, *once]
 	defer l.Close()
@@ -444,7 +444,7 @@ func number(t *testing.T, c syscall.RawConn) (fd uintptr) {
 	return fd
 }
 
-// Slots are used again, and a poller that many have left keeps no room for them.
+// Slots are used again, and a poller that has become empty does not keep many.
 func TestSlotsAreUsedAgain(t *testing.T) {
 	var l Poller[once, *once]
 	defer l.Close()
@@ -466,7 +466,7 @@ func TestSlotsAreUsedAgain(t *testing.T) {
 	if uint32(third.key) != uint32(first.key) || third.key == first.key {
 		t.Errorf("keys %x, %x, %x; want the slot of the first for the third, with another serial number", first.key, second.key, third.key)
 	}
-	l.Deregister(first.key) // again: the slot is another's now
+	l.Deregister(first.key) // again: another registration has the slot now
 	if p, ok := l.slot(third.key); !ok || p.c != third {
 		t.Error("an old key freed another's slot")
 	}

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 )
 
-// Names keeps values that have a name and no id. Make one with NewNames.
+// Names holds values that have a name and no id. NewNames makes one.
 type Names[E any] struct {
 	words words
 
@@ -16,19 +16,19 @@ type Names[E any] struct {
 	table atomic.Pointer[map[string]E]
 }
 
-// NewNames returns an empty registry; the parameters are as of New.
+// NewNames returns an empty registry; the parameters are those of New.
 func NewNames[E any](kind string, missing error, known ...Known) *Names[E] {
 	n := &Names[E]{words: words{kind, missing, known}}
 	n.table.Store(&map[string]E{})
 	return n
 }
 
-// Register adds e. It panics if the name is taken, naming both sides. It is
+// Register adds e. It panics if the name is taken, and names both values. It is
 // meant for init.
 func (n *Names[E]) Register(name string, e E) { n.put(name, e, false) }
 
-// Replace adds e in the place of whoever had the name. It is meant for main,
-// before anything is in use.
+// Replace adds e, in place of the value that had the name. It is meant for main,
+// before the registry is used.
 func (n *Names[E]) Replace(name string, e E) { n.put(name, e, true) }
 
 func (n *Names[E]) put(name string, e E, replace bool) {

@@ -1,10 +1,10 @@
-// Package registry keeps what packages register about themselves: one
-// implementation for each id and each name.
+// Package registry holds the implementations that packages register: one for each id
+// and each name.
 //
-// Registry is for kinds that the wire names by a byte (codecs, filters), Names
-// for kinds that have a word only (protocols, networks). Both are copy-on-write:
-// a look-up is one atomic load, and registering is never in its way. All methods
-// may be called concurrently.
+// Registry is for kinds with an id of one byte on the wire (codecs, filters), Names for
+// kinds with a name only (protocols, networks). Both are copy-on-write: a look-up is one
+// atomic load, and never waits for a registration. All methods may be called
+// concurrently.
 package registry
 
 import (
@@ -13,8 +13,7 @@ import (
 	"sync/atomic"
 )
 
-// Element is what a Registry keeps. ID and Name are asked once, when it is
-// registered.
+// Element is a value of a Registry. Registering calls ID and Name once.
 type Element interface {
 	// ID returns the id on the wire; 0 is refused.
 	ID() byte
@@ -22,7 +21,7 @@ type Element interface {
 	Name() string
 }
 
-// Registry keeps elements by id and by name. Make one with New.
+// Registry holds elements by id and by name. New makes one.
 type Registry[E Element] struct {
 	words words
 
@@ -43,15 +42,15 @@ type slot[E Element] struct {
 
 // New returns an empty registry. kind is the word for one element ("codec"),
 // missing the error that a failed look-up wraps and starts with ("unsupported
-// codec"), known what the project ships, for the hint in that error.
+// codec"), known the elements that the project ships, for the hint in that error.
 func New[E Element](kind string, missing error, known ...Known) *Registry[E] {
 	r := &Registry[E]{words: words{kind, missing, known}}
 	r.table.Store(&table[E]{byName: map[string]byte{}})
 	return r
 }
 
-// Register adds e. It panics if the id or the name is taken, naming both
-// sides. It is meant for init.
+// Register adds e. It panics if the id or the name is taken, and names both elements.
+// It is meant for init.
 func (r *Registry[E]) Register(e E) {
 	id, name := r.identity(e)
 	r.mu.Lock()
@@ -67,9 +66,9 @@ func (r *Registry[E]) Register(e E) {
 	r.table.Store(old.with(id, name, e))
 }
 
-// Replace adds e and lets it take over its id and its name. Whoever held one
-// of them before is gone, by id and by name: nobody is left half registered. It
-// is meant for main, before anything is in use.
+// Replace adds e. An element that had its id or its name is removed, by id and by name,
+// so that none is left half registered. It is meant for main, before the registry is
+// used.
 func (r *Registry[E]) Replace(e E) {
 	id, name := r.identity(e)
 	r.mu.Lock()
@@ -87,7 +86,7 @@ func (r *Registry[E]) Get(id byte) (E, error) {
 	return none, r.words.noID(id, r.list())
 }
 
-// GetByName returns the element with that name. The error is as of Get.
+// GetByName returns the element with that name. The error is like that of Get.
 func (r *Registry[E]) GetByName(name string) (E, error) {
 	t := r.table.Load()
 	if id, ok := t.byName[name]; ok {

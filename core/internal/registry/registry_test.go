@@ -106,7 +106,7 @@ func TestRegisterPanics(t *testing.T) {
 			if n := len(r.All()); n != 1 {
 				t.Errorf("%d things are registered; want 1", n)
 			}
-			r.Register(thing{'b', "beta", 0}) // no lock is left behind
+			r.Register(thing{'b', "beta", 0}) // no lock is left locked
 		})
 	}
 }
@@ -118,7 +118,7 @@ func TestReplace(t *testing.T) {
 		e    thing
 		want []Element
 	}{
-		{"nobody", thing{'c', "gamma", 1}, []Element{a, b, thing{'c', "gamma", 1}}},
+		{"none", thing{'c', "gamma", 1}, []Element{a, b, thing{'c', "gamma", 1}}},
 		{"id and name of one", thing{'a', "alpha", 1}, []Element{thing{'a', "alpha", 1}, b}},
 		{"id of one", thing{'a', "gamma", 1}, []Element{thing{'a', "gamma", 1}, b}},
 		{"name of one", thing{'c', "alpha", 1}, []Element{b, thing{'c', "alpha", 1}}},

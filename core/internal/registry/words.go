@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Known is something the project ships: what a failed look-up of its id or name
-// tells to import. ID is 0 for kinds without ids.
+// Known is an element that the project ships: the error of a failed look-up of its id
+// or name says what to import. ID is 0 for kinds without ids.
 type Known struct {
 	ID     byte
 	Name   string
@@ -64,8 +64,8 @@ func idText(id byte) string {
 	return strconv.Itoa(int(id))
 }
 
-// nameText keeps a name that came over the wire from flooding or garbling a
-// log.
+// nameText returns name for an error text: a name from the wire must neither flood nor
+// garble a log.
 func nameText(name string) string {
 	const most = 64
 	if len(name) > most {
@@ -90,8 +90,8 @@ func isNil(e any) bool {
 	}
 }
 
-// describe tells two values of one kind apart: functions by their names, as
-// their types are all the same.
+// describe returns a text that distinguishes two values of one kind: the name of a
+// function, since all functions have the same type, else the type.
 func describe(e any) string {
 	if v := reflect.ValueOf(e); v.Kind() == reflect.Func {
 		if f := runtime.FuncForPC(v.Pointer()); f != nil {

@@ -4,12 +4,12 @@ package sockio
 
 import "syscall"
 
-// The race detector is told of a call of package syscall that what happened before
-// a write happened before a read, and which bytes are looked at or changed. Here that
-// is done by hand: by calls of that package that move nothing.
+// Package syscall tells the race detector which bytes a call reads or changes, and that
+// what happened before a write happened before a read. Here that is done by hand, by
+// calls of package syscall that move no bytes.
 
-// null is where reading nothing succeeds. Where there is none, reads fail: then the
-// detector sees less order than there is, and may complain for nothing.
+// null is a descriptor from which reading nothing succeeds. If it cannot be opened, the
+// detector sees less order than there is, and may report races that are none.
 var null = func() int {
 	fd, err := syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {

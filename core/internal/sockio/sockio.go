@@ -1,13 +1,13 @@
 // Package sockio reads and writes sockets without waiting for the network.
 //
-// The runtime takes a system call for something that may wait: it is told of the
-// call's beginning and end, and a monitor that finds it still under way 20 µs later
-// gives the processor to another thread, which has to be woken, and which the
-// caller then has to wait for. A write to a socket takes about as long, since it
-// does the network's work too. So where the kernel can be told not to wait
-// (MSG_DONTWAIT, whatever the descriptor's own mode), the runtime is not told of
-// calls that are short: those of up to Short bytes. It cannot stop the world meanwhile.
+// The runtime treats a system call as one that may block. Package syscall notifies it of
+// the call's beginning and end, and if the call lasts longer than 20 µs, a monitor gives
+// the processor to another thread; that thread must be woken, and the caller then waits
+// for a processor. A write to a socket takes about as long, since it does the network's
+// work too. So where the kernel has MSG_DONTWAIT, which holds whatever the descriptor's
+// mode is, this package does not notify the runtime of calls of up to Short bytes. The
+// runtime cannot stop the world during such a call.
 package sockio
 
-// Short is how much a call may move without the scheduler's knowledge.
+// Short is how many bytes a call may move without notifying the runtime.
 const Short = 256 << 10

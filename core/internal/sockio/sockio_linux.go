@@ -7,9 +7,8 @@ import (
 	"unsafe"
 )
 
-// The kernel is given the memory of a slice by its address, which unsafe allows in
-// the list of a system call's arguments: the slice stays where it is until that
-// returns.
+// The address of a slice may be converted to uintptr only within the arguments of a
+// system call: the slice does not move until the call returns.
 
 // Read reads from a socket. If nothing is there the error is EAGAIN, even where
 // the socket is in blocking mode. At the end n is 0 without an error.

@@ -26,7 +26,7 @@ func pair(t *testing.T, kind int, blocking bool) (a, b uintptr) {
 	return uintptr(fds[0]), uintptr(fds[1])
 }
 
-// soon fails instead of waiting for ever.
+// soon fails the test if f blocks.
 func soon(t *testing.T, what string, f func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -34,7 +34,7 @@ func soon(t *testing.T, what string, f func()) {
 	select {
 	case <-done:
 	case <-time.After(20 * time.Second):
-		t.Fatalf("%s waits", what)
+		t.Fatalf("%s blocks", what)
 	}
 }
 
@@ -93,7 +93,7 @@ func TestBytesAndEnd(t *testing.T) {
 			got = append(got, buf[:n]...)
 		}
 		if !bytes.Equal(got, want) {
-			t.Errorf("%d bytes: others have arrived", size)
+			t.Errorf("%d bytes: other bytes have arrived", size)
 		}
 		syscall.Shutdown(int(a), syscall.SHUT_WR)
 		if n, err := Read(b, make([]byte, 10)); n != 0 || err != nil {
@@ -122,7 +122,7 @@ func TestErrors(t *testing.T) {
 	a, b := pair(t, syscall.SOCK_STREAM, false)
 	syscall.Shutdown(int(b), syscall.SHUT_RD)
 	if n, err := Write(a, []byte("x")); n > 0 || !errors.Is(err, syscall.EPIPE) {
-		t.Errorf("Write to who does not read = %d, %v; want %v", n, err, syscall.EPIPE)
+		t.Errorf("Write to a peer that does not read = %d, %v; want %v", n, err, syscall.EPIPE)
 	}
 	const none = ^uintptr(0)
 	if n, err := Write(none, []byte("x")); n > 0 || err != syscall.EBADF {

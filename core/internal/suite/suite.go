@@ -1,4 +1,4 @@
-// Package suite has what the conformance suites of core share.
+// Package suite holds what the conformance suites of core share.
 package suite
 
 import (
@@ -38,7 +38,7 @@ func Concurrently(rounds int, f func() error) error {
 	return errors.Join(errs...)
 }
 
-// Element is what a registry holds.
+// Element is an element of a registry.
 type Element interface {
 	ID() byte
 	Name() string
@@ -67,8 +67,8 @@ func Registered[E Element](e E, get func(byte) (E, error), getByName func(string
 	return nil
 }
 
-// Buffers returns buffers to append to: an empty one and some with the same bytes, with
-// no room for more, with little, and with large bytes of room.
+// Buffers returns buffers to append to: an empty one, and some with the same bytes and
+// no, little, and large bytes of free capacity.
 func Buffers(large int) [][]byte {
 	const head = "what was there"
 	return [][]byte{

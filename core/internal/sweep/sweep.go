@@ -1,8 +1,8 @@
-// Package sweep wakes items whose deadlines are over.
+// Package sweep calls items whose deadlines have passed.
 //
-// It stands in for a timer a deadline: an item (a session, say) knows its own
-// deadlines, and the sweeper only when to ask it next. Wake-ups fall on a grid
-// of 5 ms, so many deadlines cost few of them.
+// It replaces a timer per deadline: an item, such as a session, knows its own
+// deadlines, and the sweeper knows only when to call it next. Calls fall on a grid
+// of 5 ms, so that many deadlines cost few wake-ups.
 package sweep
 
 import (
@@ -15,24 +15,22 @@ import (
 
 const grid = int64(5 * time.Millisecond)
 
-// removed in Handle.wake stands before every deadline, so nothing is planned
-// any more; Touch returns on its fast path.
+// removed in Handle.wake is before every deadline, so no call is planned any more, and
+// Touch returns on its fast path.
 const removed = -1
 
-// Item is what a Sweeper wakes. It gets its unexported method by embedding a
-// Handle.
+// Item is what a Sweeper calls. A type implements it by embedding a Handle.
 type Item interface {
-	// Expire does what is due at now and returns when it wants to be called
-	// again, 0 for not before the next Touch. It runs on the sweeper's
-	// goroutine, one item at a time, without a lock: it must not block, and may
-	// call Touch and Remove.
+	// Expire does what is due at now and returns when to call it again, 0 for not
+	// before the next Touch. It runs on the sweeper's goroutine, one item at a time,
+	// without a lock: it must not block, and may call Touch and Remove.
 	Expire(now int64) (next int64)
 
 	handle() *Handle
 }
 
-// Handle is the sweeper's part of an Item; embed it and leave it alone. The
-// zero value is ready. It belongs to the one Sweeper that it is used with.
+// Handle is the sweeper's part of an Item, to be embedded. The zero value is ready for
+// use. A Handle must be used with one Sweeper only.
 type Handle struct {
 	wake atomic.Int64 // when Expire will be called; 0: not planned
 
@@ -42,17 +40,17 @@ type Handle struct {
 
 func (h *Handle) handle() *Handle { return h }
 
-// Sweeper calls items when they are due. It has a goroutine only while an item
-// waits. All methods may be called concurrently.
+// Sweeper calls items when they are due. It has a goroutine only while a call is
+// planned. All methods may be called concurrently.
 type Sweeper struct {
 	start time.Time
 	kick  chan struct{} // wakes the goroutine before its time
 	wg    sync.WaitGroup
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	queue   queue
 	running bool  // the goroutine exists
-	planned int64 // until when the goroutine sleeps; 0: it is awake
+	planned int64 // the time until which the goroutine sleeps; 0: it is awake
 	closed  bool
 }
 
@@ -89,9 +87,8 @@ func (s *Sweeper) Touch(it Item, at int64) {
 	s.plan(h, it, max(at, now))
 }
 
-// Remove takes the item away for good: no Expire of it begins any more, and
-// Touch does nothing. Remove does not wait for an Expire that has begun, so it
-// may be called inside one.
+// Remove removes the item for ever: no Expire of it begins any more, and Touch does
+// nothing. Remove does not wait for an Expire that has begun, so Expire may call it.
 func (s *Sweeper) Remove(it Item) {
 	h := it.handle()
 	s.mu.Lock()
@@ -103,12 +100,12 @@ func (s *Sweeper) Remove(it Item) {
 	}
 	heap.Remove(&s.queue, h.index-1)
 	if len(s.queue) == 0 {
-		s.rouse()
+		s.wakeUp()
 	}
 }
 
 // Close ends the sweeper and waits for an Expire that runs; none begins after
-// it. It must not be called inside Expire. Calling it again is allowed.
+// it. Expire must not call it. Calling it again is allowed.
 func (s *Sweeper) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -116,7 +113,7 @@ func (s *Sweeper) Close() {
 		h.index = 0
 	}
 	s.queue = nil
-	s.rouse()
+	s.wakeUp()
 	s.mu.Unlock()
 	s.wg.Wait()
 }
@@ -140,12 +137,12 @@ func (s *Sweeper) plan(h *Handle, it Item, at int64) {
 		s.wg.Go(s.run)
 	}
 	if at < s.planned {
-		s.rouse()
+		s.wakeUp()
 	}
 }
 
-// rouse wakes the goroutine, if it sleeps. The lock is held.
-func (s *Sweeper) rouse() {
+// wakeUp wakes the goroutine, if it sleeps. The lock is held.
+func (s *Sweeper) wakeUp() {
 	if s.planned == 0 {
 		return
 	}
@@ -156,7 +153,7 @@ func (s *Sweeper) rouse() {
 	}
 }
 
-// run is the goroutine. It ends when no item waits.
+// run is the sweeper's goroutine. It ends when no call is planned.
 func (s *Sweeper) run() {
 	timer := time.NewTimer(math.MaxInt64)
 	defer timer.Stop()
@@ -184,10 +181,10 @@ func (s *Sweeper) run() {
 	}
 }
 
-// pick takes an item that is due out of the queue, or says how long to sleep;
-// with neither, the goroutine has been signed off. An Expire begins with its
-// pick: from then on a Touch plans anew, and one that came before and found
-// the wake-up planned is served, as Expire has not looked at the deadlines yet.
+// pick removes an item that is due from the queue, or returns how long to sleep; if it
+// returns neither, the goroutine must end. From pick on, Touch plans another call. A
+// Touch that came before, and found the call planned, is served too, since Expire has
+// not read the deadlines yet.
 func (s *Sweeper) pick() (Item, time.Duration) {
 	now := s.Now()
 	s.mu.Lock()

@@ -12,7 +12,7 @@ import (
 
 const ms = int64(time.Millisecond)
 
-// item remembers when it was called, and does what expire says.
+// item records when it was called, and runs expire.
 type item struct {
 	Handle
 	expire func(now int64) int64
@@ -37,7 +37,7 @@ func (it *item) times() []int64 {
 	return append([]int64(nil), it.calls...)
 }
 
-// alive says whether the sweeper has its goroutine.
+// alive reports whether the sweeper has a goroutine.
 func (s *Sweeper) alive() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,8 +140,8 @@ func TestAlwaysDueKeepsToTheGrid(t *testing.T) {
 	})
 }
 
-// A Touch inside Expire counts, and so does what Expire returns: the earlier
-// one rules.
+// A Touch inside Expire counts, and so does the time that Expire returns: the earlier
+// one holds.
 func TestTouchInsideExpire(t *testing.T) {
 	for _, test := range []struct {
 		name        string
@@ -257,7 +257,7 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// Many items cost few wake-ups, and nobody is called early or late.
+// Many items cost few wake-ups, and none is called early or late.
 func TestManyItems(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const items = 10_000

@@ -17,7 +17,7 @@ func (JSONCodec) Name() string                    { return "testjson" }
 func (JSONCodec) Marshal(v any) ([]byte, error)   { return json.Marshal(v) }
 func (JSONCodec) Unmarshal(b []byte, v any) error { return json.Unmarshal(b, v) }
 
-// TextCodec writes strings as they are: a pure codec.Appender, with a size.
+// TextCodec writes strings unchanged: a pure codec.Appender, with a size.
 type TextCodec struct{}
 
 func (TextCodec) ID() byte       { return Text }
@@ -54,7 +54,7 @@ func text(v any) string {
 	return ""
 }
 
-// XORFilter turns every byte over.
+// XORFilter changes every byte by XOR.
 type XORFilter struct{}
 
 func (XORFilter) ID() byte     { return XOR }
@@ -70,7 +70,7 @@ func (XORFilter) OnPack(b []byte) ([]byte, error) {
 
 func (f XORFilter) OnUnpack(b []byte) ([]byte, error) { return f.OnPack(b) }
 
-// SumFilter puts a check sum behind the bytes.
+// SumFilter appends a check sum.
 type SumFilter struct{}
 
 func (SumFilter) ID() byte     { return Sum }
@@ -94,7 +94,7 @@ func sum(b []byte) []byte {
 	return []byte{byte(c >> 24), byte(c >> 16), byte(c >> 8), byte(c)}
 }
 
-// FailFilter can be packed and not unpacked.
+// FailFilter packs, but fails to unpack.
 type FailFilter struct{}
 
 func (FailFilter) ID() byte                        { return Fail }
@@ -105,7 +105,7 @@ func (FailFilter) OnUnpack([]byte) ([]byte, error) {
 	return nil, errors.New("testfail: never unpacks")
 }
 
-// HexFilter writes every byte as two.
+// HexFilter encodes every byte as two.
 type HexFilter struct{}
 
 func (HexFilter) ID() byte     { return Hex }

@@ -1,7 +1,7 @@
-// Package testwire is a protocol, two codecs and four filters for the core's
-// own tests, which must not import the modules that hold the real ones.
+// Package testwire holds a protocol, two codecs and four filters for the core's own
+// tests, which must not import the modules of the real ones.
 //
-// Nothing registers itself: see [Register].
+// Importing it registers nothing: see [Register].
 package testwire
 
 import (
@@ -31,8 +31,8 @@ const (
 	Hex  byte = 253 // filter "testhex": [HexFilter]
 )
 
-// Register makes all of the package known. It may be called many times, and
-// concurrently.
+// Register registers the protocol, the codecs and the filters. It may be called many
+// times, and concurrently.
 func Register() { register() }
 
 var register = sync.OnceFunc(func() {
@@ -45,14 +45,14 @@ var register = sync.OnceFunc(func() {
 	socket.RegisterProto(socket.Protocol{Name: Name, New: New})
 })
 
-// New makes the protocol of a connection; it is a socket.ProtoFunc. It uses all
-// that rw has to offer. A frame is the size, itself included (4 bytes), the
-// number of filters and their ids, and then what they made of seq (4), type,
-// codec, method, metadata and error (JSON), the latter three behind their
-// lengths of 4 bytes each, and the body.
+// New makes the protocol of a connection; it is a socket.ProtoFunc. It uses all optional
+// interfaces of rw. A frame is the size, itself included (4 bytes), the number of filters
+// and their ids, and then the output of the filters for: seq (4 bytes), type, codec,
+// method, metadata and error (JSON), the latter three each after its length (4 bytes),
+// and the body.
 func New(rw io.ReadWriter) socket.Proto { return &proto{rw} }
 
-// NewPlain is New for a protocol that knows Read, Write and Pack alone.
+// NewPlain is New, but the protocol has only Pack and Unpack, and uses only Read and Write.
 func NewPlain(rw io.ReadWriter) socket.Proto {
 	return struct{ socket.Proto }{New(struct{ io.ReadWriter }{rw})}
 }
@@ -145,7 +145,7 @@ func cut(err error) error {
 	return err
 }
 
-// read makes the message of what is behind the size.
+// read reads the message from the part of a frame after the size.
 func read(b []byte, m socket.Message) (err error) {
 	defer func() {
 		if err != nil {
@@ -196,13 +196,13 @@ func read(b []byte, m socket.Message) (err error) {
 	return m.UnmarshalBody(b)
 }
 
-const maxPipe = 8 // filters of a message that is read
+const maxPipe = 8 // most filters of a message that is read
 
 func isReply(mtype byte) bool {
 	return mtype == socket.TypeReply || mtype == socket.TypeAuthReply
 }
 
-var errShort = errors.New("a field is over the frame's end")
+var errShort = errors.New("a field is longer than the frame")
 
 func appendBlock(dst, b []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(dst, uint32(len(b))), b...)

@@ -1,5 +1,5 @@
-// Package throttle bounds how often something is logged that the other end of a
-// connection can cause as often as it likes.
+// Package throttle limits log lines about events that the other end of a connection can
+// cause at will.
 package throttle
 
 import (
@@ -7,19 +7,20 @@ import (
 	"time"
 )
 
-// Burst is how many lines a second say enough about one kind of trouble.
+// Burst is the usual limit: lines per second about one kind of event.
 const Burst = 10
 
-// Throttle lets a few lines a second through and counts the others. The zero value is
-// ready. It may be used concurrently: where two calls meet, a line more or less may pass.
+// Throttle lets a few lines per second pass and counts the others. The zero value is
+// ready for use. It may be used concurrently; two calls at the same moment may let one
+// line more or less pass.
 type Throttle struct {
 	second atomic.Int64 // when the present second began, in nanoseconds of any clock; 0: never
-	lines  atomic.Int64 // asked for in it
-	held   atomic.Int64 // held back since the last one that passed
+	lines  atomic.Int64 // calls of Pass in this second
+	held   atomic.Int64 // lines held back since the last that passed
 }
 
-// Pass reports whether a line may be written now, at most limit of them a second, and
-// how many were held back since the last one.
+// Pass reports whether a line may be written at now, at most limit of them per second,
+// and how many were held back since the last one.
 func (t *Throttle) Pass(now, limit int64) (held int64, ok bool) {
 	if at := t.second.Load(); (at == 0 || now < at || now-at >= int64(time.Second)) && t.second.CompareAndSwap(at, now) {
 		t.lines.Store(0)

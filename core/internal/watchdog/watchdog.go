@@ -1,5 +1,5 @@
-// Package watchdog watches over handlers that are run by the goroutine that reads their
-// connection. From one that does not return it takes the reading away.
+// Package watchdog watches handlers that run on the goroutine that reads their
+// connection. If a handler does not return, the watchdog lets another goroutine read.
 package watchdog
 
 import (
@@ -10,53 +10,53 @@ import (
 )
 
 const (
-	// Period is how often the watchdog looks.
+	// Period is the time between two checks.
 	Period = 2 * time.Millisecond
-	// Looks is how often it has to see one and the same handler: a busy system takes
-	// the processor away from any goroutine for a few milliseconds.
-	Looks = 4
-	// Rest is how many periods without a handler it goes on for.
-	Rest = 20
+	// Checks is how many checks in a row must see the same handler: a busy system
+	// takes the processor away from any goroutine for a few milliseconds.
+	Checks = 4
+	// IdleChecks is after how many checks without a handler the watchdog sleeps.
+	IdleChecks = 20
 )
 
 // Reader is a *T that runs handlers.
 type Reader[T any] interface {
 	*T
-	// Handler returns the number of the handler that runs now, 0 if none does. No
-	// number comes twice.
+	// Handler returns a number that identifies the run of a handler, 0 if none runs.
+	// No number is used twice.
 	Handler() uint64
-	// Steal lets another goroutine read, unless that handler has returned. It does not
+	// Steal lets another goroutine read, unless the handler has returned. It does not
 	// block.
 	Steal(handler uint64)
 }
 
-// Watchdog watches Readers that have a slot. It has a goroutine while it is awake, which
-// is only while handlers run. Its methods may be called concurrently.
+// Watchdog watches the Readers that have a slot. It has a goroutine while it is awake,
+// which is only while handlers run. All methods may be called concurrently.
 type Watchdog[T any, R Reader[T]] struct {
 	awake atomic.Bool
-	used  atomic.Bool // since the last look
+	used  atomic.Bool // Use was called since the last check
 	slots []Slot[T]
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	closing chan struct{}
 	closed  bool
 	always  bool
 	wg      sync.WaitGroup
 }
 
-// Slot is where the watchdog sees one Reader.
+// Slot holds the Reader that the watchdog watches in it.
 type Slot[T any] struct {
 	reader atomic.Pointer[T]
 
-	// What the watchdog saw last: which handler of which reader, and how often.
+	// What the watchdog saw last: which handler of which reader, in how many checks.
 	seen    *T
 	handler uint64
-	looks   int
+	checks  int
 
-	_ [32]byte // slots do not share a cache line
+	_ [32]byte // slots share no cache line
 }
 
-// Init makes the zero value ready. always says that it never sleeps.
+// Init makes the zero value ready for use. always says that the watchdog never sleeps.
 func (w *Watchdog[T, R]) Init(always bool) {
 	w.slots = make([]Slot[T], min(16*runtime.GOMAXPROCS(0), 256))
 	w.closing, w.always = make(chan struct{}), always
@@ -68,8 +68,8 @@ func (w *Watchdog[T, R]) Init(always bool) {
 // Awake reports whether readers that have a slot may run handlers.
 func (w *Watchdog[T, R]) Awake() bool { return w.awake.Load() }
 
-// Acquire returns a slot for r. It is nil if the watchdog sleeps, or if another one has
-// the slot that n stands for.
+// Acquire returns a slot for r. It is nil if the watchdog sleeps, or if another Reader
+// has the slot of the number n.
 func (w *Watchdog[T, R]) Acquire(n uint32, r R) *Slot[T] {
 	if !w.awake.Load() {
 		return nil
@@ -78,7 +78,7 @@ func (w *Watchdog[T, R]) Acquire(n uint32, r R) *Slot[T] {
 	if !s.reader.CompareAndSwap(nil, r) {
 		return nil
 	}
-	if !w.awake.Load() { // it fell asleep, perhaps before it could see this
+	if !w.awake.Load() { // it has gone to sleep, perhaps before it could see r
 		s.Release()
 		return nil
 	}
@@ -86,14 +86,14 @@ func (w *Watchdog[T, R]) Acquire(n uint32, r R) *Slot[T] {
 	return s
 }
 
-// Use says that a handler is about to run in a slot. It keeps the watchdog awake.
+// Use must be called before a handler runs in a slot. It keeps the watchdog awake.
 func (w *Watchdog[T, R]) Use() {
 	if !w.used.Load() {
 		w.used.Store(true)
 	}
 }
 
-// Release gives the slot back.
+// Release frees the slot.
 func (s *Slot[T]) Release() { s.reader.Store(nil) }
 
 // Wake starts the watchdog, unless it is awake or closed.
@@ -128,18 +128,18 @@ func (w *Watchdog[T, R]) run() {
 			w.awake.Store(false)
 			return
 		}
-		if w.look() || w.used.Load() || w.always {
+		if w.check() || w.used.Load() || w.always {
 			idle = 0
 			w.used.Store(false)
-		} else if idle++; idle >= Rest && w.sleep() {
+		} else if idle++; idle >= IdleChecks && w.sleep() {
 			return
 		}
 	}
 }
 
-// look steals the reading from each handler that it has seen at its last looks already.
-// It reports whether a slot is taken.
-func (w *Watchdog[T, R]) look() (any bool) {
+// check steals the reading from each handler that the last checks have seen too. It
+// reports whether a slot is taken.
+func (w *Watchdog[T, R]) check() (any bool) {
 	for i := range w.slots {
 		s := &w.slots[i]
 		r, handler := R(s.reader.Load()), uint64(0)
@@ -148,8 +148,8 @@ func (w *Watchdog[T, R]) look() (any bool) {
 			handler = r.Handler()
 		}
 		if handler == 0 || r != R(s.seen) || handler != s.handler {
-			s.seen, s.handler, s.looks = r, handler, 1
-		} else if s.looks++; s.looks >= Looks {
+			s.seen, s.handler, s.checks = r, handler, 1
+		} else if s.checks++; s.checks >= Checks {
 			r.Steal(handler)
 			s.seen = nil
 		}
@@ -157,7 +157,7 @@ func (w *Watchdog[T, R]) look() (any bool) {
 	return any
 }
 
-// sleep reports whether the watchdog may end: no slot is taken.
+// sleep puts the watchdog to sleep, and returns true, if no slot is taken.
 func (w *Watchdog[T, R]) sleep() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// reader runs a handler of that number.
+// reader is a Reader that runs a handler with that number.
 type reader struct{ handler, stolen atomic.Uint64 }
 
 func (r *reader) Handler() uint64      { return r.handler.Load() }
@@ -21,9 +21,9 @@ func newWatchdog(t *testing.T, always bool) *Watchdog[reader, *reader] {
 	return w
 }
 
-// after lets so many looks pass.
-func after(looks int) {
-	time.Sleep(time.Duration(looks)*Period + Period/2)
+// after waits for so many checks.
+func after(checks int) {
+	time.Sleep(time.Duration(checks)*Period + Period/2)
 	synctest.Wait()
 }
 
@@ -38,8 +38,8 @@ func TestStealsFromWhatDoesNotReturn(t *testing.T) {
 			}
 		}
 		slow.handler.Store(7)
-		for i := range uint64(3 * Looks) {
-			quick.handler.Store(i + 1) // another one at each look
+		for i := range uint64(3 * Checks) {
+			quick.handler.Store(i + 1) // another handler at each check
 			after(0)
 			time.Sleep(Period / 2)
 		}
@@ -61,12 +61,12 @@ func TestSleeps(t *testing.T) {
 		}
 		w.Wake()
 		s := w.Acquire(0, r)
-		after(3 * Rest)
+		after(3 * IdleChecks)
 		if !w.Awake() || w.Taken() != 1 {
 			t.Errorf("awake is %v with %d slots taken, want true with 1", w.Awake(), w.Taken())
 		}
 		s.Release()
-		after(3 * Rest)
+		after(3 * IdleChecks)
 		if w.Awake() {
 			t.Error("awake with nothing to watch")
 		}
@@ -80,7 +80,7 @@ func TestSleeps(t *testing.T) {
 func TestAlways(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatchdog(t, true)
-		after(3 * Rest)
+		after(3 * IdleChecks)
 		if !w.Awake() {
 			t.Error("asleep")
 		}

@@ -1,6 +1,6 @@
 // Package workers runs handlers on goroutines that are used again: a goroutine
-// that has run a handler once has a stack that is large enough, and growing one
-// costs more than starting one.
+// that has run a handler has a stack that is large enough, and growing a stack
+// costs more than starting a goroutine.
 package workers
 
 import (
@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// period is how often idle workers are looked at, in nanoseconds.
+	// period is the time between two calls of Expire, in nanoseconds.
 	period = int64(2e9)
-	// maxIdle is how many idle workers a shard keeps between two looks.
+	// maxIdle is how many idle workers a shard keeps at most.
 	maxIdle = 1024
 )
 
@@ -28,23 +28,22 @@ type Pool[T any] struct {
 }
 
 type shard[T any] struct {
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	idle   []*worker[T]
-	least  int // the smallest number of idle ones since the last look
+	least  int // the smallest number of idle workers since the last Expire
 	closed bool
-	_      [64]byte // shards do not share a cache line
+	_      [64]byte // shards share no cache line
 }
 
 // worker is a goroutine that waits on its channel, of capacity 1.
 type worker[T any] struct{ work chan T }
 
-// New returns a pool whose workers call run, and ask the sweeper to be trimmed.
+// New returns a pool whose workers call run. The sweeper trims the idle workers.
 func New[T any](sweeper *sweep.Sweeper, run func(T)) *Pool[T] {
 	return &Pool[T]{run: run, sweeper: sweeper, shards: make([]shard[T], min(runtime.GOMAXPROCS(0), 64))}
 }
 
-// Go runs v on a goroutine at once. Values of one source give the same number, so that
-// they meet the same idle workers.
+// Go runs v on a goroutine at once. Values of the same source use the same idle workers.
 func (p *Pool[T]) Go(source uint32, v T) {
 	s := &p.shards[source%uint32(len(p.shards))]
 	s.mu.Lock()
@@ -62,7 +61,7 @@ func (p *Pool[T]) Go(source uint32, v T) {
 	w.work <- v
 }
 
-// work is a worker's life. If run ends the goroutine, that is its end as well.
+// work is the goroutine of a worker. If run calls runtime.Goexit, the worker ends.
 func (p *Pool[T]) work(s *shard[T], v T) {
 	p.run(v)
 	w := &worker[T]{make(chan T, 1)}
@@ -75,7 +74,7 @@ func (p *Pool[T]) work(s *shard[T], v T) {
 	}
 }
 
-// park makes w idle; false if it is not needed any more.
+// park makes w idle. It returns false if w is not needed any more.
 func (p *Pool[T]) park(s *shard[T], w *worker[T]) bool {
 	s.mu.Lock()
 	if s.closed || len(s.idle) >= maxIdle {
@@ -91,8 +90,7 @@ func (p *Pool[T]) park(s *shard[T], w *worker[T]) bool {
 	return true
 }
 
-// Expire ends the workers that nobody has needed since it was called last. It is
-// called by the sweeper.
+// Expire ends the workers that were idle since it was called last. The sweeper calls it.
 func (p *Pool[T]) Expire(now int64) (next int64) {
 	for i := range p.shards {
 		s := &p.shards[i]

@@ -10,7 +10,7 @@ import (
 	"github.com/teleport-go/teleport/core/internal/sweep"
 )
 
-// newPool returns a pool of functions, which ends with the test.
+// newPool returns a pool of functions, which is closed at the end of the test.
 func newPool(t *testing.T) *Pool[func()] {
 	t.Helper()
 	sweeper := sweep.New()
@@ -51,7 +51,7 @@ func runOne(p *Pool[func()], source uint32) {
 	<-done
 }
 
-// Values that come one after the other are run by the same worker.
+// The same worker runs values that come one after the other.
 func TestWorkersAreUsedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t)
@@ -99,8 +99,7 @@ func TestGoexit(t *testing.T) {
 	})
 }
 
-// After Close idle workers end, and those at work when they are done; values run all the
-// same.
+// After Close idle workers end, and busy ones when they are done; new values still run.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t)
