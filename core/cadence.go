@@ -11,13 +11,13 @@ const (
 	pollBelow = int64(80 * time.Microsecond)
 	// longWait is as long as a wait counts at most, in nanoseconds.
 	longWait = int64(time.Millisecond)
-	// robbedAfter is how long two looks of a polling reader are apart, in nanoseconds,
-	// if something else has taken its processor meanwhile: the machine is busy, and a
-	// thread that polls gets its processor back later than one that has slept.
-	robbedAfter = int64(500 * time.Microsecond)
-	// A reader that was robbed does not poll for pollBanFactor times as long as it was
-	// robbed; if it is robbed again in as short a time after that, for twice as long, up
-	// to maxPollBan.
+	// preemptedAfter is the time between two polls of a reader, in nanoseconds, from
+	// which on it was preempted: the machine is busy, and a thread that polls gets its
+	// processor back later than one that has slept.
+	preemptedAfter = int64(500 * time.Microsecond)
+	// A reader that was preempted does not poll for pollBanFactor times as long as that
+	// took; if it is preempted again in as short a time after the ban, for twice as long
+	// as the last time, up to maxPollBan.
 	pollBanFactor = 16
 	maxPollBan    = int64(time.Second)
 	// minPolledSessions is how many sessions a peer has before the poll loop serves

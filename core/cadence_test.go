@@ -118,16 +118,16 @@ func TestPolledReads(t *testing.T) {
 	}
 }
 
-// A reader that something else takes the processor from while it polls gives that up,
-// for longer if it is robbed again as soon as it polls.
-func TestRobbedReaderDoesNotPoll(t *testing.T) {
+// A reader that is preempted while it polls stops polling, for longer if it is preempted
+// again as soon as it polls.
+func TestPreemptedReaderDoesNotPoll(t *testing.T) {
 	const ms = int64(time.Millisecond)
 	c := cadence{}
 	now := ms
 	if !c.shouldPoll(now) || !c.polledAgain(now, now+preemptedAfter-1) || !c.shouldPoll(now) {
-		t.Fatal("a reader that looks all the time does not poll")
+		t.Fatal("a reader that is not preempted does not poll")
 	}
-	for i, test := range []struct{ polled, robbed, want int64 }{ // milliseconds
+	for i, test := range []struct{ polled, preempted, want int64 }{ // milliseconds
 		{0, 4, 64},
 		{5, 4, 128},
 		{5, 4, 256},
@@ -138,10 +138,10 @@ func TestRobbedReaderDoesNotPoll(t *testing.T) {
 		{17, 1, 16},
 	} {
 		now += test.polled * ms
-		if c.looked(now, now+test.robbed*ms) {
-			t.Fatalf("step %d: a reader that was robbed goes on polling", i)
+		if c.polledAgain(now, now+test.preempted*ms) {
+			t.Fatalf("step %d: a reader that was preempted goes on polling", i)
 		}
-		now += test.robbed * ms
+		now += test.preempted * ms
 		if c.shouldPoll(now) || c.shouldPoll(now+test.want*ms-1) || !c.shouldPoll(now+test.want*ms) {
 			t.Errorf("step %d: it should poll again after %d ms, not %d", i, test.want, (c.banned-now)/ms)
 		}

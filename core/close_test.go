@@ -57,7 +57,7 @@ func TestPeerCloseBoundsASessionThatDrains(t *testing.T) {
 func TestDrainNamesAnInlineHandler(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		c, s := w.pair()
-		earn(w.server, "/stuck", "/echo")
+		allow(w.server, "/stuck", "/echo")
 		call(c, "/stuck", "x")
 		pass(time.Second)
 		wantReply(t, c.Call("/echo", "x", new(string)), "x") // is over, and not named

@@ -39,7 +39,7 @@ func (p *peer) DialContext(ctx context.Context, addr string, protoFunc ...ProtoF
 	begun := false
 	defer func() {
 		if !begun {
-			s.end()
+			s.release()
 		}
 	}()
 	l, r := p.dialOnce(ctx, s, 1)

@@ -24,7 +24,7 @@ const (
 	stageEnded                 // logged, and PostExchange has run
 )
 
-var errExit = errors.New("the handler, a hook or a codec ended its goroutine")
+var errExit = errors.New("the handler, a hook or a codec called runtime.Goexit")
 
 func goexitRerror() *Rerror {
 	return NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), errExit.Error())

@@ -149,7 +149,7 @@ func TestExits(t *testing.T) {
 					exitRoutes(w.server)
 					c, s := w.pair()
 					if mode == "inline" {
-						earn(w.server, "/exit", "/enc", "/dec", "/echo", "/exitnote", "/decnote", "/note")
+						allow(w.server, "/exit", "/enc", "/dec", "/echo", "/exitnote", "/decnote", "/note")
 					}
 					at, _, _ := strings.Cut(test.place, " ")
 					sx.setPlace(test.side == "server", at)
@@ -237,7 +237,7 @@ func TestExitInPreReadHeaderIsNoLoop(t *testing.T) {
 		c, s := w.pair()
 		pass(time.Minute)
 		for range 10 {
-			wantRerror(t, c.Call("/echo", "x", new(string)).Rerror(), CodeInternalServerError, "ended its goroutine")
+			wantRerror(t, c.Call("/echo", "x", new(string)).Rerror(), CodeInternalServerError, "runtime.Goexit")
 		}
 		synctest.Wait()
 		if asked < 10 || asked > 22 {
@@ -347,8 +347,8 @@ func TestExitOfANetworkThatRedials(t *testing.T) {
 		synctest.Wait()
 		waits := call(c, "/echo", "x")
 		pass(time.Second)
-		wantRerror(t, ended(t, waits).v.Rerror(), CodeConnClosed, "ended its goroutine")
-		wantReason(t, c, SideLocal, "ended its goroutine")
+		wantRerror(t, ended(t, waits).v.Rerror(), CodeConnClosed, "runtime.Goexit")
+		wantReason(t, c, SideLocal, "runtime.Goexit")
 		if !isClosed(c.done.Done()) {
 			t.Error("the session has not ended")
 		}
@@ -395,7 +395,7 @@ func TestExitInAFilter(t *testing.T) {
 		wantRerror(t, ended(t, ch).v.Rerror(), CodeConnClosed)
 		pass(2 * lingerTime)
 		wantState(t, s, closed)
-		wantReason(t, s, SideLocal, "ended its goroutine")
+		wantReason(t, s, SideLocal, "runtime.Goexit")
 		exitUnpacking.Store(false)
 		c, _ = w.pair()
 		wantReply(t, c.Call("/echo", "x", new(string), WithXferPipe(202)), "x")
@@ -413,7 +413,7 @@ func TestExitInAFilterOfAReply(t *testing.T) {
 		})
 		c, s := w.pair()
 		ch := call(c, "/filtered", "x")
-		wantRerror(t, ended(t, ch).v.Rerror(), CodeInternalServerError, "ended its goroutine")
+		wantRerror(t, ended(t, ch).v.Rerror(), CodeInternalServerError, "runtime.Goexit")
 		wantReady(t, s)
 	})
 }

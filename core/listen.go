@@ -188,7 +188,7 @@ func (p *peer) serveConn(conn net.Conn, pf ProtoFunc, limit time.Duration) *sess
 	begun := false
 	defer func() {
 		if !begun {
-			s.end()
+			s.release()
 		}
 	}()
 	l := newLink(s, conn, pf, 1)

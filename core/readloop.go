@@ -48,9 +48,9 @@ func (s *session) run(l *link) {
 		case r.l == nil:
 			if !finished { // the network has ended this goroutine
 				s.setReason(&CloseReason{SideLocal, errExit, "redialing"})
-				s.finish()
+				s.end()
 			}
-			s.end()
+			s.release()
 		case r.l.isReader(r.gen): // a hook, a handler or a codec has
 			r.replace()
 		}
@@ -71,7 +71,7 @@ func (s *session) run(l *link) {
 			l = nil
 		}
 	}
-	s.finish()
+	s.end()
 	finished = true
 }
 

@@ -26,8 +26,8 @@ func newSession(e *env, plan *dialPlan) *session {
 	return s
 }
 
-// end is the end of a session, which newSession has begun and admit has admitted.
-func (s *session) end() {
+// release gives back what newSession and admit have taken for the session.
+func (s *session) release() {
 	s.env.hub.ended(s)
 	s.env.sessions.Done()
 }

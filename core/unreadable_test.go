@@ -31,7 +31,7 @@ func frame(behind ...byte) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(4+len(behind))), behind...)
 }
 
-// cutHeader is a message whose method is over the frame's end: its number and type are
+// cutHeader is a message whose method is longer than the frame: its number and type are
 // known.
 func cutHeader(mtype byte, seq int32) []byte {
 	b := binary.BigEndian.AppendUint32([]byte{0}, uint32(seq))
@@ -62,7 +62,7 @@ func TestUnreadableReply(t *testing.T) {
 		{"type of an authentication", func(end *rawEnd, seq int32) { end.send(TypeAuthReply, seq, "", "x") },
 			CodeBadMessage, []string{"type 5"}, false},
 		{"number known", func(end *rawEnd, seq int32) { end.conn.Write(cutHeader(TypeReply, seq)) },
-			CodeBadMessage, []string{"over the frame's end"}, false},
+			CodeBadMessage, []string{"longer than the frame"}, false},
 		{"unknown codec", func(end *rawEnd, seq int32) { end.send(TypeReply, seq, "", "x", WithBodyCodec(99)) },
 			CodeBadMessage, []string{"99"}, false},
 	} {
@@ -106,7 +106,7 @@ func TestUnreadableRequest(t *testing.T) {
 		{"CALL over the limit once unpacked", func(end *rawEnd) { end.send(TypeCall, 1, "/echo", large, WithXferPipe(203)) }, 0, true, ""},
 		{"PUSH over the limit once unpacked", func(end *rawEnd) { end.send(TypePush, 1, "/note", large, WithXferPipe(203)) }, 0, true, ""},
 		{"CALL whose number is known", func(end *rawEnd) { end.conn.Write(cutHeader(TypeCall, 7)) }, CodeBadMessage, false, ""},
-		{"PUSH that is known as one", func(end *rawEnd) { end.conn.Write(cutHeader(TypePush, 7)) }, 0, false, "over the frame's end"},
+		{"PUSH that is known as one", func(end *rawEnd) { end.conn.Write(cutHeader(TypePush, 7)) }, 0, false, "longer than the frame"},
 		{"unknown, and no call waits", func(end *rawEnd) { end.conn.Write(frame(1, 66, 0, 0)) }, 0, false, "filter id: 66"},
 		{"another type", func(end *rawEnd) { end.send(77, 1, "/echo", "x") }, 0, false, "type 77"},
 	} {
@@ -122,7 +122,7 @@ func TestUnreadableRequest(t *testing.T) {
 					return
 				}
 				if test.code != 0 {
-					wantRerror(t, end.receive().Rerror(), test.code, "over the frame's end")
+					wantRerror(t, end.receive().Rerror(), test.code, "longer than the frame")
 				} else {
 					end.silent()
 				}
