@@ -330,8 +330,8 @@ func (s *session) logEnd(l *link, reason *CloseReason, lost int) {
 	if reason.Side == SideNetwork || lost > 0 {
 		level = INFO
 	}
-	s.log(level, 0, "connection over (network:%s, addr:%s, id:%s): %s: %v; %d messages not sent",
-		s.env.cfg.Network, l.ip, s.idText(), reason.Side, reason, lost)
+	s.log(level, 0, "connection over (network:%s, addr:%s, id:%s): %s: %s; %d messages not sent",
+		s.env.cfg.Network, l.ip, s.idText(), reason.Side, brief(reason.Error()), lost)
 }
 
 // redialable is asked under mu.

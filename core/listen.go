@@ -161,7 +161,7 @@ func (p *peer) serveConn(conn net.Conn, pf ProtoFunc, limit time.Duration) *sess
 		r = s.begin(l)
 	}
 	if r != nil {
-		p.log.Debugf("refused %s: %s", l.ip, r)
+		p.log.Debugf("refused %s: %s", l.ip, brief(r.String()))
 		p.env.sessions.Done()
 		return nil
 	}
