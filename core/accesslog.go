@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/teleport-go/teleport/core/socket"
 )
@@ -18,13 +17,10 @@ import (
 //
 // at INFO with AccessLog or PrintDetail, else at DEBUG; and at WARNING in any case if
 // it took SlowCometDuration or longer. The cost is measured only with CountTime; bodies
-// and metadata are shown only with PrintDetail, escaped and cut. A line below the log
-// level costs one atomic load.
+// and metadata are shown only with PrintDetail, escaped and cut, without the values of
+// secrets. A line below the log level costs one atomic load.
 //
 // The functions that log a line also run the PostExchange hooks of its message.
-
-// detailMax is the longest text of a body or of metadata in a line, in bytes.
-const detailMax = 4 << 10
 
 // accessLevel returns the level of a line, and whether that level is logged.
 func (e *env) accessLevel(log logger, cost time.Duration) (LoggerLevel, bool) {
@@ -54,11 +50,11 @@ func (s *session) logCall(cmd *callCmd) {
 func (s *session) resultSide(cmd *callCmd) slog.Attr {
 	list := []any{slog.Uint64("size", uint64(cmd.inSize))}
 	if cmd.rerr.HasError() {
-		list = append(list, slog.String("error", cmd.rerr.String()))
+		list = append(list, slog.String("error", brief(cmd.rerr.String())))
 	}
 	if s.env.cfg.PrintDetail {
 		if cmd.in.Len() > 0 {
-			list = append(list, slog.String("meta", cut(cmd.in.String())))
+			list = append(list, slog.String("meta", metaText(&cmd.in)))
 		}
 		if cmd.result != nil && cmd.rerr == nil {
 			list = append(list, slog.String("body", valueText(cmd.result)))
@@ -125,7 +121,7 @@ func (s *session) accessAttrs(l *link, real string, cost time.Duration, level Lo
 		addr = l.ip
 	}
 	attrs := make([]slog.Attr, 0, 8)
-	attrs = append(attrs, slog.String("addr", addr), slog.String("real", real))
+	attrs = append(attrs, slog.String("addr", addr), slog.String("real", brief(real)))
 	if s.env.cfg.CountTime {
 		mark := "fast"
 		if level == WARNING {
@@ -133,18 +129,18 @@ func (s *session) accessAttrs(l *link, real string, cost time.Duration, level Lo
 		}
 		attrs = append(attrs, slog.Duration("cost", cost), slog.String("mark", mark))
 	}
-	return append(attrs, slog.String("method", method))
+	return append(attrs, slog.String("method", methodText(method)))
 }
 
 // side describes one of the messages of a line.
 func (s *session) side(name string, m *socket.Envelope, size uint32, detail string, r *Rerror) slog.Attr {
 	list := []any{slog.Uint64("size", uint64(size))}
 	if r.HasError() {
-		list = append(list, slog.String("error", r.String()))
+		list = append(list, slog.String("error", brief(r.String())))
 	}
 	if s.env.cfg.PrintDetail {
 		if m.Meta().Len() > 0 {
-			list = append(list, slog.String("meta", cut(m.Meta().String())))
+			list = append(list, slog.String("meta", metaText(m.Meta())))
 		}
 		if detail != "" {
 			list = append(list, slog.String("body", detail))
@@ -191,20 +187,5 @@ func valueText(v any) (text string) {
 }
 
 func bytesText(b []byte) string {
-	return cutOf(strconv.Quote(string(b[:min(len(b), detailMax)])), len(b))
-}
-
-func cut(text string) string { return cutOf(text, len(text)) }
-
-// cutOf cuts text to detailMax bytes, never inside a character, and appends size,
-// the number of bytes of what text shows.
-func cutOf(text string, size int) string {
-	if len(text) <= detailMax {
-		return text
-	}
-	n := detailMax
-	for !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n] + fmt.Sprintf("… (%d bytes)", size)
+	return cutOf(strconv.Quote(string(b[:min(len(b), detailMax)])), len(b), detailMax)
 }

@@ -168,7 +168,7 @@ func pendingRerror(err error) *Rerror {
 func (cmd *callCmd) written(k kind) {
 	s := cmd.sess
 	if r := s.env.hooks().postWrite[k].run(s.env.guard, cmd); r != nil {
-		s.Errorf("%s of %q: %s", [...]string{"PostWriteCall", "PostWritePush"}[k], cmd.out.ServiceMethod(), r)
+		s.Errorf("%s of %q: %s", [...]string{"PostWriteCall", "PostWritePush"}[k], methodText(cmd.out.ServiceMethod()), r)
 	}
 }
 
@@ -450,7 +450,7 @@ func (cmd *callCmd) deliver() {
 		select {
 		case cmd.cmds <- cmd:
 		case <-cmd.sess.done.Done():
-			cmd.sess.Warnf("call %q: callCmdChan was full until the session ended; the result is dropped", cmd.out.ServiceMethod())
+			cmd.sess.Warnf("call %q: callCmdChan was full until the session ended; the result is dropped", methodText(cmd.out.ServiceMethod()))
 		}
 	}()
 }

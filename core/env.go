@@ -5,7 +5,7 @@ import "github.com/teleport-go/teleport/core/internal/throttle"
 func (e *env) hooks() *hookTable { return e.plugins.hooks() }
 
 // throttled logs an event that the other end can cause at will, in at most limit
-// lines a second.
+// lines a second. Long texts are cut.
 func (e *env) throttled(t *throttle.Throttle, limit int64, level LoggerLevel, format string, args ...any) {
 	if !e.log.enabled(level) {
 		return
@@ -14,6 +14,7 @@ func (e *env) throttled(t *throttle.Throttle, limit int64, level LoggerLevel, fo
 	if !ok {
 		return
 	}
+	briefArgs(args)
 	if held > 0 {
 		format += "; and %d more since the last such line"
 		args = append(args, held)

@@ -197,7 +197,7 @@ func (p *peer) serveConn(conn net.Conn, pf ProtoFunc, limit time.Duration) *sess
 		_, r = s.begin(l)
 	}
 	if r != nil {
-		p.log.Debugf("refused %s: %s", l.ip, r)
+		p.env.throttled(&p.refusals, throttle.Burst, WARNING, "refused %s: %s", l.ip, brief(r.String()))
 		return nil
 	}
 	begun = true

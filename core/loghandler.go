@@ -15,6 +15,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/teleport-go/teleport/core/internal/plaintext"
 )
 
 // textHandler is the slog.Handler behind the default logger:
@@ -154,14 +156,15 @@ func appendStart(b []byte, t time.Time, level LoggerLevel, colour bool) []byte {
 }
 
 // appendMessage appends text so that it can neither control a terminal nor forge a
-// line: it escapes control characters, and indents the lines after the first.
+// line: it escapes control characters, those that turn the direction of writing, and
+// separators of lines, and indents the lines after the first.
 func appendMessage(b []byte, text string) []byte {
 	text = strings.TrimRight(text, "\r\n")
 	for i, r := range text {
 		switch {
 		case r == '\n':
 			b = append(b, "\n\t"...)
-		case r == '\t' || !unicode.IsControl(r) && r != utf8.RuneError:
+		case r == '\t' || !plaintext.Steers(r) && r != utf8.RuneError:
 			b = utf8.AppendRune(b, r)
 		case r == utf8.RuneError:
 			b = appendInvalid(b, text[i:])

@@ -32,6 +32,7 @@ type peer struct {
 	stopListening context.CancelFunc
 	accepting     sync.WaitGroup    // listeners
 	tlsErrors     throttle.Throttle // of lines about failed TLS handshakes
+	refusals      throttle.Throttle // of lines about connections that PostAccept refused
 	redialErrors  throttle.Throttle // limits lines about failed redials
 
 	opening sync.Once

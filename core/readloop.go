@@ -248,7 +248,7 @@ func (r *readLoop) dispatch(c *handlerCtx) disposition {
 		return c.acceptReply()
 	}
 	s.env.throttled(&s.drops, throttle.Burst, WARNING, "dropped a message from %s: %d %s: type %d (%s), method %q, seq %d",
-		r.l.ip, CodeMtypeNotAllowed, CodeText(CodeMtypeNotAllowed), c.in.Mtype(), TypeText(c.in.Mtype()), c.in.ServiceMethod(), c.in.Seq())
+		r.l.ip, CodeMtypeNotAllowed, CodeText(CodeMtypeNotAllowed), c.in.Mtype(), TypeText(c.in.Mtype()), methodText(c.in.ServiceMethod()), c.in.Seq())
 	return reuse
 }
 

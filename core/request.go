@@ -54,7 +54,7 @@ func (c *handlerCtx) unreadable(err error) (dropped bool, fatal error) {
 		if errors.Is(err, socket.ErrUnsupportedProto) {
 			c.link.refusedFirst(err)
 		} else {
-			s.Debugf("refused a message from %s: %v", c.link.ip, err)
+			s.Debugf("refused a message from %s: %s", c.link.ip, brief(err.Error()))
 		}
 		c.refusal = refusal.Rerror
 		return false, nil
@@ -191,7 +191,7 @@ func (c *handlerCtx) refuse(r *Rerror, running int) disposition {
 		if r.Code == CodeBusy {
 			limit = 1 // all such lines are alike
 		}
-		s.env.throttled(&s.drops, limit, WARNING, "PUSH %q from %s dropped: %s", c.in.ServiceMethod(), c.link.ip, r)
+		s.env.throttled(&s.drops, limit, WARNING, "PUSH %q from %s dropped: %s", methodText(c.in.ServiceMethod()), c.link.ip, r)
 		c.logHandled(r)
 		return c.refused()
 	}
@@ -353,7 +353,7 @@ func (c *handlerCtx) answer(reply any, r *Rerror) {
 	c.endSample()
 	if r != nil {
 		s := c.sess
-		s.env.throttled(&s.failures, throttle.Burst, WARNING, "PUSH %q from %s: %s", c.in.ServiceMethod(), c.link.ip, r)
+		s.env.throttled(&s.failures, throttle.Burst, WARNING, "PUSH %q from %s: %s", methodText(c.in.ServiceMethod()), c.link.ip, r)
 	}
 	c.logHandled(r)
 }
@@ -365,7 +365,7 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	c.result = r
 	if !c.answeredBy.CompareAndSwap(answerOpen, answerHandler) {
 		c.stage = stageAnswered
-		s.Debugf("dropped the late reply to %q: it was answered %d", c.in.ServiceMethod(), CodeHandleTimeout)
+		s.Debugf("dropped the late reply to %q: it was answered %d", methodText(c.in.ServiceMethod()), CodeHandleTimeout)
 		c.logHandled(NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the handler's context age is over"))
 		return
 	}
@@ -385,7 +385,7 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	}
 	c.stage = stageAnswered
 	if err != nil {
-		s.Debugf("dropped the reply to %q: %v", c.in.ServiceMethod(), err)
+		s.Debugf("dropped the reply to %q: %s", methodText(c.in.ServiceMethod()), brief(err.Error()))
 		c.logHandled(r)
 		return
 	}
@@ -425,7 +425,7 @@ func (c *handlerCtx) setRerror(r *Rerror) {
 func (c *handlerCtx) logHookError(moment string, r *Rerror) {
 	if r != nil {
 		s := c.sess
-		s.env.throttled(&s.failures, throttle.Burst, ERROR, "%s of %q: %s", moment, c.in.ServiceMethod(), r)
+		s.env.throttled(&s.failures, throttle.Burst, ERROR, "%s of %q: %s", moment, methodText(c.in.ServiceMethod()), r)
 	}
 }
 

@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"unicode/utf8"
+
+	"github.com/teleport-go/teleport/core/internal/plaintext"
 )
 
 // Codes of a [Rerror]. Those below 1000 are the framework's; take your own above.
@@ -208,13 +211,26 @@ func (r *Rerror) Cause() error {
 	return r.cause
 }
 
-// String returns the JSON of r, "<nil>" for nil.
+// String returns the JSON of r, "<nil>" for nil. In it characters that turn the
+// direction of writing, and separators of lines, are escaped: it is for people.
 func (r *Rerror) String() string {
 	if r == nil {
 		return "<nil>"
 	}
 	var short [256]byte
-	return string(r.AppendJSON(short[:0]))
+	text := string(r.AppendJSON(short[:0]))
+	if !strings.ContainsFunc(text, plaintext.Steers) {
+		return text
+	}
+	var b strings.Builder
+	for _, c := range text {
+		if plaintext.Steers(c) {
+			fmt.Fprintf(&b, `\u%04x`, c)
+		} else {
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
 }
 
 // MarshalJSON returns what AppendJSON appends. It never fails.
