@@ -219,12 +219,13 @@ func (r *Rerror) String() string {
 	}
 	var short [256]byte
 	text := string(r.AppendJSON(short[:0]))
-	if !strings.ContainsFunc(text, plaintext.Steers) {
+	steers := func(c rune) bool { return c > 0x7f && plaintext.Steers(c) } // JSON sees to the others
+	if !strings.ContainsFunc(text, steers) {
 		return text
 	}
 	var b strings.Builder
 	for _, c := range text {
-		if plaintext.Steers(c) {
+		if steers(c) {
 			fmt.Fprintf(&b, `\u%04x`, c)
 		} else {
 			b.WriteRune(c)
