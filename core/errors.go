@@ -75,3 +75,9 @@ func writeRerror(ctx context.Context, err error) *Rerror {
 	}
 	return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), err.Error()).WithCause(err)
 }
+
+var errExit = errors.New("the handler, a hook or a codec called runtime.Goexit")
+
+func goexitRerror() *Rerror {
+	return NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), errExit.Error())
+}

@@ -1,7 +1,6 @@
 package tp
 
 import (
-	"errors"
 	"fmt"
 	"runtime/debug"
 
@@ -13,22 +12,6 @@ import (
 // was begun is ended by deferred calls, which find out how far it was: abandon of a
 // request or of what the reader has accepted, run of a connection. Hooks of connections
 // run on goroutines of their own instead (apart).
-
-// stage is how far the answer to a request is.
-type stage uint8
-
-const (
-	stageOpen     stage = iota // no answer
-	stageReplying              // the reply is made: PreWriteReply, encoding
-	stageAnswered              // it is in the batch, or was given up
-	stageEnded                 // logged, and PostExchange has run
-)
-
-var errExit = errors.New("the handler, a hook or a codec called runtime.Goexit")
-
-func goexitRerror() *Rerror {
-	return NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), errExit.Error())
-}
 
 // abandon is deferred. It ends a request if user code has ended the goroutine before.
 // That code may do it again; then the next abandon finds the request a stage further.

@@ -241,3 +241,13 @@ type redialEntry struct {
 	result chan *Rerror // for a PUSH; nil for a call, which is in the pending table
 	until  int64        // longest wait, in the sweeper's time; 0: the caller's context has a deadline
 }
+
+// stage is how far the answer to a request is.
+type stage uint8
+
+const (
+	stageOpen     stage = iota // no answer
+	stageReplying              // the reply is made: PreWriteReply, encoding
+	stageAnswered              // it is in the batch, or was given up
+	stageEnded                 // logged, and PostExchange has run
+)
