@@ -68,8 +68,8 @@ func (l *ListenerAddress) Port() string {
 func (l *ListenerAddress) String() string { return addrText(l.Addr()) }
 
 // NewInheritedListener listens on an address of the form host:port (a path on
-// unix networks). A process started by Reboot gets the socket it has inherited for
-// the address, if there is one. If tlsConfig is not nil it must have a certificate,
+// unix networks). A process started by Reboot gets the socket on which a peer of the old
+// process listened there, if one did. If tlsConfig is not nil it must have a certificate,
 // and the listener accepts TLS.
 func NewInheritedListener(network, laddr string, tlsConfig *tls.Config) (net.Listener, error) {
 	n, err := LookupNetwork(network)

@@ -41,7 +41,7 @@ func ring(t *testing.T, lines *tptest.Lines, pause time.Duration) (client tp.Ses
 // A message that goes round is stopped, and its sender or the log says why.
 func TestLoop(t *testing.T) {
 	level := tp.GetLoggerLevel()
-	defer tp.SetLoggerLevel2(level)
+	defer func() { tp.SetLoggerLevel2(level) }()
 	tp.SetLoggerLevel("WARN")
 	synctest.Test(t, func(t *testing.T) {
 		var lines tptest.Lines
