@@ -36,7 +36,8 @@ func Peers(t testing.TB, cfg ...tp.PeerConfig) (srv, cli tp.Peer, sess tp.Sessio
 
 // NewPeer returns a peer that is closed at the end of the test. Where cfg does not set
 // them, its protocol and codec are those of the core's own tests, its network is tcp on
-// 127.0.0.1, and its warnings and errors go to t.Log. A failure ends the test.
+// 127.0.0.1, its warnings and errors go to t.Log, and connecting has no bound: how long
+// it takes is what the test makes of its network. A failure ends the test.
 func NewPeer(t testing.TB, cfg tp.PeerConfig, plugin ...tp.Plugin) tp.Peer {
 	t.Helper()
 	if cfg.Protocol == nil {
@@ -48,6 +49,9 @@ func NewPeer(t testing.TB, cfg tp.PeerConfig, plugin ...tp.Plugin) tp.Peer {
 	testwire.Register()
 	if (cfg.Network == "" || cfg.Network == "tcp") && cfg.LocalIP == "" {
 		cfg.LocalIP = "127.0.0.1"
+	}
+	if cfg.DefaultDialTimeout == 0 {
+		cfg.DefaultDialTimeout = -1
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = Logger(t)
