@@ -40,7 +40,6 @@ type Watchdog[T any, R Reader[T]] struct {
 	mu      sync.Mutex // guards the fields below
 	closing chan struct{}
 	closed  bool
-	always  bool
 	wg      sync.WaitGroup
 }
 
@@ -56,13 +55,13 @@ type Slot[T any] struct {
 	_ [32]byte // slots share no cache line
 }
 
-// Init makes the zero value ready for use. always says that the watchdog never sleeps.
-func (w *Watchdog[T, R]) Init(always bool) {
+// Init makes the zero value ready for use. idle says that no handler needs to be watched,
+// since each loses the reading at once: then the watchdog counts as awake, without a
+// goroutine.
+func (w *Watchdog[T, R]) Init(idle bool) {
 	w.slots = make([]Slot[T], min(16*runtime.GOMAXPROCS(0), 256))
-	w.closing, w.always = make(chan struct{}), always
-	if always {
-		w.Wake()
-	}
+	w.closing = make(chan struct{})
+	w.awake.Store(idle)
 }
 
 // Awake reports whether readers that have a slot may run handlers.
@@ -113,6 +112,7 @@ func (w *Watchdog[T, R]) Close() {
 	if !w.closed {
 		w.closed = true
 		close(w.closing)
+		w.awake.Store(false)
 	}
 	w.mu.Unlock()
 	w.wg.Wait()
@@ -128,7 +128,7 @@ func (w *Watchdog[T, R]) run() {
 			w.awake.Store(false)
 			return
 		}
-		if w.check() || w.used.Load() || w.always {
+		if w.check() || w.used.Load() {
 			idle = 0
 			w.used.Store(false)
 		} else if idle++; idle >= IdleChecks && w.sleep() {
