@@ -3,7 +3,6 @@ package socket
 import (
 	"context"
 	"fmt"
-	"io"
 	"math"
 	"net"
 	"sync"
@@ -451,63 +450,3 @@ func (c *Conn) Hint() string {
 // TakeBuffered takes the bytes that have arrived and were not read, to hand them to
 // another connection.
 func (c *Conn) TakeBuffered() []byte { return c.in.TakeBuffered() }
-
-// wire is what a Proto reads from and writes to.
-type wire struct{ c *Conn }
-
-var (
-	_ PeekReader   = wire{}
-	_ BufferWriter = wire{}
-	_ Sider        = wire{}
-	_ Emitter      = wire{}
-)
-
-// Read is for protocols that do not peek. They may read ahead into memory of
-// their own, so from the first Read on only they know whether to wait.
-func (w wire) Read(p []byte) (int, error) {
-	w.c.reads = true
-	w.c.in.SetFrameTimeout(0) // where a message begins is not known any more
-	return w.c.in.Read(p)
-}
-
-func (w wire) Discard(n int) (int, error) { return w.c.in.Discard(n) }
-func (w wire) Buffered() int              { return w.c.in.Buffered() }
-func (w wire) Dialed() bool               { return w.c.dialed }
-
-// SetReadDeadline bounds the reads of an Unpack.
-func (w wire) SetReadDeadline(t time.Time) error { return w.c.in.SetReadDeadline(t) }
-
-// RecogniseTime is how long AnyProto may take.
-func (w wire) RecogniseTime() time.Duration { return w.c.recognise }
-
-func (w wire) Peek(n int) ([]byte, error) {
-	b, err := w.c.in.Peek(n)
-	w.c.peeked = b
-	return b, err
-}
-
-// Write appends to the frame of the Pack under way.
-func (w wire) Write(p []byte) (int, error) {
-	f := w.c.frame
-	if f == nil {
-		return 0, fmt.Errorf("socket: write outside of Pack: %w", io.ErrClosedPipe)
-	}
-	if len(f)+len(p) <= cap(f) && len(p) > 0 && &p[0] == &f[:len(f)+1][len(f)] {
-		w.c.frame = f[:len(f)+len(p)] // it came from AvailableBuffer
-		return len(p), nil
-	}
-	w.c.frame = append(f, p...)
-	return len(p), nil
-}
-
-// AvailableBuffer returns an empty slice with room for at least 4 KiB.
-func (w wire) AvailableBuffer() []byte {
-	f := w.c.frame
-	if cap(f)-len(f) < 4<<10 {
-		g := bufpool.Get(2*len(f) + 4<<10)
-		g = append(g, f...)
-		bufpool.Put(f)
-		w.c.frame, f = g, g
-	}
-	return f[len(f):]
-}

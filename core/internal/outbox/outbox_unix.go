@@ -71,7 +71,7 @@ func (r *rawWriter) write(b []byte, wait bool) (int, error) {
 	r.b = nil
 	switch {
 	case !wait && errors.Is(err, os.ErrDeadlineExceeded):
-		return 0, errAgain // a deadline of somebody else's; who waits sets one
+		return 0, errAgain // a deadline that others have set; a call that waits sets its own
 	case err != nil:
 		return 0, err
 	case r.err == syscall.EAGAIN:
