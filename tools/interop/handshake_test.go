@@ -115,7 +115,10 @@ func TestAuth(t *testing.T) {
 		o := newOurs(t, tp.PeerConfig{})
 		th := newTheirs(t, erpc.PeerConfig{}, theirChecker())
 		o.dial(t, th.listen(t))
-		closed(t, "call", o.call(t, exchange{method: "/math/add", arg: []int{1}}).fault)
+		want := fault{400, "Bad Message", "the reply is of type 5 (AUTH_REPLY)"}
+		if got := o.call(t, exchange{method: "/math/add", arg: []int{1}}).fault; got != want {
+			t.Errorf("got %v, want %v", got, want)
+		}
 	})
 }
 
