@@ -52,6 +52,7 @@ type cadence struct {
 	singles int32 // waits in a row that ended with one message
 	reads   int32 // by the poll loop since it came back
 	bytes   int64 // of messages it has read since then
+	size    int   // of the last message, in bytes
 }
 
 // observeWait notes how long a wait took. One long wait ends the polling of a
@@ -97,6 +98,7 @@ func (c *cadence) polledRead() bool {
 // the poll loop heeds that.
 func (c *cadence) message(size uint32) bool {
 	c.batch++
+	c.size = int(size)
 	c.bytes += int64(size)
 	return c.bytes <= maxPolledBytes
 }
@@ -122,3 +124,8 @@ func (c *cadence) shouldPark(now int64) bool {
 	c.singles = 0
 	return true
 }
+
+// needsRead reports whether the next message, of which so many bytes are buffered, most
+// likely is not whole: then the network is read before it can be handled, and what is to
+// be sent should not wait for that.
+func (c *cadence) needsRead(buffered int) bool { return buffered < c.size }

@@ -148,3 +148,17 @@ func TestPreemptedReaderDoesNotPoll(t *testing.T) {
 		now += test.want * ms
 	}
 }
+
+// The next message is taken to be as large as the last one.
+func TestNeedsRead(t *testing.T) {
+	var c cadence
+	if c.needsRead(1) {
+		t.Error("nothing is known of a first message")
+	}
+	c.message(100)
+	for buffered, want := range map[int]bool{1: true, 99: true, 100: false, 5000: false} {
+		if got := c.needsRead(buffered); got != want {
+			t.Errorf("needsRead(%d) = %v after a message of 100 bytes, want %v", buffered, got, want)
+		}
+	}
+}

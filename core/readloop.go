@@ -140,6 +140,10 @@ func (r *readLoop) serve() error {
 			c.sess = s
 		}
 		r.gen = l.generation()
+		if l.cadence.needsRead(l.sock.Buffered()) {
+			l.sock.Uncork() // callers must not wait for that either
+			l.sock.Flush(socket.NoBlock)
+		}
 		r.in = inFrame
 		err := l.sock.ReadInto(&c.in)
 		r.in = 0
