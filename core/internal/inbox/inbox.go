@@ -60,7 +60,8 @@ type Reader struct {
 	conn    net.Conn
 	raw     syscall.RawConn       // nil: conn.Read
 	try     func(fd uintptr) bool // made once: a closure for each read would allocate
-	size    int                   // of the usual buffer, a power of two
+	tryOnce func(fd uintptr)
+	size    int // of the usual buffer, a power of two
 	packets bool
 
 	// The unread bytes are big[off:], then buf[r:w].

@@ -25,12 +25,18 @@ func (r *Reader) useRaw() {
 		r.raw = nil
 	}
 	r.try = r.tryRead
+	r.tryOnce = func(fd uintptr) { r.tryRead(fd) }
 }
 
 // readRaw reads by the descriptor. Without wait it may fail with errNothing.
 func (r *Reader) readRaw(dst []byte, wait bool) (int, error) {
 	r.dst, r.got, r.gotErr, r.wait = dst[:min(len(dst), maxRead)], 0, nil, wait
-	err := r.raw.Read(r.try)
+	var err error
+	if wait {
+		err = r.raw.Read(r.try)
+	} else {
+		err = r.raw.Control(r.tryOnce) // Read would take the runtime's lock of the descriptor
+	}
 	r.dst = nil
 	switch {
 	case err != nil:

@@ -18,6 +18,7 @@ type rawWriter struct {
 	conn net.Conn
 	rc   syscall.RawConn
 	fn   func(fd uintptr) bool
+	now  func(fd uintptr) // fn that does not wait
 
 	// Arguments and results of fn, used by the flusher only.
 	b    []byte
@@ -45,6 +46,7 @@ func (r *rawWriter) init(conn net.Conn) bool {
 	}
 	r.conn, r.rc = conn, rc
 	r.fn = r.once
+	r.now = func(fd uintptr) { r.once(fd) }
 	return true
 }
 
@@ -67,7 +69,12 @@ func (r *rawWriter) once(fd uintptr) bool {
 func (r *rawWriter) write(b []byte, wait bool) (int, error) {
 	r.b, r.wait = b, wait
 	r.n, r.err = 0, nil
-	err := r.rc.Write(r.fn)
+	var err error
+	if wait {
+		err = r.rc.Write(r.fn)
+	} else {
+		err = r.rc.Control(r.now) // Write would take the runtime's lock of the descriptor
+	}
 	r.b = nil
 	switch {
 	case !wait && errors.Is(err, os.ErrDeadlineExceeded):
