@@ -3,6 +3,7 @@
 package tp_test
 
 import (
+	"fmt"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -107,6 +108,22 @@ func allocations(t *testing.T, log *lineLog) {
 	if inlining.Always {
 		return // each handler then costs a goroutine that takes the reading over
 	}
+	// On a busy machine a handler may lose its place in the reader, for up to a minute;
+	// that of another peer has its own.
+	for try := 1; ; try++ {
+		wrong := countAllocations(t, log)
+		if wrong == "" {
+			return
+		}
+		if try == 5 {
+			t.Error(wrong)
+			return
+		}
+	}
+}
+
+// countAllocations says what takes more allocations than wanted, of a pair of peers.
+func countAllocations(t *testing.T, log *lineLog) (wrong string) {
 	codec.Replace(numberCodec{})
 	cfg := tp.PeerConfig{LocalIP: "127.0.0.1", Protocol: newLean, DefaultBodyCodec: "testnumber", Logger: newQuiet(log)}
 	srv, cli := tp.NewPeer(cfg), tp.NewPeer(cfg)
@@ -152,12 +169,11 @@ func allocations(t *testing.T, log *lineLog) {
 			<-handled // else the number of running handlers grows, and so do the pools
 		}, 1},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			if least := leastAllocations(test.want, test.do); least > test.want+aFew {
-				t.Errorf("%.2f allocations in the process; want %v", least, test.want)
-			}
-		})
+		if least := leastAllocations(test.want, test.do); least > test.want+aFew {
+			wrong += fmt.Sprintf("%s: %.2f allocations in the process; want %v. ", test.name, least, test.want)
+		}
 	}
+	return wrong
 }
 
 // Strings that alias the body allocate nothing, at neither end.
@@ -200,7 +216,7 @@ func leastAllocations(want float64, do func()) float64 {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties the pools
 	const n = 200
 	least := 1e9
-	for end := time.Now().Add(20 * time.Second); least > want+aFew && time.Now().Before(end); {
+	for end := time.Now().Add(4 * time.Second); least > want+aFew && time.Now().Before(end); {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		for range n {
