@@ -8,7 +8,7 @@ const (
 	inPackages = "Packages and their functions"
 )
 
-// rule says what becomes of a name. One of the fields is set, but for hint and
+// rule is how a name is rewritten. One of the fields is set, but for hint and
 // heading, which belong together.
 type rule struct {
 	to    string // the name here
