@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/teleport-go/teleport/core/codec"
+	allocs "github.com/teleport-go/teleport/core/internal/suite"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -114,19 +115,10 @@ func Allocations(t *testing.T, pf socket.ProtoFunc, m *socket.Envelope) {
 	}
 }
 
-// AllocsPerRun is testing.AllocsPerRun of 100 runs, the least of up to ten
-// measurements: on a busy machine others allocate meanwhile, and collections empty
-// pools.
-func AllocsPerRun(f func()) float64 {
-	least := testing.AllocsPerRun(100, f)
-	for range 9 {
-		if least == 0 {
-			break
-		}
-		least = min(least, testing.AllocsPerRun(100, f))
-	}
-	return least
-}
+// AllocsPerRun is the least number of allocations of a call of f, as
+// testing.AllocsPerRun counts them, in up to 5000 measurements: on a busy machine others
+// allocate meanwhile, collections empty pools, and so does the race detector.
+func AllocsPerRun(f func()) float64 { return allocs.Allocs(0, f) }
 
 // mustNot panics with an error that cannot happen.
 func mustNot(err error) {

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/teleport-go/teleport/core/internal/suite"
 )
 
 // metaOf makes a Meta of key, value, key, value …
@@ -342,7 +344,7 @@ func TestMetaMemory(t *testing.T) {
 		in := []byte("X-Real-IP=10.0.0.1%3A9090&k=v%201%2F%C3%A9&k=second+one&flag&X-Timeout=1500")
 		key := []byte("X-Accept-Body-Codec-of-a-length-that-is-over-32")
 		m, dst := new(Meta), make([]byte, 0, 4096)
-		if n := leastAllocs(0, func() {
+		if n := suite.Allocs(0, func() {
 			m.Reset()
 			m.ParseBytes(in)
 			m.Parse("a=1&b=2")

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/teleport-go/teleport/core/internal/suite"
 )
 
 func TestCodeText(t *testing.T) {
@@ -344,19 +346,6 @@ func TestIsConnRerror(t *testing.T) {
 	}
 }
 
-// leastAllocs is the least testing.AllocsPerRun of f in up to ten measurements, or
-// want: on a busy machine others allocate meanwhile, and collections empty pools.
-func leastAllocs(want float64, f func()) float64 {
-	least := testing.AllocsPerRun(100, f)
-	for range 9 {
-		if least <= want {
-			break
-		}
-		least = min(least, testing.AllocsPerRun(100, f))
-	}
-	return least
-}
-
 func TestRerrorMemory(t *testing.T) {
 	var keep *Rerror
 	var out error
@@ -373,7 +362,7 @@ func TestRerrorMemory(t *testing.T) {
 		"append":    {0, func() { dst = r.AppendJSON(dst[:0]) }},
 		"to meta":   {0, func() { m.Reset(); r.SetToMeta(m) }},
 	} {
-		if got := leastAllocs(test.want, test.f); got != test.want {
+		if got := suite.Allocs(test.want, test.f); got != test.want {
 			t.Errorf("%s: %v allocations, want %v", name, got, test.want)
 		}
 	}

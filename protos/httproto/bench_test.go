@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/prototest"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -57,27 +58,14 @@ func endlessly(tb testing.TB, mtype byte) io.ReadWriter {
 
 var kinds = map[string]byte{"request": socket.TypeCall, "response": socket.TypeReply}
 
-// fewestAllocs is the least of several measurements: what other goroutines
-// allocate, and pools that a collection has emptied, count in some of them alone.
-func fewestAllocs(f func()) float64 {
-	fewest := testing.AllocsPerRun(100, f)
-	for range 9 {
-		if fewest == 0 {
-			break
-		}
-		fewest = min(fewest, testing.AllocsPerRun(100, f))
-	}
-	return fewest
-}
-
 func TestAllocations(t *testing.T) {
 	for name, mtype := range kinds {
 		p, m, in := NewHTTProtoFunc()(endlessly(t, mtype)), typical(mtype), new(socket.Envelope)
 		in.SetInterner(interner{})
-		if n := fewestAllocs(func() { must(t, p.Pack(m)) }); n != 0 && !raceOn {
+		if n := prototest.AllocsPerRun(func() { must(t, p.Pack(m)) }); n != 0 && !raceOn {
 			t.Errorf("%s: Pack: %v allocations, want 0", name, n)
 		}
-		if n := fewestAllocs(func() { in.Clear(); must(t, p.Unpack(in)) }); n != 0 {
+		if n := prototest.AllocsPerRun(func() { in.Clear(); must(t, p.Unpack(in)) }); n != 0 {
 			t.Errorf("%s: Unpack: %v allocations, want 0", name, n)
 		}
 	}

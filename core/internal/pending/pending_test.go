@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/teleport-go/teleport/core/internal/suite"
 )
 
 func mustAdd[T any](t *testing.T, table *Table[T], v T, deadline int64) int32 {
@@ -231,7 +233,7 @@ func TestLargeRingIsLentOnly(t *testing.T) {
 	if table.slots != nil {
 		t.Errorf("an empty table keeps %d slots", len(table.slots))
 	}
-	if got := testing.AllocsPerRun(5, func() { fill(); empty() }); got > 20 { // a garbage collection may run meanwhile
+	if got := suite.Allocs(20, func() { fill(); empty() }); got > 20 {
 		t.Errorf("%v allocations a round with the ring still there", got)
 	}
 	mustAdd(t, &table, 1, 0)
@@ -471,7 +473,7 @@ func TestAllocs(t *testing.T) {
 	for range 1000 {
 		held = append(held, mustAdd(t, &table, v, 0))
 	}
-	got := testing.AllocsPerRun(1000, func() {
+	got := suite.Allocs(0, func() {
 		seq, _ := table.Add(v, 1000)
 		table.Expire(1, nil)
 		table.Take(seq)

@@ -1,5 +1,0 @@
-//go:build !race
-
-package bufpool
-
-const allocsAllowed = 0.0
