@@ -3,7 +3,6 @@ package rawproto
 import (
 	"encoding/binary"
 	"fmt"
-	"strconv"
 
 	"github.com/teleport-go/teleport/core/socket"
 	"github.com/teleport-go/teleport/core/socket/framing"
@@ -31,7 +30,7 @@ func tooLong(field string, n, limit int) error {
 func appendPayload(dst []byte, m socket.Message, d Dialect) ([]byte, error) {
 	at := len(dst)
 	dst = append(dst, 0)
-	dst = strconv.AppendInt(dst, int64(m.Seq()), 36)
+	dst = appendSeq(dst, m.Seq())
 	dst[at] = byte(len(dst) - at - 1)
 	dst = append(dst, m.Mtype())
 
@@ -79,11 +78,10 @@ func parse(f *framing.Fields, b []byte, d Dialect) error {
 	if err != nil {
 		return err
 	}
-	n, err := strconv.ParseInt(string(seq), 36, 32)
-	if err != nil {
+	var ok bool
+	if f.Seq, ok = parseSeq(seq); !ok {
 		return errs.Bad("seq", fmt.Sprintf("%q is not a 32-bit number in base 36", seq), nil)
 	}
-	f.Seq = int32(n)
 	if len(b) == 0 {
 		return overEnd("message type", 1)
 	}
