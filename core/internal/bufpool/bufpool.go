@@ -44,8 +44,8 @@ func Get(n int) []byte {
 		return make([]byte, 0, MinSize<<i)
 	}
 	b := *h
-	if cap(b) < n { // its head was cut off
-		classes[i].Put(h)
+	if cap(b) < n { // its head was cut off; here each Get would find it again
+		classes[i-1].Put(h)
 		return make([]byte, 0, MinSize<<i)
 	}
 	*h = nil
