@@ -44,7 +44,7 @@ type FrameAppender interface {
 // ProtoFunc makes the Proto of a connection.
 //
 // The io.ReadWriter of a [Conn] has more than its two methods: a Proto asserts
-// [PeekReader], [BufferWriter], [Sider] and [Emitter], and works without them as well.
+// [PeekReader], [BufferWriter], [Keeper], [Sider] and [Emitter], and works without them as well.
 // What is written to it goes to the outgoing batch, never to the network by itself.
 type ProtoFunc func(io.ReadWriter) Proto
 
@@ -61,6 +61,14 @@ type PeekReader interface {
 	Discard(n int) (int, error)
 	Buffered() int
 }
+
+// Keeper accounts for memory in which an Unpack collects a message by itself, instead of
+// by Peek: the body of a message in chunks for example. n is all that the present message
+// takes there, in bytes; it replaces the number of the last call, and Unpack's end ends it.
+// Keep is called before the memory is taken, also to grow. An error says that the messages
+// which arrive at the peer take more than PeerConfig.ReadMemory: Unpack returns it, and
+// the connection ends.
+type Keeper interface{ Keep(n int) error }
 
 // BufferWriter lets Pack append to memory of the connection, which Write does not
 // copy.

@@ -16,6 +16,7 @@ var (
 	_ BufferWriter = wire{}
 	_ Sider        = wire{}
 	_ Emitter      = wire{}
+	_ Keeper       = wire{}
 )
 
 // Read is for protocols that do not peek. They may read ahead into memory of
@@ -29,6 +30,9 @@ func (w wire) Read(p []byte) (int, error) {
 func (w wire) Discard(n int) (int, error) { return w.c.in.Discard(n) }
 func (w wire) Buffered() int              { return w.c.in.Buffered() }
 func (w wire) Dialed() bool               { return w.c.dialed }
+
+// Keep counts memory of the message being read.
+func (w wire) Keep(n int) error { return w.c.in.Keep(n) }
 
 // SetReadDeadline bounds the reads of an Unpack.
 func (w wire) SetReadDeadline(t time.Time) error { return w.c.in.SetReadDeadline(t) }

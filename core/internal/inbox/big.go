@@ -60,7 +60,7 @@ func (r *Reader) startBig(n int) error {
 	if r.packets { // packets are read into the usual buffer first
 		size = min(n, max(have, bigFrame))
 	}
-	if err := r.account.set(capacity(size)); err != nil {
+	if err := r.account.set(r.kept + capacity(size)); err != nil {
 		return err
 	}
 	b := take(size)
@@ -77,7 +77,7 @@ func (r *Reader) growBig(n int) error {
 	}
 	have := r.big[r.off:]
 	size := min(n, floor(2*len(have)))
-	if err := r.account.set(capacity(size)); err != nil {
+	if err := r.account.set(r.kept + capacity(size)); err != nil {
 		return err
 	}
 	b := append(take(size), have...)
@@ -118,5 +118,17 @@ func (r *Reader) dropBig() {
 		return
 	}
 	r.big, r.off, r.given = nil, 0, false
-	r.account.set(0)
+	r.account.set(r.kept)
+}
+
+// Keep counts n bytes for the present frame, until EndFrame: memory that the caller
+// needs beside the buffers of the Reader, because it collects the frame itself. It
+// replaces the number of the last call. The caller calls it before it takes the memory;
+// if the error is not nil the limit of Memory is exceeded, and the Reader fails with it.
+// Up to 64 KiB do not count.
+func (r *Reader) Keep(n int) error {
+	if r.kept = n; n <= bigFrame {
+		r.kept = 0
+	}
+	return r.account.set(r.kept + cap(r.big))
 }

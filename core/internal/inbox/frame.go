@@ -33,8 +33,12 @@ func (r *Reader) SetReadDeadline(t time.Time) error {
 	return r.conn.SetReadDeadline(t)
 }
 
-// EndFrame must be called when a frame was read or dropped.
+// EndFrame must be called when a frame was read or dropped. It ends what Keep counts.
 func (r *Reader) EndFrame() {
+	if r.kept > 0 {
+		r.kept = 0
+		r.account.set(cap(r.big))
+	}
 	if r.timed {
 		r.timed = false
 		r.conn.SetReadDeadline(r.frame.limit)

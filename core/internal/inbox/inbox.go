@@ -81,6 +81,7 @@ type Reader struct {
 	wait   bool // try is called again when something has arrived
 	short  bool // the last try got less than there was room for
 	timed  bool // the time of the present frame runs; see frameClock
+	kept   int  // see Keep
 
 	beforeWait func()
 	frame      frameClock
@@ -248,8 +249,9 @@ func (r *Reader) TakeBuffered() []byte {
 // bytes that are not owned must not be used after it. It may be called again.
 func (r *Reader) Close() {
 	r.fatal = net.ErrClosed
-	r.owned = false
+	r.owned, r.kept = false, 0
 	r.dropBig()
+	r.account.set(0)
 	r.release()
 }
 

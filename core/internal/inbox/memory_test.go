@@ -113,6 +113,34 @@ func TestSmallFramesDoNotCount(t *testing.T) {
 	}
 }
 
+// What the caller keeps of a frame by itself counts as the Reader's own buffers do.
+func TestKeep(t *testing.T) {
+	const mib = 1 << 20
+	m := NewMemory(4 * mib)
+	r := New(&script{pieces: split(make([]byte, 3*mib), mib), end: os.ErrDeadlineExceeded}, Config{Memory: m})
+	for _, step := range []struct {
+		keep int
+		want int64
+	}{{mib, mib}, {2 * mib, 2 * mib}, {mib, mib}, {bigFrame, 0}, {3 * mib, 3 * mib}} {
+		if err := r.Keep(step.keep); err != nil || m.Used() != step.want {
+			t.Errorf("Keep(%d) = %v, %d bytes in use; want %d", step.keep, err, m.Used(), step.want)
+		}
+	}
+	r.EndFrame()
+	if m.Used() != 0 {
+		t.Errorf("%d bytes in use after the end of the frame", m.Used())
+	}
+	if _, err := r.Peek(2 * mib); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Keep(3 * mib); !errors.Is(err, ErrMemory) {
+		t.Errorf("Keep beside a large frame = %v, want %v", err, ErrMemory)
+	}
+	if r.Close(); m.Used() != 0 {
+		t.Errorf("%d bytes in use after Close", m.Used())
+	}
+}
+
 // A thousand peers begin frames of 64 MiB and stop: the Reader of the one that has sent
 // most fails first, and the memory is always within its limit.
 func TestThousandHalfSentFrames(t *testing.T) {
