@@ -15,8 +15,11 @@ type batch struct {
 	tail     []byte // small frames one after the other; its own buffer
 	tailMsgs int
 	msgs     int // of segs and tail together
+}
 
-	// Used while it is written.
+// writing is a batch while it is written.
+type writing struct {
+	batch
 	pos  int // segments written
 	off  int // bytes written of segs[pos], or of the tail
 	done int // messages written and not yet counted
@@ -66,7 +69,7 @@ func (b *batch) seal() {
 }
 
 // next returns the bytes to write next, none when all are written.
-func (b *batch) next() []byte {
+func (b *writing) next() []byte {
 	if b.pos < len(b.segs) {
 		return b.segs[b.pos].b[b.off:]
 	}
@@ -74,7 +77,7 @@ func (b *batch) next() []byte {
 }
 
 // advance notes that the first n bytes of next have been written.
-func (b *batch) advance(n int) {
+func (b *writing) advance(n int) {
 	b.off += n
 	if len(b.next()) > 0 {
 		return
@@ -105,6 +108,16 @@ func (b *batch) reset() {
 		tail = nil
 	}
 	*b = batch{segs: segs, tail: tail}
+}
+
+func (b *writing) reset() {
+	b.batch.reset()
+	b.pos, b.off, b.done = 0, 0, 0
+}
+
+func (b *writing) discard() {
+	b.batch.discard()
+	b.reset()
 }
 
 // discard drops the frames that have not been written, and the buffers.

@@ -46,7 +46,7 @@ func (w *Writer) Flush(mode Mode) {
 		w.mu.Unlock()
 		return
 	}
-	if w.raw == nil && mode&NoBlock != 0 {
+	if !w.raw.usable() && mode&NoBlock != 0 {
 		w.yield.Store(mode&Yield != 0)
 		w.start()
 		w.mu.Unlock()
@@ -61,7 +61,7 @@ func (w *Writer) Flush(mode Mode) {
 	w.swap()
 	w.mu.Unlock()
 
-	n, err := w.write(w.raw == nil)
+	n, err := w.write(!w.raw.usable())
 	if err == errAgain {
 		w.mu.Lock()
 		w.account(n)
@@ -127,7 +127,7 @@ func (w *Writer) flushAll() {
 // buffer, to be filled next. Called with the lock, by the flusher.
 func (w *Writer) swap() {
 	w.out.reset()
-	w.in, w.out = w.out, w.in
+	w.in, w.out.batch = w.out.batch, w.in
 	w.hint = len(w.out.tail)
 	w.outMsgs = w.out.msgs
 }
@@ -195,17 +195,16 @@ func (w *Writer) write(wait bool) (n int, err error) {
 			w.mu.Unlock()
 			n = 0
 		}
-		whole := len(b)
-		if w.largest > 0 {
-			b = b[:min(whole, w.largest)]
+		if w.packets {
+			b = b[:min(len(b), maxPacket)]
 		}
 		switch {
-		case w.raw == nil:
+		case !w.raw.usable():
 			n, err = w.writePlain(b)
 		case wait:
 			n, err = w.writeWait(b)
 		default:
-			n, err = w.raw.write(b, false)
+			n, err = w.raw.write(w.conn, b, false)
 			if err == nil && n < len(b) {
 				err = errAgain
 			}
@@ -215,10 +214,10 @@ func (w *Writer) write(wait bool) (n int, err error) {
 			break
 		}
 	}
-	if w.armed {
+	if p := w.plain; p != nil && p.armed {
 		// A deadline that stays would later fail what others write, a key update of
 		// TLS for example.
-		w.armed = false
+		p.armed = false
 		w.conn.SetWriteDeadline(time.Time{})
 	}
 	return n, err
@@ -226,7 +225,7 @@ func (w *Writer) write(wait bool) (n int, err error) {
 
 // writeWait writes a part of b, waiting for the network if it has to.
 func (w *Writer) writeWait(b []byte) (int, error) {
-	n, err := w.raw.write(b, false)
+	n, err := w.raw.write(w.conn, b, false)
 	if err != errAgain {
 		return n, err
 	}
@@ -235,17 +234,25 @@ func (w *Writer) writeWait(b []byte) (int, error) {
 	return n, err
 }
 
+// plainWriter is the state of plain writes, those through the connection's own Write.
+type plainWriter struct {
+	chunk    int            // bytes of one write at most
+	armed    bool           // the connection has a write deadline
+	progress *progressTimer // nil: the progress of a write is seen only at its end
+}
+
 // writePlain writes a part of b through the connection's own Write.
 func (w *Writer) writePlain(b []byte) (int, error) {
-	b = b[:min(len(b), w.chunk)]
+	if w.plain == nil {
+		w.plain = &plainWriter{chunk: firstChunk, progress: newProgressTimer(w.conn, w.cfg.WriteTimeout)}
+	}
+	p := w.plain
+	b = b[:min(len(b), p.chunk)]
 	begin := time.Now()
 	if w.conn.SetWriteDeadline(begin.Add(w.cfg.WriteTimeout)) == nil {
-		w.armed = true
-		if !w.progressSet {
-			w.progressSet, w.progress = true, newProgressTimer(w.conn, w.cfg.WriteTimeout)
-		}
-		w.progress.begin()
-		defer w.progress.end()
+		p.armed = true
+		p.progress.begin()
+		defer p.progress.end()
 	} else {
 		// The connection is closed, which Write will report, or has no deadlines:
 		// then only closing the connection can end the write.
@@ -261,12 +268,12 @@ func (w *Writer) writePlain(b []byte) (int, error) {
 	case n == 0 && err == nil:
 		err = io.ErrShortWrite
 	}
-	if len(b) == w.chunk {
+	if len(b) == p.chunk {
 		switch took := time.Since(begin); {
 		case took > w.cfg.WriteTimeout/4:
-			w.chunk = max(w.chunk/2, minChunk)
+			p.chunk = max(p.chunk/2, minChunk)
 		case took < w.cfg.WriteTimeout/16:
-			w.chunk = min(w.chunk*2, maxChunk)
+			p.chunk = min(p.chunk*2, maxChunk)
 		}
 	}
 	return n, err

@@ -90,14 +90,13 @@ const (
 // called concurrently, but between Begin and Commit or Abort the goroutine
 // that began must call no other method but Room: it holds the lock.
 type Writer struct {
-	conn    net.Conn
-	cfg     Config
-	raw     *rawWriter // nil when the connection has to be written through its Write
-	largest int        // bytes of one write at most, 0 = any
+	conn net.Conn
+	cfg  Config
 
 	flushing atomic.Bool // a goroutine, the flusher, owns out; set and cleared under mu
 	yield    atomic.Bool // Flush was called with Yield while another goroutine was flushing
 	corked   atomic.Bool // a goroutine will flush soon; see Cork
+	packets  bool        // a write is a packet, of maxPacket bytes at most
 
 	mu      sync.Mutex // guards the fields below; held from Begin to Commit
 	in      batch      // being filled
@@ -113,14 +112,9 @@ type Writer struct {
 	ended   chan struct{}
 
 	// The flusher owns the fields below; they need no lock.
-	out   batch
-	chunk int  // bytes of one plain write
-	armed bool // the connection has a write deadline
-
-	progress    *progressTimer // watches plain writes; nil: their progress is seen only at their end
-	progressSet bool           // progress is set
-
-	rawRoom rawWriter // raw points to it, unless it is nil
+	out   writing
+	raw   rawWriter
+	plain *plainWriter // nil before the first plain write
 }
 
 // New returns a Writer to conn. While the Writer is in use, no other code may write to
@@ -139,13 +133,10 @@ func (w *Writer) Init(conn net.Conn, cfg Config) {
 	if cfg.WriteTimeout <= 0 {
 		cfg.WriteTimeout = defaultTimeout
 	}
-	w.conn, w.cfg, w.chunk = conn, cfg, firstChunk
-	if w.rawRoom.init(conn) {
-		w.raw = &w.rawRoom
-	}
-	if a := conn.LocalAddr(); a != nil && a.Network() == "unixpacket" {
-		w.largest = maxPacket
-	}
+	w.conn, w.cfg = conn, cfg
+	w.raw.init(conn)
+	a := conn.LocalAddr()
+	w.packets = a != nil && a.Network() == "unixpacket"
 }
 
 // Begin waits until there is room, after earlier callers, then locks the batch and

@@ -7,6 +7,8 @@ import "net"
 // rawWriter is not used on this system: every connection is written by its Write.
 type rawWriter struct{}
 
+func (*rawWriter) usable() bool { return false }
+
 func (*rawWriter) init(net.Conn) bool { return false }
 
-func (*rawWriter) write([]byte, bool) (int, error) { return 0, errAgain }
+func (*rawWriter) write(net.Conn, []byte, bool) (int, error) { return 0, errAgain }

@@ -12,20 +12,19 @@ import (
 	"github.com/teleport-go/teleport/core/internal/sockio"
 )
 
-// A rawWriter writes to a socket, with or without waiting for it, and does not
-// allocate: the function for RawConn is made once.
+// A rawWriter writes to a socket, with or without waiting for it. A write that does not
+// wait allocates nothing: its function for RawConn is made once.
 type rawWriter struct {
-	conn net.Conn
-	rc   syscall.RawConn
-	fn   func(fd uintptr) bool
-	now  func(fd uintptr) // fn that does not wait
+	rc  syscall.RawConn // nil: the connection has to be written through its Write
+	now func(fd uintptr)
 
-	// Arguments and results of fn, used by the flusher only.
-	b    []byte
-	wait bool
-	n    int
-	err  error
+	// Argument and results of once, used by the flusher only.
+	b   []byte
+	n   int
+	err error
 }
+
+func (r *rawWriter) usable() bool { return r.rc != nil }
 
 // init returns false unless conn is exactly a TCP or Unix socket. A type that
 // embeds one has its SyscallConn too, but may have a Write of its own, which must
@@ -44,34 +43,30 @@ func (r *rawWriter) init(conn net.Conn) bool {
 	if err != nil {
 		return false
 	}
-	r.conn, r.rc = conn, rc
-	r.fn = r.once
-	r.now = func(fd uintptr) { r.once(fd) }
+	r.rc, r.now = rc, r.once
 	return true
 }
 
-// once tries one write. It returns false to be called again when the socket is ready.
-func (r *rawWriter) once(fd uintptr) bool {
+// once tries one write.
+func (r *rawWriter) once(fd uintptr) {
 	for {
 		r.n, r.err = sockio.Write(fd, r.b)
-		switch r.err {
-		case syscall.EINTR:
-		case syscall.EAGAIN:
-			return !r.wait
-		default:
-			return true
+		if r.err != syscall.EINTR {
+			return
 		}
 	}
 }
 
-// write writes a part of b, at least one byte unless it fails. If the socket takes
-// none, it waits, up to the write deadline, or without wait returns errAgain.
-func (r *rawWriter) write(b []byte, wait bool) (int, error) {
-	r.b, r.wait = b, wait
-	r.n, r.err = 0, nil
+// write writes a part of b to conn, at least one byte unless it fails. If the socket
+// takes none, it waits, up to the write deadline, or without wait returns errAgain.
+func (r *rawWriter) write(conn net.Conn, b []byte, wait bool) (int, error) {
+	r.b, r.n, r.err = b, 0, nil
 	var err error
 	if wait {
-		err = r.rc.Write(r.fn)
+		err = r.rc.Write(func(fd uintptr) (done bool) {
+			r.once(fd)
+			return r.err != syscall.EAGAIN
+		})
 	} else {
 		err = r.rc.Control(r.now) // Write would take the runtime's lock of the descriptor
 	}
@@ -84,8 +79,8 @@ func (r *rawWriter) write(b []byte, wait bool) (int, error) {
 	case r.err == syscall.EAGAIN:
 		return 0, errAgain
 	case r.err != nil:
-		return 0, &net.OpError{Op: "write", Net: r.conn.LocalAddr().Network(), Source: r.conn.LocalAddr(),
-			Addr: r.conn.RemoteAddr(), Err: os.NewSyscallError("write", r.err)}
+		return 0, &net.OpError{Op: "write", Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(),
+			Addr: conn.RemoteAddr(), Err: os.NewSyscallError("write", r.err)}
 	case r.n <= 0:
 		return 0, io.ErrShortWrite
 	}

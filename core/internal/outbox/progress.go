@@ -72,7 +72,7 @@ func (w *Writer) waitRaw(b []byte) (n int, err error) {
 		if err := w.conn.SetWriteDeadline(time.Now().Add(wait)); err != nil {
 			return 0, err
 		}
-		n, err = w.raw.write(b, true)
+		n, err = w.raw.write(w.conn, b, true)
 		if !isTimeout(err) {
 			return n, err
 		}
