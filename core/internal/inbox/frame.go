@@ -3,6 +3,7 @@ package inbox
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"time"
 )
@@ -18,8 +19,30 @@ const minRate = 1 << 10
 // and then could occupy a connection, and its memory, for ever.
 type frameClock struct {
 	longest time.Duration // of a frame, and more by its size; 0: no bound
-	began   time.Time     // when the present frame was waited for first, if it is timed
-	limit   time.Time     // of SetReadDeadline
+	began   instant       // when the present frame was waited for first, if it is timed
+	limit   instant       // of SetReadDeadline; 0: none
+}
+
+// instant is a time in nanoseconds since start: a third of the size of a time.Time. It
+// may be negative, in tests with a clock of their own.
+type instant int64
+
+var start = time.Now()
+
+// instantOf returns the instant of t, never 0.
+func instantOf(t time.Time) instant {
+	if d := t.Sub(start); d != 0 {
+		return instant(d)
+	}
+	return 1
+}
+
+// time returns the zero time for 0, as for a deadline.
+func (i instant) time() time.Time {
+	if i == 0 {
+		return time.Time{}
+	}
+	return start.Add(time.Duration(i))
 }
 
 // SetFrameTimeout bounds the time in which a frame arrives, from the first wait for it:
@@ -29,7 +52,10 @@ func (r *Reader) SetFrameTimeout(d time.Duration) { r.frame.longest = max(d, 0) 
 
 // SetReadDeadline bounds the reads of the connection until it is called again.
 func (r *Reader) SetReadDeadline(t time.Time) error {
-	r.frame.limit = t
+	r.frame.limit = 0
+	if !t.IsZero() {
+		r.frame.limit = instantOf(t)
+	}
 	return r.conn.SetReadDeadline(t)
 }
 
@@ -41,7 +67,7 @@ func (r *Reader) EndFrame() {
 	}
 	if r.timed {
 		r.timed = false
-		r.conn.SetReadDeadline(r.frame.limit)
+		r.conn.SetReadDeadline(r.frame.limit.time())
 	}
 }
 
@@ -52,26 +78,30 @@ func (r *Reader) arm() {
 		return
 	}
 	if !r.timed {
-		r.timed, f.began = true, time.Now()
+		r.timed, f.began = true, instantOf(time.Now())
 	}
 	at := f.due(r.Buffered())
-	if !f.limit.IsZero() && f.limit.Before(at) {
-		at = f.limit
+	if f.limit != 0 {
+		at = min(at, f.limit)
 	}
-	r.conn.SetReadDeadline(at)
+	r.conn.SetReadDeadline(at.time())
 }
 
 // due returns when the frame must have arrived, by the bytes that have arrived so far.
-func (f *frameClock) due(arrived int) time.Time {
-	return f.began.Add(f.longest + time.Duration(arrived)*time.Second/minRate)
+func (f *frameClock) due(arrived int) instant {
+	at := f.began + instant(f.longest+time.Duration(arrived)*time.Second/minRate)
+	if at < f.began {
+		return math.MaxInt64
+	}
+	return at
 }
 
 // timeoutOf returns ErrFrameTimeout for a read that the clock has ended, else err.
 func (r *Reader) timeoutOf(err error) error {
 	f := &r.frame
-	if !r.timed || !errors.Is(err, os.ErrDeadlineExceeded) || time.Now().Before(f.due(r.Buffered())) {
+	if !r.timed || !errors.Is(err, os.ErrDeadlineExceeded) || instantOf(time.Now()) < f.due(r.Buffered()) {
 		return err
 	}
-	r.fatal = fmt.Errorf("%w: %d bytes of it in %v", ErrFrameTimeout, r.Buffered(), time.Since(f.began).Round(time.Millisecond))
+	r.fatal = fmt.Errorf("%w: %d bytes of it in %v", ErrFrameTimeout, r.Buffered(), time.Since(f.began.time()).Round(time.Millisecond))
 	return r.fatal
 }

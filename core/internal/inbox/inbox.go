@@ -59,10 +59,15 @@ type Config struct {
 type Reader struct {
 	conn    net.Conn
 	raw     syscall.RawConn       // nil: conn.Read
-	try     func(fd uintptr) bool // made once: a closure for each read would allocate
-	tryOnce func(fd uintptr)
-	size    int // of the usual buffer, a power of two
+	try     func(fd uintptr)      // made once: a closure for each read would allocate
+	tryWait func(fd uintptr) bool // try that is called again when something has arrived; nil before the first wait
+	size    int                   // of the usual buffer, a power of two
+
 	packets bool
+	owned   bool // the last Peek's bytes are in big
+	given   bool // a part of big has been discarded, and its caller may keep it
+	short   bool // the last try got less than there was room for
+	timed   bool // the time of the present frame runs; see frameClock
 
 	// The unread bytes are big[off:], then buf[r:w].
 	buf  []byte // with len == cap; nil while it is in the pool
@@ -70,18 +75,13 @@ type Reader struct {
 	big  []byte // a frame over 64 KiB that arrives; nil if none
 	off  int
 
-	owned   bool  // the last Peek's bytes are in big
-	given   bool  // a part of big has been discarded, and its caller may keep it
 	pending error // returned with bytes; the next read reports it
 	fatal   error // why reading has ended
 
 	dst    []byte // where try reads to; nil: the usual buffer
 	got    int    // bytes that try has read; -1: none had arrived
 	gotErr error
-	wait   bool // try is called again when something has arrived
-	short  bool // the last try got less than there was room for
-	timed  bool // the time of the present frame runs; see frameClock
-	kept   int  // see Keep
+	kept   int // see Keep
 
 	beforeWait func()
 	frame      frameClock

@@ -24,18 +24,25 @@ func (r *Reader) useRaw() {
 	if err != nil {
 		r.raw = nil
 	}
-	r.try = r.tryRead
-	r.tryOnce = func(fd uintptr) { r.tryRead(fd) }
+	if r.raw != nil {
+		r.try = r.tryRead
+	}
 }
 
 // readRaw reads by the descriptor. Without wait it may fail with errNothing.
 func (r *Reader) readRaw(dst []byte, wait bool) (int, error) {
-	r.dst, r.got, r.gotErr, r.wait = dst[:min(len(dst), maxRead)], 0, nil, wait
+	r.dst, r.got, r.gotErr = dst[:min(len(dst), maxRead)], 0, nil
 	var err error
 	if wait {
-		err = r.raw.Read(r.try)
+		if r.tryWait == nil { // the poll loop's connections never wait
+			r.tryWait = func(fd uintptr) (done bool) {
+				r.tryRead(fd)
+				return r.got >= 0
+			}
+		}
+		err = r.raw.Read(r.tryWait)
 	} else {
-		err = r.raw.Control(r.tryOnce) // Read would take the runtime's lock of the descriptor
+		err = r.raw.Control(r.try) // Read would take the runtime's lock of the descriptor
 	}
 	r.dst = nil
 	switch {
@@ -52,9 +59,9 @@ func (r *Reader) readRaw(dst []byte, wait bool) (int, error) {
 	return r.got, nil
 }
 
-// tryRead is called by the runtime: at first, and each time the descriptor has
-// become readable. While the runtime waits, the Reader holds no buffer.
-func (r *Reader) tryRead(fd uintptr) (done bool) {
+// tryRead is called by the runtime: at first, and, in a wait, each time the descriptor
+// has become readable. While the runtime waits, the Reader holds no buffer.
+func (r *Reader) tryRead(fd uintptr) {
 	dst := r.dst
 	if dst == nil {
 		dst = r.room()
@@ -68,9 +75,8 @@ func (r *Reader) tryRead(fd uintptr) (done bool) {
 			r.release()
 		}
 		r.got = -1
-		return !r.wait
+		return
 	}
 	r.got, r.gotErr = max(n, 0), err
 	r.short = n < len(dst)
-	return true
 }
