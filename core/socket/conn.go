@@ -62,14 +62,14 @@ type Conn struct {
 	conn      net.Conn
 	proto     Proto
 	app       FrameAppender // proto, if it is one
-	end       Ender         // proto, if it is one
-	turns     switcher      // proto, if it may become another
+	multi     *anyProto     // proto, if it is one, which becomes another
 	limit     atomic.Uint32
-	dialed    bool
-	pipe      *xfer.XferPipe // as in Options
+	heard     atomic.Bool // a frame has arrived
+	ends      bool        // proto is an Ender
+	dialed    bool        // this and the next three are as in Options
+	pipe      *xfer.XferPipe
 	pipeMin   int
 	recognise time.Duration
-	heard     atomic.Bool  // a frame has arrived
 	spoke     atomic.Int64 // when the first frame was accepted for sending, in Unix nanoseconds; 0: none was
 
 	packMu sync.Mutex // one Pack at a time, for a proto that is no FrameAppender
@@ -79,8 +79,8 @@ type Conn struct {
 	// with thousands of them most is not in the cache, nor are the pages known.
 	_      [64]byte // writers look at what is above, the reader changes what follows
 	in     inbox.Reader
-	peeked []byte // the last Peek; the reading goroutine's
-	reads  bool   // the protocol calls Read; the reading goroutine's
+	peeked *byte // the end of the memory of the last Peek; the reading goroutine's
+	reads  bool  // the protocol calls Read; the reading goroutine's
 	_      [64]byte
 	out    outbox.Writer
 }
@@ -100,16 +100,16 @@ func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
 func (c *Conn) setProto(pf ProtoFunc) {
 	c.proto = pf(wire{c})
 	c.app, _ = c.proto.(FrameAppender)
-	c.end, _ = c.proto.(Ender)
-	c.turns, _ = c.proto.(switcher)
+	c.multi, _ = c.proto.(*anyProto)
+	_, c.ends = c.proto.(Ender)
 }
 
 // appender returns the protocol if it can append frames, else nil.
 func (c *Conn) appender() FrameAppender {
-	if c.turns == nil {
+	if c.multi == nil {
 		return c.app
 	}
-	app, _ := c.turns.current().(FrameAppender)
+	app, _ := c.multi.current().(FrameAppender)
 	return app
 }
 
@@ -191,17 +191,20 @@ func (c *Conn) ReadInto(m *Envelope) (err error) {
 	if !c.heard.Load() { // what is above in is not written to for nothing
 		c.heard.Store(true)
 	}
-	if c.in.Owned() && sameEnd(m.raw, c.peeked) {
+	if c.peeked != nil && c.in.Owned() && endOf(m.raw) == c.peeked {
 		m.rawOwned = true // the frame is nobody else's, and the body a part of it
 	}
 	c.peeked = nil
 	return nil
 }
 
-// sameEnd tells whether two slices lie in the same memory: whether their
-// capacities end with the same byte.
-func sameEnd(a, b []byte) bool {
-	return cap(a) > 0 && cap(b) > 0 && &a[:cap(a)][cap(a)-1] == &b[:cap(b)][cap(b)-1]
+// endOf returns the last byte of a slice's capacity, nil if it has none. Slices of the
+// same memory have the same.
+func endOf(b []byte) *byte {
+	if cap(b) == 0 {
+		return nil
+	}
+	return &b[:cap(b)][cap(b)-1]
 }
 
 // PackError is a message that could not be made a frame: its codec, a filter or

@@ -37,11 +37,15 @@ func (m *Envelope) InTurn() bool { return m.inTurn }
 
 // Ended reports whether the protocol has packed its last message.
 func (c *Conn) Ended() bool {
-	end := c.end
-	if c.turns != nil {
-		end, _ = c.turns.current().(Ender)
+	p := c.proto
+	switch {
+	case c.multi != nil:
+		p = c.multi.current()
+	case !c.ends:
+		return false // as most protocols
 	}
-	return end != nil && end.Ended()
+	end, ok := p.(Ender)
+	return ok && end.Ended()
 }
 
 // Emit is documented at Emitter. Only the reading goroutine calls it.

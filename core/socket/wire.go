@@ -42,7 +42,7 @@ func (w wire) RecogniseTime() time.Duration { return w.c.recognise }
 
 func (w wire) Peek(n int) ([]byte, error) {
 	b, err := w.c.in.Peek(n)
-	w.c.peeked = b
+	w.c.peeked = endOf(b)
 	return b, err
 }
 
