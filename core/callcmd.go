@@ -71,7 +71,7 @@ func (cmd *callCmd) Swap() *Swap {
 	defer cmd.mu.Unlock()
 	if cmd.swap == nil {
 		cmd.swap = new(Swap)
-		cmd.sess.swap.CopyTo(cmd.swap)
+		cmd.sess.Swap().CopyTo(cmd.swap)
 	}
 	return cmd.swap
 }

@@ -143,7 +143,7 @@ func (c *handlerCtx) Swap() *Swap {
 	}
 	if c.swap == nil {
 		c.swap = new(Swap)
-		s.swap.CopyTo(c.swap)
+		s.Swap().CopyTo(c.swap)
 	}
 	return c.swap
 }

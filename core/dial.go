@@ -179,11 +179,12 @@ func (s *session) prepareLink(ctx context.Context, l *link, limit time.Duration)
 	if s.plan == nil {
 		l.sock.SetLimit(min(preparingLimit, s.env.cfg.MessageSizeLimit))
 	}
-	for _, p := range s.env.hooks().connection {
+	plugins := s.env.hooks().connection
+	for i, p := range plugins {
 		if r = s.connectionHook(l, p); r.HasError() {
 			break
 		}
-		l.passed = append(l.passed, p)
+		l.passed = plugins[:i+1]
 		if l.killed.Load() != nil {
 			break // closed, or out of time: the next hook could not reach the peer
 		}

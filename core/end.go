@@ -189,8 +189,8 @@ func (s *session) startDraining(reason *CloseReason, limit time.Duration) {
 // setBound limits the time to drain; the earliest bound holds. The caller holds s.mu,
 // and the session is draining.
 func (s *session) setBound(limit time.Duration) {
-	at := time.Now().Add(limit)
-	if s.bound != nil && s.boundAt.Before(at) {
+	at := s.env.sweeper.After(limit)
+	if s.bound != nil && s.boundAt < at {
 		return
 	}
 	stop := s.stopDrain
@@ -303,7 +303,7 @@ func (s *session) takeCutOff() []*callCmd {
 	s.mu.Lock() // a goroutine that finds no pending call must see them counted
 	defer s.mu.Unlock()
 	calls := s.pending.Drain()
-	s.cut += len(calls)
+	s.cut += int32(len(calls))
 	return calls
 }
 

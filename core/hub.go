@@ -158,8 +158,9 @@ func (s *session) becomeReady(l *link) (id string, explicit bool, err error) {
 	if s.reason != nil {
 		return "", false, s.reason
 	}
-	id, explicit = s.wantID, s.customID
-	if !explicit {
+	if explicit = s.wantID != nil; explicit {
+		id = *s.wantID
+	} else {
 		id = s.defaultID()
 	}
 	s.state, s.link, s.prep = ready, l, nil
@@ -173,7 +174,7 @@ func (s *session) SetID(id string) {
 		s.mu.Unlock()
 		return
 	}
-	s.customID, s.wantID = true, id
+	s.wantID = &id
 	inHub := s.state != preparing
 	s.mu.Unlock()
 	if inHub {

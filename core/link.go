@@ -20,9 +20,6 @@ func newLink(s *session, conn net.Conn, pf ProtoFunc, epoch uint32) *link {
 	e.cfg.Tuning.Apply(conn)
 	l := new(link)
 	l.sess, l.env, l.epoch, l.cadence.wait = s, e, epoch, longWait
-	l.local, l.remote = conn.LocalAddr(), conn.RemoteAddr()
-	l.ip = addrText(l.remote)
-	l.trusted = trusts(e.cfg.trusted, l.remote)
 	l.open(conn, pf)
 	return l
 }
@@ -30,22 +27,32 @@ func newLink(s *session, conn net.Conn, pf ProtoFunc, epoch uint32) *link {
 // open makes the socket of the link.
 func (l *link) open(conn net.Conn, pf ProtoFunc) {
 	e := l.env
+	remote := conn.RemoteAddr()
 	l.mu.Lock()
 	l.conn, l.pf = conn, pf
 	l.mu.Unlock()
+	l.ip, l.trusted = addrText(remote), trusts(e.cfg.trusted, remote)
 	l.sock = socket.NewConn(conn, pf, socket.Options{
-		Dialed:           l.sess.plan != nil,
-		Limit:            e.cfg.MessageSizeLimit,
-		Bound:            e.cfg.WriteBound,
-		WriteTimeout:     e.cfg.WriteTimeout,
-		Pipe:             e.cfg.pipe,
-		PipeMin:          e.cfg.XferPipeMin,
-		Memory:           e.memory,
-		Recognise:        e.cfg.HandshakeTimeout,
-		BeforeWait:       l.mayBlock,
-		OnMemoryExceeded: func(err error) { l.kill(SideLocal, err, "reading a frame") },
-		Fail:             func(err error) { l.kill(SideNetwork, err, "writing") },
+		Dialed:       l.sess.plan != nil,
+		Limit:        e.cfg.MessageSizeLimit,
+		Bound:        e.cfg.WriteBound,
+		WriteTimeout: e.cfg.WriteTimeout,
+		Pipe:         e.cfg.pipe,
+		PipeMin:      e.cfg.XferPipeMin,
+		Memory:       e.memory,
+		Recognise:    e.cfg.HandshakeTimeout,
+		BeforeWait:   l.mayBlock,
+		Fail:         l.fail,
 	})
+}
+
+// fail ends a link whose socket has failed.
+func (l *link) fail(err error) {
+	if errors.Is(err, socket.ErrMemory) {
+		l.kill(SideLocal, err, "reading a frame")
+		return
+	}
+	l.kill(SideNetwork, err, "writing")
 }
 
 func (s *session) ConnectionState() *tls.ConnectionState {
@@ -54,10 +61,7 @@ func (s *session) ConnectionState() *tls.ConnectionState {
 
 // connectionState is documented at PreCtx.
 func (l *link) connectionState() *tls.ConnectionState {
-	l.mu.Lock()
-	conn := l.conn // which a hook may replace
-	l.mu.Unlock()
-	return connectionState(conn)
+	return connectionState(l.netConn())
 }
 
 // trusts reports whether the address is in one of the networks.
@@ -170,7 +174,7 @@ func (l *link) delist(c *handlerCtx) {
 }
 
 // cancelHandlers ends the contexts of all handlers, present and future.
-func (l *link) cancelHandlers(cause error) {
+func (l *link) cancelHandlers(cause *CloseReason) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.dead != nil {

@@ -60,12 +60,12 @@ type session struct {
 	running    atomic.Int32         // number of requests that are being handled
 	leaving    atomic.Bool          // draining or later: becameIdle sends on idle
 	announcing atomic.Int32         // connections that became ready since the PostReady hooks began to run
-	contextAge atomic.Int64         // nanoseconds; 0: unlimited
 	serial     uint32               // number in the peer; selects its poller, workers and watchdog slot
+	contextAge atomic.Int64         // nanoseconds; 0: unlimited
 
 	pending pending.Table[*callCmd]
-	plan    *dialPlan // how to dial and redial; nil if it was accepted
-	swap    Swap
+	plan    *dialPlan            // how to dial and redial; nil if it was accepted
+	swap    atomic.Pointer[Swap] // made on demand
 	id      atomic.Pointer[string]
 	sweep.Handle
 
@@ -77,17 +77,16 @@ type session struct {
 
 	mu        sync.Mutex // guards the fields below
 	state     state
+	cut       int32           // calls that draining has cut off
 	link      *link           // the present or last one
 	prep      *link           // the one whose connection hooks run
 	prepCtx   context.Context // of these hooks; nil outside of them
 	reason    *CloseReason
-	customID  bool // SetID was called
-	wantID    string
+	wantID    *string                 // nil unless SetID was called
 	stopDrain context.CancelCauseFunc // ends draining's wait
 	bound     *time.Timer             // calls stopDrain
-	boundAt   time.Time
-	cut       int     // calls that draining has cut off
-	held      *holdUp // nil: nothing holds the session up
+	boundAt   int64                   // in the sweeper's time
+	held      *holdUp                 // nil: nothing holds the session up
 
 	sessionAge time.Duration // 0: unlimited
 	expireAt   int64         // when sessionAge is over, in the sweeper's time; 0: never
@@ -120,8 +119,6 @@ type link struct {
 	trusted bool     // X-Real-IP of the peer is believed
 	conn    net.Conn // until the link is ready hooks may replace it, under mu and session.mu
 	pf      ProtoFunc
-	local   net.Addr
-	remote  net.Addr
 	ip      string // of the remote address, as text
 
 	killed atomic.Pointer[CloseReason] // set before this side closes conn on an error
@@ -133,9 +130,9 @@ type link struct {
 	_ [64]byte
 	reader
 
-	mu    sync.Mutex  // guards what follows
-	timed *handlerCtx // handlers that have left the reader, or have a context or an age: a list
-	dead  error       // cause for contexts made from now on; nil while alive
+	mu    sync.Mutex   // guards what follows
+	timed *handlerCtx  // handlers that have left the reader, or have a context or an age: a list
+	dead  *CloseReason // cause for contexts made from now on; nil while alive
 }
 
 // keptRequests holds the requests that PreCall has read.

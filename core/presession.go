@@ -61,11 +61,8 @@ func (s *session) ModifySocket(fn func(conn net.Conn) (modifiedConn net.Conn, ne
 	if len(rest) > 0 {
 		conn = &prefixedConn{Conn: conn, rest: rest}
 	}
-	s.mu.Lock() // guards the addresses and the connection against concurrent methods
+	s.mu.Lock() // guards the address and the connection against concurrent methods
 	l.open(conn, pf)
-	l.local, l.remote = conn.LocalAddr(), conn.RemoteAddr()
-	l.ip = addrText(l.remote)
-	l.trusted = trusts(s.env.cfg.trusted, l.remote)
 	s.mu.Unlock()
 	if l.killed.Load() != nil { // the old connection was closed meanwhile
 		conn.Close()

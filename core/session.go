@@ -52,8 +52,8 @@ func (s *session) ID() string {
 func (s *session) wantedID() (id string, explicit bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.customID {
-		return s.wantID, true
+	if s.wantID != nil {
+		return *s.wantID, true
 	}
 	return s.defaultID(), false
 }
@@ -68,7 +68,7 @@ func (s *session) defaultID() string {
 		return ""
 	}
 	if s.plan != nil {
-		return addrText(l.local)
+		return addrText(l.conn.LocalAddr())
 	}
 	return l.ip
 }
@@ -82,9 +82,23 @@ func (s *session) currentLink() *link {
 	return s.link
 }
 
-func (s *session) LocalAddr() net.Addr  { return s.currentLink().local }
-func (s *session) RemoteAddr() net.Addr { return s.currentLink().remote }
-func (s *session) Swap() *Swap          { return &s.swap }
+// netConn returns the connection, which a hook may replace until the link is ready.
+func (l *link) netConn() net.Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.conn
+}
+
+func (s *session) LocalAddr() net.Addr  { return s.currentLink().netConn().LocalAddr() }
+func (s *session) RemoteAddr() net.Addr { return s.currentLink().netConn().RemoteAddr() }
+
+func (s *session) Swap() *Swap {
+	if m := s.swap.Load(); m != nil {
+		return m
+	}
+	s.swap.CompareAndSwap(nil, new(Swap))
+	return s.swap.Load()
+}
 
 func (s *session) CloseNotify() <-chan struct{} { return s.closeNotify.Done() }
 

@@ -70,6 +70,9 @@ func CheckProto(pf ProtoFunc) error {
 	return nil
 }
 
+// switcher is a Proto that becomes another one.
+type switcher interface{ current() Proto }
+
 type anyProto struct {
 	rw     io.ReadWriter
 	peek   PeekReader

@@ -43,17 +43,20 @@ type Options struct {
 	Limit        uint32         // largest frame, read or written; 0: the process-wide limit
 	Bound        int            // bytes that may wait to be written; 0: 4 MiB
 	WriteTimeout time.Duration  // longest flush without progress; 0: 30 s
-	Fail         func(error)    // the connection cannot be written any more; called once, without a lock
 	Memory       *inbox.Memory  // that memory; may be nil
 	Recognise    time.Duration  // longest time in which an AnyProto recognises its peer; 0: 10 s
 	Pipe         *xfer.XferPipe // of CALLs, REPLYs and PUSHes that have none, from PipeMin bytes of body on; nil: none
 	PipeMin      int
 	BeforeWait   func() // called by the reading goroutine before it waits for the network; may be nil
 
-	// OnMemoryExceeded is called once when Memory is used up, and this connection has the
-	// most of it. It runs on any goroutine, and must not block.
-	OnMemoryExceeded func(error)
+	// Fail is called when the connection cannot be written any more, and with ErrMemory when
+	// Memory is used up and this connection has the most of it; once each. It runs without a
+	// lock on any goroutine, and must not block.
+	Fail func(error)
 }
+
+// ErrMemory is in the error of a connection that was ended because Options.Memory is used up.
+var ErrMemory = inbox.ErrMemory
 
 // Conn is a connection with a protocol, for an engine: many goroutines append messages
 // to a batch, which is flushed as one; one goroutine reads. [Socket] is the simple view
@@ -62,7 +65,7 @@ type Conn struct {
 	conn      net.Conn
 	proto     Proto
 	app       FrameAppender // proto, if it is one
-	multi     *anyProto     // proto, if it is one, which becomes another
+	turns     switcher      // proto, if it may become another
 	limit     atomic.Uint32
 	heard     atomic.Bool // a frame has arrived
 	ends      bool        // proto is an Ender
@@ -91,7 +94,7 @@ func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
 	c.conn, c.dialed, c.recognise = conn, o.Dialed, o.Recognise
 	c.pipe, c.pipeMin = o.Pipe, o.PipeMin
 	c.SetLimit(o.Limit)
-	c.in.Init(conn, inbox.Config{Memory: o.Memory, OnMemoryExceeded: o.OnMemoryExceeded, BeforeWait: o.BeforeWait})
+	c.in.Init(conn, inbox.Config{Memory: o.Memory, OnMemoryExceeded: o.Fail, BeforeWait: o.BeforeWait})
 	c.out.Init(conn, outbox.Config{Bound: o.Bound, WriteTimeout: o.WriteTimeout, Fail: o.Fail})
 	c.setProto(pf)
 	return c
@@ -100,16 +103,16 @@ func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
 func (c *Conn) setProto(pf ProtoFunc) {
 	c.proto = pf(wire{c})
 	c.app, _ = c.proto.(FrameAppender)
-	c.multi, _ = c.proto.(*anyProto)
+	c.turns, _ = c.proto.(switcher)
 	_, c.ends = c.proto.(Ender)
 }
 
 // appender returns the protocol if it can append frames, else nil.
 func (c *Conn) appender() FrameAppender {
-	if c.multi == nil {
+	if c.turns == nil {
 		return c.app
 	}
-	app, _ := c.multi.current().(FrameAppender)
+	app, _ := c.turns.current().(FrameAppender)
 	return app
 }
 
@@ -196,15 +199,6 @@ func (c *Conn) ReadInto(m *Envelope) (err error) {
 	}
 	c.peeked = nil
 	return nil
-}
-
-// endOf returns the last byte of a slice's capacity, nil if it has none. Slices of the
-// same memory have the same.
-func endOf(b []byte) *byte {
-	if cap(b) == 0 {
-		return nil
-	}
-	return &b[:cap(b)][cap(b)-1]
 }
 
 // PackError is a message that could not be made a frame: its codec, a filter or

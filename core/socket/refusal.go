@@ -39,8 +39,8 @@ func (m *Envelope) InTurn() bool { return m.inTurn }
 func (c *Conn) Ended() bool {
 	p := c.proto
 	switch {
-	case c.multi != nil:
-		p = c.multi.current()
+	case c.turns != nil:
+		p = c.turns.current()
 	case !c.ends:
 		return false // as most protocols
 	}

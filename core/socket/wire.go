@@ -46,6 +46,15 @@ func (w wire) Peek(n int) ([]byte, error) {
 	return b, err
 }
 
+// endOf returns the last byte of a slice's capacity, nil if it has none. Slices of the
+// same memory have the same.
+func endOf(b []byte) *byte {
+	if cap(b) == 0 {
+		return nil
+	}
+	return &b[:cap(b)][cap(b)-1]
+}
+
 // Write appends to the frame of the Pack under way.
 func (w wire) Write(p []byte) (int, error) {
 	f := w.c.frame

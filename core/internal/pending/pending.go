@@ -36,8 +36,8 @@ type Table[T any] struct {
 	n       int        // busy slots
 	held    int        // how many of them only hold their number, for a later call
 	last    int32      // the number given last
-	nearest int64      // no deadline is before it; 0: there is no deadline
 	closed  bool
+	nearest int64 // no deadline is before it; 0: there is no deadline
 
 	ring  *ring[T]              // keeps alive the ring that spare points to
 	spare weak.Pointer[ring[T]] // a large ring while it is empty: the garbage collector may free it

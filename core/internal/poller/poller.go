@@ -47,10 +47,10 @@ type Poller[T any, C Conn[T]] struct {
 
 // slot is one registration.
 type slot[C any] struct {
-	c   C
-	raw syscall.RawConn
-	key Key // zero: the slot is free
-	fd  int32
+	c      C
+	raw    syscall.RawConn
+	serial uint32 // of its Key; 0: the slot is free
+	fd     int32
 }
 
 // Key identifies a registration. The zero value identifies none.
@@ -115,7 +115,7 @@ func (p *Poller[T, C]) take(raw syscall.RawConn, fd int32, c C) Key {
 		p.slots = append(p.slots, slot[C]{})
 	}
 	key := Key(p.serial)<<32 | Key(i)
-	p.byFD[fd], p.slots[i] = i, slot[C]{c, raw, key, fd}
+	p.byFD[fd], p.slots[i] = i, slot[C]{c, raw, p.serial, fd}
 	return key
 }
 
@@ -144,7 +144,7 @@ func (p *Poller[T, C]) slot(key Key) (s slot[C], ok bool) {
 	if i := uint32(key); key != 0 && int(i) < len(p.slots) {
 		s = p.slots[i]
 	}
-	return s, key != 0 && s.key == key
+	return s, key != 0 && s.serial == uint32(key>>32)
 }
 
 // clear frees a slot. Called with the lock.
@@ -219,7 +219,7 @@ func (p *Poller[T, C]) loop() {
 func (p *Poller[T, C]) sweep(loop *Loop) {
 	p.mu.Lock()
 	for i, s := range p.slots {
-		if s.key != 0 && s.raw.Control(func(uintptr) {}) != nil {
+		if s.serial != 0 && s.raw.Control(func(uintptr) {}) != nil {
 			p.clear(uint32(i))
 			p.orphans = append(p.orphans, s.c)
 		}
