@@ -153,7 +153,9 @@ func (w *Writer) finish(n int, err error) (ended bool) {
 	if w.in.empty() {
 		w.in.giveBack()
 	}
-	w.room.free, w.drained.free = nil, nil
+	if w.waiting != nil && w.waiting.room.first == nil && w.waiting.drained.first == nil {
+		w.waiting = nil
+	}
 	w.yield.Store(false)
 	w.flushing.Store(false)
 	if w.ended != nil {
@@ -178,7 +180,10 @@ func (w *Writer) account(n int) {
 	w.outMsgs -= done
 	w.used -= n
 	w.written += uint64(n)
-	for t := w.drained.first; t != nil && t.mark <= w.written; t = t.next {
+	if w.waiting == nil {
+		return
+	}
+	for t := w.waiting.drained.first; t != nil && t.mark <= w.written; t = t.next {
 		t.signal()
 	}
 	w.wake()

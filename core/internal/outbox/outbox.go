@@ -97,6 +97,7 @@ type Writer struct {
 	yield    atomic.Bool // Flush was called with Yield while another goroutine was flushing
 	corked   atomic.Bool // a goroutine will flush soon; see Cork
 	packets  bool        // a write is a packet, of maxPacket bytes at most
+	closed   bool        // Close has been called; guarded by mu
 
 	mu      sync.Mutex // guards the fields below; held from Begin to Commit
 	in      batch      // being filled
@@ -104,10 +105,8 @@ type Writer struct {
 	used    int        // bytes accepted and not yet written
 	written uint64     // bytes written since New
 	outMsgs int        // messages in out not yet wholly written
-	room    waitList   // goroutines that wait for room, in order of arrival
-	drained waitList   // goroutines in Wait, in order of their marks
+	waiting *waiting   // the goroutines that wait; nil if none does
 	err     error      // why nothing is accepted any more; nil while open
-	closed  bool       // Close has been called
 	lost    int        // number of messages discarded
 	ended   chan struct{}
 
@@ -311,8 +310,10 @@ func (w *Writer) refuse(err error) {
 	w.lost = w.in.msgs + w.outMsgs
 	w.in.discard()
 	w.used, w.outMsgs = 0, 0
-	w.room.signalAll()
-	w.drained.signalAll()
+	if w.waiting != nil {
+		w.waiting.room.signalAll()
+		w.waiting.drained.signalAll()
+	}
 }
 
 func slowReader(used, bound int) error {

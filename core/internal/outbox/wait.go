@@ -18,6 +18,28 @@ type waitList struct {
 	free        *waiter // removed waiters, to use again while a flush goes on
 }
 
+// waiting holds the goroutines that wait for a Writer, which are rare.
+type waiting struct {
+	room    waitList // those that wait for room, in order of arrival
+	drained waitList // those in Wait, in order of their marks
+}
+
+// waiters returns the lists to push to. Called with the lock.
+func (w *Writer) waiters() *waiting {
+	if w.waiting == nil {
+		w.waiting = new(waiting)
+	}
+	return w.waiting
+}
+
+// first returns the first waiter for room, nil if there is none. Called with the lock.
+func (w *Writer) first() *waiter {
+	if w.waiting == nil {
+		return nil
+	}
+	return w.waiting.room.first
+}
+
 // push adds a waiter at the end.
 func (l *waitList) push(n int, mark uint64) *waiter {
 	t := l.free
@@ -81,10 +103,10 @@ func (w *Writer) admit(ctx context.Context, n int) error {
 		defer w.mu.Unlock()
 		return w.err
 	}
-	if w.room.first == nil && w.fits(n) {
+	if w.first() == nil && w.fits(n) {
 		return nil
 	}
-	t := w.room.push(n, 0)
+	t := w.waiters().room.push(n, 0)
 	w.wake()
 	w.mu.Unlock()
 
@@ -94,8 +116,8 @@ func (w *Writer) admit(ctx context.Context, n int) error {
 		if w.err != nil {
 			err = w.err
 		}
-		if err != nil || w.room.first == t && w.fits(n) {
-			w.room.remove(t)
+		if err != nil || w.first() == t && w.fits(n) {
+			w.waiting.room.remove(t)
 			if err != nil {
 				w.wake()
 				w.mu.Unlock()
@@ -125,7 +147,7 @@ func (w *Writer) admitNow(n int) error {
 func (w *Writer) admitTry(n int) error {
 	w.mu.Lock()
 	err := w.err
-	if err == nil && (w.room.first != nil || !w.fits(n)) {
+	if err == nil && (w.first() != nil || !w.fits(n)) {
 		w.wake()
 		err = ErrFull
 	}
@@ -144,7 +166,7 @@ func (w *Writer) fits(n int) bool {
 // that a goroutine flushes. It is called with the lock whenever the queue or the room
 // may have changed.
 func (w *Writer) wake() {
-	switch t := w.room.first; {
+	switch t := w.first(); {
 	case t == nil || w.err != nil:
 	case w.fits(t.n):
 		t.signal()
@@ -162,7 +184,7 @@ func (w *Writer) Wait(ctx context.Context) error {
 		defer w.mu.Unlock()
 		return w.err
 	}
-	t := w.drained.push(0, w.written+uint64(w.used))
+	t := w.waiters().drained.push(0, w.written+uint64(w.used))
 	w.start()
 	w.mu.Unlock()
 
@@ -175,7 +197,7 @@ func (w *Writer) Wait(ctx context.Context) error {
 			err = w.err
 		}
 		if err != nil || w.written >= t.mark {
-			w.drained.remove(t)
+			w.waiting.drained.remove(t)
 			w.mu.Unlock()
 			return err
 		}

@@ -308,7 +308,7 @@ func TestNoLostWakeUp(t *testing.T) {
 				t.Error(err)
 			}
 			idle(t, w)
-			if w.room.first != nil || w.drained.first != nil {
+			if w.waiting != nil && (w.waiting.room.first != nil || w.waiting.drained.first != nil) {
 				t.Error("a waiter is left in a queue")
 			}
 			near.Close()
