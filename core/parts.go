@@ -62,11 +62,12 @@ type session struct {
 	announcing atomic.Int32         // connections that became ready since the PostReady hooks began to run
 	serial     uint32               // number in the peer; selects its poller, workers and watchdog slot
 	contextAge atomic.Int64         // nanoseconds; 0: unlimited
+	plan       *dialPlan            // how to dial and redial; nil if it was accepted
+	id         atomic.Pointer[string]
 
+	_       [32]byte // what is above shares no cache line with the lock of pending, which each call takes
 	pending pending.Table[*callCmd]
-	plan    *dialPlan            // how to dial and redial; nil if it was accepted
 	swap    atomic.Pointer[Swap] // made on demand
-	id      atomic.Pointer[string]
 	sweep.Handle
 
 	idle        chan struct{} // of capacity 1; made before leaving is set

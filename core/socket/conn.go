@@ -82,9 +82,9 @@ type Conn struct {
 	// with thousands of them most is not in the cache, nor are the pages known.
 	_      [64]byte // writers look at what is above, the reader changes what follows
 	in     inbox.Reader
-	peeked *byte // the end of the memory of the last Peek; the reading goroutine's
-	reads  bool  // the protocol calls Read; the reading goroutine's
-	_      [64]byte
+	peeked *byte    // the end of the memory of the last Peek; the reading goroutine's
+	reads  bool     // the protocol calls Read; the reading goroutine's
+	_      [72]byte // and 8 bytes more: the flags and the lock of out begin a cache line
 	out    outbox.Writer
 }
 
