@@ -43,6 +43,7 @@ func (l *link) open(conn net.Conn, pf ProtoFunc) {
 		Memory:           e.memory,
 		Recognise:        e.cfg.HandshakeTimeout,
 		BeforeWait:       l.mayBlock,
+		AwaitMemory:      l.awaitMemory,
 		OnMemoryExceeded: func(err error) { l.kill(SideLocal, err, "reading a frame") },
 		Fail:             func(err error) { l.kill(SideNetwork, err, "writing") },
 	})

@@ -50,6 +50,11 @@ type Options struct {
 	PipeMin      int
 	BeforeWait   func() // called by the reading goroutine before it waits for the network; may be nil
 
+	// AwaitMemory is called by the reading goroutine when Memory has no room for a message:
+	// it waits until blocked returns false, and asks again whenever Memory.Room is closed.
+	// It returns false if that took too long or the connection was closed. It may be nil.
+	AwaitMemory func(blocked func() bool) bool
+
 	// OnMemoryExceeded is called once when Memory is used up, and this connection has the
 	// most of it. It runs on any goroutine, and must not block.
 	OnMemoryExceeded func(error)
@@ -91,7 +96,7 @@ func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
 	c.conn, c.dialed, c.recognise = conn, o.Dialed, o.Recognise
 	c.pipe, c.pipeMin = o.Pipe, o.PipeMin
 	c.SetLimit(o.Limit)
-	c.in.Init(conn, inbox.Config{Memory: o.Memory, OnMemoryExceeded: o.OnMemoryExceeded, BeforeWait: o.BeforeWait})
+	c.in.Init(conn, inbox.Config{Memory: o.Memory, OnMemoryExceeded: o.OnMemoryExceeded, AwaitMemory: o.AwaitMemory, BeforeWait: o.BeforeWait})
 	c.out.Init(conn, outbox.Config{Bound: o.Bound, WriteTimeout: o.WriteTimeout, Fail: o.Fail})
 	c.setProto(pf)
 	return c

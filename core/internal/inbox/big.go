@@ -132,3 +132,8 @@ func (r *Reader) Keep(n int) error {
 	}
 	return r.account.set(r.kept + cap(r.big))
 }
+
+// Reserve counts n bytes that the caller is about to make of the present frame, until
+// EndFrame, beside what has arrived. It waits until others have released so many. It
+// replaces the number of the last call.
+func (r *Reader) Reserve(n int) error { return r.account.reserve(int64(n)) }
