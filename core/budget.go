@@ -142,7 +142,7 @@ func (c *handlerCtx) awaitReply() *Rerror {
 		c.expected += more
 		s.draw(s.work.bytes())
 	} else if !room {
-		return busy("there is no memory for the reply")
+		return busy("SessionMemory or ReadMemory is used up, and the route makes large replies")
 	}
 	return nil
 }

@@ -164,7 +164,7 @@ func (r *Reader) LastReadShort() bool { return r.short }
 // it returns an error: at the end of the stream io.EOF if there are none,
 // io.ErrUnexpectedEOF if there are some.
 //
-// n may be larger than the buffer, which then grows, but never beyond twice the bytes
+// n may be larger than the buffer, which then grows, but never beyond four times the bytes
 // that have arrived (or its usual size). The caller bounds n by its limit for frames.
 func (r *Reader) Peek(n int) ([]byte, error) {
 	r.owned = false
