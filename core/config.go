@@ -43,7 +43,8 @@ type PeerConfig struct {
 	MaxHandlers        int           `yaml:"max_handlers"         ini:"max_handlers"         comment:"Handlers that run at once per session, default 10000"`
 	WriteBound         int           `yaml:"write_bound"          ini:"write_bound"          comment:"Bytes per session that may be queued for writing, default 4194304"`
 	BusyPoll           time.Duration `yaml:"busy_poll"            ini:"busy_poll"            comment:"Longest time a reader whose messages come in quick succession polls before it sleeps, default 100µs; negative: never; ns,µs,ms,s,m,h"`
-	ReadMemory         int64         `yaml:"read_memory"          ini:"read_memory"          comment:"Bytes for half-arrived large messages of all sessions, default 1073741824"`
+	ReadMemory         int64         `yaml:"read_memory"          ini:"read_memory"          comment:"Bytes that received messages of all sessions may take until they are handled, default 1073741824"`
+	SessionMemory      int64         `yaml:"session_memory"       ini:"session_memory"       comment:"Bytes that the requests of one session may take until they are answered, default a quarter of read_memory"`
 	MessageSizeLimit   uint32        `yaml:"message_size_limit"   ini:"message_size_limit"   comment:"Largest message in bytes; 0 is the process-wide limit"`
 	UnixMode           os.FileMode   `yaml:"unix_mode"            ini:"unix_mode"            comment:"Mode of a unix socket file, default 0600"`
 	TrustedProxies     []string      `yaml:"trusted_proxies"      ini:"trusted_proxies"      comment:"Networks (CIDR) whose X-Real-IP is believed, default none"`
@@ -98,6 +99,7 @@ func (c *PeerConfig) check() error {
 	positive(&c.MaxHandlers, 10_000)
 	positive(&c.WriteBound, 4<<20)
 	positive(&c.ReadMemory, 1<<30)
+	positive(&c.SessionMemory, c.ReadMemory/4)
 	positive(&c.XferPipeMin, 1024)
 	c.AccessLog = c.AccessLog || c.PrintDetail
 	c.DefaultSessionAge = max(c.DefaultSessionAge, 0)

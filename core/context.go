@@ -40,6 +40,10 @@ func getCtx(l *link) *handlerCtx {
 	return c
 }
 
+// decodeInReader is the largest body that the reader decodes, in bytes: decoding a larger
+// one would hold up the next messages.
+const decodeInReader = 64 << 10
+
 // putCtx returns c to the pool. No other goroutine may hold it any more.
 func putCtx(c *handlerCtx) {
 	if c.listed { // else no other goroutine can reach c; only the owner of c writes listed
@@ -83,6 +87,7 @@ func (c *handlerCtx) recycle() {
 	c.handler, c.hooks, c.cmd, c.arg, c.refusal, c.result, c.swap, c.release, c.memory = nil, nil, nil, nil, nil, nil, nil, nil, nil
 	c.start, c.expires, c.decodeLater = time.Time{}, 0, false
 	c.turn, c.began, c.stage = 0, 0, stageOpen
+	c.bytes, c.expected = 0, 0
 	c.answeredBy.Store(answerOpen)
 	c.ageAt, c.ageSeq, c.agePipe = 0, 0, c.agePipe[:0]
 	c.ctx, c.cancel = nil, nil

@@ -60,6 +60,7 @@
 //	call.go      Call → prepare → launch → sendCall
 //	             socket.Conn: packed into the batch of the connection, flushed together
 //	reader.go    which goroutine reads the connection: a state machine, with its picture
+//	budget.go    the memory that the requests of a session take, and the reader's pause
 //	readloop.go  run → serve → await → dispatch
 //	request.go   acceptRequest → prepare: route (route.go), bind → run → answer → reply
 //	             the way back

@@ -81,3 +81,5 @@ var errExit = errors.New("the handler, a hook or a codec called runtime.Goexit")
 func goexitRerror() *Rerror {
 	return NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), errExit.Error())
 }
+
+func busy(reason string) *Rerror { return NewRerror(CodeBusy, CodeText(CodeBusy), reason) }

@@ -53,14 +53,15 @@ func (l *link) abandon() {
 		l.sess.becameIdle()
 	case c.stage == stageOpen:
 		l.logExit(fmt.Sprintf("%q", c.in.ServiceMethod()))
-		if c.refuse(goexitRerror(), int(l.sess.running.Load())) == reuse {
+		if c.refuse(goexitRerror(), l.sess.work.running()) == reuse {
 			putCtx(c)
 		}
 	default:
 		l.current = nil
 		defer func() {
+			n := c.bytes
 			putCtx(c)
-			l.sess.handlerDone()
+			l.sess.handlerDone(n)
 		}()
 		c.abandon(true)
 	}

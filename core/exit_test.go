@@ -170,7 +170,7 @@ func TestExits(t *testing.T) {
 					synctest.Wait()
 					sx.setPlace(false, "")
 					cx.setPlace(false, "")
-					if n, m := s.running.Load(), c.pending.Len(); n != 0 || m != 0 {
+					if n, m := s.work.running(), c.pending.Len(); n != 0 || m != 0 {
 						t.Errorf("%d handlers run, %d calls are pending; want none", n, m)
 					}
 					if n := cx.exchanges.Load(); n != tries {

@@ -128,5 +128,5 @@ func (s *session) expireRedialQueue(now int64) (next int64) {
 // isIdle reports whether a session must be closed because it has received nothing for
 // IdleTimeout.
 func (s *session) isIdle(quiet int64) bool {
-	return quiet >= int64(s.env.cfg.IdleTimeout) && s.pending.Len() == 0 && s.running.Load() == 0
+	return quiet >= int64(s.env.cfg.IdleTimeout) && s.pending.Len() == 0 && s.work.running() == 0
 }

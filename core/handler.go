@@ -2,6 +2,7 @@ package tp
 
 import (
 	"reflect"
+	"sync/atomic"
 
 	"github.com/teleport-go/teleport/core/internal/inlining"
 	"github.com/teleport-go/teleport/core/internal/throttle"
@@ -20,6 +21,7 @@ type Handler struct {
 	plugins   *PluginContainer
 	panics    throttle.Throttle // limits the log lines about panics
 	inlining  inlining.Record
+	replySize atomic.Int64 // of the largest recent replies, in bytes; 0: they are small
 
 	// newArg returns the pointer to decode the body into. It may set c.release,
 	// which is called when the argument is not used any more.
@@ -64,6 +66,20 @@ func (h *Handler) RouterTypeName() string {
 		return "UNKNOWN_" + name
 	}
 	return name
+}
+
+// largeReply is the smallest reply, in bytes, whose size its route remembers.
+const largeReply = 32 << 10
+
+// noteReply remembers the size of a large reply of the route. If replies become smaller,
+// so does what is remembered.
+func (h *Handler) noteReply(n int64) {
+	if old := h.replySize.Load(); n >= largeReply || old > 0 {
+		if n = max(n, old-old/8); n < largeReply {
+			n = 0
+		}
+		h.replySize.Store(n)
+	}
 }
 
 // freer is an argument or reply whose memory is used again after the reply was sent.

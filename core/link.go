@@ -42,6 +42,7 @@ func (l *link) open(conn net.Conn, pf ProtoFunc) {
 		Memory:       e.memory,
 		Recognise:    e.cfg.HandshakeTimeout,
 		BeforeWait:   l.mayBlock,
+		AwaitMemory:  l.awaitMemory,
 		Fail:         l.fail,
 	})
 }

@@ -57,7 +57,7 @@ type session struct {
 	logger
 	env        *env
 	cur        atomic.Pointer[link] // the link that sends calls; nil unless ready
-	running    atomic.Int32         // number of requests that are being handled
+	work       workload             // requests that are being handled
 	leaving    atomic.Bool          // draining or later: becameIdle sends on idle
 	announcing atomic.Int32         // connections that became ready since the PostReady hooks began to run
 	serial     uint32               // number in the peer; selects its poller, workers and watchdog slot
@@ -65,7 +65,7 @@ type session struct {
 	plan       *dialPlan            // how to dial and redial; nil if it was accepted
 	id         atomic.Pointer[string]
 
-	_       [32]byte // what is above shares no cache line with the lock of pending, which each call takes
+	_       [24]byte // what is above shares no cache line with the lock of pending, which each call takes
 	pending pending.Table[*callCmd]
 	swap    atomic.Pointer[Swap] // made on demand
 	sweep.Handle
@@ -166,6 +166,8 @@ type handlerCtx struct {
 	memory      *[]byte       // of an argument that is used again
 	turn        uint64        // as what the reader's state knows the handler; 0: another goroutine runs it
 	began       int64         // when the handler began, in the sweeper's time; 0: nobody wants to know
+	bytes       int64         // in the session's workload, reply included
+	expected    int64         // of these for the reply
 	count       uint8         // of messages that passed through here
 	stage       stage         // of a request: how far its answer is
 	answeredBy  atomic.Uint32 // answerOpen, answerHandler, answerSweep

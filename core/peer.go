@@ -92,7 +92,7 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 	p.env = &env{
 		peer: p, cfg: cfg, network: network, log: log, plugins: plugins,
 		router: newRouter(cfg.Mapper, log), hub: newHub(),
-		sweeper: sweep.New(), memory: inbox.NewMemory(cfg.ReadMemory),
+		sweeper: sweep.New(), memory: inbox.NewMemory(cfg.ReadMemory - cfg.ReadMemory/3),
 		guard: guard{log, cfg.HidePanics},
 	}
 	p.env.workers = workers.New(p.env.sweeper, (*handlerCtx).handle)

@@ -34,9 +34,9 @@ import (
 // handlers and changes of the reader: if it is equal to a value loaded earlier, the
 // wait, the handler or the reader is still the same.
 //
-// A reader that must stop reading, because memory is short or because the connection
-// moves to another process, would be a further phase, ended by the goroutine that
-// began it.
+// A reader that waits for memory is in the phase paused, from reading and back to it, and
+// stays the reader. A reader whose connection moves to another process would be a further
+// phase like that, ended by the goroutine that began it.
 type readerState struct{ word atomic.Uint64 }
 
 const (
@@ -44,6 +44,7 @@ const (
 	parked                 // no goroutine: the poller waits for bytes
 	waiting                // for the first byte of a message
 	handling               // runs a handler
+	paused                 // waits for memory that other messages take
 	phases          = 7
 
 	onPoller    uint64 = 1 << 3 // the reader is the poll loop
@@ -75,6 +76,8 @@ func (r *readerState) next(phase, flags uint64) (generation uint64) {
 	return generation
 }
 
+func (r *readerState) pause()                  { r.word.Store(wordOf(r.generation(), paused, 0)) }
+func (r *readerState) unpause()                { r.word.Store(wordOf(r.generation(), reading, 0)) }
 func (r *readerState) park()                   { r.next(parked, 0) }
 func (r *readerState) await() (wait uint64)    { return r.next(waiting, 0) }
 func (r *readerState) begin() (handler uint64) { return r.next(handling, r.word.Load()&onPoller) }
@@ -257,6 +260,9 @@ func (l *link) Steal(handler uint64) {
 // on the poll loop, that must read the reply, another goroutine takes the reading over.
 func (l *link) ensureReader() {
 	l.yieldReader()
+	if l.state.phase() == paused {
+		l.sess.work.signal() // it must read the reply
+	}
 	if !l.state.registered() {
 		return
 	}
@@ -360,6 +366,7 @@ func (l *link) close() {
 	l.mu.Unlock()
 	conn.Close()
 	l.shut.Store(true)
+	l.sess.work.signal()
 	if l.state.unpark(0) {
 		l.deregister()
 		l.startReader()

@@ -115,6 +115,9 @@ func (r *readLoop) serve() error {
 	}()
 	for {
 		r.gen = l.generation()
+		if s.overBudget() {
+			l.pauseWhile(s.overBudget)
+		}
 		if len(s.env.hooks().preReadHeader) > 0 {
 			if c == nil {
 				c = getCtx(l)
@@ -159,6 +162,9 @@ func (r *readLoop) serve() error {
 		}
 		if !l.cadence.message(c.in.Size()) {
 			l.detach()
+		}
+		if c.in.Mtype() == TypePush && s.work.running() >= s.env.cfg.MaxHandlers {
+			l.pauseWhile(func() bool { return s.work.running() >= s.env.cfg.MaxHandlers })
 		}
 		given := c
 		c = nil // dispatch owns it, also if a handler calls runtime.Goexit
@@ -389,10 +395,11 @@ func (r *readLoop) runInline(c *handlerCtx) (d disposition) {
 				d = reuse
 			}
 		}
+		n := c.bytes
 		if d != reuse {
 			putCtx(c)
 		}
-		s.handlerDone()
+		s.handlerDone(n)
 	}()
 	defer c.abandon(false)
 	reply, rerr := c.run()

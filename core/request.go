@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/internal/inbox"
 	"github.com/teleport-go/teleport/core/internal/throttle"
 	"github.com/teleport-go/teleport/core/socket"
 	"github.com/teleport-go/teleport/core/xfer"
@@ -19,9 +20,6 @@ import (
 // takes the same path, without route, bind and run.
 
 const (
-	// decodeInReader is the largest body that the reader decodes, in bytes: decoding a
-	// larger one would hold up the next messages.
-	decodeInReader = 64 << 10
 	// maxRefusals is how many refused CALLs of a session may wait, beyond
 	// MaxHandlers, for their turn or for the hooks of their replies.
 	maxRefusals = 1024
@@ -29,7 +27,10 @@ const (
 	sampled = 16
 )
 
-var errRefusals = errors.New("too many refused calls wait for their error replies")
+var (
+	errRefusals = errors.New("too many refused calls wait for their error replies")
+	errPushes   = errors.New("the PUSHes that are being handled take too much memory")
+)
 
 // disposition says which goroutine has a message's context after the reader has done
 // its part.
@@ -58,7 +59,7 @@ func (c *handlerCtx) unreadable(err error) (dropped bool, fatal error) {
 		}
 		c.refusal = refusal.Rerror
 		return false, nil
-	case !errors.Is(err, socket.ErrBadMessage) || errors.Is(err, socket.ErrSizeLimit):
+	case !errors.Is(err, socket.ErrBadMessage) || errors.Is(err, socket.ErrSizeLimit) || errors.Is(err, inbox.ErrMemory):
 		fatal = readError(err)
 		if _, frame := fatal.(*frameError); frame && !c.link.sock.Heard() {
 			c.link.refusedFirst(err)
@@ -99,12 +100,17 @@ func (c *handlerCtx) acceptRequest() disposition {
 		}
 	}
 	c.link.current = c
-	running := int(s.running.Add(1))
+	c.bytes = int64(c.in.Size())
+	if c.in.XferPipe().Len() > 0 {
+		c.bytes += int64(len(c.in.RawBody()))
+	}
+	running := s.accept(c.bytes)
 	if r := c.prepare(running); r != nil {
 		return c.refuse(r, running)
 	}
 	h := c.handler
-	if !c.in.InTurn() && !h.ordered && h.inlining.Allowed() && !c.decodeLater && c.link.acquireSlot() {
+	c.expectReply()
+	if !c.in.InTurn() && !h.ordered && h.inlining.Allowed() && !c.decodeLater && (c.expected == 0 || !s.overBudget()) && c.link.acquireSlot() {
 		return inline
 	}
 	return c.handOver()
@@ -138,7 +144,15 @@ func (c *handlerCtx) prepare(running int) *Rerror {
 	case c.in.Mtype() == TypeCall && s.leaving.Load():
 		return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), errDraining.Error())
 	case running > s.env.cfg.MaxHandlers:
-		return NewRerror(CodeBusy, CodeText(CodeBusy), fmt.Sprintf("%d handlers of the session run already", running-1))
+		return busy(fmt.Sprintf("%d handlers of the session run already", running-1))
+	}
+	if n := s.work.bytes() - c.bytes; s.exceeds(n, 0) && s.pending.Len() > 0 { // else the reader has paused, or will
+		if c.kind() == kindPush && n >= pushSlack*s.env.cfg.SessionMemory {
+			c.link.kill(SideLocal, errPushes, "reading")
+		}
+		if c.kind() == kindCall || c.link.shut.Load() {
+			return busy(fmt.Sprintf("the requests of the session take %d bytes, and SessionMemory or ReadMemory is used up", n))
+		}
 	}
 	c.readTimeout()
 	if r := c.route(); r != nil {
@@ -211,8 +225,14 @@ func (c *handlerCtx) refuse(r *Rerror, running int) disposition {
 // refused is the end of a request that the reader has answered.
 func (c *handlerCtx) refused() disposition {
 	c.link.current = nil
-	c.sess.handlerDone()
+	c.sess.handlerDone(c.bytes)
 	return reuse
+}
+
+// handlerDone ends a request of n bytes.
+func (s *session) handlerDone(n int64) {
+	s.finish(n)
+	s.becameIdle()
 }
 
 // readTimeout notes when the caller stops waiting, from X-Timeout.
@@ -265,17 +285,17 @@ func (c *handlerCtx) bind() (r *Rerror) {
 func (c *handlerCtx) handle() {
 	s := c.sess
 	defer func() {
+		n := c.bytes
 		putCtx(c)
-		s.handlerDone()
+		s.handlerDone(n)
 	}()
 	defer c.abandon(false)
+	if r := c.awaitReply(); r != nil {
+		c.answer(nil, r)
+		return
+	}
 	c.startSample()
 	c.answer(c.run())
-}
-
-func (s *session) handlerDone() {
-	s.running.Add(-1)
-	s.becameIdle()
 }
 
 // startSample notes the time at which some handlers begin, for endSample.
@@ -378,6 +398,9 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	c.stage = stageReplying
 	c.logHookError("PreWriteReply", c.hooks.preWriteReply.run(s.env.guard, c))
 	err := c.enqueue(now)
+	if n := int64(c.out.Size()); c.handler != nil && (n >= largeReply || c.expected > 0) {
+		c.handler.noteReply(n)
+	}
 	c.endSample()
 	if err != nil && isPackError(err) {
 		// The reply cannot be sent as it is; that is an answer too.
@@ -386,12 +409,16 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	c.stage = stageAnswered
 	if err != nil {
 		s.Debugf("dropped the reply to %q: %s", methodText(c.in.ServiceMethod()), brief(err.Error()))
+		if r == nil {
+			r = (&CloseReason{SideNetwork, err, "replying"}).rerror()
+			c.result = r
+		}
 		c.logHandled(r)
 		return
 	}
 	if !now && !c.inReader() { // the reader flushes before it reads
 		var mode socket.FlushMode
-		if s.running.Load() > 1 {
+		if s.work.running() > 1 {
 			mode = socket.Yield
 		}
 		l.sock.Flush(mode)

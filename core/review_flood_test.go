@@ -148,7 +148,7 @@ func TestReviewRefusalsAreBounded(t *testing.T) {
 						break
 					}
 					synctest.Wait()
-					most = max(most, int(s.running.Load()), runtime.NumGoroutine())
+					most = max(most, s.work.running(), runtime.NumGoroutine())
 				}
 				if limit := 2 + maxRefusals + 50; most > limit {
 					t.Errorf("up to %d at once; want no more than %d", most, limit)

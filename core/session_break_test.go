@@ -228,7 +228,7 @@ func TestRow27_LateReplyOfAnOldEpoch(t *testing.T) {
 		if !slices.ContainsFunc(w.log.lines, func(l string) bool { return strings.HasPrefix(l, "done old: ") && strings.Contains(l, reason) }) {
 			t.Errorf("log is %q; want the old handler's context cancelled with the break's reason", w.log.lines)
 		}
-		if n := c.running.Load(); n != 0 {
+		if n := c.work.running(); n != 0 {
 			t.Errorf("%d handlers run; want none", n)
 		}
 	})

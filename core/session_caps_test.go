@@ -190,6 +190,8 @@ func TestRuleCapsMaxHandlers(t *testing.T) {
 			t.Errorf("received seq %d; want the refusal of 4", m.Seq())
 		}
 		wantRerror(t, m.Rerror(), CodeBusy, "Busy")
+		pending := s.AsyncCall("/unanswered", "x", new(string), make(chan CallCmd, 1))
+		end.receive() // while it is pending, the session must read
 		for i := range 1000 {
 			end.send(TypePush, int32(100+i), "/note", "x")
 		}
@@ -207,11 +209,24 @@ func TestRuleCapsMaxHandlers(t *testing.T) {
 		}
 		log.mu.Unlock()
 		w.log.want(t, "stuck x", "stuck x", "stuck x")
+		end.send(TypeReply, pending.(*callCmd).seq, "", "y")
+		<-pending.Done()
+		log.warns = nil
+		var want []string
+		for i := range 100 {
+			want = append(want, fmt.Sprint("ordered ", i))
+			end.send(TypePush, int32(3000+i), "/ordered", fmt.Sprint(i)) // they wait, and none is lost
+		}
+		synctest.Wait()
+		if n := len(log.warns); n > 0 {
+			t.Errorf("warnings %q; want none for PUSHes that can wait", log.warns)
+		}
 		w.release()
 		for range 3 {
 			wantRerror(t, end.receive().Rerror(), 0)
 		}
 		synctest.Wait()
+		w.log.wantAnyOrder(t, append(want, "done x: <nil>", "done x: <nil>", "done x: <nil>")...)
 		end.send(TypeCall, 5, "/echo", "again")
 		wantRerror(t, end.receive().Rerror(), 0)
 		wantReady(t, s)

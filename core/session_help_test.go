@@ -2,7 +2,6 @@ package tp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -421,6 +420,18 @@ func newRawEnd(t testing.TB, conn net.Conn) *rawEnd {
 // send writes one message, and waits until the session has handled it.
 func (e *rawEnd) send(mtype byte, seq int32, method, body string, set ...MessageSetting) {
 	e.t.Helper()
+	err := e.start(mtype, seq, method, body, set...)
+	if err == nil {
+		err = e.sock.WaitFlushed(context.Background())
+	}
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+// start is send that does not wait.
+func (e *rawEnd) start(mtype byte, seq int32, method, body string, set ...MessageSetting) error {
 	m := new(socket.Envelope)
 	m.SetMtype(mtype)
 	m.SetSeq(seq)
@@ -430,10 +441,9 @@ func (e *rawEnd) send(mtype byte, seq int32, method, body string, set ...Message
 	for _, s := range set {
 		s(m)
 	}
-	if err := errors.Join(e.sock.Enqueue(context.Background(), m), e.sock.WaitFlushed(context.Background())); err != nil {
-		e.t.Fatal(err)
-	}
-	synctest.Wait()
+	err := e.sock.Enqueue(context.Background(), m)
+	e.sock.Flush(socket.NoBlock)
+	return err
 }
 
 // receive reads one message.

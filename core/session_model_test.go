@@ -363,7 +363,7 @@ func remains(s *session) (all []string) {
 	add(s.getState() != closed, "state %v", s.getState())
 	add(s.CloseReason() == nil || !isClosed(s.CloseNotify()) || s.Health(), "it reports that it is alive")
 	add(s.pending.Len() != 0, "%d calls pending", s.pending.Len())
-	add(s.running.Load() != 0, "%d handlers running", s.running.Load())
+	add(s.work.running() != 0, "%d handlers running", s.work.running())
 	add(len(s.redialQueue) != 0 || s.redialBytes != 0, "%d waiting, %d bytes", len(s.redialQueue), s.redialBytes)
 	s.link.mu.Lock()
 	add(s.link.timed != nil, "a handler is still listed")

@@ -445,7 +445,7 @@ func TestRow28_ContextAgeAnswers408(t *testing.T) {
 		synctest.Wait()
 		w.log.want(t, "stuck x", "done x: context deadline exceeded")
 		end.silent() // the late result is dropped, and a PUSH is never answered
-		if n := s.running.Load(); n != 0 {
+		if n := s.work.running(); n != 0 {
 			t.Errorf("%d handlers run; want none", n)
 		}
 		wantReady(t, s)

@@ -192,7 +192,7 @@ func TestRuleLifetimeGoexitIs500(t *testing.T) {
 		wantRerror(t, c.Call("/exit", "", new(string)).Rerror(), CodeInternalServerError)
 		c.Push("/exit", "")
 		synctest.Wait()
-		if n := s.running.Load(); n != 0 {
+		if n := s.work.running(); n != 0 {
 			t.Errorf("%d handlers run; want none", n)
 		}
 		wantReply(t, c.Call("/echo", "x", new(string)), "x")

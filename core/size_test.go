@@ -15,7 +15,7 @@ func TestSessionSize(t *testing.T) {
 		name       string
 		size, most uintptr
 	}{
-		{"session", unsafe.Sizeof(session{}), 448},
+		{"session", unsafe.Sizeof(session{}), 480},
 		{"link", unsafe.Sizeof(link{}), 384},
 		{"socket.Conn", unsafe.Sizeof(socket.Conn{}), 1024 - 8},
 	} {

@@ -132,7 +132,7 @@ func TestUnreadableRequest(t *testing.T) {
 				}
 				log.mu.Unlock()
 				wantReady(t, s)
-				if n := s.running.Load(); n != 0 {
+				if n := s.work.running(); n != 0 {
 					t.Errorf("%d handlers run; want none", n)
 				}
 			})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,6 +24,8 @@ const inPlaceMax = 16 << 10
 const (
 	// roomAlways is what Begin has free for a frame.
 	roomAlways = 4 << 10
+	// minPacking is how many messages at least may be packed beside the batch at once.
+	minPacking = 4
 	// beside is what a frame has beside its body and method, about.
 	beside = 512
 )
@@ -48,6 +51,11 @@ type Options struct {
 	Pipe         *xfer.XferPipe // of CALLs, REPLYs and PUSHes that have none, from PipeMin bytes of body on; nil: none
 	PipeMin      int
 	BeforeWait   func() // called by the reading goroutine before it waits for the network; may be nil
+
+	// AwaitMemory is called by the reading goroutine when Memory has no room for a message:
+	// it waits until blocked returns false, and asks again whenever Memory.Room is closed.
+	// It returns false if that took too long or the connection was closed. It may be nil.
+	AwaitMemory func(blocked func() bool) bool
 
 	// Fail is called when the connection cannot be written any more, and with ErrMemory when
 	// Memory is used up and this connection has the most of it; once each. It runs without a
@@ -78,6 +86,8 @@ type Conn struct {
 	packMu sync.Mutex // one Pack at a time, for a proto that is no FrameAppender
 	frame  []byte     // guarded by packMu: the frame that Pack writes
 
+	packing atomic.Pointer[chan struct{}] // slots of acquirePacking; made when the first is needed
+
 	// Here and not behind pointers, so that a connection lies in one piece of memory:
 	// with thousands of them most is not in the cache, nor are the pages known.
 	_      [64]byte // writers look at what is above, the reader changes what follows
@@ -94,7 +104,7 @@ func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
 	c.conn, c.dialed, c.recognise = conn, o.Dialed, o.Recognise
 	c.pipe, c.pipeMin = o.Pipe, o.PipeMin
 	c.SetLimit(o.Limit)
-	c.in.Init(conn, inbox.Config{Memory: o.Memory, OnMemoryExceeded: o.Fail, BeforeWait: o.BeforeWait})
+	c.in.Init(conn, inbox.Config{Memory: o.Memory, OnMemoryExceeded: o.Fail, AwaitMemory: o.AwaitMemory, BeforeWait: o.BeforeWait})
 	c.out.Init(conn, outbox.Config{Bound: o.Bound, WriteTimeout: o.WriteTimeout, Fail: o.Fail})
 	c.setProto(pf)
 	return c
@@ -264,6 +274,13 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 		c.nowSpoke()
 		return nil
 	}
+	if how != enqueueNow {
+		slots, err := c.acquirePacking(ctx, how)
+		if err != nil {
+			return err
+		}
+		defer func() { <-slots }()
+	}
 	frame, err := c.packFrame(app, m)
 	if err != nil {
 		bufpool.Put(frame)
@@ -281,6 +298,41 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 		c.nowSpoke()
 	}
 	return err
+}
+
+// acquirePacking waits until the message may be packed beside the batch: so many at once
+// that all processors are busy, but no more, since each holds its frame until there is
+// room for it. The caller receives from the slots when the batch has the frame.
+func (c *Conn) acquirePacking(ctx context.Context, how admission) (slots chan struct{}, err error) {
+	p := c.packing.Load()
+	if p == nil {
+		slots = make(chan struct{}, max(minPacking, runtime.GOMAXPROCS(0)))
+		c.packing.CompareAndSwap(nil, &slots)
+		p = c.packing.Load()
+	}
+	slots = *p
+	select {
+	case slots <- struct{}{}:
+		return slots, nil
+	default:
+	}
+	if how == enqueueTry {
+		return nil, ErrFull
+	}
+	var ended <-chan struct{}
+	if ctx != nil {
+		ended = ctx.Done()
+	}
+	select {
+	case slots <- struct{}{}:
+	case <-ended:
+		return nil, ctx.Err()
+	}
+	if err := c.out.Err(); err != nil { // many may wait when the connection ends
+		<-slots
+		return nil, err
+	}
+	return slots, nil
 }
 
 // enqueueMeasured gives a message the connection's pipe if its body is large enough.

@@ -70,6 +70,28 @@ type PeekReader interface {
 // the connection ends.
 type Keeper interface{ Keep(n int) error }
 
+// Unpacker reverses filters, as [xfer.XferPipe] does: it appends the result to dst, and
+// its error wraps [xfer.ErrTooLarge] if that takes more than max bytes.
+type Unpacker interface {
+	AppendUnpack(dst, src []byte, max int) ([]byte, error)
+}
+
+// reserver is a connection that accounts for what filters make of a message.
+type reserver interface {
+	unpack(f Unpacker, dst, src []byte, max int) ([]byte, error)
+}
+
+// Unpack is f.AppendUnpack for the Unpack of a Proto that reads from r, as its ProtoFunc
+// got it: what the filters make counts in the memory of the peer, and it waits for room.
+// f may be called several times, with growing limits up to max. If there is no room in
+// time, the error ends the connection.
+func Unpack(r io.Reader, f Unpacker, dst, src []byte, max int) ([]byte, error) {
+	if c, ok := r.(reserver); ok {
+		return c.unpack(f, dst, src, max)
+	}
+	return f.AppendUnpack(dst, src, max)
+}
+
 // BufferWriter lets Pack append to memory of the connection, which Write does not
 // copy.
 type BufferWriter interface {

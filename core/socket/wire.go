@@ -1,11 +1,13 @@
 package socket
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/bufpool"
+	"github.com/teleport-go/teleport/core/xfer"
 )
 
 // wire is what a Proto reads from and writes to.
@@ -17,6 +19,7 @@ var (
 	_ Sider        = wire{}
 	_ Emitter      = wire{}
 	_ Keeper       = wire{}
+	_ reserver     = wire{}
 )
 
 // Read is for protocols that do not peek. They may read ahead into memory of
@@ -33,6 +36,36 @@ func (w wire) Dialed() bool               { return w.c.dialed }
 
 // Keep counts memory of the message being read.
 func (w wire) Keep(n int) error { return w.c.in.Keep(n) }
+
+const (
+	// unpackFree is how many bytes a message may unpack to without a reservation.
+	unpackFree = 64 << 10
+	// unpackGrowth is by how much a reservation grows that was too small.
+	unpackGrowth = 8
+)
+
+// unpack is documented at Unpack. It reserves the memory before the filters take it: a
+// filter whose output is larger than the reservation is run again with a larger one.
+func (w wire) unpack(f Unpacker, dst, src []byte, max int) ([]byte, error) {
+	for limit := unpackFree; ; limit *= unpackGrowth {
+		if limit > max/unpackGrowth {
+			limit = max
+		}
+		if limit > unpackFree {
+			if err := w.c.in.Reserve(limit); err != nil {
+				return dst, err
+			}
+		}
+		out, err := f.AppendUnpack(dst, src, limit)
+		if err != nil && limit < max && errors.Is(err, xfer.ErrTooLarge) {
+			continue
+		}
+		if limit > unpackFree {
+			w.c.in.Reserve(cap(out)) // no more than was reserved before, about
+		}
+		return out, err
+	}
+}
 
 // SetReadDeadline bounds the reads of an Unpack.
 func (w wire) SetReadDeadline(t time.Time) error { return w.c.in.SetReadDeadline(t) }

@@ -218,10 +218,10 @@ func (p *httpProto) decode(h *head, m socket.Message, body []byte) ([]byte, erro
 	var err error
 	if h.filter != nil {
 		if err = m.XferPipe().Append(h.filter.ID()); err == nil {
-			plain, err = m.XferPipe().AppendUnpack(p.plain[:0], body, limit)
+			plain, err = socket.Unpack(p.rw, m.XferPipe(), p.plain[:0], body, limit)
 		}
 	} else {
-		plain, err = gunzip(p.plain[:0], body, limit)
+		plain, err = socket.Unpack(p.rw, gunzip{}, p.plain[:0], body, limit)
 	}
 	switch {
 	case errors.Is(err, xfer.ErrTooLarge):
@@ -237,9 +237,12 @@ func (p *httpProto) decode(h *head, m socket.Message, body []byte) ([]byte, erro
 
 var gunzips sync.Pool
 
-// gunzip appends what src inflates to, at most max bytes. No bytes are read as
+// gunzip is a [socket.Unpacker].
+type gunzip struct{}
+
+// AppendUnpack appends what src inflates to, at most max bytes. No bytes are read as
 // none, and the streams of Teleport v5, which have no end, as far as they go.
-func gunzip(dst, src []byte, max int) ([]byte, error) {
+func (gunzip) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
 	if len(src) == 0 {
 		return dst, nil
 	}

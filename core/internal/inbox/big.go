@@ -2,6 +2,10 @@ package inbox
 
 import "github.com/teleport-go/teleport/core/internal/bufpool"
 
+// wholeFrom says that a buffer for a whole frame is taken when one of so many parts of it
+// has arrived.
+const wholeFrom = 4
+
 // peekBig is Peek for a frame with a buffer of its own.
 func (r *Reader) peekBig(n int) ([]byte, error) {
 	if err := r.collect(n); err != nil {
@@ -77,7 +81,10 @@ func (r *Reader) growBig(n int) error {
 	}
 	have := r.big[r.off:]
 	size := min(n, floor(2*len(have)))
-	if err := r.account.set(r.kept + capacity(size)); err != nil {
+	if len(have) >= n/wholeFrom {
+		size = n // each copy leaves garbage behind
+	}
+	if err := r.account.set(r.kept + cap(r.big) + capacity(size)); err != nil { // both, while one is copied
 		return err
 	}
 	b := append(take(size), have...)
@@ -85,7 +92,7 @@ func (r *Reader) growBig(n int) error {
 		bufpool.Put(r.big)
 	}
 	r.big, r.off, r.given = b, 0, false
-	return nil
+	return r.account.set(r.kept + capacity(size))
 }
 
 // moveToBig moves bytes of the usual buffer to the frame that they belong to.
@@ -132,3 +139,8 @@ func (r *Reader) Keep(n int) error {
 	}
 	return r.account.set(r.kept + cap(r.big))
 }
+
+// Reserve counts n bytes that the caller is about to make of the present frame, until
+// EndFrame, beside what has arrived. It waits until others have released so many. It
+// replaces the number of the last call.
+func (r *Reader) Reserve(n int) error { return r.account.reserve(int64(n)) }

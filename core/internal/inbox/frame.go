@@ -59,11 +59,15 @@ func (r *Reader) SetReadDeadline(t time.Time) error {
 	return r.conn.SetReadDeadline(t)
 }
 
-// EndFrame must be called when a frame was read or dropped. It ends what Keep counts.
+// EndFrame must be called when a frame was read or dropped. It ends what Keep
+// and Reserve count.
 func (r *Reader) EndFrame() {
 	if r.kept > 0 {
 		r.kept = 0
 		r.account.set(cap(r.big))
+	}
+	if r.account.reserved > 0 {
+		r.account.reserve(0)
 	}
 	if r.timed {
 		r.timed = false

@@ -47,6 +47,10 @@ type Config struct {
 	// goroutine of any Reader that shares the Memory: it should close the connection,
 	// and must neither block nor use a Reader. The Reader fails with the same error.
 	OnMemoryExceeded func(error)
+	// AwaitMemory waits, on the Reader's goroutine, until blocked returns false, which it
+	// asks again whenever Memory.Room is closed. It returns false if that took too long or
+	// the connection was closed. nil: a Reader without room fails.
+	AwaitMemory func(blocked func() bool) bool
 	// BeforeWait is called before a call other than Wait waits for the network, because
 	// it needs bytes that have not arrived. It may close the connection. It may be nil.
 	BeforeWait func()
@@ -109,7 +113,7 @@ func (r *Reader) Init(conn net.Conn, cfg Config) {
 		r.packets = true
 		r.size = max(r.size, 2*packetRoom) // room for a packet after a part of a frame
 	}
-	r.account.memory, r.account.exceed = cfg.Memory, cfg.OnMemoryExceeded
+	r.account.memory, r.account.exceed, r.account.await = cfg.Memory, cfg.OnMemoryExceeded, cfg.AwaitMemory
 	r.useRaw()
 }
 
@@ -160,7 +164,7 @@ func (r *Reader) LastReadShort() bool { return r.short }
 // it returns an error: at the end of the stream io.EOF if there are none,
 // io.ErrUnexpectedEOF if there are some.
 //
-// n may be larger than the buffer, which then grows, but never beyond twice the bytes
+// n may be larger than the buffer, which then grows, but never beyond four times the bytes
 // that have arrived (or its usual size). The caller bounds n by its limit for frames.
 func (r *Reader) Peek(n int) ([]byte, error) {
 	r.owned = false
@@ -252,6 +256,7 @@ func (r *Reader) Close() {
 	r.owned, r.kept = false, 0
 	r.dropBig()
 	r.account.set(0)
+	r.account.reserve(0)
 	r.release()
 }
 

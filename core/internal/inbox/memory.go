@@ -7,20 +7,25 @@ import (
 	"sync/atomic"
 )
 
-// ErrMemory says that the frames of a peer that have arrived in part need more memory
-// than the limit, and that this Reader's frame is the largest of them.
+// ErrMemory says that the messages of a peer need more memory than the limit, and that
+// this Reader's is the largest of those that have arrived in part, or that no memory
+// became free in time.
 var ErrMemory = errors.New("inbox: messages that have arrived in part take too much memory")
 
-// Memory bounds the bytes that frames over 64 KiB use while they arrive, over all
-// Readers that share it. When the limit is exceeded, the Readers with the largest
-// accounts fail, one after the other, until it is not; their memory is free when their
-// owners have closed them. A Memory may be used concurrently.
+// Memory bounds the bytes that messages take, over all Readers that share it: frames over
+// 64 KiB while they arrive, and what Draw and Reserve count. When the limit is exceeded
+// and frames that arrive take more than half of it, the Readers with the largest accounts
+// fail, one after the other, until it is not; their memory is free when their owners have
+// closed them. Otherwise Readers wait. A Memory may be used concurrently.
 type Memory struct {
 	limit int64
+	over  atomic.Bool // the limit is reached
 
-	mu       sync.Mutex // guards the fields below and the accounts
-	used     int64      // bytes of the accounts that are not condemned
-	accounts []*account // the accounts with bytes
+	mu       sync.Mutex    // guards the fields below and the accounts
+	used     int64         // bytes of the accounts that are not condemned
+	drawn    int64         // bytes of Draw and Reserve
+	accounts []*account    // the accounts with bytes
+	room     chan struct{} // closed when bytes become free; nil: no goroutine waits for that
 }
 
 // NewMemory returns a Memory of limit bytes. With 0 or less it counts bytes, but does
@@ -31,14 +36,64 @@ func NewMemory(limit int64) *Memory { return &Memory{limit: limit} }
 func (m *Memory) Used() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.used
+	return m.used + m.drawn
+}
+
+// Over reports whether the limit is reached.
+func (m *Memory) Over() bool { return m.over.Load() }
+
+// Draw counts n bytes more, or fewer if n is negative, whatever the limit is.
+func (m *Memory) Draw(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.drawn += n
+	m.changed(n)
+}
+
+// Reserve counts n bytes more if that does not exceed the limit. If it returns false, it
+// has not.
+func (m *Memory) Reserve(n int64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.exceeds(n) {
+		return false
+	}
+	m.drawn += n
+	m.changed(n)
+	return true
+}
+
+// Room returns a channel that is closed when bytes become free.
+func (m *Memory) Room() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.room == nil {
+		m.room = make(chan struct{})
+	}
+	return m.room
+}
+
+// exceeds reports whether n bytes more are over the limit. Called with mu, as changed.
+func (m *Memory) exceeds(n int64) bool { return m.limit > 0 && m.used+m.drawn+n > m.limit }
+
+// changed is called when there are n bytes more.
+func (m *Memory) changed(n int64) {
+	if over := m.limit > 0 && m.used+m.drawn >= m.limit; over != m.over.Load() {
+		m.over.Store(over)
+	}
+	if n < 0 && m.room != nil {
+		close(m.room)
+		m.room = nil
+	}
 }
 
 // account holds the bytes that one Reader uses of a Memory.
 type account struct {
-	memory *Memory // nil: not counted
-	exceed func(error)
-	cause  atomic.Pointer[error] // why it is condemned; set once, by any goroutine
+	memory   *Memory // nil: not counted
+	exceed   func(error)
+	await    func(blocked func() bool) bool // see Config.AwaitMemory
+	cause    atomic.Pointer[error]          // why it is condemned; set once, by any goroutine
+	reserved int64                          // bytes of Reserve; the Reader's alone
 
 	bytes int64 // this and index are guarded by memory.mu
 	index int   // in memory.accounts
@@ -52,12 +107,18 @@ func (a *account) condemned() error {
 	return nil
 }
 
-// set makes the account hold n bytes. It fails if the Reader is, or becomes,
-// condemned.
+// set makes the account hold n bytes, and waits for room if others do not hold frames
+// that arrive. It fails if the Reader is, or becomes, condemned.
 func (a *account) set(n int) error {
 	m := a.memory
 	if m == nil {
 		return nil
+	}
+	if a.wouldWait(int64(n)) && (a.await == nil || !a.await(func() bool { return a.wouldWait(int64(n)) })) {
+		if err := a.condemned(); err != nil {
+			return err
+		}
+		return m.noRoom(int64(n))
 	}
 	condemned := m.set(a, int64(n))
 	for _, o := range condemned {
@@ -71,6 +132,45 @@ func (a *account) set(n int) error {
 	return a.condemned()
 }
 
+// wouldWait reports whether an account of n bytes has to wait for messages that have
+// arrived already.
+func (a *account) wouldWait(n int64) bool {
+	m := a.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	more := n - a.bytes
+	return more > 0 && m.drawn > 0 && m.exceeds(more) && m.used+more <= m.limit/2 && a.condemned() == nil
+}
+
+// reserve makes the Reader's reservation n bytes, and waits for room.
+func (a *account) reserve(n int64) error {
+	m := a.memory
+	switch {
+	case m == nil:
+		return nil
+	case n <= a.reserved:
+		m.Draw(n - a.reserved)
+		a.reserved = n
+		return nil
+	}
+	more := n - a.reserved
+	if m.limit > 0 && n > m.limit {
+		return fmt.Errorf("%w: a message needs at least %d bytes, the limit is %d", ErrMemory, n, m.limit)
+	}
+	if !m.Reserve(more) {
+		done := false
+		if a.await == nil || !a.await(func() bool { done = done || m.Reserve(more); return !done }) && !done {
+			return m.noRoom(n)
+		}
+	}
+	a.reserved = n
+	return nil
+}
+
+func (m *Memory) noRoom(n int64) error {
+	return fmt.Errorf("%w: %d bytes of %d are used, and a message of at least %d had to wait for too long", ErrMemory, m.Used(), m.limit, n)
+}
+
 // set sets the bytes of a, and condemns and returns the accounts that must fail.
 func (m *Memory) set(a *account, n int64) (condemned []*account) {
 	m.mu.Lock()
@@ -78,6 +178,8 @@ func (m *Memory) set(a *account, n int64) (condemned []*account) {
 	if a.condemned() != nil {
 		return nil
 	}
+	before := m.used
+	defer func() { m.changed(m.used - before) }()
 	switch {
 	case a.bytes == 0 && n > 0:
 		a.index = len(m.accounts)
@@ -87,7 +189,7 @@ func (m *Memory) set(a *account, n int64) (condemned []*account) {
 	}
 	m.used += n - a.bytes
 	a.bytes = n
-	for m.limit > 0 && m.used > m.limit {
+	for m.exceeds(0) && m.used > m.limit/2 {
 		o := m.largest(a)
 		err := fmt.Errorf("%w: %d bytes, over the limit of %d; this message has %d of them", ErrMemory, m.used, m.limit, o.bytes)
 		o.cause.Store(&err)

@@ -264,6 +264,13 @@ func (w *Writer) Queued() (messages, bytes int) {
 	return w.in.msgs + w.outMsgs, w.used
 }
 
+// Err returns why nothing is accepted any more, nil while the Writer is open.
+func (w *Writer) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
 // Close ends acceptance: waiting and later callers get err (net.ErrClosed if it is nil),
 // and what has not been written is discarded. It returns the number of messages that
 // were discarded, now or when the connection failed before; a message of which only a

@@ -130,7 +130,7 @@ func (r *Reader) Unfilter(m socket.Message, ids, b []byte) ([]byte, error) {
 	if err := pipe.Append(ids...); err != nil {
 		return nil, r.bad("pipe", "", err)
 	}
-	plain, err := pipe.AppendUnpack(r.plain[:0], b, int(min(uint64(m.Limit()), math.MaxInt)))
+	plain, err := socket.Unpack(r.r, pipe, r.plain[:0], b, int(min(uint64(m.Limit()), math.MaxInt)))
 	if err != nil {
 		return nil, r.bad("pipe", "", err)
 	}

@@ -1,0 +1,158 @@
+package tp
+
+import "time"
+
+// A message takes memory from its arrival until its handler has ended and the reply is in
+// the batch. The reading half of the connection counts it while it arrives and while its
+// filters are reversed; then it is in the workload of its session, with the reply that
+// its route is known to make. All of it, of all sessions, is in env.memory, up to
+// PeerConfig.ReadMemory; but for the first 64 KiB of each workload, so that most sessions
+// never touch what they share, and go on when that is full.
+//
+// At the bound the reader pauses: the network then holds up the peer. It does not pause
+// while a call of this side is pending, whose reply it must read; then CALLs are refused.
+
+const (
+	// freeBytes is how much of a workload is not in env.memory.
+	freeBytes = 64 << 10
+	// drawStep is how many bytes are taken from env.memory at once.
+	drawStep = 256 << 10
+	// longestPause is how long a message that has been received in part waits for memory,
+	// and a handler for that of its reply.
+	longestPause = 10 * time.Second
+	// pushSlack is how many times the bound PUSHes may take that cannot be refused.
+	pushSlack = 2
+)
+
+// accept counts a request of n bytes. It returns the number of requests with it.
+func (s *session) accept(n int64) (running int) {
+	running, n = s.work.add(1, n)
+	if n > freeBytes {
+		s.draw(n)
+	}
+	return running
+}
+
+// finish ends a request of n bytes.
+func (s *session) finish(n int64) {
+	_, n = s.work.add(-1, -n)
+	if s.work.drawn.Load() > 0 {
+		s.draw(n)
+	}
+	s.work.signal()
+}
+
+// draw adapts what the session has drawn from env.memory to a workload of n bytes.
+func (s *session) draw(n int64) {
+	for {
+		drawn := s.work.drawn.Load()
+		want := int64(0)
+		if n > freeBytes {
+			want = (n + drawStep - 1) / drawStep * drawStep
+		}
+		if want == drawn || want < drawn && drawn-want < 2*drawStep && want > 0 {
+			return
+		}
+		if s.work.drawn.CompareAndSwap(drawn, want) {
+			s.env.memory.Draw(want - drawn)
+		}
+		n = s.work.bytes()
+	}
+}
+
+// overBudget reports whether the requests of the session take so much memory that it
+// must not accept more.
+func (s *session) overBudget() bool { return s.exceeds(s.work.bytes(), 0) }
+
+// exceeds reports whether a workload of n bytes is over the bound of the session, or of
+// the peer with more bytes. What a session needs for one request alone is not.
+func (s *session) exceeds(n, more int64) bool {
+	return n > freeBytes && (n+more >= s.env.cfg.SessionMemory || s.env.memory.Over())
+}
+
+// await waits until blocked returns false. It returns false if the connection was closed
+// before, or most was over; 0 is no limit.
+func (l *link) await(most time.Duration, blocked func() bool) bool {
+	s := l.sess
+	var over <-chan time.Time
+	for {
+		ended, free := s.work.await(), s.env.memory.Room() // before blocked looks
+		switch {
+		case l.shut.Load():
+			return false
+		case !blocked():
+			return true
+		}
+		if over == nil && most > 0 {
+			t := time.NewTimer(most)
+			defer t.Stop()
+			over = t.C
+		}
+		select {
+		case <-ended:
+		case <-free:
+		case <-over:
+			return false
+		}
+	}
+}
+
+// pause is await for the reader, which meanwhile is in the phase paused.
+func (l *link) pause(most time.Duration, blocked func() bool) bool {
+	l.mayBlock()
+	l.state.pause()
+	defer l.state.unpause()
+	return l.await(most, blocked)
+}
+
+// pauseWhile pauses the reader until it may accept another message: until blocked returns
+// false, a call of this side needs its reply, or the connection is closed.
+func (l *link) pauseWhile(blocked func() bool) {
+	l.pause(0, func() bool { return blocked() && l.sess.pending.Len() == 0 })
+}
+
+// awaitMemory pauses the reader in the middle of a message, until there is memory for it.
+func (l *link) awaitMemory(blocked func() bool) bool { return l.pause(longestPause, blocked) }
+
+// awaitReply waits until there is memory for the reply of c, if its route is known to
+// make large ones and that was not known when c was accepted. It returns an error if the
+// handler must not run.
+func (c *handlerCtx) awaitReply() *Rerror {
+	if c.handler == nil || c.refusal != nil {
+		return nil
+	}
+	s := c.sess
+	more := c.handler.replySize.Load() - c.expected
+	if more <= 0 {
+		return nil
+	}
+	taken := false
+	room := c.link.await(longestPause, func() bool {
+		for !taken {
+			word := s.work.word.Load()
+			if s.exceeds(word&bytesMask-c.bytes, more) {
+				break
+			}
+			taken = s.work.word.CompareAndSwap(word, word+more)
+		}
+		return !taken
+	})
+	if taken {
+		c.bytes += more
+		c.expected += more
+		s.draw(s.work.bytes())
+	} else if !room {
+		return busy("SessionMemory or ReadMemory is used up, and the route makes large replies")
+	}
+	return nil
+}
+
+// expectReply counts the reply of c with its request.
+func (c *handlerCtx) expectReply() {
+	if n := c.handler.replySize.Load(); n > 0 && c.kind() == kindCall {
+		c.bytes += n
+		c.expected = n
+		_, n = c.sess.work.add(0, n)
+		c.sess.draw(n)
+	}
+}

@@ -1,0 +1,181 @@
+package tp
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// PUSHes to a handler that stands still take no more memory than the session may use:
+// the reader pauses, their sender is held up, and in the end all are handled, in order.
+func TestBudgetHoldsUpSenderOfPushes(t *testing.T) {
+	const n, size = 200, 32 << 10
+	inWorld(t, func(cfg *PeerConfig) { cfg.SessionMemory = 1 << 20 }, func(t *testing.T, w *world) {
+		var order []string
+		HandlePush(w.server, "/standstill", func(_ PushCtx, arg *string) error {
+			<-w.gate
+			order = append(order, strings.TrimSpace(*arg))
+			return nil
+		}, Ordered())
+		s, end := w.serveRaw(w.server)
+		sent := make(chan int, n)
+		go func() {
+			for i := range n {
+				end.start(TypePush, 1, "/standstill", fmt.Sprintf("%*d", size, i))
+				if end.sock.WaitFlushed(t.Context()) == nil {
+					sent <- i
+				}
+			}
+		}()
+		synctest.Wait()
+		if got, most := s.work.bytes(), int64(1<<20+2*size); got < 1<<20 || got > most {
+			t.Errorf("the PUSHes that wait take %d bytes; want 1 MiB to %d", got, most)
+		}
+		if len(sent) > n/2 {
+			t.Errorf("%d of %d PUSHes were accepted by the network; want their sender held up", len(sent), n)
+		}
+		if used := w.server.env.memory.Used(); used < 1<<20-drawStep || used > 1<<20+2*drawStep {
+			t.Errorf("%d bytes are in the peer's account; want about 1 MiB", used)
+		}
+		if p := s.currentLink().state.phase(); p != paused {
+			t.Errorf("the reader is in phase %d, want paused", p)
+		}
+		w.release()
+		synctest.Wait()
+		for i := range n {
+			if i >= len(order) || order[i] != fmt.Sprint(i) {
+				t.Fatalf("%d PUSHes were handled; want %d, in order: %q", len(order), n, order[:min(i+1, len(order))])
+			}
+		}
+		wantAccountsEmpty(t, s)
+	})
+}
+
+func wantAccountsEmpty(t *testing.T, s *session) {
+	t.Helper()
+	if n, used := s.work.word.Load(), s.env.memory.Used(); n != 0 || used != 0 {
+		t.Errorf("the workload is %d, and %d bytes are in the peer's account; want 0", n, used)
+	}
+}
+
+// While a call of this side is pending, its reply must be read: CALLs over the bound are
+// refused, and PUSHes are accepted up to twice the bound; then the session ends.
+func TestBudgetWhileCallIsPending(t *testing.T) {
+	inWorld(t, func(cfg *PeerConfig) { cfg.SessionMemory = 1 << 20 }, func(t *testing.T, w *world) {
+		HandlePush(w.server, "/standstill", func(PushCtx, *string) error { <-w.gate; return nil })
+		s, end := w.serveRaw(w.server)
+		body := strings.Repeat("x", 60<<10)
+		for range 30 {
+			end.start(TypePush, 1, "/standstill", body)
+		}
+		synctest.Wait()
+		if p := s.currentLink().state.phase(); p != paused {
+			t.Fatalf("the reader is in phase %d, want paused", p)
+		}
+		cmd := s.AsyncCall("/unanswered", "x", new(string), make(chan CallCmd, 1)) // ends the pause
+		end.receive()
+		end.send(TypeCall, 7, "/echo", "x")
+		m := end.receive()
+		wantRerror(t, m.Rerror(), CodeBusy, "Busy", "SessionMemory")
+		end.send(TypeReply, cmd.(*callCmd).seq, "", "y")
+		<-cmd.Done()
+		wantRerror(t, cmd.Rerror(), 0)
+		s.AsyncCall("/unanswered", "x", new(string), make(chan CallCmd, 1))
+		end.receive()
+		for range 30 {
+			end.start(TypePush, 1, "/standstill", body)
+		}
+		synctest.Wait()
+		wantReason(t, s, SideLocal, errPushes.Error())
+		w.release()
+		synctest.Wait()
+		wantAccountsEmpty(t, s)
+	})
+}
+
+// A route that makes large replies is not asked for more of them than there is memory
+// for, however many CALLs have arrived at once.
+func TestBudgetOfReplies(t *testing.T) {
+	inWorld(t, func(cfg *PeerConfig) { cfg.SessionMemory, cfg.WriteBound = 4<<20, 1<<20 }, func(t *testing.T, w *world) {
+		var began int
+		reply := strings.Repeat("r", 256<<10)
+		HandleCall(w.server, "/large", func(CallCtx, *string) (string, error) { began++; return reply, nil }, Ordered())
+		s, end := w.serveRaw(w.server)
+		end.send(TypeCall, 1, "/large", "x")
+		end.receive()
+		for i := range 300 {
+			end.start(TypeCall, int32(i+2), "/large", "x")
+		}
+		synctest.Wait()
+		if got := s.work.bytes(); got > 5<<20 {
+			t.Errorf("the CALLs and their replies take %d bytes; want at most about 4 MiB", got)
+		}
+		for range 300 {
+			wantRerror(t, end.receive().Rerror(), 0)
+		}
+		synctest.Wait()
+		if began != 301 {
+			t.Errorf("%d handlers ran, want 301", began)
+		}
+		wantAccountsEmpty(t, s)
+	})
+}
+
+// Large messages of many sessions together stay below ReadMemory, while a session with
+// small ones goes on.
+func TestBudgetOfPeer(t *testing.T) {
+	inWorld(t, func(cfg *PeerConfig) { cfg.SessionMemory, cfg.ReadMemory = 2<<20, 6<<20 }, func(t *testing.T, w *world) {
+		HandlePush(w.server, "/standstill", func(PushCtx, *string) error { <-w.gate; return nil })
+		body := strings.Repeat("x", 60<<10)
+		var all []*session
+		for range 6 {
+			s, end := w.serveRaw(w.server)
+			all = append(all, s)
+			go func() {
+				for range 40 {
+					end.start(TypePush, 1, "/standstill", body)
+				}
+			}()
+		}
+		synctest.Wait()
+		sum := int64(0)
+		for _, s := range all {
+			sum += s.work.bytes()
+		}
+		if sum < 3<<20 || sum > 5<<20 {
+			t.Errorf("the PUSHes of all sessions take %d bytes; want about 4 MiB, two thirds of ReadMemory", sum)
+		}
+		_, small := w.serveRaw(w.server)
+		small.send(TypeCall, 1, "/echo", "x")
+		wantRerror(t, small.receive().Rerror(), 0)
+		w.release()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		for _, s := range all {
+			wantAccountsEmpty(t, s)
+		}
+	})
+}
+
+// A paused reader does not keep its session: it notices that the connection was closed.
+func TestBudgetPausedSessionEnds(t *testing.T) {
+	inWorld(t, func(cfg *PeerConfig) { cfg.SessionMemory, cfg.CloseTimeout = 1<<20, time.Second }, func(t *testing.T, w *world) {
+		HandlePush(w.server, "/standstill", func(PushCtx, *string) error { <-w.gate; return nil })
+		s, end := w.serveRaw(w.server)
+		for range 20 {
+			end.start(TypePush, 1, "/standstill", strings.Repeat("x", 60<<10))
+		}
+		synctest.Wait()
+		began := time.Now()
+		s.Close()
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("Close took %v", took)
+		}
+		<-s.CloseNotify()
+		w.release()
+		synctest.Wait()
+		wantAccountsEmpty(t, s)
+	})
+}
