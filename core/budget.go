@@ -17,9 +17,14 @@ const (
 	freeBytes = 64 << 10
 	// drawStep is how many bytes are taken from env.memory at once.
 	drawStep = 256 << 10
-	// longestPause is how long a message that has been received in part waits for memory,
-	// and a handler for that of its reply.
-	longestPause = 10 * time.Second
+	// longestPause is how long a message that has been received in part waits for memory.
+	longestPause = 30 * time.Second
+	// mostBlind is how many handlers of a route may run that has made no reply yet, so that
+	// nobody knows how large they are; others wait for the first reply, or until it is
+	// their turn: as many more begin each blindPause, and all after longestBlind.
+	mostBlind    = 16
+	blindPause   = 50 * time.Millisecond
+	longestBlind = time.Second
 	// pushSlack is how many times the bound PUSHes may take that cannot be refused.
 	pushSlack = 2
 )
@@ -114,42 +119,60 @@ func (l *link) pauseWhile(blocked func() bool) {
 // awaitMemory pauses the reader in the middle of a message, until there is memory for it.
 func (l *link) awaitMemory(blocked func() bool) bool { return l.pause(longestPause, blocked) }
 
-// awaitReply waits until there is memory for the reply of c, if its route is known to
-// make large ones and that was not known when c was accepted. It returns an error if the
-// handler must not run.
+// awaitReply waits until there is memory for the reply of c: until the messages that wait
+// to be sent have room, and, if its route is known to make large replies and that was not
+// known when c was accepted, until so many bytes are free. That ends with the connection at the
+// latest, which PeerConfig.WriteTimeout bounds; then it returns an error.
 func (c *handlerCtx) awaitReply() *Rerror {
-	if c.handler == nil || c.refusal != nil {
+	if c.refusal != nil || c.kind() != kindCall {
 		return nil
 	}
-	s := c.sess
-	more := c.handler.replySize.Load() - c.expected
-	if more <= 0 {
+	s, h := c.sess, c.handler
+	if n := h.blind.Load(); h.replySize.Load() == 0 && h.blind.Add(1) > mostBlind {
+		t := time.NewTimer(min(time.Duration(n/mostBlind)*blindPause, longestBlind))
+		defer t.Stop()
+		select {
+		case <-h.answered.Done():
+		case <-t.C:
+		}
+	}
+	size := h.replySize.Load()
+	more := size - c.expected
+	taken := more <= 1
+	if size <= 1 || taken && !c.link.sock.Crowded() && !c.link.shut.Load() {
 		return nil
 	}
-	taken := false
-	room := c.link.await(longestPause, func() bool {
+	s.work.gate.Lock() // one after the other: each end of a request would wake all of them
+	defer s.work.gate.Unlock()
+	room := c.link.await(0, func() bool {
+		if c.link.sock.Crowded() {
+			return true
+		}
 		for !taken {
 			word := s.work.word.Load()
 			if s.exceeds(word&bytesMask-c.bytes, more) {
 				break
 			}
-			taken = s.work.word.CompareAndSwap(word, word+more)
+			if taken = s.work.word.CompareAndSwap(word, word+more); taken {
+				c.bytes += more
+				c.expected += more
+				s.draw(s.work.bytes())
+			}
 		}
 		return !taken
 	})
-	if taken {
-		c.bytes += more
-		c.expected += more
-		s.draw(s.work.bytes())
-	} else if !room {
-		return busy("SessionMemory or ReadMemory is used up, and the route makes large replies")
+	if !room {
+		return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), "the connection ended before there was room for the reply")
 	}
 	return nil
 }
 
+// hasRoom reports whether c, whose reply is large, need not wait in awaitReply.
+func (c *handlerCtx) hasRoom() bool { return !c.link.sock.Crowded() && !c.sess.overBudget() }
+
 // expectReply counts the reply of c with its request.
 func (c *handlerCtx) expectReply() {
-	if n := c.handler.replySize.Load(); n > 0 && c.kind() == kindCall {
+	if n := c.handler.replySize.Load(); n > 1 && c.kind() == kindCall {
 		c.bytes += n
 		c.expected = n
 		_, n = c.sess.work.add(0, n)

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"sync/atomic"
 
+	"github.com/teleport-go/teleport/core/internal/event"
 	"github.com/teleport-go/teleport/core/internal/inlining"
 	"github.com/teleport-go/teleport/core/internal/throttle"
 )
@@ -21,7 +22,9 @@ type Handler struct {
 	plugins   *PluginContainer
 	panics    throttle.Throttle // limits the log lines about panics
 	inlining  inlining.Record
-	replySize atomic.Int64 // of the largest recent replies, in bytes; 0: they are small
+	replySize atomic.Int64 // of the largest recent replies, in bytes; 1: they are small; 0: there was none
+	answered  event.Event  // there was one
+	blind     atomic.Int32 // how many handlers began before that
 
 	// newArg returns the pointer to decode the body into. It may set c.release,
 	// which is called when the argument is not used any more.
@@ -71,14 +74,19 @@ func (h *Handler) RouterTypeName() string {
 // largeReply is the smallest reply, in bytes, whose size its route remembers.
 const largeReply = 32 << 10
 
-// noteReply remembers the size of a large reply of the route. If replies become smaller,
-// so does what is remembered.
+// noteReply remembers the size of a reply of the route if it is large, or the first. If
+// replies become smaller, so does what is remembered.
 func (h *Handler) noteReply(n int64) {
-	if old := h.replySize.Load(); n >= largeReply || old > 0 {
-		if n = max(n, old-old/8); n < largeReply {
-			n = 0
-		}
-		h.replySize.Store(n)
+	old := h.replySize.Load()
+	if n < largeReply && old == 1 {
+		return
+	}
+	if n = max(n, old-old/8); n < largeReply {
+		n = 1
+	}
+	h.replySize.Store(n)
+	if old == 0 {
+		h.answered.Fire()
 	}
 }
 

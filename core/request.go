@@ -110,7 +110,7 @@ func (c *handlerCtx) acceptRequest() disposition {
 	}
 	h := c.handler
 	c.expectReply()
-	if !c.in.InTurn() && !h.ordered && h.inlining.Allowed() && !c.decodeLater && (c.expected == 0 || !s.overBudget()) && c.link.acquireSlot() {
+	if !c.in.InTurn() && !h.ordered && h.inlining.Allowed() && !c.decodeLater && (c.expected == 0 || c.hasRoom()) && c.link.acquireSlot() {
 		return inline
 	}
 	return c.handOver()
@@ -296,6 +296,9 @@ func (c *handlerCtx) handle() {
 	}
 	c.startSample()
 	c.answer(c.run())
+	if h := c.handler; h != nil && h.replySize.Load() == 0 {
+		h.noteReply(0)
+	}
 }
 
 // startSample notes the time at which some handlers begin, for endSample.

@@ -24,8 +24,6 @@ const inPlaceMax = 16 << 10
 const (
 	// roomAlways is what Begin has free for a frame.
 	roomAlways = 4 << 10
-	// minPacking is how many messages at least may be packed beside the batch at once.
-	minPacking = 4
 	// beside is what a frame has beside its body and method, about.
 	beside = 512
 )
@@ -306,8 +304,8 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 func (c *Conn) acquirePacking(ctx context.Context, how admission) (slots chan struct{}, err error) {
 	p := c.packing.Load()
 	if p == nil {
-		slots = make(chan struct{}, max(minPacking, runtime.GOMAXPROCS(0)))
-		c.packing.CompareAndSwap(nil, &slots)
+		made := make(chan struct{}, runtime.GOMAXPROCS(0))
+		c.packing.CompareAndSwap(nil, &made)
 		p = c.packing.Load()
 	}
 	slots = *p
@@ -449,6 +447,10 @@ func (c *Conn) Uncork() { c.out.Uncork() }
 // Flush makes sure that what was enqueued gets written. mode is a combination
 // of Yield and NoBlock.
 func (c *Conn) Flush(mode FlushMode) { c.out.Flush(mode) }
+
+// Crowded reports whether a message waits for room: the peer reads more slowly than this
+// side writes.
+func (c *Conn) Crowded() bool { return c.out.Crowded() }
 
 // Queued returns what was accepted and is not yet written.
 func (c *Conn) Queued() (messages, bytes int) { return c.out.Queued() }

@@ -25,7 +25,7 @@ func FuzzReader(f *testing.F) {
 		defer r.Close()
 		s.before = func() {
 			arrived := r.Buffered() + r.off // discarded bytes of a large frame still take memory
-			if got := cap(r.buf) + cap(r.big); !packets && got > max(1024, 2*arrived) {
+			if got := cap(r.buf) + cap(r.big); !packets && got > max(1024, wholeFrom*arrived) {
 				t.Fatalf("%d bytes of buffers with %d arrived", got, arrived)
 			}
 		}

@@ -254,6 +254,9 @@ func (r *Reader) TakeBuffered() []byte {
 func (r *Reader) Close() {
 	r.fatal = net.ErrClosed
 	r.owned, r.kept = false, 0
+	if r.big != nil && !r.given {
+		bufpool.Put(r.big)
+	}
 	r.dropBig()
 	r.account.set(0)
 	r.account.reserve(0)

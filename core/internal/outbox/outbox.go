@@ -96,6 +96,7 @@ type Writer struct {
 	flushing atomic.Bool // a goroutine, the flusher, owns out; set and cleared under mu
 	yield    atomic.Bool // Flush was called with Yield while another goroutine was flushing
 	corked   atomic.Bool // a goroutine will flush soon; see Cork
+	crowded  atomic.Bool // a goroutine waits for room
 	packets  bool        // a write is a packet, of maxPacket bytes at most
 	closed   bool        // Close has been called; guarded by mu
 
@@ -263,6 +264,9 @@ func (w *Writer) Queued() (messages, bytes int) {
 	defer w.mu.Unlock()
 	return w.in.msgs + w.outMsgs, w.used
 }
+
+// Crowded reports whether a message waits for room.
+func (w *Writer) Crowded() bool { return w.crowded.Load() }
 
 // Err returns why nothing is accepted any more, nil while the Writer is open.
 func (w *Writer) Err() error {

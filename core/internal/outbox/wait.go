@@ -107,6 +107,7 @@ func (w *Writer) admit(ctx context.Context, n int) error {
 		return nil
 	}
 	t := w.waiters().room.push(n, 0)
+	w.crowded.Store(true)
 	w.wake()
 	w.mu.Unlock()
 
@@ -118,6 +119,9 @@ func (w *Writer) admit(ctx context.Context, n int) error {
 		}
 		if err != nil || w.first() == t && w.fits(n) {
 			w.waiting.room.remove(t)
+			if w.first() == nil {
+				w.crowded.Store(false)
+			}
 			if err != nil {
 				w.wake()
 				w.mu.Unlock()
