@@ -17,6 +17,9 @@ const (
 	// firstPacked is how many bytes of a packed payload are required for them, if its
 	// filters can unpack a beginning: a block of zstd and the headers around it.
 	firstPacked = 144 << 10
+	// firstChecked is the largest payload, in bytes, that such filters unpack and check as
+	// a whole.
+	firstChecked = 64 << 10
 )
 
 // FirstPayload is for the Recognise of protocols whose frames name the filters of
@@ -25,8 +28,9 @@ const (
 // the beginning of the payload as it was before the filters, at most 4 KiB. It is
 // valid, and must not be changed, while Recognise runs.
 //
-// Filters that are no [xfer.Prefixer] must unpack all of it: at most 1 MiB, and the
-// limit of the connection, which is 64 KiB until its PostAccept hooks have run. If prefix
+// A payload of up to 64 KiB is unpacked, and checked, as a whole, and of a larger one the
+// beginning. Filters that are no [xfer.Prefixer] must unpack all of it: at most 1 MiB, and
+// the limit of the connection, which is 64 KiB until its PostAccept hooks have run. If prefix
 // is what AnyProto has passed to Recognise, all Recognise functions of the connection
 // share one unpacking.
 //
@@ -60,7 +64,11 @@ func FirstPayload(prefix []byte, from, to, size int) (payload []byte, need int, 
 	if p, ok := f.payloads[key]; ok {
 		return p.beginning, 0, p.err
 	}
-	payload, err = f.unpack(&pipe, prefix[to:need])
+	if pipe.Prefixes() {
+		payload, err = f.unpackBeginning(&pipe, prefix[to:need], need == size)
+	} else {
+		payload, err = f.unpack(&pipe, prefix[to:size])
+	}
 	f.payloads[key] = firstPayload{payload, err}
 	return payload, 0, err
 }
@@ -111,11 +119,19 @@ func (f *firstFrame) recognise(p *Protocol, prefix []byte) (match bool, need int
 	return p.Recognise(prefix)
 }
 
-// unpack returns the first bytes of a payload.
-func (f *firstFrame) unpack(pipe *xfer.XferPipe, packed []byte) ([]byte, error) {
-	if pipe.Prefixes() {
-		return pipe.AppendPrefix(nil, packed, firstBytes)
+// unpackBeginning returns the first bytes of a payload whose filters are Prefixers.
+func (f *firstFrame) unpackBeginning(pipe *xfer.XferPipe, packed []byte, whole bool) ([]byte, error) {
+	if whole {
+		payload, err := pipe.AppendUnpack(nil, packed, min(f.limit, firstChecked))
+		if !errors.Is(err, xfer.ErrTooLarge) {
+			return beginning(payload), err
+		}
 	}
+	return pipe.AppendPrefix(nil, packed, firstBytes)
+}
+
+// unpack returns the first bytes of a payload that is unpacked as a whole.
+func (f *firstFrame) unpack(pipe *xfer.XferPipe, packed []byte) ([]byte, error) {
 	if f.keeper != nil {
 		if err := f.keeper.Keep(f.limit); err != nil {
 			f.over = err
@@ -127,8 +143,13 @@ func (f *firstFrame) unpack(pipe *xfer.XferPipe, packed []byte) ([]byte, error) 
 	if errors.Is(err, xfer.ErrTooLarge) {
 		f.over = fmt.Errorf("socket: the payload of the first frame, %d bytes behind filters, is too large to recognise a protocol by it: %w: %w", len(packed), err, ErrSizeLimit)
 	}
-	if len(payload) > firstBytes {
-		payload = append([]byte(nil), payload[:firstBytes]...) // the rest of its memory is not kept
+	return beginning(payload), err
+}
+
+// beginning returns the first bytes of b in memory that has no more than them.
+func beginning(b []byte) []byte {
+	if len(b) > firstBytes {
+		return append([]byte(nil), b[:firstBytes]...)
 	}
-	return payload, err
+	return b
 }
