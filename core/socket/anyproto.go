@@ -3,30 +3,22 @@ package socket
 import (
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/teleport-go/teleport/core/xfer"
 )
 
-const (
-	// recogniseMax is the largest number of bytes by which a protocol is recognised:
-	// the largest first frame whose filters are undone for it.
-	recogniseMax = 1 << 20
-	// recogniseTime is the time for them after the first byte, if the connection sets
-	// no other.
-	recogniseTime = 10 * time.Second
-)
+// recogniseTime is the time in which a protocol is recognised, if the connection sets
+// no other.
+const recogniseTime = 10 * time.Second
 
 // recogniser is a connection that sets the time to recognise a protocol.
 type recogniser interface{ RecogniseTime() time.Duration }
 
 // AnyProto makes a protocol that becomes the first of the named ones whose Recognise
-// matches the first bytes that arrive, at most 1 MiB of them, within ten seconds of
-// the first byte or the time in [Options]. Until then it writes as the first name.
+// matches the first bytes that arrive, within ten seconds of the first byte or the time
+// in [Options]. They are at most 1 MiB, and at most the limit of a frame. Until then it writes as the first name.
 // No match is an error that shows the bytes, or that matches [ErrTLS], and closes the
 // connection. The names are looked up when a connection begins; if one is unknown,
 // everything done on the connection fails. Listen of a peer looks them up too, and
@@ -115,14 +107,14 @@ func (a *anyProto) Unpack(m Message) error {
 		return a.err
 	}
 	if !a.chosen {
-		if err := a.recognise(); err != nil {
+		if err := a.recognise(m.Limit()); err != nil {
 			return err
 		}
 	}
 	return a.current().Unpack(m)
 }
 
-func (a *anyProto) recognise() error {
+func (a *anyProto) recognise(limit uint32) error {
 	if a.peek == nil {
 		return fmt.Errorf("socket: AnyProto needs a connection that can be peeked at: %w", ErrUnsupportedProto)
 	}
@@ -134,33 +126,41 @@ func (a *anyProto) recognise() error {
 		d.SetReadDeadline(time.Now().Add(longest))
 		defer d.SetReadDeadline(time.Time{})
 	}
-	for n := 1; ; {
+	keeper, _ := a.rw.(Keeper)
+	first := newFirstFrame(limit, keeper)
+	most := int(min(limit, recogniseMax))
+	for n, i := 1, 0; ; { // the protocols before i have been ruled out
 		prefix, err := a.peek.Peek(n)
 		if err != nil {
 			return err
 		}
 		if more := a.peek.Buffered(); more > len(prefix) {
-			if prefix, err = a.peek.Peek(min(more, recogniseMax)); err != nil {
+			if prefix, err = a.peek.Peek(min(more, most)); err != nil {
 				return err
 			}
 		}
 		need := 0
-		for i, p := range a.list {
-			match, want := p.Recognise(prefix)
+		for ; i < len(a.list); i++ {
+			match, want := first.recognise(&a.list[i], prefix)
 			if want > len(prefix) {
 				need = want // the order counts: this one must be decided first
 				break
 			}
 			if match {
 				if i > 0 {
-					proto := p.New(a.rw)
+					proto := a.list[i].New(a.rw)
 					a.proto.Store(&proto)
 				}
 				a.chosen = true
 				return nil
 			}
 		}
-		if need == 0 || need > recogniseMax {
+		switch {
+		case need > most:
+			return fmt.Errorf("socket: %d bytes are required to recognise protocol %s, over the limit of %d: %w", need, a.list[i].Name, most, ErrSizeLimit)
+		case need == 0 && first.over != nil:
+			return first.over
+		case need == 0:
 			if err := TLSRecord(prefix); err != nil {
 				return fmt.Errorf("socket: %w", err)
 			}
@@ -172,35 +172,6 @@ func (a *anyProto) recognise() error {
 		}
 		n = need
 	}
-}
-
-// FirstPayload is for the Recognise of protocols whose frames name the filters of
-// their payload. The first frame has size bytes, of which prefix has arrived; the
-// filters' ids are prefix[from:to], and the payload is what follows. The result is
-// the payload as it was before the filters.
-//
-// need is the number of bytes required; 0: all have arrived. An error that wraps
-// ErrUnsupported of package xfer, or ErrSizeLimit for a frame above 1 MiB, means
-// that the payload cannot be known; any other, that this is no such frame.
-func FirstPayload(prefix []byte, from, to, size int) (payload []byte, need int, err error) {
-	switch {
-	case from > to || to > size:
-		return nil, 0, fmt.Errorf("socket: filters in bytes %d to %d of a frame of %d: %w", from, to, size, io.ErrUnexpectedEOF)
-	case len(prefix) < to:
-		return nil, to, nil
-	}
-	var pipe xfer.XferPipe
-	if err := pipe.Append(prefix[from:to]...); err != nil {
-		return nil, 0, err
-	}
-	switch {
-	case size > recogniseMax:
-		return nil, 0, fmt.Errorf("socket: first frame of %d bytes: %w", size, ErrSizeLimit)
-	case len(prefix) < size:
-		return nil, size, nil
-	}
-	payload, err = pipe.AppendUnpack(nil, prefix[to:size], int(min(uint64(MessageSizeLimit()), math.MaxInt)))
-	return payload, 0, err
 }
 
 func (a *anyProto) names() string {

@@ -92,7 +92,9 @@ type Conn struct {
 	in     inbox.Reader
 	peeked *byte    // the end of the memory of the last Peek; the reading goroutine's
 	reads  bool     // the protocol calls Read; the reading goroutine's
-	_      [72]byte // and 8 bytes more: the flags and the lock of out begin a cache line
+	keeps  bool     // and it calls Keep for the present message
+	read   int      // bytes that it has read of the message
+	_      [64]byte // the flags and the lock of out begin a cache line
 	out    outbox.Writer
 }
 
@@ -195,7 +197,7 @@ func (c *Conn) ReadInto(m *Envelope) (err error) {
 			err = fmt.Errorf("socket: protocol panicked while reading: %v", p)
 		}
 	}()
-	m.limit = c.limit.Load()
+	m.limit, c.read, c.keeps = c.limit.Load(), 0, false
 	if err := c.proto.Unpack(m); err != nil {
 		return err
 	}
@@ -207,6 +209,19 @@ func (c *Conn) ReadInto(m *Envelope) (err error) {
 	}
 	c.peeked = nil
 	return nil
+}
+
+// readFree is how many bytes of a message a protocol may read by itself before they
+// count.
+const readFree = 64 << 10
+
+// hasRead counts n bytes more that the protocol has read of the message: it collects them
+// in memory of its own, unless it says by Keep how much that is.
+func (c *Conn) hasRead(n int) error {
+	if c.read += n; c.keeps || c.read <= readFree {
+		return nil
+	}
+	return c.in.Keep(c.read)
 }
 
 // PackError is a message that could not be made a frame: its codec, a filter or

@@ -67,7 +67,7 @@ type PeekReader interface {
 // takes there, in bytes; it replaces the number of the last call, and Unpack's end ends it.
 // Keep is called before the memory is taken, also to grow. An error says that the messages
 // which arrive at the peer take more than PeerConfig.ReadMemory: Unpack returns it, and
-// the connection ends.
+// the connection ends. What an Unpack gets by Read counts if it never calls Keep.
 type Keeper interface{ Keep(n int) error }
 
 // Unpacker reverses filters, as [xfer.XferPipe] does: it appends the result to dst, and

@@ -27,7 +27,11 @@ var (
 func (w wire) Read(p []byte) (int, error) {
 	w.c.reads = true
 	w.c.in.SetFrameTimeout(0) // where a message begins is not known any more
-	return w.c.in.Read(p)
+	n, err := w.c.in.Read(p)
+	if err == nil {
+		err = w.c.hasRead(n)
+	}
+	return n, err
 }
 
 func (w wire) Discard(n int) (int, error) { return w.c.in.Discard(n) }
@@ -35,7 +39,10 @@ func (w wire) Buffered() int              { return w.c.in.Buffered() }
 func (w wire) Dialed() bool               { return w.c.dialed }
 
 // Keep counts memory of the message being read.
-func (w wire) Keep(n int) error { return w.c.in.Keep(n) }
+func (w wire) Keep(n int) error {
+	w.c.keeps = true
+	return w.c.in.Keep(n)
+}
 
 const (
 	// unpackFree is how many bytes a message may unpack to without a reservation.

@@ -24,6 +24,7 @@ var checks = []check{
 	{"cut short", cutShort},
 	{"limit", limit},
 	{"bomb", bomb},
+	{"beginning", beginning},
 	{"pipe of two", pipeOfTwo},
 	{"concurrent use", concurrent},
 }
@@ -341,6 +342,72 @@ func bomb(s subject) error {
 	}
 	if took := after.TotalAlloc - before.TotalAlloc; took > size/2 {
 		return fmt.Errorf("AppendUnpack of a bomb of %d bytes with max %d took %d bytes of memory", size, max, took)
+	}
+	return nil
+}
+
+// beginning: of a Prefixer, wherever its input is cut, the output is how the data
+// begins; nothing is written beyond max bytes, and a bomb takes no memory.
+func beginning(s subject) error {
+	f, ok := s.XferFilter.(xfer.Prefixer)
+	if !ok {
+		return nil
+	}
+	for _, sample := range samples() {
+		packed, err := s.packSample(sample)
+		if err != nil {
+			return err
+		}
+		for _, max := range []int{0, 1, 100, 4 << 10} {
+			for _, n := range []int{0, 1, 2, 3, 10, 20, len(packed) / 2, len(packed) - 1, len(packed)} {
+				if n < 0 || n > len(packed) {
+					continue
+				}
+				what := fmt.Sprintf("%s: AppendPrefix of %d bytes of %d with max %d", sample.name, n, len(packed), max)
+				err := suite.Safely(what, func() error {
+					got, err := f.AppendPrefix([]byte("head"), packed[:n:n], max)
+					if err != nil {
+						return fmt.Errorf("%s: %w", what, err)
+					}
+					got, ok := bytes.CutPrefix(got, []byte("head"))
+					if !ok || len(got) > max || !bytes.HasPrefix(sample.data, got) {
+						return fmt.Errorf("%s: got %d bytes, %.40q; want %.40q behind the buffer's", what, len(got), got, sample.data)
+					}
+					if n == len(packed) && len(got) == 0 && min(max, len(sample.data)) > 0 {
+						return fmt.Errorf("%s: no bytes", what)
+					}
+					return nil
+				})
+				if err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if got, err := f.AppendPrefix([]byte("head"), random(300), 100); err != nil && string(got) != "head" {
+		return fmt.Errorf("a failed AppendPrefix to %q made %.40q", "head", got)
+	}
+	return prefixBomb(s, f)
+}
+
+// prefixBomb: the first bytes of many take no more memory than those of few.
+func prefixBomb(s subject, f xfer.Prefixer) error {
+	packed, err := s.pack(make([]byte, 16<<20))
+	if err != nil {
+		return err
+	}
+	took := uint64(math.MaxUint64)
+	for range 3 { // the first time fills pools
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := f.AppendPrefix(nil, packed, 100); err != nil {
+			return err
+		}
+		runtime.ReadMemStats(&after)
+		took = min(took, after.TotalAlloc-before.TotalAlloc)
+	}
+	if took > 1<<20 {
+		return fmt.Errorf("AppendPrefix of 100 bytes of a bomb took %d bytes of memory", took)
 	}
 	return nil
 }

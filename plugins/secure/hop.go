@@ -51,6 +51,7 @@ const (
 // hop is one connection: what it seals with, and what it has received.
 type hop struct {
 	keys     *Keys
+	keeper   socket.Keeper // the connection, if it accounts for memory
 	nonce    [nonceSize]byte
 	out, in  byte // directions
 	sent     atomic.Uint64
@@ -89,6 +90,17 @@ func (h *hop) open(m tp.Message, sealed []byte) (body []byte, codec byte, err er
 		return nil, 0, fmt.Errorf("secure: counter %d: %w", counter, ErrReplayed)
 	}
 	return inner[innerSize:], inner[9], nil
+}
+
+// keep accounts for a sealed body and for as much that it is opened to.
+func (h *hop) keep(sealed []byte) error {
+	if h.keeper == nil {
+		return nil
+	}
+	if err := h.keeper.Keep(2 * len(sealed)); err != nil {
+		return fmt.Errorf("secure: body of %d bytes: %w", len(sealed), err)
+	}
+	return nil
 }
 
 // decrypt returns what the tag of a sealed body vouches for.
@@ -245,8 +257,14 @@ func (p *proto) Unpack(m socket.Message) error {
 	if !sealable(m) {
 		return nil
 	}
+	value, n := sole(m.Meta(), MetaSecure)
+	if n > 0 || p.hop.keys.looksSealed(m.RawBody(), version, minSealed) {
+		if err := p.hop.keep(m.RawBody()); err != nil {
+			return err
+		}
+	}
 	var err error
-	switch value, n := sole(m.Meta(), MetaSecure); {
+	switch {
 	case n == 1 && string(value) == "true":
 		err = p.unseal(m)
 	case n > 0:

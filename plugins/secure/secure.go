@@ -250,6 +250,7 @@ func (p *plugin) wrap(s tp.PreSession, dialler, acceptor []byte, me byte) {
 	pf := s.GetProtoFunc()
 	s.ModifySocket(func(net.Conn) (net.Conn, tp.ProtoFunc) {
 		return nil, func(rw io.ReadWriter) socket.Proto {
+			h.keeper, _ = rw.(socket.Keeper)
 			sealed := &proto{pf(rw), h, p.conf}
 			if a, ok := sealed.inner.(socket.FrameAppender); ok {
 				return appender{sealed, a}

@@ -58,22 +58,51 @@ func (p *httpProto) readAll(h *head, m socket.Message) ([]byte, error) {
 	}
 	body := p.body[:0]
 	for {
-		if err := fits(m, int64(h.size), int64(len(body))); err != nil {
-			return nil, err
-		}
 		b, err := p.peekSome(1, piece)
 		if errors.Is(err, io.EOF) {
 			p.closing = true
-			return p.collected(body), nil
+			return p.collected(body), fits(m, int64(h.size), int64(len(body)))
 		}
 		if err != nil {
 			return nil, cutShort(len(body), err)
+		}
+		if err := fits(m, int64(h.size), int64(len(body)+len(b))); err != nil {
+			return nil, err
+		}
+		if body, err = p.grow(body, len(b), limitOf(m)); err != nil {
+			return nil, err
 		}
 		body = append(body, b...)
 		if _, err := p.in.Discard(len(b)); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// grow returns b with room for n bytes more; it will have at most most bytes in the end.
+// The memory doubles. It is accounted for before it is taken, the old and the new.
+func (p *httpProto) grow(b []byte, n, most int) ([]byte, error) {
+	if cap(b)-len(b) >= n {
+		return b, nil
+	}
+	size := max(len(b)+n, min(max(2*cap(b), firstBuffer), most))
+	if err := p.keep(cap(b) + size); err != nil {
+		return nil, fmt.Errorf("http: body of more than %d bytes: %w", len(b), err)
+	}
+	grown := append(make([]byte, 0, size), b...)
+	p.keep(size)
+	return grown, nil
+}
+
+// limitOf returns the limit of a message as an int.
+func limitOf(m socket.Message) int { return int(min(uint64(m.Limit()), math.MaxInt)) }
+
+// keep accounts for n bytes in which the message is collected.
+func (p *httpProto) keep(n int) error {
+	if p.keeper == nil {
+		return nil
+	}
+	return p.keeper.Keep(n)
 }
 
 // collected returns a body that was put together. A large one is not kept.
@@ -110,11 +139,14 @@ func (p *httpProto) readChunks(h *head, m socket.Message) ([]byte, error) {
 		if n == 0 {
 			break
 		}
-		if body, err = p.readChunk(body, int(n)); err != nil {
+		if body, err = p.readChunk(body, int(n), limitOf(m)); err != nil {
 			return nil, err
 		}
 	}
-	for left := maxHead; ; {
+	for left, lines := maxHead, 0; ; lines++ {
+		if lines > maxHeaders {
+			return nil, lost(431, "more than %d trailers", maxHeaders)
+		}
 		text, err := p.readLine(left)
 		if err != nil {
 			return nil, err
@@ -133,12 +165,19 @@ func (p *httpProto) readChunks(h *head, m socket.Message) ([]byte, error) {
 	}
 }
 
-// readChunk appends n bytes, and takes the CRLF behind them.
-func (p *httpProto) readChunk(body []byte, n int) ([]byte, error) {
+// readChunk appends n bytes, and takes the CRLF behind them. limit is that of the body.
+func (p *httpProto) readChunk(body []byte, n, limit int) ([]byte, error) {
+	most := limit
+	if n >= len(body) { // likely the last one
+		most = len(body) + n
+	}
 	for n > 0 {
 		b, err := p.peekSome(1, min(n, piece))
 		if err != nil {
 			return nil, cutShort(len(body), err)
+		}
+		if body, err = p.grow(body, len(b), most); err != nil {
+			return nil, err
 		}
 		body = append(body, b...)
 		if _, err := p.in.Discard(len(b)); err != nil {

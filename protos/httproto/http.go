@@ -115,6 +115,7 @@ func New(cfg Config) socket.ProtoFunc {
 		p := &httpProto{rw: rw, cfg: &cfg}
 		p.room, _ = rw.(socket.BufferWriter)
 		p.emit, _ = rw.(socket.Emitter)
+		p.keeper, _ = rw.(socket.Keeper)
 		if in, ok := rw.(socket.PeekReader); ok {
 			p.in = in
 		} else {
@@ -136,6 +137,7 @@ type httpProto struct {
 	in       socket.PeekReader   // rw, or a buffer before it
 	room     socket.BufferWriter // rw, if it is one
 	emit     socket.Emitter      // rw, if it is one
+	keeper   socket.Keeper       // rw, if it is one
 	dialed   bool
 	accepted bool // neither: rw does not say
 
@@ -153,7 +155,7 @@ type httpProto struct {
 	head    head   // of the message that is read
 	closing bool   // nothing more is read
 	authSeq int32  // of the AUTH_CALL
-	body    []byte // a body that came in chunks
+	body    []byte // a body that was put together
 	plain   []byte // a body that came compressed
 	name    []byte // of a header
 	query   socket.Meta

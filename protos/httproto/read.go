@@ -211,17 +211,27 @@ func inTurn(m socket.Message) {
 	}
 }
 
-// hand gives the body to the message: for ever if it was collected from chunks in
+// hand gives the body to the message: for ever if it was collected, or decompressed, in
 // memory that the protocol does not use again.
 func (p *httpProto) hand(h *head, m socket.Message, body []byte) error {
 	if err := m.UnmarshalBody(body); err != nil {
 		return &fault{text: "body", cause: err}
 	}
-	if h.chunked && p.body == nil && !h.gzip && h.filter == nil && len(body) > 0 {
+	fresh := h.collected() && p.body == nil
+	if h.compressed() {
+		fresh = p.plain == nil
+	}
+	if fresh && len(body) > 0 {
 		own(m)
 	}
 	return nil
 }
+
+// collected reports whether the body was put together, and is not a part of a frame.
+func (h *head) collected() bool { return h.chunked || h.length < 0 }
+
+// compressed reports whether the body came compressed.
+func (h *head) compressed() bool { return h.gzip || h.filter != nil }
 
 // own notes in the message that nothing else refers to the bytes of its body.
 func own(m socket.Message) {

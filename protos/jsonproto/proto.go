@@ -11,6 +11,8 @@
 package jsonproto
 
 import (
+	"bytes"
+	"fmt"
 	"io"
 
 	"github.com/teleport-go/teleport/core/socket"
@@ -41,13 +43,15 @@ func NewJSONProtoFunc(dialect ...Dialect) socket.ProtoFunc {
 	return func(rw io.ReadWriter) socket.Proto {
 		p := new(jsonProto)
 		p.Init(&format, rw, named)
+		p.keeper, _ = rw.(socket.Keeper)
 		return p
 	}
 }
 
 type jsonProto struct {
 	framing.Proto[Dialect]
-	text []byte // Unpack's: strings of the document, unescaped
+	keeper socket.Keeper // the connection, if it accounts for memory
+	text   []byte        // Unpack's: strings of the document, unescaped
 }
 
 var _ socket.FrameAppender = (*jsonProto)(nil)
@@ -57,6 +61,9 @@ var _ socket.FrameAppender = (*jsonProto)(nil)
 func (p *jsonProto) Unpack(m socket.Message) error {
 	payload, err := p.In.Next(m)
 	if err != nil {
+		return err
+	}
+	if err := p.keep(payload); err != nil {
 		return err
 	}
 	d := document{text: p.text[:0]}
@@ -74,6 +81,17 @@ func (p *jsonProto) Unpack(m socket.Message) error {
 	}
 	if err := d.Fill(m); err != nil {
 		return framing.Errors(Name).Bad("body", "", err)
+	}
+	return nil
+}
+
+// keep accounts for a large payload with escapes, which is unescaped beside it.
+func (p *jsonProto) keep(payload []byte) error {
+	if p.keeper == nil || len(payload) <= framing.OwnFrom || bytes.IndexByte(payload, '\\') < 0 {
+		return nil
+	}
+	if err := p.keeper.Keep(2 * len(payload)); err != nil {
+		return fmt.Errorf("%s: document of %d bytes: %w", Name, len(payload), err)
 	}
 	return nil
 }

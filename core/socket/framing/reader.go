@@ -249,13 +249,20 @@ func (r *Reader) readHead(n int) ([]byte, error) {
 }
 
 // readFrame reads what is left of the frame. Its memory is at most twice what has
-// arrived, or what there was.
+// arrived, or what there was, and is accounted for if r is a [socket.Keeper].
 func (r *Reader) readFrame(size int) ([]byte, error) {
 	b := r.frame[:r.head]
 	r.head = 0
+	keeper, _ := r.r.(socket.Keeper)
 	for len(b) < size {
 		if len(b) == cap(b) {
-			grown := make([]byte, len(b), min(max(2*len(b), 4<<10), size))
+			room := min(max(2*len(b), 4<<10), size)
+			if keeper != nil {
+				if err := keeper.Keep(cap(b) + room); err != nil {
+					return nil, fmt.Errorf("%s: frame of %d bytes: %w", r.name, size, err)
+				}
+			}
+			grown := make([]byte, len(b), room)
 			copy(grown, b)
 			b = grown
 		}

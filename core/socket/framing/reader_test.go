@@ -340,6 +340,41 @@ func TestClaims(t *testing.T) {
 }
 
 // Each frame stands for itself.
+// keeper is a connection that cannot be peeked at, with room for so many bytes.
+type keeper struct {
+	io.Reader
+	io.Writer
+	room, most int
+}
+
+func (k *keeper) Keep(n int) error {
+	if n > k.room {
+		return errDamaged
+	}
+	k.most = max(k.most, n)
+	return nil
+}
+
+// A frame that is collected counts before its memory is taken.
+func TestCollectedFrameCounts(t *testing.T) {
+	const size = 1 << 20
+	frame := append(binary.BigEndian.AppendUint32(nil, size-4), make([]byte, size-4)...)
+	for _, test := range []struct {
+		room, min, max int
+		err            error
+	}{
+		{2 * size, size, 3 * size / 2, nil},
+		{size, 0, size, errDamaged},
+	} {
+		k := &keeper{Reader: bytes.NewReader(frame), room: test.room}
+		r := NewReader("test", k)
+		_, err := r.Next(new(socket.Envelope))
+		if !errors.Is(err, test.err) || k.most < test.min || k.most > test.max {
+			t.Errorf("with room for %d: %v, %d bytes counted; want %v, %d to %d", test.room, err, k.most, test.err, test.min, test.max)
+		}
+	}
+}
+
 func TestNothingIsLeft(t *testing.T) {
 	data := append(framed("r", strings.Repeat("x", 2*OwnFrom)), framed("", "hi")...)
 	for way, open := range readers(append(data, '!')) {

@@ -32,7 +32,7 @@ func Recognise(prefix []byte, begins func(payload []byte) bool) (match bool, nee
 		// A raw frame ends four bytes earlier: a longer wait could be for bytes
 		// that never come.
 		plain, need, err := socket.FirstPayload(prefix, header, header+n, int(size))
-		if need == 0 && err != nil {
+		if need == 0 && err != nil && !errors.Is(err, xfer.ErrTooLarge) {
 			plain, need, err = socket.FirstPayload(prefix, header, header+n, 4+int(size))
 		}
 		switch {
