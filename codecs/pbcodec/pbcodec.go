@@ -184,6 +184,9 @@ func appendSized(dst []byte, m sizedMarshaler, size int) ([]byte, error) {
 
 // Unmarshal resets the message v points to and decodes data into it. If v is nil, a
 // struct{} or a *struct{} it ignores data.
+//
+// It is an error if the value would exceed [codec.Limits]. Messages that are no
+// proto.Message are not measured.
 func (c Codec) Unmarshal(data []byte, v any) error { return c.Decode(data, v, 0) }
 
 // Borrows reports whether Alias is set and v has UnmarshalVTUnsafe.
@@ -202,6 +205,9 @@ func (c Codec) Decode(data []byte, v any, mode codec.Mode) error {
 		if isNil(v) {
 			return intoNil(v)
 		}
+		if err := checkSize(data, v); err != nil {
+			return decodeError(v, err)
+		}
 		if err := c.unmarshal(data, m, mode); err != nil {
 			return decodeError(v, err)
 		}
@@ -216,6 +222,9 @@ func (c Codec) Decode(data []byte, v any, mode codec.Mode) error {
 	}
 	if isNil(v) {
 		return intoNil(v)
+	}
+	if err := checkSize(data, m); err != nil {
+		return decodeError(v, err)
 	}
 	o := proto.UnmarshalOptions{Merge: mode&codec.Fresh != 0} // without Merge it resets first
 	if err := o.Unmarshal(data, m); err != nil {
