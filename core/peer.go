@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/teleport-go/teleport/core/internal/gate"
 	"github.com/teleport-go/teleport/core/internal/inbox"
 	"github.com/teleport-go/teleport/core/internal/inlining"
 	"github.com/teleport-go/teleport/core/internal/poller"
@@ -93,7 +94,8 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 		peer: p, cfg: cfg, network: network, log: log, plugins: plugins,
 		router: newRouter(cfg.Mapper, log), hub: newHub(),
 		sweeper: sweep.New(), memory: inbox.NewMemory(cfg.ReadMemory),
-		guard: guard{log, cfg.HidePanics},
+		guard:    guard{log, cfg.HidePanics},
+		decoding: gate.New(runtime.GOMAXPROCS(0), decodeLease),
 	}
 	p.env.workers = workers.New(p.env.sweeper, (*handlerCtx).handle)
 	p.env.watchdog.Init(inlining.Always)
