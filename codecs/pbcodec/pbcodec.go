@@ -11,6 +11,7 @@
 package pbcodec
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 
 	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/codec/measure"
 )
 
 func init() { codec.Register(Codec{}) }
@@ -205,7 +207,7 @@ func (c Codec) Decode(data []byte, v any, mode codec.Mode) error {
 		if isNil(v) {
 			return intoNil(v)
 		}
-		if err := checkSize(data, v); err != nil {
+		if err := checkSize(data, v, false); err != nil {
 			return decodeError(v, err)
 		}
 		if err := c.unmarshal(data, m, mode); err != nil {
@@ -223,12 +225,15 @@ func (c Codec) Decode(data []byte, v any, mode codec.Mode) error {
 	if isNil(v) {
 		return intoNil(v)
 	}
-	if err := checkSize(data, m); err != nil {
+	if err := checkSize(data, m, true); err != nil {
 		return decodeError(v, err)
 	}
-	o := proto.UnmarshalOptions{Merge: mode&codec.Fresh != 0} // without Merge it resets first
+	o := proto.UnmarshalOptions{
+		Merge:          mode&codec.Fresh != 0, // without it a message is reset first
+		RecursionLimit: measure.Depth(),
+	}
 	if err := o.Unmarshal(data, m); err != nil {
-		return decodeError(v, err)
+		return decodeError(v, cmp.Or(checkSize(data, m, false), err))
 	}
 	return nil
 }

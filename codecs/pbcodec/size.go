@@ -14,10 +14,25 @@ import (
 
 // plan describes what the values of a message take. It is immutable once it is known.
 type plan struct {
-	size    int // of the struct, in bytes
-	fields  map[protowire.Number]field
-	worst   int  // what a field takes at most, of this message or of one in it
-	nesting bool // messages can be in each other without end
+	size    int                         // of the struct, in bytes
+	first   []*field                    // those with small numbers, by number
+	fields  map[protowire.Number]*field // all
+	worst   int                         // what a field takes at most, of this message or of one in it
+	nesting bool                        // messages can be in each other without end
+}
+
+// smallNumbers is the end of the numbers in plan.first.
+const smallNumbers = 32
+
+// field returns what is known of a field, nil if it has no values outside of the struct.
+func (p *plan) field(n protowire.Number) *field {
+	if int(n) < len(p.first) {
+		return p.first[n]
+	}
+	if n < smallNumbers {
+		return nil
+	}
+	return p.fields[n]
 }
 
 // field describes the fields with values outside of the struct.
@@ -50,7 +65,7 @@ func planOf(t protoreflect.MessageType) *plan {
 }
 
 // takes returns what an element of the field takes, without what is in it.
-func (f field) takes() int {
+func (f *field) takes() int {
 	if f.message == nil || f.first > 0 {
 		return f.place
 	}
@@ -69,7 +84,7 @@ func (b *builder) plan(t protoreflect.MessageType, d protoreflect.MessageDescrip
 		b.cycle = b.cycle || b.open[p]
 		return p
 	}
-	p := &plan{size: sizeOf(t), fields: make(map[protowire.Number]field)}
+	p := &plan{size: sizeOf(t), fields: make(map[protowire.Number]*field)}
 	b.known[d.FullName()], b.open[p] = p, true
 	types, _ := t.(protoreflect.MessageFieldTypes)
 	for i := range d.Fields().Len() {
@@ -89,8 +104,14 @@ func (b *builder) plan(t protoreflect.MessageType, d protoreflect.MessageDescrip
 			}
 			f.message = b.plan(t, d)
 		}
-		if f != (field{}) {
-			p.fields[fd.Number()] = f
+		if f == (field{}) {
+			continue
+		}
+		n := fd.Number()
+		p.fields[n] = &f
+		if n < smallNumbers {
+			p.first = append(p.first, make([]*field, max(0, int(n)+1-len(p.first)))...)
+			p.first[n] = &f
 		}
 	}
 	b.open[p] = false
@@ -147,9 +168,9 @@ func wireType(fd protoreflect.FieldDescriptor) protowire.Type {
 	return protowire.VarintType
 }
 
-// checkSize returns an error if the value of data would exceed the limits. What cannot be
-// decoded is not its matter.
-func checkSize(data []byte, v any) error {
+// checkSize returns an error if the value of data would exceed the limits. checked says
+// that the decoder limits the depth itself. What cannot be decoded is not its matter.
+func checkSize(data []byte, v any, checked bool) error {
 	if measure.Small(len(data)) {
 		return nil
 	}
@@ -160,7 +181,7 @@ func checkSize(data []byte, v any) error {
 	const minField = 2 // a tag and a length, or a tag and a number; a message in another has both
 	p := planOf(m.ProtoReflect().Type())
 	b := measure.NewBudget(len(data))
-	if b.Allows(float64(len(data))/minField, p.worst) && (!p.nesting || b.AllowsDepth(len(data)/minField)) {
+	if b.Allows(float64(len(data))/minField, p.worst) && (checked || !p.nesting || b.AllowsDepth(len(data)/minField)) {
 		return nil
 	}
 	_, err := (&scanner{b}).fields(data, p)
@@ -171,61 +192,71 @@ type scanner struct{ measure.Budget }
 
 // fields measures the fields of a message, up to the end of data or of the group. It
 // returns what is left of data; nothing after a field that cannot be read.
-func (s *scanner) fields(data []byte, p *plan) ([]byte, error) {
+func (s *scanner) fields(data []byte, p *plan) (rest []byte, err error) {
 	if err := s.Enter(); err != nil {
 		return nil, err
 	}
-	defer s.Leave()
 	var maps []protowire.Number // that have an entry
 	for len(data) > 0 {
 		number, kind, n := protowire.ConsumeTag(data)
 		if n < 0 {
-			return nil, nil
+			break
 		}
 		data = data[n:]
-		f, size := p.fields[number], 0
-		switch {
-		case kind == protowire.EndGroupType:
+		if kind == protowire.EndGroupType {
+			s.Leave()
 			return data, nil
-		case f.first > 0 && slices.Contains(maps, number):
+		}
+		f := p.field(number)
+		size := 0
+		switch {
+		case f == nil:
+		case f.first == 0:
+			size = f.takes()
+		case slices.Contains(maps, number):
 			size = f.more
-		case f.first > 0:
+		default:
 			size = f.first
 			maps = append(maps, number)
-		default:
-			size = f.takes()
 		}
-		var err error
 		switch {
-		case kind == protowire.StartGroupType && f.message != nil:
+		case kind == protowire.StartGroupType && f != nil && f.message != nil:
 			if err = s.Take(1, size); err == nil {
 				data, err = s.fields(data, f.message)
 			}
 		case kind == protowire.BytesType:
 			in, n := protowire.ConsumeBytes(data)
 			if n < 0 {
-				return nil, nil
+				data = nil
+				break
 			}
 			data = data[n:]
+			if f == nil {
+				break
+			}
 			if err = s.Take(f.elements(in), size); err == nil && f.message != nil {
 				_, err = s.fields(in, f.message)
 			}
 		default:
 			if n = protowire.ConsumeFieldValue(number, kind, data); n < 0 {
-				return nil, nil
+				data = nil
+				break
 			}
 			data = data[n:]
-			err = s.Take(1, f.place)
+			if f != nil {
+				err = s.Take(1, f.place)
+			}
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
+	s.Leave()
 	return nil, nil
 }
 
 // elements returns how many elements are in a field of bytes.
-func (f field) elements(in []byte) int {
+func (f *field) elements(in []byte) int {
 	switch {
 	case f.place == 0 || f.numbers == protowire.BytesType:
 		return 1

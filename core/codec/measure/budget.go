@@ -37,10 +37,13 @@ type Budget struct {
 // some 1 KiB of stack a level, and Go ends the process at 1 GB.
 const maxDepth = 10_000
 
+// Depth returns how many lists, maps and structs may be in each other.
+func Depth() int { return min(codec.CurrentLimits().Depth, maxDepth) }
+
 // NewBudget returns the budget for a body of size bytes.
 func NewBudget(size int) Budget {
 	l := codec.CurrentLimits()
-	return Budget{maxDepth: min(l.Depth, maxDepth), most: max(float64(l.Memory), float64(size)*float64(l.Factor))}
+	return Budget{maxDepth: Depth(), most: max(float64(l.Memory), float64(size)*float64(l.Factor))}
 }
 
 // Allows reports whether n elements may take size bytes each.
