@@ -14,8 +14,8 @@ import (
 // large is a struct that a few bytes describe.
 type large struct {
 	A, B, C, D, E, F, G, H string
-	Next                   *large            `json:"next"`
-	Small                  []struct{ X int } `json:"small"`
+	Next                   *large                      `json:"next"`
+	Small                  []struct{ X, Y, Z float64 } `json:"small"`
 	Maps                   map[string]*large
 	Lists                  [][]large
 	Raw                    json.RawMessage

@@ -1,6 +1,7 @@
 package pbcodec
 
 import (
+	"math/bits"
 	"reflect"
 	"slices"
 	"sync"
@@ -121,7 +122,7 @@ func (b *builder) plan(t protoreflect.MessageType, d protoreflect.MessageDescrip
 // The sizes of what is not known better.
 const (
 	messageSize = 128
-	wordSize    = 8
+	wordSize    = bits.UintSize / 8
 )
 
 // sizeOf returns the size of the struct of a message.
@@ -151,8 +152,10 @@ func goSize(fd protoreflect.FieldDescriptor) int {
 		return 2 * wordSize
 	case protoreflect.BytesKind:
 		return 3 * wordSize
+	case protoreflect.MessageKind, protoreflect.GroupKind:
+		return wordSize
 	}
-	return wordSize
+	return 8
 }
 
 // wireType returns how the elements of a list are encoded.

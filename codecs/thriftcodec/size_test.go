@@ -4,6 +4,7 @@ import (
 	"context"
 	bin "encoding/binary"
 	"errors"
+	"math/bits"
 	"strings"
 	"testing"
 
@@ -140,11 +141,11 @@ func TestAnnounced(t *testing.T) {
 	data := "\x0f\x00\x03\x03" + count(8<<20) + strings.Repeat("\x00", 8<<20)
 	err := Codec{}.Unmarshal([]byte(data), new(large))
 	if err == nil || errors.Is(err, codec.ErrTooComplex) {
-		t.Errorf("16 bytes a byte: error %v; want that of a body cut short", err)
+		t.Errorf("as many texts as bytes: error %v; want that of a body cut short", err)
 	}
 	defer codec.SetLimits(codec.CurrentLimits())
-	codec.SetLimits(codec.Limits{Factor: 15})
+	codec.SetLimits(codec.Limits{Memory: 1, Factor: bits.UintSize/4 - 1})
 	if err := (Codec{}).Unmarshal([]byte(data), new(large)); !errors.Is(err, codec.ErrTooComplex) {
-		t.Errorf("16 bytes a byte, the limit is 15: error %v; want %v", err, codec.ErrTooComplex)
+		t.Errorf("as many texts as bytes, the limit is less than a text a byte: error %v; want %v", err, codec.ErrTooComplex)
 	}
 }

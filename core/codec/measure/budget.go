@@ -15,6 +15,7 @@ package measure
 
 import (
 	"math"
+	"math/bits"
 
 	"github.com/teleport-go/teleport/core/codec"
 )
@@ -96,7 +97,7 @@ func NextEntry(key, value int) int {
 }
 
 const (
-	wordSize = 8
+	wordSize = bits.UintSize / 8
 	mapGroup = 8
 )
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -37,13 +38,13 @@ func TestBudget(t *testing.T) {
 	if err := b.Take(1, 50); err != nil {
 		t.Error(err)
 	}
-	const most = 1<<63 - 1
+	const most = math.MaxInt
 	if err := b.Take(most, most); !errors.Is(err, codec.ErrTooComplex) {
 		t.Errorf("error %v; want %v", err, codec.ErrTooComplex)
 	}
 	codec.SetLimits(codec.Limits{Depth: -1, Memory: -1, Factor: -1})
-	b = NewBudget(1 << 40)
-	if !b.Allows(1<<40, 1<<40) || b.AllowsDepth(maxDepth+1) {
+	b = NewBudget(math.MaxInt)
+	if !b.Allows(math.MaxInt, math.MaxInt) || b.AllowsDepth(maxDepth+1) {
 		t.Errorf("without limits: %+v; want any size, and %d levels", b, maxDepth)
 	}
 }
@@ -61,6 +62,7 @@ type tree struct {
 	other int
 	inline
 	*inner
+	_ [100]byte
 }
 
 type (
@@ -112,7 +114,8 @@ func walk(m *Meter, d *json.Decoder) error {
 }
 
 func TestMeter(t *testing.T) {
-	size := int(reflect.TypeFor[tree]().Size())
+	const word = wordSize
+	size := int(reflect.TypeFor[tree]().Size()) // over 128 bytes, so that a map has a pointer to it
 	pointed := any(new(tree))
 	for _, test := range []struct {
 		into any
@@ -120,29 +123,29 @@ func TestMeter(t *testing.T) {
 		want int
 	}{
 		{new(int), `7`, 0},
-		{new([]int), `[1,2,3]`, 3 * 8},
-		{new([]*int), `[1,null]`, 2 * (8 + 8)},
-		{new(any), `"text"`, 16},
-		{new(any), `[]`, 24},
-		{new(any), `[1,[]]`, 24 + 16 + 16 + 16 + 24},
-		{new(any), `{}`, 48},
-		{new(any), `{"a":1}`, 48 + 8 + 8*32 + 16},
-		{new(map[string]string), `{"a":"b","c":"d"}`, 48 + 8 + 8*32},
-		{new(map[string]string), `{"1":"","2":"","3":"","4":"","5":"","6":"","7":"","8":"","9":""}`, 48 + 8 + 8*32 + 2*32},
-		{new(map[string][200]byte), `{"a":[]}`, 48 + 8 + 8*24 + 200},
+		{new([]int64), `[1,2,3]`, 3 * 8},
+		{new([]*int64), `[1,null]`, 2 * (word + 8)},
+		{new(any), `"text"`, 2 * word},
+		{new(any), `[]`, 3 * word},
+		{new(any), `[1,[]]`, 3*word + 2*word + 2*word + 2*word + 3*word},
+		{new(any), `{}`, 6 * word},
+		{new(any), `{"a":1}`, 6*word + word + 8*4*word + 2*word},
+		{new(map[string]string), `{"a":"b","c":"d"}`, 6*word + word + 8*4*word},
+		{new(map[string]string), `{"1":"","2":"","3":"","4":"","5":"","6":"","7":"","8":"","9":""}`, 6*word + word + 8*4*word + 2*4*word},
+		{new(map[string][200]byte), `{"a":[]}`, 6*word + word + 8*3*word + 200},
 		{new(tree), `{"name":"x","other":[1],"unknown":{"items":[1]},"Time":{"items":[1]},"Bytes":[1]}`, 0},
 		{new(tree), `{"left":{"ITEMS":[{},{}]}}`, 3 * size},
 		{new(tree), `{"List":[{}],"items":[]}`, 0},
-		{new(tree), `{"Maps":{"a":{"items":[{}]}}}`, 48 + 8 + 8*(16+8) + size + size},
+		{new(tree), `{"Maps":{"a":{"items":[{}]}}}`, 6*word + word + 8*(2*word+word) + size + size},
 		{new(tree), `{"array":[{},null,{"items":[0]}]}`, 3*size + size},
-		{new(tree), `{"Any":{}}`, 48},
+		{new(tree), `{"Any":{}}`, 6 * word},
 		{new(tree), `{"Deep":[{}]}`, size},
 		{new(tree), `{"Name":[{}]}`, 0}, // the outer field
-		{new(tree), `{"Twice":{}}`, 8 + size},
+		{new(tree), `{"Twice":{}}`, word + size},
 		{new(*tree), `{"items":[{}]}`, size + size},
 		{&pointed, `{"items":[{}]}`, size},
-		{map[string]int{}, `{"a":1}`, 48 + 8 + 8*24},
-		{new(loop), `[[]]`, 2 * 8 * 8},
+		{map[string]int64{}, `{"a":1}`, 6*word + word + 8*(2*word+8)},
+		{new(loop), `[[]]`, 2 * 8 * word},
 	} {
 		t.Run(fmt.Sprintf("%T %s", test.into, test.text), func(t *testing.T) {
 			p := format.planFor(test.into)
@@ -200,7 +203,7 @@ func TestListOf(t *testing.T) {
 	m.End()
 	m.End()
 	m.End() // too many do no harm
-	if want := 1000*8 + size + 48 + 10*2*(16+8) + 10*size; err != nil || int(m.memory) != want {
+	if want := 1000*wordSize + size + 6*wordSize + 10*2*3*wordSize + 10*size; err != nil || int(m.memory) != want {
 		t.Errorf("takes %v bytes, %v; want %d", m.memory, err, want)
 	}
 }

@@ -63,10 +63,10 @@ const (
 
 // What an any takes for what it holds.
 const (
-	anySize  = 16
-	anyValue = 16 // a text or a number
-	anyList  = 24
-	anyMap   = 48
+	anySize  = 2 * wordSize
+	anyValue = 2 * wordSize // a text or a number
+	anyList  = 3 * wordSize
+	anyMap   = 6 * wordSize
 )
 
 // planFor returns the plan of the value that v points to, nil if v is no pointer, or
