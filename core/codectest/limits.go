@@ -79,7 +79,7 @@ func (s subject) refusesDeep(h hostile) error {
 
 func (s subject) refusesWide(h hostile) error {
 	codec.SetLimits(codec.Limits{Memory: testMemory, Factor: testFactor})
-	n, body, err := 1, h.body(1), error(nil)
+	n, body, err := 1, []byte(nil), error(nil)
 	for ; ; n *= 2 {
 		body = h.body(n)
 		if err = s.Unmarshal(body, h.into()); err != nil {

@@ -59,7 +59,6 @@ type tree struct {
 	Any   any
 	Time  time.Time
 	Bytes []byte
-	other int
 	inline
 	*inner
 	_ [100]byte
