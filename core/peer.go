@@ -94,11 +94,11 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 		peer: p, cfg: cfg, network: network, log: log, plugins: plugins,
 		router: newRouter(cfg.Mapper, log), hub: newHub(),
 		sweeper: sweep.New(), memory: inbox.NewMemory(cfg.ReadMemory),
-		guard:    guard{log, cfg.HidePanics},
-		decoding: gate.New(runtime.GOMAXPROCS(0), decodeLease),
+		guard: guard{log, cfg.HidePanics},
 	}
 	p.env.workers = workers.New(p.env.sweeper, (*handlerCtx).handle)
 	p.env.watchdog.Init(inlining.Always)
+	p.env.decoding = gate.New(runtime.GOMAXPROCS(0), decodeLease)
 	p.env.pollers = make([]poller.Poller[link, *link], min(runtime.GOMAXPROCS(0), maxPollers))
 	p.cfg = &p.env.cfg
 	p.group = &group{router: p.env.router, plugins: plugins}
