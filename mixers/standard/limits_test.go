@@ -6,7 +6,6 @@ import (
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/codec"
-	"github.com/teleport-go/teleport/core/tptest"
 	_ "github.com/teleport-go/teleport/mixers/standard"
 )
 
@@ -32,13 +31,22 @@ func TestTooComplex(t *testing.T) {
 		{codec.XML, "<x>" + strings.Repeat("<a/>", n-10) + "</x>", "xml codec: decode into *standard_test.bomb: too complex: 67109376 bytes of memory for the value or more, the limit is 67108864"},
 		{codec.XML, strings.Repeat("<x>", n), "xml codec: decode into *standard_test.bomb: too complex: 1001 levels of nesting or more, the limit is 1000"},
 	} {
-		srv, _, s := tptest.Peers(t)
+		srv, cli := tp.NewPeer(tp.PeerConfig{LocalIP: "127.0.0.1"}), tp.NewPeer(tp.PeerConfig{})
+		t.Cleanup(func() { srv.Close() })
+		t.Cleanup(func() { cli.Close() })
 		tp.HandleCall(srv, "/take", func(tp.CallCtx, *bomb) (string, error) { return "taken", nil })
 		tp.HandleCall(srv, "/give", func(ctx tp.CallCtx, _ *string) (*[]byte, error) {
 			ctx.SetBodyCodec(test.codec)
 			return raw(test.body), nil
 		})
 		tp.HandleCall(srv, "/echo", func(_ tp.CallCtx, s *string) (string, error) { return *s, nil })
+		if err := srv.Listen(); err != nil {
+			t.Fatal(err)
+		}
+		s, rerr := cli.Dial(srv.Addrs()[0].String())
+		if rerr != nil {
+			t.Fatal(rerr)
+		}
 		for name, cmd := range map[string]tp.CallCmd{
 			"argument": s.Call("/take", raw(test.body), new(string), tp.WithBodyCodec(test.codec)),
 			"reply":    s.Call("/give", "", new(bomb)),
