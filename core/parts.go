@@ -9,6 +9,7 @@ import (
 
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/internal/event"
+	"github.com/teleport-go/teleport/core/internal/gate"
 	"github.com/teleport-go/teleport/core/internal/inbox"
 	"github.com/teleport-go/teleport/core/internal/inorder"
 	"github.com/teleport-go/teleport/core/internal/pending"
@@ -35,6 +36,7 @@ type env struct {
 	workers     *workers.Pool[*handlerCtx]
 	memory      *inbox.Memory
 	watchdog    watchdog.Watchdog[link, *link]
+	decoding    *gate.Gate
 	pollers     []poller.Poller[link, *link]
 	guard       guard             // for the hooks of messages
 	firstErrors throttle.Throttle // limits lines about peers whose first frame cannot be read

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/teleport-go/teleport/core/internal/gate"
 	"github.com/teleport-go/teleport/core/internal/inbox"
 	"github.com/teleport-go/teleport/core/internal/inlining"
 	"github.com/teleport-go/teleport/core/internal/poller"
@@ -97,6 +98,7 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 	}
 	p.env.workers = workers.New(p.env.sweeper, (*handlerCtx).handle)
 	p.env.watchdog.Init(inlining.Always)
+	p.env.decoding = gate.New(runtime.GOMAXPROCS(0), decodeLease)
 	p.env.pollers = make([]poller.Poller[link, *link], min(runtime.GOMAXPROCS(0), maxPollers))
 	p.cfg = &p.env.cfg
 	p.group = &group{router: p.env.router, plugins: plugins}

@@ -328,14 +328,14 @@ func (c *handlerCtx) run() (reply any, r *Rerror) {
 	if c.refusal != nil {
 		return nil, c.refusal
 	}
-	if c.expires != 0 && c.expires <= s.env.sweeper.Now() {
-		return nil, NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the caller's deadline had passed before the handler began")
+	if r := c.expired(); r != nil {
+		return nil, r
 	}
 	if age := s.contextAge.Load(); age > 0 && c.in.InTurn() {
 		c.startAge(age) // not before: the sweeper would reply out of turn
 	}
 	if c.decodeLater {
-		if r := c.bind(); r != nil {
+		if r := c.decodeLarge(c.bind); r != nil {
 			return nil, r
 		}
 	}

@@ -85,9 +85,14 @@ func (Codec) Append(dst []byte, v any) ([]byte, error) {
 
 // Unmarshal decodes one CBOR item into the value v points to. Bytes after it, duplicate
 // keys in a map, text that is not UTF-8, more than 64 levels and more than 2^20 elements
-// in one array or map are errors.
+// in one array or map are errors, and so is a value that would exceed [codec.Limits], as
+// far as its types do not decode themselves by UnmarshalCBOR.
 func (Codec) Unmarshal(data []byte, v any) error {
-	if err := decoding.Unmarshal(data, v); err != nil {
+	err := checkSize(data, v)
+	if err == nil {
+		err = limitError(decoding.Unmarshal(data, v))
+	}
+	if err != nil {
 		return fmt.Errorf("cbor codec: decode into %T: %w", v, err)
 	}
 	return nil

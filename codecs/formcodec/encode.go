@@ -84,7 +84,7 @@ func (e *encoder) key(k string) error {
 // pair counts a pair and separates it from the previous one.
 func (e *encoder) pair() error {
 	if e.n++; e.n > maxPairs {
-		return errTooMany
+		return tooMany(maxPairs + 1)
 	}
 	if len(e.b) > e.start {
 		e.b = append(e.b, '&')

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/teleport-go/teleport/core/codec"
 )
 
 type (
@@ -93,8 +95,8 @@ func TestEncodeErrors(t *testing.T) {
 		{"year", struct {
 			T time.Time `form:"t"`
 		}{time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}, `field "t": year 10000 is outside of 0 to 9999`},
-		{"pairs of values", url.Values{"a": make([]string, maxPairs+1)}, "more than 10000 pairs"},
-		{"pairs of a list", struct{ A []int }{make([]int, maxPairs+1)}, `field "A": more than 10000 pairs`},
+		{"pairs of values", url.Values{"a": make([]string, maxPairs+1)}, "too complex: 10001 pairs or more, the limit is 10000"},
+		{"pairs of a list", struct{ A []int }{make([]int, maxPairs+1)}, `field "A": too complex: 10001 pairs or more, the limit is 10000`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b, err := Codec{}.Append([]byte("head"), test.v)
@@ -140,9 +142,9 @@ func TestDecodeErrors(t *testing.T) {
 		{"escape in an unknown value", "%61=1%+2", &target{}, `key "a": "1%+2": invalid escape`, errEscape},
 		{"escape in values", "a=%g0", &url.Values{}, `key "a": "%g0": invalid escape`, errEscape},
 		{"escape in any", "a=%0g", new(any), `key "a": "%0g": invalid escape`, errEscape},
-		{"pairs", strings.Repeat("x=&", maxPairs) + "n=1", &target{}, "more than 10000 pairs", errTooMany},
-		{"pairs of values", strings.Repeat("x=&", maxPairs) + "n=1", &url.Values{}, "more than 10000 pairs", errTooMany},
-		{"pairs of strings", strings.Repeat("x=&", maxPairs) + "n=1", &map[string]string{}, "more than 10000 pairs", errTooMany},
+		{"pairs", strings.Repeat("x=&", maxPairs) + "n=1", &target{}, "too complex: 10001 pairs or more, the limit is 10000", codec.ErrTooComplex},
+		{"pairs of values", strings.Repeat("x=&", maxPairs) + "n=1", &url.Values{}, "too complex: 10001 pairs or more, the limit is 10000", codec.ErrTooComplex},
+		{"pairs of strings", strings.Repeat("x=&", maxPairs) + "n=1", &map[string]string{}, "too complex: 10001 pairs or more, the limit is 10000", codec.ErrTooComplex},
 		{"nil", "n=1", nil, "form codec: urlencoded string can not be decoded to <nil> type: no pointer to a struct or a map, or nil", errNoPointer},
 		{"nil pointer", "n=1", (*target)(nil), "decoded to *formcodec.target type: no pointer", errNoPointer},
 		{"nil values", "n=1", url.Values(nil), "no pointer", errNoPointer},

@@ -1,6 +1,7 @@
 package formcodec
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"math"
@@ -105,7 +106,11 @@ func full() *order {
 }
 
 func TestConformance(t *testing.T) {
-	codectest.With(codectest.Garbage([]byte("%"), []byte("a=%zz"), []byte("ok=1&%f"))).Run(t, Codec{},
+	codectest.With(
+		codectest.Garbage([]byte("%"), []byte("a=%zz"), []byte("ok=1&%f")),
+		codectest.Wide(func() any { return new(url.Values) }, func(n int) []byte { return bytes.Repeat([]byte("a&"), n) }),
+		codectest.Wide(func() any { return new(struct{ A []time.Time }) }, func(n int) []byte { return bytes.Repeat([]byte("A&"), n) }),
+	).Run(t, Codec{},
 		&url.Values{"b": {"2", "1"}, "a b": {"&="}, "": {""}},
 		&map[string][]string{"k": {"v"}},
 		&map[string]string{"k": "v", "é": "\xff"},

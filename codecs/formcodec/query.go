@@ -5,9 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/teleport-go/teleport/core/codec"
 )
 
-var errTooMany = fmt.Errorf("more than %d pairs", maxPairs)
+// tooMany is the error of a form with n pairs or more.
+func tooMany(n int) error {
+	return &codec.LimitError{What: "pairs", Limit: maxPairs, Found: n}
+}
 
 // maxQuoted is how many bytes of a foreign text an error quotes.
 const maxQuoted = 32
@@ -58,7 +63,7 @@ func (p *pairs) next() (key, value []byte, ok bool, err error) {
 		pair, p.rest, _ = bytes.Cut(p.rest, []byte{'&'})
 	}
 	if p.n++; p.n > maxPairs {
-		return nil, nil, false, errTooMany
+		return nil, nil, false, tooMany(p.n)
 	}
 	key, value, _ = bytes.Cut(pair, []byte{'='})
 	if key, err = unescape(key, &p.keyBuf); err != nil {

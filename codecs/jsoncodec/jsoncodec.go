@@ -9,6 +9,9 @@
 //     of some databases, is a json.Number there. All other numbers are float64.
 //   - A struct that is passed by value and holds a big.Int, or another struct
 //     without exported fields, is encoded by the methods that its pointer has.
+//
+// A body whose value would exceed [codec.Limits] is refused before it is decoded, as far
+// as the types do not decode themselves by UnmarshalJSON.
 package jsoncodec
 
 import (
@@ -94,6 +97,9 @@ func unmarshal(data []byte, v any) error {
 		return notUTF8(string(data))
 	}
 	if err := checkSurrogates(data); err != nil {
+		return err
+	}
+	if err := checkSize(data, v); err != nil {
 		return err
 	}
 	if hasLongInteger(data) && traitsOf(reflect.TypeOf(v)).interfaces && json.Valid(data) {

@@ -20,7 +20,7 @@ type sample struct {
 }
 
 func TestConformance(t *testing.T) {
-	codectest.Run(t, Codec{},
+	codectest.With(hostile()...).Run(t, Codec{},
 		"quote \" backslash \\ newline \n <html> & \u2028 é",
 		-12.5, true, []int{1, 2, 3}, []byte("bytes\x00\xff"), map[string]int{"a": 1, "b": 2},
 		sample{Text: "value"},

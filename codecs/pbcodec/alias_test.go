@@ -79,7 +79,7 @@ func (p *reuseTexts) ResetVT()                         { p.t.ResetVT() }
 const twoTexts = "\x0a\x02hi\x0a\x05there"
 
 func TestAliasConformance(t *testing.T) {
-	codectest.With(codectest.Equal(func(got, want any) bool {
+	codectest.With(codectest.Flat(), codectest.Equal(func(got, want any) bool {
 		if g, ok := got.(*texts); ok {
 			return slices.Equal(g.List, want.(*texts).List)
 		}

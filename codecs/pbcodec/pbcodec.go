@@ -11,6 +11,7 @@
 package pbcodec
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 
 	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/codec/measure"
 )
 
 func init() { codec.Register(Codec{}) }
@@ -184,6 +186,9 @@ func appendSized(dst []byte, m sizedMarshaler, size int) ([]byte, error) {
 
 // Unmarshal resets the message v points to and decodes data into it. If v is nil, a
 // struct{} or a *struct{} it ignores data.
+//
+// It is an error if the value would exceed [codec.Limits]. Messages that are no
+// proto.Message are not measured.
 func (c Codec) Unmarshal(data []byte, v any) error { return c.Decode(data, v, 0) }
 
 // Borrows reports whether Alias is set and v has UnmarshalVTUnsafe.
@@ -202,6 +207,9 @@ func (c Codec) Decode(data []byte, v any, mode codec.Mode) error {
 		if isNil(v) {
 			return intoNil(v)
 		}
+		if err := checkSize(data, v, false); err != nil {
+			return decodeError(v, err)
+		}
 		if err := c.unmarshal(data, m, mode); err != nil {
 			return decodeError(v, err)
 		}
@@ -217,9 +225,15 @@ func (c Codec) Decode(data []byte, v any, mode codec.Mode) error {
 	if isNil(v) {
 		return intoNil(v)
 	}
-	o := proto.UnmarshalOptions{Merge: mode&codec.Fresh != 0} // without Merge it resets first
-	if err := o.Unmarshal(data, m); err != nil {
+	if err := checkSize(data, m, true); err != nil {
 		return decodeError(v, err)
+	}
+	o := proto.UnmarshalOptions{
+		Merge:          mode&codec.Fresh != 0, // without it a message is reset first
+		RecursionLimit: measure.Depth(),
+	}
+	if err := o.Unmarshal(data, m); err != nil {
+		return decodeError(v, cmp.Or(checkSize(data, m, false), err))
 	}
 	return nil
 }

@@ -9,10 +9,12 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/apache/thrift/lib/go/thrift"
 
 	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/codec/measure"
 )
 
 func init() { codec.Register(Codec{}) }
@@ -57,6 +59,10 @@ func (Codec) Append(dst []byte, v any) ([]byte, error) {
 // Unmarshal decodes data, which must be one whole struct, into the thrift.TStruct
 // v. As usual with Thrift, fields that are not in data stay as they were. If v is nil,
 // a struct{} or a *struct{} it ignores data.
+//
+// It is an error if the value would exceed [codec.Limits]. What the elements of lists,
+// sets and maps take is known from the tags of generated fields: in structs without
+// them only the depth is limited.
 func (Codec) Unmarshal(data []byte, v any) error {
 	switch v.(type) {
 	case nil, struct{}, *struct{}:
@@ -69,7 +75,7 @@ func (Codec) Unmarshal(data []byte, v any) error {
 	if isNil(v) {
 		return fmt.Errorf("thrift codec: decode into %T: it is nil", v)
 	}
-	p := reader(data)
+	p := reader(data, format.Meter(len(data), 0, v))
 	defer p.free()
 	if err := s.Read(context.Background(), p); err != nil {
 		return fmt.Errorf("thrift codec: decode into %T: %w", v, err)
@@ -78,6 +84,19 @@ func (Codec) Unmarshal(data []byte, v any) error {
 		return fmt.Errorf("thrift codec: decode into %T: %d bytes after the struct", v, n)
 	}
 	return nil
+}
+
+// format is how generated code decodes: fields have their numbers in a tag, such as
+// `thrift:"name,1,required"`.
+var format = &measure.Format{
+	Name: func(f reflect.StructField) (string, bool) {
+		parts := strings.Split(f.Tag.Get("thrift"), ",")
+		if len(parts) < 2 {
+			return "", false
+		}
+		return parts[1], true
+	},
+	MinValue: 1,
 }
 
 // isEmpty reports whether v is encoded as a struct without fields.

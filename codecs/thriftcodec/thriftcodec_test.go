@@ -167,7 +167,7 @@ func full() *note {
 }
 
 func TestConformance(t *testing.T) {
-	codectest.With(codectest.Garbage([]byte("}{"), []byte{0xff, 0xff, 0xff}, nil, []byte("\x00\x00"))).
+	codectest.With(append(hostile(), codectest.Garbage([]byte("}{"), []byte{0xff, 0xff, 0xff}, nil, []byte("\x00\x00")))...).
 		Run(t, Codec{}, full(), typical(), &note{
 			I8: math.MinInt8, I16: math.MinInt16, I32: math.MinInt32, I64: math.MinInt64, F: math.Inf(-1), S: "a\xffb",
 			Bin: []byte{}, List: []string{}, Map: map[string]int32{}, Note: &note{Bin: []byte{}, List: []string{""}, Map: map[string]int32{"": 0}},
@@ -262,7 +262,7 @@ func TestUnmarshal(t *testing.T) {
 		{"map over the end", "\x0d\x00\x0a\x0b\x08\x7f\xff\xff\xff", new(note), into + "size exceeded max allowed"},
 		{"skipped list over the end", "\x0f\x00\x63\x03\x7f\xff\xff\xff", new(note), into + "container of 2147483647 elements"},
 		{"unknown kind", "\x63\x00\x63", new(note), into + "Unknown data type 99"},
-		{"nesting", deep(maxDepth + 1), new(note), into + "structs are nested deeper than 1000"},
+		{"nesting", deep(codec.DefaultDepth + 1), new(note), into + "too complex: 1001 levels of nesting or more, the limit is 1000"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := Codec{}.Unmarshal([]byte(test.data), test.v)
@@ -273,7 +273,7 @@ func TestUnmarshal(t *testing.T) {
 	}
 	t.Run("depth counts anew", func(t *testing.T) {
 		for range 3 {
-			if err := (Codec{}).Unmarshal([]byte(deep(maxDepth)), new(note)); err != nil {
+			if err := (Codec{}).Unmarshal([]byte(deep(codec.DefaultDepth)), new(note)); err != nil {
 				t.Error(err)
 			}
 		}

@@ -64,7 +64,9 @@ func (Codec) Append(dst []byte, v any) ([]byte, error) {
 // ISO-8859-1 as the character set.
 //
 // It is an error if the value has an interface, unless that holds a pointer:
-// encoding/xml would skip the element.
+// encoding/xml would skip the element. It is also an error if the value would exceed
+// [codec.Limits], as far as its types do not decode themselves by UnmarshalXML; the
+// attributes of one element count as well.
 func (Codec) Unmarshal(data []byte, v any) error {
 	if err := unmarshal(data, v); err != nil {
 		return fmt.Errorf("xml codec: decode into %T: %w", v, plainError(err))
@@ -86,6 +88,9 @@ func unmarshal(data []byte, v any) error {
 		if err := checkTarget(r, 0); err != nil {
 			return err
 		}
+	}
+	if err := checkSize(data, v); err != nil {
+		return err
 	}
 	d := xml.NewDecoder(bytes.NewReader(data))
 	d.CharsetReader = charsetReader

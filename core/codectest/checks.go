@@ -22,6 +22,7 @@ var checks = []check{
 	{"cut short", cutShort},
 	{"append", appends},
 	{"failed append", failedAppend},
+	{"limits", limited},
 	{"concurrent use", concurrent},
 }
 

@@ -1,15 +1,22 @@
 // Package codectest tests that a codec does what the engine relies on.
 //
-// The test of a codec is one line, with a few samples of the values that it
-// supports, as values or as pointers:
+// The test of a codec is a few lines. It gives samples of the values that the codec
+// supports, as values or as pointers, and what makes a value deep or large:
 //
 //	func TestConformance(t *testing.T) {
-//		codectest.Run(t, Codec{}, "text", map[string]int{"a": 1}, &sample{A: 1})
+//		codectest.With(
+//			codectest.Deep(func() any { return new(any) }, func(levels int) []byte {
+//				return bytes.Repeat([]byte("["), levels)
+//			}),
+//			codectest.Wide(func() any { return new([]sample) }, func(elements int) []byte {
+//				return append(bytes.Repeat([]byte("[]"), elements), ']')
+//			}),
+//		).Run(t, Codec{}, "text", map[string]int{"a": 1}, &sample{A: 1})
 //	}
 //
-// Options change what is expected of a codec:
+// Other options change what is expected of a codec:
 //
-//	codectest.With(codectest.TakesAnything()).Run(t, Codec{}, "text")
+//	codectest.With(codectest.TakesAnything(), codectest.Flat()).Run(t, Codec{}, "text")
 //
 // A codec for values of any Go type can also be tested with [Values], which finds
 // what it loses without an error.
@@ -50,6 +57,15 @@ type Suite struct {
 	garbage  [][]byte
 	anything bool
 	equal    func(got, want any) bool
+	hostile  []hostile
+	flat     bool
+}
+
+// hostile makes bodies that are larger once decoded.
+type hostile struct {
+	into func() any
+	body func(n int) []byte
+	deep bool
 }
 
 // With returns the suite with these options.

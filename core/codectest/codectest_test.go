@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-func TestGood(t *testing.T) { Run(t, good{}, samples()...) }
+func TestGood(t *testing.T) { With(Flat()).Run(t, good{}, samples()...) }
 
 // broken is good with one thing wrong.
 type broken struct {
