@@ -87,6 +87,8 @@ type suite struct {
 	bad     []rawFrame
 	lost    []rawFrame
 	patient time.Duration // how long a check may take
+
+	hugeFrames [][]byte // see huge
 }
 
 func newSuite(pf socket.ProtoFunc, opts []Option) *suite {
@@ -101,7 +103,7 @@ func newSuite(pf socket.ProtoFunc, opts []Option) *suite {
 // Run checks the protocol that pf makes.
 func Run(t *testing.T, pf socket.ProtoFunc, opts ...Option) {
 	s := newSuite(pf, opts)
-	for _, w := range ways {
+	for _, w := range s.ways() {
 		t.Run(w.name, func(t *testing.T) {
 			for _, c := range checks {
 				t.Run(c.name, func(t *testing.T) {
