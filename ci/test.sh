@@ -49,11 +49,15 @@ go_test() { go test -vet=off -p $((processors + 2)) "$@"; }
 tests() { go_test ${race:+"$race"} "${packages[@]}"; }
 benchmarks() { go_test -run '^$' -bench . -benchtime 1x "${packages[@]}"; }
 
-# other_go builds and tests with another release, without the race detector; what
-# tests check only without it (allocations) is checked here. The benchmarks run once.
+# other_go tests what is released with another release of Go, without the race detector;
+# what tests check only without it (allocations of core) is checked here. The benchmarks
+# run once. The tools are vetted only: their tests mostly run the go command.
 other_go() {
+	local tools=($(patterns workspace | grep '^\./tools/'))
 	GOTOOLCHAIN=$other_go go version &&
-		GOTOOLCHAIN=$other_go go_test -bench . -benchtime 1x "${packages[@]}"
+		GOTOOLCHAIN=$other_go go_test -bench . -benchtime 1x "${released[@]}" &&
+		GOTOOLCHAIN=$other_go go_test -run '^$' -bench . -benchtime 1x ./tools/bench/... &&
+		GOTOOLCHAIN=$other_go go vet "${tools[@]}"
 }
 
 # separate tests a module with a workspace of its own, without the race detector, which
@@ -68,6 +72,10 @@ cross() {
 	GOOS=$os GOARCH=$arch CGO_ENABLED=0 go vet "$@"
 }
 
+# Tests that wait, for three seconds a connection, until the poller looks for connections
+# that were closed below it. They do not depend on what the next three steps vary.
+sweeps='TestPolledConnClosedBelow|TestPolledHandlers/closes_another_one'
+
 # on_386 runs the tests where int has 32 bits; those of the conformance suites themselves
 # are left out.
 on_386() {
@@ -75,10 +83,6 @@ on_386() {
 		grep -vE '/core/(codec|xfer|proto|tp)test$'))
 	GOOS=linux GOARCH=386 CGO_ENABLED=0 go_test -skip "$sweeps" "${packages_386[@]}"
 }
-
-# Tests that wait, for three seconds a connection, until the poller looks for connections
-# that were closed below it. They do not depend on what the steps below vary.
-sweeps='TestPolledConnClosedBelow|TestPolledHandlers/closes_another_one'
 
 # other_processors runs the engine with few and many processors, which find different
 # races. The tests above had as many as the machine. The conformance suites are left out.
