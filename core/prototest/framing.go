@@ -13,6 +13,7 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
+// text is what the bodies of samples are cut from.
 var text = []byte(strings.Repeat("a line of text\n", 5000))
 
 // small are messages of all kinds.
@@ -35,8 +36,8 @@ func (s *suite) samples() []*socket.Envelope {
 		s.message(asBytes(text[:40_000]), s.piped(testwire.Hex)))
 }
 
-// row returns n messages: those of samples, then small ones with a large one after every
-// dozen. The large ones cost most of the time.
+// row returns n messages, numbered from 1: those of samples, then small ones with a large
+// one after every ten. The large ones take most of the time.
 func (s *suite) row(n int) []*socket.Envelope {
 	row := s.samples()
 	for len(row) < n {
@@ -187,7 +188,7 @@ func checkLimit(s *suite, w way) error {
 	for _, m := range []*socket.Envelope{
 		s.message(asBytes(make([]byte, 500))),
 		s.message(asBytes(make([]byte, 500)), s.piped(testwire.Sum)),
-		s.message(asBytes(make([]byte, 100_000))),
+		s.message(asBytes(text[:70_000])),
 	} {
 		frame, err := s.frame(w, m)
 		if err != nil {
@@ -259,7 +260,7 @@ func checkKeep(s *suite, w way) error {
 			return err
 		}
 		bad = append(bad, rawFrame{"a filter that fails", frame})
-		frame, err = s.frame(w, s.message(socket.WithXferPipe(testwire.Fail), asBytes(make([]byte, 100_000))))
+		frame, err = s.frame(w, s.message(socket.WithXferPipe(testwire.Fail), asBytes(text[:70_000])))
 		if err != nil {
 			return err
 		}

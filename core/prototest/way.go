@@ -115,8 +115,8 @@ type stream struct {
 	writes  int
 }
 
-// few returns how many bytes the Read number n may return after a Write: one byte for
-// more than the longest header, then some, since the rest is all alike.
+// few returns the most bytes of Read number n after a Write: one for longer than any
+// header of samples, then some, since single bytes of a large body take long.
 func few(n int) int {
 	if n <= 1000 {
 		return 1
