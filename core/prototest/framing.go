@@ -7,14 +7,10 @@ import (
 	"io"
 	"runtime"
 	"slices"
-	"strings"
 
 	"github.com/teleport-go/teleport/core/internal/testwire"
 	"github.com/teleport-go/teleport/core/socket"
 )
-
-// text is what the bodies of samples are cut from.
-var text = []byte(strings.Repeat("a line of text\n", 5000))
 
 // small are messages of all kinds.
 func (s *suite) small() []*socket.Envelope {

@@ -23,9 +23,9 @@ type way struct {
 
 var ways = []way{{"engine", true, false}, {"pack", true, true}, {"plain", false, true}}
 
-// ways returns the ways that differ for the protocol.
-func (s *suite) ways() []way {
-	if _, ok := s.pf(readWriter{new(stream), new(stream)}).(socket.FrameAppender); ok {
+// waysOf returns the ways that differ for a protocol.
+func waysOf(pf socket.ProtoFunc) []way {
+	if _, ok := pf(readWriter{new(stream), new(stream)}).(socket.FrameAppender); ok {
 		return ways
 	}
 	return slices.DeleteFunc(slices.Clone(ways), func(w way) bool { return w.name == "pack" })
