@@ -97,12 +97,8 @@ func Allocations(t *testing.T, pf socket.ProtoFunc, m *socket.Envelope) {
 	}
 	for name, rw := range Endless(pf, m) {
 		p := pf(rw)
-		// Over a plain connection Pack takes its memory from a pool, which the garbage
-		// collector empties, and the race detector at random.
-		if name == "in place" || !raceEnabled {
-			if n := AllocsPerRun(func() { mustNot(p.Pack(m)) }); n != 0 {
-				t.Errorf("%s: Pack: %v allocations, want 0", name, n)
-			}
+		if n := AllocsPerRun(func() { mustNot(p.Pack(m)) }); n != 0 {
+			t.Errorf("%s: Pack: %v allocations, want 0", name, n)
 		}
 		got := new(socket.Envelope)
 		got.SetInterner(interner{})

@@ -15,6 +15,7 @@ package prototest
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -87,6 +88,8 @@ type suite struct {
 	bad     []rawFrame
 	lost    []rawFrame
 	patient time.Duration // how long a check may take
+
+	hugeFrames [][]byte // see huge
 }
 
 func newSuite(pf socket.ProtoFunc, opts []Option) *suite {
@@ -101,7 +104,7 @@ func newSuite(pf socket.ProtoFunc, opts []Option) *suite {
 // Run checks the protocol that pf makes.
 func Run(t *testing.T, pf socket.ProtoFunc, opts ...Option) {
 	s := newSuite(pf, opts)
-	for _, w := range ways {
+	for _, w := range waysOf(s.pf) {
 		t.Run(w.name, func(t *testing.T) {
 			for _, c := range checks {
 				t.Run(c.name, func(t *testing.T) {
@@ -174,6 +177,9 @@ func (s *suite) message(settings ...socket.MessageSetting) *socket.Envelope {
 	}, append(s.base, settings...)...)...)
 	return m
 }
+
+// text is what bodies are cut from; see asBytes.
+var text = []byte(strings.Repeat("a line of text\n", 5000))
 
 func asBytes(b []byte) socket.MessageSetting { return socket.WithBody(b) }
 

@@ -374,7 +374,7 @@ func TestBroken(t *testing.T) {
 				s.patient = 50 * time.Millisecond
 			}
 			c := checks[slices.IndexFunc(checks, func(c check) bool { return c.name == test.check })]
-			for _, w := range ways {
+			for _, w := range waysOf(s.pf) {
 				if test.way != "" && test.way != w.name {
 					continue
 				}

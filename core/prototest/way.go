@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,14 @@ type way struct {
 }
 
 var ways = []way{{"engine", true, false}, {"pack", true, true}, {"plain", false, true}}
+
+// waysOf returns the ways that differ for a protocol.
+func waysOf(pf socket.ProtoFunc) []way {
+	if _, ok := pf(readWriter{new(stream), new(stream)}).(socket.FrameAppender); ok {
+		return ways
+	}
+	return slices.DeleteFunc(slices.Clone(ways), func(w way) bool { return w.name == "pack" })
+}
 
 // link is a connection in one direction, with both its ends.
 type link struct {
@@ -99,17 +108,27 @@ type readWriter struct {
 // stream is bytes on their way. Read returns io.EOF when there are none, so that no
 // read blocks.
 type stream struct {
-	mu     sync.Mutex // guards what follows
-	buf    bytes.Buffer
-	most   int // bytes of one Read; 0: any
-	writes int
+	mu      sync.Mutex // guards what follows
+	buf     bytes.Buffer
+	dribble bool // each Read returns few bytes; see few
+	reads   int  // since the last Write
+	writes  int
+}
+
+// few returns the most bytes of Read number n after a Write: one for longer than any
+// header of samples, then some, since single bytes of a large body take long.
+func few(n int) int {
+	if n <= 1000 {
+		return 1
+	}
+	return 101
 }
 
 func (s *stream) Read(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.most > 0 && len(p) > s.most {
-		p = p[:s.most]
+	if s.reads++; s.dribble {
+		p = p[:min(len(p), few(s.reads))]
 	}
 	return s.buf.Read(p)
 }
@@ -118,6 +137,7 @@ func (s *stream) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.writes++
+	s.reads = 0
 	return s.buf.Write(p)
 }
 

@@ -167,18 +167,19 @@ func (g *rig) concurrent(n, each int) {
 
 func checkLarge(r *recorder, s *suite) { s.rig(r).large(1 << 20) }
 
-// large sends bodies of n bytes, first one by one, then in both directions at once.
+// large sends bodies of n/8 bytes one by one, and then bodies of that size and of n bytes
+// in both directions at once.
 func (g *rig) large(n int) {
 	text := long(n)
 	for _, e := range g.ends() {
-		e[0].echo(text)
+		e[0].echo(text[:n/8])
 		if !g.s.without[prototest.Push] {
-			e[0].note(e[1], text)
+			e[0].note(e[1], text[:n/8])
 		}
 	}
 	var wg sync.WaitGroup
 	for _, e := range g.ends() {
-		for range 2 {
+		for _, text := range []string{text, text[:n/8]} {
 			wg.Go(func() { e[0].echo(text) })
 		}
 	}
@@ -273,7 +274,7 @@ func checkPipe(r *recorder, s *suite) {
 			}
 		}
 		e[0].echo("filtered", set)
-		e[0].echo(long(200_000), set)
+		e[0].echo(long(100_000), set)
 		e[1].seen = func(ctx tp.CallCtx) { ctx.AddXferPipe(testwire.Sum) }
 		e[0].echo("only the reply is filtered")
 		e[1].seen = nil

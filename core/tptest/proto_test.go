@@ -23,18 +23,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestRunProto(t *testing.T)      { RunProto(t, testwire.New) }
-func TestRunProtoPlain(t *testing.T) { RunProto(t, testwire.NewPlain) }
-
-func TestRunProtoText(t *testing.T) { RunProto(t, testwire.New, Codec("testtext")) }
-
 type parcel struct{ Text string }
 
-func TestRunProtoBodies(t *testing.T) {
+func TestRunProto(t *testing.T) {
 	RunProto(t, testwire.New, Bodies("testjson",
 		func(text string) *parcel { return &parcel{text} },
 		func(p *parcel) string { return p.Text }))
 }
+
+func TestRunProtoPlain(t *testing.T) { RunProto(t, testwire.NewPlain) }
+func TestRunProtoText(t *testing.T)  { RunProto(t, testwire.New, Codec("testtext")) }
 
 // slip is testwire with a fault in packing or unpacking; nil means no fault there.
 type slip struct {

@@ -54,7 +54,11 @@ func (good) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
 		if n > uint64(max-(len(out)-len(dst))) {
 			return dst, fmt.Errorf("%w: over %d", xfer.ErrTooLarge, max)
 		}
-		out = append(out, bytes.Repeat(rest[k:k+1], int(n))...)
+		if n == 1 { // of random bytes nearly all
+			out = append(out, rest[k])
+		} else {
+			out = append(out, bytes.Repeat(rest[k:k+1], int(n))...)
+		}
 		rest = rest[k+1:]
 	}
 	if crc32.ChecksumIEEE(out[len(dst):]) != binary.BigEndian.Uint32(src[end:]) {

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/codectest"
 	"github.com/teleport-go/teleport/plugins/metrics"
 )
 
@@ -51,7 +52,7 @@ func TestAllocs(t *testing.T) {
 	defer p.Close()
 	tp.HandleCall(p, "/math/add", func(tp.CallCtx, *int) (int, error) { return 0, nil })
 	push := newExchange(tp.TypePush)
-	if n := testing.AllocsPerRun(1000, func() {
+	codectest.Allocs(t, "two calls and two pushes", 0, func() {
 		m.PreWriteCall(e)
 		m.PostWriteCall(e)
 		m.PostReadReplyHeader(e)
@@ -61,7 +62,5 @@ func TestAllocs(t *testing.T) {
 		m.PostExchange(e, nil)
 		m.PostExchange(push.made(), nil)
 		m.PostExchange(push, nil)
-	}); n > 0 {
-		t.Errorf("%v allocations for two calls and two pushes; want 0", n)
-	}
+	})
 }

@@ -135,7 +135,7 @@ type server struct {
 	release chan struct{} // one for each /wait that may go on
 }
 
-// serve starts a peer on a port of its own. Its routes: /echo (body and the
+// serve starts a peer on a port of its own, unless cfg has a network. Its routes: /echo (body and the
 // metadata X-Note come back), /zip (the reply goes through gzip), /fail (an error
 // of the code in the query), /wait, /meta (the metadata as a query string), /pairs
 // (a map comes back), /count (its length does), /bytes (they come back).
@@ -143,7 +143,9 @@ func serve(t *testing.T, cfg tp.PeerConfig, plugin ...tp.Plugin) *server {
 	t.Helper()
 	tptest.LeakCheck(t)
 	s := &server{entered: make(chan string, 2*maxOpen), release: make(chan struct{}, 2*maxOpen)}
-	cfg.LocalIP = "127.0.0.1"
+	if cfg.Network == "" {
+		cfg.LocalIP = "127.0.0.1"
+	}
 	if cfg.Protocol == nil {
 		cfg.Protocol = NewHTTProtoFunc()
 	}
@@ -190,6 +192,12 @@ type client struct {
 func (s *server) dial(t *testing.T) *client {
 	t.Helper()
 	c, err := net.Dial("tcp", s.addr)
+	return newClient(t, c, err)
+}
+
+// newClient takes the results of a dial.
+func newClient(t *testing.T, c net.Conn, err error) *client {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}

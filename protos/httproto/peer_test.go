@@ -9,10 +9,12 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/tptest"
 )
 
 // The standard library's client, over connections that are used again.
@@ -142,31 +144,41 @@ func TestPipelined(t *testing.T) {
 	}
 }
 
+// aged runs f in a bubble, with a server whose handlers may take five seconds.
+func aged(t *testing.T, f func(t *testing.T, s *server, c *client)) {
+	synctest.Test(t, func(t *testing.T) {
+		n := tptest.NewNetwork()
+		s := serve(t, tp.PeerConfig{Network: n.Register(t), DefaultContextAge: 5 * time.Second})
+		conn, err := n.Dial(t.Context(), s.addr)
+		f(t, s, newClient(t, conn, err))
+	})
+}
+
 // The age of a handler counts from its turn, and its 408 keeps the order.
 func TestContextAge(t *testing.T) {
-	s := serve(t, tp.PeerConfig{DefaultContextAge: 300 * time.Millisecond})
-	c := s.dial(t)
-	const request = " HTTP/1.1\nHost: h\nContent-Type: text/plain\nContent-Length: 1\n\n"
-	c.send(t, "POST /wait"+request+"1POST /wait"+request+"2POST /echo"+request+"3")
-	for i, want := range []int{408, 200, 200} {
-		if resp, body := c.response(t, "POST"); resp.StatusCode != want {
-			t.Fatalf("response %d: %s %s, want %d", i+1, resp.Status, body, want)
+	aged(t, func(t *testing.T, s *server, c *client) {
+		const request = " HTTP/1.1\nHost: h\nContent-Type: text/plain\nContent-Length: 1\n\n"
+		c.send(t, "POST /wait"+request+"1POST /wait"+request+"2POST /echo"+request+"3")
+		for i, want := range []int{408, 200, 200} {
+			if resp, body := c.response(t, "POST"); resp.StatusCode != want {
+				t.Fatalf("response %d: %s %s, want %d", i+1, resp.Status, body, want)
+			}
+			s.release <- struct{}{} // the first time for the late one, then for the one in turn
+			s.release <- struct{}{}
 		}
-		s.release <- struct{}{} // the first time for the late one, then for the one in turn
-		s.release <- struct{}{}
-	}
+	})
 }
 
 // A connection that was to be closed ends by the answer of the age, too.
 func TestContextAgeOfTheLast(t *testing.T) {
-	s := serve(t, tp.PeerConfig{DefaultContextAge: 50 * time.Millisecond})
-	c := s.dial(t)
-	c.send(t, "GET /wait HTTP/1.0\n\n")
-	if resp, _ := c.response(t, "GET"); resp.StatusCode != 408 {
-		t.Errorf("%s, want 408", resp.Status)
-	}
-	s.release <- struct{}{}
-	c.ended(t)
+	aged(t, func(t *testing.T, s *server, c *client) {
+		c.send(t, "GET /wait HTTP/1.0\n\n")
+		if resp, _ := c.response(t, "GET"); resp.StatusCode != 408 {
+			t.Errorf("%s, want 408", resp.Status)
+		}
+		s.release <- struct{}{}
+		c.ended(t)
+	})
 }
 
 func TestLastRequest(t *testing.T) {

@@ -13,9 +13,9 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	prototest.Run(t, NewRawProtoFunc(), badFrames(Seed)...)
-	for _, d := range []Dialect{Seed, V5, V7} {
-		t.Run(d.String(), func(t *testing.T) { prototest.Run(t, NewRawProtoFunc(d), badFrames(d)...) })
+	for _, named := range [][]Dialect{nil, {V5}, {V7}} {
+		d := dialectTests.Named(named)
+		t.Run(d.String(), func(t *testing.T) { prototest.Run(t, NewRawProtoFunc(named...), badFrames(d)...) })
 	}
 }
 

@@ -7,8 +7,7 @@ import (
 )
 
 func TestSessions(t *testing.T) {
-	tptest.RunProto(t, NewRawProtoFunc())
-	for _, d := range []Dialect{Seed, V5, V7} {
-		t.Run(d.String(), func(t *testing.T) { tptest.RunProto(t, NewRawProtoFunc(d)) })
+	for _, named := range [][]Dialect{nil, {V5}, {V7}} {
+		t.Run(dialectTests.Named(named).String(), func(t *testing.T) { tptest.RunProto(t, NewRawProtoFunc(named...)) })
 	}
 }

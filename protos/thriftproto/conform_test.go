@@ -114,7 +114,7 @@ func framed(headers, message string) []byte {
 
 func TestConformance(t *testing.T) {
 	for _, f := range []form{binaryForm, structForm} {
-		for _, d := range [][]Dialect{nil, {V5}, {V7}} {
+		for _, d := range [][]Dialect{nil, {V7}} {
 			_, name := newFunc(f, d)(nil).Version()
 			for _, d := range d {
 				name += "-" + d.String()

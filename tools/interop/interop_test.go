@@ -18,8 +18,9 @@ import (
 	_ "github.com/teleport-go/teleport/xfers/md5"
 )
 
-// patience bounds every wait; nothing here takes a hundredth of it.
-const patience = 10 * time.Second
+// patience bounds every wait for what must come; on an idle machine nothing takes a
+// thousandth of it.
+const patience = time.Minute
 
 // Ids that both ages know. Each library has registries of its own, so the same
 // ids may be taken in one process.

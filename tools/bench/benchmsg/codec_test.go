@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/teleport-go/teleport/codecs/pbcodec"
+	"github.com/teleport-go/teleport/core/codectest"
 	"github.com/teleport-go/teleport/tools/bench/benchmsg"
 	"github.com/teleport-go/teleport/tools/bench/benchmsg/std"
 	"github.com/teleport-go/teleport/tools/bench/benchmsg/vt"
@@ -32,13 +33,9 @@ func TestCodec(t *testing.T) {
 			if err != nil || way.codec.Size(way.m) != benchmsg.Size || &data[0] != &buf[:1][0] {
 				t.Fatalf("Append = %d bytes, %v, not in the room given; Size = %d", len(data), err, way.codec.Size(way.m))
 			}
-			if n := testing.AllocsPerRun(100, func() { way.codec.Append(buf, way.m) }); n != 0 {
-				t.Errorf("Append: %v allocations, want 0", n)
-			}
+			codectest.Allocs(t, "Append", 0, func() { way.codec.Append(buf, way.m) })
 			into := way.fresh()
-			if n := testing.AllocsPerRun(100, func() { way.codec.Unmarshal(data, into) }); n != way.allocs {
-				t.Errorf("Unmarshal: %v allocations, want %v", n, way.allocs)
-			}
+			codectest.Allocs(t, "Unmarshal", way.allocs, func() { way.codec.Unmarshal(data, into) })
 			clear(data)
 			if !proto.Equal(into, way.m) {
 				t.Errorf("decoded %v\nwant    %v", into, way.m)

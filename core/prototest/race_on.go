@@ -1,5 +1,0 @@
-//go:build race
-
-package prototest
-
-const raceEnabled = true

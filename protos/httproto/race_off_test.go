@@ -1,5 +1,0 @@
-//go:build !race
-
-package httproto
-
-const raceOn = false
