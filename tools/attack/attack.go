@@ -1,0 +1,291 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// attack is a line of the table: what is done to a victim, and what the victim may
+// spend on it.
+type attack struct {
+	name  string
+	sends string // what goes over the wire, for a reader of the table
+	proto protocol
+	flags []string // of the victim, beside -memory
+	// busy says that the attack takes the processors by itself, so that the canary
+	// has to be served, but not within a time.
+	busy bool
+	// long says that the attack belongs to the long round only.
+	long bool
+	// play attacks. It returns an error for an answer of the victim that is wrong.
+	play func(*arena) error
+}
+
+// budget bounds what the victim may spend, whatever the attack.
+type budget struct {
+	memory int64         // ReadMemory
+	factor float64       // peak resident memory, in ReadMemory
+	canary time.Duration // the 99th percentile of the canary's calls
+	settle time.Duration // until goroutines and descriptors are back
+	slack  int           // goroutines and descriptors that may remain
+}
+
+// result is what an attack took.
+type result struct {
+	attack
+	peak    int64
+	song    song
+	settled time.Duration
+	end     string
+	broken  []string // the budgets, and what was wrong
+}
+
+// arena is what an attack plays in.
+type arena struct {
+	ctx    context.Context
+	victim *child
+	addrs  map[string]string
+	proto  protocol
+	long   bool
+
+	mu    sync.Mutex // guards the fields below
+	conns []net.Conn
+	lines []string
+}
+
+// scale is a number of the attack's: the first in the short round, the second in the long one.
+func (a *arena) scale(short, long int) int {
+	if a.long {
+		return long
+	}
+	return short
+}
+
+// note says in the table how the attack ended.
+func (a *arena) note(format string, args ...any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lines = append(a.lines, fmt.Sprintf(format, args...))
+}
+
+// dial connects to the victim. The connection is closed after the attack.
+func (a *arena) dial() (*net.TCPConn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(a.ctx, "tcp", a.addrs[a.proto.name])
+	if err != nil {
+		return nil, err
+	}
+	a.keep(conn)
+	return conn.(*net.TCPConn), nil
+}
+
+func (a *arena) keep(conn net.Conn) {
+	if end, ok := a.ctx.Deadline(); ok {
+		conn.SetDeadline(end) // no attack waits longer
+	}
+	a.mu.Lock()
+	a.conns = append(a.conns, conn)
+	a.mu.Unlock()
+}
+
+// each runs f over n connections at once, and returns the first error.
+func (a *arena) each(n int, f func(i int, conn *net.TCPConn) error) error {
+	errs := make(chan error, n)
+	for i := range n {
+		conn, err := a.dial()
+		if err != nil {
+			return err
+		}
+		go func() { errs <- f(i, conn) }()
+	}
+	var first error
+	for range n {
+		if err := <-errs; first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// pour writes until everything is written, the other side has ended the connection, or
+// it has taken nothing for a while. It returns how many bytes were taken.
+func pour(conn net.Conn, patience time.Duration, parts ...[]byte) (taken int) {
+	for _, part := range parts {
+		for len(part) > 0 {
+			n := min(len(part), 64<<10)
+			conn.SetWriteDeadline(time.Now().Add(patience))
+			n, err := conn.Write(part[:n])
+			taken += n
+			if err != nil {
+				return taken
+			}
+			part = part[n:]
+		}
+	}
+	return taken
+}
+
+// drain reads until the other side ends the connection or says nothing for a while. It
+// returns the first bytes, and whether the connection has ended.
+func drain(conn net.Conn, patience time.Duration) (head []byte, ended bool) {
+	b := make([]byte, 64<<10)
+	for {
+		conn.SetReadDeadline(time.Now().Add(patience))
+		n, err := conn.Read(b)
+		head = append(head, b[:min(n, 256-min(len(head), 256))]...)
+		if e, ok := err.(net.Error); ok && e.Timeout() {
+			return head, false
+		}
+		if err != nil {
+			return head, true
+		}
+	}
+}
+
+// discard reads in the background, as a client does that takes its replies.
+func discard(conn net.Conn) { go io.Copy(io.Discard, conn) }
+
+// levels asks the victim.
+func (a *arena) levels() (l levels, err error) { return l, a.victim.ask(&l, "levels") }
+
+// await asks the victim until done is true, and returns the last answer.
+func (a *arena) await(limit time.Duration, done func(levels) bool) (l levels, ok bool, err error) {
+	for end := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+		if l, err = a.levels(); err != nil || done(l) {
+			return l, err == nil, err
+		}
+		if time.Now().After(end) {
+			return l, false, nil
+		}
+	}
+}
+
+// round plays attacks.
+type round struct {
+	program string
+	budget  budget
+	long    bool
+}
+
+// play plays one attack on a victim of its own, with a canary beside.
+func (r *round) play(ctx context.Context, at attack) (res result, err error) {
+	res.attack = at
+	limit := time.Minute
+	if r.long {
+		limit = 3 * time.Minute
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	victim, err := start(r.program, "victim", append([]string{fmt.Sprintf("-memory=%d", r.budget.memory)}, at.flags...)...)
+	if err != nil {
+		return res, err
+	}
+	defer victim.end()
+	var h hello
+	if err := victim.receive(&h); err != nil {
+		return res, err
+	}
+	bird, err := start(r.program, "canary", "-proto", at.proto.name, "-addr", h.Addrs[at.proto.name])
+	if err != nil {
+		return res, err
+	}
+	defer bird.end()
+	var ready string
+	if err := bird.receive(&ready); err != nil {
+		return res, err
+	}
+	a := &arena{ctx: ctx, victim: victim, addrs: h.Addrs, proto: at.proto, long: r.long}
+	before, err := a.levels()
+	if err != nil {
+		return res, err
+	}
+	was, err := usageOf(victim.pid())
+	if err != nil {
+		return res, err
+	}
+	played := at.play(a)
+	if played != nil {
+		res.broken = append(res.broken, played.Error())
+	}
+	for _, conn := range a.conns {
+		conn.Close()
+	}
+	if err := bird.ask(&res.song, "take"); err != nil {
+		return res, err
+	}
+	l, settled, err := r.settle(a, before, was, &res)
+	if err != nil {
+		return res, err
+	}
+	res.end = a.end(l)
+	r.judge(&res, settled)
+	return res, nil
+}
+
+// settle waits until the victim has as many goroutines and descriptors as before, and
+// measures the peak.
+func (r *round) settle(a *arena, before levels, was usage, res *result) (l levels, left string, err error) {
+	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		if l, err = a.levels(); err != nil {
+			return l, "", err
+		}
+		is, err := usageOf(a.victim.pid())
+		if err != nil {
+			return l, "", err
+		}
+		res.peak, res.settled = is.peak, time.Since(began)
+		goroutines, descriptors := l.Goroutines-before.Goroutines, is.descriptors-was.descriptors
+		if goroutines <= r.budget.slack && descriptors <= r.budget.slack {
+			return l, "", nil
+		}
+		if res.settled > r.budget.settle {
+			return l, fmt.Sprintf("%d goroutines and %d descriptors more than before, %v after the attack", goroutines, descriptors, r.budget.settle), nil
+		}
+	}
+}
+
+// judge notes the budgets that are broken.
+func (r *round) judge(res *result, left string) {
+	broken := func(format string, args ...any) { res.broken = append(res.broken, fmt.Sprintf(format, args...)) }
+	if most := int64(r.budget.factor * float64(r.budget.memory)); res.peak > most {
+		broken("memory %s, over %s", mib(res.peak), mib(most))
+	}
+	if res.song.Failed > 0 {
+		broken("%d calls of the canary failed: %s", res.song.Failed, res.song.Error)
+	}
+	if !res.busy && res.song.P99 > r.budget.canary {
+		broken("canary p99 %v, over %v", round2(res.song.P99), r.budget.canary)
+	}
+	if left != "" {
+		broken("%s", left)
+	}
+}
+
+// end returns how the attack ended: what it has noted itself, else the most frequent
+// reason for which the victim ended sessions.
+func (a *arena) end(l levels) string {
+	if len(a.lines) > 0 {
+		return strings.Join(a.lines, "; ")
+	}
+	reasons := slices.SortedFunc(maps.Keys(l.Ends), func(x, y string) int { return l.Ends[y] - l.Ends[x] })
+	if len(reasons) == 0 {
+		return "served"
+	}
+	return fmt.Sprintf("%d × %s", l.Ends[reasons[0]], reasons[0])
+}
+
+func mib(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
+
+func round2(d time.Duration) time.Duration {
+	if d > 10*time.Millisecond {
+		return d.Round(time.Millisecond)
+	}
+	return d.Round(10 * time.Microsecond)
+}
