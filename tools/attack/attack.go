@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -51,9 +52,11 @@ type result struct {
 type arena struct {
 	ctx    context.Context
 	victim *child
+	bird   *child
 	addrs  map[string]string
 	proto  protocol
 	long   bool
+	began  time.Time
 
 	mu    sync.Mutex // guards the fields below
 	conns []net.Conn
@@ -73,6 +76,16 @@ func (a *arena) note(format string, args ...any) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.lines = append(a.lines, fmt.Sprintf(format, args...))
+}
+
+// canaryTime is the shortest time in which the canary is heard.
+const canaryTime = 300 * time.Millisecond
+
+// begin says that all is prepared: the canary's calls until now do not count.
+func (a *arena) begin() {
+	var unused song
+	a.bird.ask(&unused, "take") // an error is found after the attack as well
+	a.began = time.Now()
 }
 
 // dial connects to the victim. The connection is closed after the attack.
@@ -175,13 +188,13 @@ type round struct {
 }
 
 // play plays one attack on a victim of its own, with a canary beside.
-func (r *round) play(ctx context.Context, at attack) (res result, err error) {
+func (r *round) play(parent context.Context, at attack) (res result, err error) {
 	res.attack = at
 	limit := time.Minute
 	if r.long {
 		limit = 3 * time.Minute
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(parent, limit)
 	defer cancel()
 	victim, err := start(r.program, "victim", append([]string{fmt.Sprintf("-memory=%d", r.budget.memory)}, at.flags...)...)
 	if err != nil {
@@ -201,33 +214,83 @@ func (r *round) play(ctx context.Context, at attack) (res result, err error) {
 	if err := bird.receive(&ready); err != nil {
 		return res, err
 	}
-	a := &arena{ctx: ctx, victim: victim, addrs: h.Addrs, proto: at.proto, long: r.long}
+	a := &arena{ctx: ctx, victim: victim, bird: bird, addrs: h.Addrs, proto: at.proto, long: r.long}
+	g := guardMemory(victim, int64(stopFactor*float64(r.budget.memory)))
+	err = r.measure(a, &res)
+	g.stop()
+	switch most := g.killed.Load(); {
+	case most > 0:
+		res.peak = most
+		res.broken = []string{"memory " + mib(most) + " and growing: the victim was stopped"}
+	case err != nil:
+		res.broken = append(res.broken, err.Error()) // the victim has crashed, or answers no more
+	}
+	return res, parent.Err()
+}
+
+// measure attacks, and compares what it takes with the budget.
+func (r *round) measure(a *arena, res *result) error {
 	before, err := a.levels()
 	if err != nil {
-		return res, err
+		return err
 	}
-	was, err := usageOf(victim.pid())
+	was, err := usageOf(a.victim.pid())
 	if err != nil {
-		return res, err
+		return err
 	}
-	played := at.play(a)
-	if played != nil {
-		res.broken = append(res.broken, played.Error())
-	}
+	a.begin()
+	played := res.play(a)
+	time.Sleep(canaryTime - time.Since(a.began)) // some calls of the canary, whatever the attack
 	for _, conn := range a.conns {
 		conn.Close()
 	}
-	if err := bird.ask(&res.song, "take"); err != nil {
-		return res, err
+	if played != nil {
+		res.broken = append(res.broken, played.Error())
 	}
-	l, settled, err := r.settle(a, before, was, &res)
+	if err := a.bird.ask(&res.song, "take"); err != nil {
+		return err
+	}
+	l, left, err := r.settle(a, before, was, res)
 	if err != nil {
-		return res, err
+		return err
 	}
 	res.end = a.end(l)
-	r.judge(&res, settled)
-	return res, nil
+	r.judge(res, left)
+	return nil
 }
+
+// stopFactor is how many times ReadMemory a victim may take before it is killed, so
+// that an attack that succeeds does not take the machine.
+const stopFactor = 16
+
+// guard kills a process that takes too much memory.
+type guard struct {
+	killed atomic.Int64 // its memory then
+	done   chan struct{}
+}
+
+func guardMemory(c *child, most int64) *guard {
+	g := &guard{done: make(chan struct{})}
+	go func() {
+		t := time.NewTicker(20 * time.Millisecond)
+		defer t.Stop()
+		for {
+			select {
+			case <-g.done:
+				return
+			case <-t.C:
+			}
+			if u, err := usageOf(c.pid()); err == nil && u.rss > most {
+				g.killed.Store(u.rss)
+				c.cmd.Process.Kill()
+				return
+			}
+		}
+	}()
+	return g
+}
+
+func (g *guard) stop() { close(g.done) }
 
 // settle waits until the victim has as many goroutines and descriptors as before, and
 // measures the peak.
@@ -274,11 +337,32 @@ func (a *arena) end(l levels) string {
 	if len(a.lines) > 0 {
 		return strings.Join(a.lines, "; ")
 	}
-	reasons := slices.SortedFunc(maps.Keys(l.Ends), func(x, y string) int { return l.Ends[y] - l.Ends[x] })
-	if len(reasons) == 0 {
+	maps.DeleteFunc(l.Ends, func(text string, _ int) bool { return byAttacker(text) })
+	if len(l.Ends) == 0 {
 		return "served"
 	}
-	return fmt.Sprintf("%d × %s", l.Ends[reasons[0]], reasons[0])
+	text, times := most(l.Ends)
+	return fmt.Sprintf("%d × %s", times, text)
+}
+
+// most returns the most frequent text.
+func most(count map[string]int) (text string, times int) {
+	for _, k := range slices.Sorted(maps.Keys(count)) {
+		if count[k] > times {
+			text, times = k, count[k]
+		}
+	}
+	return text, times
+}
+
+// byAttacker reports whether a reason says only that the other side closed.
+func byAttacker(reason string) bool {
+	for _, s := range []string{"closed by peer", "EOF", "connection reset", "broken pipe"} {
+		if strings.Contains(reason, s) {
+			return true
+		}
+	}
+	return false
 }
 
 func mib(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }

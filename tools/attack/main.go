@@ -43,6 +43,9 @@ func main() {
 
 func attacks() (list []attack) {
 	list = append(list, memoryAttacks()...)
+	list = append(list, decodeAttacks()...)
+	list = append(list, wireAttacks()...)
+	list = append(list, floodAttacks()...)
 	return list
 }
 

@@ -18,7 +18,7 @@ const (
 func memoryAttacks() (list []attack) {
 	list = append(list,
 		held(rawProto, "g", 32<<20, 22, 22), held(rawProto, "z", 32<<20, 22, 200),
-		held(jsonProto, "g", 16<<20, 20, 40), held(pbProto, "z", 32<<20, 22, 200), held(thriftProto, "g", 32<<20, 22, 22),
+		held(jsonProto, "g", 32<<20, 22, 22), held(pbProto, "z", 32<<20, 22, 200), held(thriftProto, "g", 32<<20, 22, 22),
 		held(httpProto, "g", 32<<20, 22, 22),
 		held(rawProto, "gg", bomb, 30, 200), held(pbProto, "gg", bomb, 10, 200), held(thriftProto, "zz", bomb, 10, 200),
 	)
@@ -26,7 +26,8 @@ func memoryAttacks() (list []attack) {
 		name: "any: compressed first frames", proto: anyProto, busy: true,
 		sends: "30 connections × a frame of 0.3 KB whose filters make 60 MiB of it",
 		play: func(a *arena) error {
-			f := rawProto.call(1, "/echo", 's', zeros(bomb), piped("gg"))
+			f := rawProto.call(1, "/echo", 's', ballast(bomb), piped("gg"))
+			a.begin()
 			return a.each(30, func(_ int, conn *net.TCPConn) error {
 				pour(conn, patience, f)
 				drain(conn, 2*time.Second)
@@ -42,7 +43,8 @@ func memoryAttacks() (list []attack) {
 		sends: "10 (40) connections × 60 MiB in chunks, the last one missing",
 		play: func(a *arena) error {
 			head := []byte("POST /echo HTTP/1.1\r\nHost: v\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n")
-			chunk := append([]byte("10000\r\n"), append(zeros(64<<10), "\r\n"...)...)
+			chunk := append([]byte("10000\r\n"), append(ballast(64<<10), "\r\n"...)...)
+			a.begin()
 			return a.each(a.scale(10, 40), func(_ int, conn *net.TCPConn) error {
 				pour(conn, 2*time.Second, append([][]byte{head}, repeat(chunk, bomb>>16)...)...)
 				return nil
@@ -76,7 +78,8 @@ func held(p protocol, pipe string, size, short, long int) attack {
 			}
 			discard(conn)
 			n := a.scale(short, long)
-			f := p.call(1, "/slow", p.codec, zeros(size), piped(pipe))
+			f := p.call(1, "/slow", p.codec, ballast(size), piped(pipe))
+			a.begin()
 			pour(conn, patience, repeat(f, n)...)
 			_, _, err = a.await(hold, func(l levels) bool { return l.Held >= n })
 			return err
@@ -90,7 +93,8 @@ func halves(p protocol) attack {
 		name: p.name + ": half-arrived frames", proto: p,
 		sends: "10 (100) connections × 60 MiB of a frame, its last byte missing",
 		play: func(a *arena) error {
-			f := p.call(1, "/echo", p.codec, zeros(bomb))
+			f := p.call(1, "/echo", p.codec, ballast(bomb))
+			a.begin()
 			return a.each(a.scale(10, 100), func(_ int, conn *net.TCPConn) error {
 				pour(conn, 2*time.Second, f[:len(f)-1])
 				return nil
@@ -113,6 +117,7 @@ func unread(p protocol, sessions int) attack {
 			for i := range 2500 {
 				calls = append(calls, p.call(i+1, "/mega", p.codec, p.echo)...)
 			}
+			a.begin()
 			err := a.each(sessions, func(_ int, conn *net.TCPConn) error {
 				pour(conn, 2*time.Second, calls)
 				return nil
@@ -135,7 +140,7 @@ func ordered(p protocol) attack {
 				return err
 			}
 			const n = 15000
-			f := p.message(3, 1, "/push/slow", p.codec, zeros(size))
+			f := p.message(3, 1, "/push/slow", p.codec, ballast(size))
 			began := time.Now()
 			if taken := pour(conn, patience, repeat(f, n)...); taken < n*len(f) {
 				return fmt.Errorf("the sender was cut off after %d of %d pushes", taken/len(f), n)

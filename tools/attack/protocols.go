@@ -39,7 +39,7 @@ var (
 	jsonProto   = protocol{"json", jsonproto.NewJSONProtoFunc(), []byte("canary"), codec.Plain}
 	pbProto     = protocol{"protobuf", pbproto.NewPbProtoFunc(), []byte("canary"), codec.Plain}
 	thriftProto = protocol{"thrift-binary", thriftproto.NewBinaryProtoFunc(), []byte("canary"), codec.Plain}
-	structProto = protocol{"thrift-struct", thriftproto.NewStructProtoFunc(), []byte{0}, codec.Thrift}
+	structProto = protocol{"thrift-struct", thriftproto.NewStructProtoFunc(), []byte("\x08\x00\x01\x00\x00\x00\x07\x00"), codec.Thrift}
 	httpProto   = protocol{"http", httproto.NewHTTProtoFunc(), []byte("canary"), codec.Plain}
 	anyProto    = protocol{"any", tp.AnyProto("raw", "json", "protobuf", "thrift-binary", "http"), []byte("canary"), codec.Plain}
 
@@ -85,5 +85,5 @@ func (p protocol) message(mtype byte, seq int, method string, id byte, body []by
 // piped makes the filters of a message from their ids, outermost first.
 func piped(ids string) tp.MessageSetting { return tp.WithXferPipe([]byte(ids)...) }
 
-// zeros is a body that every filter packs well.
-func zeros(n int) []byte { return make([]byte, n) }
+// ballast is a body of n bytes that every filter packs well, and no protocol escapes.
+func ballast(n int) []byte { return bytes.Repeat([]byte("0"), n) }
