@@ -56,6 +56,7 @@ type arena struct {
 	addrs  map[string]string
 	proto  protocol
 	long   bool
+	over   chan struct{} // closed by play when its servers may end
 	began  time.Time
 
 	mu    sync.Mutex // guards the fields below
@@ -214,7 +215,7 @@ func (r *round) play(parent context.Context, at attack) (res result, err error) 
 	if err := bird.receive(&ready); err != nil {
 		return res, err
 	}
-	a := &arena{ctx: ctx, victim: victim, bird: bird, addrs: h.Addrs, proto: at.proto, long: r.long}
+	a := &arena{ctx: ctx, victim: victim, bird: bird, addrs: h.Addrs, proto: at.proto, long: r.long, over: make(chan struct{})}
 	g := guardMemory(victim, int64(stopFactor*float64(r.budget.memory)))
 	err = r.measure(a, &res)
 	g.stop()

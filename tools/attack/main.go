@@ -46,6 +46,7 @@ func attacks() (list []attack) {
 	list = append(list, decodeAttacks()...)
 	list = append(list, wireAttacks()...)
 	list = append(list, floodAttacks()...)
+	list = append(list, serverAttacks()...)
 	return list
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,7 +44,6 @@ type outcome struct {
 	OK      int
 	Errors  map[string]int
 	Longest time.Duration
-	Health  bool
 }
 
 // record is what JSON and CBOR are decoded into: an element of few bytes on the wire is
@@ -100,7 +100,7 @@ func runVictim(args []string) error {
 		case "levels":
 			return v.levels(peer)
 		case "dial":
-			return v.dial(f[1], f[2], f[3], f[4])
+			return v.dial(f[1], f[2], f[3], f[4], f[5])
 		}
 		return fmt.Sprintf("unknown command %q", line)
 	})
@@ -170,41 +170,43 @@ func decode[T any](r tp.Router, route string) {
 	})
 }
 
-// dial makes calls at once over one session to a server, and waits for their ends.
-func (v *victim) dial(proto, addr, calls, timeout string) (o outcome) {
-	o.Errors = map[string]int{}
+// dial makes calls at once over sessions to a server, and waits for their ends.
+func (v *victim) dial(proto, addr, sessions, calls, timeout string) (o outcome) {
 	p, err := lookup(proto)
 	if err != nil {
 		return outcome{Dial: err.Error()}
 	}
-	var n int
-	fmt.Sscan(calls, &n)
+	nSessions, _ := strconv.Atoi(sessions)
+	nCalls, _ := strconv.Atoi(calls)
 	limit, _ := time.ParseDuration(timeout)
 	client := tp.NewPeer(v.cfg)
 	defer client.Close()
-	sess, rerr := client.Dial(addr, p.make)
-	if rerr != nil {
-		return outcome{Dial: rerr.String()}
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	var mu sync.Mutex
+	o.Errors = map[string]int{}
+	var mu sync.Mutex // guards o
 	var wg sync.WaitGroup
 	began := time.Now()
-	for range n {
-		wg.Go(func() {
-			_, err := tp.Invoke[[]byte](ctx, sess, "/echo", p.echo, tp.WithBodyCodec(p.codec))
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				o.Errors[err.Error()]++
-			} else {
-				o.OK++
-			}
-			o.Longest = time.Since(began)
-		})
+	for range nSessions {
+		sess, rerr := client.Dial(addr, p.make)
+		if rerr != nil {
+			o.Dial = rerr.String()
+			break
+		}
+		for range nCalls {
+			wg.Go(func() {
+				_, err := tp.Invoke[[]byte](ctx, sess, "/echo", p.echo, tp.WithBodyCodec(p.codec))
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					o.Errors[err.Error()]++
+				} else {
+					o.OK++
+				}
+				o.Longest = time.Since(began)
+			})
+		}
 	}
 	wg.Wait()
-	o.Health = sess.Health()
 	return o
 }
