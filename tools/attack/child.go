@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -19,6 +21,7 @@ type child struct {
 	role  string
 	cmd   *exec.Cmd
 	in    io.WriteCloser
+	out   io.ReadCloser
 	lines chan string // closed at the end of its output
 	log   tail
 }
@@ -27,8 +30,17 @@ type child struct {
 // answers late, which the canary measures; this is for one that never does.
 const answerTimeout = 30 * time.Second
 
+// endTimeout bounds the wait for the end of a child.
+const endTimeout = 30 * time.Second
+
 // start starts a program, normally this one, in a role.
 func start(program, role string, args ...string) (*child, error) {
+	return startWith(program, role, nil, args...)
+}
+
+// startWith is start for a child that says more than answers: line is called with each
+// of its lines, and not concurrently.
+func startWith(program, role string, line func(string), args ...string) (*child, error) {
 	c := &child{
 		role:  role,
 		cmd:   exec.Command(program, append([]string{role}, args...)...),
@@ -40,8 +52,7 @@ func start(program, role string, args ...string) (*child, error) {
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
-	out, err := c.cmd.StdoutPipe()
-	if err != nil {
+	if c.out, err = c.cmd.StdoutPipe(); err != nil {
 		return nil, err
 	}
 	if err := c.cmd.Start(); err != nil {
@@ -49,13 +60,17 @@ func start(program, role string, args ...string) (*child, error) {
 	}
 	go func() {
 		defer close(c.lines)
-		in := bufio.NewReader(out)
+		in := bufio.NewReader(c.out)
 		for {
-			line, err := in.ReadString('\n')
+			text, err := in.ReadString('\n')
 			if err != nil {
-				return
+				return // what is behind the last line end was cut off
 			}
-			c.lines <- strings.TrimSpace(line)
+			if text = strings.TrimSpace(text); line != nil {
+				line(text)
+			} else {
+				c.lines <- text
+			}
 		}
 	}()
 	return c, nil
@@ -102,7 +117,10 @@ func (c *child) end() {
 		return
 	}
 	c.in.Close()
-	kill := time.AfterFunc(10*time.Second, func() { c.cmd.Process.Kill() })
+	kill := time.AfterFunc(endTimeout, func() {
+		c.cmd.Process.Kill()
+		c.out.Close() // a process that it has started may hold the other end
+	})
 	defer kill.Stop()
 	for range c.lines { // Wait closes the pipe, so it comes after the last line
 	}

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command attack attacks a peer, and measures what that costs it.
 //
 //	go run ./tools/attack           a short round
@@ -25,6 +27,9 @@ import (
 var roles = map[string]func(args []string) error{
 	"victim": runVictim,
 	"canary": runCanary,
+
+	"fault-server": runFaultServer,
+	"fault-client": runFaultClient,
 }
 
 func main() {
@@ -92,6 +97,27 @@ func runAttacks(args []string) error {
 			round2(res.song.P50), round2(res.song.P99), round2(res.song.Max), res.song.Calls, round2(res.settled), res.end)
 		for _, b := range res.broken {
 			fmt.Println("   BROKEN:", b)
+		}
+	}
+	for _, f := range faults() {
+		if !match.MatchString(f.name) {
+			continue
+		}
+		times := 1
+		if r.long {
+			times = 10
+		}
+		res, err := playFault(ctx, self, f, times)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+		fmt.Printf("%s ×%d: %d calls, %d failed, of which %d had run, %v\n", f.name, times, res.totals.calls, res.totals.failed, res.totals.ran, round2(res.took))
+		for text, n := range res.totals.errors {
+			fmt.Println("  ", n, "×", text)
+		}
+		for _, b := range res.broken {
+			fmt.Println("   BROKEN:", b)
+			broken++
 		}
 	}
 	if broken > 0 {
