@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -18,18 +19,31 @@ import (
 // attack is a line of the table: what is done to a victim, and what the victim may
 // spend on it.
 type attack struct {
-	name  string
-	sends string // what goes over the wire, for a reader of the table
 	proto protocol
+	what  string
+	sends string   // what goes over the wire, for a reader of the table; {a|b}: a in the short round, b in the long one
 	flags []string // of the victim, beside -memory
 	// busy says that the attack takes the processors by itself, so that the canary
 	// has to be served, but not within a time.
 	busy bool
-	// long says that the attack belongs to the long round only.
-	long bool
 	// play attacks. It returns an error for an answer of the victim that is wrong.
 	play func(*arena) error
 }
+
+func (at attack) name() string { return at.proto.name + ": " + at.what }
+
+// sent returns what goes over the wire in a round.
+func (at attack) sent(long bool) string {
+	return alternatives.ReplaceAllStringFunc(at.sends, func(s string) string {
+		short, full, _ := strings.Cut(s[1:len(s)-1], "|")
+		if long {
+			return full
+		}
+		return short
+	})
+}
+
+var alternatives = regexp.MustCompile(`\{[^}]*\|[^}]*\}`)
 
 // budget bounds what the victim may spend, whatever the attack.
 type budget struct {
@@ -186,12 +200,17 @@ func (a *arena) await(limit time.Duration, done func(levels) bool) (l levels, ok
 // round plays attacks.
 type round struct {
 	program string
+	out     io.Writer
 	budget  budget
 	long    bool
+
+	attacks []result
+	faults  []faultResult
+	broken  int // how many of them broke a budget
 }
 
-// play plays one attack on a victim of its own, with a canary beside.
-func (r *round) play(parent context.Context, at attack) (res result, err error) {
+// attack plays one attack on a victim of its own, with a canary beside.
+func (r *round) attack(parent context.Context, at attack) (res result, err error) {
 	res.attack = at
 	limit := time.Minute
 	if r.long {

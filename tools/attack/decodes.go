@@ -46,7 +46,7 @@ func decodeAttacks() []attack {
 // decoded sends bodies to a handler that decodes them, all at once.
 func decoded(p protocol, what string, id byte, route string, n int, body []byte) attack {
 	return attack{
-		name: p.name + ": " + what, proto: p, busy: true,
+		what: what, proto: p, busy: true,
 		sends: fmt.Sprintf("%d calls at once with %s of it", n, size(len(body))),
 		play: func(a *arena) error {
 			f := p.call(1, route, id, body)

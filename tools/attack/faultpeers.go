@@ -16,6 +16,7 @@ import (
 	"time"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/codec"
 )
 
 // The two sides of the fault round print what they do, a line each, with one write and
@@ -46,8 +47,13 @@ func print(format string, args ...any) { io.WriteString(os.Stdout, fmt.Sprintf(f
 // runFaultServer serves until a signal ends it, or the end of its input.
 func runFaultServer(args []string) error {
 	fs := flag.NewFlagSet("fault-server", flag.ExitOnError)
+	proto := fs.String("proto", "raw", "protocol")
 	addr := fs.String("addr", "127.0.0.1:0", "address")
 	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	p, err := lookup(*proto)
+	if err != nil {
 		return err
 	}
 	host, port, err := net.SplitHostPort(*addr)
@@ -71,7 +77,7 @@ func runFaultServer(args []string) error {
 	})
 	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
 		// The process before may not have closed its listener yet.
-		if err = peer.Listen(); err == nil || time.Since(began) > 10*time.Second {
+		if err = peer.Listen(p.make); err == nil || time.Since(began) > 10*time.Second {
 			break
 		}
 	}
@@ -85,15 +91,20 @@ func runFaultServer(args []string) error {
 // runFaultClient calls all the time, until its input says stop.
 func runFaultClient(args []string) error {
 	fs := flag.NewFlagSet("fault-client", flag.ExitOnError)
+	proto := fs.String("proto", "raw", "protocol")
 	addr := fs.String("addr", "", "address")
 	callers := fs.Int("callers", 8, "calls at once")
 	size := fs.Int("size", 0, "size of the replies, in bytes")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
+	p, err := lookup(*proto)
+	if err != nil {
+		return err
+	}
 	client := tp.NewPeer(tp.PeerConfig{RedialTimes: -1, RedialInterval: 10 * time.Millisecond})
 	defer client.Close()
-	sess, rerr := client.Dial(*addr)
+	sess, rerr := client.Dial(*addr, p.make)
 	if rerr != nil {
 		return rerr.Err()
 	}
@@ -124,7 +135,7 @@ func callOnce(sess tp.Session, j job) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	print("begin %d", j.N)
-	switch reply, err := tp.Invoke[work](ctx, sess, "/work", j); {
+	switch reply, err := tp.Invoke[work](ctx, sess, "/work", j, tp.WithBodyCodec(codec.JSON)); {
 	case err != nil:
 		print("err %d %d %v", j.N, tp.Code(err), err)
 		time.Sleep(handlerTime) // calls that fail at once must not fill the history

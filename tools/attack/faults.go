@@ -16,57 +16,66 @@ import (
 // fault is a line of the second table: what is done to a client and a server that are
 // at work, and whether that may cost calls.
 type fault struct {
-	name string
-	does string
-	args []string // of the client
-	free bool     // no call may fail
-	do   func(*faultRound) error
+	proto protocol
+	what  string
+	does  string
+	args  []string // of the client
+	free  bool     // no call may fail
+	do    func(*faultRound) error
 }
 
-func faults() []fault {
-	return []fault{
-		{name: "kill -9", does: "the server is killed; a new one takes its place", do: func(r *faultRound) error {
-			r.signal(syscall.SIGKILL)
-			return r.serve()
-		}},
-		{name: "SIGSTOP", does: "the server stands still for half a second", free: true, do: func(r *faultRound) error {
+func (f fault) name() string { return f.proto.name + ": " + f.what }
+
+func faults() (list []fault) {
+	for _, p := range []protocol{rawProto, jsonProto, pbProto, thriftProto, httpProto} {
+		list = append(list,
+			fault{p, "kill -9", "the server is killed; a new one takes its place", nil, false, func(r *faultRound) error {
+				r.signal(syscall.SIGKILL)
+				return r.serve()
+			}},
+			fault{p, "SIGTERM", "the server ends; a new one takes its place", nil, true, func(r *faultRound) error {
+				r.signal(syscall.SIGTERM)
+				return r.serve()
+			}},
+			fault{p, "Reboot", "the server starts itself anew", nil, true, func(r *faultRound) error {
+				n := r.servers()
+				r.signal(syscall.SIGUSR2)
+				return r.await("a new server", func(h *history) bool { return h.servers > n })
+			}},
+		)
+	}
+	return append(list,
+		fault{rawProto, "SIGSTOP", "the server stands still for half a second", nil, true, func(r *faultRound) error {
 			r.signal(syscall.SIGSTOP)
-			time.Sleep(500 * time.Millisecond)
+			time.Sleep(stillTime)
 			r.signal(syscall.SIGCONT)
 			return nil
 		}},
-		{name: "SIGTERM", does: "the server ends; a new one takes its place", free: true, do: func(r *faultRound) error {
-			r.signal(syscall.SIGTERM)
-			return r.serve()
-		}},
-		{name: "Reboot", does: "the server starts itself anew", free: true, do: func(r *faultRound) error {
-			n := r.servers()
-			r.signal(syscall.SIGUSR2)
-			return r.await("a new server", func(h *history) bool { return h.servers > n })
-		}},
-		{name: "cut", does: "the connection is reset", do: func(r *faultRound) error {
+		fault{rawProto, "cut", "the connection is reset", nil, false, func(r *faultRound) error {
 			r.relay.cut()
 			return nil
 		}},
-		{name: "cut in a frame", does: "the connection is reset after some more bytes", do: func(r *faultRound) error {
+		fault{rawProto, "cut in a frame", "the connection is reset after some more bytes", nil, false, func(r *faultRound) error {
 			r.relay.cutAt.Store(1 + rand.Int64N(2000))
 			return nil
 		}},
-		{name: "slow reader", does: "nothing reaches the client for half a second; replies of 256 KiB to 64 callers", free: true,
-			args: []string{"-callers=64", "-size=262144"},
-			do: func(r *faultRound) error {
-				r.relay.held.Store(true)
-				time.Sleep(500 * time.Millisecond)
-				r.relay.held.Store(false)
-				return nil
-			}},
-	}
+		fault{rawProto, "slow reader", "nothing reaches the client for half a second; replies of 256 KiB to 64 callers", []string{"-callers=64", "-size=262144"}, true, func(r *faultRound) error {
+			r.relay.held.Store(true)
+			time.Sleep(stillTime)
+			r.relay.held.Store(false)
+			return nil
+		}},
+	)
 }
+
+// stillTime is how long a server or a connection stands still.
+const stillTime = 500 * time.Millisecond
 
 // faultRound is a client and its servers.
 type faultRound struct {
 	ctx     context.Context
 	program string
+	proto   protocol
 	relay   *relay
 	h       *history
 	procs   []*child
@@ -88,7 +97,7 @@ const goodCalls = 200
 func playFault(ctx context.Context, program string, f fault, times int) (res faultResult, err error) {
 	res.fault, res.times = f, times
 	began := time.Now()
-	r := &faultRound{ctx: ctx, program: program, h: newHistory()}
+	r := &faultRound{ctx: ctx, program: program, proto: f.proto, h: newHistory()}
 	defer r.end()
 	if r.relay, err = newRelay(r.addr); err != nil {
 		return res, err
@@ -96,7 +105,7 @@ func playFault(ctx context.Context, program string, f fault, times int) (res fau
 	if err := r.serve(); err != nil {
 		return res, err
 	}
-	client, err := r.start("fault-client", append([]string{"-addr", r.relay.lis.Addr().String()}, f.args...)...)
+	client, err := r.start("fault-client", append([]string{"-proto", f.proto.name, "-addr", r.relay.lis.Addr().String()}, f.args...)...)
 	if err != nil {
 		return res, err
 	}
@@ -150,7 +159,7 @@ func (r *faultRound) serve() error {
 		addr = "127.0.0.1:0"
 	}
 	n := r.servers()
-	if _, err := r.start("fault-server", "-addr", addr); err != nil {
+	if _, err := r.start("fault-server", "-proto", r.proto.name, "-addr", addr); err != nil {
 		return err
 	}
 	return r.await("a server", func(h *history) bool { return h.servers > n })

@@ -33,8 +33,8 @@ func floodAttacks() (list []attack) {
 func slowloris(p protocol) attack {
 	const timeout = 2 * time.Second
 	return attack{
-		name: p.name + ": a byte a second", proto: p, flags: []string{"-frame-timeout=" + timeout.String()},
-		sends: "100 (500) connections × a call, a byte a second; FrameTimeout 2 s",
+		what: "a byte a second", proto: p, flags: []string{"-frame-timeout=" + timeout.String()},
+		sends: "{100|500} connections × a call, a byte a second; FrameTimeout 2 s",
 		play: func(a *arena) error {
 			f := p.call(1, "/echo", p.codec, bytes.Repeat(p.echo, 100))
 			began := time.Now()
@@ -60,8 +60,8 @@ func slowloris(p protocol) attack {
 func silent(p protocol) attack {
 	const timeout = 2 * time.Second
 	return attack{
-		name: p.name + ": connections that say nothing", proto: p, flags: []string{"-idle-timeout=" + timeout.String()},
-		sends: "200 (2,000) connections, no byte; IdleTimeout 2 s",
+		what: "connections that say nothing", proto: p, flags: []string{"-idle-timeout=" + timeout.String()},
+		sends: "{200|2,000} connections, no byte; IdleTimeout 2 s",
 		play: func(a *arena) error {
 			began := time.Now()
 			err := a.each(a.scale(200, 2000), func(_ int, conn *net.TCPConn) error {
@@ -100,8 +100,8 @@ func again(n int, f func() error) error {
 
 func comeAndGo(p protocol) attack {
 	return attack{
-		name: p.name + ": connect and go", proto: p, busy: true,
-		sends: "3,200 (16,000) connections, each closed at once",
+		what: "connect and go", proto: p, busy: true,
+		sends: "{3,200|16,000} connections, each closed at once",
 		play: func(a *arena) error {
 			return again(a.scale(3200, 16000), func() error {
 				conn, err := net.Dial("tcp", a.addrs[p.name])
@@ -117,8 +117,8 @@ func comeAndGo(p protocol) attack {
 // resets sends half a frame or a whole one, and resets the connection.
 func resets(p protocol) attack {
 	return attack{
-		name: p.name + ": connections that are reset", proto: p, busy: true,
-		sends: "3,200 (16,000) connections, each with a part of two calls, then RST",
+		what: "connections that are reset", proto: p, busy: true,
+		sends: "{3,200|16,000} connections, each with a part of two calls, then RST",
 		play: func(a *arena) error {
 			f := bytes.Repeat(p.call(1, "/echo", p.codec, p.echo), 2)
 			return again(a.scale(3200, 16000), func() error {
@@ -137,7 +137,7 @@ func resets(p protocol) attack {
 // crowd calls slow handlers, more of them than a session may run at once.
 func crowd(p protocol) attack {
 	return attack{
-		name: p.name + ": more calls than handlers", proto: p, busy: true,
+		what: "more calls than handlers", proto: p, busy: true,
 		sends: "a session with 20,000 calls at once to handlers that take 3 s",
 		play: func(a *arena) error {
 			conn, err := a.dial()
@@ -161,7 +161,7 @@ func crowd(p protocol) attack {
 // names calls routes that are not there, each by another name and with other metadata.
 func names(p protocol) attack {
 	return attack{
-		name: p.name + ": routes that are not there", proto: p, busy: true,
+		what: "routes that are not there", proto: p, busy: true,
 		sends: "50,000 calls, each with another method and another key of metadata",
 		play: func(a *arena) error {
 			conn, err := a.dial()
@@ -186,7 +186,7 @@ func names(p protocol) attack {
 // tinyFrames sends frames that cost the sender next to nothing.
 func tinyFrames(p protocol) attack {
 	return attack{
-		name: p.name + ": pushes to no route", proto: p, busy: true,
+		what: "pushes to no route", proto: p, busy: true,
 		sends: "1,000,000 pushes",
 		play: func(a *arena) error {
 			f := bytes.Repeat(p.message(tp.TypePush, 1, "/n", 0, nil), 1000)
@@ -203,7 +203,7 @@ func tinyFrames(p protocol) attack {
 // badMessages sends frames that are whole and empty.
 func badMessages(p protocol) attack {
 	return attack{
-		name: p.name + ": empty frames", proto: p, busy: true,
+		what: "empty frames", proto: p, busy: true,
 		sends: "5 MB of frames of length 0, or 1",
 		play: func(a *arena) error {
 			return a.each(2, func(i int, conn *net.TCPConn) error {

@@ -25,7 +25,7 @@ func memoryAttacks() (list []attack) {
 		held(rawProto, "gg", bomb, 30, 200), held(pbProto, "gg", bomb, 10, 200), held(thriftProto, "zz", bomb, 10, 200),
 	)
 	list = append(list, attack{
-		name: "any: compressed first frames", proto: anyProto, busy: true,
+		what: "compressed first frames", proto: anyProto, busy: true,
 		sends: "30 connections × a frame of 0.3 KB whose filters make 60 MiB of it",
 		play: func(a *arena) error {
 			f := rawProto.call(1, "/echo", 's', ballast(bomb), piped("gg"))
@@ -41,8 +41,8 @@ func memoryAttacks() (list []attack) {
 		list = append(list, halves(p))
 	}
 	list = append(list, attack{
-		name: "http: chunks without end", proto: httpProto,
-		sends: "10 (40) connections × 60 MiB in chunks, the last one missing",
+		what: "chunks without end", proto: httpProto,
+		sends: "{10|40} connections × 60 MiB in chunks, the last one missing",
 		play: func(a *arena) error {
 			head := []byte("POST /echo HTTP/1.1\r\nHost: v\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n")
 			chunk := append([]byte("10000\r\n"), append(ballast(64<<10), "\r\n"...)...)
@@ -71,8 +71,8 @@ func repeat(b []byte, n int) [][]byte {
 // held sends small frames that filters make large, to handlers that keep them.
 func held(p protocol, pipe string, size, short, long int) attack {
 	return attack{
-		name: p.name + ": packed bodies (" + pipe + "), held", proto: p, busy: true,
-		sends: fmt.Sprintf("%d (%d) small frames, %s each once unpacked; handlers that take 3 s", short, long, mib(int64(size))),
+		what: "packed bodies (" + pipe + "), held", proto: p, busy: true,
+		sends: fmt.Sprintf("{%d|%d} small frames, %s each once unpacked; handlers that take 3 s", short, long, mib(int64(size))),
 		play: func(a *arena) error {
 			conn, err := a.dial()
 			if err != nil {
@@ -92,8 +92,8 @@ func held(p protocol, pipe string, size, short, long int) attack {
 // halves sends large frames without their end.
 func halves(p protocol) attack {
 	return attack{
-		name: p.name + ": half-arrived frames", proto: p,
-		sends: "10 (100) connections × 60 MiB of a frame, its last byte missing",
+		what: "half-arrived frames", proto: p,
+		sends: "{10|100} connections × 60 MiB of a frame, its last byte missing",
 		play: func(a *arena) error {
 			f := p.call(1, "/echo", p.codec, ballast(bomb))
 			a.begin()
@@ -107,12 +107,12 @@ func halves(p protocol) attack {
 
 // unread asks for large replies, and reads none.
 func unread(p protocol, sessions int) attack {
-	name := p.name + ": replies that nobody reads"
+	what := "replies that nobody reads"
 	if sessions > 1 {
-		name += ", " + strconv.Itoa(sessions) + " sessions"
+		what += ", " + strconv.Itoa(sessions) + " sessions"
 	}
 	return attack{
-		name: name, proto: p, busy: sessions > 1,
+		what: what, proto: p, busy: sessions > 1,
 		sends: fmt.Sprintf("%d × 2,500 calls that ask for 1 MiB each", sessions),
 		play: func(a *arena) error {
 			var calls []byte
@@ -134,7 +134,7 @@ func unread(p protocol, sessions int) attack {
 func ordered(p protocol) attack {
 	const size = 32 << 10
 	return attack{
-		name: p.name + ": pushes to an ordered handler that stands still", proto: p,
+		what: "pushes to an ordered handler that stands still", proto: p,
 		sends: "15,000 pushes of 32 KiB; the handler takes 3 s for the first",
 		play: func(a *arena) error {
 			conn, err := a.dial()

@@ -92,7 +92,7 @@ func endless(head, part string) func() [][]byte {
 func server(p protocol, what, sends string, calls int, timeout time.Duration, script func() [][]byte) attack {
 	const dials = 10
 	return attack{
-		name: p.name + " server: " + what, proto: p, sends: sends, busy: true,
+		what: "hostile server: " + what, proto: p, sends: sends, busy: true,
 		play: func(a *arena) error {
 			parts := script()
 			lis, err := net.Listen("tcp", "127.0.0.1:0")

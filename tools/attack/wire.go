@@ -116,7 +116,7 @@ func odd(p protocol) []probe {
 // probes sends each on a connection of its own, and checks what happens.
 func probes(p protocol, what, sends string, probes func() []probe) attack {
 	return attack{
-		name: p.name + ": " + what, proto: p, sends: sends,
+		what: what, proto: p, sends: sends,
 		play: func(a *arena) error {
 			list := probes()
 			good := p.call(1000, "/echo", p.codec, p.echo)
