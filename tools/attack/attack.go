@@ -76,6 +76,7 @@ type arena struct {
 	began  time.Time
 
 	mu    sync.Mutex // guards the fields below
+	next  time.Time  // when more may be sent
 	conns []net.Conn
 	lines []string
 }
@@ -146,10 +147,11 @@ func (a *arena) each(n int, f func(i int, conn *net.TCPConn) error) error {
 
 // pour writes until everything is written, the other side has ended the connection, or
 // it has taken nothing for a while. It returns how many bytes were taken.
-func pour(conn net.Conn, patience time.Duration, parts ...[]byte) (taken int) {
+func (a *arena) pour(conn net.Conn, patience time.Duration, parts ...[]byte) (taken int) {
 	for _, part := range parts {
 		for len(part) > 0 {
 			n := min(len(part), 64<<10)
+			a.pace(n)
 			conn.SetWriteDeadline(time.Now().Add(patience))
 			n, err := conn.Write(part[:n])
 			taken += n
@@ -160,6 +162,24 @@ func pour(conn net.Conn, patience time.Duration, parts ...[]byte) (taken int) {
 		}
 	}
 	return taken
+}
+
+// rate is what all connections of an attack send together, in bytes a second: more than
+// most networks carry, and less than would take the processors for copying alone.
+const rate = 256 << 20
+
+// pace waits until n more bytes may be sent.
+func (a *arena) pace(n int) {
+	a.mu.Lock()
+	if now := time.Now(); a.next.Before(now) {
+		a.next = now
+	}
+	at := a.next
+	a.next = at.Add(time.Duration(n) * time.Second / rate)
+	a.mu.Unlock()
+	if wait := time.Until(at); wait > 0 {
+		time.Sleep(wait)
+	}
 }
 
 // drain reads until the other side ends the connection or says nothing for a while. It

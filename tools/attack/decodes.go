@@ -53,7 +53,7 @@ func decoded(p protocol, what string, id byte, route string, n int, body []byte)
 			a.begin()
 			answers := make([]string, n)
 			err := a.each(n, func(i int, conn *net.TCPConn) error {
-				pour(conn, patience, f)
+				a.pour(conn, patience, f)
 				answers[i] = answer(p, conn, patience)
 				return nil
 			})

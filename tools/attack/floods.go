@@ -150,7 +150,7 @@ func crowd(p protocol) attack {
 				calls = append(calls, p.call(i+1, "/slow", p.codec, p.echo)...)
 			}
 			a.begin()
-			go pour(conn, patience, calls)
+			go a.pour(conn, patience, calls)
 			served, refused, err := count(p, conn, n)
 			a.note("%d served, %d refused", served, refused)
 			return err
@@ -175,7 +175,7 @@ func names(p protocol) attack {
 				calls = append(calls, p.call(i+1, "/"+name, p.codec, p.echo, tp.WithAddMeta("K"+name, name))...)
 			}
 			a.begin()
-			go pour(conn, patience, calls)
+			go a.pour(conn, patience, calls)
 			served, refused, err := count(p, conn, n)
 			a.note("%d served, %d refused", served, refused)
 			return err
@@ -193,7 +193,7 @@ func tinyFrames(p protocol) attack {
 			good := p.call(1, "/echo", p.codec, p.echo)
 			a.begin()
 			return a.each(1, func(_ int, conn *net.TCPConn) error {
-				pour(conn, patience, append(repeat(f, 1000), good)...)
+				a.pour(conn, patience, append(repeat(f, 1000), good)...)
 				return answered(p, conn, 1)
 			})
 		},
@@ -209,9 +209,9 @@ func badMessages(p protocol) attack {
 			return a.each(2, func(i int, conn *net.TCPConn) error {
 				discard(conn)
 				if i == 0 {
-					pour(conn, patience, p.call(1, "/echo", p.codec, p.echo), make([]byte, 5<<20))
+					a.pour(conn, patience, p.call(1, "/echo", p.codec, p.echo), make([]byte, 5<<20))
 				} else {
-					pour(conn, patience, p.call(1, "/echo", p.codec, p.echo), bytes.Repeat([]byte{0, 0, 0, 1, 0}, 1<<20))
+					a.pour(conn, patience, p.call(1, "/echo", p.codec, p.echo), bytes.Repeat([]byte{0, 0, 0, 1, 0}, 1<<20))
 				}
 				return nil
 			})

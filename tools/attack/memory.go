@@ -31,7 +31,7 @@ func memoryAttacks() (list []attack) {
 			f := rawProto.call(1, "/echo", 's', ballast(bomb), piped("gg"))
 			a.begin()
 			return a.each(30, func(_ int, conn *net.TCPConn) error {
-				pour(conn, patience, f)
+				a.pour(conn, patience, f)
 				drain(conn, 2*time.Second)
 				return nil
 			})
@@ -48,7 +48,7 @@ func memoryAttacks() (list []attack) {
 			chunk := append([]byte("10000\r\n"), append(ballast(64<<10), "\r\n"...)...)
 			a.begin()
 			return a.each(a.scale(10, 40), func(_ int, conn *net.TCPConn) error {
-				pour(conn, 2*time.Second, append([][]byte{head}, repeat(chunk, bomb>>16)...)...)
+				a.pour(conn, 2*time.Second, append([][]byte{head}, repeat(chunk, bomb>>16)...)...)
 				return nil
 			})
 		},
@@ -82,7 +82,7 @@ func held(p protocol, pipe string, size, short, long int) attack {
 			n := a.scale(short, long)
 			f := p.call(1, "/slow", p.codec, ballast(size), piped(pipe))
 			a.begin()
-			pour(conn, patience, repeat(f, n)...)
+			a.pour(conn, patience, repeat(f, n)...)
 			_, _, err = a.await(hold, func(l levels) bool { return l.Held >= n })
 			return err
 		},
@@ -98,7 +98,7 @@ func halves(p protocol) attack {
 			f := p.call(1, "/echo", p.codec, ballast(bomb))
 			a.begin()
 			return a.each(a.scale(10, 100), func(_ int, conn *net.TCPConn) error {
-				pour(conn, 2*time.Second, f[:len(f)-1])
+				a.pour(conn, 2*time.Second, f[:len(f)-1])
 				return nil
 			})
 		},
@@ -121,7 +121,7 @@ func unread(p protocol, sessions int) attack {
 			}
 			a.begin()
 			err := a.each(sessions, func(_ int, conn *net.TCPConn) error {
-				pour(conn, 2*time.Second, calls)
+				a.pour(conn, 2*time.Second, calls)
 				return nil
 			})
 			time.Sleep(hold) // what the attack is: a client that does nothing
@@ -144,7 +144,7 @@ func ordered(p protocol) attack {
 			const n = 15000
 			f := p.message(3, 1, "/push/slow", p.codec, ballast(size))
 			began := time.Now()
-			if taken := pour(conn, patience, repeat(f, n)...); taken < n*len(f) {
+			if taken := a.pour(conn, patience, repeat(f, n)...); taken < n*len(f) {
 				return fmt.Errorf("the sender was cut off after %d of %d pushes", taken/len(f), n)
 			}
 			took := time.Since(began)

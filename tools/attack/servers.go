@@ -113,7 +113,7 @@ func server(p protocol, what, sends string, calls int, timeout time.Duration, sc
 						defer conn.Close()
 						conn.Read(make([]byte, 1)) // the first call
 						discard(conn)
-						pour(conn, patience, parts...)
+						a.pour(conn, patience, parts...)
 						<-a.over
 					})
 				}

@@ -124,14 +124,14 @@ func probes(p protocol, what, sends string, probes func() []probe) attack {
 			a.begin()
 			err := a.each(len(list), func(i int, conn *net.TCPConn) error {
 				pr := list[i]
-				pour(conn, patience, pr.send)
+				a.pour(conn, patience, pr.send)
 				switch pr.want {
 				case ends:
 					if _, ended := drain(conn, patience); !ended {
 						errs[i] = fmt.Errorf("%s: the connection was not ended", pr.name)
 					}
 				case lives:
-					pour(conn, patience, good)
+					a.pour(conn, patience, good)
 					if err := answered(p, conn, 1000); err != nil {
 						errs[i] = fmt.Errorf("%s: the call behind it: %w", pr.name, err)
 					}
