@@ -76,16 +76,21 @@ func silent(p protocol) attack {
 	}
 }
 
-// workers is how many attackers connect at once.
-const workers = 16
+const (
+	// workers is how many attackers connect at once.
+	workers = 16
+	// connects is how many connections all of them make in a second.
+	connects = 2000
+)
 
 // again runs f n times, on some goroutines at once.
-func again(n int, f func() error) error {
+func (a *arena) again(n int, f func() error) error {
 	var wg sync.WaitGroup
 	errs := make(chan error, workers)
 	for range workers {
 		wg.Go(func() {
 			for range n / workers {
+				a.pace(rate / connects)
 				if err := f(); err != nil {
 					errs <- err
 					return
@@ -100,10 +105,10 @@ func again(n int, f func() error) error {
 
 func comeAndGo(p protocol) attack {
 	return attack{
-		what: "connect and go", proto: p, busy: true,
-		sends: "{3,200|16,000} connections, each closed at once",
+		what: "connect and go", proto: p,
+		sends: "{3,200|16,000} connections, 2,000 a second, each closed at once",
 		play: func(a *arena) error {
-			return again(a.scale(3200, 16000), func() error {
+			return a.again(a.scale(3200, 16000), func() error {
 				conn, err := net.Dial("tcp", a.addrs[p.name])
 				if err == nil {
 					conn.Close()
@@ -117,11 +122,11 @@ func comeAndGo(p protocol) attack {
 // resets sends half a frame or a whole one, and resets the connection.
 func resets(p protocol) attack {
 	return attack{
-		what: "connections that are reset", proto: p, busy: true,
-		sends: "{3,200|16,000} connections, each with a part of two calls, then RST",
+		what: "connections that are reset", proto: p,
+		sends: "{3,200|16,000} connections, 2,000 a second, each with a part of two calls, then RST",
 		play: func(a *arena) error {
 			f := bytes.Repeat(p.call(1, "/echo", p.codec, p.echo), 2)
-			return again(a.scale(3200, 16000), func() error {
+			return a.again(a.scale(3200, 16000), func() error {
 				conn, err := net.Dial("tcp", a.addrs[p.name])
 				if err != nil {
 					return err
