@@ -58,7 +58,7 @@ type budget struct {
 type result struct {
 	attack
 	peak    int64
-	song    song
+	canary  sample
 	settled time.Duration
 	end     string
 	broken  []string // the budgets, and what was wrong
@@ -68,7 +68,7 @@ type result struct {
 type arena struct {
 	ctx    context.Context
 	victim *child
-	bird   *child
+	canary *child
 	addrs  map[string]string
 	proto  protocol
 	long   bool
@@ -101,8 +101,8 @@ const canaryTime = 300 * time.Millisecond
 
 // begin says that all is prepared: the canary's calls until now do not count.
 func (a *arena) begin() {
-	var unused song
-	a.bird.ask(&unused, "take") // an error is found after the attack as well
+	var unused sample
+	a.canary.ask(&unused, "take") // an error is found after the attack as well
 	a.began = time.Now()
 }
 
@@ -145,9 +145,9 @@ func (a *arena) each(n int, f func(i int, conn *net.TCPConn) error) error {
 	return first
 }
 
-// pour writes until everything is written, the other side has ended the connection, or
+// send writes until everything is written, the other side has ended the connection, or
 // it has taken nothing for a while. It returns how many bytes were taken.
-func (a *arena) pour(conn net.Conn, patience time.Duration, parts ...[]byte) (taken int) {
+func (a *arena) send(conn net.Conn, patience time.Duration, parts ...[]byte) (taken int) {
 	for _, part := range parts {
 		for len(part) > 0 {
 			n := min(len(part), 64<<10)
@@ -182,9 +182,9 @@ func (a *arena) pace(n int) {
 	}
 }
 
-// drain reads until the other side ends the connection or says nothing for a while. It
+// awaitEnd reads until the other side ends the connection or says nothing for a while. It
 // returns the first bytes, and whether the connection has ended.
-func drain(conn net.Conn, patience time.Duration) (head []byte, ended bool) {
+func awaitEnd(conn net.Conn, patience time.Duration) (head []byte, ended bool) {
 	b := make([]byte, 64<<10)
 	for {
 		conn.SetReadDeadline(time.Now().Add(patience))
@@ -247,16 +247,16 @@ func (r *round) attack(parent context.Context, at attack) (res result, err error
 	if err := victim.receive(&h); err != nil {
 		return res, err
 	}
-	bird, err := start(r.program, "canary", "-proto", at.proto.name, "-addr", h.Addrs[at.proto.name])
+	canary, err := start(r.program, "canary", "-proto", at.proto.name, "-addr", h.Addrs[at.proto.name])
 	if err != nil {
 		return res, err
 	}
-	defer bird.end()
+	defer canary.end()
 	var ready string
-	if err := bird.receive(&ready); err != nil {
+	if err := canary.receive(&ready); err != nil {
 		return res, err
 	}
-	a := &arena{ctx: ctx, victim: victim, bird: bird, addrs: h.Addrs, proto: at.proto, long: r.long, over: make(chan struct{})}
+	a := &arena{ctx: ctx, victim: victim, canary: canary, addrs: h.Addrs, proto: at.proto, long: r.long, over: make(chan struct{})}
 	g := guardMemory(victim, int64(stopFactor*float64(r.budget.memory)))
 	err = r.measure(a, &res)
 	g.stop()
@@ -289,7 +289,7 @@ func (r *round) measure(a *arena, res *result) error {
 	if played != nil {
 		res.broken = append(res.broken, played.Error())
 	}
-	if err := a.bird.ask(&res.song, "take"); err != nil {
+	if err := a.canary.ask(&res.canary, "take"); err != nil {
 		return err
 	}
 	l, left, err := r.settle(a, before, was, res)
@@ -362,11 +362,11 @@ func (r *round) judge(res *result, left string) {
 	if most := int64(r.budget.factor * float64(r.budget.memory)); res.peak > most {
 		broken("memory %s, over %s", mib(res.peak), mib(most))
 	}
-	if res.song.Failed > 0 {
-		broken("%d calls of the canary failed: %s", res.song.Failed, res.song.Error)
+	if res.canary.Failed > 0 {
+		broken("%d calls of the canary failed: %s", res.canary.Failed, res.canary.Error)
 	}
-	if !res.busy && res.song.P99 > r.budget.canary {
-		broken("canary p99 %v, over %v", round2(res.song.P99), r.budget.canary)
+	if !res.busy && res.canary.P99 > r.budget.canary {
+		broken("canary p99 %v, over %v", round2(res.canary.P99), r.budget.canary)
 	}
 	if left != "" {
 		broken("%s", left)

@@ -22,8 +22,8 @@ const (
 	canaryTimeout = 20 * time.Second
 )
 
-// song is a canary's answer to "take": its calls since the one before.
-type song struct {
+// sample is a canary's answer to "take": its calls since the one before.
+type sample struct {
 	Calls         int
 	P50, P99, Max time.Duration
 	Failed        int
@@ -101,14 +101,14 @@ func (c *canary) call(sess tp.Session, p protocol) error {
 
 // take returns what was measured since the last time. A call that is under way counts
 // with the time it has taken so far.
-func (c *canary) take() song {
+func (c *canary) take() sample {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	times := c.times
 	if !c.since.IsZero() {
 		times = append(times, time.Since(c.since))
 	}
-	s := song{Calls: len(times), Failed: c.failed}
+	s := sample{Calls: len(times), Failed: c.failed}
 	if c.err != nil {
 		s.Error = c.err.Error()
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/teleport-go/teleport/core/codec"
 )
@@ -49,11 +50,12 @@ func decoded(p protocol, what string, id byte, route string, n int, body []byte)
 		what: what, proto: p, busy: true,
 		sends: fmt.Sprintf("%d calls at once with %s of it", n, size(len(body))),
 		play: func(a *arena) error {
+			const patience = 30 * time.Second // for a decoder that takes one call after the other
 			f := p.call(1, route, id, body)
 			a.begin()
 			answers := make([]string, n)
 			err := a.each(n, func(i int, conn *net.TCPConn) error {
-				a.pour(conn, patience, f)
+				a.send(conn, patience, f)
 				answers[i] = answer(p, conn, patience)
 				return nil
 			})

@@ -41,7 +41,7 @@ func slowloris(p protocol) attack {
 			err := a.each(a.scale(100, 500), func(_ int, conn *net.TCPConn) error {
 				for _, c := range f[:len(f)-1] {
 					conn.Write([]byte{c})
-					if _, ended := drain(conn, time.Second); ended {
+					if _, ended := awaitEnd(conn, time.Second); ended {
 						return nil
 					}
 					if time.Since(began) > 5*timeout {
@@ -65,7 +65,7 @@ func silent(p protocol) attack {
 		play: func(a *arena) error {
 			began := time.Now()
 			err := a.each(a.scale(200, 2000), func(_ int, conn *net.TCPConn) error {
-				if _, ended := drain(conn, 5*timeout); !ended {
+				if _, ended := awaitEnd(conn, 5*timeout); !ended {
 					return fmt.Errorf("a connection was still open after %v", 5*timeout)
 				}
 				return nil
@@ -83,8 +83,8 @@ const (
 	connects = 2000
 )
 
-// again runs f n times, on some goroutines at once.
-func (a *arena) again(n int, f func() error) error {
+// repeatedly runs f n times, on some goroutines at once.
+func (a *arena) repeatedly(n int, f func() error) error {
 	var wg sync.WaitGroup
 	errs := make(chan error, workers)
 	for range workers {
@@ -108,7 +108,7 @@ func comeAndGo(p protocol) attack {
 		what: "connect and go", proto: p,
 		sends: "{3,200|16,000} connections, 2,000 a second, each closed at once",
 		play: func(a *arena) error {
-			return a.again(a.scale(3200, 16000), func() error {
+			return a.repeatedly(a.scale(3200, 16000), func() error {
 				conn, err := net.Dial("tcp", a.addrs[p.name])
 				if err == nil {
 					conn.Close()
@@ -126,7 +126,7 @@ func resets(p protocol) attack {
 		sends: "{3,200|16,000} connections, 2,000 a second, each with a part of two calls, then RST",
 		play: func(a *arena) error {
 			f := bytes.Repeat(p.call(1, "/echo", p.codec, p.echo), 2)
-			return a.again(a.scale(3200, 16000), func() error {
+			return a.repeatedly(a.scale(3200, 16000), func() error {
 				conn, err := net.Dial("tcp", a.addrs[p.name])
 				if err != nil {
 					return err
@@ -155,7 +155,7 @@ func crowd(p protocol) attack {
 				calls = append(calls, p.call(i+1, "/slow", p.codec, p.echo)...)
 			}
 			a.begin()
-			go a.pour(conn, patience, calls)
+			go a.send(conn, patience, calls)
 			served, refused, err := count(p, conn, n)
 			a.note("%d served, %d refused", served, refused)
 			return err
@@ -180,7 +180,7 @@ func names(p protocol) attack {
 				calls = append(calls, p.call(i+1, "/"+name, p.codec, p.echo, tp.WithAddMeta("K"+name, name))...)
 			}
 			a.begin()
-			go a.pour(conn, patience, calls)
+			go a.send(conn, patience, calls)
 			served, refused, err := count(p, conn, n)
 			a.note("%d served, %d refused", served, refused)
 			return err
@@ -198,7 +198,7 @@ func tinyFrames(p protocol) attack {
 			good := p.call(1, "/echo", p.codec, p.echo)
 			a.begin()
 			return a.each(1, func(_ int, conn *net.TCPConn) error {
-				a.pour(conn, patience, append(repeat(f, 1000), good)...)
+				a.send(conn, patience, append(repeat(f, 1000), good)...)
 				return answered(p, conn, 1)
 			})
 		},
@@ -214,9 +214,9 @@ func badMessages(p protocol) attack {
 			return a.each(2, func(i int, conn *net.TCPConn) error {
 				discard(conn)
 				if i == 0 {
-					a.pour(conn, patience, p.call(1, "/echo", p.codec, p.echo), make([]byte, 5<<20))
+					a.send(conn, patience, p.call(1, "/echo", p.codec, p.echo), make([]byte, 5<<20))
 				} else {
-					a.pour(conn, patience, p.call(1, "/echo", p.codec, p.echo), bytes.Repeat([]byte{0, 0, 0, 1, 0}, 1<<20))
+					a.send(conn, patience, p.call(1, "/echo", p.codec, p.echo), bytes.Repeat([]byte{0, 0, 0, 1, 0}, 1<<20))
 				}
 				return nil
 			})

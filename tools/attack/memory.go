@@ -28,11 +28,11 @@ func memoryAttacks() (list []attack) {
 		what: "compressed first frames", proto: anyProto, busy: true,
 		sends: "30 connections × a frame of 0.3 KB whose filters make 60 MiB of it",
 		play: func(a *arena) error {
-			f := rawProto.call(1, "/echo", 's', ballast(bomb), piped("gg"))
+			f := rawProto.call(1, "/echo", 's', filler(bomb), piped("gg"))
 			a.begin()
 			return a.each(30, func(_ int, conn *net.TCPConn) error {
-				a.pour(conn, patience, f)
-				drain(conn, 2*time.Second)
+				a.send(conn, patience, f)
+				awaitEnd(conn, 2*time.Second)
 				return nil
 			})
 		},
@@ -45,10 +45,10 @@ func memoryAttacks() (list []attack) {
 		sends: "{10|40} connections × 60 MiB in chunks, the last one missing",
 		play: func(a *arena) error {
 			head := []byte("POST /echo HTTP/1.1\r\nHost: v\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n")
-			chunk := append([]byte("10000\r\n"), append(ballast(64<<10), "\r\n"...)...)
+			chunk := append([]byte("10000\r\n"), append(filler(64<<10), "\r\n"...)...)
 			a.begin()
 			return a.each(a.scale(10, 40), func(_ int, conn *net.TCPConn) error {
-				a.pour(conn, 2*time.Second, append([][]byte{head}, repeat(chunk, bomb>>16)...)...)
+				a.send(conn, 2*time.Second, append([][]byte{head}, repeat(chunk, bomb>>16)...)...)
 				return nil
 			})
 		},
@@ -80,9 +80,9 @@ func held(p protocol, pipe string, size, short, long int) attack {
 			}
 			discard(conn)
 			n := a.scale(short, long)
-			f := p.call(1, "/slow", p.codec, ballast(size), piped(pipe))
+			f := p.call(1, "/slow", p.codec, filler(size), piped(pipe))
 			a.begin()
-			a.pour(conn, patience, repeat(f, n)...)
+			a.send(conn, patience, repeat(f, n)...)
 			_, _, err = a.await(hold, func(l levels) bool { return l.Held >= n })
 			return err
 		},
@@ -95,10 +95,10 @@ func halves(p protocol) attack {
 		what: "half-arrived frames", proto: p,
 		sends: "{10|100} connections × 60 MiB of a frame, its last byte missing",
 		play: func(a *arena) error {
-			f := p.call(1, "/echo", p.codec, ballast(bomb))
+			f := p.call(1, "/echo", p.codec, filler(bomb))
 			a.begin()
 			return a.each(a.scale(10, 100), func(_ int, conn *net.TCPConn) error {
-				a.pour(conn, 2*time.Second, f[:len(f)-1])
+				a.send(conn, 2*time.Second, f[:len(f)-1])
 				return nil
 			})
 		},
@@ -121,7 +121,7 @@ func unread(p protocol, sessions int) attack {
 			}
 			a.begin()
 			err := a.each(sessions, func(_ int, conn *net.TCPConn) error {
-				a.pour(conn, 2*time.Second, calls)
+				a.send(conn, 2*time.Second, calls)
 				return nil
 			})
 			time.Sleep(hold) // what the attack is: a client that does nothing
@@ -142,9 +142,9 @@ func ordered(p protocol) attack {
 				return err
 			}
 			const n = 15000
-			f := p.message(3, 1, "/push/slow", p.codec, ballast(size))
+			f := p.message(3, 1, "/push/slow", p.codec, filler(size))
 			began := time.Now()
-			if taken := a.pour(conn, patience, repeat(f, n)...); taken < n*len(f) {
+			if taken := a.send(conn, patience, repeat(f, n)...); taken < n*len(f) {
 				return fmt.Errorf("the sender was cut off after %d of %d pushes", taken/len(f), n)
 			}
 			took := time.Since(began)

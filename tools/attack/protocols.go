@@ -87,5 +87,5 @@ func (p protocol) message(mtype byte, seq int, method string, id byte, body []by
 // piped makes the filters of a message from their ids, outermost first.
 func piped(ids string) tp.MessageSetting { return tp.WithXferPipe([]byte(ids)...) }
 
-// ballast is a body of n bytes that every filter packs well, and no protocol escapes.
-func ballast(n int) []byte { return bytes.Repeat([]byte("0"), n) }
+// filler is a body of n bytes that every filter packs well, and no protocol escapes.
+func filler(n int) []byte { return bytes.Repeat([]byte("0"), n) }

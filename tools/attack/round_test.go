@@ -90,7 +90,7 @@ func TestOptions(t *testing.T) {
 // TestJudge breaks each budget.
 func TestJudge(t *testing.T) {
 	r := round{budget: budget{memory: 100 << 20, factor: 1.5, canary: 20 * time.Millisecond}}
-	held := result{peak: 150 << 20, song: song{Calls: 100, P99: 20 * time.Millisecond, Max: time.Second}}
+	held := result{peak: 150 << 20, canary: sample{Calls: 100, P99: 20 * time.Millisecond, Max: time.Second}}
 	for _, c := range []struct {
 		name   string
 		change func(*result)
@@ -99,9 +99,9 @@ func TestJudge(t *testing.T) {
 	}{
 		{"all held", func(*result) {}, "", nil},
 		{"memory", func(r *result) { r.peak = 151 << 20 }, "", []string{"memory 151 MiB, over 150 MiB"}},
-		{"canary", func(r *result) { r.song.P99 = 21 * time.Millisecond }, "", []string{"canary p99 21ms, over 20ms"}},
-		{"canary of a busy attack", func(r *result) { r.song.P99, r.busy = time.Second, true }, "", nil},
-		{"canary failed", func(r *result) { r.song.Failed, r.song.Error, r.busy = 2, "gone", true }, "", []string{"2 calls of the canary failed: gone"}},
+		{"canary", func(r *result) { r.canary.P99 = 21 * time.Millisecond }, "", []string{"canary p99 21ms, over 20ms"}},
+		{"canary of a busy attack", func(r *result) { r.canary.P99, r.busy = time.Second, true }, "", nil},
+		{"canary failed", func(r *result) { r.canary.Failed, r.canary.Error, r.busy = 2, "gone", true }, "", []string{"2 calls of the canary failed: gone"}},
 		{"goroutines", func(*result) {}, "20 goroutines more", []string{"20 goroutines more"}},
 	} {
 		res := held
@@ -127,7 +127,7 @@ func TestAttackHeld(t *testing.T) {
 	res := playOne(t, probes(rawProto, "one", "", func() []probe {
 		return []probe{{"half", []byte{0, 0}, waits}, {"length 2^32-1", []byte("\xff\xff\xff\xff\x72\x00\x00\x00"), ends}, {"good", rawProto.call(1, "/echo", rawProto.codec, rawProto.echo), lives}}
 	}))
-	if len(res.broken) > 0 || res.end != "2 connections ended, 1 served on" || res.song.Calls == 0 || res.peak == 0 {
+	if len(res.broken) > 0 || res.end != "2 connections ended, 1 served on" || res.canary.Calls == 0 || res.peak == 0 {
 		t.Errorf("result %+v", res)
 	}
 }
@@ -140,7 +140,7 @@ func TestAttackBroken(t *testing.T) {
 		want string
 	}{
 		{"the victim dies", func(a *arena) error { return a.victim.cmd.Process.Kill() }, "the process of the victim has ended"},
-		{"the canary's session ends", func(a *arena) error { return a.bird.cmd.Process.Kill() }, "the process of the canary has ended"},
+		{"the canary's session ends", func(a *arena) error { return a.canary.cmd.Process.Kill() }, "the process of the canary has ended"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			res := playOne(t, attack{proto: rawProto, what: c.name, play: c.play})
@@ -235,11 +235,11 @@ func TestRelay(t *testing.T) {
 	}
 	r.cutAt.Store(3)
 	near.Write([]byte("12345"))
-	got, _ := drain(far, time.Minute)
+	got, _ := awaitEnd(far, time.Minute)
 	if len(got) > 3 {
 		t.Errorf("the server gets %q of 12345; the connection was to end after 3 bytes", got)
 	}
-	if _, ended := drain(near, time.Minute); !ended {
+	if _, ended := awaitEnd(near, time.Minute); !ended {
 		t.Error("the client's connection has not ended")
 	}
 }

@@ -19,20 +19,20 @@ func serverAttacks() (list []attack) {
 		list = append(list,
 			server(p, "never an answer", "nothing", 10, 2*time.Second, func() [][]byte { return nil }),
 			server(p, "half a reply", "60 MiB of a reply, its last byte missing, on 10 connections", 1, timeout, func() [][]byte {
-				f := reply(p, 1, ballast(bomb), "")
+				f := reply(p, 1, filler(bomb), "")
 				return [][]byte{f[:len(f)-1]}
 			}),
 			server(p, "a reply over the limit", "a reply of 100 MiB", 1, timeout, func() [][]byte {
-				return [][]byte{reply(p, 1, ballast(100<<20), "")}
+				return [][]byte{reply(p, 1, filler(100<<20), "")}
 			}),
 			server(p, "packed replies", "20 replies of 60 KB, 60 MiB each once unpacked", 20, 2*timeout, func() (list [][]byte) {
 				for i := range 20 {
-					list = append(list, reply(p, i+1, ballast(bomb), "g"))
+					list = append(list, reply(p, i+1, filler(bomb), "g"))
 				}
 				return list
 			}),
 			server(p, "a reply over the limit once unpacked", "70 KB, of which filters make 70 MiB", 1, timeout, func() [][]byte {
-				return [][]byte{reply(p, 1, ballast(70<<20), "g")}
+				return [][]byte{reply(p, 1, filler(70<<20), "g")}
 			}),
 			server(p, "noise for a reply", "bytes that are none of the protocol", 1, timeout, func() [][]byte {
 				return [][]byte{bytes.Repeat([]byte{0xff}, 1000)}
@@ -55,9 +55,9 @@ func serverAttacks() (list []attack) {
 	}
 	head := "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 	return append(list,
-		server(httpProto, "chunks without end", "a reply in chunks that do not end", 1, timeout, endless(head+"Transfer-Encoding: chunked\r\n\r\n", "10000\r\n"+string(ballast(64<<10))+"\r\n")),
-		server(httpProto, "a reply without length", "a reply that ends with the connection, which does not end", 1, timeout, endless(head+"\r\n", string(ballast(64<<10)))),
-		server(httpProto, "headers without end", "header lines without end", 1, timeout, endless(head, "X-A: "+string(ballast(1000))+"\r\n")),
+		server(httpProto, "chunks without end", "a reply in chunks that do not end", 1, timeout, endless(head+"Transfer-Encoding: chunked\r\n\r\n", "10000\r\n"+string(filler(64<<10))+"\r\n")),
+		server(httpProto, "a reply without length", "a reply that ends with the connection, which does not end", 1, timeout, endless(head+"\r\n", string(filler(64<<10)))),
+		server(httpProto, "headers without end", "header lines without end", 1, timeout, endless(head, "X-A: "+string(filler(1000))+"\r\n")),
 		server(httpProto, "answers 100 without end", "100 Continue without end", 1, timeout, endless("", "HTTP/1.1 100 Continue\r\n\r\n")),
 	)
 }
@@ -113,7 +113,7 @@ func server(p protocol, what, sends string, calls int, timeout time.Duration, sc
 						defer conn.Close()
 						conn.Read(make([]byte, 1)) // the first call
 						discard(conn)
-						a.pour(conn, patience, parts...)
+						a.send(conn, patience, parts...)
 						<-a.over
 					})
 				}

@@ -20,7 +20,7 @@ const (
 // String is the line of an attack.
 func (res result) String() string {
 	return fmt.Sprintf("%s: %s; canary p50 %v, p99 %v, max %v of %d calls; settled after %v; %s", res.name(), mib(res.peak),
-		round2(res.song.P50), round2(res.song.P99), round2(res.song.Max), res.song.Calls, round2(res.settled), brief(res.end))
+		round2(res.canary.P50), round2(res.canary.P99), round2(res.canary.Max), res.canary.Calls, round2(res.settled), brief(res.end))
 }
 
 // String is the line of a fault.
@@ -64,7 +64,7 @@ func (r *round) table() string {
 		broken := 0
 		for _, res := range list {
 			protos = append(protos, res.proto.name)
-			worst.song.P99, worst.song.Max = max(worst.song.P99, res.song.P99), max(worst.song.Max, res.song.Max)
+			worst.canary.P99, worst.canary.Max = max(worst.canary.P99, res.canary.P99), max(worst.canary.Max, res.canary.Max)
 			broken += min(len(res.broken), 1)
 		}
 		busy := ""
@@ -76,7 +76,7 @@ func (r *round) table() string {
 			end = fmt.Sprintf("**%d over budget**; %s", broken, end)
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %v, %v%s | %s |\n", kind, strings.Join(protos, ", "), worst.sent(r.long), mib(worst.peak),
-			round2(worst.song.P99), round2(worst.song.Max), busy, end)
+			round2(worst.canary.P99), round2(worst.canary.Max), busy, end)
 	}
 	b.WriteString("\n| fault | protocol | what happens | calls | failed | of them had run | by |\n|---|---|---|--:|--:|--:|---|\n")
 	for _, res := range r.faults {

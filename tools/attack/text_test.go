@@ -48,8 +48,8 @@ func TestTable(t *testing.T) {
 	other.proto, other.busy = httpProto, true
 	r := round{long: true, budget: budget{memory: 256 << 20, factor: 1.5, canary: 20 * time.Millisecond}}
 	r.attacks = []result{
-		{attack: at, peak: 10 << 20, song: song{P99: 3 * time.Millisecond, Max: 4 * time.Millisecond}, end: "served"},
-		{attack: other, peak: 20 << 20, song: song{P99: 2 * time.Millisecond, Max: 5 * time.Second}, end: "2 × a | b 127.0.0.1:99", broken: []string{"x"}},
+		{attack: at, peak: 10 << 20, canary: sample{P99: 3 * time.Millisecond, Max: 4 * time.Millisecond}, end: "served"},
+		{attack: other, peak: 20 << 20, canary: sample{P99: 2 * time.Millisecond, Max: 5 * time.Second}, end: "2 × a | b 127.0.0.1:99", broken: []string{"x"}},
 	}
 	r.faults = []faultResult{{fault: fault{proto: rawProto, what: "cut", does: "the connection is reset"}, times: 10, totals: totals{calls: 400, failed: 8, ran: 7, errors: map[string]int{"102 Closed": 8}}}}
 	got := r.table()

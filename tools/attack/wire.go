@@ -36,13 +36,15 @@ func wireAttacks() (list []attack) {
 		}
 	}
 	for _, p := range []protocol{rawProto, jsonProto, pbProto, thriftProto} {
-		list = append(list, probes(p, "frames with odd contents", "4,000 metadata, long and no methods, unknown types, codecs, numbers, damaged filters, replies and pushes to nothing",
-			func() []probe { return odd(p) }))
+		at := probes(p, "frames with odd contents", "4,000 metadata, long and no methods, unknown types, codecs, numbers, damaged filters, replies and pushes to nothing",
+			func() []probe { return odd(p) })
+		at.busy = true // with 20,000 messages, and 64 MiB to unpack
+		list = append(list, at)
 	}
 	return append(list,
 		probes(httpProto, "requests that are none", "cut requests, other versions, TLS, SSH, raw frames", httpForeign),
 		probes(httpProto, "ambiguous requests", "two lengths, a length beside chunks, odd chunks, folded and bare lines", smuggling),
-		probes(httpProto, "floods in a request", "1,100 headers, lines, headers, trailers of 1 MiB, 2,000 requests at once", httpFloods),
+		probes(httpProto, "floods in a request", "1,100 headers, lines, headers, trailers of 1 MiB, 900 requests at once", httpFloods),
 	)
 }
 
@@ -104,7 +106,7 @@ func odd(p protocol) []probe {
 		{"pushes to no route", bytes.Repeat(p.message(tp.TypePush, 1, "/none", p.codec, p.echo), 10000), lives},
 		{"one number for 1000 calls", bytes.Repeat(p.call(7, "/echo", p.codec, p.echo), 1000), lives},
 	}
-	over := probe{"over the limit once unpacked", p.call(1, "/echo", p.codec, ballast(65<<20), piped("gg")), ends}
+	over := probe{"over the limit once unpacked", p.call(1, "/echo", p.codec, filler(65<<20), piped("gg")), ends}
 	if p.name == thriftProto.name { // its filters do not hide the number of the call, which is answered
 		over.want = lives
 	} else { // and it has no room for other types
@@ -124,20 +126,20 @@ func probes(p protocol, what, sends string, probes func() []probe) attack {
 			a.begin()
 			err := a.each(len(list), func(i int, conn *net.TCPConn) error {
 				pr := list[i]
-				a.pour(conn, patience, pr.send)
+				a.send(conn, patience, pr.send)
 				switch pr.want {
 				case ends:
-					if _, ended := drain(conn, patience); !ended {
+					if _, ended := awaitEnd(conn, patience); !ended {
 						errs[i] = fmt.Errorf("%s: the connection was not ended", pr.name)
 					}
 				case lives:
-					a.pour(conn, patience, good)
+					a.send(conn, patience, good)
 					if err := answered(p, conn, 1000); err != nil {
 						errs[i] = fmt.Errorf("%s: the call behind it: %w", pr.name, err)
 					}
 				case waits:
 					conn.CloseWrite()
-					if _, ended := drain(conn, patience); !ended {
+					if _, ended := awaitEnd(conn, patience); !ended {
 						errs[i] = fmt.Errorf("%s: the connection was not ended after its end", pr.name)
 					}
 				}
