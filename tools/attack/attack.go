@@ -379,13 +379,21 @@ func (a *arena) end(l levels) string {
 	if len(a.lines) > 0 {
 		return strings.Join(a.lines, "; ")
 	}
-	maps.DeleteFunc(l.Ends, func(text string, _ int) bool { return byAttacker(text) })
-	if len(l.Ends) == 0 {
+	reasons := map[string]int{}
+	for text, n := range l.Ends {
+		if !byAttacker(text) {
+			reasons[numbers.ReplaceAllString(text, "N")] += n
+		}
+	}
+	if len(reasons) == 0 {
 		return "served"
 	}
-	text, times := most(l.Ends)
+	text, times := most(reasons)
 	return fmt.Sprintf("%d × %s", times, text)
 }
+
+// numbers are those of bytes, which differ from one reason to the next.
+var numbers = regexp.MustCompile(`\d{5,}`)
 
 // most returns the most frequent text.
 func most(count map[string]int) (text string, times int) {

@@ -46,8 +46,12 @@ var addresses = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 // worst figures of the protocols it was played on, and one for each fault.
 func (r *round) table() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %s/%s, %d processors; `ReadMemory` %s; budgets: %.3g × `ReadMemory` resident, canary p99 %v where the attack does not take the processors by itself (†).\n\n",
-		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), mib(r.budget.memory), r.budget.factor, r.budget.canary)
+	kind := "the short round"
+	if r.long {
+		kind = "the long round"
+	}
+	fmt.Fprintf(&b, "%s, %s/%s, %d processors; `ReadMemory` %s; %s. Budgets: %.3g × `ReadMemory` resident; the canary's p99 %v, but for attacks on the processors (†).\n\n",
+		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), mib(r.budget.memory), kind, r.budget.factor, r.budget.canary)
 	b.WriteString("| attack | protocols | what is sent | memory | canary p99, longest | end |\n|---|---|---|--:|--:|---|\n")
 	var kinds []string
 	rows := map[string][]result{}
@@ -57,8 +61,8 @@ func (r *round) table() string {
 		}
 		rows[res.what] = append(rows[res.what], res)
 	}
-	for _, kind := range kinds {
-		list := rows[kind]
+	for _, what := range kinds {
+		list := rows[what]
 		worst := slices.MaxFunc(list, func(x, y result) int { return int(x.peak>>10 - y.peak>>10) })
 		var protos []string
 		broken := 0
@@ -73,9 +77,9 @@ func (r *round) table() string {
 		}
 		end := brief(worst.end)
 		if broken > 0 {
-			end = fmt.Sprintf("**%d over budget**; %s", broken, end)
+			end = strings.TrimSuffix(fmt.Sprintf("**%d over budget**; %s", broken, end), "; ")
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %v, %v%s | %s |\n", kind, strings.Join(protos, ", "), worst.sent(r.long), mib(worst.peak),
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %v, %v%s | %s |\n", what, strings.Join(protos, ", "), worst.sent(r.long), mib(worst.peak),
 			round2(worst.canary.P99), round2(worst.canary.Max), busy, end)
 	}
 	b.WriteString("\n| fault | protocol | what happens | calls | failed | of them had run | by |\n|---|---|---|--:|--:|--:|---|\n")
@@ -83,7 +87,7 @@ func (r *round) table() string {
 		text, _ := most(res.totals.errors)
 		text = brief(text)
 		if len(res.broken) > 0 {
-			text = "**over budget**; " + text
+			text = strings.TrimSuffix("**over budget**; "+text, "; ")
 		}
 		fmt.Fprintf(&b, "| %s, %d × | %s | %s | %d | %d | %d | %s |\n", res.what, res.times, res.proto.name, res.does, res.totals.calls, res.totals.failed, res.totals.ran, text)
 	}
