@@ -24,6 +24,8 @@ const inPlaceMax = 16 << 10
 const (
 	// roomAlways is what Begin has free for a frame.
 	roomAlways = 4 << 10
+	// packingPatience is how long a message waits for others to be packed if there is room.
+	packingPatience = 10 * time.Millisecond
 	// beside is what a frame has beside its body and method, about.
 	beside = 512
 )
@@ -292,7 +294,9 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 		if err != nil {
 			return err
 		}
-		defer func() { <-slots }()
+		if slots != nil {
+			defer func() { <-slots }()
+		}
 	}
 	frame, err := c.packFrame(app, m)
 	if err != nil {
@@ -315,7 +319,9 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 
 // acquirePacking waits until the message may be packed beside the batch: so many at once
 // that all processors are busy, but no more, since each holds its frame until there is
-// room for it. The caller receives from the slots when the batch has the frame.
+// room for it. The caller receives from the slots, if they are not nil, when the batch has
+// the frame. If there is room, but those that pack take long, it does not wait for them:
+// a codec may send a message itself.
 func (c *Conn) acquirePacking(ctx context.Context, how admission) (slots chan struct{}, err error) {
 	p := c.packing.Load()
 	if p == nil {
@@ -336,10 +342,19 @@ func (c *Conn) acquirePacking(ctx context.Context, how admission) (slots chan st
 	if ctx != nil {
 		ended = ctx.Done()
 	}
-	select {
-	case slots <- struct{}{}:
-	case <-ended:
-		return nil, ctx.Err()
+	late := time.NewTicker(packingPatience)
+	defer late.Stop()
+	for waits := true; waits; {
+		select {
+		case slots <- struct{}{}:
+			waits = false
+		case <-ended:
+			return nil, ctx.Err()
+		case <-late.C:
+			if !c.out.Crowded() {
+				return nil, c.out.Err()
+			}
+		}
 	}
 	if err := c.out.Err(); err != nil { // many may wait when the connection ends
 		<-slots
