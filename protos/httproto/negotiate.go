@@ -120,7 +120,8 @@ func (s *scratch) encodeAsJSON(m socket.Message, o *origin) (body []byte, ok boo
 	}
 	if c, err := codec.Get(was); err == nil {
 		// Then the frame may be made under the lock of the connection, where
-		// code of the user, which JSON may run, has no place.
+		// code of the user, which JSON may run, has no place. It is not if the codec
+		// has said before that it cannot carry the value: its size is below 0.
 		if sizer, ok := c.(codec.Sizer); ok && sizer.Pure() && sizer.Size(m.Body()) >= 0 {
 			return nil, false
 		}
