@@ -79,7 +79,7 @@ func (c *handlerCtx) unreadable(err error) (dropped bool, fatal error) {
 // identified reports whether it is known what the message is, and of which call.
 func (c *handlerCtx) identified() bool {
 	switch c.in.Mtype() {
-	case TypeCall, TypeReply:
+	case TypeCall, TypeReply, TypeAuthCall:
 		return c.in.Seq() != 0
 	}
 	return c.in.Mtype() == TypePush

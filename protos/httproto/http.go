@@ -121,7 +121,7 @@ func New(cfg Config) socket.ProtoFunc {
 			p.in = &peeker{r: rw}
 		}
 		if s, ok := rw.(socket.Sider); ok {
-			p.dialed, p.accepted = s.Dialed(), !s.Dialed()
+			p.dialed = s.Dialed()
 		}
 		p.dialect.Store(uint32(cfg.Dialect))
 		return p
@@ -133,16 +133,14 @@ type httpProto struct {
 	rw  io.ReadWriter
 	cfg *Config
 
-	in       socket.PeekReader   // rw, or a buffer before it
-	room     socket.BufferWriter // rw, if it is one
-	emit     socket.Emitter      // rw, if it is one
-	dialed   bool
-	accepted bool // neither: rw does not say
+	in     socket.PeekReader   // rw, or a buffer before it
+	room   socket.BufferWriter // rw, if it is one
+	emit   socket.Emitter      // rw, if it is one
+	dialed bool                // rw says so
 
 	dialect atomic.Uint32 // a Dialect: that of requests
 	peer    atomic.Uint32 // a Dialect: that of the peer's requests; 0 while it is not known
 	ended   atomic.Bool   // a response with "Connection: close" was packed
-	auth    atomic.Bool   // an AUTH_CALL was read, and nothing written since
 
 	mu    sync.Mutex // guards what follows
 	turns turns
@@ -152,7 +150,6 @@ type httpProto struct {
 	heard   bool   // the first line of a message has been read
 	head    head   // of the message that is read
 	closing bool   // nothing more is read
-	authSeq int32  // of the AUTH_CALL
 	body    []byte // a body that came in chunks
 	plain   []byte // a body that came compressed
 	name    []byte // of a header
