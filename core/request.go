@@ -136,7 +136,7 @@ func (c *handlerCtx) prepare(running int) *Rerror {
 	case c.refusal != nil:
 		return c.refusal
 	case c.in.Mtype() == TypeCall && s.leaving.Load():
-		return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), errDraining.Error())
+		return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), socket.ErrDraining.Error()).WithCause(socket.ErrDraining)
 	case running > s.env.cfg.MaxHandlers:
 		return NewRerror(CodeBusy, CodeText(CodeBusy), fmt.Sprintf("%d handlers of the session run already", running-1))
 	}

@@ -89,8 +89,9 @@ type Config struct {
 	// Status returns the HTTP status for the code of an error, from 400 to 599 or
 	// 299; whatever else it returns, 0 for example, stands for the status that the
 	// package chooses. It decides neither for peers of v5 and v7, which get 299,
-	// nor for requests that the protocol itself refuses. It is called concurrently,
-	// while a session writes, and must not use one.
+	// nor for requests that the protocol itself refuses, nor for those that a
+	// session refuses because it drains (503). It is called concurrently, while a
+	// session writes, and must not use one.
 	Status func(code int32) int
 }
 

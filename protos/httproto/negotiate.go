@@ -99,6 +99,8 @@ func (p *httpProto) failure(r *socket.Rerror, o *origin) (*socket.Rerror, int, h
 		return r, business, header{}
 	case o.status != 0:
 		return r, o.status, o.hint
+	case errors.Is(r.Cause(), socket.ErrDraining):
+		return r, 503, header{}
 	case o.noCodec != "" && errors.Is(r.Cause(), codec.ErrUnsupported):
 		return socket.NewRerror(415, statusText(415), "http: "+o.noCodec), 415, header{"Accept", p.acceptedTypes()}
 	}

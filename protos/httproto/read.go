@@ -21,7 +21,7 @@ const (
 // A request that is wrong is a *socket.Refusal, with the response to it. If its
 // end cannot be known nothing more is read.
 func (p *httpProto) Unpack(m socket.Message) error {
-	if p.closing {
+	if p.closing || p.ended.Load() {
 		return p.swallow()
 	}
 	m.XferPipe().Reset()
