@@ -129,6 +129,14 @@ func New(cfg Config) socket.ProtoFunc {
 	}
 }
 
+// Register registers the protocol with this configuration under a name of its own, for
+// PeerConfig.Protocols, which lists protocols of one port by name; for init, or before
+// the first Listen of the peer. Like socket.RegisterProto it panics if the name is
+// taken. The name "http" stays that of the zero Config.
+func Register(name string, cfg Config) {
+	socket.RegisterProto(socket.Protocol{Name: name, New: New(cfg), Recognise: recognise})
+}
+
 // httpProto is the protocol on one connection.
 type httpProto struct {
 	rw  io.ReadWriter
