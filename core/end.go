@@ -378,7 +378,7 @@ func (s *session) endLink(l *link, reason *CloseReason) (again bool) {
 
 func (s *session) logEnd(l *link, reason *CloseReason, unsent int) {
 	level := DEBUG
-	if reason.Side == SideNetwork || unsent > 0 {
+	if reason.Side == SideNetwork && !l.silent || unsent > 0 {
 		level = INFO
 	}
 	s.log(level, 0, "connection over (network:%s, addr:%s, id:%s): %s: %s; %d messages not sent",

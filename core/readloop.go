@@ -157,6 +157,10 @@ func (r *readLoop) serve() error {
 				continue
 			}
 		}
+		if l.silent {
+			l.silent = false
+			l.logAccepted()
+		}
 		if !l.cadence.message(c.in.Size()) {
 			l.detach()
 		}
