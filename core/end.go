@@ -381,8 +381,12 @@ func (s *session) logEnd(l *link, reason *CloseReason, unsent int) {
 	if reason.Side == SideNetwork && !l.silent || unsent > 0 {
 		level = INFO
 	}
-	s.log(level, 0, "connection over (network:%s, addr:%s, id:%s): %s: %s; %d messages not sent",
-		s.env.cfg.Network, l.ip, s.idText(), reason.Side, brief(reason.Error()), unsent)
+	side := string(reason.Side) + ": "
+	if reason.Side == SideNetwork {
+		side = "" // the text begins with it
+	}
+	s.log(level, 0, "connection over (network:%s, addr:%s, id:%s): %s%s; %d messages not sent",
+		s.env.cfg.Network, l.ip, s.idText(), side, brief(reason.Error()), unsent)
 }
 
 // setReason is the session's reason to end, unless it has one.

@@ -164,7 +164,7 @@ func (p *peer) handshake(conn net.Conn, pf ProtoFunc) {
 			if isProbe(c, err) {
 				p.log.Debugf("%s has connected and hung up without a TLS handshake", addrText(conn.RemoteAddr()))
 			} else {
-				p.env.throttled(&p.tlsErrors, throttle.Burst, WARNING, "tls handshake with %s: %v", addrText(conn.RemoteAddr()), socket.RefusePlain(err))
+				p.env.throttled(&p.tlsErrors, throttle.Burst, WARNING, "tls handshake with %s: %s", addrText(conn.RemoteAddr()), strings.TrimPrefix(bare(socket.RefusePlain(err)).Error(), "tls: "))
 			}
 			return
 		}
