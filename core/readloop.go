@@ -282,7 +282,8 @@ func (c *handlerCtx) refuseAuth() disposition {
 	c.out.SetSeq(c.in.Seq())
 	c.out.XferPipe().AppendFrom(c.in.XferPipe())
 	c.link.current = c
-	return c.refuse(c.refusal, int(c.sess.running.Add(1)))
+	c.bytes = int64(c.in.Size())
+	return c.refuse(c.refusal, c.sess.accept(c.bytes))
 }
 
 // answersCall reports whether a message of another type than REPLY has the number of a

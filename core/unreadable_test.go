@@ -190,7 +190,7 @@ func TestLateAuthCall(t *testing.T) {
 					t.Errorf("reason %q; want %q", m.Rerror().Reason, test.reason)
 				}
 				wantReady(t, s)
-				if n := s.running.Load(); n != 0 || hooked {
+				if n := s.work.running(); n != 0 || hooked {
 					t.Errorf("%d handlers run, hooks ran: %v; want none", n, hooked)
 				}
 			})
