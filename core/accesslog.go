@@ -14,6 +14,7 @@ import (
 //
 //	CALL<-  a call served      CALL->  a call made
 //	PUSH<-  a push served      PUSH->  a push sent
+//	AUTH_CALL<-  one that was refused, since it came to a session that is ready
 //
 // at INFO with AccessLog or PrintDetail, else at DEBUG; and at WARNING in any case if
 // it took SlowCometDuration or longer. The cost is measured only with CountTime; bodies
@@ -102,7 +103,7 @@ func (c *handlerCtx) logHandled(r *Rerror) {
 	if s.env.cfg.PrintDetail {
 		detail = bodyText(&c.in)
 	}
-	if c.in.Mtype() != TypeCall {
+	if c.in.Mtype() == TypePush {
 		attrs = append(attrs, s.side("recv", &c.in, c.in.Size(), detail, r))
 		s.attrs(level, "PUSH<-", attrs...)
 		return
@@ -112,7 +113,7 @@ func (c *handlerCtx) logHandled(r *Rerror) {
 		detail = bodyText(&c.out)
 	}
 	attrs = append(attrs, s.side("send", &c.out, c.out.Size(), detail, r))
-	s.attrs(level, "CALL<-", attrs...)
+	s.attrs(level, TypeText(c.in.Mtype())+"<-", attrs...)
 }
 
 func (s *session) accessAttrs(l *link, real string, cost time.Duration, level LoggerLevel, method string) []slog.Attr {

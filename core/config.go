@@ -57,7 +57,8 @@ type PeerConfig struct {
 	Protocols []string `yaml:"protocols" ini:"protocols" comment:"Names of the protocols spoken on one port, recognised by the first bytes; the first one speaks until the peer has"`
 
 	// Protocol is the protocol of connections unless Dial, Listen or ServeConn is
-	// given another; nil is the process-wide default.
+	// given another; nil is Protocols, or else the process-wide default. It is an
+	// error to set both.
 	Protocol ProtoFunc `yaml:"-" ini:"-"`
 	// Mapper names the routes; nil is the process-wide default.
 	Mapper ServiceMethodMapper `yaml:"-" ini:"-"`
@@ -117,6 +118,9 @@ func (c *PeerConfig) check() error {
 	if c.Tuning == nil {
 		t := socket.DefaultTuning()
 		c.Tuning = &t
+	}
+	if c.Protocol != nil && len(c.Protocols) > 0 {
+		return fmt.Errorf("tp: config: Protocol and Protocols %q are both set; register what is not the protocol of a package under a name of its own, such as by httproto.Register", c.Protocols)
 	}
 	for _, text := range c.TrustedProxies {
 		p, err := netip.ParsePrefix(text)

@@ -61,6 +61,8 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		{"unknown network", tp.PeerConfig{Network: "carrier"}, []string{`"carrier"`, "Invalid network config, refer to the following: ", "tcp, tcp4, tcp6", "unix, unixpacket"}},
 		{"network of a module", tp.PeerConfig{Network: "quic"}, []string{`import _ "github.com/teleport-go/teleport/mixers/quic"`}},
+		{"two ways to name protocols", tp.PeerConfig{Protocol: testwire.New, Protocols: []string{"raw", "http"}},
+			[]string{"Protocol and Protocols", `["raw" "http"]`, "both"}},
 		{"bad proxy", tp.PeerConfig{TrustedProxies: []string{"10.0.0.0/8", "ten"}}, []string{"trusted_proxies", `"ten"`}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/throttle"
@@ -75,7 +76,8 @@ func (p *peer) bounded(ctx context.Context) (context.Context, context.CancelFunc
 }
 
 func dialRerror(addr string, err error) *Rerror {
-	return NewRerror(CodeDialFailed, CodeText(CodeDialFailed), fmt.Sprintf("dial %s: %v", addr, err)).WithCause(err)
+	text := strings.TrimPrefix(err.Error(), "tp: ")
+	return NewRerror(CodeDialFailed, CodeText(CodeDialFailed), "dial "+addr+": "+text).WithCause(err)
 }
 
 // dialOnce makes one connection, encrypted if TLS is configured.
@@ -111,8 +113,11 @@ func (p *peer) connect(ctx context.Context, addr string) (net.Conn, error) {
 		Network: p.cfg.Network, Addr: addr, LocalIP: p.cfg.LocalIP, LocalPort: p.cfg.LocalPort,
 		TLS: p.TLSConfig(), Timeout: limit,
 	})
-	if err != nil && limit > 0 && time.Since(begun) >= limit {
-		err = fmt.Errorf("connecting took longer than default_dial_timeout (%v): %w", limit, err)
+	if err != nil {
+		err = bare(err) // dialRerror names the address
+		if limit > 0 && time.Since(begun) >= limit {
+			err = fmt.Errorf("connecting took longer than default_dial_timeout (%v): %w", limit, err)
+		}
 	}
 	return conn, err
 }
@@ -151,7 +156,7 @@ func (p *peer) clientTLS(ctx context.Context, conn net.Conn, cfg *tls.Config, ad
 	c := tls.Client(conn, cfg)
 	if err := c.HandshakeContext(ctx); err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("tls: %w", causeOr(ctx, err))
+		return nil, tlsError(causeOr(ctx, err))
 	}
 	return c, nil
 }

@@ -378,11 +378,15 @@ func (s *session) endLink(l *link, reason *CloseReason) (again bool) {
 
 func (s *session) logEnd(l *link, reason *CloseReason, unsent int) {
 	level := DEBUG
-	if reason.Side == SideNetwork || unsent > 0 {
+	if reason.Side == SideNetwork && !l.silent || unsent > 0 {
 		level = INFO
 	}
-	s.log(level, 0, "connection over (network:%s, addr:%s, id:%s): %s: %s; %d messages not sent",
-		s.env.cfg.Network, l.ip, s.idText(), reason.Side, brief(reason.Error()), unsent)
+	side := string(reason.Side) + ": "
+	if reason.Side == SideNetwork {
+		side = "" // the text begins with it
+	}
+	s.log(level, 0, "connection over (network:%s, addr:%s, id:%s): %s%s; %d messages not sent",
+		s.env.cfg.Network, l.ip, s.idText(), side, brief(reason.Error()), unsent)
 }
 
 // setReason is the session's reason to end, unless it has one.

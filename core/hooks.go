@@ -201,7 +201,9 @@ type PostExchangePlugin interface {
 }
 
 // PostDisconnectPlugin runs once when a session has ended, for plugins whose
-// PostDial or PostAccept had returned no error, the last first. An error is logged.
+// PostDial or PostAccept, if they have one, had returned no error, the last first. The
+// argument is the [Session], equal to what ctx.Session() and GetSession have returned.
+// Handlers of the session may still run. An error is logged.
 type PostDisconnectPlugin interface {
 	Plugin
 	PostDisconnect(BaseSession) *Rerror

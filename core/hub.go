@@ -25,7 +25,7 @@ func newHub() *hub {
 	return &hub{m: make(map[string]*session), live: make(map[*session]struct{})}
 }
 
-var errPeerClosed = errors.New("tp: the peer is closed")
+var errPeerClosed = errors.New("the peer is closed")
 
 // claim makes s ready on l and enters it under the id it wants, in one step: a
 // concurrent Close finds it neither half ready nor forgotten in the hub. It takes an

@@ -90,6 +90,12 @@ func (l *link) kill(side Side, cause error, act string) {
 	l.close()
 }
 
+// logAccepted says that a session has begun. What is accepted and hangs up without a
+// message, as the probes of load balancers do, leaves no such line.
+func (l *link) logAccepted() {
+	l.sess.Infof("accept ok (network:%s, addr:%s, id:%s)", l.env.cfg.Network, l.ip, l.sess.idText())
+}
+
 // refusedFirst logs that the first bytes of the peer are not a message.
 func (l *link) refusedFirst(err error) {
 	l.env.throttled(&l.env.firstErrors, throttle.Burst, WARNING, "refused what %s sent first: %v", l.ip, err)

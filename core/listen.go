@@ -164,7 +164,7 @@ func (p *peer) handshake(conn net.Conn, pf ProtoFunc) {
 			if isProbe(c, err) {
 				p.log.Debugf("%s has connected and hung up without a TLS handshake", addrText(conn.RemoteAddr()))
 			} else {
-				p.env.throttled(&p.tlsErrors, throttle.Burst, WARNING, "tls handshake with %s: %v", addrText(conn.RemoteAddr()), socket.RefusePlain(err))
+				p.env.throttled(&p.tlsErrors, throttle.Burst, WARNING, "tls handshake with %s: %s", addrText(conn.RemoteAddr()), strings.TrimPrefix(bare(socket.RefusePlain(err)).Error(), "tls: "))
 			}
 			return
 		}
@@ -178,8 +178,11 @@ func (p *peer) handshake(conn net.Conn, pf ProtoFunc) {
 // balancers do that check whether the port is open.
 func isProbe(c *tls.Conn, err error) bool {
 	hello := c.ConnectionState().Version != 0
-	return !hello && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET))
+	return !hello && isHangUp(err)
 }
+
+// isHangUp reports whether the error is that of a read from a peer that has gone.
+func isHangUp(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) }
 
 // serveConn runs the PostAccept hooks, within limit, and starts the session. It returns
 // nil if a hook refused the connection. The caller has admitted the session.
@@ -193,15 +196,23 @@ func (p *peer) serveConn(conn net.Conn, pf ProtoFunc, limit time.Duration) *sess
 	}()
 	l := newLink(s, conn, pf, 1)
 	r := s.prepareLink(p.ctx, l, limit)
+	l.silent = !l.sock.Heard()
+	silent := l.silent // the reader's from here on
 	if r == nil {
 		_, r = s.begin(l)
 	}
 	if r != nil {
+		if silent && isHangUp(r.Cause()) { // a hook has waited for what a peer sends first
+			p.log.Debugf("%s has connected and hung up without a message", l.ip)
+			return nil
+		}
 		p.env.throttled(&p.refusals, throttle.Burst, WARNING, "refused %s: %s", l.ip, brief(r.String()))
 		return nil
 	}
 	begun = true
-	p.log.Infof("accept ok (network:%s, addr:%s, id:%s)", p.cfg.Network, l.ip, s.ID())
+	if !silent {
+		l.logAccepted()
+	}
 	return s
 }
 

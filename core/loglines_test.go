@@ -138,6 +138,72 @@ func TestLinesOfTLSHandshakes(t *testing.T) {
 	}
 }
 
+// The same without TLS: a probe leaves lines at DEBUG only, also if a hook waits for what
+// is said first; a connection is INFO once it has sent a message.
+func TestLinesOfProbes(t *testing.T) {
+	hangUp := func(w *world, c *memnet.Conn) { c.Close() }
+	reset := func(w *world, c *memnet.Conn) { c.Cut() }
+	speak := func(mtype byte) func(*world, *memnet.Conn) {
+		return func(w *world, c *memnet.Conn) {
+			end := newRawEnd(w.t, c)
+			end.send(mtype, 1, "/echo", "x")
+			synctest.Wait()
+			end.send(TypeCall, 2, "/echo", "x")
+		}
+	}
+	checks := &PluginImpl{PluginName: "checks", OnPostAccept: func(s PreSession) *Rerror {
+		m, r := s.Receive(func(Header) any { return nil })
+		if r == nil && m.Mtype() != TypeAuthCall {
+			r = NewRerror(CodeUnauthorized, "", "")
+		}
+		return r
+	}}
+	for _, test := range []struct {
+		name    string
+		plugins []Plugin
+		then    func(*world, *memnet.Conn)
+		level   string // of the highest line
+	}{
+		{"connects and hangs up", nil, hangUp, "DEBUG"},
+		{"connects and is reset", nil, reset, "DEBUG"},
+		{"says something", nil, speak(TypeCall), "INFO"},
+		{"is expected to authenticate, and hangs up", []Plugin{checks}, hangUp, "DEBUG"},
+		{"is expected to authenticate, and is reset", []Plugin{checks}, reset, "DEBUG"},
+		{"authenticates", []Plugin{checks}, speak(TypeAuthCall), "INFO"},
+		{"says something else", []Plugin{checks}, speak(TypeCall), "WARN"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var lines levelLines
+			inWorld(t, nil, func(t *testing.T, w *world) {
+				p := w.peer(func(cfg *PeerConfig) { cfg.Logger = lines.logger() }, test.plugins...)
+				conn, err := w.net.Dial(t.Context(), w.listen(p))
+				if err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				before := lines.count("level=INFO")
+				test.then(w, conn.(*memnet.Conn))
+				pass(10 * time.Second) // a refused connection lingers
+				accepted := 0
+				if test.level == "INFO" {
+					accepted = 1
+				}
+				lines.want(t, accepted, "level=INFO", "accept ok", conn.LocalAddr().String())
+				lines.want(t, accepted, "accept ok")
+				if got := lines.count("level=INFO") - before; got != accepted {
+					t.Errorf("%d lines at INFO; want %d:\n%s", got, accepted, lines.String())
+				}
+				if warns := lines.count("level=WARN") + lines.count("level=ERROR"); (warns > 0) != (test.level == "WARN") {
+					t.Errorf("%d lines above INFO:\n%s", warns, lines.String())
+				}
+				if test.level == "DEBUG" && lines.count("level=DEBUG", conn.LocalAddr().String()) == 0 {
+					t.Errorf("no line at DEBUG:\n%s", lines.String())
+				}
+			})
+		})
+	}
+}
+
 // clientHello is the beginning of a TLS client's first message.
 func clientHello(t *testing.T) string {
 	t.Helper()

@@ -32,7 +32,8 @@ type Network struct {
 	// the connection, and Dial and Listen ignore the configuration.
 	OwnTLS bool
 
-	// Dial connects. It ends when ctx does, or after d.Timeout.
+	// Dial connects. It ends when ctx does, or after d.Timeout. Peer.Dial puts the
+	// address before the text of its error, and leaves it out of a *net.OpError's.
 	Dial func(ctx context.Context, d DialConfig) (net.Conn, error)
 
 	// Listen listens. ctx bounds the start only, not the life of the listener.
@@ -95,7 +96,7 @@ func RegisterNetwork(n Network) {
 	}
 	if n.Dial == nil {
 		n.Dial = func(context.Context, DialConfig) (net.Conn, error) {
-			return nil, fmt.Errorf("tp: dial %s: the network does not dial: %w", n.Name, errors.ErrUnsupported)
+			return nil, fmt.Errorf("network %q does not dial: %w", n.Name, errors.ErrUnsupported)
 		}
 	}
 	if n.Listen == nil {
@@ -140,18 +141,37 @@ func dialTCP(ctx context.Context, d DialConfig) (net.Conn, error) {
 	case !wild:
 		addr, err := net.ResolveTCPAddr(d.Network, joinPort(d.LocalIP, d.LocalPort))
 		if err != nil {
-			return nil, fmt.Errorf("tp: dial %s %s: local address: %w", d.Network, d.Addr, err)
+			return nil, fmt.Errorf("local address: %w", err)
 		}
 		dialer.LocalAddr = addr
 	}
 	if d.LocalPort != 0 {
 		dialer.Control = reuseAddr // else a redial fails until the system has forgotten the old connection
 	}
-	conn, err := dialer.DialContext(ctx, d.Network, d.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("tp: %w", err) // err names the operation, the network and the address
+	return dialer.DialContext(ctx, d.Network, d.Addr)
+}
+
+// A bareError is a *net.OpError whose text leaves out the operation, the network and the
+// addresses, for texts that begin with them.
+type bareError struct{ *net.OpError }
+
+func (e bareError) Error() string { return e.Err.Error() }
+func (e bareError) Unwrap() error { return e.OpError }
+
+// bare returns err, as a bareError if it is a *net.OpError.
+func bare(err error) error {
+	if op, ok := err.(*net.OpError); ok && op.Err != nil {
+		return bareError{op}
 	}
-	return conn, nil
+	return err
+}
+
+// tlsError is the error of a handshake, whose text says once that it is about TLS.
+func tlsError(err error) error {
+	if text := err.Error(); strings.HasPrefix(text, "tls: ") || strings.HasPrefix(text, "remote error: tls: ") {
+		return err
+	}
+	return fmt.Errorf("tls: %w", bare(err))
 }
 
 // listenTCP listens on LocalIP:ListenPort, or takes over the parent's listener.
@@ -220,11 +240,7 @@ var errNoUnixPath = errors.New("no path: set LocalIP to that of the socket, such
 func dialUnix(ctx context.Context, d DialConfig) (net.Conn, error) {
 	// The client's socket gets no name: it would be a file that must be removed.
 	dialer := net.Dialer{Timeout: max(d.Timeout, 0)}
-	conn, err := dialer.DialContext(ctx, d.Network, d.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("tp: %w", err)
-	}
-	return conn, nil
+	return dialer.DialContext(ctx, d.Network, d.Addr)
 }
 
 // listenUnix listens on a socket file that only its owner can connect to,

@@ -201,12 +201,12 @@ func TestTCPErrors(t *testing.T) {
 
 	lis.Close()
 	_, err = dialTCP(t.Context(), DialConfig{Network: "tcp", Addr: lis.Addr().String()})
-	wantError(t, err, fmt.Sprintf("tp: dial tcp 127.0.0.1:%d: ", port))
+	wantError(t, err, fmt.Sprintf("dial tcp 127.0.0.1:%d: ", port))
 	if !isRefused(err) {
 		t.Errorf("the cause of %v is lost", err)
 	}
 	_, err = dialTCP(t.Context(), DialConfig{Network: "tcp", Addr: lis.Addr().String(), LocalIP: "nonsense:::"})
-	wantError(t, err, "tp: dial tcp 127.0.0.1:", "local address")
+	wantError(t, err, "local address: ")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err = dialTCP(ctx, DialConfig{Network: "tcp", Addr: lis.Addr().String()}); err == nil {
@@ -267,7 +267,7 @@ func TestUnix(t *testing.T) {
 		t.Errorf("second Close: %v", err)
 	}
 	_, err = dialUnix(t.Context(), DialConfig{Network: "unix", Addr: path})
-	wantError(t, err, "tp: dial unix "+path)
+	wantError(t, err, "dial unix "+path)
 }
 
 func TestUnixInWorkingDirectory(t *testing.T) {

@@ -129,6 +129,7 @@ type link struct {
 	gone   event.Event                 // the calls of a link that was ready have been resolved
 	passed []Plugin                    // plugins whose PostDial, PostRedial or PostAccept returned no error
 	kept   *keptRequests               // received while a hook waited for a reply, for the reader; nil: none
+	silent bool                        // accepted, and no message has come: the reader says "accept ok" with the first
 
 	_ [64]byte
 	reader

@@ -160,6 +160,10 @@ func (r *readLoop) serve() error {
 				continue
 			}
 		}
+		if l.silent {
+			l.silent = false
+			l.logAccepted()
+		}
 		if !l.cadence.message(c.in.Size()) {
 			l.detach()
 		}
@@ -251,6 +255,8 @@ func (r *readLoop) dispatch(c *handlerCtx) disposition {
 			return r.runInline(c)
 		}
 		return d
+	case TypeAuthCall:
+		return c.refuseAuth()
 	}
 	s := r.s
 	if s.answersCall(c) {
@@ -262,11 +268,27 @@ func (r *readLoop) dispatch(c *handlerCtx) disposition {
 	return reuse
 }
 
+// noHooks are those of messages for which none run.
+var noHooks hookTable
+
+// refuseAuth answers an AUTH_CALL that no plugin has read before the session was ready,
+// so that the other side does not wait for the answer of a plugin that is not there.
+func (c *handlerCtx) refuseAuth() disposition {
+	if c.refusal == nil {
+		c.refusal = NewRerror(CodeMtypeNotAllowed, CodeText(CodeMtypeNotAllowed), "AUTH_CALL: this peer asks for no authentication, or has finished it")
+	}
+	c.hooks = &noHooks
+	c.out.SetMtype(TypeAuthReply)
+	c.out.SetSeq(c.in.Seq())
+	c.out.XferPipe().AppendFrom(c.in.XferPipe())
+	c.link.current = c
+	c.bytes = int64(c.in.Size())
+	return c.refuse(c.refusal, c.sess.accept(c.bytes))
+}
+
 // answersCall reports whether a message of another type than REPLY has the number of a
 // pending call, which would wait in vain for another answer.
-func (s *session) answersCall(c *handlerCtx) bool {
-	return c.in.Mtype() != TypeAuthCall && s.pending.Has(c.in.Seq())
-}
+func (s *session) answersCall(c *handlerCtx) bool { return s.pending.Has(c.in.Seq()) }
 
 // await returns when something has arrived. The error is errNotReader if the
 // connection was parked.

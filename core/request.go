@@ -80,7 +80,7 @@ func (c *handlerCtx) unreadable(err error) (dropped bool, fatal error) {
 // identified reports whether it is known what the message is, and of which call.
 func (c *handlerCtx) identified() bool {
 	switch c.in.Mtype() {
-	case TypeCall, TypeReply:
+	case TypeCall, TypeReply, TypeAuthCall:
 		return c.in.Seq() != 0
 	}
 	return c.in.Mtype() == TypePush
@@ -142,7 +142,7 @@ func (c *handlerCtx) prepare(running int) *Rerror {
 	case c.refusal != nil:
 		return c.refusal
 	case c.in.Mtype() == TypeCall && s.leaving.Load():
-		return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), errDraining.Error())
+		return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), socket.ErrDraining.Error()).WithCause(socket.ErrDraining)
 	case running > s.env.cfg.MaxHandlers:
 		return busy(fmt.Sprintf("%d handlers of the session run already", running-1))
 	}

@@ -51,7 +51,7 @@ func TestReviewPeerCannotFloodTheLog(t *testing.T) {
 		name string
 		send func(end *rawEnd, i int32)
 	}{
-		{"type that is not allowed", func(end *rawEnd, i int32) { end.send(TypeAuthCall, i, "/echo", "x") }},
+		{"type that is not allowed", func(end *rawEnd, i int32) { end.send(77, i, "/echo", "x") }},
 		{"push without a route", func(end *rawEnd, i int32) { end.send(TypePush, i, "/nowhere", "x") }},
 		{"push that does not decode", func(end *rawEnd, i int32) { end.send(TypePush, i, "/note", "x", WithBodyCodec(99)) }},
 		{"push that fails", func(end *rawEnd, i int32) { end.send(TypePush, i, "/failing", "x") }},

@@ -81,7 +81,6 @@ var (
 	errRemoteClose = errors.New("closed by peer")
 	errSessionAge  = errors.New("session age")
 	errIdle        = errors.New("nothing was received for idle_timeout")
-	errDraining    = errors.New("draining")
 	errGivenUp     = errors.New("given up by this side")
 )
 

@@ -149,8 +149,51 @@ func TestAnotherTypeEndsNoOtherCall(t *testing.T) {
 		seq := end.receive().Seq()
 		end.send(77, seq+1, "", "z")
 		end.send(TypeAuthCall, seq, "", "z")
+		if m := end.receive(); m.Mtype() != TypeAuthReply || m.Seq() != seq {
+			t.Errorf("received %s of seq %d; want AUTH_REPLY of %d", TypeText(m.Mtype()), m.Seq(), seq)
+		}
 		wantWaiting(t, ch)
 		end.send(TypeReply, seq, "", "well")
 		wantReply(t, ended(t, ch).v, "well")
 	})
+}
+
+// An AUTH_CALL that comes to a ready session, or cannot be read, is answered: its sender
+// waits for that. No hook sees it, and its body is not decoded.
+func TestLateAuthCall(t *testing.T) {
+	const late = "AUTH_CALL: this peer asks for no authentication, or has finished it"
+	for _, test := range []struct {
+		name   string
+		send   func(end *rawEnd)
+		code   int32
+		reason string
+	}{
+		{"ready", func(end *rawEnd) { end.send(TypeAuthCall, 7, "", "token") }, CodeMtypeNotAllowed, late},
+		{"of a handler's method", func(end *rawEnd) { end.send(TypeAuthCall, 7, "/echo", "token") }, CodeMtypeNotAllowed, late},
+		{"of a codec that is unknown", func(end *rawEnd) { end.send(TypeAuthCall, 7, "", "token", WithBodyCodec(99)) }, CodeMtypeNotAllowed, late},
+		{"cut", func(end *rawEnd) { end.conn.Write(cutHeader(TypeAuthCall, 7)) }, CodeBadMessage, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, nil, func(t *testing.T, w *world) {
+				hooked := false
+				see := func(WriteCtx) *Rerror { hooked = true; return nil }
+				p := w.peer(nil, &PluginImpl{PluginName: "sees", OnPreWriteReply: see, OnPostWriteReply: see,
+					OnPostExchange: func(PreCtx, *Rerror) { hooked = true }})
+				s, end := w.serveRaw(p)
+				test.send(end)
+				m := end.receive()
+				if m.Mtype() != TypeAuthReply || m.Seq() != 7 || len(m.RawBody()) != 0 {
+					t.Errorf("received %s of seq %d, body %q; want AUTH_REPLY of 7 without a body", TypeText(m.Mtype()), m.Seq(), m.RawBody())
+				}
+				wantRerror(t, m.Rerror(), test.code)
+				if test.reason != "" && m.Rerror().Reason != test.reason {
+					t.Errorf("reason %q; want %q", m.Rerror().Reason, test.reason)
+				}
+				wantReady(t, s)
+				if n := s.work.running(); n != 0 || hooked {
+					t.Errorf("%d handlers run, hooks ran: %v; want none", n, hooked)
+				}
+			})
+		})
+	}
 }

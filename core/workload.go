@@ -17,8 +17,8 @@ type workload struct {
 	drawn   atomic.Int64 // bytes of them in env.memory
 	awaited atomic.Bool  // room is not nil
 
-	gate sync.Mutex // held by a handler that waits for memory for its reply
-	mu   sync.Mutex // guards room
+	gate sync.Mutex    // held by a handler that waits for memory for its reply
+	mu   sync.Mutex    // guards room
 	room chan struct{} // closed when a request has ended; nil: no goroutine waits for that
 }
 

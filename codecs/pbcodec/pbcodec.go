@@ -81,7 +81,8 @@ func (Codec) Name() string { return codec.NameProtobuf }
 // Pure returns true: Append calls generated code only.
 func (Codec) Pure() bool { return true }
 
-// Size returns the length of the encoding of v, 0 if it cannot be encoded.
+// Size returns the length of the encoding of v. It is below 0 for a value that cannot be
+// encoded, and for one with no other method than MarshalVT, which does not say.
 func (Codec) Size(v any) int {
 	if s, ok := v.(sizer); ok {
 		if isNil(v) {
@@ -89,10 +90,16 @@ func (Codec) Size(v any) int {
 		}
 		return s.SizeVT()
 	}
-	if m, ok := message(v); ok && !isNil(v) {
+	if m, ok := message(v); ok {
+		if isNil(v) {
+			return 0
+		}
 		return proto.Size(m)
 	}
-	return 0
+	if isNothing(v) {
+		return 0
+	}
+	return -1
 }
 
 // Marshal returns the encoding of a message. Nil, struct{}, *struct{} and nil pointers
@@ -115,8 +122,8 @@ func (c Codec) Marshal(v any) ([]byte, error) {
 // AppendSized is Append for a message for which Size has returned size, and which has
 // not changed since.
 func (c Codec) AppendSized(dst []byte, v any, size int) ([]byte, error) {
-	if size == 0 {
-		return c.Append(dst, v) // no bytes, or an error
+	if size <= 0 {
+		return c.Append(dst, v) // no bytes, an error, or an unknown size
 	}
 	if m, ok := v.(sizedMarshaler); ok {
 		return appendSized(dst, m, size)

@@ -167,6 +167,7 @@ func TestErrors(t *testing.T) {
 		want string
 	}{
 		{"no message", 7, "protobuf codec: int does not implement proto.Message"},
+		{"nil of no message", (*int)(nil), "protobuf codec: *int does not implement proto.Message"},
 		{"text", "x", "protobuf codec: string does not implement proto.Message"},
 		{"struct", struct{ A int }{}, "protobuf codec: struct { A int } does not implement proto.Message"},
 		{"invalid UTF-8", wrapperspb.String("\xff"), "protobuf codec: encode *wrapperspb.StringValue: "},
@@ -181,6 +182,14 @@ func TestErrors(t *testing.T) {
 			}
 			if b, err := (Codec{}).Marshal(test.v); err == nil || !strings.HasPrefix(err.Error(), test.want) || b != nil {
 				t.Errorf("Marshal = %q, %v\nwant %s", b, err, test.want)
+			}
+			size := Codec{}.Size(test.v)
+			got, err = Codec{}.AppendSized(append(make([]byte, 0, 64), "head"...), test.v, size)
+			if err == nil || !strings.HasPrefix(err.Error(), test.want) || string(got) != "head" {
+				t.Errorf("AppendSized, %d bytes = %q, %v\nwant %s", size, got, err, test.want)
+			}
+			if strings.HasSuffix(test.want, "proto.Message") && size >= 0 {
+				t.Errorf("Size = %d; want below 0", size)
 			}
 		})
 	}

@@ -5,7 +5,8 @@ package codec
 // not be exact.
 type Sizer interface {
 	Appender
-	// Size returns about how many bytes Append appends for v.
+	// Size returns about how many bytes Append appends for v; below 0 if v cannot be
+	// encoded, or if that is not known without encoding it. 0 is an empty body.
 	Size(v any) int
 }
 

@@ -260,6 +260,12 @@ func failedAppend(s subject) error {
 			if _, merr := a.Marshal(bad); (merr == nil) != (err == nil) {
 				return fmt.Errorf("%T: Append says %v, Marshal says %v", bad, err, merr)
 			}
+			if a, ok := s.Codec.(codec.SizedAppender); ok && err != nil {
+				size := a.Size(bad)
+				if got, err := a.AppendSized(dst, bad, size); err == nil || string(got) != head {
+					return fmt.Errorf("AppendSized of %T to %q, its size %d, made %.100q, %v; want an error", bad, head, size, got, err)
+				}
+			}
 		}
 	}
 	return nil

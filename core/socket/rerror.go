@@ -211,6 +211,10 @@ func (r *Rerror) Cause() error {
 	return r.cause
 }
 
+// ErrDraining is the cause of the error 102 with which a session that drains answers a
+// CALL. A protocol may tell by it that the connection closes after the calls under way.
+var ErrDraining = errors.New("draining")
+
 // String returns the JSON of r, "<nil>" for nil. In it characters that turn the
 // direction of writing, and separators of lines, are escaped: it is for people.
 func (r *Rerror) String() string {

@@ -40,7 +40,7 @@ func Peers(t testing.TB, cfg ...tp.PeerConfig) (srv, cli tp.Peer, sess tp.Sessio
 // it takes is what the test makes of its network. A failure ends the test.
 func NewPeer(t testing.TB, cfg tp.PeerConfig, plugin ...tp.Plugin) tp.Peer {
 	t.Helper()
-	if cfg.Protocol == nil {
+	if cfg.Protocol == nil && cfg.Protocols == nil {
 		cfg.Protocol = testwire.New
 	}
 	if cfg.DefaultBodyCodec == "" {

@@ -72,6 +72,12 @@ func checkAuth(r *recorder, s *suite) {
 	if wantCode(r, "Dial with a wrong password", got, tp.CodeUnauthorized) && got.Reason != "wrong password" {
 		g.Errorf("Dial with a wrong password: reason %q; want %q", got.Reason, "wrong password")
 	}
+
+	trusting := s.newEnd(r, "trusting", cfg)
+	start := time.Now()
+	_, got = g.cli.peer.Dial(Listen(r, trusting.peer))
+	wantCode(r, "Dial with a password that nobody asks for", got, tp.CodeMtypeNotAllowed)
+	took(r, "Dial with a password that nobody asks for", start, 0, sweepLate)
 }
 
 func checkSessionAge(r *recorder, s *suite) {

@@ -191,6 +191,7 @@ func TestRunProtoFinds(t *testing.T) {
 				m.SetMtype(tp.TypeReply)
 			}
 		})},
+		{"auth", "loses the refusal of a ready session", recode(tp.CodeMtypeNotAllowed, func(r *tp.Rerror) { r.Code = 1 })},
 		{"auth", "loses the refusal", recode(tp.CodeUnauthorized, func(r *tp.Rerror) { r.Code = 1 })},
 		{"deadline", "loses the deadline", before(func(m *socket.Envelope) { m.Meta().Del(tp.MetaTimeout) })},
 		{"context age", "changes the code", recode(408, func(r *tp.Rerror) { r.Code = 500 })},

@@ -9,6 +9,7 @@ package auth
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -30,6 +31,9 @@ type Session interface {
 	SetID(string)
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
+	// ConnectionState returns the TLS state of the connection, with the certificates of
+	// the other side if both show one; nil without TLS.
+	ConnectionState() *tls.ConnectionState
 	// Swap may keep what was found out, for the handlers.
 	Swap() *tp.Swap
 	// Context has the values of the context given to DialContext, on redials too; see

@@ -298,6 +298,20 @@ func wantClosed(t *testing.T, s tp.PreSession) {
 	}
 }
 
+// The other side has no plugin: Dial says so at once.
+func TestNobodyChecks(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		e := newEnds(t, hook{}, bearer("open", new(string)))
+		begun := time.Now()
+		_, r := e.cli.Dial(e.addr)
+		wantRerror(t, "Dial", r, tp.NewRerror(tp.CodeMtypeNotAllowed, "Message Type Not Allowed",
+			"AUTH_CALL: this peer asks for no authentication, or has finished it"))
+		if d := time.Since(begun); d >= auth.DefaultTimeout {
+			t.Errorf("Dial took %v", d)
+		}
+	})
+}
+
 // What the messages are made of; the protocols' own tests have the bytes of both.
 func TestFields(t *testing.T) {
 	info := func(s tp.PreSession, mtype byte) tp.Message {

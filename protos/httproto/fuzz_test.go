@@ -47,7 +47,6 @@ func FuzzRequest(f *testing.F) {
 		}{bytes.NewReader(b), io.Discard}, false}).(*httpProto)
 		std := bufio.NewReader(bytes.NewReader(b))
 		same := true
-		var last byte
 		for range len(b) + 2 {
 			m := new(socket.Envelope)
 			m.SetLimit(limit)
@@ -55,10 +54,9 @@ func FuzzRequest(f *testing.F) {
 			var refusal *socket.Refusal
 			switch {
 			case errors.As(err, &refusal):
-				if m.Mtype() != socket.TypeCall || m.Seq() >= 0 && last != socket.TypeAuthCall || !refusal.Rerror.HasError() {
+				if m.Mtype() != socket.TypeCall || m.Seq() >= 0 || !refusal.Rerror.HasError() {
 					t.Fatalf("refusal %v of type %d, seq %d", refusal, m.Mtype(), m.Seq())
 				}
-				last = 0
 				frame, err := p.AppendFrame(nil, message(m.Seq(), socket.TypeReply, "", 0, "", socket.WithRerror(refusal.Rerror)))
 				if err != nil {
 					t.Fatal(err)
@@ -77,8 +75,7 @@ func FuzzRequest(f *testing.F) {
 			if m.Size() > limit || len(m.RawBody()) > limit {
 				t.Fatalf("size %d, body of %d bytes: over the limit", m.Size(), len(m.RawBody()))
 			}
-			last = m.Mtype()
-			if same && last == socket.TypeCall && m.XferPipe().Len() == 0 {
+			if same && m.Mtype() == socket.TypeCall && m.XferPipe().Len() == 0 {
 				same = compare(t, std, m)
 			}
 		}

@@ -89,8 +89,9 @@ type Config struct {
 	// Status returns the HTTP status for the code of an error, from 400 to 599 or
 	// 299; whatever else it returns, 0 for example, stands for the status that the
 	// package chooses. It decides neither for peers of v5 and v7, which get 299,
-	// nor for requests that the protocol itself refuses. It is called concurrently,
-	// while a session writes, and must not use one.
+	// nor for requests that the protocol itself refuses, nor for those that a
+	// session refuses because it drains (503). It is called concurrently, while a
+	// session writes, and must not use one.
 	Status func(code int32) int
 }
 
@@ -122,11 +123,19 @@ func New(cfg Config) socket.ProtoFunc {
 			p.in = &peeker{r: rw}
 		}
 		if s, ok := rw.(socket.Sider); ok {
-			p.dialed, p.accepted = s.Dialed(), !s.Dialed()
+			p.dialed = s.Dialed()
 		}
 		p.dialect.Store(uint32(cfg.Dialect))
 		return p
 	}
+}
+
+// Register registers the protocol with this configuration under a name of its own, for
+// PeerConfig.Protocols, which lists protocols of one port by name; for init, or before
+// the first Listen of the peer. Like socket.RegisterProto it panics if the name is
+// taken. The name "http" stays that of the zero Config.
+func Register(name string, cfg Config) {
+	socket.RegisterProto(socket.Protocol{Name: name, New: New(cfg), Recognise: recognise})
 }
 
 // httpProto is the protocol on one connection.
@@ -134,17 +143,15 @@ type httpProto struct {
 	rw  io.ReadWriter
 	cfg *Config
 
-	in       socket.PeekReader   // rw, or a buffer before it
-	room     socket.BufferWriter // rw, if it is one
-	emit     socket.Emitter      // rw, if it is one
-	keeper   socket.Keeper       // rw, if it is one
-	dialed   bool
-	accepted bool // neither: rw does not say
+	in     socket.PeekReader   // rw, or a buffer before it
+	room   socket.BufferWriter // rw, if it is one
+	emit   socket.Emitter      // rw, if it is one
+	keeper socket.Keeper       // rw, if it is one
+	dialed bool                // rw says so
 
 	dialect atomic.Uint32 // a Dialect: that of requests
 	peer    atomic.Uint32 // a Dialect: that of the peer's requests; 0 while it is not known
 	ended   atomic.Bool   // a response with "Connection: close" was packed
-	auth    atomic.Bool   // an AUTH_CALL was read, and nothing written since
 
 	mu    sync.Mutex // guards what follows
 	turns turns
@@ -154,7 +161,6 @@ type httpProto struct {
 	heard   bool   // the first line of a message has been read
 	head    head   // of the message that is read
 	closing bool   // nothing more is read
-	authSeq int32  // of the AUTH_CALL
 	body    []byte // a body that was put together
 	plain   []byte // a body that came compressed
 	name    []byte // of a header

@@ -99,6 +99,8 @@ func (p *httpProto) failure(r *socket.Rerror, o *origin) (*socket.Rerror, int, h
 		return r, business, header{}
 	case o.status != 0:
 		return r, o.status, o.hint
+	case errors.Is(r.Cause(), socket.ErrDraining):
+		return r, 503, header{}
 	case o.noCodec != "" && errors.Is(r.Cause(), codec.ErrUnsupported):
 		return socket.NewRerror(415, statusText(415), "http: "+o.noCodec), 415, header{"Accept", p.acceptedTypes()}
 	}
@@ -120,7 +122,8 @@ func (s *scratch) encodeAsJSON(m socket.Message, o *origin) (body []byte, ok boo
 	}
 	if c, err := codec.Get(was); err == nil {
 		// Then the frame may be made under the lock of the connection, where
-		// code of the user, which JSON may run, has no place.
+		// code of the user, which JSON may run, has no place. It is not if the codec
+		// has said before that it cannot carry the value: its size is below 0.
 		if sizer, ok := c.(codec.Sizer); ok && sizer.Pure() && sizer.Size(m.Body()) >= 0 {
 			return nil, false
 		}

@@ -208,6 +208,17 @@ func TestReplyCodec(t *testing.T) {
 			t.Errorf("%s %q; want the code 500, as before", resp.Status, text)
 		}
 	})
+	t.Run("what a codec that says sizes cannot carry", func(t *testing.T) {
+		codec.Register(sizedCodec{})
+		tp.HandleCall(s.peer, "/sized", func(ctx tp.CallCtx, _ *string) (any, error) {
+			ctx.SetBodyCodec(sizedCodec{}.ID())
+			return 7, nil
+		})
+		resp, text := c.post(t, "/sized", "a", "Content-Type: text/plain")
+		if got := resp.Header.Get("Content-Type"); resp.StatusCode != 200 || got != jsonText || text != "7" {
+			t.Errorf("%s, Content-Type %q, %q; want 7 as JSON", resp.Status, got, text)
+		}
+	})
 	t.Run("what nothing carries", func(t *testing.T) {
 		tp.HandleCall(s.peer, "/chan", func(tp.CallCtx, *string) (any, error) { return make(chan int), nil })
 		resp, text := c.post(t, "/chan", "a", "Content-Type: text/plain")
@@ -278,4 +289,23 @@ func TestCutWeight(t *testing.T) {
 			t.Errorf("cutWeight(%q) = %q, %d; want %q, %d", test.item, name, weight, test.name, test.weight)
 		}
 	}
+}
+
+// sizedCodec carries strings alone. As that for protobuf, it says that of other values.
+type sizedCodec struct{ plainCodec }
+
+func (sizedCodec) ID() byte     { return 201 }
+func (sizedCodec) Name() string { return "sized" }
+func (sizedCodec) Pure() bool   { return true }
+
+func (sizedCodec) Append(dst []byte, v any) ([]byte, error) {
+	b, err := plainCodec{}.Marshal(v)
+	return append(dst, b...), err
+}
+
+func (sizedCodec) Size(v any) int {
+	if s, ok := v.(string); ok {
+		return len(s)
+	}
+	return -1
 }

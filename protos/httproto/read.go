@@ -21,8 +21,7 @@ const (
 // A request that is wrong is a *socket.Refusal, with the response to it. If its
 // end cannot be known nothing more is read.
 func (p *httpProto) Unpack(m socket.Message) error {
-	unanswered := p.auth.Load() && p.accepted && p.auth.CompareAndSwap(true, false)
-	if p.closing && !unanswered {
+	if p.closing || p.ended.Load() {
 		return p.swallow()
 	}
 	m.XferPipe().Reset()
@@ -30,9 +29,6 @@ func (p *httpProto) Unpack(m socket.Message) error {
 	m.SetServiceMethod("")
 	m.SetRerror(nil)
 	m.SetBodyCodec(codec.NilCodecID)
-	if unanswered {
-		return p.refuseAuth(m)
-	}
 	h := &p.head
 	*h = head{}
 	for range maxInterim {
@@ -75,19 +71,6 @@ func (p *httpProto) swallow() error {
 	}
 }
 
-// refuseAuth answers the AUTH_CALL that was read before. This side has read on, so it
-// asks for no authentication; without an answer, the responses that follow would be
-// taken for it.
-func (p *httpProto) refuseAuth(m socket.Message) error {
-	m.SetMtype(socket.TypeCall)
-	m.SetSeq(p.authSeq)
-	if p.authSeq < 0 {
-		inTurn(m)
-	}
-	err := bad(405, "AUTH_CALL: this server asks for no authentication")
-	return &socket.Refusal{Rerror: socket.NewRerror(405, statusText(405), err.Error()), Err: err}
-}
-
 // request reads the body of a request.
 func (p *httpProto) request(h *head, m socket.Message) error {
 	if p.peer.Load() == 0 && h.sender != 0 {
@@ -124,10 +107,6 @@ func (p *httpProto) request(h *head, m socket.Message) error {
 	}
 	if err != nil {
 		return p.refuse(h, m, err)
-	}
-	if mtype == socket.TypeAuthCall {
-		p.authSeq = m.Seq()
-		p.auth.Store(true)
 	}
 	m.SetBodyCodec(h.codec)
 	return p.hand(h, m, body)

@@ -87,9 +87,6 @@ func (p *httpProto) bodyArrived() {
 // answered forgets the request of a complete response, and appends to that what
 // the next request waits for.
 func (p *httpProto) answered(frame []byte, seq int32, o *origin) []byte {
-	if p.auth.Load() {
-		p.auth.Store(false)
-	}
 	if seq < 0 {
 		p.mu.Lock()
 		defer p.mu.Unlock()

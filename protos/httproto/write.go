@@ -138,6 +138,9 @@ func (p *httpProto) appendResponse(dst []byte, m socket.Message, s *scratch) ([]
 	case o.status == 204:
 		status, hint = o.status, o.hint
 	case rerr.HasError():
+		if o.sender == 0 && m.Seq() < 0 && errors.Is(rerr.Cause(), socket.ErrDraining) {
+			o.close, o.keep = true, false // all requests before it have been answered
+		}
 		rerr, status, hint = p.failure(rerr, &o)
 		s.body = appendError(s.body[:0], rerr, o.sender)
 		body = s.body

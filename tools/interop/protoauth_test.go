@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/andeya/erpc/v7"
@@ -53,6 +54,35 @@ func TestProtoAuth(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A bearer of theirs or of v5 that nobody asks has its answer, and does not wait for it.
+func TestProtoAuthUnasked(t *testing.T) {
+	const reason = "AUTH_CALL: this peer asks for no authentication, or has finished it"
+	for _, w := range wires {
+		t.Run(w.name, func(t *testing.T) {
+			addr := newOurs(t, tp.PeerConfig{}).listen(t, w.detects)
+			_, stat := newTheirs(t, erpc.PeerConfig{}, theirBearer(token, new(string))).peer.Dial(addr, w.theirs)
+			if want := (fault{105, "Dial Failed", reason}); theirFault(stat) != want {
+				t.Errorf("got %v, want %v", theirFault(stat), want)
+			}
+		})
+	}
+	const text = `{"code":405,"message":"Message Type Not Allowed","reason":"` + reason + `"}`
+	t.Run("v5, raw", func(t *testing.T) {
+		c := dialV5(t, listening(t, plain(t), detects))
+		c.send(unhex(t, v5Auth))
+		c.want(v5Plain("1", 5, "", v5Error(text), 0, ""))
+	})
+	t.Run("v5, http", func(t *testing.T) {
+		c := dialV5(t, newOurs(t, tp.PeerConfig{}).listen(t, httproto.NewHTTProtoFunc()))
+		for _, s := range v5Scripts(t) {
+			if s.name == "http" {
+				c.send([]byte(s.auth))
+			}
+		}
+		c.exactly(v5HTTP("HTTP/1.1 299 Business Error", "Content-Length: "+strconv.Itoa(len(text)), "Content-Type: application/json", "X-Mtype: 5", "X-Seq: 1", text))
+	})
 }
 
 // A v5 program that is refused reads 299, as after any other error.

@@ -305,7 +305,7 @@ func (r *rewriter) method(f *ast.FuncDecl) {
 			used = used || obj != nil && u == obj
 		}
 		if used {
-			r.note(f.Name, "PostDial", "it is PostDial(sess); a plugin that has PostRedial(sess) gets that for a redial instead", inV7)
+			r.note(f.Name, "PostDial", "it is PostDial(sess), which runs at a redial too, unless the plugin has PostRedial(sess)", inV7)
 			return
 		}
 	}

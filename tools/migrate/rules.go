@@ -71,7 +71,7 @@ var rules = map[string]rule{
 	"socket.NewStatusWithStack": {edit: newStatus},
 
 	// Peers and sessions.
-	"PluginImpl.OnPostDial":   {hint: "OnPostDial(sess): without the flag; PostRedial, in a plugin of its own, is for redials", under: inV7},
+	"PluginImpl.OnPostDial":   {hint: "OnPostDial(sess): without the flag; it runs at a redial too, unless OnPostRedial(sess) is set", under: inV7},
 	"PeerConfig.DialTimeout":  {to: "DefaultDialTimeout"},
 	"PeerConfig.ListenerAddr": {hint: "peer.Addrs(), after Listen", under: inV5},
 	"PeerConfig.ListenAddr":   {hint: "peer.Addrs(), after Listen", under: inV7},

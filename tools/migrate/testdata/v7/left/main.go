@@ -26,6 +26,8 @@ func main() {
 	}
 	erpc.SetGopool(10, 0)
 	cfgo.MustReg("peer", &erpc.PeerConfig{})
-	peer := erpc.NewPeer(erpc.PeerConfig{Network: "kcp"}, &plug{})
+	functions := &erpc.PluginImpl{PluginName: "functions"}
+	functions.OnPostDial = func(_ erpc.PreSession, isRedial bool) *erpc.Status { return nil }
+	peer := erpc.NewPeer(erpc.PeerConfig{Network: "kcp"}, &plug{}, functions)
 	_ = peer
 }
