@@ -142,8 +142,9 @@ func (c *handlerCtx) awaitReply() *Rerror {
 	if size <= 1 || taken && !c.link.sock.Crowded() && !c.link.shut.Load() {
 		return nil
 	}
-	s.work.gate.Lock() // one after the other: each end of a request would wake all of them
-	defer s.work.gate.Unlock()
+	gate := &s.work.waitRoom().gate // one after the other: each end of a request would wake all of them
+	gate.Lock()
+	defer gate.Unlock()
 	room := c.link.await(0, func() bool {
 		if c.link.sock.Crowded() {
 			return true

@@ -13,13 +13,18 @@ const (
 
 // workload counts the requests that a session handles, and the bytes they take.
 type workload struct {
-	word    atomic.Int64 // requests << bytesBits | bytes
-	drawn   atomic.Int64 // bytes of them in env.memory
-	awaited atomic.Bool  // room is not nil
+	word  atomic.Int64 // requests << bytesBits | bytes
+	drawn atomic.Int64 // bytes of them in env.memory
+	room  atomic.Pointer[roomWait]
+}
 
-	gate sync.Mutex    // held by a handler that waits for memory for its reply
-	mu   sync.Mutex    // guards room
-	room chan struct{} // closed when a request has ended; nil: no goroutine waits for that
+// roomWait is what goroutines need that wait for requests to end. Few sessions have one.
+type roomWait struct {
+	gate    sync.Mutex  // held by a handler that waits for memory for its reply
+	awaited atomic.Bool // ended is not nil
+
+	mu    sync.Mutex    // guards ended
+	ended chan struct{} // closed when a request has ended; nil: no goroutine waits for that
 }
 
 func (w *workload) running() int { return int(w.word.Load() >> bytesBits) }
@@ -31,27 +36,38 @@ func (w *workload) add(requests int, n int64) (running int, bytes int64) {
 	return int(word >> bytesBits), word & bytesMask
 }
 
+// waitRoom returns w.room, made if necessary.
+func (w *workload) waitRoom() *roomWait {
+	if r := w.room.Load(); r != nil {
+		return r
+	}
+	w.room.CompareAndSwap(nil, new(roomWait))
+	return w.room.Load()
+}
+
 // await returns a channel that is closed by signal.
 func (w *workload) await() <-chan struct{} {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.room == nil {
-		w.room = make(chan struct{})
-		w.awaited.Store(true)
+	r := w.waitRoom()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended == nil {
+		r.ended = make(chan struct{})
+		r.awaited.Store(true)
 	}
-	return w.room
+	return r.ended
 }
 
 // signal lets goroutines that wait for a request to end check their conditions.
 func (w *workload) signal() {
-	if !w.awaited.Load() {
+	r := w.room.Load()
+	if r == nil || !r.awaited.Load() {
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.room != nil {
-		close(w.room)
-		w.room = nil
-		w.awaited.Store(false)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended != nil {
+		close(r.ended)
+		r.ended = nil
+		r.awaited.Store(false)
 	}
 }
