@@ -192,7 +192,7 @@ type PostReadReplyBodyPlugin interface {
 // PostExchangePlugin runs once at the very end of each CALL and PUSH, sent or
 // served, however it has ended. r is its error, nil if there is none: for a CALL that
 // was sent the error the caller gets, also when no reply came; for a CALL that was
-// served the error of the reply. ctx is a ReadCtx for a message that was served, else
+// served the error of the reply, or 102 if the reply could not be sent. ctx is a ReadCtx for a message that was served, else
 // a WriteCtx. The hook also runs for messages that an error kept from the other hooks.
 // It must not block: it may run in the reader.
 type PostExchangePlugin interface {

@@ -142,7 +142,8 @@ func (a *account) wouldWait(n int64) bool {
 	return more > 0 && m.drawn > 0 && m.exceeds(more) && m.used+more <= m.limit/2 && a.condemned() == nil
 }
 
-// reserve makes the Reader's reservation n bytes, and waits for room.
+// reserve makes the Reader's reservation n bytes, and waits for room. Meanwhile it has
+// none: what was reserved before must not be needed any more.
 func (a *account) reserve(n int64) error {
 	m := a.memory
 	switch {
@@ -153,15 +154,18 @@ func (a *account) reserve(n int64) error {
 		a.reserved = n
 		return nil
 	}
-	more := n - a.reserved
 	if m.limit > 0 && n > m.limit {
 		return fmt.Errorf("%w: a message needs at least %d bytes, the limit is %d", ErrMemory, n, m.limit)
 	}
-	if !m.Reserve(more) {
-		done := false
-		if a.await == nil || !a.await(func() bool { done = done || m.Reserve(more); return !done }) && !done {
-			return m.noRoom(n)
-		}
+	if m.Reserve(n - a.reserved) {
+		a.reserved = n
+		return nil
+	}
+	m.Draw(-a.reserved) // else all Readers may hold a part, and wait for the rest
+	a.reserved = 0
+	done := false
+	if a.await == nil || !a.await(func() bool { done = done || m.Reserve(n); return !done }) && !done {
+		return m.noRoom(n)
 	}
 	a.reserved = n
 	return nil

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // half returns a Reader that has read n bytes of a frame of 64 MiB, and the error of its
@@ -139,6 +141,51 @@ func TestKeep(t *testing.T) {
 	if r.Close(); m.Used() != 0 {
 		t.Errorf("%d bytes in use after Close", m.Used())
 	}
+}
+
+// Readers that need more than they have reserved do not wait for each other: each gives
+// up its part while it waits.
+func TestReserveDoesNotDeadlock(t *testing.T) {
+	const mib = 1 << 20
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory(4 * mib)
+		await := func(blocked func() bool) bool {
+			for {
+				room := m.Room()
+				if !blocked() {
+					return true
+				}
+				select {
+				case <-room:
+				case <-time.After(time.Minute):
+					return false
+				}
+			}
+		}
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				r := New(&script{end: os.ErrDeadlineExceeded}, Config{Memory: m, AwaitMemory: await})
+				defer r.Close()
+				for _, n := range []int{mib, 2 * mib, 3 * mib} {
+					if err := r.Reserve(n); err != nil {
+						t.Errorf("Reserve(%d) = %v", n, err)
+					}
+					time.Sleep(time.Millisecond) // the filters run
+				}
+				r.EndFrame()
+			})
+		}
+		wg.Wait()
+		if m.Used() != 0 {
+			t.Errorf("%d bytes in use at the end", m.Used())
+		}
+		r := New(&script{end: os.ErrDeadlineExceeded}, Config{Memory: m})
+		defer r.Close()
+		if err := r.Reserve(5 * mib); !errors.Is(err, ErrMemory) {
+			t.Errorf("Reserve of more than the limit = %v, want %v", err, ErrMemory)
+		}
+	})
 }
 
 // A thousand peers begin frames of 64 MiB and stop: the Reader of the one that has sent
