@@ -298,7 +298,21 @@ func (r *round) measure(a *arena, res *result) error {
 	}
 	res.end = a.end(l)
 	r.judge(res, left)
+	if err := a.serves(); err != nil {
+		res.broken = append(res.broken, fmt.Sprintf("after the attack a call of 1 MiB: %v", err))
+	}
 	return nil
+}
+
+// serves makes a large call on a new connection, for which there must be memory again.
+func (a *arena) serves() error {
+	conn, err := net.Dial("tcp", a.addrs[a.proto.name])
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	go a.send(conn, patience, a.proto.call(1, "/echo", a.proto.codec, a.proto.large()))
+	return answered(a.proto, conn, 1)
 }
 
 // stopFactor is how many times ReadMemory a victim may take before it is killed, so

@@ -24,19 +24,9 @@ func memoryAttacks() (list []attack) {
 		held(httpProto, "g", 32<<20, 22, 22),
 		held(rawProto, "gg", bomb, 30, 200), held(pbProto, "gg", bomb, 10, 200), held(thriftProto, "zz", bomb, 10, 200),
 	)
-	list = append(list, attack{
-		what: "compressed first frames", proto: anyProto, busy: true,
-		sends: "30 connections × a frame of 0.3 KB whose filters make 60 MiB of it",
-		play: func(a *arena) error {
-			f := rawProto.call(1, "/echo", 's', filler(bomb), piped("gg"))
-			a.begin()
-			return a.each(30, func(_ int, conn *net.TCPConn) error {
-				a.send(conn, patience, f)
-				awaitEnd(conn, 2*time.Second)
-				return nil
-			})
-		},
-	})
+	for _, p := range []protocol{anyProto, rawProto, pbProto, httpProto} {
+		list = append(list, firstFrames(p))
+	}
 	for _, p := range []protocol{rawProto, jsonProto, pbProto, thriftProto, structProto, httpProto, anyProto} {
 		list = append(list, halves(p))
 	}
@@ -85,6 +75,27 @@ func held(p protocol, pipe string, size, short, long int) attack {
 			a.send(conn, patience, repeat(f, n)...)
 			_, _, err = a.await(hold, func(l levels) bool { return l.Held >= n })
 			return err
+		},
+	}
+}
+
+// firstFrames sends small frames that filters make large, each on a connection of its own.
+func firstFrames(p protocol) attack {
+	return attack{
+		what: "compressed first frames", proto: p, busy: true,
+		sends: "30 connections × a frame of 0.3 KB (http: 60 KB) whose filters make 60 MiB of it",
+		play: func(a *arena) error {
+			pipe := "gg"
+			if p.name == httpProto.name {
+				pipe = "g" // which is all that HTTP has
+			}
+			f := p.call(1, "/echo", p.codec, filler(bomb), piped(pipe))
+			a.begin()
+			return a.each(30, func(_ int, conn *net.TCPConn) error {
+				a.send(conn, patience, f)
+				awaitEnd(conn, 2*time.Second)
+				return nil
+			})
 		},
 	}
 }

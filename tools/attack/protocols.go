@@ -87,5 +87,13 @@ func (p protocol) message(mtype byte, seq int, method string, id byte, body []by
 // piped makes the filters of a message from their ids, outermost first.
 func piped(ids string) tp.MessageSetting { return tp.WithXferPipe([]byte(ids)...) }
 
+// large is a body of 1 MiB that every route of []byte takes.
+func (p protocol) large() []byte {
+	if p.codec != codec.Thrift {
+		return filler(1 << 20)
+	}
+	return append(append([]byte("\x0b\x00\x01\x00\x10\x00\x00"), filler(1<<20)...), 0) // a string as field 1
+}
+
 // filler is a body of n bytes that every filter packs well, and no protocol escapes.
 func filler(n int) []byte { return bytes.Repeat([]byte("0"), n) }
