@@ -117,14 +117,16 @@ type link struct {
 	sock    *socket.Conn
 	shut    atomic.Bool // this side has closed conn
 	epoch   uint32
-	trusted bool     // X-Real-IP of the peer is believed
-	conn    net.Conn // until the link is ready hooks may replace it, under mu and session.mu
+	trusted bool          // X-Real-IP of the peer is believed
+	refused atomic.Uint32 // draining: number of the last CALL that was taken, plus 1; 0: none was refused since
+	conn    net.Conn      // until the link is ready hooks may replace it, under mu and session.mu
 	pf      ProtoFunc
 	local   net.Addr
 	remote  net.Addr
 	ip      string // of the remote address, as text
 
 	killed atomic.Pointer[CloseReason] // set before this side closes conn on an error
+	bye    atomic.Pointer[farewell]    // what the peer has said last; nil: nothing yet
 	over   event.Event                 // reading has ended
 	gone   event.Event                 // the calls of a link that was ready have been resolved
 	passed []Plugin                    // plugins whose PostDial, PostRedial or PostAccept returned no error
@@ -136,6 +138,13 @@ type link struct {
 	mu    sync.Mutex  // guards what follows
 	timed *handlerCtx // handlers that have left the reader, or have a context or an age: a list
 	dead  error       // cause for contexts made from now on; nil while alive
+}
+
+// farewell is what the peer has said last.
+type farewell struct {
+	known bool
+	last  int32   // with known: CALLs with a number above it that were not answered have not run
+	rerr  *Rerror // why the peer has closed the session; nil: it did not say
 }
 
 // keptRequests holds the requests that PreCall has read.
@@ -196,6 +205,7 @@ type callCmd struct {
 	wake      chan struct{}
 	memory    *[]byte    // of a Reused result; else nil
 	mode      codec.Mode // what the codec may assume of result
+	repeats   uint8      // how often it was made again
 	over      bool       // result has served another call
 	async     bool       // no caller waits on wake
 	pooled    bool       // returns to env.commands; no user sees it
@@ -203,6 +213,8 @@ type callCmd struct {
 	inCodec   byte
 	inSize    uint32
 	rerr      *Rerror // inCodec, inSize, raw, reply and this are set by the winner before it wakes the caller
+	giveUpAt  int64   // when not to make a call again any more, in the sweeper's time; 0: it was made once
+	deadline  int64   // from DefaultCallTimeout, in the sweeper's time; 0: none
 	method    string  // of out, for the reader: a hook of the caller may use out meanwhile
 	seq       int32
 
@@ -230,6 +242,8 @@ type dialPlan struct {
 	addr   string
 	pf     ProtoFunc
 	values context.Context // the context of DialContext, without its end
+	since  int64           // when the session became ready on its present connection, in the sweeper's time
+	pauses int32           // made before attempts to redial, since a connection has lasted
 }
 
 // redialEntry is a message that waits for a redial, its body already encoded. It is a

@@ -154,6 +154,7 @@ type reader struct {
 	current *handlerCtx          // accepted by the reader, and neither ended nor handed over
 	exits   uint8                // how often PreReadHeader has ended the reader's goroutine since the last message
 	lost    bool                 // nobody knows where the next frame begins
+	taken   int32                // number of the last CALL that was not refused by draining; 0: none
 	loop    *poller.Loop         // that the reader runs, with onPoller
 	slot    *watchdog.Slot[link] // nil: the watchdog does not see the reader
 	key     atomic.Uint64        // a poller.Key

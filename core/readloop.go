@@ -245,6 +245,9 @@ func (r *readLoop) dispatch(c *handlerCtx) disposition {
 			return r.runInline(c)
 		}
 		return d
+	case TypeControl:
+		r.l.acceptControl(&c.in)
+		return reuse
 	}
 	s := r.s
 	if s.answersCall(c) {

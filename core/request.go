@@ -136,9 +136,13 @@ func (c *handlerCtx) prepare(running int) *Rerror {
 	case c.refusal != nil:
 		return c.refusal
 	case c.in.Mtype() == TypeCall && s.leaving.Load():
-		return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), errDraining.Error())
+		c.link.refuseFrom()
+		return c.notRun(NewRerror(CodeConnClosed, CodeText(CodeConnClosed), errDraining.Error()))
 	case running > s.env.cfg.MaxHandlers:
-		return NewRerror(CodeBusy, CodeText(CodeBusy), fmt.Sprintf("%d handlers of the session run already", running-1))
+		return c.notRun(NewRerror(CodeBusy, CodeText(CodeBusy), fmt.Sprintf("%d handlers of the session run already", running-1)))
+	}
+	if c.in.Mtype() == TypeCall {
+		c.link.take(c.in.Seq())
 	}
 	c.readTimeout()
 	if r := c.route(); r != nil {
@@ -441,7 +445,7 @@ func (c *handlerCtx) enqueue(now bool) error {
 	switch {
 	case now:
 		err := sock.EnqueueNow(&c.out)
-		if err != nil && !isPackError(err) {
+		if err != nil && !isPackError(err) && !isCloseReason(err) { // after a farewell nothing is sent, and the peer must read that
 			c.link.kill(SideNetwork, err, "writing")
 		}
 		return err

@@ -16,7 +16,7 @@ import (
 //	  │   ▼            not redialable                             │
 //	  │ broken ───────────────────────────────────────────────────┤
 //	  │   │ redialable                                            │
-//	  │   ▼            attempts used up, Close, 401, 403          │
+//	  │   ▼            attempts used up, Close, 401, 403, 409     │
 //	  └ redialing ────────────────────────────────────────────────┘
 //
 // One mutex guards the state, the link (whose epoch numbers the connections) and
@@ -75,6 +75,15 @@ func (r *CloseReason) String() string {
 func (r *CloseReason) rerror() *Rerror {
 	return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), r.String()).WithCause(r)
 }
+
+// told is a cause that the farewell tells the peer.
+type told struct {
+	err  error   // for this side
+	rerr *Rerror // for the peer
+}
+
+func (t *told) Error() string   { return t.err.Error() }
+func (t *told) Unwrap() []error { return []error{t.err, t.rerr.Err()} }
 
 var (
 	errLocalClose  = errors.New("closed by this side")

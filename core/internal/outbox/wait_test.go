@@ -128,9 +128,9 @@ func TestContextEndsInFront(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var first, second error
 		var wg sync.WaitGroup
-		wg.Go(func() { first = w.Send(ctx, appendFrame(nil, 0, 1, 900)) })
+		wg.Go(func() { _, first = w.Send(ctx, appendFrame(nil, 0, 1, 900)) })
 		synctest.Wait()
-		wg.Go(func() { second = w.Send(nil, appendFrame(nil, 0, 2, 300)) })
+		wg.Go(func() { _, second = w.Send(nil, appendFrame(nil, 0, 2, 300)) })
 		synctest.Wait()
 		cancel()
 		wg.Wait() // nothing has been written
@@ -199,7 +199,9 @@ func TestClose(t *testing.T) {
 		}
 		_, err := w.BeginNow()
 		_, err2 := w.Begin(t.Context())
-		for _, err := range []error{err, err2, w.Send(nil, nil), w.SendNow(appendFrame(nil, 0, 0, 100)), w.Wait(nil)} {
+		_, err3 := w.Send(nil, nil)
+		_, err4 := w.SendNow(appendFrame(nil, 0, 0, 100))
+		for _, err := range []error{err, err2, err3, err4, w.Wait(nil)} {
 			if err != reason {
 				t.Errorf("after Close: %v, want %v", err, reason)
 			}
@@ -286,7 +288,7 @@ func TestNoLostWakeUp(t *testing.T) {
 						}
 						var err error
 						if s == 1 { // SendNow, which overtakes
-							err = w.SendNow(appendFrame(bufpool.Get(100), s, n, 100))
+							_, err = w.SendNow(appendFrame(bufpool.Get(100), s, n, 100))
 						} else {
 							err = put(w, ctx, s, n, frameHead+r.IntN(700))
 						}
