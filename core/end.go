@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -395,10 +396,41 @@ func (s *session) endLink(l *link, reason *CloseReason) (again bool) {
 	return false
 }
 
+// add lets another goroutine clean up after a connection whose reading has ended.
+func (q *endQueue) add(s *session, l *link, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.list = append(q.list, endedLink{s, l, err})
+	if !q.running {
+		q.running = true
+		go q.run()
+	}
+}
+
+func (q *endQueue) run() {
+	for {
+		q.mu.Lock()
+		list := q.list
+		q.list = nil
+		q.running = len(list) > 0
+		q.mu.Unlock()
+		if len(list) == 0 {
+			return
+		}
+		for _, e := range list {
+			go e.s.runFrom(e.l, e.err)
+			runtime.Gosched()
+		}
+	}
+}
+
 func (s *session) logEnd(l *link, reason *CloseReason, unsent int) {
 	level := DEBUG
 	if reason.Side == SideNetwork || unsent > 0 {
 		level = INFO
+	}
+	if !s.enabled(level) {
+		return // thousands may end at once
 	}
 	s.log(level, 0, "connection over (network:%s, addr:%s, id:%s): %s: %s; %d messages not sent",
 		s.env.cfg.Network, l.ip, s.idText(), reason.Side, brief(reason.Error()), unsent)

@@ -49,6 +49,7 @@ type env struct {
 	// That of a call keeps its wake channel.
 	commands sync.Pool
 
+	ends     endQueue
 	sessions sync.WaitGroup // every session's goroutine
 }
 
@@ -99,6 +100,21 @@ type session struct {
 	drops, failures, unasked throttle.Throttle // limit log lines that the remote peer can cause
 
 	ordered inorder.Queues[*Handler, *handlerCtx] // one per ordered route; the key nil is for replies that must go out in order
+}
+
+// endQueue holds the connections whose reading has ended on the poll loop, until a
+// goroutine cleans up after each. A crowd that ends at once must not take the processors
+// from the others: so these goroutines start one by one, and others run in between.
+type endQueue struct {
+	mu      sync.Mutex // guards the fields below
+	list    []endedLink
+	running bool // a goroutine empties the list
+}
+
+type endedLink struct {
+	s   *session
+	l   *link
+	err error // why reading has ended
 }
 
 // holdUp is what does not return, in the words of an error.

@@ -348,6 +348,18 @@ func (l *link) detach() {
 	l.scheduleIdleCheck()
 }
 
+// leavePoller makes the goroutine no reader, if it is the poll loop, which goes on with
+// other connections: nothing is read from this one any more. It reports whether it was.
+func (l *link) leavePoller() bool {
+	l.releaseSlot()
+	if !l.state.detach() {
+		return false
+	}
+	l.loop = nil
+	l.deregister()
+	return true
+}
+
 func (l *link) deregister() { l.poller().Deregister(poller.Key(l.key.Load())) }
 
 // close closes the connection, and starts a reader if it was parked: the reader cleans

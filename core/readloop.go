@@ -39,7 +39,11 @@ const (
 
 // run reads the connection, and owns its end and the session's, unless another
 // goroutine takes the reading over.
-func (s *session) run(l *link) {
+func (s *session) run(l *link) { s.runFrom(l, nil) }
+
+// runFrom is run from the end of reading on, if ended is not nil: then it is why reading
+// has ended.
+func (s *session) runFrom(l *link, ended error) {
 	r := readLoop{s: s}
 	elsewhere, finished := false, false
 	defer func() {
@@ -57,12 +61,20 @@ func (s *session) run(l *link) {
 	}()
 	for l != nil {
 		r.l = l
-		err := r.serve()
+		err := ended
+		if ended = nil; err == nil {
+			err = r.serve()
+		}
 		if err == errNotReader {
 			elsewhere = true
 			return
 		}
 		r.l = nil
+		if l.leavePoller() {
+			elsewhere = true
+			s.env.ends.add(s, l, err)
+			return
+		}
 		l.mayBlock() // reading has ended, but the clean-up may block
 		l.over.Fire()
 		if s.endLink(l, readReason(l, err)) {
