@@ -96,7 +96,7 @@ func (cmd *callCmd) mayRepeat() bool {
 	if end != 0 && now >= end {
 		return false
 	}
-	pause := backoff(s.env.cfg.RedialInterval, int32(cmd.repeats))
+	pause := max(backoff(s.env.cfg.RedialInterval, int32(cmd.repeats)), leastPause)
 	if end != 0 {
 		pause = min(pause, time.Duration(end-now))
 	}
@@ -121,6 +121,10 @@ func (cmd *callCmd) mayRepeat() bool {
 	cmd.rerr, cmd.inCodec, cmd.inSize = nil, 0, 0
 	return true
 }
+
+// leastPause is the shortest pause before making a call again on a connection that
+// does not end. It is longer than quietTime, for which a peer that closes waits.
+const leastPause = 5 * quietTime
 
 // maxRepeats is how often the pause before making a call again grows.
 const maxRepeats = 16

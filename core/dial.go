@@ -13,9 +13,13 @@ import (
 )
 
 // shortLife is how long a connection must have lasted for the pauses before the next
-// attempts to begin with the shortest again, unless the peer has said goodbye without an
-// error: or two sessions that throw each other out would do so at full speed.
+// attempts to begin with the shortest again: or two sessions that throw each other out
+// would do so at full speed.
 const shortLife = 10 * time.Second
+
+// mildPauses is how many pauses count at most if the peer has said goodbye without an
+// error: a server that is restarted a few times in a row is still found soon.
+const mildPauses = 3
 
 // maxPauses is more than the pauses that lead to the longest one.
 const maxPauses = 64
@@ -296,6 +300,9 @@ func (s *session) connHook(moment string, p Plugin, f func() *Rerror) (r *Rerror
 func (s *session) begin(l *link) (announced <-chan struct{}, r *Rerror) {
 	old, err := s.env.hub.claim(s, l)
 	if err != nil { // the session or the peer was closed meanwhile
+		if s.plan == nil { // the peer's calls may be under way
+			l.sayBye(&CloseReason{SideLocal, err, "preparing"}, true)
+		}
 		r := dialRerror(l.ip, err)
 		s.refuseLink(l, r)
 		return nil, r
@@ -356,8 +363,10 @@ func (s *session) redial() *link {
 	s.state, s.stopDial = redialing, stop
 	old := s.link
 	s.mu.Unlock()
-	if f := old.bye.Load(); f != nil && f.rerr == nil || s.env.sweeper.Now()-s.plan.since > int64(shortLife) {
+	if s.env.sweeper.Now()-s.plan.since > int64(shortLife) {
 		s.plan.pauses = 0
+	} else if f := old.bye.Load(); f != nil && f.rerr == nil {
+		s.plan.pauses = min(s.plan.pauses, mildPauses)
 	}
 	var last *Rerror
 	begun := time.Now()

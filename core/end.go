@@ -277,7 +277,7 @@ func (s *session) drain(ctx context.Context, l *link) {
 	}
 	reason := s.CloseReason()
 	if !finished || ctx.Err() != nil {
-		l.sayBye(reason, false)
+		l.sayByeSoon(reason)
 		calls := s.takeCutOff() // before Stop: callers who wait for room take theirs away
 		l.sock.Stop(reason)     // before the rest, as in settleLink; and no cancelled handler's reply goes out by chance
 		handlers := l.handlerNames()
@@ -286,6 +286,9 @@ func (s *session) drain(ctx context.Context, l *link) {
 		s.fail(calls, l, reason)
 		l.close()
 		return
+	}
+	if reason.Side != SideRemote && !l.sock.CarriesControl() {
+		l.awaitQuiet(ctx)
 	}
 	l.sayBye(reason, true)
 	l.sock.WaitFlushed(ctx)
@@ -302,6 +305,56 @@ func (s *session) drain(ctx context.Context, l *link) {
 		}
 	}
 	l.close()
+}
+
+// sayByeSoon says goodbye on a connection that is cut off, unless the peer does not read.
+func (l *link) sayByeSoon(reason *CloseReason) {
+	if n, _ := l.sock.Queued(); n > 0 {
+		return
+	}
+	l.sayBye(reason, false)
+	ctx, cancel := context.WithTimeout(context.Background(), quietTime)
+	defer cancel()
+	l.sock.WaitFlushed(ctx)
+}
+
+const (
+	// quietTime is how long nothing must arrive before this side closes a connection
+	// whose peer cannot be told which calls have not run: a call that arrives is refused
+	// meanwhile, which says so too.
+	quietTime = 10 * time.Millisecond
+	// quietLimit is how long this side waits for that.
+	quietLimit = 100 * time.Millisecond
+)
+
+// awaitQuiet waits until nothing has arrived for quietTime.
+func (l *link) awaitQuiet(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, quietLimit)
+	defer cancel()
+	for {
+		t := time.NewTimer(quietTime)
+		word := l.state.word.Load()
+		select {
+		case <-t.C:
+		case <-l.over.Done():
+		case <-ctx.Done():
+		}
+		t.Stop()
+		p := phaseOf(word)
+		if ctx.Err() != nil || isFired(l.over.Done()) || word == l.state.word.Load() && (p == parked || p == waiting) {
+			return
+		}
+	}
+}
+
+// isFired reports whether the event of the channel has happened.
+func isFired(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // endBound releases the timer and the context that bound draining.

@@ -379,6 +379,9 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 		c.out.SetBody(body)
 		c.ReplyBodyCodec()
 	}
+	if s.leaving.Load() {
+		c.out.SetLast()
+	}
 	c.stage = stageReplying
 	c.logHookError("PreWriteReply", c.hooks.preWriteReply.run(s.env.guard, c))
 	err := c.enqueue(now)

@@ -57,8 +57,13 @@ type CloseReason struct {
 // Error makes a CloseReason usable as the cause of a context.
 func (r *CloseReason) Error() string { return r.String() }
 
-// Unwrap returns the cause.
-func (r *CloseReason) Unwrap() error { return r.Cause }
+// Unwrap returns the cause; of nil, nil.
+func (r *CloseReason) Unwrap() error {
+	if r == nil {
+		return nil
+	}
+	return r.Cause
+}
 
 // String returns the reason in a few words; of nil "<nil>".
 func (r *CloseReason) String() string {

@@ -22,6 +22,7 @@ type Envelope struct {
 	shared   bool // and to somebody else
 	encoded  bool // raw is the encoded body, ready to be packed
 	inTurn   bool
+	last     bool // sent while the session drains
 	expects  bool // the encoded body is to be decoded into body
 	replaced bool // which is not the value that Expect was given
 	size     uint32
@@ -94,7 +95,7 @@ func (m *Envelope) Reset(settings ...MessageSetting) {
 // to the connection it is used on.
 func (m *Envelope) Clear() {
 	m.seq, m.mtype, m.codec, m.size, m.sized, m.place = 0, 0, 0, 0, 0, 0
-	m.rawOwned, m.shared, m.encoded, m.inTurn, m.expects, m.replaced = false, false, false, false, false, false
+	m.rawOwned, m.shared, m.encoded, m.inTurn, m.last, m.expects, m.replaced = false, false, false, false, false, false, false
 	m.method, m.uri = "", nil
 	if m.meta.Len() > 0 {
 		m.meta.Reset()
