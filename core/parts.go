@@ -229,13 +229,14 @@ type callCmd struct {
 	inCodec   byte
 	inSize    uint32
 	rerr      *Rerror // inCodec, inSize, raw, reply and this are set by the winner before it wakes the caller
-	giveUpAt  int64   // when not to make a call again any more, in the sweeper's time; 0: it was made once
-	deadline  int64   // from DefaultCallTimeout, in the sweeper's time; 0: none
 	method    string  // of out, for the reader: a hook of the caller may use out meanwhile
 	seq       int32
 
 	raw   []byte      // a large body, to be decoded by the caller
 	reply *handlerCtx // for hooks after decoding
+
+	deadline int64 // from DefaultCallTimeout, in the sweeper's time; 0: none
+	giveUpAt int64 // when not to make the call again any more, in the sweeper's time; 0: it was made once
 
 	start  time.Time
 	cost   time.Duration

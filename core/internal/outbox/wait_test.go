@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -317,6 +319,64 @@ func TestNoLostWakeUp(t *testing.T) {
 			if got := <-read; got != sent.Load() {
 				t.Errorf("%d frames arrived, %d were accepted", got, sent.Load())
 			}
+		})
+	}
+}
+
+// Of a frame that no write has begun with it is certain that it stays unwritten.
+func TestUnwritten(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(w *Writer, c *gate)
+	}{
+		{"closed", func(w *Writer, c *gate) { w.Close(nil); c.fail(net.ErrClosed); w.Join() }},
+		{"failed", func(w *Writer, c *gate) {
+			c.fail(io.ErrClosedPipe)
+			for {
+				if _, err := w.TryBegin(); err != nil {
+					return
+				}
+				w.Abort()
+			}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newGate()
+				w := New(c, Config{})
+				c.pass(150)
+				var at []uint64
+				for i := range 2 { // of the second one, a part
+					n, err := w.Send(nil, appendFrame(nil, 0, i, 100))
+					if err != nil {
+						t.Fatal(err)
+					}
+					at = append(at, n)
+				}
+				w.Flush(NoBlock)
+				synctest.Wait() // the write has begun
+				for i := range 2 {
+					n, err := w.Send(nil, appendFrame(nil, 0, 2+i, 40_000*i+100))
+					if err != nil {
+						t.Fatal(err)
+					}
+					at = append(at, n)
+				}
+				b, err := w.Begin(nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				at = append(at, w.Commit(appendFrame(b, 0, 4, 100)))
+				if w.Unwritten(at[4]) {
+					t.Error("it may still be written")
+				}
+				test.end(w, c)
+				for i, want := range []bool{false, false, true, true, true} {
+					if got := w.Unwritten(at[i]); got != want {
+						t.Errorf("frame %d at %d: certainly unwritten is %v; want %v", i, at[i], got, want)
+					}
+				}
+			})
 		})
 	}
 }
