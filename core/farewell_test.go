@@ -421,3 +421,73 @@ func TestFarewellOfASessionCutOff(t *testing.T) {
 		})
 	}
 }
+
+// Hooks of a connection do not see CONTROL messages, as that of a server which closes just
+// when it has accepted the connection.
+func TestHooksSeeNoControl(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		addr, accept := rawServer(t, w)
+		w.client.PluginContainer().AppendLeft(&connHook{"c", &w.log, func(_ string, s PreSession) *Rerror {
+			m, r := s.Receive(nil)
+			w.log.add("%s %s", TypeText(m.Mtype()), m.ServiceMethod())
+			if r == nil {
+				_, r = s.Receive(nil)
+			}
+			return r
+		}})
+		ch := begin(func() *Rerror { _, r := w.client.Dial(addr); return r })
+		end := accept()
+		end.send(TypeControl, 0, "bye", "", WithAddMeta("n", "0"))
+		end.send(TypePush, 1, "/note", "x")
+		end.bye("n", "0")
+		wantRerror(t, ended(t, ch).v, CodeConnClosed)
+		w.log.want(t, "c dial", "PUSH /note")
+	})
+}
+
+// The ends of a peer's sessions are spread over the first half of the time that there is.
+func TestDrainPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, test := range []struct {
+			within time.Duration
+			n      int
+			want   time.Duration
+		}{
+			{5 * time.Second, 1, slowestDrain},
+			{5 * time.Second, 10_000, slowestDrain},
+			{5 * time.Second, 100_000, 25 * time.Microsecond},
+			{0, 100, 0},
+			{-1, 100, slowestDrain},
+			{5 * time.Second, 0, slowestDrain},
+		} {
+			ctx, cancel := withTimeout(t.Context(), test.within)
+			if got := drainPace(ctx, test.n); got != test.want {
+				t.Errorf("%d sessions within %v: %v; want %v", test.n, test.within, got, test.want)
+			}
+			cancel()
+		}
+	})
+}
+
+func TestSessionsOfAPeerEndOneByOne(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		for range 20 {
+			w.dial()
+		}
+		synctest.Wait()
+		if o := ended(t, begin(w.server.Close)); o.v != nil || o.took > 0 {
+			t.Errorf("Close with 20 sessions: %v after %v; want nil at once", o.v, o.took)
+		}
+	})
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		const n = 200
+		for range n {
+			w.dial()
+		}
+		synctest.Wait()
+		o := <-begin(w.server.Close)
+		if least := n*slowestDrain - 2*maxAhead; o.v != nil || o.took < least || o.took > time.Second {
+			t.Errorf("Close with %d sessions: %v after %v; want nil after %v or a little more", n, o.v, o.took, least)
+		}
+	})
+}
