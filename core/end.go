@@ -295,6 +295,10 @@ func (s *session) drain(ctx context.Context, l *link) {
 	// A write to a peer that has got the farewell and closed would reset the connection,
 	// and the peer could lose what it has not read yet.
 	l.sock.Stop(reason)
+	if isFired(l.over.Done()) { // the peer sends nothing any more
+		l.close()
+		return
+	}
 	if c, ok := l.conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
 		t := time.NewTimer(lingerTime)
 		defer t.Stop()

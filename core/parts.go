@@ -102,9 +102,9 @@ type session struct {
 	ordered inorder.Queues[*Handler, *handlerCtx] // one per ordered route; the key nil is for replies that must go out in order
 }
 
-// endQueue holds the connections whose reading has ended on the poll loop, until a
-// goroutine cleans up after each. A crowd that ends at once must not take the processors
-// from the others: so these goroutines start one by one, and others run in between.
+// endQueue holds the connections whose reading has ended, until a goroutine cleans up
+// after each. A crowd that ends at once must not take the processors from the others: so
+// these goroutines start one by one, and others run in between.
 type endQueue struct {
 	mu      sync.Mutex // guards the fields below
 	list    []endedLink

@@ -348,16 +348,14 @@ func (l *link) detach() {
 	l.scheduleIdleCheck()
 }
 
-// leavePoller makes the goroutine no reader, if it is the poll loop, which goes on with
-// other connections: nothing is read from this one any more. It reports whether it was.
-func (l *link) leavePoller() bool {
+// leavePoller lets the goroutine go on with other connections, if it is the poll loop:
+// nothing is read from this one any more.
+func (l *link) leavePoller() {
 	l.releaseSlot()
-	if !l.state.detach() {
-		return false
+	if l.state.detach() {
+		l.loop = nil
+		l.deregister()
 	}
-	l.loop = nil
-	l.deregister()
-	return true
 }
 
 func (l *link) deregister() { l.poller().Deregister(poller.Key(l.key.Load())) }

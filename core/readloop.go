@@ -37,12 +37,12 @@ const (
 	inFrame            // in Unpack, which may run filters
 )
 
-// run reads the connection, and owns its end and the session's, unless another
-// goroutine takes the reading over.
+// run reads the connection, unless another goroutine takes the reading over, and then
+// leaves the end of it to endQueue.
 func (s *session) run(l *link) { s.runFrom(l, nil) }
 
-// runFrom is run from the end of reading on, if ended is not nil: then it is why reading
-// has ended.
+// runFrom is run. If ended is not nil it is why reading has ended: then runFrom owns the
+// end of the connection and the session's, and reads on only if that redials.
 func (s *session) runFrom(l *link, ended error) {
 	r := readLoop{s: s}
 	elsewhere, finished := false, false
@@ -60,25 +60,21 @@ func (s *session) runFrom(l *link, ended error) {
 		}
 	}()
 	for l != nil {
-		r.l = l
-		err := ended
-		if ended = nil; err == nil {
-			err = r.serve()
-		}
-		if err == errNotReader {
+		if ended == nil {
+			r.l = l
+			err := r.serve()
 			elsewhere = true
+			if err != errNotReader {
+				r.l = nil
+				l.leavePoller()
+				s.env.ends.add(s, l, err) // the clean-up may block
+			}
 			return
 		}
-		r.l = nil
-		if l.leavePoller() {
-			elsewhere = true
-			s.env.ends.add(s, l, err)
-			return
-		}
-		l.mayBlock() // reading has ended, but the clean-up may block
+		l.mayBlock()
 		l.over.Fire()
-		if s.endLink(l, readReason(l, err)) {
-			l = s.redial()
+		if s.endLink(l, readReason(l, ended)) {
+			l, ended = s.redial(), nil
 		} else {
 			l = nil
 		}
