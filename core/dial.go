@@ -463,15 +463,3 @@ func (s *session) rejoinUnlessQueued(l *link) (queued []*redialEntry, closed *Cl
 	}
 	return queued, nil
 }
-
-// pause waits for d. It returns false if ctx ends first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

@@ -344,9 +344,8 @@ func (l *link) awaitQuiet(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		t.Stop()
-		p := phaseOf(word)
-		if ctx.Err() != nil || isFired(l.over.Done()) || word == l.state.word.Load() && (p == parked || p == waiting) {
-			return
+		if ctx.Err() != nil || isFired(l.over.Done()) || word == l.state.word.Load() && phaseOf(word) != handling {
+			return // a protocol that reads by itself never shows that it waits
 		}
 	}
 }
@@ -453,11 +452,11 @@ func (s *session) endLink(l *link, reason *CloseReason) (again bool) {
 	return false
 }
 
-// add lets another goroutine clean up after a connection whose reading has ended.
-func (q *endQueue) add(s *session, l *link, err error) {
+// add lets another goroutine clean up after a connection whose reading has ended with err.
+func (q *endQueue) add(cleanUp func(*link, error), l *link, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.list = append(q.list, endedLink{s, l, err})
+	q.list = append(q.list, endedLink{cleanUp, l, err})
 	if !q.running {
 		q.running = true
 		go q.run()
@@ -475,7 +474,7 @@ func (q *endQueue) run() {
 			return
 		}
 		for _, e := range list {
-			go e.s.runFrom(e.l, e.err)
+			go e.cleanUp(e.l, e.err)
 			runtime.Gosched()
 		}
 	}

@@ -112,9 +112,9 @@ type endQueue struct {
 }
 
 type endedLink struct {
-	s   *session
-	l   *link
-	err error // why reading has ended
+	cleanUp func(l *link, err error)
+	l       *link
+	err     error // why reading has ended
 }
 
 // holdUp is what does not return, in the words of an error.

@@ -67,7 +67,7 @@ func (s *session) runFrom(l *link, ended error) {
 			if err != errNotReader {
 				r.l = nil
 				l.leavePoller()
-				s.env.ends.add(s, l, err) // the clean-up may block
+				s.env.ends.add(s.runFrom, l, err) // the clean-up may block
 			}
 			return
 		}

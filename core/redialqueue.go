@@ -179,3 +179,15 @@ func backoff(interval time.Duration, n int32) time.Duration {
 	d = min(d, top)
 	return d/2 + time.Duration(rand.Int64N(int64(d)+1))
 }
+
+// pause waits for d. It returns false if ctx ends first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
