@@ -144,7 +144,7 @@ func (l *link) acceptControl(m *socket.Envelope) {
 		f.rerr = NewRerror(int32(code), string(m.Meta().Peek(byeMessage)), string(m.Meta().Peek(byeReason)))
 	}
 	l.bye.CompareAndSwap(nil, f)
-	s.Debugf("%s says goodbye: %s", l.ip, brief(f.reason().Error()))
+	s.Tracef("%s says goodbye: %s", l.ip, brief(f.reason().Error()))
 }
 
 // linkEnd is the cause of the errors of calls that were pending when a link ended.
