@@ -3,9 +3,12 @@ package tp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -488,6 +491,54 @@ func TestSessionsOfAPeerEndOneByOne(t *testing.T) {
 		o := <-begin(w.server.Close)
 		if least := n*slowestDrain - 2*maxAhead; o.v != nil || o.took < least || o.took > time.Second {
 			t.Errorf("Close with %d sessions: %v after %v; want nil after %v or a little more", n, o.v, o.took, least)
+		}
+	})
+}
+
+// Sessions whose age ends, again and again, cost no call: each runs once.
+func TestAgesCostNoCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, memnet.Latency(3*time.Millisecond))
+		w.open(func(cfg *PeerConfig) {
+			cfg.RedialTimes, cfg.RedialInterval, cfg.DefaultSessionAge = -1, 10*time.Millisecond, 0
+		})
+		w.server.env.cfg.DefaultSessionAge = 500 * time.Millisecond
+		var mu sync.Mutex
+		ran := make(map[string]int)
+		HandleCall(w.server, "/count", func(_ CallCtx, arg *string) (string, error) {
+			mu.Lock()
+			ran[*arg]++
+			mu.Unlock()
+			time.Sleep(time.Duration(rand.IntN(5)) * time.Millisecond)
+			return *arg, nil
+		})
+		const callers, calls = 8, 300
+		var wg sync.WaitGroup
+		for i := range 2 {
+			c := w.dial()
+			for k := range callers {
+				wg.Go(func() {
+					for n := range calls {
+						arg := fmt.Sprint(i, k, n)
+						wantReply(t, c.Call("/count", arg, new(string)), arg)
+						time.Sleep(time.Duration(rand.IntN(10)) * time.Millisecond)
+					}
+				})
+			}
+		}
+		wg.Wait()
+		for arg, n := range ran {
+			if n != 1 {
+				t.Errorf("call %s has run %d times", arg, n)
+			}
+		}
+		if len(ran) != 2*callers*calls {
+			t.Errorf("%d calls have run; want %d", len(ran), 2*callers*calls)
+		}
+		for _, s := range w.client.env.hub.all() {
+			if s.currentLink().epoch < 3 {
+				t.Errorf("a session has had %d connections; want some", s.currentLink().epoch)
+			}
 		}
 	})
 }
