@@ -4,12 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"os"
-	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/teleport-go/teleport/core/socket"
@@ -311,55 +306,6 @@ func (s *session) drain(ctx context.Context, l *link) {
 	l.close()
 }
 
-// sayByeSoon says goodbye on a connection that is cut off, unless the peer does not read.
-func (l *link) sayByeSoon(reason *CloseReason) {
-	if n, _ := l.sock.Queued(); n > 0 {
-		return
-	}
-	l.sayBye(reason, false)
-	ctx, cancel := context.WithTimeout(context.Background(), quietTime)
-	defer cancel()
-	l.sock.WaitFlushed(ctx)
-}
-
-const (
-	// quietTime is how long nothing must arrive before this side closes a connection
-	// whose peer cannot be told which calls have not run: a call that arrives is refused
-	// meanwhile, which says so too.
-	quietTime = 10 * time.Millisecond
-	// quietLimit is how long this side waits for that.
-	quietLimit = 100 * time.Millisecond
-)
-
-// awaitQuiet waits until nothing has arrived for quietTime.
-func (l *link) awaitQuiet(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, quietLimit)
-	defer cancel()
-	for {
-		t := time.NewTimer(quietTime)
-		word := l.state.word.Load()
-		select {
-		case <-t.C:
-		case <-l.over.Done():
-		case <-ctx.Done():
-		}
-		t.Stop()
-		if ctx.Err() != nil || isFired(l.over.Done()) || word == l.state.word.Load() && phaseOf(word) != handling {
-			return // a protocol that reads by itself never shows that it waits
-		}
-	}
-}
-
-// isFired reports whether the event of the channel has happened.
-func isFired(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}
-
 // endBound releases the timer and the context that bound draining.
 func (s *session) endBound() {
 	s.mu.Lock()
@@ -452,34 +398,6 @@ func (s *session) endLink(l *link, reason *CloseReason) (again bool) {
 	return false
 }
 
-// add lets another goroutine clean up after a connection whose reading has ended with err.
-func (q *endQueue) add(cleanUp func(*link, error), l *link, err error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.list = append(q.list, endedLink{cleanUp, l, err})
-	if !q.running {
-		q.running = true
-		go q.run()
-	}
-}
-
-func (q *endQueue) run() {
-	for {
-		q.mu.Lock()
-		list := q.list
-		q.list = nil
-		q.running = len(list) > 0
-		q.mu.Unlock()
-		if len(list) == 0 {
-			return
-		}
-		for _, e := range list {
-			go e.cleanUp(e.l, e.err)
-			runtime.Gosched()
-		}
-	}
-}
-
 func (s *session) logEnd(l *link, reason *CloseReason, unsent int) {
 	level := DEBUG
 	if reason.Side == SideNetwork || unsent > 0 {
@@ -542,53 +460,6 @@ func (s *session) postDisconnect(l *link) {
 			s.Errorf("[PostDisconnectPlugin:%s] %s", p.Name(), r)
 		}
 	}
-}
-
-// readReason returns why reading has ended with err. If the peer has closed the
-// connection on the first frame, it adds the protocol's hint at the likely mistake: a
-// peer with bytes unread ends the connection by a reset, not by EOF. A later connection
-// of a session gets no hint: its peer is restarting.
-func readReason(l *link, err error) *CloseReason {
-	r := endReason(l, err)
-	if f := l.bye.Load(); f != nil && r.Side != SideLocal {
-		return f.reason()
-	}
-	var errno syscall.Errno
-	if r.Side == SideRemote || r.Side == SideNetwork && errors.As(r.Cause, &errno) && !errno.Timeout() {
-		if hint := l.sock.Hint(); hint != "" && l.epoch == 1 {
-			return &CloseReason{r.Side, fmt.Errorf("%w: %s", r.Cause, hint), r.Act}
-		}
-	}
-	return r
-}
-
-func endReason(l *link, err error) *CloseReason {
-	if r := l.killed.Load(); r != nil {
-		return r // this side closed the connection, and recorded why
-	}
-	if err == io.EOF {
-		return &CloseReason{SideRemote, errRemoteClose, "reading"}
-	}
-	var bad *frameError
-	if errors.As(err, &bad) {
-		return &CloseReason{SideLocal, bad.err, "reading a frame"}
-	}
-	return &CloseReason{SideNetwork, err, "reading"}
-}
-
-// readError returns err if the network failed or the connection has ended, and else,
-// for a frame that cannot be read, a *frameError.
-func readError(err error) error {
-	if err == io.EOF {
-		return err // a clean end: not in the middle of a frame
-	}
-	var netErr net.Error
-	var errno syscall.Errno
-	if errors.As(err, &netErr) || errors.As(err, &errno) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return err
-	}
-	return &frameError{err}
 }
 
 // closeIfEnded begins to close the session if its protocol says that no message can

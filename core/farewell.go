@@ -1,10 +1,12 @@
 package tp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/teleport-go/teleport/core/internal/throttle"
 	"github.com/teleport-go/teleport/core/socket"
@@ -96,6 +98,55 @@ func (l *link) sayBye(reason *CloseReason, answered bool) {
 	}
 	if l.sock.EnqueueNow(&m) == nil {
 		l.sock.Flush(socket.NoBlock)
+	}
+}
+
+// sayByeSoon says goodbye on a connection that is cut off, unless the peer does not read.
+func (l *link) sayByeSoon(reason *CloseReason) {
+	if n, _ := l.sock.Queued(); n > 0 {
+		return
+	}
+	l.sayBye(reason, false)
+	ctx, cancel := context.WithTimeout(context.Background(), quietTime)
+	defer cancel()
+	l.sock.WaitFlushed(ctx)
+}
+
+const (
+	// quietTime is how long nothing must arrive before this side closes a connection
+	// whose peer cannot be told which calls have not run: a call that arrives is refused
+	// meanwhile, which says so too.
+	quietTime = 10 * time.Millisecond
+	// quietLimit is how long this side waits for that.
+	quietLimit = 100 * time.Millisecond
+)
+
+// awaitQuiet waits until nothing has arrived for quietTime.
+func (l *link) awaitQuiet(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, quietLimit)
+	defer cancel()
+	for {
+		t := time.NewTimer(quietTime)
+		word := l.state.word.Load()
+		select {
+		case <-t.C:
+		case <-l.over.Done():
+		case <-ctx.Done():
+		}
+		t.Stop()
+		if ctx.Err() != nil || isFired(l.over.Done()) || word == l.state.word.Load() && phaseOf(word) != handling {
+			return // a protocol that reads by itself never shows that it waits
+		}
+	}
+}
+
+// isFired reports whether the event of the channel has happened.
+func isFired(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
