@@ -33,37 +33,45 @@ func (cmd *callCmd) call(serviceMethod string, arg any, setting []MessageSetting
 			cmd.complete()
 		}
 	}()
-	wake := cmd.wake
-	if wake == nil {
+	if cmd.wake == nil {
 		var ok bool
-		if wake, ok = s.env.wakes.Get().(chan struct{}); !ok {
-			wake = make(chan struct{}, 1)
+		if cmd.wake, ok = s.env.wakes.Get().(chan struct{}); !ok {
+			cmd.wake = make(chan struct{}, 1)
 		}
-		cmd.wake = wake
 	}
 	if r := cmd.prepare(kindCall, serviceMethod, arg, setting); r != nil {
 		cmd.resolve(r)
 	} else {
 		s.launch(cmd)
 	}
-	if ctx := cmd.out.GivenContext(); ctx != nil && ctx.Done() != nil {
-		select {
-		case <-wake:
-		case <-ctx.Done():
-			if cmd.seq != 0 {
-				s.failCall(cmd.seq, contextRerror(ctx))
-			}
-			<-wake // by failCall, or by the winner of the race, which is about to resolve the call
-		}
-	} else {
-		<-wake
+	cmd.await()
+	for cmd.rerr != nil && cmd.mayRepeat() {
+		s.launch(cmd)
+		cmd.await()
 	}
 	if !cmd.pooled { // a pooled command keeps its channel
+		s.env.wakes.Put(cmd.wake)
 		cmd.wake = nil
-		s.env.wakes.Put(wake)
 	}
 	completing = true
 	cmd.complete()
+}
+
+// await waits until the call is resolved, by the end of its context at the latest.
+func (cmd *callCmd) await() {
+	ctx := cmd.out.GivenContext()
+	if ctx == nil || ctx.Done() == nil {
+		<-cmd.wake
+		return
+	}
+	select {
+	case <-cmd.wake:
+	case <-ctx.Done():
+		if cmd.seq != 0 {
+			cmd.sess.failCall(cmd.seq, contextRerror(ctx))
+		}
+		<-cmd.wake // by failCall, or by the winner of the race, which is about to resolve the call
+	}
 }
 
 // giveUp ends a call whose goroutine has come to its end: nothing is left of it in the
@@ -161,7 +169,7 @@ func (cmd *callCmd) preWrite(k kind, hooks moment[WriteCtx]) *Rerror {
 }
 
 func pendingRerror(err error) *Rerror {
-	return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error())
+	return markNotRun(NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()), nil)
 }
 
 // written runs the hooks after the batch has accepted a request.
@@ -200,16 +208,16 @@ func prepareMessage(s *session, m *socket.Envelope, mtype byte, serviceMethod st
 // error resolves it.
 func (s *session) launch(cmd *callCmd) {
 	ctx := cmd.out.GivenContext()
-	deadline := int64(0)
-	if d := s.env.cfg.DefaultCallTimeout; d > 0 && (ctx == nil || !hasDeadline(ctx)) {
-		deadline = s.env.sweeper.After(d)
+	if d := s.env.cfg.DefaultCallTimeout; d > 0 && cmd.deadline == 0 && (ctx == nil || !hasDeadline(ctx)) {
+		cmd.deadline = s.env.sweeper.After(d)
 	}
+	deadline := cmd.deadline
 	if s.leaving.Load() { // checked before adding: calls in the table get the connection's reason
 		if reason := s.CloseReason(); reason != nil {
 			if cmd.seq != 0 {
 				s.pending.Release(cmd.seq)
 			}
-			cmd.resolve(reason.rerror())
+			cmd.resolve(markNotRun(reason.rerror(), nil))
 			return
 		}
 	}
@@ -242,7 +250,7 @@ func (s *session) launch(cmd *callCmd) {
 			return
 		}
 	}
-	s.sendCall(l, cmd, deadline, calls > 1)
+	s.sendCall(l, cmd, calls > 1)
 }
 
 // failCall ends a pending call with an error. It returns false if the call was
@@ -258,12 +266,11 @@ func (s *session) failCall(seq int32, r *Rerror) bool {
 	return true
 }
 
-// sendCall enqueues a call that has its sequence number. deadline is the one from
-// DefaultCallTimeout, in the sweeper's time, 0 for none; busy says that other calls
+// sendCall enqueues a call that has its sequence number. busy says that other calls
 // are pending.
-func (s *session) sendCall(l *link, cmd *callCmd, deadline int64, busy bool) {
+func (s *session) sendCall(l *link, cmd *callCmd, busy bool) {
 	cmd.link = l
-	ctx := cmd.out.GivenContext()
+	ctx, deadline := cmd.out.GivenContext(), cmd.deadline
 	admission := ctx
 	if deadline != 0 {
 		if _, queued := l.sock.Queued(); queued > s.env.cfg.WriteBound/2 { // it may have to wait
@@ -274,40 +281,23 @@ func (s *session) sendCall(l *link, cmd *callCmd, deadline int64, busy bool) {
 	}
 	if err := l.sock.Enqueue(admission, &cmd.out); err != nil {
 		r := l.writeRerror(admission, err)
-		if r.Code == CodeConnClosed && s.redialable() && !cmd.async {
-			s.relaunch(l, cmd, err)
-		} else {
-			s.failCall(cmd.seq, r)
+		if r.Code == CodeConnClosed { // nothing of it was sent
+			if s.redialable() && !isCloseReason(err) {
+				l.kill(SideNetwork, err, "writing") // so that the reader notices the break
+				l.ensureReader()
+			}
+			r = markNotRun(r, l)
 		}
+		s.failCall(cmd.seq, r)
 		return
 	}
 	if !busy || !l.sock.Corked() {
 		s.flush(l, deadline != 0 || ctx != nil && ctx.Done() != nil, busy)
 	}
 	l.ensureReader()
-	cmd.written(kindCall)
-}
-
-// relaunch launches a call again that a broken link has not accepted: nothing of it
-// was sent, so it can wait for the redial like a call made after the break. First the
-// reader must notice the break; until then every call would fail at once. Only Call,
-// which blocks anyway, waits for that: a hook on the reader's goroutine may call
-// AsyncCall and Push.
-func (s *session) relaunch(l *link, cmd *callCmd, err error) {
-	if !s.pending.Withdraw(cmd.seq) {
-		return // resolved by another goroutine
+	if cmd.repeats == 0 {
+		cmd.written(kindCall)
 	}
-	l.kill(SideNetwork, err, "writing")
-	l.ensureReader()
-	ctx := cmd.out.Context()
-	select {
-	case <-l.gone.Done():
-		s.launch(cmd)
-	case <-ctx.Done():
-		s.pending.Release(cmd.seq)
-		cmd.resolve(contextRerror(ctx))
-	}
-	s.becameIdle()
 }
 
 // flush writes what was enqueued. bounded says that the caller's wait can end before
@@ -377,6 +367,9 @@ func (cmd *callCmd) endsInUserCode() bool {
 // complete decodes a large body, runs the last hooks, logs, and marks the call done. All
 // of that is done if user code ends the goroutine, too.
 func (cmd *callCmd) complete() {
+	if cmd.async && cmd.rerr != nil {
+		cmd.checkRun()
+	}
 	if !cmd.endsInUserCode() {
 		cmd.readRest()
 		cmd.sess.logCall(cmd)

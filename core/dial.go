@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
-	"math/rand/v2"
 	"net"
 	"strings"
 	"time"
@@ -15,9 +13,17 @@ import (
 	"github.com/teleport-go/teleport/core/internal/throttle"
 )
 
-// maxBackoff is the longest pause between two attempts to redial, unless the
-// configured interval is longer.
-const maxBackoff = 30 * time.Second
+// shortLife is how long a connection must have lasted for the pauses before the next
+// attempts to begin with the shortest again: or two sessions that throw each other out
+// would do so at full speed.
+const shortLife = 10 * time.Second
+
+// mildPauses is how many pauses count at most if the peer has said goodbye without an
+// error: a server that is restarted a few times in a row is still found soon.
+const mildPauses = 3
+
+// maxPauses is more than the pauses that lead to the longest one.
+const maxPauses = 64
 
 var errHandshakeTimeout = errors.New("handshake took longer than handshake_timeout")
 
@@ -36,7 +42,7 @@ func (p *peer) DialContext(ctx context.Context, addr string, protoFunc ...ProtoF
 	if !p.admit() {
 		return nil, dialRerror(addr, errPeerClosed)
 	}
-	s := newSession(p.env, &dialPlan{addr, pf, values})
+	s := newSession(p.env, &dialPlan{addr: addr, pf: pf, values: values})
 	begun := false
 	defer func() {
 		if !begun {
@@ -300,6 +306,9 @@ func (s *session) connHook(moment string, p Plugin, f func() *Rerror) (r *Rerror
 func (s *session) begin(l *link) (announced <-chan struct{}, r *Rerror) {
 	old, err := s.env.hub.claim(s, l)
 	if err != nil { // the session or the peer was closed meanwhile
+		if s.plan == nil { // the peer's calls may be under way
+			l.sayBye(&CloseReason{SideLocal, err, "preparing"}, true)
+		}
 		r := dialRerror(l.ip, err)
 		s.refuseLink(l, r)
 		return nil, r
@@ -308,6 +317,9 @@ func (s *session) begin(l *link) (announced <-chan struct{}, r *Rerror) {
 		old.evict(s)
 	}
 	s.startAge()
+	if s.plan != nil {
+		s.plan.since = s.env.sweeper.Now()
+	}
 	announced = s.announce()
 	if !l.park() {
 		l.startReader()
@@ -344,7 +356,7 @@ func (s *session) announce() <-chan struct{} {
 }
 
 // redial makes a new connection in place of the broken one. It returns nil if the
-// attempts are used up, the session was closed, or the peer refuses with 401 or 403.
+// attempts are used up, the session was closed, or the peer refuses with 401, 403 or 409.
 func (s *session) redial() *link {
 	p := s.env.peer.(*peer)
 	ctx, stop := p.bounded(s.plan.values)
@@ -357,12 +369,18 @@ func (s *session) redial() *link {
 	s.state, s.stopDial = redialing, stop
 	old := s.link
 	s.mu.Unlock()
+	if s.env.sweeper.Now()-s.plan.since > int64(shortLife) {
+		s.plan.pauses = 0
+	} else if f := old.bye.Load(); f != nil && f.rerr == nil {
+		s.plan.pauses = min(s.plan.pauses, mildPauses)
+	}
 	var last *Rerror
 	begun := time.Now()
 	for n := int32(0); s.env.cfg.RedialTimes < 0 || n < s.env.cfg.RedialTimes; n++ {
-		if !pause(ctx, backoff(s.env.cfg.RedialInterval, n)) {
+		if !pause(ctx, backoff(s.env.cfg.RedialInterval, s.plan.pauses)) {
 			return nil
 		}
+		s.plan.pauses = min(s.plan.pauses+1, maxPauses)
 		s.Debugf("trying to redial... (network:%s, addr:%s, id:%s)", s.env.cfg.Network, s.plan.addr, s.idText())
 		l, r := p.dialOnce(ctx, s, old.epoch+1)
 		if r == nil {
@@ -381,7 +399,7 @@ func (s *session) redial() *link {
 			return nil
 		}
 		last = r
-		if r.Code == CodeUnauthorized || r.Code == 403 || n == s.env.cfg.RedialTimes-1 {
+		if endsRedial(r) || n == s.env.cfg.RedialTimes-1 {
 			s.logRedial(ERROR, "redialling given up", n+1, r)
 			break
 		}
@@ -429,6 +447,7 @@ func (s *session) rejoin(l *link) bool {
 		}
 		if len(queued) == 0 {
 			s.startAge()
+			s.plan.since = s.env.sweeper.Now()
 			return true
 		}
 		s.sendQueued(l, queued)
@@ -449,29 +468,4 @@ func (s *session) rejoinUnlessQueued(l *link) (queued []*redialEntry, closed *Cl
 		s.cur.Store(l)
 	}
 	return queued, nil
-}
-
-// backoff returns the pause before attempt n, which counts from 0: d is the interval
-// doubled n times, but at most 30 s, or the interval if that is longer; the pause is
-// a random time from d/2 to 3d/2.
-func backoff(interval time.Duration, n int32) time.Duration {
-	interval = min(interval, math.MaxInt64/2) // so that half as much again is no overflow
-	d, top := interval, max(maxBackoff, interval)
-	for ; n > 0 && d < top; n-- {
-		d *= 2
-	}
-	d = min(d, top)
-	return d/2 + time.Duration(rand.Int64N(int64(d)+1))
-}
-
-// pause waits for d. It returns false if ctx ends first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/teleport-go/teleport/core/socket"
@@ -18,8 +14,20 @@ import (
 // reasons the reader finds, and the clean-up.
 
 // Close is documented at Session.
-func (s *session) Close() error {
-	switch s.beginClose(&CloseReason{SideLocal, errLocalClose, "closing"}, s.env.cfg.CloseTimeout) {
+func (s *session) Close() error { return s.closeFor(errLocalClose) }
+
+// CloseWith is documented at Session.
+func (s *session) CloseWith(rerr *Rerror) error {
+	if !rerr.HasError() {
+		return s.Close()
+	}
+	rerr = rerr.Copy()
+	return s.closeFor(&told{fmt.Errorf("%w: %w", errLocalClose, rerr.Err()), rerr})
+}
+
+// closeFor closes the session because of cause.
+func (s *session) closeFor(cause error) error {
+	switch s.beginClose(&CloseReason{SideLocal, cause, "closing"}, s.env.cfg.CloseTimeout) {
 	case ready, draining:
 	default:
 		return nil // no call is pending that Close could wait for
@@ -264,12 +272,25 @@ func (s *session) drain(ctx context.Context, l *link) {
 	}
 	reason := s.CloseReason()
 	if !finished || ctx.Err() != nil {
+		l.sayByeSoon(reason)
 		calls := s.takeCutOff() // before Stop: callers who wait for room take theirs away
 		l.sock.Stop(reason)     // before the rest, as in settleLink; and no cancelled handler's reply goes out by chance
 		handlers := l.handlerNames()
 		s.holdUp(func(h *holdUp) { h.handlers = handlers })
 		l.cancelHandlers(reason)
-		s.fail(calls, reason)
+		s.fail(calls, l, reason)
+		l.close()
+		return
+	}
+	if reason.Side != SideRemote && !l.sock.CarriesControl() {
+		l.awaitQuiet(ctx)
+	}
+	l.sayBye(reason, true)
+	l.sock.WaitFlushed(ctx)
+	// A write to a peer that has got the farewell and closed would reset the connection,
+	// and the peer could lose what it has not read yet.
+	l.sock.Stop(reason)
+	if isFired(l.over.Done()) { // the peer sends nothing any more
 		l.close()
 		return
 	}
@@ -296,7 +317,7 @@ func (s *session) endBound() {
 }
 
 // cutOff is failPending that also counts the calls, for the error of Close and Drain.
-func (s *session) cutOff(reason *CloseReason) { s.fail(s.takeCutOff(), reason) }
+func (s *session) cutOff(l *link, reason *CloseReason) { s.fail(s.takeCutOff(), l, reason) }
 
 // takeCutOff takes all pending calls and counts them as cut off.
 func (s *session) takeCutOff() []*callCmd {
@@ -307,14 +328,15 @@ func (s *session) takeCutOff() []*callCmd {
 	return calls
 }
 
-// failPending ends all pending calls with the reason.
-func (s *session) failPending(reason *CloseReason) { s.fail(s.pending.Drain(), reason) }
+// failPending ends all pending calls with the reason for which l has ended.
+func (s *session) failPending(l *link, reason *CloseReason) { s.fail(s.pending.Drain(), l, reason) }
 
-func (s *session) fail(calls []*callCmd, reason *CloseReason) {
-	for _, cmd := range calls {
-		cmd.resolve(reason.rerror())
-	}
+func (s *session) fail(calls []*callCmd, l *link, reason *CloseReason) {
 	if len(calls) > 0 {
+		r := reason.rerror().WithCause(&linkEnd{reason, l})
+		for _, cmd := range calls {
+			cmd.resolve(r.Copy())
+		}
 		s.forget(s.resolved)
 	}
 	s.becameIdle()
@@ -337,7 +359,7 @@ func (s *session) endLink(l *link, reason *CloseReason) (again bool) {
 	default:
 		s.state = broken
 		s.cur.Store(nil)
-		again = s.redialable() && s.reason == nil
+		again = s.redialable() && s.reason == nil && !l.bye.Load().endsRedial()
 		if !again {
 			s.leaving.Store(true)
 			if s.reason == nil {
@@ -352,7 +374,7 @@ func (s *session) endLink(l *link, reason *CloseReason) (again bool) {
 		unsent := l.sock.Stop(reason) // first: callers blocked on room get reason, not the error of a closed connection
 		l.close()
 		l.cancelHandlers(reason)
-		s.failPending(reason)
+		s.failPending(l, reason)
 		l.gone.Fire()
 		s.logEnd(l, reason, unsent)
 		l.sock.Join()
@@ -360,7 +382,7 @@ func (s *session) endLink(l *link, reason *CloseReason) (again bool) {
 		return again
 	}
 	// Draining: no reply can arrive any more, but handlers may still send theirs.
-	fail(reason)
+	fail(l, reason)
 	l.gone.Fire()
 	if clean {
 		s.shortenDeadline(s.env.cfg.CloseTimeout) // so that a Drain without limit ends
@@ -380,6 +402,9 @@ func (s *session) logEnd(l *link, reason *CloseReason, unsent int) {
 	level := DEBUG
 	if reason.Side == SideNetwork && !l.silent || unsent > 0 {
 		level = INFO
+	}
+	if !s.enabled(level) {
+		return // thousands may end at once
 	}
 	side := string(reason.Side) + ": "
 	if reason.Side == SideNetwork {
@@ -419,9 +444,9 @@ func (s *session) end() {
 	s.mu.Unlock()
 	s.env.hub.drop(s)
 	for _, w := range queued {
-		w.fail(s, reason.rerror())
+		w.fail(s, markNotRun(reason.rerror(), nil))
 	}
-	s.failPending(reason)
+	s.failPending(l, reason)
 	s.env.sweeper.Remove(s)
 	s.postDisconnect(l)
 	s.done.Fire()
@@ -439,50 +464,6 @@ func (s *session) postDisconnect(l *link) {
 			s.Errorf("[PostDisconnectPlugin:%s] %s", p.Name(), r)
 		}
 	}
-}
-
-// readReason returns why reading has ended with err. If the peer has closed the
-// connection on the first frame, it adds the protocol's hint at the likely mistake: a
-// peer with bytes unread ends the connection by a reset, not by EOF. A later connection
-// of a session gets no hint: its peer is restarting.
-func readReason(l *link, err error) *CloseReason {
-	r := endReason(l, err)
-	var errno syscall.Errno
-	if r.Side == SideRemote || r.Side == SideNetwork && errors.As(r.Cause, &errno) && !errno.Timeout() {
-		if hint := l.sock.Hint(); hint != "" && l.epoch == 1 {
-			return &CloseReason{r.Side, fmt.Errorf("%w: %s", r.Cause, hint), r.Act}
-		}
-	}
-	return r
-}
-
-func endReason(l *link, err error) *CloseReason {
-	if r := l.killed.Load(); r != nil {
-		return r // this side closed the connection, and recorded why
-	}
-	if err == io.EOF {
-		return &CloseReason{SideRemote, errRemoteClose, "reading"}
-	}
-	var bad *frameError
-	if errors.As(err, &bad) {
-		return &CloseReason{SideLocal, bad.err, "reading a frame"}
-	}
-	return &CloseReason{SideNetwork, err, "reading"}
-}
-
-// readError returns err if the network failed or the connection has ended, and else,
-// for a frame that cannot be read, a *frameError.
-func readError(err error) error {
-	if err == io.EOF {
-		return err // a clean end: not in the middle of a frame
-	}
-	var netErr net.Error
-	var errno syscall.Errno
-	if errors.As(err, &netErr) || errors.As(err, &errno) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return err
-	}
-	return &frameError{err}
 }
 
 // closeIfEnded begins to close the session if its protocol says that no message can

@@ -10,6 +10,14 @@ import (
 
 // This file makes the errors of the engine.
 
+// ErrNotRun is in the error (errors.Is) of a call of which it is certain that its handler
+// has not run and will not, so that the call may be made again: the peer drains or is
+// busy, or has said when it closed the session that it has not run the call; or the
+// call has not left this side, because the session was closed or broken, or too many
+// messages wait. For a *Rerror r that is errors.Is(r.Err(), ErrNotRun). An error without
+// it leaves the question open.
+var ErrNotRun = errors.New("tp: the call has not run")
+
 // badMessage returns the error 400 for a body that cannot be decoded, nil for nil.
 func badMessage(err error) *Rerror {
 	if err == nil {
@@ -26,6 +34,12 @@ func safely(f func() error) (err error) {
 		}
 	}()
 	return f()
+}
+
+// isCloseReason reports whether this side has ended the connection.
+func isCloseReason(err error) bool {
+	var reason *CloseReason
+	return errors.As(err, &reason)
 }
 
 // isPackError reports whether the message, not the connection, is to blame.

@@ -120,7 +120,7 @@ func (s *session) expireRedialQueue(now int64) (next int64) {
 	}
 	s.mu.Unlock()
 	for _, w := range over {
-		w.fail(s, NewRerror(CodeConnClosed, CodeText(CodeConnClosed), "redialing took longer than redial_wait"))
+		w.fail(s, markNotRun(NewRerror(CodeConnClosed, CodeText(CodeConnClosed), "redialing took longer than redial_wait"), nil))
 	}
 	return next
 }

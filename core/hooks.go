@@ -55,7 +55,7 @@ type PostDialPlugin interface {
 }
 
 // PostRedialPlugin runs in place of PostDial on a redialled connection. The codes
-// 401 and 403 end redialling at once.
+// 401, 403 and 409 end redialling at once.
 type PostRedialPlugin interface {
 	Plugin
 	PostRedial(PreSession) *Rerror

@@ -186,5 +186,9 @@ func (s *session) SetID(id string) {
 
 // evict closes s because the session by has taken its id.
 func (s *session) evict(by *session) {
-	s.beginClose(&CloseReason{SideLocal, fmt.Errorf("id taken by %s", addrText(by.RemoteAddr())), "closing"}, s.env.cfg.CloseTimeout)
+	cause := &told{
+		fmt.Errorf("id taken by %s", addrText(by.RemoteAddr())),
+		NewRerror(CodeConflict, CodeText(CodeConflict), "another session has taken the id"),
+	}
+	s.beginClose(&CloseReason{SideLocal, cause, "closing"}, s.env.cfg.CloseTimeout)
 }

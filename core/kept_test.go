@@ -46,6 +46,7 @@ func TestPreCallKeepsWhatIsNotItsOwn(t *testing.T) {
 		synctest.Wait()
 		w.log.want(t, askedAndPushed...)
 		for range 30 {
+			pass(shortLife) // so that the next attempt is made soon
 			mem(c).Cut()
 			pass(time.Second)
 			wantReady(t, c)

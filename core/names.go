@@ -48,6 +48,7 @@ const (
 	TypePush      = socket.TypePush
 	TypeAuthCall  = socket.TypeAuthCall
 	TypeAuthReply = socket.TypeAuthReply
+	TypeControl   = socket.TypeControl
 )
 
 // Codes of a Rerror. An application's own codes should be above 1000.
@@ -62,9 +63,11 @@ const (
 	CodeDialFailed          = socket.CodeDialFailed
 	CodeBadMessage          = socket.CodeBadMessage
 	CodeUnauthorized        = socket.CodeUnauthorized
+	CodeForbidden           = socket.CodeForbidden
 	CodeNotFound            = socket.CodeNotFound
 	CodeMtypeNotAllowed     = socket.CodeMtypeNotAllowed
 	CodeHandleTimeout       = socket.CodeHandleTimeout
+	CodeConflict            = socket.CodeConflict
 	CodeTooManyRequests     = socket.CodeTooManyRequests
 	CodeCanceled            = socket.CodeCanceled
 	CodeInternalServerError = socket.CodeInternalServerError
@@ -81,9 +84,11 @@ var (
 	ErrDialFailed          = socket.ErrDialFailed
 	ErrBadMessage          = socket.ErrBadMessage
 	ErrUnauthorized        = socket.ErrUnauthorized
+	ErrForbidden           = socket.ErrForbidden
 	ErrNotFound            = socket.ErrNotFound
 	ErrMtypeNotAllowed     = socket.ErrMtypeNotAllowed
 	ErrHandleTimeout       = socket.ErrHandleTimeout
+	ErrConflict            = socket.ErrConflict
 	ErrTooManyRequests     = socket.ErrTooManyRequests
 	ErrCanceled            = socket.ErrCanceled
 	ErrInternalServerError = socket.ErrInternalServerError
@@ -98,6 +103,7 @@ const (
 	MetaAcceptBodyCodec = socket.MetaAcceptBodyCodec
 	MetaTimeout         = socket.MetaTimeout
 	MetaHops            = socket.MetaHops
+	MetaNotRun          = socket.MetaNotRun
 )
 
 // TypeText returns the name of a message type.

@@ -51,6 +51,7 @@ type env struct {
 	// That of a call keeps its wake channel.
 	commands sync.Pool
 
+	ends     endQueue
 	sessions sync.WaitGroup // every session's goroutine
 }
 
@@ -103,6 +104,21 @@ type session struct {
 	ordered inorder.Queues[*Handler, *handlerCtx] // one per ordered route; the key nil is for replies that must go out in order
 }
 
+// endQueue holds the connections whose reading has ended, until a goroutine cleans up
+// after each. A crowd that ends at once must not take the processors from the others: so
+// these goroutines start one by one, and others run in between.
+type endQueue struct {
+	mu      sync.Mutex // guards the fields below
+	list    []endedLink
+	running bool // a goroutine empties the list
+}
+
+type endedLink struct {
+	cleanUp func(l *link, err error)
+	l       *link
+	err     error // why reading has ended
+}
+
 // holdUp is what does not return, in the words of an error.
 type holdUp struct {
 	hook     string // of a connection, that runs now
@@ -119,12 +135,14 @@ type link struct {
 	sock    *socket.Conn
 	shut    atomic.Bool // this side has closed conn
 	epoch   uint32
-	trusted bool     // X-Real-IP of the peer is believed
-	conn    net.Conn // until the link is ready hooks may replace it, under mu and session.mu
+	trusted bool          // X-Real-IP of the peer is believed
+	refused atomic.Uint32 // draining: number of the last CALL that was taken, plus 1; 0: none was refused since
+	conn    net.Conn      // until the link is ready hooks may replace it, under mu and session.mu
 	pf      ProtoFunc
 	ip      string // of the remote address, as text
 
 	killed atomic.Pointer[CloseReason] // set before this side closes conn on an error
+	bye    atomic.Pointer[farewell]    // what the peer has said last; nil: nothing yet
 	over   event.Event                 // reading has ended
 	gone   event.Event                 // the calls of a link that was ready have been resolved
 	passed []Plugin                    // plugins whose PostDial, PostRedial or PostAccept returned no error
@@ -137,6 +155,13 @@ type link struct {
 	mu    sync.Mutex   // guards what follows
 	timed *handlerCtx  // handlers that have left the reader, or have a context or an age: a list
 	dead  *CloseReason // cause for contexts made from now on; nil while alive
+}
+
+// farewell is what the peer has said last.
+type farewell struct {
+	known bool
+	last  int32   // with known: CALLs with a number above it that were not answered have not run
+	rerr  *Rerror // why the peer has closed the session; nil: it did not say
 }
 
 // keptRequests holds the requests that PreCall has read.
@@ -199,6 +224,7 @@ type callCmd struct {
 	wake      chan struct{}
 	memory    *[]byte    // of a Reused result; else nil
 	mode      codec.Mode // what the codec may assume of result
+	repeats   uint8      // how often it was made again
 	over      bool       // result has served another call
 	async     bool       // no caller waits on wake
 	pooled    bool       // returns to env.commands; no user sees it
@@ -211,6 +237,9 @@ type callCmd struct {
 
 	raw   []byte      // a large body, to be decoded by the caller
 	reply *handlerCtx // for hooks after decoding
+
+	deadline int64 // from DefaultCallTimeout, in the sweeper's time; 0: none
+	giveUpAt int64 // when not to make the call again any more, in the sweeper's time; 0: it was made once
 
 	start  time.Time
 	cost   time.Duration
@@ -233,6 +262,8 @@ type dialPlan struct {
 	addr   string
 	pf     ProtoFunc
 	values context.Context // the context of DialContext, without its end
+	since  int64           // when the session became ready on its present connection, in the sweeper's time
+	pauses int32           // made before attempts to redial, since a connection has lasted
 }
 
 // redialEntry is a message that waits for a redial, its body already encoded. It is a

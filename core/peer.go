@@ -236,13 +236,37 @@ func (p *peer) shutdown(ctx context.Context) error {
 	p.mu.Unlock()
 	live := p.env.hub.close()
 	errs := make([]error, len(live))
+	p.cancel() // ends dials, redials and handshakes
+	pace := drainPace(ctx, len(live))
+	begun := time.Now()
 	var wg sync.WaitGroup
 	for i, s := range live {
+		if ahead := time.Duration(i)*pace - time.Since(begun); ahead > maxAhead {
+			pause(ctx, ahead)
+		}
 		wg.Go(func() { errs[i] = s.Drain(ctx) })
 	}
-	p.cancel() // ends dials, redials and handshakes
 	wg.Wait()
 	return errors.Join(append(errs, p.join(ctx))...)
+}
+
+const (
+	// slowestDrain is the longest time between the ends of two sessions of a peer that
+	// closes: all their clients dial again at once otherwise.
+	slowestDrain = 250 * time.Microsecond
+	// maxAhead is how far the ends may run ahead: it makes no difference to the clients,
+	// and a peer with few sessions closes at once.
+	maxAhead = 5 * time.Millisecond
+)
+
+// drainPace returns the time between the ends of two sessions of n, within ctx: the
+// first half of the time is for them, the second half for the last one's handlers.
+func drainPace(ctx context.Context, n int) time.Duration {
+	pace := slowestDrain
+	if at, ok := ctx.Deadline(); ok && n > 0 {
+		pace = min(pace, max(time.Until(at), 0)/time.Duration(2*n))
+	}
+	return pace
 }
 
 // join waits for the peer's goroutines. They end by themselves now, unless a hook of the

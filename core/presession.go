@@ -271,8 +271,11 @@ func (s *session) preRead(ctx context.Context, m *socket.Envelope) (r *Rerror) {
 		l.conn.SetReadDeadline(time.Unix(1, 0))
 	})
 	err := l.sock.Wait()
-	if err == nil {
-		err = l.sock.ReadInto(m)
+	for err == nil {
+		if err = l.sock.ReadInto(m); err != nil || m.Mtype() != TypeControl {
+			break
+		}
+		l.acceptControl(m) // not for hooks
 	}
 	if !stop() {
 		<-interrupted

@@ -35,6 +35,7 @@ func (cmd *callCmd) recycle() {
 		cmd.in.Reset()
 	}
 	cmd.logger, cmd.sess, cmd.link, cmd.result, cmd.swap, cmd.rerr = logger{}, nil, nil, nil, nil, nil
+	cmd.giveUpAt, cmd.deadline, cmd.repeats = 0, 0, 0
 	cmd.start, cmd.cost, cmd.seq, cmd.detail, cmd.method, cmd.inCodec, cmd.inSize = time.Time{}, 0, 0, "", "", 0, 0
 	cmd.raw, cmd.reply, cmd.memory, cmd.mode, cmd.over, cmd.pooled, cmd.exclusive = nil, nil, nil, 0, false, false, false
 	e.commands.Put(cmd)

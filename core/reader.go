@@ -157,6 +157,7 @@ type reader struct {
 	current *handlerCtx          // accepted by the reader, and neither ended nor handed over
 	exits   uint8                // how often PreReadHeader has ended the reader's goroutine since the last message
 	lost    bool                 // nobody knows where the next frame begins
+	taken   int32                // number of the last CALL that was not refused by draining; 0: none
 	loop    *poller.Loop         // that the reader runs, with onPoller
 	slot    *watchdog.Slot[link] // nil: the watchdog does not see the reader
 	key     atomic.Uint64        // a poller.Key
@@ -351,6 +352,16 @@ func (l *link) detach() {
 	l.deregister()
 	loop.Detach()
 	l.scheduleIdleCheck()
+}
+
+// leavePoller lets the goroutine go on with other connections, if it is the poll loop:
+// nothing is read from this one any more.
+func (l *link) leavePoller() {
+	l.releaseSlot()
+	if l.state.detach() {
+		l.loop = nil
+		l.deregister()
+	}
 }
 
 func (l *link) deregister() { l.poller().Deregister(poller.Key(l.key.Load())) }

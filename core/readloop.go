@@ -37,9 +37,13 @@ const (
 	inFrame            // in Unpack, which may run filters
 )
 
-// run reads the connection, and owns its end and the session's, unless another
-// goroutine takes the reading over.
-func (s *session) run(l *link) {
+// run reads the connection, unless another goroutine takes the reading over, and then
+// leaves the end of it to endQueue.
+func (s *session) run(l *link) { s.runFrom(l, nil) }
+
+// runFrom is run. If ended is not nil it is why reading has ended: then runFrom owns the
+// end of the connection and the session's, and reads on only if that redials.
+func (s *session) runFrom(l *link, ended error) {
 	r := readLoop{s: s}
 	elsewhere, finished := false, false
 	defer func() {
@@ -56,17 +60,21 @@ func (s *session) run(l *link) {
 		}
 	}()
 	for l != nil {
-		r.l = l
-		err := r.serve()
-		if err == errNotReader {
+		if ended == nil {
+			r.l = l
+			err := r.serve()
 			elsewhere = true
+			if err != errNotReader {
+				r.l = nil
+				l.leavePoller()
+				s.env.ends.add(s.runFrom, l, err) // the clean-up may block
+			}
 			return
 		}
-		r.l = nil
-		l.mayBlock() // reading has ended, but the clean-up may block
+		l.mayBlock()
 		l.over.Fire()
-		if s.endLink(l, readReason(l, err)) {
-			l = s.redial()
+		if s.endLink(l, readReason(l, ended)) {
+			l, ended = s.redial(), nil
 		} else {
 			l = nil
 		}
@@ -257,6 +265,9 @@ func (r *readLoop) dispatch(c *handlerCtx) disposition {
 		return d
 	case TypeAuthCall:
 		return c.refuseAuth()
+	case TypeControl:
+		r.l.acceptControl(&c.in)
+		return reuse
 	}
 	s := r.s
 	if s.answersCall(c) {

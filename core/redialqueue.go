@@ -2,7 +2,10 @@ package tp
 
 import (
 	"context"
+	"math"
+	"math/rand/v2"
 	"slices"
+	"time"
 )
 
 // This file holds the redial queue: the messages of a session that redials wait in it,
@@ -23,7 +26,11 @@ func (w *redialEntry) fail(s *session, r *Rerror) {
 // queueCall takes a call that has found no link: it queues the call for the redial, or
 // resolves it with an error. It returns a link if the session has become ready.
 func (s *session) queueCall(cmd *callCmd) *link {
+	cmd.out.Accept() // from now on it may be sent at any time
 	l, r := s.enqueueForRedial(&redialEntry{seq: cmd.seq}, cmd)
+	if l != nil {
+		cmd.out.Recall()
+	}
 	if r != nil {
 		s.failCall(cmd.seq, r)
 	}
@@ -66,11 +73,11 @@ func (s *session) enqueueForRedial(w *redialEntry, cmd *callCmd) (*link, *Rerror
 		case s.reason != nil || s.state == draining || s.state == closed:
 			reason := s.reason
 			s.mu.Unlock()
-			return nil, reason.rerror()
+			return nil, markNotRun(reason.rerror(), nil)
 		case encoded:
 			defer s.mu.Unlock()
 			if s.redialBytes+w.bytes() > s.env.cfg.WriteBound && len(s.redialQueue) > 0 {
-				return nil, NewRerror(CodeConnClosed, CodeText(CodeConnClosed), "redialing, and too many messages are queued for the new connection")
+				return nil, markNotRun(NewRerror(CodeConnClosed, CodeText(CodeConnClosed), "redialing, and too many messages are queued for the new connection"), nil)
 			}
 			s.redialBytes += w.bytes()
 			s.redialQueue = append(s.redialQueue, w)
@@ -102,7 +109,9 @@ func (w *redialEntry) encode(s *session, cmd *callCmd) *Rerror {
 		return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()).WithCause(err)
 	}
 	if ctx := cmd.out.GivenContext(); ctx == nil || !hasDeadline(ctx) {
-		w.until = s.env.sweeper.After(s.env.cfg.RedialWait)
+		if w.until = cmd.giveUpAt; w.until == 0 {
+			w.until = s.env.sweeper.After(s.env.cfg.RedialWait)
+		}
 	}
 	return nil
 }
@@ -142,10 +151,43 @@ func (s *session) sendQueued(l *link, list []*redialEntry) {
 		err := l.sock.Enqueue(context.Background(), &w.msg)
 		switch {
 		case err != nil:
-			w.fail(s, l.writeRerror(context.Background(), err))
+			r := l.writeRerror(context.Background(), err)
+			if r.Code == CodeConnClosed {
+				r = markNotRun(r, l)
+			}
+			w.fail(s, r)
 		case w.result != nil:
 			w.result <- nil
 		}
 	}
 	l.sock.Flush(0)
+}
+
+// maxBackoff is the longest pause between two attempts to redial, unless the
+// configured interval is longer.
+const maxBackoff = 30 * time.Second
+
+// backoff returns the pause before attempt n, which counts from 0: d is the interval
+// doubled n times, but at most 30 s, or the interval if that is longer; the pause is
+// a random time from d/2 to 3d/2.
+func backoff(interval time.Duration, n int32) time.Duration {
+	interval = min(interval, math.MaxInt64/2) // so that half as much again is no overflow
+	d, top := interval, max(maxBackoff, interval)
+	for ; n > 0 && d < top; n-- {
+		d *= 2
+	}
+	d = min(d, top)
+	return d/2 + time.Duration(rand.Int64N(int64(d)+1))
+}
+
+// pause waits for d. It returns false if ctx ends first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -57,7 +57,7 @@ func (c *handlerCtx) readReply() *Rerror {
 		}
 	}
 	if c.in.Rerror().HasError() {
-		return c.in.Rerror()
+		return c.remoteRerror()
 	}
 	if c.in.Replaced() {
 		return c.bindReplaced()

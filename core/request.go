@@ -142,17 +142,21 @@ func (c *handlerCtx) prepare(running int) *Rerror {
 	case c.refusal != nil:
 		return c.refusal
 	case c.in.Mtype() == TypeCall && s.leaving.Load():
-		return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), socket.ErrDraining.Error()).WithCause(socket.ErrDraining)
+		c.link.refuseFrom()
+		return c.notRun(NewRerror(CodeConnClosed, CodeText(CodeConnClosed), socket.ErrDraining.Error()).WithCause(socket.ErrDraining))
 	case running > s.env.cfg.MaxHandlers:
-		return busy(fmt.Sprintf("%d handlers of the session run already", running-1))
+		return c.notRun(busy(fmt.Sprintf("%d handlers of the session run already", running-1)))
 	}
 	if n := s.work.bytes() - c.bytes; s.exceeds(n, 0) && s.pending.Len() > 0 { // else the reader has paused, or will
 		if c.kind() == kindPush && n >= pushSlack*s.env.cfg.SessionMemory {
 			c.link.kill(SideLocal, errPushes, "reading")
 		}
 		if c.kind() == kindCall || c.link.shut.Load() {
-			return busy(fmt.Sprintf("the requests of the session take %d bytes, and SessionMemory or ReadMemory is used up", n))
+			return c.notRun(busy(fmt.Sprintf("the requests of the session take %d bytes, and SessionMemory or ReadMemory is used up", n)))
 		}
+	}
+	if c.in.Mtype() == TypeCall {
+		c.link.take(c.in.Seq())
 	}
 	c.readTimeout()
 	if r := c.route(); r != nil {
@@ -398,6 +402,9 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 		c.out.SetBody(body)
 		c.ReplyBodyCodec()
 	}
+	if s.leaving.Load() {
+		c.out.SetLast()
+	}
 	c.stage = stageReplying
 	c.logHookError("PreWriteReply", c.hooks.preWriteReply.run(s.env.guard, c))
 	err := c.enqueue(now)
@@ -471,7 +478,7 @@ func (c *handlerCtx) enqueue(now bool) error {
 	switch {
 	case now:
 		err := sock.EnqueueNow(&c.out)
-		if err != nil && !isPackError(err) {
+		if err != nil && !isPackError(err) && !isCloseReason(err) { // after a farewell nothing is sent, and the peer must read that
 			c.link.kill(SideNetwork, err, "writing")
 		}
 		return err

@@ -393,6 +393,9 @@ func TestRow08_RequestsArriveWhileDraining(t *testing.T) {
 		if m := end.receive(); m.Seq() != 1 || m.Rerror() != nil || string(m.RawBody()) != "old" {
 			t.Errorf("received seq %d, %s; want the reply of 1", m.Seq(), m.Rerror())
 		}
+		if m := end.receive(); m.Mtype() != TypeControl || m.ServiceMethod() != "bye" || m.Meta().String() != "n=0" {
+			t.Errorf("received %s %q, %s; want a farewell that has answered all", TypeText(m.Mtype()), m.ServiceMethod(), m.Meta())
+		}
 		if _, err := end.read(); err != io.EOF {
 			t.Errorf("the peer reads %v; want EOF", err)
 		}

@@ -16,7 +16,7 @@ import (
 //	  │   ▼            not redialable                             │
 //	  │ broken ───────────────────────────────────────────────────┤
 //	  │   │ redialable                                            │
-//	  │   ▼            attempts used up, Close, 401, 403          │
+//	  │   ▼            attempts used up, Close, 401, 403, 409     │
 //	  └ redialing ────────────────────────────────────────────────┘
 //
 // One mutex guards the state, the link (whose epoch numbers the connections) and
@@ -57,8 +57,13 @@ type CloseReason struct {
 // Error makes a CloseReason usable as the cause of a context.
 func (r *CloseReason) Error() string { return r.String() }
 
-// Unwrap returns the cause.
-func (r *CloseReason) Unwrap() error { return r.Cause }
+// Unwrap returns the cause; of nil, nil.
+func (r *CloseReason) Unwrap() error {
+	if r == nil {
+		return nil
+	}
+	return r.Cause
+}
 
 // String returns the reason in a few words; of nil "<nil>".
 func (r *CloseReason) String() string {
@@ -75,6 +80,15 @@ func (r *CloseReason) String() string {
 func (r *CloseReason) rerror() *Rerror {
 	return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), r.String()).WithCause(r)
 }
+
+// told is a cause that the farewell tells the peer.
+type told struct {
+	err  error   // for this side
+	rerr *Rerror // for the peer
+}
+
+func (t *told) Error() string   { return t.err.Error() }
+func (t *told) Unwrap() []error { return []error{t.err, t.rerr.Err()} }
 
 var (
 	errLocalClose  = errors.New("closed by this side")

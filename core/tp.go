@@ -184,7 +184,8 @@ type CtxSession interface {
 type Session interface {
 	CtxSession
 	Peer() Peer
-	// SetID changes the id. A session of the peer that has this id is closed.
+	// SetID changes the id. A session of the peer that has this id is closed, as by
+	// CloseWith with the code 409.
 	SetID(id string)
 	// SetSessionAge changes the session age, counted from now.
 	SetSessionAge(time.Duration)
@@ -198,6 +199,14 @@ type Session interface {
 	// it cut off. Handlers that run may still reply for the rest of that time.
 	// Close may be called anywhere, also in a handler of the session.
 	Close() error
+	// CloseWith is Close that tells the other side why. There the code, the message and
+	// the reason of rerr are in the text and in the chain of causes of CloseReason and
+	// of the errors of calls, which keep their code 102: tp.Code(CloseReason()) and
+	// errors.Is(err, rerr.Err()) find them. The codes 401, 403 and 409 end its
+	// redialling, so that the session does not come back. Protocols that cannot say
+	// it (all but raw in its own dialect), and peers of v5, v7 and older releases, see a
+	// session that was closed. A rerr that is nil or has code 0 makes it a Close.
+	CloseWith(rerr *Rerror) error
 	// Drain is Close that waits for handlers as well, until ctx ends; then it
 	// cuts off what is left and returns ctx's error, which names the handlers. Called in a handler of the
 	// session it waits for that one too: bound it, or use Close.

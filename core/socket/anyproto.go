@@ -71,7 +71,7 @@ type anyProto struct {
 	list   []Protocol
 	err    error
 	proto  atomic.Pointer[Proto] // the first until one was recognised
-	chosen bool                  // Unpack's
+	chosen atomic.Bool           // set by Unpack
 }
 
 func (a *anyProto) current() Proto {
@@ -95,6 +95,12 @@ func (a *anyProto) Hint() string {
 	return ""
 }
 
+// CarriesControl passes the question on, once the peer's protocol is known.
+func (a *anyProto) CarriesControl() bool {
+	c, ok := a.current().(ControlCarrier)
+	return ok && a.chosen.Load() && c.CarriesControl()
+}
+
 func (a *anyProto) Pack(m Message) error {
 	if a.err != nil {
 		return a.err
@@ -106,7 +112,7 @@ func (a *anyProto) Unpack(m Message) error {
 	if a.err != nil {
 		return a.err
 	}
-	if !a.chosen {
+	if !a.chosen.Load() {
 		if err := a.recognise(m.Limit()); err != nil {
 			return err
 		}
@@ -151,7 +157,7 @@ func (a *anyProto) recognise(limit uint32) error {
 					proto := a.list[i].New(a.rw)
 					a.proto.Store(&proto)
 				}
-				a.chosen = true
+				a.chosen.Store(true)
 				return nil
 			}
 		}

@@ -303,15 +303,17 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 		bufpool.Put(frame)
 		return &PackError{err}
 	}
+	var at uint64
 	switch how {
 	case enqueueWait:
-		err = c.out.Send(ctx, frame)
+		at, err = c.out.Send(ctx, frame)
 	case enqueueNow:
-		err = c.out.SendNow(frame)
+		at, err = c.out.SendNow(frame)
 	case enqueueTry:
-		err = c.out.TrySend(frame)
+		at, err = c.out.TrySend(frame)
 	}
 	if err == nil {
+		m.place = at + 1
 		c.nowSpoke()
 	}
 	return err
@@ -362,6 +364,11 @@ func (c *Conn) acquirePacking(ctx context.Context, how admission) (slots chan st
 	}
 	return slots, nil
 }
+
+// Unwritten reports whether it is certain that no byte of m has been written to this
+// connection, or ever will be: it was not accepted, or was dropped by Stop or a failure
+// before a write of it began.
+func (c *Conn) Unwritten(m *Envelope) bool { return m.place == 0 || c.out.Unwritten(m.place-1) }
 
 // enqueueMeasured gives a message the connection's pipe if its body is large enough.
 func (c *Conn) enqueueMeasured(ctx context.Context, m *Envelope, how admission) error {
@@ -416,7 +423,7 @@ func (c *Conn) appendFrame(app FrameAppender, b []byte, m *Envelope) (err error)
 		return err
 	}
 	committed = true
-	c.out.Commit(b)
+	m.place = c.out.Commit(b) + 1
 	return nil
 }
 
@@ -499,6 +506,13 @@ func (c *Conn) Join() { c.out.Join() }
 
 // Release gives the read buffer back; for the reading goroutine, at its end.
 func (c *Conn) Release() { c.in.Close() }
+
+// CarriesControl reports whether the peer reads messages of the type CONTROL; see
+// [ControlCarrier].
+func (c *Conn) CarriesControl() bool {
+	p, ok := c.proto.(ControlCarrier)
+	return ok && p.CarriesControl()
+}
 
 // Heard reports whether a frame has ever arrived.
 func (c *Conn) Heard() bool { return c.heard.Load() }

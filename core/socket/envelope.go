@@ -22,11 +22,13 @@ type Envelope struct {
 	shared   bool // and to somebody else
 	encoded  bool // raw is the encoded body, ready to be packed
 	inTurn   bool
+	last     bool // sent while the session drains
 	expects  bool // the encoded body is to be decoded into body
 	replaced bool // which is not the value that Expect was given
 	size     uint32
 	limit    uint32 // 0: none
 	sized    int32  // the codec's Size of body, just computed, plus 1; 0: unknown
+	place    uint64 // where it begins in what a Conn has accepted, plus 1; 0: it was not accepted
 
 	method string
 	body   any
@@ -92,8 +94,8 @@ func (m *Envelope) Reset(settings ...MessageSetting) {
 // Clear empties the message but keeps its limit and its interner, which belong
 // to the connection it is used on.
 func (m *Envelope) Clear() {
-	m.seq, m.mtype, m.codec, m.size, m.sized = 0, 0, 0, 0, 0
-	m.rawOwned, m.shared, m.encoded, m.inTurn, m.expects, m.replaced = false, false, false, false, false, false
+	m.seq, m.mtype, m.codec, m.size, m.sized, m.place = 0, 0, 0, 0, 0, 0
+	m.rawOwned, m.shared, m.encoded, m.inTurn, m.last, m.expects, m.replaced = false, false, false, false, false, false, false
 	m.method, m.uri = "", nil
 	if m.meta.Len() > 0 {
 		m.meta.Reset()
@@ -111,6 +113,13 @@ func (m *Envelope) apply(settings []MessageSetting) {
 		}
 	}
 }
+
+// Accept says that m waits elsewhere for a Conn that will accept it: it is not Unwritten
+// any more.
+func (m *Envelope) Accept() { m.place = max(m.place, 1) }
+
+// Recall makes m, whose outcome on one Conn is known, ready for another one.
+func (m *Envelope) Recall() { m.place = 0 }
 
 // SetLimit sets the largest size SetSize accepts; 0 is no limit.
 func (m *Envelope) SetLimit(limit uint32) { m.limit = limit }

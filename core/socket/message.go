@@ -16,10 +16,11 @@ const (
 	TypePush      byte = 3 // a message that is not answered
 	TypeAuthCall  byte = 4 // the first message of a connection that authenticates
 	TypeAuthReply byte = 5
+	TypeControl   byte = 6 // a message between the engines of both sides; its service method is a verb
 )
 
 // TypeText returns the name of a message type: CALL, REPLY, PUSH, AUTH_CALL,
-// AUTH_REPLY, or Undefined.
+// AUTH_REPLY, CONTROL, or Undefined.
 func TypeText(mtype byte) string {
 	switch mtype {
 	case TypeCall:
@@ -32,6 +33,8 @@ func TypeText(mtype byte) string {
 		return "AUTH_CALL"
 	case TypeAuthReply:
 		return "AUTH_REPLY"
+	case TypeControl:
+		return "CONTROL"
 	}
 	return "Undefined"
 }

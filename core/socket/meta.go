@@ -27,6 +27,9 @@ const (
 	MetaTimeout = "X-Timeout"
 	// MetaHops is how many proxies have forwarded a CALL or PUSH: a decimal number.
 	MetaHops = "X-Hops"
+	// MetaNotRun is in the reply to a CALL that the peer's engine has refused because it
+	// drains (102) or is busy (503): the handler has not run. Its value does not matter.
+	MetaNotRun = "X-Not-Run"
 )
 
 // ErrNoMeta is wrapped by the getters of numbers when the key is absent.

@@ -114,6 +114,14 @@ type Hinter interface {
 	Hint() string
 }
 
+// ControlCarrier is a Proto that carries messages of the type CONTROL, which engines send
+// each other. CarriesControl reports whether the peer of this connection reads them, as
+// far as that is known: a peer of v5 or v7 would close the connection. It is called
+// concurrently.
+type ControlCarrier interface {
+	CarriesControl() bool
+}
+
 // Protocol is a protocol under the name by which a configuration chooses it.
 type Protocol struct {
 	Name string

@@ -35,6 +35,14 @@ func (m *Envelope) SetInTurn() { m.inTurn = true }
 // InTurn reports whether SetInTurn was called.
 func (m *Envelope) InTurn() bool { return m.inTurn }
 
+// SetLast marks a REPLY that is sent while the session drains: if the protocol can, and no
+// other one is due, it says that it takes no further CALL. Protocols find Last by type
+// assertion.
+func (m *Envelope) SetLast() { m.last = true }
+
+// Last reports whether SetLast was called.
+func (m *Envelope) Last() bool { return m.last }
+
 // Ended reports whether the protocol has packed its last message.
 func (c *Conn) Ended() bool {
 	p := c.proto

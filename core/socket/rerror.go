@@ -26,9 +26,11 @@ const (
 	CodeDialFailed          int32 = 105
 	CodeBadMessage          int32 = 400 // not decodable, or without a service method
 	CodeUnauthorized        int32 = 401
+	CodeForbidden           int32 = 403
 	CodeNotFound            int32 = 404 // no handler for the service method
 	CodeMtypeNotAllowed     int32 = 405
 	CodeHandleTimeout       int32 = 408 // the deadline passed
+	CodeConflict            int32 = 409 // another session has taken the id
 	CodeTooManyRequests     int32 = 429 // this caller's rate is too high
 	CodeCanceled            int32 = 499 // the caller gave up
 	CodeInternalServerError int32 = 500 // a handler panicked, or its reply cannot be sent
@@ -57,12 +59,16 @@ func CodeText(code int32) string {
 		return "Bad Message"
 	case CodeUnauthorized:
 		return "Unauthorized"
+	case CodeForbidden:
+		return "Forbidden"
 	case CodeNotFound:
 		return "Not Found"
 	case CodeMtypeNotAllowed:
 		return "Message Type Not Allowed"
 	case CodeHandleTimeout:
 		return "Handle Timeout"
+	case CodeConflict:
+		return "Conflict"
 	case CodeTooManyRequests:
 		return "Too Many Requests"
 	case CodeCanceled:
@@ -89,9 +95,11 @@ var (
 	ErrDialFailed          = codeError(CodeDialFailed)
 	ErrBadMessage          = codeError(CodeBadMessage)
 	ErrUnauthorized        = codeError(CodeUnauthorized)
+	ErrForbidden           = codeError(CodeForbidden)
 	ErrNotFound            = codeError(CodeNotFound)
 	ErrMtypeNotAllowed     = codeError(CodeMtypeNotAllowed)
 	ErrHandleTimeout       = codeError(CodeHandleTimeout)
+	ErrConflict            = codeError(CodeConflict)
 	ErrTooManyRequests     = codeError(CodeTooManyRequests)
 	ErrCanceled            = codeError(CodeCanceled)
 	ErrInternalServerError = codeError(CodeInternalServerError)

@@ -13,7 +13,7 @@ import (
 type Bearer func(sess Session, fn SendOnce) *tp.Rerror
 
 // SendOnce sends info, and waits for the answer, which it decodes into retRecv, a
-// pointer or nil. Its error is the peer's refusal (the codes 401 and 403 end
+// pointer or nil. Its error is the peer's refusal (the codes 401, 403 and 409 end
 // redialling), 401 if the answer is no AUTH_REPLY, 408 when the time is over, or one
 // of the connection.
 type SendOnce func(info, retRecv any) *tp.Rerror

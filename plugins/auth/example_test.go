@@ -81,3 +81,44 @@ func ExampleWithCredentials() {
 	// ann <nil>
 	// bob <nil>
 }
+
+// A second login of a user ends the first session, which learns why and does not redial.
+func ExampleNewCheckerPlugin_oneSessionPerUser() {
+	t := new(testing.T) // programs use tp.NewPeer, Listen and Dial
+	network := tptest.NewNetwork().Register(t)
+
+	srv := tptest.NewPeer(t, tp.PeerConfig{Network: network}, auth.NewCheckerPlugin(
+		func(sess auth.Session, fn auth.RecvOnce) (any, *tp.Rerror) {
+			var user string
+			rerr := fn(&user)
+			sess.SetID(user) // closes the session that had it
+			return nil, rerr
+		}))
+	defer srv.Close()
+	addr := tptest.Listen(t, srv)
+
+	login := func() tp.Session {
+		cli := tptest.NewPeer(t, tp.PeerConfig{Network: network, RedialTimes: -1}, auth.NewBearerPlugin(
+			func(_ auth.Session, fn auth.SendOnce) *tp.Rerror { return fn("ann", nil) }))
+		sess, rerr := cli.Dial(addr)
+		if rerr != nil {
+			fmt.Println(rerr)
+		}
+		return sess
+	}
+	first := login()
+	second := login()
+	<-first.CloseNotify()
+	fmt.Println(first.CloseReason())
+	fmt.Println(tp.Code(first.CloseReason()), first.Health(), second.Health())
+
+	if sess, ok := srv.GetSession("ann"); ok { // and by hand
+		sess.CloseWith(tp.NewRerror(tp.CodeForbidden, "Forbidden", "your account is locked"))
+	}
+	<-second.CloseNotify()
+	fmt.Println(second.CloseReason())
+	// Output:
+	// closed by peer: 409 Conflict: another session has taken the id
+	// 409 false true
+	// closed by peer: 403 Forbidden: your account is locked
+}

@@ -440,3 +440,49 @@ func TestCurl(t *testing.T) {
 		})
 	}
 }
+
+// The last response of a server that ends says that no further request is taken.
+func TestLastResponseWhileDraining(t *testing.T) {
+	s := serve(t, tp.PeerConfig{})
+	c := s.dial(t)
+	c.send(t, "POST /wait HTTP/1.1\nHost: h\nContent-Length: 0\n\n")
+	receive(t, s.entered, "the request")
+	closed := make(chan error, 1)
+	go func() { closed <- s.peer.Close() }()
+	for s.peer.CountSession() > 0 { // until the session drains
+		time.Sleep(time.Millisecond)
+	}
+	s.release <- struct{}{}
+	if resp, _ := c.response(t, "POST"); resp.StatusCode != 200 || !resp.Close {
+		t.Errorf("%s, closes: %v; want 200, and Connection: close", resp.Status, resp.Close)
+	}
+	c.ended(t)
+	c.Close()
+	if err := receive(t, closed, "the end"); err != nil {
+		t.Error(err)
+	}
+}
+
+// A request that comes while the server drains is refused, and the refusal says that its
+// handler has not run.
+func TestRefusedWhileDraining(t *testing.T) {
+	s := serve(t, tp.PeerConfig{})
+	c := s.dial(t)
+	c.send(t, "POST /wait HTTP/1.1\nHost: h\nX-Seq: 1\nContent-Length: 0\n\n")
+	receive(t, s.entered, "the request")
+	closed := make(chan error, 1)
+	go func() { closed <- s.peer.Close() }()
+	for s.peer.CountSession() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	c.send(t, "POST /echo HTTP/1.1\nHost: h\nX-Seq: 2\nContent-Length: 0\n\n")
+	if resp, body := c.response(t, "POST"); resp.StatusCode != 502 || resp.Header.Get("X-Not-Run") == "" || !strings.Contains(body, "draining") {
+		t.Errorf("%s, %v, %s; want 502, X-Not-Run, and draining", resp.Status, resp.Header, body)
+	}
+	s.release <- struct{}{}
+	if resp, _ := c.response(t, "POST"); resp.StatusCode != 200 {
+		t.Errorf("%s, want 200", resp.Status)
+	}
+	c.Close()
+	receive(t, closed, "the end")
+}

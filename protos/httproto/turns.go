@@ -64,6 +64,15 @@ func (p *httpProto) origin(seq int32) (o origin, ok bool) {
 	return o, ok
 }
 
+// onlyOpen reports whether the request with this number, of the protocol's own, is the only
+// one that waits for its response. Requests with an X-Seq are not counted: their client
+// gets all responses, in any order, and then the end of the connection.
+func (p *httpProto) onlyOpen(seq int32) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return seq < 0 && len(p.turns.open) == 1
+}
+
 const continue100 = "HTTP/1.1 100 Continue\r\n\r\n"
 
 // awaitContinue asks for "100 Continue" on behalf of the request being read. It returns

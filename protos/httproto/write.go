@@ -128,6 +128,9 @@ func (p *httpProto) appendResponse(dst []byte, m socket.Message, s *scratch) ([]
 	if !ok {
 		return dst, fmt.Errorf("http: no request waits for a response of seq %d", m.Seq())
 	}
+	if l, ok := m.(interface{ Last() bool }); ok && l.Last() && p.onlyOpen(m.Seq()) {
+		o.close, o.keep = true, false
+	}
 	filter, err := gzipOf(m.XferPipe())
 	if err != nil {
 		return dst, err

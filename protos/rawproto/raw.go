@@ -62,6 +62,8 @@ type rawProto struct{ framing.Proto[Dialect] }
 var (
 	_ socket.FrameAppender = (*rawProto)(nil)
 	_ socket.Hinter        = (*rawProto)(nil)
+
+	_ socket.ControlCarrier = (*rawProto)(nil)
 )
 
 // Version returns 'r' and "raw", in V7 6 and "raw".
@@ -71,6 +73,10 @@ func (p *rawProto) Version() (byte, string) {
 	}
 	return p.Proto.Version()
 }
+
+// CarriesControl reports whether the dialect is Seed: peers of v5 and v7 close the
+// connection on a message type that they do not know.
+func (p *rawProto) CarriesControl() bool { return p.Current() == Seed }
 
 // Pack writes the frame of m with one Write.
 func (p *rawProto) Pack(m socket.Message) error { return p.Out.Pack(p, m) }

@@ -25,6 +25,15 @@ type writing struct {
 	done int // messages written and not yet counted
 }
 
+// size returns the number of bytes of a batch that is not being written.
+func (b *batch) size() uint64 {
+	n := len(b.tail)
+	for _, s := range b.segs {
+		n += len(s.b)
+	}
+	return uint64(n)
+}
+
 func (b *batch) empty() bool { return len(b.segs) == 0 && len(b.tail) == 0 }
 
 // grow returns the tail with room for n bytes more. A new buffer has at least hint

@@ -109,6 +109,7 @@ type Writer struct {
 	waiting *waiting   // the goroutines that wait; nil if none does
 	err     error      // why nothing is accepted any more; nil while open
 	lost    int        // number of messages discarded
+	begun   uint64     // with err: how many of the accepted bytes a write may have got
 	ended   chan struct{}
 
 	// The flusher owns the fields below; they need no lock.
@@ -184,17 +185,32 @@ func (w *Writer) TryBegin() ([]byte, error) {
 
 // Commit accepts b, which is what Begin returned with one frame appended, as
 // one message, and unlocks the batch. It does not write; see Flush. If nothing
-// was appended it is an Abort.
-func (w *Writer) Commit(b []byte) {
+// was appended it is an Abort. It returns where the frame begins, counted in bytes
+// accepted before; see Unwritten.
+func (w *Writer) Commit(b []byte) (at uint64) {
+	at = w.accepted()
 	n := len(b) - len(w.in.tail)
 	if n <= 0 {
 		w.Abort()
-		return
+		return at
 	}
 	w.in.commit(b)
 	w.used += n
 	w.wake()
 	w.mu.Unlock()
+	return at
+}
+
+// accepted is the number of bytes accepted so far. Called with the lock, while open.
+func (w *Writer) accepted() uint64 { return w.written + uint64(w.used) }
+
+// Unwritten reports whether it is certain that no byte of the frame at a place that
+// Commit or Send has returned was written, or ever will be: the Writer has ended, and
+// had not begun to write the batch with that frame.
+func (w *Writer) Unwritten(at uint64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err != nil && at >= w.begun
 }
 
 // Abort unlocks the batch and leaves it as it was before Begin.
@@ -209,38 +225,37 @@ func (w *Writer) Abort() {
 // Send accepts one whole frame, waiting for room as Begin does. The frame came
 // from bufpool and belongs to the Writer from now on, also when Send fails.
 // From 32 KiB on it is written from where it is, without a copy. An empty frame
-// is no message.
-func (w *Writer) Send(ctx context.Context, frame []byte) error {
+// is no message. It returns what Commit returns.
+func (w *Writer) Send(ctx context.Context, frame []byte) (at uint64, err error) {
 	if err := w.admit(ctx, len(frame)); err != nil {
 		recycle(frame)
-		return err
+		return 0, err
 	}
-	w.accept(frame)
-	return nil
+	return w.accept(frame), nil
 }
 
 // SendNow is to Send as BeginNow is to Begin.
-func (w *Writer) SendNow(frame []byte) error {
+func (w *Writer) SendNow(frame []byte) (at uint64, err error) {
 	if err := w.admitNow(len(frame)); err != nil {
 		recycle(frame)
-		return err
+		return 0, err
 	}
-	w.accept(frame)
-	return nil
+	return w.accept(frame), nil
 }
 
 // TrySend is to Send as TryBegin is to Begin.
-func (w *Writer) TrySend(frame []byte) error {
+func (w *Writer) TrySend(frame []byte) (at uint64, err error) {
 	if err := w.admitTry(len(frame)); err != nil {
 		recycle(frame)
-		return err
+		return 0, err
 	}
-	w.accept(frame)
-	return nil
+	return w.accept(frame), nil
 }
 
-// accept appends frame to the batch. It is called with the lock, which it releases.
-func (w *Writer) accept(frame []byte) {
+// accept appends frame to the batch, and returns where it begins. It is called with the
+// lock, which it releases.
+func (w *Writer) accept(frame []byte) (at uint64) {
+	at = w.accepted()
 	n := len(frame)
 	switch {
 	case n == 0:
@@ -254,6 +269,7 @@ func (w *Writer) accept(frame []byte) {
 	w.used += n
 	w.wake()
 	w.mu.Unlock()
+	return at
 }
 
 // Queued returns how much has been accepted and not yet been written. The number of
@@ -319,6 +335,7 @@ func (w *Writer) refuse(err error) {
 	}
 	w.err = err
 	w.lost = w.in.msgs + w.outMsgs
+	w.begun = w.accepted() - w.in.size()
 	w.in.discard()
 	w.used, w.outMsgs = 0, 0
 	if w.waiting != nil {

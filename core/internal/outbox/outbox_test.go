@@ -99,7 +99,8 @@ func readFrame(r io.Reader) (sender, number int, err error) {
 
 func put(w *Writer, ctx context.Context, sender, number, size int) error {
 	if number%3 == 0 {
-		return w.Send(ctx, appendFrame(bufpool.Get(size), sender, number, size))
+		_, err := w.Send(ctx, appendFrame(bufpool.Get(size), sender, number, size))
+		return err
 	}
 	b, err := w.Begin(ctx)
 	if err != nil {
@@ -221,7 +222,7 @@ func TestSegments(t *testing.T) {
 	for i, size := range []int{100, 100_000, 200, copyBelow - 1, copyBelow, copyBelow + 1, 300, 70_000} {
 		frame := appendFrame(bufpool.Get(size), 1, i, size)
 		want = append(want, frame...)
-		if err := w.Send(nil, frame); err != nil {
+		if _, err := w.Send(nil, frame); err != nil {
 			t.Fatal(err)
 		}
 		if size >= copyBelow {
@@ -285,7 +286,7 @@ func TestBegin(t *testing.T) {
 			w.Commit(b)
 		}, nil, 0},
 		{"empty frame", func(t *testing.T, w *Writer) {
-			if err := w.Send(nil, bufpool.Get(0)); err != nil {
+			if _, err := w.Send(nil, bufpool.Get(0)); err != nil {
 				t.Error(err)
 			}
 		}, nil, 0},
@@ -348,7 +349,8 @@ func TestSlowReader(t *testing.T) {
 			return err
 		}, 4}, // the last frame begins below the limit
 		{"SendNow", func(w *Writer) error {
-			return w.SendNow(appendFrame(bufpool.Get(600), 0, 0, 600))
+			_, err := w.SendNow(appendFrame(bufpool.Get(600), 0, 0, 600))
+			return err
 		}, 3},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -366,7 +368,7 @@ func TestSlowReader(t *testing.T) {
 	}
 	t.Run("larger than all", func(t *testing.T) {
 		w := New(newGate(), Config{Bound: 1000})
-		if err := w.SendNow(appendFrame(nil, 0, 0, 5000)); err != nil {
+		if _, err := w.SendNow(appendFrame(nil, 0, 0, 5000)); err != nil {
 			t.Error(err)
 		}
 	})

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -128,9 +130,9 @@ func TestContextEndsInFront(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var first, second error
 		var wg sync.WaitGroup
-		wg.Go(func() { first = w.Send(ctx, appendFrame(nil, 0, 1, 900)) })
+		wg.Go(func() { _, first = w.Send(ctx, appendFrame(nil, 0, 1, 900)) })
 		synctest.Wait()
-		wg.Go(func() { second = w.Send(nil, appendFrame(nil, 0, 2, 300)) })
+		wg.Go(func() { _, second = w.Send(nil, appendFrame(nil, 0, 2, 300)) })
 		synctest.Wait()
 		cancel()
 		wg.Wait() // nothing has been written
@@ -199,7 +201,9 @@ func TestClose(t *testing.T) {
 		}
 		_, err := w.BeginNow()
 		_, err2 := w.Begin(t.Context())
-		for _, err := range []error{err, err2, w.Send(nil, nil), w.SendNow(appendFrame(nil, 0, 0, 100)), w.Wait(nil)} {
+		_, err3 := w.Send(nil, nil)
+		_, err4 := w.SendNow(appendFrame(nil, 0, 0, 100))
+		for _, err := range []error{err, err2, err3, err4, w.Wait(nil)} {
 			if err != reason {
 				t.Errorf("after Close: %v, want %v", err, reason)
 			}
@@ -286,7 +290,7 @@ func TestNoLostWakeUp(t *testing.T) {
 						}
 						var err error
 						if s == 1 { // SendNow, which overtakes
-							err = w.SendNow(appendFrame(bufpool.Get(100), s, n, 100))
+							_, err = w.SendNow(appendFrame(bufpool.Get(100), s, n, 100))
 						} else {
 							err = put(w, ctx, s, n, frameHead+r.IntN(700))
 						}
@@ -315,6 +319,64 @@ func TestNoLostWakeUp(t *testing.T) {
 			if got := <-read; got != sent.Load() {
 				t.Errorf("%d frames arrived, %d were accepted", got, sent.Load())
 			}
+		})
+	}
+}
+
+// Of a frame that no write has begun with it is certain that it stays unwritten.
+func TestUnwritten(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(w *Writer, c *gate)
+	}{
+		{"closed", func(w *Writer, c *gate) { w.Close(nil); c.fail(net.ErrClosed); w.Join() }},
+		{"failed", func(w *Writer, c *gate) {
+			c.fail(io.ErrClosedPipe)
+			for {
+				if _, err := w.TryBegin(); err != nil {
+					return
+				}
+				w.Abort()
+			}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newGate()
+				w := New(c, Config{})
+				c.pass(150)
+				var at []uint64
+				for i := range 2 { // of the second one, a part
+					n, err := w.Send(nil, appendFrame(nil, 0, i, 100))
+					if err != nil {
+						t.Fatal(err)
+					}
+					at = append(at, n)
+				}
+				w.Flush(NoBlock)
+				synctest.Wait() // the write has begun
+				for i := range 2 {
+					n, err := w.Send(nil, appendFrame(nil, 0, 2+i, 40_000*i+100))
+					if err != nil {
+						t.Fatal(err)
+					}
+					at = append(at, n)
+				}
+				b, err := w.Begin(nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				at = append(at, w.Commit(appendFrame(b, 0, 4, 100)))
+				if w.Unwritten(at[4]) {
+					t.Error("it may still be written")
+				}
+				test.end(w, c)
+				for i, want := range []bool{false, false, true, true, true} {
+					if got := w.Unwritten(at[i]); got != want {
+						t.Errorf("frame %d at %d: certainly unwritten is %v; want %v", i, at[i], got, want)
+					}
+				}
+			})
 		})
 	}
 }

@@ -112,16 +112,24 @@ func (t *Table[T]) Release(seq int32) {
 	t.release(seq)
 }
 
-// Withdraw is Take, but holds the number afterwards.
-func (t *Table[T]) Withdraw(seq int32) (ok bool) {
+// HoldAgain is Hold with a number that was given before, of a call that was taken. The
+// error is ErrFull if it cannot be held, because too many calls are pending.
+func (t *Table[T]) HoldAgain(seq int32) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if seq <= 0 || t.n == 0 || t.at(seq).seq != seq {
-		return false
+	if err := t.room(); err != nil {
+		return err
 	}
-	*t.at(seq) = slot[T]{seq: -seq}
+	for t.at(seq).seq != 0 {
+		if other := t.at(seq).seq; other == seq || other == -seq || len(t.slots) >= 2*maxPending {
+			return ErrFull
+		}
+		t.grow()
+	}
+	t.at(seq).seq = -seq
+	t.n++
 	t.held++
-	return true
+	return nil
 }
 
 // Next returns the next number, for a message that awaits no reply. It works

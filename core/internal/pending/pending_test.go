@@ -395,12 +395,12 @@ func TestModel(t *testing.T) {
 					}
 				case op < 55 && len(given) > 0:
 					seq := given[len(given)-min(len(given), 1+rnd.IntN(300))]
-					_, want := model[seq]
-					if got := table.Withdraw(seq); got != want {
-						t.Fatalf("Withdraw(%d) = %v; want %v", seq, got, want)
+					_, pending := model[seq]
+					err := table.HoldAgain(seq)
+					if (err != nil) != (pending || held[seq]) {
+						t.Fatalf("HoldAgain(%d) = %v; the call is pending: %v, its number held: %v", seq, err, pending, held[seq])
 					}
-					if want {
-						delete(model, seq)
+					if err == nil {
 						held[seq] = true
 					}
 				case op < 90 && len(given) > 0:

@@ -61,6 +61,8 @@ type proto struct{ rw io.ReadWriter }
 
 func (p *proto) Version() (byte, string) { return 250, Name }
 
+func (p *proto) CarriesControl() bool { return true }
+
 func (p *proto) Pack(m socket.Message) error {
 	frame, err := p.AppendFrame(nil, m)
 	if err != nil {

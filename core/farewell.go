@@ -1,0 +1,268 @@
+package tp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/throttle"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// This file holds the farewell: what a side says last before it closes a connection, and
+// how the other side learns from it, and from its own side of the connection, which of its
+// calls have certainly not run.
+//
+// A farewell is a CONTROL message with the verb bye. Once a session drains, it refuses
+// every CALL; so when all handlers have returned and their replies are in the batch, no
+// CALL that is not answered in front of the farewell has run, and the farewell says so
+// with the number 0. A session that is cut off names the last number that it has taken.
+
+const (
+	verbBye = "bye"
+
+	// Keys of its metadata.
+	byeNumber  = "n"
+	byeCode    = "code"
+	byeMessage = "message"
+	byeReason  = "reason"
+
+	// maxByeText is the longest text of a farewell, in bytes.
+	maxByeText = 4 << 10
+)
+
+// above reports whether the number a was given after b. Numbers start again at 1 after
+// 2^31-1, and those of pending calls lie close together.
+func above(a, b int32) bool {
+	if b == 0 {
+		return true
+	}
+	d := a - b
+	if d < 0 {
+		d += math.MaxInt32
+	}
+	return d > 0 && d < math.MaxInt32/2
+}
+
+// covers reports whether the peer has not run the call with this number, if it was not
+// answered.
+func (f *farewell) covers(seq int32) bool { return f != nil && f.known && above(seq, f.last) }
+
+// endsRedial reports whether the peer does not want the session to come back.
+func (f *farewell) endsRedial() bool { return f != nil && endsRedial(f.rerr) }
+
+// endsRedial reports whether to dial again would be in vain.
+func endsRedial(r *Rerror) bool {
+	if r == nil {
+		return false
+	}
+	switch r.Code {
+	case CodeUnauthorized, CodeForbidden, CodeConflict:
+		return true
+	}
+	return false
+}
+
+// reason is why the connection has ended.
+func (f *farewell) reason() *CloseReason {
+	if f.rerr == nil {
+		return &CloseReason{SideRemote, errRemoteClose, "reading"}
+	}
+	return &CloseReason{SideRemote, fmt.Errorf("%w: %w", errRemoteClose, f.rerr.Err()), "reading"}
+}
+
+// sayBye enqueues the farewell and begins to write it. answered says that all CALLs that
+// were taken have been answered. A peer that has closed the connection already, or would
+// not understand the message, gets none.
+func (l *link) sayBye(reason *CloseReason, answered bool) {
+	if reason.Side == SideRemote || !l.sock.CarriesControl() {
+		return
+	}
+	var m socket.Envelope
+	m.SetMtype(TypeControl)
+	m.SetServiceMethod(verbBye)
+	last, known := int32(0), answered
+	if !answered {
+		last, known = l.refusedAfter()
+	}
+	if known {
+		m.Meta().Add(byeNumber, strconv.Itoa(int(last)))
+	}
+	if t := (*told)(nil); errors.As(reason.Cause, &t) {
+		m.Meta().Add(byeCode, strconv.Itoa(int(t.rerr.Code)))
+		addText(m.Meta(), byeMessage, t.rerr.Message)
+		addText(m.Meta(), byeReason, t.rerr.Reason)
+	}
+	if l.sock.EnqueueNow(&m) == nil {
+		l.sock.Flush(socket.NoBlock)
+	}
+}
+
+// sayByeSoon says goodbye on a connection that is cut off, unless the peer does not read.
+func (l *link) sayByeSoon(reason *CloseReason) {
+	if n, _ := l.sock.Queued(); n > 0 {
+		return
+	}
+	l.sayBye(reason, false)
+	ctx, cancel := context.WithTimeout(context.Background(), quietTime)
+	defer cancel()
+	l.sock.WaitFlushed(ctx)
+}
+
+const (
+	// quietTime is how long nothing must arrive before this side closes a connection
+	// whose peer cannot be told which calls have not run: a call that arrives is refused
+	// meanwhile, which says so too.
+	quietTime = 10 * time.Millisecond
+	// quietLimit is how long this side waits for that.
+	quietLimit = 100 * time.Millisecond
+)
+
+// awaitQuiet waits until nothing has arrived for quietTime.
+func (l *link) awaitQuiet(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, quietLimit)
+	defer cancel()
+	for {
+		t := time.NewTimer(quietTime)
+		word := l.state.word.Load()
+		select {
+		case <-t.C:
+		case <-l.over.Done():
+		case <-ctx.Done():
+		}
+		t.Stop()
+		if ctx.Err() != nil || isFired(l.over.Done()) || word == l.state.word.Load() && phaseOf(word) != handling {
+			return // a protocol that reads by itself never shows that it waits
+		}
+	}
+}
+
+// isFired reports whether the event of the channel has happened.
+func isFired(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+func addText(m *Meta, key, text string) {
+	if len(text) > maxByeText {
+		text = text[:maxByeText]
+	}
+	if text != "" {
+		m.Add(key, text)
+	}
+}
+
+// take notes the number of a CALL whose handler may run. The reader calls it.
+func (r *reader) take(seq int32) {
+	if r.taken == 0 || above(seq, r.taken) {
+		r.taken = seq
+	}
+}
+
+// refuseFrom notes that all CALLs from now on are refused, since the session drains. The
+// reader calls it.
+func (l *link) refuseFrom() {
+	if l.refused.Load() == 0 {
+		l.refused.Store(uint32(l.taken) + 1)
+	}
+}
+
+// refusedAfter returns the number of the last CALL that was taken, if it is known.
+func (l *link) refusedAfter() (last int32, known bool) {
+	n := l.refused.Load()
+	return int32(n - 1), n > 0
+}
+
+// acceptControl handles a CONTROL message. No hook sees it, and none is answered.
+func (l *link) acceptControl(m *socket.Envelope) {
+	s := l.sess
+	if m.ServiceMethod() != verbBye {
+		s.env.throttled(&s.drops, throttle.Burst, DEBUG, "dropped a CONTROL message from %s with the verb %q", l.ip, methodText(m.ServiceMethod()))
+		return
+	}
+	f := new(farewell)
+	if n, err := strconv.ParseInt(string(m.Meta().Peek(byeNumber)), 10, 32); err == nil && n >= 0 {
+		f.last, f.known = int32(n), true
+	}
+	if code, err := strconv.ParseInt(string(m.Meta().Peek(byeCode)), 10, 32); err == nil && int32(code) != CodeNoError {
+		f.rerr = NewRerror(int32(code), string(m.Meta().Peek(byeMessage)), string(m.Meta().Peek(byeReason)))
+	}
+	l.bye.CompareAndSwap(nil, f)
+	s.Tracef("%s says goodbye: %s", l.ip, brief(f.reason().Error()))
+}
+
+// linkEnd is the cause of the errors of calls that were pending when a link ended.
+type linkEnd struct {
+	reason *CloseReason
+	link   *link
+}
+
+func (e *linkEnd) Error() string { return e.reason.Error() }
+func (e *linkEnd) Unwrap() error { return e.reason }
+
+// notRun is in the chain of causes of an error of a call that has certainly not run.
+type notRun struct {
+	cause error // may be nil
+	link  *link // that has not run it; nil: a session that redials does not make the call again
+}
+
+func (n *notRun) Error() string {
+	if n.cause == nil {
+		return ErrNotRun.Error()
+	}
+	return n.cause.Error()
+}
+
+func (n *notRun) Unwrap() error        { return n.cause }
+func (n *notRun) Is(target error) bool { return target == ErrNotRun }
+
+// markNotRun returns the error of a call that has not run.
+func markNotRun(r *Rerror, l *link) *Rerror { return r.WithCause(&notRun{r.Cause(), l}) }
+
+// checkRun finds out whether the call, which has ended with an error, has certainly not
+// run; if so it marks the error, and returns the mark, else nil. It is called by the
+// goroutine that completes the call.
+func (cmd *callCmd) checkRun() *notRun {
+	var n *notRun
+	var end *linkEnd
+	cause := cmd.rerr.Cause()
+	switch {
+	case cause == nil:
+	case errors.As(cause, &n):
+		return n
+	case errors.As(cause, &end) && (end.link.bye.Load().covers(cmd.seq) || end.link.sock.Unwritten(&cmd.out)):
+		n = &notRun{cause, end.link}
+		cmd.rerr = cmd.rerr.WithCause(n)
+	}
+	return n
+}
+
+// notRun marks the reply to a CALL with r, which the engine refuses.
+func (c *handlerCtx) notRun(r *Rerror) *Rerror {
+	if c.in.Mtype() == TypeCall {
+		c.out.Meta().Set(MetaNotRun, "1")
+	}
+	return r
+}
+
+// remoteRerror returns the error that the reply carries.
+func (c *handlerCtx) remoteRerror() *Rerror {
+	r := c.in.Rerror()
+	if c.in.Meta().Len() == 0 || !c.in.Meta().Has(MetaNotRun) {
+		return r
+	}
+	switch r.Code {
+	case CodeConnClosed:
+		return markNotRun(r, c.link)
+	case CodeBusy:
+		return markNotRun(r, nil) // to call again at once would make it worse
+	}
+	return r
+}
