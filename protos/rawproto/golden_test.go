@@ -47,7 +47,9 @@ var goldens = func() map[string]func() socket.Message {
 		return message(1, socket.TypePush, "/heartbeat", 'j', "", socket.WithAddMeta("hb_", "3"))
 	}
 	all["heartbeat-reply"] = func() socket.Message { return message(1, socket.TypeReply, "", 'j', "null") }
-	all["bye"] = func() socket.Message { return message(0, socket.TypeControl, "bye", 0, "", socket.WithAddMeta("n", "0")) }
+	all["bye"] = func() socket.Message {
+		return message(0, socket.TypeControl, "bye", 0, "", socket.WithAddMeta("n", "0"))
+	}
 	all["bye-409"] = func() socket.Message {
 		return message(0, socket.TypeControl, "bye", 0, "", socket.WithAddMeta("n", "7"), socket.WithAddMeta("code", "409"),
 			socket.WithAddMeta("message", "Conflict"), socket.WithAddMeta("reason", "id taken"))
