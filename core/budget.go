@@ -104,6 +104,7 @@ func (l *link) await(most time.Duration, blocked func() bool) bool {
 
 // pause is await for the reader, which meanwhile is in the phase paused.
 func (l *link) pause(most time.Duration, blocked func() bool) bool {
+	l.env.stats.pauses.Add(1)
 	l.mayBlock()
 	l.state.pause()
 	defer l.state.unpause()
@@ -113,7 +114,10 @@ func (l *link) pause(most time.Duration, blocked func() bool) bool {
 // pauseWhile pauses the reader until it may accept another message: until blocked returns
 // false, a call of this side needs its reply, or the connection is closed.
 func (l *link) pauseWhile(blocked func() bool) {
-	l.pause(0, func() bool { return blocked() && l.sess.pending.Len() == 0 })
+	mustWait := func() bool { return blocked() && l.sess.pending.Len() == 0 }
+	if mustWait() {
+		l.pause(0, mustWait)
+	}
 }
 
 // awaitMemory pauses the reader in the middle of a message, until there is memory for it.

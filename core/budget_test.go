@@ -179,3 +179,39 @@ func TestBudgetPausedSessionEnds(t *testing.T) {
 		wantAccountsEmpty(t, s)
 	})
 }
+
+// Each thing that was refused or dropped is counted.
+func TestPeerStats(t *testing.T) {
+	inWorld(t, func(cfg *PeerConfig) { cfg.SessionMemory, cfg.MaxHandlers = 1<<20, 3 }, func(t *testing.T, w *world) {
+		HandlePush(w.server, "/standstill", func(PushCtx, *string) error { <-w.gate; return nil })
+		s, end := w.serveRaw(w.server)
+		cmd := s.AsyncCall("/unanswered", "x", new(string), make(chan CallCmd, 1)) // so that the reader does not pause
+		end.receive()
+		for i := range 3 {
+			end.send(TypeCall, int32(i+1), "/stuck", "x")
+		}
+		end.send(TypeCall, 4, "/echo", "x")
+		end.send(TypePush, 5, "/note", "x")
+		end.send(TypeReply, 4711, "", "x")
+		end.send(99, 6, "/note", "x")
+		if m := end.receive(); m.Seq() != 4 {
+			t.Errorf("received seq %d; want the refusal of 4", m.Seq())
+		}
+		want := PeerStats{RefusedCalls: 1, DroppedPushes: 1, DroppedReplies: 1, DroppedMessages: 1}
+		if got := w.server.Stats(); got != want {
+			t.Errorf("Stats() = %+v, want %+v", got, want)
+		}
+		end.send(TypeReply, cmd.(*callCmd).seq, "", "y")
+		<-cmd.Done()
+		end.start(TypePush, 8, "/note", "x")
+		synctest.Wait()
+		end.conn.Close()
+		synctest.Wait()
+		w.release()
+		synctest.Wait()
+		want.Pauses = 1
+		if got := w.server.Stats(); got != want {
+			t.Errorf("Stats() = %+v after the connection has ended, want %+v", got, want)
+		}
+	})
+}

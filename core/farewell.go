@@ -248,6 +248,7 @@ func (cmd *callCmd) checkRun() *notRun {
 func (c *handlerCtx) notRun(r *Rerror) *Rerror {
 	if c.in.Mtype() == TypeCall {
 		c.out.Meta().Set(MetaNotRun, "1")
+		c.sess.env.stats.refusedCalls.Add(1)
 	}
 	return r
 }

@@ -98,6 +98,7 @@ func (l *link) logAccepted() {
 
 // refusedFirst logs that the first bytes of the peer are not a message.
 func (l *link) refusedFirst(err error) {
+	l.env.stats.refusedConnections.Add(1)
 	l.env.throttled(&l.env.firstErrors, throttle.Burst, WARNING, "refused what %s sent first: %v", l.ip, err)
 }
 

@@ -164,6 +164,7 @@ func (p *peer) handshake(conn net.Conn, pf ProtoFunc) {
 			if isProbe(c, err) {
 				p.log.Debugf("%s has connected and hung up without a TLS handshake", addrText(conn.RemoteAddr()))
 			} else {
+				p.env.stats.refusedConnections.Add(1)
 				p.env.throttled(&p.tlsErrors, throttle.Burst, WARNING, "tls handshake with %s: %s", addrText(conn.RemoteAddr()), strings.TrimPrefix(bare(socket.RefusePlain(err)).Error(), "tls: "))
 			}
 			return
@@ -206,6 +207,7 @@ func (p *peer) serveConn(conn net.Conn, pf ProtoFunc, limit time.Duration) *sess
 			p.log.Debugf("%s has connected and hung up without a message", l.ip)
 			return nil
 		}
+		p.env.stats.refusedConnections.Add(1)
 		p.env.throttled(&p.refusals, throttle.Burst, WARNING, "refused %s: %s", l.ip, brief(r.String()))
 		return nil
 	}

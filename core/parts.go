@@ -41,6 +41,7 @@ type env struct {
 	guard       guard             // for the hooks of messages
 	firstErrors throttle.Throttle // limits lines about peers whose first frame cannot be read
 	serial      atomic.Uint32     // serial of the last session
+	stats       counters
 
 	// wakes holds channels of capacity 1 for callers that wait; the user never sees
 	// one. The pool belongs to the peer because a channel must not leave the bubble of
@@ -53,6 +54,12 @@ type env struct {
 
 	ends     endQueue
 	sessions sync.WaitGroup // every session's goroutine
+}
+
+// counters are those of PeerStats.
+type counters struct {
+	refusedConnections, refusedCalls, droppedPushes, droppedMessages atomic.Uint64
+	droppedReplies, unsentReplies, memoryCloses, pauses              atomic.Uint64
 }
 
 // session implements Session, on either side. state.go shows its states.

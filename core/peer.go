@@ -189,6 +189,21 @@ func (p *peer) Router() Router                    { return p.group }
 
 func (p *peer) CountSession() int { return p.env.hub.count() }
 
+func (p *peer) Stats() PeerStats {
+	c := &p.env.stats
+	return PeerStats{
+		RefusedConnections: c.refusedConnections.Load(),
+		RefusedCalls:       c.refusedCalls.Load(),
+		DroppedPushes:      c.droppedPushes.Load(),
+		DroppedMessages:    c.droppedMessages.Load(),
+		DroppedReplies:     c.droppedReplies.Load(),
+		UnsentReplies:      c.unsentReplies.Load(),
+		MemoryCloses:       c.memoryCloses.Load(),
+		Pauses:             c.pauses.Load(),
+		Memory:             p.env.memory.Used(),
+	}
+}
+
 func (p *peer) GetSession(id string) (Session, bool) {
 	if s := p.env.hub.get(id); s != nil {
 		return s, true

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"github.com/teleport-go/teleport/core/internal/inbox"
 )
 
 // This file finds out why reading a connection has ended.
@@ -17,6 +19,9 @@ import (
 // of a session gets no hint: its peer is restarting.
 func readReason(l *link, err error) *CloseReason {
 	r := endReason(l, err)
+	if errors.Is(r.Cause, inbox.ErrMemory) || errors.Is(r.Cause, errPushes) {
+		l.env.stats.memoryCloses.Add(1)
+	}
 	if f := l.bye.Load(); f != nil && r.Side != SideLocal {
 		return f.reason()
 	}

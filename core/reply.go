@@ -12,6 +12,7 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 	s := c.sess
 	cmd, ok := s.pending.Take(c.in.Seq())
 	if !ok {
+		s.env.stats.droppedReplies.Add(1)
 		s.env.throttled(&s.unasked, throttle.Burst, DEBUG, "dropped a reply from %s: no call is pending with seq %d", c.link.ip, c.in.Seq())
 		return reuse
 	}

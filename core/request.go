@@ -27,10 +27,7 @@ const (
 	sampled = 16
 )
 
-var (
-	errRefusals = errors.New("too many refused calls wait for their error replies")
-	errPushes   = errors.New("the PUSHes that are being handled take too much memory")
-)
+var errRefusals = errors.New("too many refused calls wait for their error replies")
 
 // disposition says which goroutine has a message's context after the reader has done
 // its part.
@@ -73,6 +70,7 @@ func (c *handlerCtx) unreadable(err error) (dropped bool, fatal error) {
 	case s.pending.Len() > 0:
 		return false, &frameError{fmt.Errorf("a message that may be the reply to a pending call cannot be read: %w", err)}
 	}
+	s.env.stats.droppedMessages.Add(1)
 	s.env.throttled(&s.drops, throttle.Burst, WARNING, "dropped a message from %s: %v", c.link.ip, err)
 	return true, nil
 }
@@ -209,6 +207,7 @@ func (c *handlerCtx) refuse(r *Rerror, running int) disposition {
 		if r.Code == CodeBusy {
 			limit = 1 // all such lines are alike
 		}
+		s.env.stats.droppedPushes.Add(1)
 		s.env.throttled(&s.drops, limit, WARNING, "PUSH %q from %s dropped: %s", methodText(c.in.ServiceMethod()), c.link.ip, r)
 		c.logHandled(r)
 		return c.refused()
@@ -392,6 +391,7 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	c.result = r
 	if !c.answeredBy.CompareAndSwap(answerOpen, answerHandler) {
 		c.stage = stageAnswered
+		s.env.stats.unsentReplies.Add(1)
 		s.Debugf("dropped the late reply to %q: it was answered %d", methodText(c.in.ServiceMethod()), CodeHandleTimeout)
 		c.logHandled(NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the handler's context age is over"))
 		return
@@ -418,6 +418,7 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	}
 	c.stage = stageAnswered
 	if err != nil {
+		s.env.stats.unsentReplies.Add(1)
 		s.Debugf("dropped the reply to %q: %s", methodText(c.in.ServiceMethod()), brief(err.Error()))
 		if r == nil {
 			r = (&CloseReason{SideNetwork, err, "replying"}).rerror()

@@ -43,6 +43,23 @@ type BasePeer interface {
 	TLSConfig() *tls.Config
 	// PluginContainer holds the plugins that all routes share.
 	PluginContainer() *PluginContainer
+	// Stats returns what the peer has refused and dropped so far. It may be called
+	// concurrently, and costs a dozen loads.
+	Stats() PeerStats
+}
+
+// PeerStats counts what a peer has not done, since it was made: each CALL, PUSH, reply,
+// message and connection that was refused or dropped is in one of the numbers.
+type PeerStats struct {
+	RefusedConnections uint64 // by TLS, by a hook, or because the first bytes were no message
+	RefusedCalls       uint64 // CALLs answered with ErrNotRun: MaxHandlers, SessionMemory, ReadMemory, draining
+	DroppedPushes      uint64 // PUSHes whose handler did not run; its error is in the log
+	DroppedMessages    uint64 // of an unexpected type, or not readable
+	DroppedReplies     uint64 // replies to no pending call, mostly of calls that had ended with their context
+	UnsentReplies      uint64 // of handlers that ran, because the connection ended or the context age was over
+	MemoryCloses       uint64 // connections ended since messages took more than ReadMemory or twice SessionMemory
+	Pauses             uint64 // how often a reader waited for memory
+	Memory             int64  // bytes of messages now, as ReadMemory counts them
 }
 
 // Sessions gives access to a peer's sessions that are ready or redialling.

@@ -20,6 +20,7 @@ var (
 	_ tp.PostReadReplyHeaderPlugin = (*Metrics)(nil)
 	_ tp.PostExchangePlugin        = (*Metrics)(nil)
 	_ tp.NonBlockingPlugin         = (*Metrics)(nil)
+	_ tp.PostNewPeerPlugin         = (*Metrics)(nil)
 )
 
 // Name returns "metrics".
@@ -27,6 +28,16 @@ func (m *Metrics) Name() string { return "metrics" }
 
 // NonBlocking promises that no hook blocks.
 func (*Metrics) NonBlocking() {}
+
+// PostNewPeer notes the peer, for what it has refused.
+func (m *Metrics) PostNewPeer(p tp.EarlyPeer) error {
+	if p, ok := p.(peerStats); ok {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.peers = append(m.peers, p)
+	}
+	return nil
+}
 
 // PostReg makes the name of a handler a label, and its counters begin with 0.
 func (m *Metrics) PostReg(h *tp.Handler) error {

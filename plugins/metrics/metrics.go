@@ -63,9 +63,11 @@ type Metrics struct {
 	duration                      *prometheus.HistogramVec
 
 	sessions, handlers, queuedMessages, queuedBytes *prometheus.Desc
+	refused, pauses, memory                         *prometheus.Desc
 
-	mu   sync.Mutex   // guards live
-	live map[any]bool // sessions; true: dialled
+	mu    sync.Mutex   // guards what follows
+	live  map[any]bool // sessions; true: dialled
+	peers []peerStats
 }
 
 var _ prometheus.Collector = (*Metrics)(nil)
@@ -105,6 +107,9 @@ func New(cfg Config) (*Metrics, error) {
 		handlers:       gauge("teleport_handlers_in_flight", "Calls that are being handled.", "route"),
 		queuedMessages: gauge("teleport_queued_messages", "Messages accepted for sending and not written."),
 		queuedBytes:    gauge("teleport_queued_bytes", "Bytes accepted for sending and not written."),
+		refused:        gauge("teleport_refused_total", "What was refused or dropped, and connections ended for want of memory.", "what"),
+		pauses:         gauge("teleport_pauses_total", "How often a session was not read for want of memory."),
+		memory:         gauge("teleport_message_bytes", "Bytes of received messages, as ReadMemory counts them."),
 	}
 	if err := prometheus.NewRegistry().Register(m); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
@@ -147,7 +152,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, c := range m.collectors() {
 		c.Describe(ch)
 	}
-	for _, d := range []*prometheus.Desc{m.sessions, m.handlers, m.queuedMessages, m.queuedBytes} {
+	for _, d := range []*prometheus.Desc{m.sessions, m.handlers, m.queuedMessages, m.queuedBytes, m.refused, m.pauses, m.memory} {
 		ch <- d
 	}
 }
@@ -161,12 +166,15 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range m.collectors() {
 		c.Collect(ch)
 	}
-	gauge := func(d *prometheus.Desc, v int, labels ...string) {
-		metric, err := prometheus.NewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
+	send := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
+		metric, err := prometheus.NewConstMetric(d, kind, v, labels...)
 		if err != nil {
 			metric = prometheus.NewInvalidMetric(d, err)
 		}
 		ch <- metric
+	}
+	gauge := func(d *prometheus.Desc, v int, labels ...string) {
+		send(d, prometheus.GaugeValue, float64(v), labels...)
 	}
 	running := m.flights.running()
 	for _, s := range m.in.All() {
@@ -191,6 +199,38 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(m.sessions, dialled, sideDialled)
 	gauge(m.queuedMessages, messages)
 	gauge(m.queuedBytes, bytes)
+	stats := m.statsNow()
+	gauge(m.memory, int(stats.Memory))
+	send(m.pauses, prometheus.CounterValue, float64(stats.Pauses))
+	for what, n := range map[string]uint64{
+		"connection": stats.RefusedConnections, "call": stats.RefusedCalls, "push": stats.DroppedPushes, "message": stats.DroppedMessages,
+		"reply": stats.DroppedReplies, "unsent reply": stats.UnsentReplies, "memory": stats.MemoryCloses,
+	} {
+		send(m.refused, prometheus.CounterValue, float64(n), what)
+	}
+}
+
+// peerStats is a peer, in every version that has the method.
+type peerStats interface{ Stats() tp.PeerStats }
+
+// statsNow returns the sums over the peers that have the plugin.
+func (m *Metrics) statsNow() (sum tp.PeerStats) {
+	m.mu.Lock()
+	peers := slices.Clone(m.peers)
+	m.mu.Unlock()
+	for _, p := range peers {
+		s := p.Stats()
+		sum.RefusedConnections += s.RefusedConnections
+		sum.RefusedCalls += s.RefusedCalls
+		sum.DroppedPushes += s.DroppedPushes
+		sum.DroppedMessages += s.DroppedMessages
+		sum.DroppedReplies += s.DroppedReplies
+		sum.UnsentReplies += s.UnsentReplies
+		sum.MemoryCloses += s.MemoryCloses
+		sum.Pauses += s.Pauses
+		sum.Memory += s.Memory
+	}
+	return sum
 }
 
 // Handler returns a handler that serves these metrics alone, in the format the
