@@ -155,7 +155,7 @@ func TestEnds(t *testing.T) {
 			x.unblock()
 		},
 			cli: []string{"out /block: 1 calls, 1 timed, 0 now, 0 pushes, map[102:1]"},
-			srv: []string{"in /block: 1 calls, 1 timed, 0 now, 0 pushes, map[]"}},
+			srv: []string{"in /block: 1 calls, 1 timed, 0 now, 0 pushes, map[102:1]"}},
 		{name: "redial in vain", cliCfg: tp.PeerConfig{RedialTimes: 3, RedialWait: time.Minute}, do: func(t *testing.T, x *ring) {
 			x.net.Partition(true)
 			x.net.Find(x.sess.LocalAddr().String()).Cut()

@@ -56,8 +56,8 @@ func TestDraining(t *testing.T) {
 				}
 			}
 			s.release <- struct{}{}
-			if resp, body := c.response(t, "POST"); resp.StatusCode != 200 || body != "a" || resp.Close {
-				t.Errorf("the request under way: %s %q; want 200", resp.Status, body)
+			if resp, body := c.response(t, "POST"); resp.StatusCode != 200 || body != "a" || resp.Close == test.close {
+				t.Errorf("the request under way: %s %q, Connection: close %v; want 200, and close if nothing follows", resp.Status, body, resp.Close)
 			}
 			if test.close {
 				check(c.response(t, "POST"))

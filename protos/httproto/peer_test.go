@@ -476,8 +476,8 @@ func TestRefusedWhileDraining(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	c.send(t, "POST /echo HTTP/1.1\nHost: h\nX-Seq: 2\nContent-Length: 0\n\n")
-	if resp, body := c.response(t, "POST"); resp.StatusCode != 502 || resp.Header.Get("X-Not-Run") == "" || !strings.Contains(body, "draining") {
-		t.Errorf("%s, %v, %s; want 502, X-Not-Run, and draining", resp.Status, resp.Header, body)
+	if resp, body := c.response(t, "POST"); resp.StatusCode != 503 || resp.Header.Get("X-Not-Run") == "" || !strings.Contains(body, "draining") {
+		t.Errorf("%s, %v, %s; want 503, X-Not-Run, and draining", resp.Status, resp.Header, body)
 	}
 	s.release <- struct{}{}
 	if resp, _ := c.response(t, "POST"); resp.StatusCode != 200 {

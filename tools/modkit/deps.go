@@ -132,7 +132,7 @@ func bareTests(m *module) bool {
 // which a protocol names what it carries.
 var sees = map[string][]string{
 	"protos": {"core/socket", "core/socket/framing", "core/codec", "core/xfer"},
-	"codecs": {"core/codec"},
+	"codecs": {"core/codec", "core/codec/measure"},
 	"xfers":  {"core/xfer"},
 }
 
