@@ -175,12 +175,17 @@ func (c *handlerCtx) awaitReply() *Rerror {
 // hasRoom reports whether c, whose reply is large, need not wait in awaitReply.
 func (c *handlerCtx) hasRoom() bool { return !c.link.sock.Crowded() && !c.sess.overBudget() }
 
+// take counts n bytes more for c.
+func (c *handlerCtx) take(n int64) {
+	c.bytes += n
+	_, n = c.sess.work.add(0, n)
+	c.sess.draw(n)
+}
+
 // expectReply counts the reply of c with its request.
 func (c *handlerCtx) expectReply() {
 	if n := c.handler.replySize.Load(); n > 1 && c.kind() == kindCall {
-		c.bytes += n
 		c.expected = n
-		_, n = c.sess.work.add(0, n)
-		c.sess.draw(n)
+		c.take(n)
 	}
 }

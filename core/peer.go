@@ -96,6 +96,7 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 		sweeper: sweep.New(), memory: inbox.NewMemory(cfg.ReadMemory - cfg.ReadMemory/3),
 		guard: guard{log, cfg.HidePanics},
 	}
+	p.env.memory.LimitArrivals(cfg.ReadMemory / 2) // buffers that grow leave more garbage than others
 	p.env.workers = workers.New(p.env.sweeper, (*handlerCtx).handle)
 	p.env.watchdog.Init(inlining.Always)
 	p.env.decoding = gate.New(runtime.GOMAXPROCS(0), decodeLease)

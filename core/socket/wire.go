@@ -47,17 +47,15 @@ func (w wire) Keep(n int) error {
 const (
 	// unpackFree is how many bytes a message may unpack to without a reservation.
 	unpackFree = 64 << 10
-	// unpackGrowth is by how much a reservation grows that was too small.
-	unpackGrowth = 8
+	// unpackMore is the reservation after that; the next is the limit of the message. More
+	// steps would leave more behind: the work of each is thrown away.
+	unpackMore = 4 << 20
 )
 
 // unpack is documented at Unpack. It reserves the memory before the filters take it: a
 // filter whose output is larger than the reservation is run again with a larger one.
 func (w wire) unpack(f Unpacker, dst, src []byte, max int) ([]byte, error) {
-	for limit := unpackFree; ; limit *= unpackGrowth {
-		if limit > max/unpackGrowth {
-			limit = max
-		}
+	for limit := min(unpackFree, max); ; {
 		if limit > unpackFree {
 			if err := w.c.in.Reserve(limit); err != nil {
 				return dst, err
@@ -65,6 +63,11 @@ func (w wire) unpack(f Unpacker, dst, src []byte, max int) ([]byte, error) {
 		}
 		out, err := f.AppendUnpack(dst, src, limit)
 		if err != nil && limit < max && errors.Is(err, xfer.ErrTooLarge) {
+			if limit < unpackMore {
+				limit = min(unpackMore, max)
+			} else {
+				limit = max
+			}
 			continue
 		}
 		if limit > unpackFree {

@@ -94,7 +94,7 @@ var shortRound = []string{
 
 // runRound plays a round. program is started as victim, canary, and sides of the faults.
 func runRound(ctx context.Context, program string, args []string, out io.Writer) error {
-	r := round{program: program, out: out, budget: budget{slack: 10, settle: 10 * time.Second}}
+	r := round{program: program, out: out, budget: budget{slack: 10}}
 	fs := flag.NewFlagSet("attack", flag.ContinueOnError)
 	fs.SetOutput(out)
 	fs.BoolVar(&r.long, "long", false, "all attacks and faults, at full size")
@@ -104,6 +104,7 @@ func runRound(ctx context.Context, program string, args []string, out io.Writer)
 	fs.Int64Var(&r.budget.memory, "memory", 256<<20, "the victim's ReadMemory, in bytes")
 	fs.Float64Var(&r.budget.factor, "factor", 1.5, "budget of resident memory, in ReadMemory")
 	fs.DurationVar(&r.budget.canary, "canary", 20*time.Millisecond, "budget of the canary's 99th percentile")
+	fs.DurationVar(&r.budget.settle, "settle", 10*time.Second, "budget of the time until goroutines and descriptors are back")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}

@@ -14,12 +14,13 @@ var ErrMemory = errors.New("inbox: messages that have arrived in part take too m
 
 // Memory bounds the bytes that messages take, over all Readers that share it: frames over
 // 64 KiB while they arrive, and what Draw and Reserve count. When the limit is exceeded
-// and frames that arrive take more than half of it, the Readers with the largest accounts
+// and frames that arrive take more than half of it, or they alone exceed theirs, the Readers with the largest accounts
 // fail, one after the other, until it is not; their memory is free when their owners have
 // closed them. Otherwise Readers wait. A Memory may be used concurrently.
 type Memory struct {
-	limit int64
-	over  atomic.Bool // the limit is reached
+	limit    int64
+	arrivals int64       // limit of the frames that arrive; 0: none
+	over     atomic.Bool // the limit is reached
 
 	mu       sync.Mutex    // guards the fields below and the accounts
 	used     int64         // bytes of the accounts that are not condemned
@@ -31,6 +32,10 @@ type Memory struct {
 // NewMemory returns a Memory of limit bytes. With 0 or less it counts bytes, but does
 // not limit them.
 func NewMemory(limit int64) *Memory { return &Memory{limit: limit} }
+
+// LimitArrivals bounds the frames that arrive by n bytes. It must be called before the
+// Memory is used.
+func (m *Memory) LimitArrivals(n int64) { m.arrivals = n }
 
 // Used returns the bytes in use, without those of Readers that have failed.
 func (m *Memory) Used() int64 {
@@ -193,7 +198,7 @@ func (m *Memory) set(a *account, n int64) (condemned []*account) {
 	}
 	m.used += n - a.bytes
 	a.bytes = n
-	for m.exceeds(0) && m.used > m.limit/2 {
+	for m.exceeds(0) && m.used > m.limit/2 || m.arrivals > 0 && m.used > m.arrivals {
 		o := m.largest(a)
 		err := fmt.Errorf("%w: %d bytes, over the limit of %d; this message has %d of them", ErrMemory, m.used, m.limit, o.bytes)
 		o.cause.Store(&err)
