@@ -107,7 +107,11 @@ func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
 	c.pipe, c.pipeMin = o.Pipe, o.PipeMin
 	c.SetLimit(o.Limit)
 	c.in.Init(conn, inbox.Config{Memory: o.Memory, OnMemoryExceeded: o.Fail, AwaitMemory: o.AwaitMemory, BeforeWait: o.BeforeWait})
-	c.out.Init(conn, outbox.Config{Bound: o.Bound, WriteTimeout: o.WriteTimeout, Fail: o.Fail})
+	out := outbox.Config{Bound: o.Bound, WriteTimeout: o.WriteTimeout, Fail: o.Fail}
+	if o.Memory != nil {
+		out.Draw = o.Memory.DrawFunc()
+	}
+	c.out.Init(conn, out)
 	c.setProto(pf)
 	return c
 }

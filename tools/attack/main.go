@@ -64,7 +64,6 @@ func attacks() []attack {
 // each kind, most of them over raw.
 var shortRound = []string{
 	"raw: packed bodies (g), held",
-	"any: compressed first frames",
 	"raw: half-arrived frames",
 	"http: chunks without end",
 	"raw: replies that nobody reads",
@@ -72,7 +71,6 @@ var shortRound = []string{
 	"raw: XML, deep",
 	"raw: JSON, elements into structs",
 	"raw: protobuf, elements",
-	"thrift-struct: Thrift, elements",
 	"any: frames that are none",
 	"raw: frames with odd contents",
 	"http: ambiguous requests",
@@ -80,7 +78,6 @@ var shortRound = []string{
 	"any: a byte a second",
 	"raw: connections that are reset",
 	"raw: more calls than handlers",
-	"raw: hostile server: packed replies",
 	"http: hostile server: chunks without end",
 	"raw: kill -9",
 	"raw: SIGSTOP",

@@ -58,13 +58,33 @@ func (f *Filter) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
 		return dst, fmt.Errorf("gzip: unpack %d bytes: %w", len(src), err)
 	}
 	u := unpackers.Get().(*unpacker)
-	out, err := u.unpack(dst, src[n:], max)
+	out, err := u.unpack(withRoom(dst, src, max), src[n:], max)
 	u.data, u.tail = nil, nil
 	unpackers.Put(u)
 	if err != nil {
 		return dst, fmt.Errorf("gzip: unpack %d bytes: %w", len(src), err)
 	}
 	return out, nil
+}
+
+// roomFrom is the least length for which withRoom makes room, in bytes.
+const roomFrom = 1 << 20
+
+// maxRatio is how many times the size of its stream uncompressed data can have.
+const maxRatio = 1032
+
+// withRoom returns dst with room for what a large stream says that it uncompresses to, if
+// that is possible and at most max bytes: to grow the buffer step by step would leave as
+// much again behind.
+func withRoom(dst, src []byte, max int) []byte {
+	if len(src) < headerSize+trailerSize {
+		return dst
+	}
+	n := int64(binary.LittleEndian.Uint32(src[len(src)-4:]))
+	if n < roomFrom || n > int64(max) || n/maxRatio > int64(len(src)) {
+		return dst
+	}
+	return slices.Grow(dst, int(n))
 }
 
 // header returns the length of the header of a gzip stream.
@@ -159,7 +179,7 @@ func (u *unpacker) unpack(dst, data []byte, max int) ([]byte, error) {
 }
 
 // inflate appends at most max bytes to dst. The buffer grows with the uncompressed
-// bytes; the length that the stream claims is compared at the end only.
+// bytes.
 func (u *unpacker) inflate(dst []byte, max int) ([]byte, error) {
 	out := dst
 	for {

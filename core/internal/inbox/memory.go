@@ -20,6 +20,7 @@ var ErrMemory = errors.New("inbox: messages that have arrived in part take too m
 type Memory struct {
 	limit    int64
 	arrivals int64       // limit of the frames that arrive; 0: none
+	drawFunc func(int64) // Draw
 	over     atomic.Bool // the limit is reached
 
 	mu       sync.Mutex    // guards the fields below and the accounts
@@ -31,7 +32,14 @@ type Memory struct {
 
 // NewMemory returns a Memory of limit bytes. With 0 or less it counts bytes, but does
 // not limit them.
-func NewMemory(limit int64) *Memory { return &Memory{limit: limit} }
+func NewMemory(limit int64) *Memory {
+	m := &Memory{limit: limit}
+	m.drawFunc = m.Draw
+	return m
+}
+
+// DrawFunc returns Draw, as a function that is made once.
+func (m *Memory) DrawFunc() func(n int64) { return m.drawFunc }
 
 // LimitArrivals bounds the frames that arrive by n bytes. It must be called before the
 // Memory is used.

@@ -178,7 +178,9 @@ func (w *Writer) account(n int) {
 		return // these messages are counted as discarded
 	}
 	w.outMsgs -= done
-	w.used -= n
+	if w.used -= n; w.used <= 0 {
+		w.giveBack()
+	}
 	w.written += uint64(n)
 	if w.waiting == nil {
 		return

@@ -68,6 +68,11 @@ type Config struct {
 	// long it takes in total does not matter. Progress is what the connection
 	// has taken and, on Linux, what its socket has got to the peer's. Default 30 s.
 	WriteTimeout time.Duration
+	// Draw counts the frames of Send over 256 KiB, from their acceptance until nothing
+	// waits to be written any more: it is called with the bytes that come, or that go if
+	// they are below 0. It is called with the Writer's lock, and must not block. nil:
+	// they are not counted.
+	Draw func(n int64)
 	// Fail is called when the connection cannot be written any more, at most
 	// once and not after Close. It runs without a lock on the goroutine that
 	// wrote, a caller of Flush or one of the Writer's own, after that has
@@ -104,6 +109,7 @@ type Writer struct {
 	in      batch      // being filled
 	hint    int        // size of the last batch: what a new buffer should hold
 	used    int        // bytes accepted and not yet written
+	drawn   int        // bytes counted by cfg.Draw
 	written uint64     // bytes written since New
 	outMsgs int        // messages in out not yet wholly written
 	waiting *waiting   // the goroutines that wait; nil if none does
@@ -267,9 +273,21 @@ func (w *Writer) accept(frame []byte) (at uint64) {
 		w.in.segment(frame)
 	}
 	w.used += n
+	if n > sealAt && w.cfg.Draw != nil {
+		w.drawn += n
+		w.cfg.Draw(int64(n))
+	}
 	w.wake()
 	w.mu.Unlock()
 	return at
+}
+
+// giveBack ends what is counted by cfg.Draw. Called with the lock.
+func (w *Writer) giveBack() {
+	if w.drawn > 0 {
+		w.cfg.Draw(-int64(w.drawn))
+		w.drawn = 0
+	}
 }
 
 // Queued returns how much has been accepted and not yet been written. The number of
@@ -338,6 +356,7 @@ func (w *Writer) refuse(err error) {
 	w.begun = w.accepted() - w.in.size()
 	w.in.discard()
 	w.used, w.outMsgs = 0, 0
+	w.giveBack()
 	if w.waiting != nil {
 		w.waiting.room.signalAll()
 		w.waiting.drained.signalAll()

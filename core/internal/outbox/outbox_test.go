@@ -373,3 +373,38 @@ func TestSlowReader(t *testing.T) {
 		}
 	})
 }
+
+// drawn counts as a Memory does.
+type drawn struct{ n, most int64 }
+
+func (d *drawn) Draw(n int64) { d.n += n; d.most = max(d.most, d.n) }
+
+// A large frame counts until it has been written, or was discarded.
+func TestLargeFramesCount(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(c *gate, w *Writer)
+	}{
+		{"written", func(c *gate, w *Writer) { c.open(); w.Flush(0); w.Wait(nil) }},
+		{"discarded", func(c *gate, w *Writer) { w.Close(nil) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c, d := newGate(), new(drawn)
+			w := New(c, Config{Draw: d.Draw, Bound: 64 << 20})
+			for _, n := range []int{sealAt, 1 << 20, 2 << 20} {
+				if _, err := w.Send(nil, append(bufpool.Get(n), make([]byte, n)...)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if d.n != 3<<20 {
+				t.Errorf("%d bytes are counted, want 3 MiB", d.n)
+			}
+			if test.end(c, w); d.n != 0 {
+				t.Errorf("%d bytes are counted at the end, want 0", d.n)
+			}
+			c.open()
+			w.Close(nil)
+			w.Join()
+		})
+	}
+}
