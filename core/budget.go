@@ -10,14 +10,16 @@ import "time"
 // never touch what they share, and go on when that is full.
 //
 // At the bound the reader pauses: the network then holds up the peer. It does not pause
-// while a call of this side is pending, whose reply it must read; then CALLs are refused.
+// while a call of this side is pending, whose reply it must read, nor for longer than
+// longestPause, since it must notice when the peer has gone; then CALLs are refused.
 
 const (
 	// freeBytes is how much of a workload is not in env.memory.
 	freeBytes = 64 << 10
 	// drawStep is how many bytes are taken from env.memory at once.
 	drawStep = 256 << 10
-	// longestPause is how long a message that has been received in part waits for memory.
+	// longestPause is how long the reader waits for memory, in the middle of a message or
+	// before one.
 	longestPause = 30 * time.Second
 	// mostBlind is how many handlers of a route may run that has made no reply yet, so that
 	// nobody knows how large they are; others wait for the first reply, or until it is
@@ -69,6 +71,9 @@ func (s *session) draw(n int64) {
 // must not accept more.
 func (s *session) overBudget() bool { return s.exceeds(s.work.bytes(), 0) }
 
+// full reports whether the session must not accept a PUSH.
+func (s *session) full() bool { return s.work.running() >= s.env.cfg.MaxHandlers || s.overBudget() }
+
 // exceeds reports whether a workload of n bytes is over the bound of the session, or of
 // the peer with more bytes. What a session needs for one request alone is not.
 func (s *session) exceeds(n, more int64) bool {
@@ -112,11 +117,12 @@ func (l *link) pause(most time.Duration, blocked func() bool) bool {
 }
 
 // pauseWhile pauses the reader until it may accept another message: until blocked returns
-// false, a call of this side needs its reply, or the connection is closed.
+// false, a call of this side needs its reply, or the connection is closed. If that takes
+// longer than longestPause, it refuses messages as long as the session is full.
 func (l *link) pauseWhile(blocked func() bool) {
 	mustWait := func() bool { return blocked() && l.sess.pending.Len() == 0 }
-	if mustWait() {
-		l.pause(0, mustWait)
+	if !l.refuses && mustWait() {
+		l.refuses = !l.pause(longestPause, mustWait)
 	}
 }
 

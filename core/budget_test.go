@@ -216,3 +216,41 @@ func TestPeerStats(t *testing.T) {
 		}
 	})
 }
+
+// A reader does not pause for ever: after longestPause it reads, so that it notices when
+// the peer has gone, and refuses what is over the bound. The handlers that hold the memory
+// learn from their contexts that the connection has ended.
+func TestBudgetPauseEnds(t *testing.T) {
+	inWorld(t, func(cfg *PeerConfig) { cfg.SessionMemory = 1 << 20 }, func(t *testing.T, w *world) {
+		HandlePush(w.server, "/whileconnected", func(c PushCtx, _ *string) error { <-c.Context().Done(); return nil })
+		body := strings.Repeat("x", 60<<10)
+		refuses, end := w.serveRaw(w.server)
+		for range 18 {
+			end.start(TypePush, 1, "/whileconnected", body)
+		}
+		end.start(TypeCall, 2, "/echo", "x")
+		synctest.Wait()
+		if p := refuses.currentLink().state.phase(); p != paused {
+			t.Fatalf("the reader is in phase %d, want paused", p)
+		}
+		wantRerror(t, end.receive().Rerror(), CodeBusy, "Busy", "SessionMemory")
+		end.start(TypeCall, 3, "/echo", "x") // at once: it does not pause again
+		before := time.Now()
+		wantRerror(t, end.receive().Rerror(), CodeBusy)
+		if took := time.Since(before); took > 0 {
+			t.Errorf("the second refusal took %v", took)
+		}
+
+		gone, end := w.serveRaw(w.server)
+		for range 18 {
+			end.start(TypePush, 1, "/whileconnected", body)
+		}
+		synctest.Wait()
+		end.conn.Close()
+		pass(longestPause + 10*time.Second) // and as long as a session drains
+		wantState(t, gone, closed)
+		if word := gone.work.word.Load(); word != 0 {
+			t.Errorf("the workload is %d after the end, want 0", word)
+		}
+	})
+}

@@ -18,8 +18,7 @@ import (
 // it leaves the question open.
 var ErrNotRun = errors.New("tp: the call has not run")
 
-// errPushes ends a session whose PUSHes cannot be held up, since a call of this side is
-// pending.
+// errPushes ends a session whose PUSHes cannot be held up any longer.
 var errPushes = errors.New("the PUSHes that are being handled take too much memory")
 
 // badMessage returns the error 400 for a body that cannot be decoded, nil for nil.

@@ -218,7 +218,7 @@ func TestCloseWith(t *testing.T) {
 	}
 }
 
-// Two sessions of one user: the later one stays, the earlier one is told, and stays away.
+// Two sessions of one user: the later one stays, the earlier one gets 409, and stays away.
 func TestTwoLoginsOfOneUser(t *testing.T) {
 	inWorld(t, redials(-1), func(t *testing.T, w *world) {
 		var logins atomic.Int32

@@ -157,6 +157,7 @@ type reader struct {
 	current *handlerCtx          // accepted by the reader, and neither ended nor handed over
 	exits   uint8                // how often PreReadHeader has ended the reader's goroutine since the last message
 	lost    bool                 // nobody knows where the next frame begins
+	refuses bool                 // it has paused for as long as it may; see pauseWhile
 	taken   int32                // number of the last CALL that was not refused by draining; 0: none
 	loop    *poller.Loop         // that the reader runs, with onPoller
 	slot    *watchdog.Slot[link] // nil: the watchdog does not see the reader

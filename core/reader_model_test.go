@@ -55,7 +55,7 @@ func (m *stateModel) read(rng *rand.Rand) {
 			return
 		}
 		mine := m.state.generation()
-		switch rng.IntN(4) {
+		switch rng.IntN(5) {
 		case 0: // park, as the poll loop or not
 			m.step("park")
 			m.disown()
@@ -86,6 +86,17 @@ func (m *stateModel) read(rng *rand.Rand) {
 			if p := m.state.phase(); p != reading || m.state.generation() != wait {
 				m.bad("phase %d of generation %d after wait %d", p, m.state.generation(), wait)
 			}
+		case 4: // a wait for memory
+			m.state.detach()
+			m.step("pause")
+			m.state.pause()
+			for range rng.IntN(3) {
+				runtime.Gosched()
+			}
+			if p := m.state.phase(); p != paused || m.state.generation() != mine {
+				m.bad("phase %d of generation %d in a pause of %d", p, m.state.generation(), mine)
+			}
+			m.state.unpause()
 		case 3: // a handler
 			m.step("begin")
 			m.disown() // from here on the reading may be stolen
@@ -192,7 +203,7 @@ func TestReaderStateModel(t *testing.T) {
 			return
 		}
 	}
-	for _, name := range []string{"park", "detach", "await", "begin", "stolen", "unpark by the poller", "unpark by a close", "steal", "steal by a caller"} {
+	for _, name := range []string{"park", "detach", "await", "begin", "pause", "stolen", "unpark by the poller", "unpark by a close", "steal", "steal by a caller"} {
 		if steps[name] == 0 {
 			t.Errorf("no walk had the step %q", name)
 		}

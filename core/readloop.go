@@ -123,6 +123,9 @@ func (r *readLoop) serve() error {
 	}()
 	for {
 		r.gen = l.generation()
+		if l.refuses {
+			l.refuses = s.full()
+		}
 		if s.overBudget() {
 			l.pauseWhile(s.overBudget)
 		}
@@ -176,7 +179,7 @@ func (r *readLoop) serve() error {
 			l.detach()
 		}
 		if c.in.Mtype() == TypePush && s.work.running() >= s.env.cfg.MaxHandlers {
-			l.pauseWhile(func() bool { return s.work.running() >= s.env.cfg.MaxHandlers })
+			l.pauseWhile(s.full)
 		}
 		given := c
 		c = nil // dispatch owns it, also if a handler calls runtime.Goexit

@@ -145,7 +145,7 @@ func (c *handlerCtx) prepare(running int) *Rerror {
 	case running > s.env.cfg.MaxHandlers:
 		return c.notRun(busy(fmt.Sprintf("%d handlers of the session run already", running-1)))
 	}
-	if n := s.work.bytes() - c.bytes; s.exceeds(n, 0) && s.pending.Len() > 0 { // else the reader has paused, or will
+	if n := s.work.bytes() - c.bytes; s.exceeds(n, 0) && (c.link.refuses || s.pending.Len() > 0) { // else the reader has paused, or will
 		if c.kind() == kindPush && n >= pushSlack*s.env.cfg.SessionMemory {
 			c.link.kill(SideLocal, errPushes, "reading")
 		}

@@ -152,3 +152,18 @@ func RegisterProto(p Protocol) { protocols.Register(p.Name, p) }
 
 // LookupProto returns the protocol of that name. The error names the missing import.
 func LookupProto(name string) (Protocol, error) { return protocols.Get(name) }
+
+// Emitter lets Unpack send bytes that belong to no message, such as an interim
+// response. Emit appends b in one piece to what was accepted for sending; it does not
+// wait for the network, and keeps nothing of b. It fails when the connection has
+// failed, or when far too much waits to be written.
+type Emitter interface {
+	Emit(b []byte) error
+}
+
+// Ender is a Proto whose protocol can end a connection. Once Ended reports true the
+// last message has been packed: nothing is read any more, and the engine closes the
+// connection when everything accepted is written. It is called concurrently.
+type Ender interface {
+	Ended() bool
+}

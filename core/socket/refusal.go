@@ -1,20 +1,5 @@
 package socket
 
-// Emitter lets Unpack send bytes that belong to no message, such as an interim
-// response. Emit appends b in one piece to what was accepted for sending; it does not
-// wait for the network, and keeps nothing of b. It fails when the connection has
-// failed, or when far too much waits to be written.
-type Emitter interface {
-	Emit(b []byte) error
-}
-
-// Ender is a Proto whose protocol can end a connection. Once Ended reports true the
-// last message has been packed: nothing is read any more, and the engine closes the
-// connection when everything accepted is written. It is called concurrently.
-type Ender interface {
-	Ended() bool
-}
-
 // Refusal is the error of an Unpack that has read a CALL which must not be handled
 // but can be answered. The message has its type, its sequence number, and InTurn. An
 // engine replies with Rerror and goes on reading; where that makes no sense the Proto

@@ -64,7 +64,7 @@ type element struct {
 }
 
 // victim is the process that is attacked: a peer that serves every protocol, and dials
-// hostile servers when it is told to.
+// hostile servers on command.
 type victim struct {
 	cfg          tp.PeerConfig
 	pushes, held atomic.Int64

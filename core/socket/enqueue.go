@@ -1,0 +1,272 @@
+package socket
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"runtime"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/bufpool"
+	"github.com/teleport-go/teleport/core/internal/outbox"
+)
+
+// This file makes messages frames of the outgoing batch of a Conn.
+
+// inPlaceMax is the largest body that is encoded straight into the outgoing
+// batch, under its lock; larger ones are encoded beside it and handed over.
+const inPlaceMax = 16 << 10
+
+const (
+	// roomAlways is what Begin has free for a frame.
+	roomAlways = 4 << 10
+	// packingPatience is how long a message waits for others to be packed if there is room.
+	packingPatience = 10 * time.Millisecond
+	// beside is what a frame has beside its body and method, about.
+	beside = 512
+)
+
+// PackError is a message that could not be made a frame: its codec, a filter or
+// the size limit refused it. Nothing was sent and the connection is as before.
+type PackError struct{ Err error }
+
+func (e *PackError) Error() string { return e.Err.Error() }
+func (e *PackError) Unwrap() error { return e.Err }
+
+// Enqueue appends the message to the outgoing batch. It waits for room until ctx
+// ends (nil: without end). Call Flush afterwards. Errors: a *PackError, ctx's
+// error, or what the connection died of. Safe for concurrent use.
+func (c *Conn) Enqueue(ctx context.Context, m *Envelope) error { return c.enqueue(ctx, m, enqueueWait) }
+
+// EnqueueNow is Enqueue for the reading goroutine: it never waits for room and
+// may overshoot the bound up to twice; beyond that it fails.
+func (c *Conn) EnqueueNow(m *Envelope) error { return c.enqueue(context.Background(), m, enqueueNow) }
+
+// TryEnqueue is Enqueue if there is room at once, else its error is ErrFull.
+func (c *Conn) TryEnqueue(m *Envelope) error { return c.enqueue(context.Background(), m, enqueueTry) }
+
+// ErrFull says that there is no room for a message at the moment.
+var ErrFull = outbox.ErrFull
+
+type admission uint8
+
+const (
+	enqueueWait admission = iota
+	enqueueNow
+	enqueueTry
+
+	measured admission = 1 << 7 // the pipe has been chosen
+)
+
+func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
+	if c.pipe != nil && how&measured == 0 && m.pipe.Len() == 0 {
+		return c.enqueueMeasured(ctx, m, how)
+	}
+	how &^= measured
+	m.limit, m.sized = c.limit.Load(), 0
+	app := c.appender()
+	size, inPlace := m.inPlace(inPlaceMax)
+	if app != nil && inPlace {
+		var b []byte
+		var err error
+		switch how {
+		case enqueueWait:
+			b, err = c.out.Begin(ctx)
+		case enqueueNow:
+			b, err = c.out.BeginNow()
+		case enqueueTry:
+			b, err = c.out.TryBegin()
+		}
+		if err != nil {
+			return err
+		}
+		if size += beside + len(m.method); size > roomAlways && size > cap(b)-len(b) {
+			b = c.out.Room(size)
+		}
+		if err = c.appendFrame(app, b, m); err != nil {
+			return &PackError{err}
+		}
+		c.nowSpoke()
+		return nil
+	}
+	if how != enqueueNow {
+		slots, err := c.acquirePacking(ctx, how)
+		if err != nil {
+			return err
+		}
+		if slots != nil {
+			defer func() { <-slots }()
+		}
+	}
+	frame, err := c.packFrame(app, m)
+	if err != nil {
+		bufpool.Put(frame)
+		return &PackError{err}
+	}
+	var at uint64
+	switch how {
+	case enqueueWait:
+		at, err = c.out.Send(ctx, frame)
+	case enqueueNow:
+		at, err = c.out.SendNow(frame)
+	case enqueueTry:
+		at, err = c.out.TrySend(frame)
+	}
+	if err == nil {
+		m.place = at + 1
+		c.nowSpoke()
+	}
+	return err
+}
+
+// acquirePacking waits until the message may be packed beside the batch: so many at once
+// that all processors are busy, but no more, since each holds its frame until there is
+// room for it. The caller receives from the slots, if they are not nil, when the batch has
+// the frame. If there is room, but those that pack take long, it does not wait for them:
+// a codec may send a message itself.
+func (c *Conn) acquirePacking(ctx context.Context, how admission) (slots chan struct{}, err error) {
+	p := c.packing.Load()
+	if p == nil {
+		made := make(chan struct{}, runtime.GOMAXPROCS(0))
+		c.packing.CompareAndSwap(nil, &made)
+		p = c.packing.Load()
+	}
+	slots = *p
+	select {
+	case slots <- struct{}{}:
+		return slots, nil
+	default:
+	}
+	if how == enqueueTry {
+		return nil, ErrFull
+	}
+	var ended <-chan struct{}
+	if ctx != nil {
+		ended = ctx.Done()
+	}
+	late := time.NewTicker(packingPatience)
+	defer late.Stop()
+	for waits := true; waits; {
+		select {
+		case slots <- struct{}{}:
+			waits = false
+		case <-ended:
+			return nil, ctx.Err()
+		case <-late.C:
+			if !c.out.Crowded() {
+				return nil, c.out.Err()
+			}
+		}
+	}
+	if err := c.out.Err(); err != nil { // many may wait when the connection ends
+		<-slots
+		return nil, err
+	}
+	return slots, nil
+}
+
+// Unwritten reports whether it is certain that no byte of m has been written to this
+// connection, or ever will be: it was not accepted, or was dropped by Stop or a failure
+// before a write of it began.
+func (c *Conn) Unwritten(m *Envelope) bool { return m.place == 0 || c.out.Unwritten(m.place-1) }
+
+// enqueueMeasured gives a message the connection's pipe if its body is large enough.
+func (c *Conn) enqueueMeasured(ctx context.Context, m *Envelope, how admission) error {
+	if m.mtype == TypeCall || m.mtype == TypeReply || m.mtype == TypePush {
+		size, known := m.inPlace(math.MaxInt32 - 1)
+		if !known {
+			body, err := c.encode(m)
+			if err != nil {
+				return &PackError{err}
+			}
+			defer bufpool.Put(body)
+			defer func() { m.encoded, m.raw = false, nil }()
+			size = len(body)
+		}
+		if size >= c.pipeMin {
+			m.pipe.AppendFrom(c.pipe)
+		}
+	}
+	return c.enqueue(ctx, m, how|measured)
+}
+
+// encode encodes the body of m, beside the batch, for what follows.
+func (c *Conn) encode(m *Envelope) (body []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("socket: packing panicked: %v", p)
+		}
+	}()
+	return m.Encode(bufpool.Get(c.guess(m)))
+}
+
+func (c *Conn) nowSpoke() {
+	if c.spoke.Load() == 0 {
+		c.spoke.CompareAndSwap(0, time.Now().UnixNano())
+	}
+}
+
+// appendFrame packs m behind b under the batch's lock, and gives the lock back.
+func (c *Conn) appendFrame(app FrameAppender, b []byte, m *Envelope) (err error) {
+	committed := false
+	defer func() {
+		if committed {
+			return
+		}
+		c.out.Abort()
+		if p := recover(); p != nil {
+			err = fmt.Errorf("socket: packing panicked: %v", p)
+		}
+	}()
+	b, err = app.AppendFrame(b, m)
+	if err != nil {
+		return err
+	}
+	committed = true
+	m.place = c.out.Commit(b) + 1
+	return nil
+}
+
+// packFrame packs m into a buffer of its own, beside the batch.
+func (c *Conn) packFrame(app FrameAppender, m *Envelope) (frame []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("socket: packing panicked: %v", p)
+		}
+	}()
+	if app != nil {
+		return app.AppendFrame(bufpool.Get(c.guess(m)), m)
+	}
+	// The user's codec must not run under packMu: it might send a message.
+	body, err := m.Encode(bufpool.Get(c.guess(m)))
+	defer bufpool.Put(body)
+	if err != nil {
+		return nil, err
+	}
+	c.packMu.Lock()
+	defer c.packMu.Unlock()
+	c.frame = bufpool.Get(len(body) + beside)
+	defer func() { c.frame = nil }()
+	err = c.proto.Pack(m)
+	m.encoded, m.raw = false, nil // body goes back to the pool
+	return c.frame, err
+}
+
+// guess is about the room that the frame of m takes.
+func (c *Conn) guess(m *Envelope) int {
+	n := beside + len(m.method)
+	if m.encoded {
+		return n + len(m.raw) // the body may be the caller's again
+	}
+	switch b := m.body.(type) {
+	case []byte:
+		n += len(b)
+	case *[]byte:
+		if b != nil {
+			n += len(*b)
+		}
+	case string:
+		n += len(b)
+	}
+	return n
+}
