@@ -1,0 +1,5 @@
+module github.com/teleport-go/teleport/mixers/websocket
+
+go 1.26
+
+require github.com/teleport-go/teleport/core v0.1.0
