@@ -33,7 +33,7 @@ func polledLink(t *testing.T, busyPoll time.Duration) (*link, net.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { near.Close(); far.Close() })
-	l := newLink(newSession(p.srv.env, nil), near, p.srv.cfg.Protocol, 1)
+	l := newLink(newSession(p.srv.env, nil), &Handshake{Conn: near, Proto: p.srv.cfg.Protocol}, 1)
 	l.cadence.wait = 0
 	return l, far
 }

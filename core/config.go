@@ -1,6 +1,7 @@
 package tp
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -56,6 +57,10 @@ type PeerConfig struct {
 
 	Protocols []string `yaml:"protocols" ini:"protocols" comment:"Names of the protocols spoken on one port, recognised by the first bytes; the first one speaks until the peer has"`
 
+	// Net is the network, in place of the one with the name Network: for one that has
+	// options, or that no other peer should find by its name. If Network is set too, it
+	// must be Net's name. The peer uses a copy.
+	Net *Network `yaml:"-" ini:"-"`
 	// Protocol is the protocol of connections unless Dial, Listen or ServeConn is
 	// given another; nil is Protocols, or else the process-wide default. It is an
 	// error to set both.
@@ -75,14 +80,24 @@ type PeerConfig struct {
 	pipe    *xfer.XferPipe // of DefaultXferPipe; resolved then too
 }
 
+// network returns the configured network, and makes Network its name.
+func (c *PeerConfig) network() (n Network, err error) {
+	switch {
+	case c.Net == nil:
+		n, err = LookupNetwork(c.Network)
+	case c.Net.Name == "":
+		err = errors.New("tp: config: the network Net has no Name, which log lines show")
+	case c.Network != "" && c.Network != c.Net.Name:
+		err = fmt.Errorf("tp: config: Network is %q, and Net is the network %q; set one of them", c.Network, c.Net.Name)
+	default:
+		n = c.Net.complete()
+	}
+	c.Network = n.Name
+	return n, err
+}
+
 // check fills in defaults and returns an error for a configuration that cannot work.
 func (c *PeerConfig) check() error {
-	if c.Network == "" {
-		c.Network = "tcp"
-	}
-	if _, err := LookupNetwork(c.Network); err != nil {
-		return err
-	}
 	positive(&c.RedialInterval, 100*time.Millisecond)
 	positive(&c.CloseTimeout, 5*time.Second)
 	positive(&c.HandshakeTimeout, 10*time.Second)

@@ -128,6 +128,9 @@ func (c *handlerCtx) IP() string {
 
 func (c *handlerCtx) RealIP() string {
 	c.live()
+	if f := c.link.facts; f != nil && f.RealIP != "" {
+		return f.RealIP
+	}
 	if c.link.trusted {
 		if ip := c.in.Meta().Peek(MetaRealIP); len(ip) > 0 {
 			return string(ip)

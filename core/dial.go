@@ -2,12 +2,9 @@ package tp
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/throttle"
@@ -24,8 +21,6 @@ const mildPauses = 3
 
 // maxPauses is more than the pauses that lead to the longest one.
 const maxPauses = 64
-
-var errHandshakeTimeout = errors.New("handshake took longer than handshake_timeout")
 
 func (p *peer) Dial(addr string, protoFunc ...ProtoFunc) (Session, *Rerror) {
 	return p.DialContext(context.Background(), addr, protoFunc...)
@@ -81,11 +76,6 @@ func (p *peer) bounded(ctx context.Context) (context.Context, context.CancelFunc
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-func dialRerror(addr string, err error) *Rerror {
-	text := strings.TrimPrefix(err.Error(), "tp: ")
-	return NewRerror(CodeDialFailed, CodeText(CodeDialFailed), "dial "+addr+": "+text).WithCause(err)
-}
-
 // dialOnce makes one connection, encrypted if TLS is configured.
 func (p *peer) dialOnce(ctx context.Context, s *session, epoch uint32) (*link, *Rerror) {
 	addr := s.plan.addr
@@ -98,12 +88,12 @@ func (p *peer) dialOnce(ctx context.Context, s *session, epoch uint32) (*link, *
 	if err != nil {
 		return nil, dialRerror(addr, causeOr(ctx, err))
 	}
-	if cfg := p.TLSConfig(); cfg != nil && !p.env.network.OwnTLS {
-		if conn, err = p.clientTLS(ctx, conn, cfg, addr); err != nil {
-			return nil, dialRerror(addr, causeOr(ctx, err))
-		}
+	h := Handshake{Conn: conn, Proto: s.plan.pf, Dialed: true, Addr: addr}
+	if r := p.dialedHandshake(ctx, &h); r != nil {
+		h.Conn.Close()
+		return nil, r
 	}
-	return newLink(s, conn, s.plan.pf, epoch), nil
+	return newLink(s, &h, epoch), nil
 }
 
 // connect makes a connection within DefaultDialTimeout, whatever the network does with
@@ -117,7 +107,7 @@ func (p *peer) connect(ctx context.Context, addr string) (net.Conn, error) {
 	}
 	conn, err := p.env.network.Dial(ctx, DialConfig{
 		Network: p.cfg.Network, Addr: addr, LocalIP: p.cfg.LocalIP, LocalPort: p.cfg.LocalPort,
-		TLS: p.TLSConfig(), Timeout: limit,
+		TLS: p.TLSConfig(), Timeout: limit, HandshakeTimeout: p.cfg.HandshakeTimeout, Logger: p.log,
 	})
 	if err != nil {
 		err = bare(err) // dialRerror names the address
@@ -128,14 +118,6 @@ func (p *peer) connect(ctx context.Context, addr string) (net.Conn, error) {
 	return conn, err
 }
 
-// causeOr prefers the reason why ctx has ended, if it has.
-func causeOr(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return err
-}
-
 // sourceAddr is where dialled connections come from; nil if the system chooses.
 func (p *peer) sourceAddr() net.Addr {
 	ip := net.ParseIP(p.cfg.LocalIP)
@@ -143,28 +125,6 @@ func (p *peer) sourceAddr() net.Addr {
 		return nil
 	}
 	return &net.TCPAddr{IP: ip, Port: int(p.cfg.LocalPort)}
-}
-
-func (p *peer) clientTLS(ctx context.Context, conn net.Conn, cfg *tls.Config, addr string) (net.Conn, error) {
-	if cfg.ServerName == "" && !cfg.InsecureSkipVerify {
-		host, _, err := net.SplitHostPort(addr)
-		if err != nil {
-			host = addr
-		}
-		if host == "" {
-			host = "localhost"
-		}
-		cfg = cfg.Clone()
-		cfg.ServerName = host
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.HandshakeTimeout, errHandshakeTimeout)
-	defer cancel()
-	c := tls.Client(conn, cfg)
-	if err := c.HandshakeContext(ctx); err != nil {
-		conn.Close()
-		return nil, tlsError(causeOr(ctx, err))
-	}
-	return c, nil
 }
 
 // prepareLink runs the hooks of a new connection. If a hook refuses the connection,

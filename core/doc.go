@@ -70,7 +70,8 @@
 // parts.go is the data of a session, state.go its life, end.go how it ends, farewell.go what
 // it says then, and which calls have not run, exit.go what
 // user code that ends its goroutine leaves behind, expire.go its deadlines, redialqueue.go what waits for a redial. hooks.go and hooktable.go are the
-// plugins, router.go and reflect.go the routes, peer.go, dial.go and listen.go the peer.
+// plugins, router.go and reflect.go the routes, peer.go, dial.go and listen.go the peer,
+// handshake.go what precedes the protocol on its connections.
 // rooms.txt lists all files in their order: each uses the files above it.
 //
 // # Words

@@ -15,22 +15,28 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-func newLink(s *session, conn net.Conn, pf ProtoFunc, epoch uint32) *link {
+func newLink(s *session, h *Handshake, epoch uint32) *link {
 	e := s.env
-	e.cfg.Tuning.Apply(conn)
+	e.cfg.Tuning.Apply(h.Conn)
 	l := new(link)
 	l.sess, l.env, l.epoch, l.cadence.wait = s, e, epoch, longWait
-	l.open(conn, pf)
+	if f := &h.Facts; f.Remote != nil || f.RealIP != "" || f.TLS != nil {
+		l.facts = &ConnFacts{Remote: f.Remote, RealIP: f.RealIP, TLS: f.TLS}
+	}
+	for key, value := range h.Facts.Swap {
+		s.Swap().Store(key, value)
+	}
+	l.open(h.Conn, h.Proto)
 	return l
 }
 
 // open makes the socket of the link.
 func (l *link) open(conn net.Conn, pf ProtoFunc) {
 	e := l.env
-	remote := conn.RemoteAddr()
 	l.mu.Lock()
 	l.conn, l.pf = conn, pf
 	l.mu.Unlock()
+	remote := l.remoteAddr()
 	l.ip, l.trusted = addrText(remote), trusts(e.cfg.trusted, remote)
 	l.sock = socket.NewConn(conn, pf, socket.Options{
 		Dialed:       l.sess.plan != nil,
@@ -62,6 +68,9 @@ func (s *session) ConnectionState() *tls.ConnectionState {
 
 // connectionState is documented at PreCtx.
 func (l *link) connectionState() *tls.ConnectionState {
+	if l.facts != nil && l.facts.TLS != nil {
+		return l.facts.TLS
+	}
 	return connectionState(l.netConn())
 }
 

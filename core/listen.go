@@ -1,14 +1,11 @@
 package tp
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/throttle"
@@ -68,7 +65,7 @@ func (p *peer) bind(protoFunc []ProtoFunc) (net.Listener, ProtoFunc, error) {
 	}
 	lis, err := p.env.network.Listen(p.ctx, ListenConfig{
 		Network: p.cfg.Network, LocalIP: p.cfg.LocalIP, ListenPort: p.cfg.ListenPort,
-		UnixMode: p.cfg.UnixMode, TLS: tlsConfig,
+		UnixMode: p.cfg.UnixMode, TLS: tlsConfig, HandshakeTimeout: p.cfg.HandshakeTimeout, Logger: p.log,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -124,7 +121,7 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 				conn.Close()
 				return ErrListenClosed
 			}
-			go p.handshake(conn, pf)
+			go p.welcome(conn, pf)
 			continue
 		}
 		if p.isClosing() || errors.Is(err, net.ErrClosed) {
@@ -142,52 +139,26 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 	}
 }
 
-// handshake runs the TLS handshake, if TLS is configured, and the hooks of an accepted
-// connection, and starts its session.
-func (p *peer) handshake(conn net.Conn, pf ProtoFunc) {
+// welcome prepares an accepted connection, and starts its session.
+func (p *peer) welcome(conn net.Conn, pf ProtoFunc) {
 	begun, handed := time.Now(), false
+	h := Handshake{Conn: conn, Proto: pf, Trusted: trusts(p.cfg.trusted, conn.RemoteAddr())}
 	defer func() {
 		if !handed { // refused, or a function of the TLS configuration has ended the goroutine
-			conn.Close()
+			h.Conn.Close()
 			p.env.sessions.Done()
 		}
 	}()
-	if cfg := p.TLSConfig(); cfg != nil && !p.env.network.OwnTLS {
-		c := tls.Server(conn, cfg)
-		ctx, cancel := context.WithTimeoutCause(p.ctx, p.cfg.HandshakeTimeout, errHandshakeTimeout)
-		err := c.HandshakeContext(ctx)
-		if err != nil {
-			err = causeOr(ctx, err)
-		}
-		cancel()
-		if err != nil {
-			if isProbe(c, err) {
-				p.log.Debugf("%s has connected and hung up without a TLS handshake", addrText(conn.RemoteAddr()))
-			} else {
-				p.env.stats.refusedConnections.Add(1)
-				p.env.throttled(&p.tlsErrors, throttle.Burst, WARNING, "tls handshake with %s: %s", addrText(conn.RemoteAddr()), strings.TrimPrefix(bare(socket.RefusePlain(err)).Error(), "tls: "))
-			}
-			return
-		}
-		conn = c
+	if !p.acceptedHandshake(&h) {
+		return
 	}
 	handed = true
-	p.serveConn(conn, pf, p.cfg.HandshakeTimeout-time.Since(begun))
+	p.serveConn(&h, p.cfg.HandshakeTimeout-time.Since(begun))
 }
-
-// isProbe reports whether the peer has hung up before it sent anything, as load
-// balancers do that check whether the port is open.
-func isProbe(c *tls.Conn, err error) bool {
-	hello := c.ConnectionState().Version != 0
-	return !hello && isHangUp(err)
-}
-
-// isHangUp reports whether the error is that of a read from a peer that has gone.
-func isHangUp(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) }
 
 // serveConn runs the PostAccept hooks, within limit, and starts the session. It returns
 // nil if a hook refused the connection. The caller has admitted the session.
-func (p *peer) serveConn(conn net.Conn, pf ProtoFunc, limit time.Duration) *session {
+func (p *peer) serveConn(h *Handshake, limit time.Duration) *session {
 	s := newSession(p.env, nil)
 	begun := false
 	defer func() {
@@ -195,7 +166,7 @@ func (p *peer) serveConn(conn net.Conn, pf ProtoFunc, limit time.Duration) *sess
 			s.release()
 		}
 	}()
-	l := newLink(s, conn, pf, 1)
+	l := newLink(s, h, 1)
 	r := s.prepareLink(p.ctx, l, limit)
 	l.silent = !l.sock.Heard()
 	silent := l.silent // the reader's from here on
@@ -233,7 +204,7 @@ func (p *peer) ServeConn(conn net.Conn, protoFunc ...ProtoFunc) Session {
 		conn.Close()
 		return nil
 	}
-	if s := p.serveConn(conn, pf, p.cfg.HandshakeTimeout); s != nil {
+	if s := p.serveConn(&Handshake{Conn: conn, Proto: pf}, p.cfg.HandshakeTimeout); s != nil {
 		return s
 	}
 	return nil // never a nil *session in an interface

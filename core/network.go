@@ -21,10 +21,11 @@ import (
 	"github.com/teleport-go/teleport/core/internal/inherit"
 )
 
-// Network makes connections of one kind, such as tcp or quic. Dial and Listen
-// are called concurrently. A network that does not support one of them leaves it nil.
+// Network makes connections of one kind, such as tcp or quic. A peer uses the one with
+// the name PeerConfig.Network, or the value PeerConfig.Net. The functions are called
+// concurrently. A network that does not dial, or does not listen, leaves that nil.
 type Network struct {
-	// Name is the network's name in PeerConfig.Network, such as "quic".
+	// Name is the network's name in PeerConfig.Network and in log lines, such as "quic".
 	Name string
 
 	// OwnTLS says that the network encrypts by itself and uses the TLS
@@ -39,26 +40,79 @@ type Network struct {
 	// Listen listens. ctx bounds the start only, not the life of the listener.
 	// A listener that wraps one of another network should have a method
 	// Unwrap() net.Listener that returns it, so that Reboot can hand it over.
+	// Accept must not wait for what a peer sends: a peer that sends nothing would keep
+	// the others out. That is for Handshake, or for goroutines of the listener's own.
 	Listen func(ctx context.Context, l ListenConfig) (net.Listener, error)
+
+	// Handshake, if it is not nil, is what both sides do on each connection after TLS
+	// and before the protocol and the hooks: on one that was dialled, on each redial, and
+	// on one that was accepted. It runs on a goroutine of its own, within
+	// PeerConfig.HandshakeTimeout; when ctx ends, the engine closes h.Conn. If Handshake
+	// returns an error, the engine closes the connection. The error of [Rerror.Err] becomes
+	// that of Dial, with its code; any other is the reason of a 105.
+	Handshake func(ctx context.Context, h *Handshake) error
 }
 
 // DialConfig is the argument of Network.Dial.
 type DialConfig struct {
-	Network   string        // the Network's name
-	Addr      string        // host:port, or the path of a unix socket
-	LocalIP   string        // to connect from; "", 0.0.0.0 and :: leave it to the system
-	LocalPort uint16        // to connect from; 0 leaves it to the system
-	TLS       *tls.Config   // for a network with OwnTLS
-	Timeout   time.Duration // of the whole attempt; none if <= 0
+	Network          string        // the Network's name
+	Addr             string        // host:port, or the path of a unix socket
+	LocalIP          string        // to connect from; "", 0.0.0.0 and :: leave it to the system
+	LocalPort        uint16        // to connect from; 0 leaves it to the system
+	TLS              *tls.Config   // for a network with OwnTLS
+	Timeout          time.Duration // of the whole attempt; none if <= 0
+	HandshakeTimeout time.Duration // of a handshake within it, as in PeerConfig; none if <= 0
+	Logger           Logger        // the peer's; nil if no peer dials
 }
 
 // ListenConfig is the argument of Network.Listen.
 type ListenConfig struct {
-	Network    string      // the Network's name
-	LocalIP    string      // to listen on; "" is 0.0.0.0, all addresses; for unix the path of the socket, or an abstract name (@name)
-	ListenPort uint16      // 0: the system chooses a free one
-	UnixMode   os.FileMode // permissions of a unix socket's file; 0 is 0600
-	TLS        *tls.Config // for a network with OwnTLS
+	Network          string        // the Network's name
+	LocalIP          string        // to listen on; "" is 0.0.0.0, all addresses; for unix the path of the socket, or an abstract name (@name)
+	ListenPort       uint16        // 0: the system chooses a free one
+	UnixMode         os.FileMode   // permissions of a unix socket's file; 0 is 0600
+	TLS              *tls.Config   // for a network with OwnTLS
+	HandshakeTimeout time.Duration // of handshakes before Accept returns a connection, as in PeerConfig; none if <= 0
+	Logger           Logger        // the peer's; nil if no peer listens
+}
+
+// Handshake is the argument of Network.Handshake, which may change Conn, Proto and Facts.
+type Handshake struct {
+	// Conn is the connection, a *tls.Conn if the engine runs TLS. Handshake must not read
+	// more from it than what the peer sends in the handshake. It may replace Conn by a
+	// connection that wraps it; sessions over a *net.TCPConn or *net.UnixConn itself are
+	// faster, and have no goroutine while they are idle, so the better way is to leave it,
+	// and to wrap Proto.
+	Conn net.Conn
+
+	// Proto makes the protocol of the connection: what Dial or Listen was given.
+	Proto ProtoFunc
+
+	// Facts is empty at first.
+	Facts ConnFacts
+
+	Dialed  bool   // this side has dialled
+	Addr    string // that was dialled
+	Trusted bool   // the connection was accepted from one of PeerConfig.TrustedProxies
+}
+
+// ConnFacts is what is known about a connection that it cannot tell itself, for example
+// by the gateway or the web server that has accepted it. Zero fields are not known.
+type ConnFacts struct {
+	// Remote is the address of the other end, where that of the connection is a
+	// gateway's. RemoteAddr, IP, the session's default ID and the log use it, and
+	// PeerConfig.TrustedProxies.
+	Remote net.Addr
+
+	// RealIP is what RealIP of a context returns, whatever X-Real-IP says.
+	RealIP string
+
+	// TLS is the TLS state towards the other end, where TLS ends before this process.
+	TLS *tls.ConnectionState
+
+	// Swap holds values that are stored in the session's Swap before PostDial,
+	// PostRedial or PostAccept runs.
+	Swap map[any]any
 }
 
 // ErrInvalidNetwork is the error for an unknown network name.
@@ -94,6 +148,11 @@ func RegisterNetwork(n Network) {
 	if _, taken := networks.byName[n.Name]; taken {
 		panic(fmt.Sprintf("tp: register network %q: the name is taken", n.Name))
 	}
+	networks.byName[n.Name] = n.complete()
+}
+
+// complete returns n with functions in place of nil, which return errors.
+func (n Network) complete() Network {
 	if n.Dial == nil {
 		n.Dial = func(context.Context, DialConfig) (net.Conn, error) {
 			return nil, fmt.Errorf("network %q does not dial: %w", n.Name, errors.ErrUnsupported)
@@ -104,7 +163,7 @@ func RegisterNetwork(n Network) {
 			return nil, fmt.Errorf("tp: listen %s: the network does not listen: %w", n.Name, errors.ErrUnsupported)
 		}
 	}
-	networks.byName[n.Name] = n
+	return n
 }
 
 // LookupNetwork returns the network of this name; "" is tcp. The error for an

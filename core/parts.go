@@ -143,10 +143,12 @@ type link struct {
 	shut    atomic.Bool // this side has closed conn
 	epoch   uint32
 	trusted bool          // X-Real-IP of the peer is believed
+	silent  bool          // accepted, and no message has come: the reader says "accept ok" with the first
 	refused atomic.Uint32 // draining: number of the last CALL that was taken, plus 1; 0: none was refused since
 	conn    net.Conn      // until the link is ready hooks may replace it, under mu and session.mu
 	pf      ProtoFunc
-	ip      string // of the remote address, as text
+	ip      string     // of the remote address, as text
+	facts   *ConnFacts // nil: none but those of conn
 
 	killed atomic.Pointer[CloseReason] // set before this side closes conn on an error
 	bye    atomic.Pointer[farewell]    // what the peer has said last; nil: nothing yet
@@ -154,7 +156,6 @@ type link struct {
 	gone   event.Event                 // the calls of a link that was ready have been resolved
 	passed []Plugin                    // plugins whose PostDial, PostRedial or PostAccept returned no error
 	kept   *keptRequests               // received while a hook waited for a reply, for the reader; nil: none
-	silent bool                        // accepted, and no message has come: the reader says "accept ok" with the first
 
 	_ [64]byte
 	reader

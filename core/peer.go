@@ -72,11 +72,11 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 		}
 	}
 	cfg.trusted, cfg.pipe = nil, nil
-	if err := cfg.check(); err != nil {
+	network, err := cfg.network()
+	if err != nil {
 		return nil, err
 	}
-	network, err := LookupNetwork(cfg.Network)
-	if err != nil {
+	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	log := newLogger(cfg.Logger)

@@ -89,8 +89,16 @@ func (l *link) netConn() net.Conn {
 	return l.conn
 }
 
+// remoteAddr returns the address of the other end, which may be behind a gateway.
+func (l *link) remoteAddr() net.Addr {
+	if l.facts != nil && l.facts.Remote != nil {
+		return l.facts.Remote
+	}
+	return l.netConn().RemoteAddr()
+}
+
 func (s *session) LocalAddr() net.Addr  { return s.currentLink().netConn().LocalAddr() }
-func (s *session) RemoteAddr() net.Addr { return s.currentLink().netConn().RemoteAddr() }
+func (s *session) RemoteAddr() net.Addr { return s.currentLink().remoteAddr() }
 
 func (s *session) Swap() *Swap {
 	if m := s.swap.Load(); m != nil {

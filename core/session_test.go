@@ -258,7 +258,7 @@ func TestRow04_CloseBetweenHooksAndReady(t *testing.T) {
 		w.server.PluginContainer().AppendLeft(&connHook{"s", &w.log, nil})
 		a, b := memnet.Pipe()
 		s := newSession(w.server.env, nil)
-		l := newLink(s, a, testwire.New, 1)
+		l := newLink(s, &Handshake{Conn: a, Proto: testwire.New}, 1)
 		if r := s.prepareLink(t.Context(), l, time.Minute); r != nil {
 			t.Fatal(r)
 		}

@@ -23,11 +23,11 @@ func Peers(t testing.TB, cfg ...tp.PeerConfig) (srv, cli tp.Peer, sess tp.Sessio
 	default:
 		server, client = cfg[0], cfg[1]
 	}
-	if server.Network == "" {
+	if server.Network == "" && server.Net == nil {
 		server.Network = NewNetwork().Register(t)
 	}
-	if client.Network == "" {
-		client.Network = server.Network
+	if client.Network == "" && client.Net == nil {
+		client.Network, client.Net = server.Network, server.Net
 	}
 	client.ListenPort = 0
 	srv, cli = NewPeer(t, server), NewPeer(t, client)
@@ -47,7 +47,7 @@ func NewPeer(t testing.TB, cfg tp.PeerConfig, plugin ...tp.Plugin) tp.Peer {
 		cfg.DefaultBodyCodec = codecName
 	}
 	testwire.Register()
-	if (cfg.Network == "" || cfg.Network == "tcp") && cfg.LocalIP == "" {
+	if cfg.Net == nil && (cfg.Network == "" || cfg.Network == "tcp") && cfg.LocalIP == "" {
 		cfg.LocalIP = "127.0.0.1"
 	}
 	if cfg.DefaultDialTimeout == 0 {
