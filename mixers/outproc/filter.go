@@ -1,0 +1,106 @@
+package outproc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/teleport-go/teleport/core/xfer"
+	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
+)
+
+// filter is an XferFilter that runs in a guest.
+type filter struct {
+	h            *Handle
+	id           byte
+	name         string
+	pack, unpack string // routes
+}
+
+var _ xfer.Appender = (*filter)(nil)
+
+func newFilter(h *Handle, desc contract.Part) (part, error) {
+	if desc.ID == 0 {
+		return nil, fmt.Errorf("its filter %s has the id 0", desc.Name)
+	}
+	return &filter{h, desc.ID, desc.Name, contract.FilterRoute("pack", desc.ID), contract.FilterRoute("unpack", desc.ID)}, nil
+}
+
+func (f *filter) ID() byte     { return f.id }
+func (f *filter) Name() string { return f.name }
+
+func (f *filter) OnPack(data []byte) ([]byte, error) { return f.h.ask(f.pack, data) }
+func (f *filter) OnUnpack(data []byte) ([]byte, error) {
+	return f.AppendUnpack(nil, data, xfer.DefaultMax)
+}
+
+func (f *filter) AppendPack(dst, src []byte) ([]byte, error) {
+	out, err := f.h.ask(f.pack, src)
+	if err != nil {
+		return dst, err
+	}
+	return append(dst, out...), nil
+}
+
+func (f *filter) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
+	out, err := f.h.ask(f.unpackRoute(max), src)
+	if err == nil && len(out) > max {
+		err = fmt.Errorf("guest %s: %w: %d bytes, the limit is %d", f.h.name, xfer.ErrTooLarge, len(out), max)
+	}
+	if err != nil {
+		return dst, err
+	}
+	return append(dst, out...), nil
+}
+
+func (f *filter) unpackRoute(max int) string {
+	return f.unpack + "?" + contract.QueryMax + "=" + strconv.Itoa(max)
+}
+
+func (f *filter) prepare(ctx context.Context, inst *instance) error {
+	sample := []byte("a guest's filter gives back what it was given")
+	packed, err := inst.ask(ctx, f.pack, sample)
+	if err != nil {
+		return fmt.Errorf("filter %s: the self-test of pack: %w", f.name, err)
+	}
+	back, err := inst.ask(ctx, f.unpackRoute(xfer.DefaultMax), packed)
+	if err == nil && !bytes.Equal(back, sample) {
+		err = fmt.Errorf("%q came back as %q", sample, back)
+	}
+	if err != nil {
+		return fmt.Errorf("filter %s: the self-test of unpack: %w", f.name, err)
+	}
+	return nil
+}
+
+func (f *filter) register(really bool) error {
+	byID, err1 := xfer.Get(f.id)
+	byName, err2 := xfer.GetByName(f.name)
+	for _, other := range []xfer.XferFilter{byID, byName} {
+		if old, ours := other.(*filter); other != nil && !(ours && old.h.isClosed()) {
+			return fmt.Errorf("its filter %s (id %d): the place of %s (id %d, %s) is taken: %w",
+				f.name, f.id, other.Name(), other.ID(), origin(other), errTaken)
+		}
+	}
+	if really && err1 != nil && err2 != nil {
+		xfer.Register(f)
+	} else if really {
+		xfer.Replace(f)
+	}
+	return nil
+}
+
+var errTaken = errors.New("remove the import or the guest that has it, or give one of them another id and name")
+
+// origin says where a registered part comes from.
+func origin(v any) string {
+	switch v := v.(type) {
+	case *filter:
+		return "of guest " + v.h.name
+	case *codecPart:
+		return "of guest " + v.h.name
+	}
+	return fmt.Sprintf("%T of this process", v)
+}

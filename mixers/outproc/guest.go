@@ -1,0 +1,69 @@
+package outproc
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Guest says which program to start and how. Path alone is enough.
+type Guest struct {
+	// Path is the guest's file.
+	Path string
+	// Name is the name that the guest must have; "" accepts any.
+	Name string
+	// SHA256 is the hash of the file, in hexadecimal; a file of another one is not run.
+	// "" is none.
+	SHA256 string
+	// Args are its arguments.
+	Args []string
+	// Env is its environment: NAME=value, or NAME for the host's own value. Of the host's
+	// variables it gets no others but PATH, HOME, TMPDIR, TZ, LANG and LC_ALL.
+	Env []string
+	// Config is encoded as JSON for guest.Config.Configure.
+	Config any
+	// Optional makes a guest that cannot be loaded a WARN line in place of an error of
+	// Load. It never lets a message pass without the guest.
+	Optional bool
+
+	// Timeout is how long one item, such as the bytes of a message, may take. Default 1s.
+	Timeout time.Duration
+	// StartTimeout is how long the guest may take until it is ready. Default 10s.
+	StartTimeout time.Duration
+	// MaxItem is the size of the largest item, and of its result, in bytes. Default
+	// 64 MiB.
+	MaxItem int
+	// MaxInFlight is how many items may be under way; more wait. Default 1024.
+	MaxInFlight int
+
+	// Logger gets the log records of the guest and about it; nil is slog.Default().
+	Logger *slog.Logger
+}
+
+// check fills in defaults and returns an error for what cannot work.
+func (g *Guest) check() error {
+	if g.Path == "" {
+		return errors.New("outproc: Guest.Path is empty: set it to the file of the guest")
+	}
+	if g.SHA256 != "" {
+		if b, err := hex.DecodeString(g.SHA256); err != nil || len(b) != 32 {
+			return fmt.Errorf("outproc: guest %s: SHA256 %q is not 64 hexadecimal digits", g.Path, g.SHA256)
+		}
+	}
+	orDefault(&g.Timeout, time.Second)
+	orDefault(&g.StartTimeout, 10*time.Second)
+	orDefault(&g.MaxItem, 64<<20)
+	orDefault(&g.MaxInFlight, 1024)
+	if g.Logger == nil {
+		g.Logger = slog.Default()
+	}
+	return nil
+}
+
+func orDefault[T int | int64 | time.Duration](v *T, def T) {
+	if *v <= 0 {
+		*v = def
+	}
+}

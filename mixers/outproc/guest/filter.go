@@ -1,0 +1,83 @@
+package guest
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/xfer"
+	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
+)
+
+var filterKind = kind{
+	describe: func(part any) (contract.Part, bool) {
+		f, ok := part.(xfer.XferFilter)
+		if !ok {
+			return contract.Part{}, false
+		}
+		return contract.Part{Kind: contract.KindFilter, ID: f.ID(), Name: f.Name()}, true
+	},
+	serve: func(s *server, parts []any, _ []contract.Part) {
+		for _, part := range parts {
+			f := part.(xfer.XferFilter)
+			handle(s.peer, contract.FilterRoute("pack", f.ID()), func(_ tp.CallCtx, arg []byte) ([]byte, error) {
+				out, err := pack(f, arg)
+				return out, partError(err)
+			})
+			handle(s.peer, contract.FilterRoute("unpack", f.ID()), func(ctx tp.CallCtx, arg []byte) ([]byte, error) {
+				max, err := queryMax(ctx)
+				if err != nil {
+					return nil, err
+				}
+				out, err := unpack(f, arg, max)
+				return out, partError(err)
+			})
+		}
+	},
+}
+
+func pack(f xfer.XferFilter, src []byte) ([]byte, error) {
+	if a, ok := f.(xfer.Appender); ok {
+		return a.AppendPack(make([]byte, 0, len(src)+64), src)
+	}
+	return f.OnPack(src)
+}
+
+func unpack(f xfer.XferFilter, src []byte, max int) ([]byte, error) {
+	var out []byte
+	var err error
+	if a, ok := f.(xfer.Appender); ok {
+		out, err = a.AppendUnpack(make([]byte, 0, len(src)), src, max)
+	} else {
+		out, err = f.OnUnpack(src)
+	}
+	if err == nil && len(out) > max {
+		err = fmt.Errorf("%w: %d bytes, the limit is %d", xfer.ErrTooLarge, len(out), max)
+	}
+	return out, err
+}
+
+// queryMax returns the limit in the query of an unpack route.
+func queryMax(ctx tp.CallCtx) (int, error) {
+	text := ctx.Query().Get(contract.QueryMax)
+	if text == "" {
+		return xfer.DefaultMax, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, refused(fmt.Errorf("the limit %q is not a number of bytes", text))
+	}
+	return n, nil
+}
+
+// partError gives the error of a part its code.
+func partError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, xfer.ErrTooLarge):
+		return tp.NewRerror(contract.CodeTooLarge, "Too Large", err.Error()).WithCause(err).Err()
+	}
+	return refused(err)
+}

@@ -1,0 +1,267 @@
+// Package guest makes a program out of parts, such as filters and codecs, that a host
+// with package outproc starts and uses from another process.
+//
+// It depends on Teleport's core and its raw protocol only.
+package guest
+
+import (
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+
+	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
+	"github.com/teleport-go/teleport/protos/rawproto"
+)
+
+// Serve serves the parts to the host that has started the program, and ends the program
+// when the host does: it does not return. It is Config{}.Serve.
+//
+// A part is an xfer.XferFilter or a codec.Codec. With the argument "describe" the
+// program prints what it is as JSON, and ends.
+func Serve(parts ...any) { Config{}.Serve(parts...) }
+
+// Config is for a guest that needs more than its parts. The zero value is what Serve
+// uses.
+type Config struct {
+	// Name is the guest's name; the default is that of its file.
+	Name string
+	// Version is the guest's version; the default is that of the main module in the
+	// binary's build information.
+	Version string
+	// Configure is called once with Guest.Config of the host, before the parts are used;
+	// nil if there is none. An error makes Load of the host fail.
+	Configure func(config json.RawMessage) error
+	// Schema is a JSON Schema of the configuration, for people and tools.
+	Schema json.RawMessage
+}
+
+// Serve is the function Serve with the configuration c.
+func (c Config) Serve(parts ...any) {
+	os.Exit(c.run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, parts))
+}
+
+// run returns the exit code of the program.
+func (c Config) run(args []string, stdin io.Reader, stdout, stderr io.Writer, parts []any) int {
+	slog.SetDefault(slog.New(slog.NewJSONHandler(stderr, nil)))
+	tp.SetLogger(slog.Default())
+	s, err := newServer(c, parts)
+	if err != nil {
+		fmt.Fprintf(stderr, "guest: %v\n", err)
+		return 1
+	}
+	if len(args) == 1 && args[0] == "describe" {
+		text, _ := json.MarshalIndent(s.desc, "", "  ")
+		fmt.Fprintf(stdout, "%s\n", text)
+		return 0
+	}
+	if os.Getenv(contract.EnvCookie) != contract.Cookie {
+		fmt.Fprintf(stderr, "%s is a guest of Teleport: a host starts it with outproc.Load. To see its parts: %s describe\n", s.desc.Name, os.Args[0])
+		return 2
+	}
+	if err := s.serve(stdin, stdout); err != nil {
+		slog.Error("guest: " + err.Error())
+		return 1
+	}
+	return 0
+}
+
+// server is a guest that serves.
+type server struct {
+	cfg   Config
+	desc  contract.Description
+	parts []any // of desc.Parts, in their order
+	peer  tp.Peer
+	token string
+	ended chan struct{} // closed when the host has asked the guest to end
+}
+
+func newServer(c Config, parts []any) (*server, error) {
+	s := &server{cfg: c, ended: make(chan struct{}), desc: contract.Description{
+		Contract: contract.Version, Name: c.Name, Version: c.Version, Schema: c.Schema, Parts: []contract.Part{},
+	}}
+	if s.desc.Name == "" {
+		name := filepath.Base(os.Args[0])
+		s.desc.Name = strings.TrimSuffix(name, filepath.Ext(name))
+	}
+	if s.desc.Version == "" {
+		s.desc.Version = buildVersion()
+	}
+	if len(parts) == 0 {
+		return nil, errors.New("Serve needs at least one part")
+	}
+	for i, part := range parts {
+		p, err := describe(part)
+		if err != nil {
+			return nil, fmt.Errorf("part %d: %w", i, err)
+		}
+		s.desc.Parts = append(s.desc.Parts, p)
+		s.parts = append(s.parts, part)
+	}
+	return s, nil
+}
+
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+// kind is one kind of part. A kind is a file of its own, with a line in kinds.
+type kind struct {
+	// describe returns false for a part of another kind.
+	describe func(part any) (contract.Part, bool)
+	// serve registers the routes of all parts of the kind; descs are theirs.
+	serve func(s *server, parts []any, descs []contract.Part)
+}
+
+// kinds has the kinds of parts by the word for them in a Description.
+var kinds = map[string]kind{
+	contract.KindFilter: filterKind,
+	contract.KindCodec:  codecKind,
+}
+
+func describe(part any) (contract.Part, error) {
+	for _, k := range kinds {
+		if p, ok := k.describe(part); ok {
+			return p, nil
+		}
+	}
+	return contract.Part{}, fmt.Errorf("%T is no part: it is neither an xfer.XferFilter nor a codec.Codec", part)
+}
+
+// serve listens for the host's lane, serves it, and returns when it has ended.
+func (s *server) serve(stdin io.Reader, stdout io.Writer) error {
+	if v := os.Getenv(contract.EnvVersions); v != "" && !slices.Contains(strings.Split(v, ","), strconv.Itoa(contract.Version)) {
+		return fmt.Errorf("the host has the versions %s of the contract, this guest has %d: build both with the same major version of mixers/outproc", v, contract.Version)
+	}
+	s.token = os.Getenv(contract.EnvToken)
+	os.Unsetenv(contract.EnvToken) // not for the guest's own children
+	path := filepath.Join(os.Getenv(contract.EnvDir), "lane")
+	lis, err := net.Listen("unix", path)
+	if err != nil {
+		return fmt.Errorf("listen on the lane's socket: %w", err)
+	}
+	defer lis.Close()
+	s.peer, err = tp.Open(tp.PeerConfig{
+		BusyPoll: -1,
+		Protocol: rawproto.NewRawProtoFunc(),
+	}, &tp.PluginImpl{PluginName: "hello", OnPostAccept: s.greet})
+	if err != nil {
+		return err
+	}
+	defer s.peer.Close()
+	s.routes()
+	if _, err := fmt.Fprintln(stdout, contract.Handshake("unix", path)); err != nil {
+		return fmt.Errorf("print the handshake: %w", err)
+	}
+	lane, err := s.accept(lis)
+	if err != nil {
+		return err
+	}
+	lis.Close() // a lane is opened once
+	select {
+	case <-lane.CloseNotify():
+	case <-s.ended:
+	}
+	return nil
+}
+
+// accept returns the session of the first connection that knows the token.
+func (s *server) accept(lis net.Listener) (tp.Session, error) {
+	for {
+		conn, err := lis.Accept()
+		if err != nil {
+			return nil, fmt.Errorf("accept the lane: %w", err)
+		}
+		if lane := s.peer.ServeConn(conn); lane != nil {
+			return lane, nil
+		}
+	}
+}
+
+// greet reads the host's first message, which has the token.
+func (s *server) greet(sess tp.PreSession) *tp.Rerror {
+	var body []byte
+	m, r := sess.Receive(func(tp.Header) any { return &body })
+	if r.HasError() {
+		return r
+	}
+	if m.Mtype() != tp.TypeCall || m.ServiceMethod() != contract.RouteHello {
+		return tp.NewRerror(tp.CodeUnauthorized, tp.CodeText(tp.CodeUnauthorized), "the first message of a lane is a CALL of "+contract.RouteHello)
+	}
+	var hello contract.Hello
+	if err := json.Unmarshal(body, &hello); err != nil {
+		r = tp.NewRerror(tp.CodeBadMessage, tp.CodeText(tp.CodeBadMessage), err.Error())
+	} else if subtle.ConstantTimeCompare([]byte(hello.Token), []byte(s.token)) != 1 {
+		r = tp.NewRerror(tp.CodeUnauthorized, tp.CodeText(tp.CodeUnauthorized), "wrong token")
+	}
+	var reply any
+	if !r.HasError() {
+		reply, _ = json.Marshal(contract.Welcome{Contract: contract.Version})
+	}
+	if sent := sess.PreReply(m, reply, r); sent.HasError() {
+		return sent
+	}
+	return r
+}
+
+// routes registers all routes of the lane.
+func (s *server) routes() {
+	handle(s.peer, contract.RouteDescribe, func(ctx tp.CallCtx, _ []byte) ([]byte, error) {
+		return json.Marshal(s.desc)
+	})
+	handle(s.peer, contract.RouteConfigure, func(ctx tp.CallCtx, arg []byte) ([]byte, error) {
+		var c contract.Configuration
+		if err := json.Unmarshal(arg, &c); err != nil {
+			return nil, refused(err)
+		}
+		if s.cfg.Configure == nil {
+			if len(c.Config) > 0 {
+				return nil, refused(fmt.Errorf("%s takes no configuration", s.desc.Name))
+			}
+			return nil, nil
+		}
+		return nil, s.cfg.Configure(c.Config)
+	})
+	handle(s.peer, contract.RoutePing, func(tp.CallCtx, []byte) ([]byte, error) {
+		return json.Marshal(contract.Status{})
+	})
+	handle(s.peer, contract.RouteDrain, func(tp.CallCtx, []byte) ([]byte, error) {
+		close(s.ended)
+		return nil, nil
+	})
+	for word, k := range kinds {
+		var parts []any
+		var descs []contract.Part
+		for i, p := range s.desc.Parts {
+			if p.Kind == word {
+				parts, descs = append(parts, s.parts[i]), append(descs, p)
+			}
+		}
+		if len(parts) > 0 {
+			k.serve(s, parts, descs)
+		}
+	}
+}
+
+// handle registers a handler whose argument and reply are bytes.
+func handle(r tp.Router, route string, f func(ctx tp.CallCtx, arg []byte) ([]byte, error)) {
+	tp.HandleCall(r, route, func(ctx tp.CallCtx, arg *[]byte) ([]byte, error) { return f(ctx, *arg) })
+}
+
+// refused is the error of a part that does not accept what it was given.
+func refused(err error) error {
+	return tp.NewRerror(contract.CodeRefused, "Refused", err.Error()).WithCause(err).Err()
+}

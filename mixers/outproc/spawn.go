@@ -1,0 +1,165 @@
+package outproc
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/go-plugin/runner"
+
+	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
+)
+
+// program is the file of a guest, open since it was checked.
+type program struct {
+	guest *Guest
+	file  *os.File
+	sum   string // SHA-256, hexadecimal
+}
+
+// openProgram opens the guest's file and checks its hash.
+func openProgram(g *Guest) (*program, error) {
+	file, err := os.Open(g.Path)
+	if err != nil {
+		return nil, err
+	}
+	p := &program{guest: g, file: file}
+	if err := p.check(); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *program) check() error {
+	info, err := p.file.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", p.guest.Path)
+	}
+	if info.Mode()&0o111 == 0 {
+		return fmt.Errorf("%s is not executable: chmod +x %[1]s", p.guest.Path)
+	}
+	hash := sha256.New()
+	if _, err := io.Copy(hash, io.NewSectionReader(p.file, 0, info.Size())); err != nil {
+		return err
+	}
+	p.sum = hex.EncodeToString(hash.Sum(nil))
+	if want := strings.ToLower(p.guest.SHA256); want != "" && p.sum != want {
+		return fmt.Errorf("%s has the SHA-256 %s, not %s: if the new file is the one to run, change SHA256", p.guest.Path, p.sum, want)
+	}
+	return nil
+}
+
+// hostVariables are those of the host's environment that each guest gets.
+var hostVariables = []string{"PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL"}
+
+// environment returns the variables that the guest gets by its allow-list.
+func environment(allowed []string) []string {
+	var env []string
+	for _, entry := range slices.Concat(hostVariables, allowed) {
+		if strings.Contains(entry, "=") {
+			env = append(env, entry)
+		} else if value, ok := os.LookupEnv(entry); ok {
+			env = append(env, entry+"="+value)
+		}
+	}
+	return env
+}
+
+// spawned is a process whose lane listens.
+type spawned struct {
+	*process
+	client *plugin.Client
+	addr   net.Addr
+	token  string
+}
+
+// spawn starts a process of the program, whose socket is made in dir, and waits until it
+// listens.
+func (p *program) spawn(ctx context.Context, dir string) (*spawned, error) {
+	s := &spawned{token: rand.Text()}
+	var made atomic.Pointer[process]
+	timeout := p.guest.StartTimeout
+	if at, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(at))
+	}
+	s.client = plugin.NewClient(&plugin.ClientConfig{
+		HandshakeConfig:  plugin.HandshakeConfig{MagicCookieKey: contract.EnvCookie, MagicCookieValue: contract.Cookie},
+		VersionedPlugins: map[int]plugin.PluginSet{contract.Version: {}},
+		AllowedProtocols: []plugin.Protocol{contract.Protocol},
+		SkipHostEnv:      true,
+		StartTimeout:     timeout,
+		Logger:           hclog.NewNullLogger(),
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: dir},
+		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
+			own := &exec.Cmd{
+				Path: p.guest.Path,
+				Args: append([]string{p.guest.Path}, p.guest.Args...),
+				Env:  slices.Concat(environment(p.guest.Env), cmd.Env, []string{contract.EnvToken + "=" + s.token}),
+			}
+			isolate(own, p.file)
+			made.Store(newProcess(own, &logs{to: p.guest.Logger.With("guest", filepath.Base(p.guest.Path))}))
+			return made.Load(), ctx.Err()
+		},
+	})
+	stop := context.AfterFunc(ctx, func() {
+		if p := made.Load(); p != nil {
+			p.Kill(ctx) // and not client.Kill, which waits for client.Start
+		}
+	})
+	defer stop()
+	var err error
+	s.addr, err = s.client.Start()
+	s.process = made.Load()
+	if err != nil {
+		err = s.whyNot(err, timeout)
+		s.client.Kill()
+		return nil, err
+	}
+	return s, nil
+}
+
+// whyNot returns the error for a guest that did not start.
+func (s *spawned) whyNot(err error, timeout time.Duration) error {
+	if s.process == nil || s.ID() == "" {
+		return fmt.Errorf("start it: %w", err)
+	}
+	<-s.exited // go-plugin has killed it
+	fields := strings.Split(s.handshake, "|")
+	switch {
+	case s.handshake == "" && s.killed.Load():
+		err = fmt.Errorf("it has not said within %v that it is ready: it is no guest of Teleport, or it hangs", timeout.Round(time.Millisecond))
+	case s.handshake == "":
+		err = fmt.Errorf("it has ended before it was ready (%w)", s.exitErr)
+	case len(fields) < 5 || fields[0] != "1":
+		err = fmt.Errorf("it is no guest of Teleport: it has printed %.200q, where a guest prints %q", s.handshake, contract.Handshake("unix", "…"))
+	case fields[1] != strconv.Itoa(contract.Version):
+		err = fmt.Errorf("it has version %s of the contract, this host has version %d: build both with the same version of mixers/outproc", fields[1], contract.Version)
+	case fields[4] != contract.Protocol:
+		err = fmt.Errorf("its lane speaks %q, not %q: it is made for another program that uses go-plugin", fields[4], contract.Protocol)
+	}
+	if tail := s.logs.last(); tail != "" {
+		err = fmt.Errorf("%w; its last lines:\n\t%s", err, tail)
+	}
+	return err
+}
+
+// kill ends the process at once, and waits for its end.
+func (s *spawned) kill() { s.client.Kill() }
