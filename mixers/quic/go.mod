@@ -1,5 +1,14 @@
 module github.com/teleport-go/teleport/mixers/quic
 
-go 1.26
+go 1.26.0
 
-require github.com/teleport-go/teleport/core v0.1.0
+require (
+	github.com/quic-go/quic-go v0.65.0
+	github.com/teleport-go/teleport/core v0.1.0
+)
+
+require (
+	golang.org/x/crypto v0.57.0 // indirect
+	golang.org/x/net v0.59.0 // indirect
+	golang.org/x/sys v0.48.0 // indirect
+)
