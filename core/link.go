@@ -27,6 +27,7 @@ func newLink(s *session, h *Handshake, epoch uint32) *link {
 		s.Swap().Store(key, value)
 	}
 	l.open(h.Conn, h.Proto)
+	l.sock.Unread(h.Facts.Read)
 	return l
 }
 

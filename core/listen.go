@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/throttle"
@@ -153,12 +152,15 @@ func (p *peer) welcome(conn net.Conn, pf ProtoFunc) {
 		return
 	}
 	handed = true
-	p.serveConn(&h, p.cfg.HandshakeTimeout-time.Since(begun))
+	if l, r := p.serveConn(&h, p.cfg.HandshakeTimeout-time.Since(begun)); r != nil {
+		p.logRefused(l, r)
+	}
 }
 
 // serveConn runs the PostAccept hooks, within limit, and starts the session. It returns
-// nil if a hook refused the connection. The caller has admitted the session.
-func (p *peer) serveConn(h *Handshake, limit time.Duration) *session {
+// an error if that has not become ready, mostly since a hook has refused the connection.
+// The caller has admitted the session.
+func (p *peer) serveConn(h *Handshake, limit time.Duration) (l *link, r *Rerror) {
 	s := newSession(p.env, nil)
 	begun := false
 	defer func() {
@@ -166,55 +168,80 @@ func (p *peer) serveConn(h *Handshake, limit time.Duration) *session {
 			s.release()
 		}
 	}()
-	l := newLink(s, h, 1)
-	r := s.prepareLink(p.ctx, l, limit)
+	l = newLink(s, h, 1)
+	r = s.prepareLink(p.ctx, l, limit)
 	l.silent = !l.sock.Heard()
 	silent := l.silent // the reader's from here on
 	if r == nil {
 		_, r = s.begin(l)
 	}
 	if r != nil {
-		if silent && isHangUp(r.Cause()) { // a hook has waited for what a peer sends first
-			p.log.Debugf("%s has connected and hung up without a message", l.ip)
-			return nil
+		if !l.isProbe(r) {
+			p.env.stats.refusedConnections.Add(1)
 		}
-		p.env.stats.refusedConnections.Add(1)
-		p.env.throttled(&p.refusals, throttle.Burst, WARNING, "refused %s: %s", l.ip, brief(r.String()))
-		return nil
+		return l, r
 	}
 	begun = true
 	if !silent {
 		l.logAccepted()
 	}
-	return s
+	return l, nil
+}
+
+// isProbe reports whether a connection that was refused because of r has hung up without
+// a message, while a hook waited for it.
+func (l *link) isProbe(r *Rerror) bool { return l.silent && isHangUp(r.Cause()) }
+
+// logRefused logs why an accepted connection has become no session.
+func (p *peer) logRefused(l *link, r *Rerror) {
+	if l.isProbe(r) {
+		p.log.Debugf("%s has connected and hung up without a message", l.ip)
+		return
+	}
+	p.env.throttled(&p.refusals, throttle.Burst, WARNING, "refused %s: %s", l.ip, brief(r.String()))
 }
 
 func (p *peer) ServeConn(conn net.Conn, protoFunc ...ProtoFunc) Session {
-	if u, ok := conn.(*net.UDPConn); ok || strings.HasPrefix(addrNetwork(conn), "udp") && ok {
-		p.log.Errorf("%s: udp connections are not supported: %s", NewRerror(CodeWrongConn, CodeText(CodeWrongConn), ""), addrText(u.LocalAddr()))
-		return nil
-	}
-	pf, err := p.open(protoFunc)
-	if err != nil {
-		p.log.Errorf("serve connection from %s: %v", addrText(conn.RemoteAddr()), err)
-		return nil
-	}
-	if !p.admit() {
+	l, r := p.serveForeign(conn, ConnFacts{}, protoFunc)
+	switch {
+	case r == nil:
+		return l.sess
+	case l != nil:
+		p.logRefused(l, r)
+	case r.Cause() == errPeerClosed:
 		p.log.Warnf("serve connection from %s: %v", addrText(conn.RemoteAddr()), errPeerClosed)
-		conn.Close()
-		return nil
-	}
-	if s := p.serveConn(&Handshake{Conn: conn, Proto: pf}, p.cfg.HandshakeTimeout); s != nil {
-		return s
+	default:
+		p.log.Errorf("serve connection from %s: %s", addrText(conn.RemoteAddr()), r)
 	}
 	return nil // never a nil *session in an interface
 }
 
-func addrNetwork(conn net.Conn) string {
-	if a := conn.LocalAddr(); a != nil {
-		return a.Network()
+func (p *peer) ServeConnWith(conn net.Conn, facts ConnFacts, protoFunc ...ProtoFunc) (Session, *Rerror) {
+	l, r := p.serveForeign(conn, facts, protoFunc)
+	if r != nil {
+		return nil, r
 	}
-	return ""
+	return l.sess, nil
+}
+
+// serveForeign serves a connection that was accepted elsewhere. If the error is not nil,
+// the connection is closed, and the link is that of its session, if there was one.
+func (p *peer) serveForeign(conn net.Conn, facts ConnFacts, protoFunc []ProtoFunc) (*link, *Rerror) {
+	refuse := func(code int32, err error) (*link, *Rerror) {
+		conn.Close()
+		return nil, NewRerror(code, CodeText(code), err.Error()).WithCause(err)
+	}
+	if _, ok := conn.(*net.UDPConn); ok {
+		return refuse(CodeWrongConn, errors.New("udp connections are not supported"))
+	}
+	pf, err := p.open(protoFunc)
+	if err != nil {
+		return refuse(CodeInternalServerError, err)
+	}
+	if !p.admit() {
+		return refuse(CodeConnClosed, errPeerClosed)
+	}
+	return p.serveConn(&Handshake{Conn: conn, Proto: pf, Facts: facts}, p.cfg.HandshakeTimeout)
 }
 
 func (p *peer) Addrs() []net.Addr {

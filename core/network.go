@@ -78,11 +78,10 @@ type ListenConfig struct {
 
 // Handshake is the argument of Network.Handshake, which may change Conn, Proto and Facts.
 type Handshake struct {
-	// Conn is the connection, a *tls.Conn if the engine runs TLS. Handshake must not read
-	// more from it than what the peer sends in the handshake. It may replace Conn by a
-	// connection that wraps it; sessions over a *net.TCPConn or *net.UnixConn itself are
-	// faster, and have no goroutine while they are idle, so the better way is to leave it,
-	// and to wrap Proto.
+	// Conn is the connection, encrypted if the engine runs TLS. What Handshake reads
+	// beyond the handshake it leaves in Facts.Read. It may replace Conn by a connection that
+	// wraps it; sessions over a *net.TCPConn or *net.UnixConn itself are faster, and have no
+	// goroutine while they are idle, so the better way is to leave it, and to wrap Proto.
 	Conn net.Conn
 
 	// Proto makes the protocol of the connection: what Dial or Listen was given.
@@ -109,6 +108,10 @@ type ConnFacts struct {
 
 	// TLS is the TLS state towards the other end, where TLS ends before this process.
 	TLS *tls.ConnectionState
+
+	// Read holds bytes that were read from the connection already: the protocol begins
+	// with them. The engine copies them.
+	Read []byte
 
 	// Swap holds values that are stored in the session's Swap before PostDial,
 	// PostRedial or PostAccept runs.

@@ -58,12 +58,10 @@ func (s *session) ModifySocket(fn func(conn net.Conn) (modifiedConn net.Conn, ne
 	}
 	rest := l.sock.TakeBuffered()
 	old := l.sock
-	if len(rest) > 0 {
-		conn = &prefixedConn{Conn: conn, rest: rest}
-	}
 	s.mu.Lock() // guards the address and the connection against concurrent methods
 	l.open(conn, pf)
 	s.mu.Unlock()
+	l.sock.Unread(rest)
 	if l.killed.Load() != nil { // the old connection was closed meanwhile
 		conn.Close()
 	}
@@ -71,25 +69,6 @@ func (s *session) ModifySocket(fn func(conn net.Conn) (modifiedConn net.Conn, ne
 		l.sock.SetLimit(limit)
 	}
 	old.Release()
-}
-
-// prefixedConn returns first the bytes that were read before ModifySocket replaced the
-// connection.
-type prefixedConn struct {
-	net.Conn
-	rest []byte
-}
-
-// NetConn returns the wrapped connection.
-func (c *prefixedConn) NetConn() net.Conn { return c.Conn }
-
-func (c *prefixedConn) Read(p []byte) (int, error) {
-	if len(c.rest) > 0 {
-		n := copy(p, c.rest)
-		c.rest = c.rest[n:]
-		return n, nil
-	}
-	return c.Conn.Read(p)
 }
 
 func (s *session) Send(serviceMethod string, body any, rerr *Rerror, setting ...MessageSetting) *Rerror {

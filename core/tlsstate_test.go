@@ -105,7 +105,6 @@ func TestConnectionStateBehindWrappers(t *testing.T) {
 	}{
 		{"of its own", inner, "inner"},
 		{"below", withConn{covered{withConn{covered{inner}}}}, "inner"},
-		{"with bytes that were read before", &prefixedConn{Conn: inner}, "inner"},
 		{"the outer of two", withState{covered{inner}, tls.ConnectionState{ServerName: "outer"}}, "outer"},
 		{"hidden", covered{inner}, "none"},
 		{"none", nil, "none"},

@@ -16,6 +16,12 @@ type Peer interface {
 	EarlyPeer
 	Server
 	Dialer
+	// ServeConnWith is ServeConn with what is known about the connection, for example by
+	// the web server or the gateway that has accepted it, and it returns why there is no
+	// session: the error of a PostAccept hook, 102 (CodeConnClosed) if the peer is closed,
+	// 100 (CodeWrongConn) for a UDP connection, or 500 for a protocol that is not
+	// configured. Then conn is closed. It logs none of these.
+	ServeConnWith(conn net.Conn, facts ConnFacts, protoFunc ...ProtoFunc) (Session, *Rerror)
 }
 
 // EarlyPeer is a Peer that does not listen or dial yet: the argument of PostNewPeer.
@@ -86,9 +92,9 @@ type Server interface {
 	ListenAndServe(protoFunc ...ProtoFunc) error
 	// Addrs returns the addresses that the peer listens on, with the real ports.
 	Addrs() []net.Addr
-	// ServeConn starts a session on a connection accepted elsewhere. It runs the
-	// PostAccept hooks first. It returns nil, and logs why, if a hook refuses the
-	// connection or the peer is closed.
+	// ServeConn starts a session on a connection accepted elsewhere, TLS included. It runs
+	// the PostAccept hooks first. If a hook refuses the connection, or the peer is closed,
+	// it closes conn, logs why, and returns nil. See also ServeConnWith of Peer.
 	ServeConn(conn net.Conn, protoFunc ...ProtoFunc) Session
 }
 

@@ -122,8 +122,8 @@ func (s *suite) unless(f Feature, missing, usual must) must {
 }
 
 func checkVersion(s *suite, w way) error {
-	id, name := s.pf(readWriter{new(stream), new(stream)}).Version()
-	id2, name2 := s.pf(readWriter{new(stream), new(stream)}).Version()
+	id, name := s.alone().Version()
+	id2, name2 := s.alone().Version()
 	switch {
 	case name == "":
 		return errors.New("version has no name")

@@ -63,6 +63,11 @@ func Base(settings ...socket.MessageSetting) Option {
 	return func(s *suite) { s.base = append(s.base, settings...) }
 }
 
+// Sided says that the two ends of a connection differ, as those of WebSocket do. Then all
+// ends are a [socket.Sider], and the checks run in both directions. The frames of BadFrame
+// and LostFrame are those of the end that has dialled.
+func Sided() Option { return func(s *suite) { s.sided = true } }
+
 // BadFrame adds a frame that makes no message but has a known end: Unpack must fail with
 // socket.ErrBadMessage, and then read the next message.
 func BadFrame(name string, frame []byte) Option {
@@ -87,6 +92,7 @@ type suite struct {
 	base    []socket.MessageSetting
 	bad     []rawFrame
 	lost    []rawFrame
+	sided   bool
 	patient time.Duration // how long a check may take
 
 	hugeFrames [][]byte // see huge
@@ -104,7 +110,7 @@ func newSuite(pf socket.ProtoFunc, opts []Option) *suite {
 // Run checks the protocol that pf makes.
 func Run(t *testing.T, pf socket.ProtoFunc, opts ...Option) {
 	s := newSuite(pf, opts)
-	for _, w := range waysOf(s.pf) {
+	for _, w := range s.ways() {
 		t.Run(w.name, func(t *testing.T) {
 			for _, c := range checks {
 				t.Run(c.name, func(t *testing.T) {

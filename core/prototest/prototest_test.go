@@ -374,7 +374,7 @@ func TestBroken(t *testing.T) {
 				s.patient = 50 * time.Millisecond
 			}
 			c := checks[slices.IndexFunc(checks, func(c check) bool { return c.name == test.check })]
-			for _, w := range waysOf(s.pf) {
+			for _, w := range s.ways() {
 				if test.way != "" && test.way != w.name {
 					continue
 				}
@@ -389,6 +389,68 @@ func TestBroken(t *testing.T) {
 	for _, c := range checks {
 		if !found[c.name] {
 			t.Errorf("check %s: nothing shows that it finds something", c.name)
+		}
+	}
+}
+
+// sided is a protocol whose dialled end writes every byte inverted, unless it is the
+// accepted end that does.
+func sided(inverts bool) socket.ProtoFunc {
+	return func(rw io.ReadWriter) socket.Proto {
+		d, ok := rw.(socket.Sider)
+		return struct{ socket.Proto }{testwire.New(inverted{rw, ok && d.Dialed() != inverts, ok && d.Dialed() == inverts})} // no FrameAppender
+	}
+}
+
+// inverted inverts what it reads or writes.
+type inverted struct {
+	io.ReadWriter
+	read, write bool
+}
+
+func (v inverted) Read(p []byte) (int, error) {
+	n, err := v.ReadWriter.Read(p)
+	if v.read {
+		invert(p[:n])
+	}
+	return n, err
+}
+
+func (v inverted) Write(p []byte) (int, error) {
+	if v.write {
+		p = bytes.Clone(p)
+		invert(p)
+	}
+	return v.ReadWriter.Write(p)
+}
+
+func invert(p []byte) {
+	for i := range p {
+		p[i] ^= 0xff
+	}
+}
+
+func TestSided(t *testing.T) {
+	zero := bytes.Repeat([]byte{0xff}, 4) // a length of zero, as the dialled end writes it
+	Run(t, sided(true), Sided(), LostFrame("zero", zero))
+	t.Run("the accepted end inverts", func(t *testing.T) { Run(t, sided(false), Sided()) })
+}
+
+// A fault of one direction is found with Sided, and only there.
+func TestSidedFinds(t *testing.T) {
+	pf := func(rw io.ReadWriter) socket.Proto {
+		if d, ok := rw.(socket.Sider); ok && !d.Dialed() {
+			return before(func(m *socket.Envelope) { m.SetSeq(0) })(rw)
+		}
+		return testwire.New(rw)
+	}
+	c := checks[slices.IndexFunc(checks, func(c check) bool { return c.name == "header" })]
+	for _, opts := range [][]Option{nil, {Sided()}} {
+		s := newSuite(pf, opts)
+		for _, w := range s.ways() {
+			if err := s.try(c, w); (err != nil) != w.back {
+				t.Errorf("%s: %v; want an error in the way back alone", w.name, err)
+			}
 		}
 	}
 }

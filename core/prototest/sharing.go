@@ -60,11 +60,11 @@ func checkBorrowed(s *suite, w way) error {
 }
 
 func checkBeside(s *suite, w way) error {
-	// Another connection has packed what this one reads.
+	// The other end of another connection has packed what this one reads.
 	row := s.row(100)
 	from, to := new(stream), new(stream)
 	for _, m := range row {
-		frame, err := s.frame(w, m)
+		frame, err := s.frame(w.turned(), m)
 		if err != nil {
 			return err
 		}
@@ -117,12 +117,12 @@ func checkBeside(s *suite, w way) error {
 // both returns one connection that reads from and writes to the streams.
 func (s *suite) both(w way, g *guard, from, to *stream) (send, recv func(*socket.Envelope) error, end func()) {
 	if !w.engine {
-		p := g.wrap(s.pf)(readWriter{from, to})
+		p := g.wrap(s.pf)(s.plain(from, to, !w.back))
 		return func(m *socket.Envelope) error { return g.panicked(p.Pack(m)) },
 			func(m *socket.Envelope) error { return g.panicked(p.Unpack(m)) },
 			func() {}
 	}
-	c := socket.NewConn(&conn{r: from, w: to}, g.wrap(s.pf), socket.Options{Dialed: true})
+	c := socket.NewConn(&conn{r: from, w: to}, g.wrap(s.pf), socket.Options{Dialed: !w.back})
 	send = func(m *socket.Envelope) error {
 		if err := c.Enqueue(context.Background(), m); err != nil {
 			return g.panicked(err)
@@ -191,7 +191,7 @@ func (s *suite) numbered(n int) *socket.Envelope {
 
 // appendTogether runs AppendFrame on several goroutines at once.
 func (s *suite) appendTogether() error {
-	a, ok := s.pf(readWriter{new(stream), new(stream)}).(socket.FrameAppender)
+	a, ok := s.alone().(socket.FrameAppender)
 	if !ok {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,17 +20,37 @@ type way struct {
 	name   string
 	engine bool
 	pack   bool // hide that the protocol is a socket.FrameAppender
+	back   bool // from the accepted end to the dialled one
 }
 
-var ways = []way{{"engine", true, false}, {"pack", true, true}, {"plain", false, true}}
+var ways = []way{{"engine", true, false, false}, {"pack", true, true, false}, {"plain", false, true, false}}
 
-// waysOf returns the ways that differ for a protocol.
-func waysOf(pf socket.ProtoFunc) []way {
-	if _, ok := pf(readWriter{new(stream), new(stream)}).(socket.FrameAppender); ok {
-		return ways
+// ways returns the ways that differ for the protocol.
+func (s *suite) ways() []way {
+	list := slices.Clone(ways)
+	if _, ok := s.alone().(socket.FrameAppender); !ok {
+		list = slices.DeleteFunc(list, func(w way) bool { return w.name == "pack" })
 	}
-	return slices.DeleteFunc(slices.Clone(ways), func(w way) bool { return w.name == "pack" })
+	if s.sided {
+		for _, w := range list {
+			list = append(list, w.turned())
+		}
+	}
+	return list
 }
+
+// turned is the way in the other direction.
+func (w way) turned() way {
+	if w.back = !w.back; w.back {
+		w.name += ", back"
+	} else {
+		w.name = strings.TrimSuffix(w.name, ", back")
+	}
+	return w
+}
+
+// alone makes the protocol of a dialled end whose connection nobody uses.
+func (s *suite) alone() socket.Proto { return s.pf(s.plain(new(stream), new(stream), true)) }
 
 // link is a connection in one direction, with both its ends.
 type link struct {
@@ -46,15 +67,15 @@ type link struct {
 func (s *suite) open(w way) *link {
 	g := &guard{pack: w.pack}
 	if w.engine {
-		return s.openEngine(g)
+		return s.openEngine(g, w)
 	}
-	return s.openPlain(g)
+	return s.openPlain(g, w)
 }
 
-func (s *suite) openEngine(g *guard) *link {
+func (s *suite) openEngine(g *guard, w way) *link {
 	wire := new(stream)
-	from := socket.NewConn(&conn{r: new(stream), w: wire}, g.wrap(s.pf), socket.Options{Dialed: true})
-	to := socket.NewConn(&conn{r: wire, w: new(stream)}, g.wrap(s.pf), socket.Options{})
+	from := socket.NewConn(&conn{r: new(stream), w: wire}, g.wrap(s.pf), socket.Options{Dialed: !w.back})
+	to := socket.NewConn(&conn{r: wire, w: new(stream)}, g.wrap(s.pf), socket.Options{Dialed: w.back})
 	return &link{
 		wire: wire,
 		send: func(m *socket.Envelope) error {
@@ -78,10 +99,10 @@ func (s *suite) openEngine(g *guard) *link {
 	}
 }
 
-func (s *suite) openPlain(g *guard) *link {
+func (s *suite) openPlain(g *guard, w way) *link {
 	wire := new(stream)
-	from := g.wrap(s.pf)(readWriter{new(stream), wire})
-	to := g.wrap(s.pf)(readWriter{wire, new(stream)})
+	from := g.wrap(s.pf)(s.plain(new(stream), wire, !w.back))
+	to := g.wrap(s.pf)(s.plain(wire, new(stream), w.back))
 	var sendLimit, recvLimit uint32
 	return &link{
 		wire: wire,
@@ -98,6 +119,22 @@ func (s *suite) openPlain(g *guard) *link {
 		close:     func() {},
 	}
 }
+
+// plain returns one end of a plain connection. It is a socket.Sider only if the suite is
+// Sided: other protocols must do without.
+func (s *suite) plain(r, w *stream, dialed bool) io.ReadWriter {
+	if s.sided {
+		return sidedReadWriter{readWriter{r, w}, dialed}
+	}
+	return readWriter{r, w}
+}
+
+type sidedReadWriter struct {
+	readWriter
+	dialed bool
+}
+
+func (s sidedReadWriter) Dialed() bool { return s.dialed }
 
 // readWriter hides what else its halves can do.
 type readWriter struct {

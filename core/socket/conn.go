@@ -286,5 +286,9 @@ func (c *Conn) Hint() string {
 }
 
 // TakeBuffered takes the bytes that have arrived and were not read, to hand them to
-// another connection.
+// another Conn: see Unread.
 func (c *Conn) TakeBuffered() []byte { return c.in.TakeBuffered() }
+
+// Unread puts a copy of b, which was read from the connection already, in front of what
+// arrives. It is called before anything is read.
+func (c *Conn) Unread(b []byte) { c.in.Unread(b) }

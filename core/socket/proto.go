@@ -154,9 +154,10 @@ func RegisterProto(p Protocol) { protocols.Register(p.Name, p) }
 func LookupProto(name string) (Protocol, error) { return protocols.Get(name) }
 
 // Emitter lets Unpack send bytes that belong to no message, such as an interim
-// response. Emit appends b in one piece to what was accepted for sending; it does not
-// wait for the network, and keeps nothing of b. It fails when the connection has
-// failed, or when far too much waits to be written.
+// response or the answer to a ping. Emit appends b in one piece to what was accepted for
+// sending; it does not wait for the network, and keeps nothing of b. It fails when the
+// connection has failed, or when far too much waits to be written. Any goroutine may
+// call it, also outside of Unpack, but not within AppendFrame.
 type Emitter interface {
 	Emit(b []byte) error
 }

@@ -43,6 +43,7 @@ var networkChecks = []check{
 	{"addresses", "connections and listeners have addresses; that of the listener can be dialled", true, checkAddresses},
 	{"transfer", "megabytes go both ways at once, whole and in order", true, checkTransfer},
 	{"small reads", "a read may be smaller than the write", true, checkSmallReads},
+	{"silent", "a connection is accepted, and carries bytes to the end that has dialled, although that sends nothing", true, checkSilent},
 	{"many", "many connections of a listener do not affect each other", true, checkMany},
 	{"writes", "concurrent writes are sent one after the other, whole", true, checkWrites},
 	{"read deadline", "a read ends at its deadline, and can be tried again", true, checkReadDeadline},
@@ -224,6 +225,31 @@ func checkSmallReads(r *recorder, s *suite) {
 	}
 }
 
+func checkSilent(r *recorder, s *suite) {
+	if s.without[Silent] {
+		return
+	}
+	LeakCheck(r)
+	lis := s.listener(r)
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		conn, err := lis.Accept()
+		if err != nil {
+			return
+		}
+		r.Cleanup(func() { conn.Close() })
+		accepted <- conn
+	}()
+	ctx, cancel := context.WithTimeout(r.Context(), r.patient)
+	defer cancel()
+	dialed, err := s.net.dial(ctx, lis.Addr().String())
+	if err != nil {
+		r.Fatalf("dial %s: %v", lis.Addr(), err)
+	}
+	r.Cleanup(func() { dialed.Close() })
+	s.pass(r, receive(r, accepted, "a connection whose dialling end sends nothing"), dialed, "you have said nothing")
+}
+
 func checkMany(r *recorder, s *suite) {
 	LeakCheck(r)
 	lis := s.listener(r)
@@ -274,6 +300,9 @@ func checkWrites(r *recorder, s *suite) {
 }
 
 func checkReadDeadline(r *recorder, s *suite) {
+	if s.without[Deadlines] {
+		return
+	}
 	LeakCheck(r)
 	a, b := s.conns(r)
 	room := make([]byte, readRoom)
@@ -312,6 +341,9 @@ func checkReadDeadline(r *recorder, s *suite) {
 }
 
 func checkWriteDeadline(r *recorder, s *suite) {
+	if s.without[Deadlines] {
+		return
+	}
 	a, _ := s.conns(r)
 	if err := a.SetWriteDeadline(time.Now().Add(shortly)); err != nil {
 		r.Fatalf("set deadline: %v", err)

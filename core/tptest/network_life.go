@@ -35,6 +35,9 @@ func checkConnClose(r *recorder, s *suite) {
 }
 
 func checkEnd(r *recorder, s *suite) {
+	if s.without[End] {
+		return
+	}
 	LeakCheck(r)
 	for _, end := range []int{0, 1} {
 		var ends [2]net.Conn
@@ -132,10 +135,16 @@ func checkPeers(r *recorder, s *suite) {
 	cfg := s.cfg
 	cfg.Network = register(r,
 		func(ctx context.Context, d tp.DialConfig) (net.Conn, error) { return s.net.dial(ctx, d.Addr) },
-		func(context.Context, tp.ListenConfig) (net.Listener, error) { return s.net.listen() })
+		func(context.Context, tp.ListenConfig) (net.Listener, error) { return s.net.listen() }, s.handshake)
 	for _, elsewhere := range []bool{false, true} {
+		if elsewhere && s.handshake != nil {
+			break // ServeConn runs none
+		}
 		g := &rig{recorder: r, s: s}
 		g.srv, g.cli = s.newEnd(r, "accepting", cfg), s.newEnd(r, "dialling", cfg)
+		if !elsewhere && !s.without[Silent] {
+			g.silent(cfg)
+		}
 		if elsewhere {
 			lis := s.listener(r)
 			g.addr = lis.Addr().String()
@@ -158,7 +167,24 @@ func checkPeers(r *recorder, s *suite) {
 			}
 		}
 	}
-	s.breaks(r, cfg)
+	if !s.without[End] && s.handshake == nil {
+		s.breaks(r, cfg)
+	}
+}
+
+// silent checks that a session that sends nothing gets a push.
+func (g *rig) silent(cfg tp.PeerConfig) {
+	ready := make(chan tp.Session, 1)
+	srv := g.s.newEnd(g.recorder, "accepting", cfg, &tp.PluginImpl{
+		PluginName:  "tptest ready",
+		OnPostReady: func(s tp.Session) { ready <- s },
+	})
+	Dial(g, g.cli.peer, Listen(g, srv.peer))
+	srv.sess = receive(g.recorder, ready, "the session of a side that has dialled and sends nothing")
+	srv.note(g.cli, "you have said nothing")
+	if err := srv.peer.Close(); err != nil {
+		g.Errorf("accepting side: close peer: %v", err)
+	}
 }
 
 // breaks checks that a session notices that the other side closes its connection.

@@ -3,6 +3,7 @@ package tptest
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"path/filepath"
 	"runtime"
@@ -147,7 +148,29 @@ func (l shoddyListener) Accept() (net.Conn, error) {
 		}
 		return nil, err
 	}
+	if l.fault == "accept waits for bytes" {
+		first := make([]byte, 1)
+		if _, err := c.Read(first); err != nil {
+			return nil, err
+		}
+		return &impatient{shoddy{Conn: c.(*Conn)}, first}, nil
+	}
 	return &shoddy{Conn: c.(*Conn), fault: l.fault}, nil
+}
+
+// impatient is a connection whose first byte has been read.
+type impatient struct {
+	shoddy
+	first []byte
+}
+
+func (c *impatient) Read(p []byte) (int, error) {
+	if len(c.first) > 0 {
+		n := copy(p, c.first)
+		c.first = c.first[n:]
+		return n, nil
+	}
+	return c.shoddy.Read(p)
 }
 
 func (l shoddyListener) Addr() net.Addr {
@@ -199,6 +222,7 @@ func TestRunNetworkFinds(t *testing.T) {
 		{"transfer", "damage far"},
 		{"transfer", "write is short"},
 		{"small reads", "read loses the rest"},
+		{"silent", "accept waits for bytes"},
 		{"many", "damage late"},
 		{"writes", "write in two parts"},
 		{"read deadline", "no read deadline"},
@@ -219,17 +243,54 @@ func TestRunNetworkFinds(t *testing.T) {
 	wantAll(t, networkChecks, found)
 }
 
-// A network of packets passes only without Stream.
-func TestStream(t *testing.T) {
-	s := shoddyNetwork("read loses the rest")
-	wantFault(t, s, networkChecks, "small reads")
-	s.without[Stream] = true
-	for _, c := range networkChecks {
-		if c.name != "small reads" {
-			continue
+// A network that lacks a feature passes only without it.
+func TestRunNetworkWithout(t *testing.T) {
+	for _, test := range []struct {
+		fault   string
+		feature Feature
+		checks  []string
+	}{
+		{"read loses the rest", Stream, []string{"small reads"}},
+		{"no read deadline", Deadlines, []string{"read deadline"}},
+		{"no write deadline", Deadlines, []string{"write deadline"}},
+		{"close loses", End, []string{"end"}},
+		{"accept waits for bytes", Silent, []string{"silent", "peers"}},
+	} {
+		t.Run(test.fault, func(t *testing.T) {
+			for _, name := range test.checks {
+				s := shoddyNetwork(test.fault)
+				wantFault(t, s, networkChecks, name)
+				s = shoddyNetwork(test.fault)
+				s.patient = time.Minute
+				Without(test.feature)(s)
+				for _, c := range networkChecks {
+					if c.name != name {
+						continue
+					}
+					for _, f := range s.try(t, c) {
+						t.Errorf("without %s, check %s: %s", test.feature, name, f)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Peers over a network with a handshake shake hands.
+func TestRunNetworkHandshake(t *testing.T) {
+	n := NewNetwork()
+	var dialed, accepted atomic.Int32
+	RunNetwork(t, n.Dial, func() (net.Listener, error) { return n.Listen("") }, Handshake(func(_ context.Context, h *tp.Handshake) error {
+		if h.Dialed {
+			dialed.Add(1)
+			_, err := h.Conn.Write([]byte("hello"))
+			return err
 		}
-		for _, f := range s.try(t, c) {
-			t.Error(f)
-		}
+		accepted.Add(1)
+		_, err := io.ReadFull(h.Conn, make([]byte, 5))
+		return err
+	}))
+	if d, a := dialed.Load(), accepted.Load(); d == 0 || d != a {
+		t.Errorf("%d handshakes of the dialling side, %d of the accepting one; want as many", d, a)
 	}
 }

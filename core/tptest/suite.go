@@ -1,6 +1,7 @@
 package tptest
 
 import (
+	"context"
 	"time"
 
 	tp "github.com/teleport-go/teleport/core"
@@ -12,10 +13,24 @@ import (
 // Auth and AnyMeta of package prototest, with the same meaning.
 type Feature = prototest.Feature
 
-// Stream is a feature for RunNetwork: a Read may return a part of the bytes of a Write,
-// and writes may have any size. Without it (as with unixpacket) the suite writes at
-// most 16 KiB at once, and reads with a larger buffer.
-const Stream Feature = "stream"
+// Features for RunNetwork.
+const (
+	// Stream: a Read may return a part of the bytes of a Write, and writes may have any
+	// size. Without it (as with unixpacket) the suite writes at most 16 KiB at once, and
+	// reads with a larger buffer.
+	Stream Feature = "stream"
+	// Deadlines: what a deadline has ended fails with os.ErrDeadlineExceeded, and can be
+	// tried again. Without it sessions over the network have no WriteTimeout, and hooks
+	// that wait for a message cannot be ended.
+	Deadlines Feature = "deadlines"
+	// End: the other end reads what was written before Close, and then io.EOF. Without it
+	// last messages may be lost, and a peer that has gone is noticed by IdleTimeout or a
+	// heartbeat.
+	End Feature = "end"
+	// Silent: a connection is accepted although the end that has dialled sends nothing.
+	// Without it sessions that only listen do not exist.
+	Silent Feature = "silent"
+)
 
 // Option configures a suite.
 type Option func(*suite)
@@ -53,6 +68,11 @@ func Config(cfg tp.PeerConfig) Option {
 	return func(s *suite) { s.cfg = cfg }
 }
 
+// Handshake is for RunNetwork: the Network.Handshake of the suite's peers.
+func Handshake(f func(ctx context.Context, h *tp.Handshake) error) Option {
+	return func(s *suite) { s.handshake = f }
+}
+
 // Gate is for RunPlugin: the plugin may refuse calls and pushes, with an error and at
 // once.
 func Gate() Option { return func(s *suite) { s.gate = true } }
@@ -79,7 +99,8 @@ type suite struct {
 	newPlugin, dialSide func() tp.Plugin // of RunPlugin
 	gate, paired        bool
 
-	net *netUnderTest // of RunNetwork
+	net       *netUnderTest // of RunNetwork
+	handshake func(context.Context, *tp.Handshake) error
 }
 
 func newSuite(opts []Option) *suite {

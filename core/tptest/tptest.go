@@ -91,7 +91,7 @@ func NewNetwork(opts ...NetworkOption) *Network {
 // address. After the end of the test, dialling and listening by that name fail. Further
 // calls return the same name.
 func (n *Network) Register(t testing.TB) string {
-	n.once.Do(func() { n.name = register(t, n.dial, n.listen) })
+	n.once.Do(func() { n.name = register(t, n.dial, n.listen, nil) })
 	return n.name
 }
 
@@ -113,7 +113,7 @@ type way struct {
 
 // register registers a network under a new name. A registration cannot be removed, so
 // its functions fail after the end of the test.
-func register(t testing.TB, dial func(context.Context, tp.DialConfig) (net.Conn, error), listen func(context.Context, tp.ListenConfig) (net.Listener, error)) string {
+func register(t testing.TB, dial func(context.Context, tp.DialConfig) (net.Conn, error), listen func(context.Context, tp.ListenConfig) (net.Listener, error), handshake func(context.Context, *tp.Handshake) error) string {
 	name := fmt.Sprintf("tptest:%d", registered.Add(1))
 	var to atomic.Pointer[way]
 	to.Store(&way{dial, listen})
@@ -139,6 +139,7 @@ func register(t testing.TB, dial func(context.Context, tp.DialConfig) (net.Conn,
 			}
 			return w.listen(ctx, l)
 		},
+		Handshake: handshake,
 	})
 	return name
 }

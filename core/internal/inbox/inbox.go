@@ -249,6 +249,15 @@ func (r *Reader) TakeBuffered() []byte {
 	return rest
 }
 
+// Unread puts a copy of b in front of what is read from the connection. It is called
+// before anything else.
+func (r *Reader) Unread(b []byte) {
+	if len(b) > 0 {
+		r.buf = whole(take(max(r.size, len(b))))
+		r.w = copy(r.buf, b)
+	}
+}
+
 // Close returns the buffers to the pool. No other method may be called after it, and
 // bytes that are not owned must not be used after it. It may be called again.
 func (r *Reader) Close() {
@@ -363,6 +372,9 @@ func (r *Reader) room() []byte {
 	have, size := r.w-r.r, r.size
 	if have > 0 {
 		size = max(size, floor(2*have))
+	}
+	if r.packets {
+		size = max(size, ceil(have+packetRoom)) // more only after Unread
 	}
 	switch {
 	case have == len(r.buf) || len(r.buf) > size:

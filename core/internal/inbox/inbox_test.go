@@ -358,3 +358,22 @@ func TestClose(t *testing.T) {
 		}
 	}
 }
+
+// What Unread puts back comes first, however much it is.
+func TestUnread(t *testing.T) {
+	for _, n := range []int{0, 1, 600, 32 << 10, 50_000, 300_000} {
+		for _, packets := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d/packets %v", n, packets), func(t *testing.T) {
+				stream := pattern(n+200_000, 8)
+				r := New(&script{pieces: split(stream[n:], 30_000), packets: packets}, Config{})
+				defer r.Close()
+				before := stream[:n:n]
+				r.Unread(before)
+				if r.Buffered() != n {
+					t.Errorf("Buffered() = %d, want %d", r.Buffered(), n)
+				}
+				readFrames(t, r, stream, 500, 70_000, 500, len(stream)-71_000)
+			})
+		}
+	}
+}
