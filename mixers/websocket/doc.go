@@ -1,4 +1,3 @@
-// Package websocket is being built.
+// Package websocket carries sessions over WebSocket, RFC 6455, so that pages in browsers
+// can call and be called.
 package websocket
-
-import _ "github.com/teleport-go/teleport/core"

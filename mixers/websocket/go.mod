@@ -2,4 +2,12 @@ module github.com/teleport-go/teleport/mixers/websocket
 
 go 1.26
 
-require github.com/teleport-go/teleport/core v0.1.0
+require (
+	github.com/gobwas/ws v1.5.0
+	github.com/teleport-go/teleport/core v0.1.0
+	github.com/teleport-go/teleport/protos/jsonproto v0.1.0
+	github.com/teleport-go/teleport/protos/pbproto v0.1.0
+	github.com/teleport-go/teleport/protos/rawproto v0.1.0
+)
+
+require github.com/gobwas/httphead v0.1.0 // indirect

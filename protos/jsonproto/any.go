@@ -3,6 +3,8 @@ package jsonproto
 import (
 	"fmt"
 	"math"
+
+	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // maxDepth is the largest depth to which values of unknown keys may be nested.
@@ -17,10 +19,11 @@ const (
 	keyMeta
 	keyCodec
 	keyBody
+	keyPipe // of unframed documents alone
 	keyUnknown
 )
 
-var keys = [...]string{"seq", "mtype", "serviceMethod", "status", "meta", "bodyCodec", "body"}
+var keys = [...]string{"seq", "mtype", "serviceMethod", "status", "meta", "bodyCodec", "body", "xferPipe"}
 
 // parseAny reads an object with keys in any order. Unknown ones are skipped, and of a
 // repeated one the first counts, as in v5 and v7; one that is missing or null is zero.
@@ -79,7 +82,7 @@ func (d *document) key(s *scanner) (int, error) {
 		d.text = d.text[:at]
 	}
 	for i, key := range keys {
-		if string(text) == key {
+		if string(text) == key && (i != keyPipe || d.piped) {
 			return i, nil
 		}
 	}
@@ -89,6 +92,9 @@ func (d *document) key(s *scanner) (int, error) {
 // value reads the value of a known key.
 func (d *document) value(s *scanner, key int) error {
 	field := keys[key]
+	if key == keyPipe {
+		return d.parsePipe(s)
+	}
 	switch c := s.next(); {
 	case c == 'n':
 		d.HasStatus = d.HasStatus || key == keyStatus
@@ -138,6 +144,38 @@ func (d *document) value(s *scanner, key int) error {
 		d.Codec = byte(v)
 	}
 	return err
+}
+
+// parsePipe reads the ids of the filters.
+func (d *document) parsePipe(s *scanner) error {
+	field := keys[keyPipe]
+	switch s.next() {
+	case 'n':
+		return s.word("null")
+	case '[':
+		s.i++
+	default:
+		return bad(field, "is no list")
+	}
+	for s.next() != ']' {
+		if len(d.pipe) > 0 {
+			if s.next() != ',' {
+				return s.unexpected("want , or ]")
+			}
+			s.i++
+			s.next()
+		}
+		id, err := whole(field, s.token(), 0, math.MaxUint8)
+		if err != nil {
+			return err
+		}
+		d.pipe = append(d.pipe, byte(id))
+		if len(d.pipe) > framing.MaxFilters {
+			return bad(field, fmt.Sprintf("has more than %d filters", framing.MaxFilters))
+		}
+	}
+	s.i++
+	return nil
 }
 
 // scanner walks over a JSON text.

@@ -15,7 +15,9 @@ import (
 // text.
 type document struct {
 	framing.Fields
-	unescaped bool // the body is a part of text
+	unescaped bool   // the body is a part of text
+	piped     bool   // there is a key for the ids of the filters
+	pipe      []byte // these
 
 	text []byte // where strings are unescaped
 }
@@ -130,15 +132,21 @@ func (d *document) unescape(text []byte, m mode) (_ []byte, ok bool) {
 
 // lastBody reads the body, which is what is left of the document. It is not ok if
 // the body is no string, or if there is something behind it.
+func (d *document) lastBody(b []byte) (ok bool) {
+	b, ok = bytes.CutSuffix(b, []byte("}"))
+	return ok && d.bodyText(b)
+}
+
+// bodyText reads the body, which is a string and nothing behind it.
 //
 // With a space before it, it was escaped as JSON requires. Without one it may be of v5 or
 // v7, which escape only quotes. If that makes a difference, it is read as JSON, unless
 // that is impossible: it has a control character or an escape that JSON does not have,
 // or it is of the JSON codec and is JSON only if backslashes stand for themselves.
-func (d *document) lastBody(b []byte) (ok bool) {
+func (d *document) bodyText(b []byte) (ok bool) {
 	b, marked := cut(b, " ")
 	b, ok = cut(b, `"`)
-	s, ends := bytes.CutSuffix(b, []byte(`"}`))
+	s, ends := bytes.CutSuffix(b, []byte(`"`))
 	if !ok || !ends {
 		return false
 	}

@@ -22,6 +22,17 @@ func badAt(at int, fault string) error {
 // appendPayload appends the document. Metadata and status are query strings, in
 // which nothing has to be escaped. On an error the slice it returns may hold anything.
 func appendPayload(dst []byte, m socket.Message, d Dialect) ([]byte, error) {
+	dst = append(appendHead(dst, m, d), `,"body":"`...)
+	at := len(dst)
+	dst, err := m.AppendBody(dst)
+	if err != nil {
+		return dst, err
+	}
+	return append(escapeTail(dst, at), '}'), nil
+}
+
+// appendHead appends all that comes before the body.
+func appendHead(dst []byte, m socket.Message, d Dialect) []byte {
 	dst = append(dst, `{"seq":`...)
 	dst = strconv.AppendInt(dst, int64(m.Seq()), 10)
 	dst = append(dst, `,"mtype":`...)
@@ -39,12 +50,5 @@ func appendPayload(dst []byte, m socket.Message, d Dialect) ([]byte, error) {
 		dst = framing.AppendMeta(dst, m)
 	}
 	dst = append(dst, `","bodyCodec":`...)
-	dst = strconv.AppendUint(dst, uint64(m.BodyCodec()), 10)
-	dst = append(dst, `,"body":"`...)
-	at := len(dst)
-	dst, err := m.AppendBody(dst)
-	if err != nil {
-		return dst, err
-	}
-	return append(escapeTail(dst, at), '}'), nil
+	return strconv.AppendUint(dst, uint64(m.BodyCodec()), 10)
 }

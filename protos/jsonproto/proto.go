@@ -63,7 +63,7 @@ func (p *jsonProto) Unpack(m socket.Message) error {
 	if err != nil {
 		return err
 	}
-	if err := p.keep(payload); err != nil {
+	if err := keep(p.keeper, payload); err != nil {
 		return err
 	}
 	d := document{text: p.text[:0]}
@@ -86,11 +86,11 @@ func (p *jsonProto) Unpack(m socket.Message) error {
 }
 
 // keep accounts for a large payload with escapes, which is unescaped beside it.
-func (p *jsonProto) keep(payload []byte) error {
-	if p.keeper == nil || len(payload) <= framing.OwnFrom || bytes.IndexByte(payload, '\\') < 0 {
+func keep(keeper socket.Keeper, payload []byte) error {
+	if keeper == nil || len(payload) <= framing.OwnFrom || bytes.IndexByte(payload, '\\') < 0 {
 		return nil
 	}
-	if err := p.keeper.Keep(2 * len(payload)); err != nil {
+	if err := keeper.Keep(2 * len(payload)); err != nil {
 		return fmt.Errorf("%s: document of %d bytes: %w", Name, len(payload), err)
 	}
 	return nil

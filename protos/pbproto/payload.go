@@ -54,6 +54,19 @@ func wrongType(number uint64, got, want wire) error {
 // appendPayload appends the message; fields that are zero are left out. On an
 // error the slice it returns may hold anything.
 func appendPayload(dst []byte, m socket.Message, d Dialect) ([]byte, error) {
+	dst = appendHead(dst, m, d)
+	number := byte(6)
+	if d == V7 {
+		number++
+	}
+	room := varintLen(bodyGuess(m.Body()))
+	dst, at := open(dst, number, room)
+	dst, err := m.AppendBody(dst)
+	return shut(dst, at, room), err
+}
+
+// appendHead appends all that comes before the body.
+func appendHead(dst []byte, m socket.Message, d Dialect) []byte {
 	dst = appendInt(dst, 1, int64(m.Seq()))
 	dst = appendInt(dst, 2, int64(m.Mtype()))
 	if method := m.ServiceMethod(); method != "" {
@@ -74,12 +87,7 @@ func appendPayload(dst []byte, m socket.Message, d Dialect) ([]byte, error) {
 		dst = framing.AppendMeta(dst, m)
 	}
 	dst = shut(dst, at, 1)
-	dst = appendInt(dst, next+1, int64(m.BodyCodec()))
-
-	room := varintLen(bodyGuess(m.Body()))
-	dst, at = open(dst, next+2, room)
-	dst, err := m.AppendBody(dst)
-	return shut(dst, at, room), err
+	return appendInt(dst, next+1, int64(m.BodyCodec()))
 }
 
 func appendInt(dst []byte, number byte, v int64) []byte {

@@ -1,0 +1,169 @@
+package websocket
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"sync/atomic"
+	"unicode/utf8"
+
+	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
+	"github.com/teleport-go/teleport/protos/jsonproto"
+)
+
+// ID and Name are what Version of the protocol returns.
+const (
+	ID   byte = 'w'
+	Name      = "websocket"
+)
+
+// Texter is a protocol whose frames are UTF-8 text: they travel in text messages, which
+// is what a script in a browser receives as a string. Those of other protocols travel in
+// binary messages.
+type Texter interface{ Text() bool }
+
+// NewWsProtoFunc returns the protocol of a connection on which the handshake is over: each
+// frame of the sub-protocol is a message of RFC 6455. The sub-protocol may be any
+// protocol; without one it is the JSON layout of v5 and v7. Further ones are ignored.
+//
+// Messages arrive in fragments too, as text or binary. A message is written in one frame.
+func NewWsProtoFunc(subProto ...socket.ProtoFunc) socket.ProtoFunc {
+	sub := jsonproto.NewUnframedProtoFunc()
+	if len(subProto) > 0 && subProto[0] != nil {
+		sub = subProto[0]
+	}
+	return func(rw io.ReadWriter) socket.Proto {
+		p := &wsProto{rw: rw, in: framing.NewReader(Name, rw), op: opBinary}
+		p.message.p = p
+		p.peek, _ = rw.(socket.PeekReader)
+		p.emit, _ = rw.(socket.Emitter)
+		p.keeper, _ = rw.(socket.Keeper)
+		if s, ok := rw.(socket.Sider); ok {
+			p.server, p.client = !s.Dialed(), s.Dialed()
+		}
+		p.sub = sub(&p.message)
+		if t, ok := p.sub.(Texter); ok && t.Text() {
+			p.op = opText
+		}
+		p.control, _ = p.sub.(socket.ControlCarrier)
+		if app, ok := p.sub.(socket.FrameAppender); ok {
+			return &appender{p, app, framing.NewWriter(Name, rw)}
+		}
+		return p
+	}
+}
+
+// wsProto wraps a sub-protocol. Of its state below rw, Unpack has what is not marked.
+type wsProto struct {
+	rw      io.ReadWriter
+	in      framing.Reader
+	peek    socket.PeekReader     // rw, if it is one
+	emit    socket.Emitter        // the same
+	keeper  socket.Keeper         // the same
+	sub     socket.Proto          // set once
+	control socket.ControlCarrier // sub, if it is one
+	op      byte                  // of the messages that are written; set once
+
+	// The side of the connection, set once: a client masks, a server does not. In tests
+	// without an engine it may be neither; then either is read, and nothing is masked.
+	server, client bool
+
+	message message // what the sub-protocol reads and writes
+	joined  []byte  // the payload of a fragmented message
+	closed  bool    // a close frame has arrived, or Unpack has failed
+
+	left atomic.Bool // a close frame was sent; set by any goroutine
+}
+
+var (
+	_ socket.ControlCarrier = (*wsProto)(nil)
+	_ socket.FrameAppender  = (*appender)(nil)
+)
+
+// Version returns ID and Name.
+func (p *wsProto) Version() (byte, string) { return ID, Name }
+
+// CarriesControl asks the sub-protocol.
+func (p *wsProto) CarriesControl() bool { return p.control != nil && p.control.CarriesControl() }
+
+// errLeft is the error of a message after the close frame.
+var errLeft = fmt.Errorf("websocket: a close frame was sent, after which no message may follow: %w", io.ErrClosedPipe)
+
+// Pack is for a sub-protocol that cannot append: it writes its frame into p.message.
+func (p *wsProto) Pack(m socket.Message) error {
+	const room = maxHeader
+	p.message.out = append(p.message.out[:0], make([]byte, room)...)
+	if err := p.sub.Pack(m); err != nil {
+		return err
+	}
+	frame, err := p.finish(p.message.out, 0, room, m)
+	if cap(p.message.out) > framing.OwnFrom {
+		p.message.out = nil // one large message must not stay in memory
+	}
+	if err != nil {
+		return err
+	}
+	_, err = p.rw.Write(frame)
+	return err
+}
+
+// finish makes the frame that begins at out[at] of a payload that begins room bytes behind
+// that, and returns out. If the message or the connection refuses the frame it returns an
+// error.
+func (p *wsProto) finish(out []byte, at, room int, m socket.Message) ([]byte, error) {
+	n := len(out) - at - room
+	size := putSize(n, p.client)
+	if int64(size)+int64(n) > math.MaxUint32 {
+		return out, fmt.Errorf("websocket: message of %d bytes: %w", n, socket.ErrSizeLimit)
+	}
+	if p.op == opText && !utf8.Valid(out[at+room:]) {
+		return out, fmt.Errorf("websocket: the text message of %q is not UTF-8", m.ServiceMethod())
+	}
+	if p.left.Load() {
+		return out, errLeft
+	}
+	if err := m.SetSize(uint32(size + n)); err != nil {
+		return out, err
+	}
+	switch {
+	case size < room:
+		copy(out[at+size:], out[at+room:])
+		out = out[:at+size+n]
+	case size > room:
+		var more [maxHeader]byte
+		out = append(out, more[:size-room]...)
+		copy(out[at+size:], out[at+room:at+room+n])
+	}
+	key := uint32(0)
+	if p.client {
+		key = newKey()
+		mask(out[at+size:], key)
+	}
+	putHeader(out[at:], p.op, n, key)
+	return out, nil
+}
+
+// appender is a wsProto whose sub-protocol appends frames.
+type appender struct {
+	*wsProto
+	app socket.FrameAppender
+	out framing.Writer
+}
+
+// Pack writes the frame of m with one Write.
+func (p *appender) Pack(m socket.Message) error { return p.out.Pack(p, m) }
+
+// AppendFrame appends the frame of m to dst. It may be called concurrently.
+func (p *appender) AppendFrame(dst []byte, m socket.Message) ([]byte, error) {
+	var head [maxHeader]byte
+	at, room := len(dst), putSize(length16, p.client) // of most messages that are worth not to be moved
+	out, err := p.app.AppendFrame(append(dst, head[:room]...), m)
+	if err != nil {
+		return dst, err
+	}
+	if out, err = p.finish(out, at, room, m); err != nil {
+		return dst, err
+	}
+	return out, nil
+}

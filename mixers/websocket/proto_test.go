@@ -1,0 +1,61 @@
+package websocket
+
+import (
+	"io"
+	"testing"
+
+	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/prototest"
+	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/tptest"
+	"github.com/teleport-go/teleport/protos/jsonproto"
+	"github.com/teleport-go/teleport/protos/pbproto"
+	"github.com/teleport-go/teleport/protos/rawproto"
+)
+
+func TestMain(m *testing.M) {
+	tp.SetLoggerLevel("OFF")
+	m.Run()
+}
+
+// subProtos are the sub-protocols that are tested, and what they cannot carry.
+var subProtos = []struct {
+	name    string
+	pf      socket.ProtoFunc
+	without []prototest.Feature
+}{
+	{"raw", rawproto.NewRawProtoFunc(), nil},
+	{"JSON of v5 and v7", nil, nil},
+	{"protobuf of v5 and v7", pbproto.NewUnframedProtoFunc(), nil},
+	{"teleport.json", jsonproto.NewScriptProtoFunc(), []prototest.Feature{prototest.AnyMethod}},
+}
+
+func TestConformance(t *testing.T) {
+	for _, sub := range subProtos {
+		t.Run(sub.name, func(t *testing.T) {
+			prototest.Run(t, unsided(NewWsProtoFunc(sub.pf)), prototest.Without(sub.without...))
+		})
+	}
+}
+
+func TestSessions(t *testing.T) {
+	for _, sub := range subProtos {
+		t.Run(sub.name, func(t *testing.T) {
+			tptest.RunProto(t, NewWsProtoFunc(sub.pf), tptest.Without(sub.without...))
+		})
+	}
+}
+
+// unsided hides the side of the connection, so that any two ends fit.
+func unsided(pf socket.ProtoFunc) socket.ProtoFunc {
+	return func(rw io.ReadWriter) socket.Proto {
+		if r, ok := rw.(socket.PeekReader); ok {
+			return pf(struct {
+				socket.PeekReader
+				socket.BufferWriter
+				socket.Keeper
+			}{r, rw.(socket.BufferWriter), rw.(socket.Keeper)})
+		}
+		return pf(rw)
+	}
+}

@@ -1,0 +1,217 @@
+package websocket
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"unicode/utf8"
+
+	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/socket/framing"
+)
+
+// Unpack reads one message, in one frame or in several, and answers the control frames
+// before and between them. Control frames with nothing behind them make a message of the
+// type CONTROL that says nothing, so that the connection can be waited for elsewhere.
+//
+// The close frame of the other side is answered, and is io.EOF. An error of the
+// sub-protocol costs the message only: where the next one begins is known.
+func (p *wsProto) Unpack(m socket.Message) error {
+	if p.closed {
+		return io.EOF
+	}
+	payload, some, err := p.next(m)
+	if err != nil {
+		p.closed = true
+		if code := codeOf(err); code != 0 {
+			p.leave(code, "")
+		}
+		return err
+	}
+	if !some {
+		m.SetMtype(socket.TypeControl)
+		return nil
+	}
+	size := m.Size()
+	p.message.rest = payload
+	err = p.sub.Unpack(m)
+	rest := len(p.message.rest)
+	p.message.rest = nil
+	if cap(p.joined) > framing.OwnFrom {
+		p.joined = nil // one large message must not stay in memory
+	}
+	if err != nil {
+		return badMessage(err)
+	}
+	if rest > 0 {
+		return badMessage(fmt.Errorf("%d bytes of %d are behind the sub-protocol's frame", rest, len(payload)))
+	}
+	return m.SetSize(size)
+}
+
+// badMessage is an error that costs one message.
+func badMessage(err error) error {
+	if errors.Is(err, socket.ErrBadMessage) || errors.Is(err, socket.ErrUnsupportedProto) {
+		return err
+	}
+	var refusal *socket.Refusal
+	if errors.As(err, &refusal) {
+		return err
+	}
+	// Not with %w: io.ErrUnexpectedEOF would be taken for the connection's.
+	return fmt.Errorf("websocket: message: %v: %w", err, socket.ErrBadMessage)
+}
+
+// next returns the payload of the next message. some is false if only control frames have
+// arrived, and nothing is behind them.
+func (p *wsProto) next(m socket.Message) (payload []byte, some bool, err error) {
+	var total uint64 // of the frames of a fragmented message, once one has arrived
+	var op byte      // of its first
+	for {
+		h, err := p.header()
+		if err != nil {
+			if total > 0 && err == io.EOF {
+				err = fmt.Errorf("websocket: the connection ended between the fragments of a message: %w", io.ErrUnexpectedEOF)
+			}
+			return nil, false, err
+		}
+		if h.op >= opClose {
+			if err := p.controlFrame(m, h); err != nil {
+				return nil, false, err
+			}
+			if total == 0 && p.peek != nil && p.peek.Buffered() == 0 {
+				return nil, false, nil
+			}
+			continue
+		}
+		switch {
+		case total == 0 && h.op == opContinuation:
+			return nil, false, violation("a continuation frame arrived with no message to continue")
+		case total > 0 && h.op != opContinuation:
+			return nil, false, violation("a message began before the last fragment of the one before")
+		}
+		if total += uint64(h.size) + h.length; total > math.MaxUint32 {
+			return nil, false, fmt.Errorf("websocket: message of %d bytes: %w", total, socket.ErrSizeLimit)
+		}
+		if err := m.SetSize(uint32(total)); err != nil {
+			return nil, false, err
+		}
+		if payload, err = p.frame(m, h); err != nil {
+			return nil, false, err
+		}
+		if h.op != opContinuation {
+			op = h.op
+			if p.joined = p.joined[:0]; h.final {
+				return payload, true, checkText(op, payload)
+			}
+		}
+		if err := p.join(payload); err != nil {
+			return nil, false, err
+		}
+		if h.final {
+			if err := m.SetSize(uint32(total)); err != nil {
+				return nil, false, err
+			}
+			return p.joined, true, checkText(op, p.joined)
+		}
+	}
+}
+
+func checkText(op byte, payload []byte) error {
+	if op == opText && !utf8.Valid(payload) {
+		return &CloseError{CloseInvalid, "a text message is not UTF-8"}
+	}
+	return nil
+}
+
+// header reads the header of the next frame, which stays where it is.
+func (p *wsProto) header() (h header, err error) {
+	b, err := p.in.Head(2)
+	if err != nil {
+		return h, err
+	}
+	if n := headerSize(b); n > len(b) {
+		if b, err = p.in.Head(n); err != nil {
+			return h, err
+		}
+	}
+	if h, err = parseHeader(b); err != nil {
+		return h, err
+	}
+	switch {
+	case p.server && !h.masked:
+		return h, violation("a frame of the client is not masked")
+	case p.client && h.masked:
+		return h, violation("a frame of the server is masked")
+	}
+	return h, nil
+}
+
+// frame returns the payload of the frame with this header, unmasked in place.
+func (p *wsProto) frame(m socket.Message, h header) ([]byte, error) {
+	b, err := p.in.Frame(m, uint64(h.size)+h.length)
+	if err != nil {
+		return nil, err
+	}
+	b = b[h.size:]
+	if h.masked {
+		mask(b, h.key)
+	}
+	return b, nil
+}
+
+// join appends a fragment to the message. Its memory is at most twice what has arrived.
+func (p *wsProto) join(fragment []byte) error {
+	n := len(p.joined) + len(fragment)
+	if n > cap(p.joined) {
+		room := max(2*cap(p.joined), n, 512)
+		if p.keeper != nil {
+			if err := p.keeper.Keep(cap(p.joined) + room); err != nil {
+				return fmt.Errorf("websocket: fragments of %d bytes: %w", n, err)
+			}
+		}
+		p.joined = append(make([]byte, 0, room), p.joined...)
+	}
+	p.joined = append(p.joined, fragment...)
+	return nil
+}
+
+// controlFrame reads a control frame and answers it. The error of a close frame is io.EOF.
+func (p *wsProto) controlFrame(m socket.Message, h header) error {
+	b, err := p.frame(m, h)
+	if err != nil {
+		return err
+	}
+	switch h.op {
+	case opPing:
+		var pong [maxHeader + maxControl]byte
+		return p.send(appendControl(pong[:0], opPong, b, p.client))
+	case opClose:
+		code, _, err := parseClose(b)
+		if err != nil {
+			return err
+		}
+		p.leave(code, "")
+		return io.EOF
+	}
+	return nil
+}
+
+// leave sends a close frame, unless one was sent.
+func (p *wsProto) leave(code uint16, reason string) {
+	if p.left.Swap(true) {
+		return
+	}
+	var frame [maxHeader + maxControl]byte
+	_ = p.send(appendClose(frame[:0], code, reason, p.client)) // the connection is about to end anyway
+}
+
+// send sends a control frame behind what was accepted for sending.
+func (p *wsProto) send(frame []byte) error {
+	if p.emit != nil {
+		return p.emit.Emit(frame)
+	}
+	_, err := p.rw.Write(frame)
+	return err
+}
