@@ -88,7 +88,7 @@ func (p *peer) dialOnce(ctx context.Context, s *session, epoch uint32) (*link, *
 	if err != nil {
 		return nil, dialRerror(addr, causeOr(ctx, err))
 	}
-	h := Handshake{Conn: conn, Proto: s.plan.pf, Dialed: true, Addr: addr}
+	h := Handshake{Conn: conn, Proto: s.plan.pf, Peer: p, Dialed: true, Addr: addr}
 	if r := p.dialedHandshake(ctx, &h); r != nil {
 		h.Conn.Close()
 		return nil, r

@@ -141,7 +141,7 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 // welcome prepares an accepted connection, and starts its session.
 func (p *peer) welcome(conn net.Conn, pf ProtoFunc) {
 	begun, handed := time.Now(), false
-	h := Handshake{Conn: conn, Proto: pf, Trusted: trusts(p.cfg.trusted, conn.RemoteAddr())}
+	h := Handshake{Conn: conn, Proto: pf, Peer: p, Trusted: trusts(p.cfg.trusted, conn.RemoteAddr())}
 	defer func() {
 		if !handed { // refused, or a function of the TLS configuration has ended the goroutine
 			h.Conn.Close()

@@ -90,6 +90,7 @@ type Handshake struct {
 	// Facts is empty at first.
 	Facts ConnFacts
 
+	Peer    Peer   // that listens or dials
 	Dialed  bool   // this side has dialled
 	Addr    string // that was dialled
 	Trusted bool   // the connection was accepted from one of PeerConfig.TrustedProxies

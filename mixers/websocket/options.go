@@ -80,6 +80,9 @@ type Options struct {
 // cleanPath returns the path of a URL, which begins with a slash.
 func cleanPath(p string) string { return path.Join("/", p) }
 
+// path is the Path, cleaned.
+func (o *Options) path() string { return cleanPath(o.Path) }
+
 // find returns the sub-protocol for the names that a client offers. ok is false if none of
 // them is known; without names the sub-protocol is nil, and ok is true.
 func (o *Options) find(offered []string) (sub *SubProtocol, ok bool) {

@@ -58,8 +58,8 @@ type upgrade struct {
 // isUpgrade reports whether a request asks for WebSocket.
 func isUpgrade(r *http.Request) bool { return hasToken(r.Header, "Upgrade", "websocket") }
 
-// upgrade checks a request.
-func (o *Options) upgrade(r *http.Request) (*upgrade, *refusal) {
+// upgrade checks a request to the peer.
+func (o *Options) upgrade(r *http.Request, peer tp.Peer) (*upgrade, *refusal) {
 	key := r.Header.Get("Sec-WebSocket-Key")
 	nonce, err := base64.StdEncoding.DecodeString(key)
 	offered := tokens(r.Header, "Sec-WebSocket-Protocol")
@@ -85,15 +85,11 @@ func (o *Options) upgrade(r *http.Request) (*upgrade, *refusal) {
 	if !ok {
 		return nil, bad(fmt.Sprintf("none of the sub-protocols %.200q is known, but %s", offered, o.known()))
 	}
-	u := &upgrade{key: key, sub: sub}
-	if o.Handshake != nil {
-		values, rerr := o.Handshake(r)
-		if rerr.HasError() {
-			return nil, refused(rerr)
-		}
-		u.values = values
+	values, rerr := o.authorise(r, peer)
+	if rerr.HasError() {
+		return nil, refused(rerr)
 	}
-	return u, nil
+	return &upgrade{key, sub, values}, nil
 }
 
 func bad(text string) *refusal { return &refusal{status: http.StatusBadRequest, text: text} }

@@ -1,0 +1,83 @@
+package websocket
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	tp "github.com/teleport-go/teleport/core"
+)
+
+// TestByName: the network ws with nothing but its name, and each protocol of the peer.
+func TestByName(t *testing.T) {
+	for _, proto := range []string{"raw", "json", "protobuf"} {
+		t.Run(proto, func(t *testing.T) {
+			cfg := config()
+			cfg.Network, cfg.Protocols = "ws", []string{proto}
+			srv, cli := newPeer(t, cfg), newPeer(t, tp.PeerConfig{Network: "ws", Protocols: []string{proto}})
+			handle(srv)
+			handle(cli)
+			require.NoError(t, srv.Listen())
+			sess, rerr := cli.Dial(srv.Addrs()[0].String())
+			require.Nil(t, rerr)
+			upper(t, sess)
+			require.Equal(t, int32(777), sess.Call("/fail", "x", nil).Rerror().Code)
+			srv.RangeSession(func(s tp.Session) bool { upper(t, s); return true })
+		})
+	}
+}
+
+// TestAncestors: the server and the client of v5 and v7, by each of their methods.
+func TestAncestors(t *testing.T) {
+	for name, dial := range map[string]func(c *Client, addr string) (tp.Session, *tp.Rerror){
+		"JSON":     func(c *Client, addr string) (tp.Session, *tp.Rerror) { return c.DialJSON(addr) },
+		"protobuf": func(c *Client, addr string) (tp.Session, *tp.Rerror) { return c.DialProtobuf(addr) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := NewServer("/ws", config())
+			defer srv.Close()
+			handle(srv)
+			var sub tp.ProtoFunc
+			if name == "protobuf" {
+				sub = NewPbSubProtoFunc()
+			}
+			require.NoError(t, srv.Listen(sub))
+			cli := NewClient("/ws", tp.PeerConfig{})
+			defer cli.Close()
+			sess, rerr := dial(cli, srv.Addrs()[0].String())
+			require.Nil(t, rerr)
+			upper(t, sess)
+			require.Equal(t, int32(777), sess.Call("/fail", "x", nil).Rerror().Code)
+		})
+	}
+}
+
+// TestHandler: a web server of net/http, and clients by name and without.
+func TestHandler(t *testing.T) {
+	srv := newPeer(t, config())
+	handle(srv)
+	addr := webServer(t, srv, Options{})
+	for _, proto := range []string{"raw", "json", "protobuf"} {
+		cli := newPeer(t, tp.PeerConfig{Network: "ws", Protocols: []string{proto}})
+		sess, rerr := cli.Dial(addr)
+		require.Nil(t, rerr)
+		upper(t, sess)
+	}
+	cli := NewClient("", tp.PeerConfig{})
+	defer cli.Close()
+	sess, rerr := cli.Dial(addr)
+	require.Nil(t, rerr)
+	upper(t, sess)
+}
+
+// TestDialPlugin: the plugin of v5 and v7 for a peer of the network tcp.
+func TestDialPlugin(t *testing.T) {
+	srv := NewServer("/ws", config())
+	defer srv.Close()
+	handle(srv)
+	require.NoError(t, srv.Listen())
+	cli := newPeer(t, tp.PeerConfig{}, NewDialPlugin("/ws"))
+	sess, rerr := cli.Dial(srv.Addrs()[0].String(), NewJSONSubProtoFunc())
+	require.Nil(t, rerr)
+	upper(t, sess)
+}
