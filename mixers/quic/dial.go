@@ -12,6 +12,7 @@ import (
 	"time"
 
 	quicgo "github.com/quic-go/quic-go"
+
 	tp "github.com/teleport-go/teleport/core"
 )
 
@@ -26,6 +27,8 @@ func (n *network) dial(ctx context.Context, d tp.DialConfig) (*Conn, error) {
 		ctx, cancel = context.WithTimeout(ctx, d.Timeout)
 		defer cancel()
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, n.o.HandshakeTimeout, errHandshake)
+	defer cancel()
 	host, addrs, err := resolve(ctx, d.Addr)
 	if err != nil {
 		return nil, err

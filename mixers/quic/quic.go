@@ -7,6 +7,7 @@ import (
 	"time"
 
 	quicgo "github.com/quic-go/quic-go"
+
 	tp "github.com/teleport-go/teleport/core"
 )
 
@@ -51,10 +52,7 @@ const grace = 2 * time.Second
 // for one peer. All connections that it dials from the same local address share a UDP
 // socket, which is closed with the last of them.
 func New(o Options) tp.Network {
-	n := &network{o: o}
-	n.o.IdleTimeout = cmp.Or(o.IdleTimeout, defaultIdleTimeout)
-	n.o.KeepAlive = max(cmp.Or(o.KeepAlive, defaultKeepAlive), 0)
-	n.o.HandshakeTimeout = cmp.Or(o.HandshakeTimeout, defaultHandshakeTimeout)
+	n := newNetwork(o)
 	return tp.Network{
 		Name:   "quic",
 		OwnTLS: true,
@@ -81,6 +79,13 @@ type network struct {
 	pool pool
 }
 
+func newNetwork(o Options) *network {
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, defaultIdleTimeout)
+	o.KeepAlive = max(cmp.Or(o.KeepAlive, defaultKeepAlive), 0)
+	o.HandshakeTimeout = cmp.Or(o.HandshakeTimeout, defaultHandshakeTimeout)
+	return &network{o: o}
+}
+
 // config returns the QUIC configuration of a side: the dialling side opens one stream, and
 // the accepting one a unidirectional stream.
 func (n *network) config(dialled bool) *quicgo.Config {
@@ -92,6 +97,7 @@ func (n *network) config(dialled bool) *quicgo.Config {
 		MaxIncomingUniStreams: -1, // none
 	}
 	if dialled {
+		c.HandshakeIdleTimeout = n.o.HandshakeTimeout // dial bounds the whole
 		c.MaxIncomingStreams, c.MaxIncomingUniStreams = -1, 1
 	}
 	return c
