@@ -127,8 +127,8 @@ func TestCloseTellsOfLoss(t *testing.T) {
 // The port is free when Peer.Close returns, also with sessions that were open.
 func TestPortIsFree(t *testing.T) {
 	tptest.LeakCheck(t)
-	cli := newPeer(t, "quic", tp.PeerConfig{RedialTimes: -1, RedialInterval: time.Millisecond})
-	srv, addr := newServer(t, "quic", tp.PeerConfig{})
+	cli := newPeer(t, Options{}, tp.PeerConfig{RedialTimes: -1, RedialInterval: time.Millisecond})
+	srv, addr := newServer(t, Options{}, tp.PeerConfig{})
 	udp, err := net.ResolveUDPAddr("udp", addr)
 	require.NoError(t, err)
 	var sessions []tp.Session
@@ -140,7 +140,7 @@ func TestPortIsFree(t *testing.T) {
 			echo(t, s, "hello")
 		}
 		require.NoError(t, srv.Close())
-		srv, _ = newServer(t, "quic", tp.PeerConfig{ListenPort: uint16(udp.Port)}) // fails if the port is taken
+		srv, _ = newServer(t, Options{}, tp.PeerConfig{ListenPort: uint16(udp.Port)}) // fails if the port is taken
 	}
 	for _, s := range sessions {
 		echo(t, s, "redialled")

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"syscall"
+	"time"
 
 	quicgo "github.com/quic-go/quic-go"
 )
@@ -24,12 +25,12 @@ const alertNoProtocol quicgo.TransportErrorCode = 0x100 + 120
 var errHandshake = errors.New("handshake timeout")
 
 // dialError explains why no connection was made.
-func (n *network) dialError(err error) error {
+func (n *network) dialError(err error, limit time.Duration) error {
 	var transport *quicgo.TransportError
 	var handshake *quicgo.HandshakeTimeoutError
 	switch {
 	case errors.Is(err, errHandshake), errors.As(err, &handshake):
-		return fmt.Errorf("no QUIC handshake within %v; does a server listen there, and does UDP pass? %w", n.o.HandshakeTimeout, err)
+		return fmt.Errorf("no QUIC handshake within %v; does a server listen there, and does UDP pass? %w", limit, err)
 	case !errors.As(err, &transport):
 		return err
 	case transport.ErrorCode == alertNoProtocol && transport.Remote:

@@ -8,19 +8,15 @@ import (
 	"github.com/teleport-go/teleport/mixers/quic"
 )
 
-// The network "quic" is registered by the import; a program with other wishes registers
-// its own.
+// The network "quic" is registered by the import; a peer with other wishes has its own.
 func ExampleNew() {
 	patient := quic.New(quic.Options{IdleTimeout: 2 * time.Minute, KeepAlive: 30 * time.Second})
-	patient.Name = "quic-patient"
-	tp.RegisterNetwork(patient)
-
-	peer := tp.NewPeer(tp.PeerConfig{Network: "quic-patient", ListenPort: 9090})
+	peer := tp.NewPeer(tp.PeerConfig{Net: &patient, ListenPort: 9090})
 	defer peer.Close()
 	if err := peer.SetTLSConfig(tp.GenerateTLSConfigForServer()); err != nil {
 		fmt.Println(err)
 	}
-	_, err := tp.LookupNetwork("quic-patient")
+	_, err := tp.LookupNetwork("quic")
 	fmt.Println(err)
 	// Output: <nil>
 }

@@ -2,9 +2,7 @@ package quic
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,29 +17,21 @@ var serverConf, clientConf = tp.GenerateTLSConfigForServer(), tp.GenerateTLSConf
 
 const patience = 30 * time.Second
 
-var named atomic.Int32
-
-// register registers a network with these options, and returns its name.
-func register(o Options) string {
-	n := New(o)
-	n.Name = fmt.Sprintf("quic:%d", named.Add(1))
-	tp.RegisterNetwork(n)
-	return n.Name
-}
-
 // newPeer makes a peer of the network that is closed at the end of the test.
-func newPeer(t *testing.T, network string, cfg tp.PeerConfig, plugin ...tp.Plugin) tp.Peer {
+func newPeer(t *testing.T, o Options, cfg tp.PeerConfig, plugin ...tp.Plugin) tp.Peer {
 	t.Helper()
-	cfg.Network, cfg.LocalIP = network, "127.0.0.1"
+	n := New(o)
+	cfg.Net, cfg.LocalIP = &n, "127.0.0.1"
 	p := tptest.NewPeer(t, cfg, plugin...)
 	require.NoError(t, p.SetTLSConfig(clientConf))
 	return p
 }
 
 // newServer makes a listening peer that replies to /echo with its argument.
-func newServer(t *testing.T, network string, cfg tp.PeerConfig, plugin ...tp.Plugin) (srv tp.Peer, addr string) {
+func newServer(t *testing.T, o Options, cfg tp.PeerConfig, plugin ...tp.Plugin) (srv tp.Peer, addr string) {
 	t.Helper()
-	cfg.Network, cfg.LocalIP = network, "127.0.0.1"
+	n := New(o)
+	cfg.Net, cfg.LocalIP = &n, "127.0.0.1"
 	srv = tptest.NewPeer(t, cfg, plugin...)
 	require.NoError(t, srv.SetTLSConfig(serverConf))
 	tp.HandleCall(srv, "/echo", func(_ tp.CallCtx, s *string) (string, error) { return *s, nil })

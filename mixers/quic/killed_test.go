@@ -58,7 +58,7 @@ func TestKilledServer(t *testing.T) {
 		return line[:len(line)-1], kill
 	}
 	addr, kill := start("0")
-	cli := newPeer(t, "quic", tp.PeerConfig{RedialTimes: -1, RedialInterval: 10 * time.Millisecond})
+	cli := newPeer(t, Options{}, tp.PeerConfig{RedialTimes: -1, RedialInterval: 10 * time.Millisecond})
 	sess := tptest.Dial(t, cli, addr)
 	for range 2 {
 		echo(t, sess, "before")

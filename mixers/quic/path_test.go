@@ -17,17 +17,17 @@ import (
 
 // through makes a client of the server at addr, behind a relay. It does not redial, so
 // that a session which is lost stays lost.
-func through(t *testing.T, network, addr string) (cli tp.Peer, sess tp.Session, relay *tptest.Relay) {
+func through(t *testing.T, o Options, addr string) (cli tp.Peer, sess tp.Session, relay *tptest.Relay) {
 	t.Helper()
 	relay = tptest.NewRelay(t, addr)
-	cli = newPeer(t, network, tp.PeerConfig{})
+	cli = newPeer(t, o, tp.PeerConfig{})
 	return cli, tptest.Dial(t, cli, relay.Addr()), relay
 }
 
 // A client whose address changes keeps its session, also in the middle of large messages.
 func TestAddressChange(t *testing.T) {
-	srv, addr := newServer(t, "quic", tp.PeerConfig{})
-	_, sess, relay := through(t, "quic", addr)
+	srv, addr := newServer(t, Options{}, tp.PeerConfig{})
+	_, sess, relay := through(t, Options{}, addr)
 	echo(t, sess, "before")
 	id := ""
 	srv.RangeSession(func(s tp.Session) bool { id = s.ID(); return true })
@@ -88,9 +88,9 @@ func TestMigrate(t *testing.T) {
 
 // A plugin reaches the connection, to migrate it.
 func TestOf(t *testing.T) {
-	srv, addr := newServer(t, "quic", tp.PeerConfig{})
+	srv, addr := newServer(t, Options{}, tp.PeerConfig{})
 	p := new(mover)
-	cli := newPeer(t, "quic", tp.PeerConfig{}, p)
+	cli := newPeer(t, Options{}, tp.PeerConfig{}, p)
 	sess := tptest.Dial(t, cli, addr)
 	echo(t, sess, "before")
 	require.NoError(t, p.conn.Migrate(t.Context(), "127.0.0.1"))
@@ -108,10 +108,10 @@ func (m *mover) PostDial(s tp.PreSession) *tp.Rerror { m.conn = Of(s); return ni
 // Calls and pushes succeed over a path that loses, repeats and reorders packets.
 func TestBadPath(t *testing.T) {
 	tptest.LeakCheck(t)
-	_, addr := newServer(t, "quic", tp.PeerConfig{})
+	_, addr := newServer(t, Options{}, tp.PeerConfig{})
 	relay := tptest.NewRelay(t, addr)
 	relay.Set(tptest.Faults{Loss: 0.05, Duplicate: 0.05, Reorder: 0.2, Delay: 100 * time.Millisecond})
-	cli := newPeer(t, "quic", tp.PeerConfig{})
+	cli := newPeer(t, Options{}, tp.PeerConfig{})
 	sess := tptest.Dial(t, cli, relay.Addr())
 	var wg sync.WaitGroup
 	for range 10 {
@@ -128,9 +128,9 @@ func TestBadPath(t *testing.T) {
 // A session ends on both sides when the other one has vanished, and says why.
 func TestVanished(t *testing.T) {
 	tptest.LeakCheck(t)
-	network := register(Options{IdleTimeout: time.Second})
-	srv, addr := newServer(t, network, tp.PeerConfig{})
-	_, sess, relay := through(t, network, addr)
+	o := Options{IdleTimeout: time.Second}
+	srv, addr := newServer(t, o, tp.PeerConfig{})
+	_, sess, relay := through(t, o, addr)
 	echo(t, sess, "before")
 	var other tp.Session
 	srv.RangeSession(func(s tp.Session) bool { other = s; return true })
@@ -144,9 +144,9 @@ func TestVanished(t *testing.T) {
 
 // A session without messages lives on, by the packets of KeepAlive.
 func TestKeepAlive(t *testing.T) {
-	network := register(Options{IdleTimeout: 3 * time.Second, KeepAlive: 300 * time.Millisecond})
-	_, addr := newServer(t, network, tp.PeerConfig{})
-	cli := newPeer(t, network, tp.PeerConfig{})
+	o := Options{IdleTimeout: 3 * time.Second, KeepAlive: 300 * time.Millisecond}
+	_, addr := newServer(t, o, tp.PeerConfig{})
+	cli := newPeer(t, o, tp.PeerConfig{})
 	sess := tptest.Dial(t, cli, addr)
 	select {
 	case <-sess.CloseNotify():
@@ -159,9 +159,9 @@ func TestKeepAlive(t *testing.T) {
 // Half of a handshake, connections without a stream and garbage cost nobody a session.
 func TestStrangers(t *testing.T) {
 	tptest.LeakCheck(t)
-	network := register(Options{HandshakeTimeout: 2 * time.Second})
-	srv, addr := newServer(t, network, tp.PeerConfig{})
-	cli := newPeer(t, network, tp.PeerConfig{})
+	o := Options{}
+	srv, addr := newServer(t, o, tp.PeerConfig{HandshakeTimeout: 2 * time.Second})
+	cli := newPeer(t, o, tp.PeerConfig{})
 	sess := tptest.Dial(t, cli, addr)
 	echo(t, sess, "before")
 
@@ -229,7 +229,7 @@ func streamless(t *testing.T, addr string) *Conn {
 	require.NoError(t, err)
 	cfg := n.clientTLS(clientConf, host)
 	cfg.NextProtos = []string{protocol}
-	conn, err := s.transport.Dial(t.Context(), addrs[0], cfg, n.config(true))
+	conn, err := s.transport.Dial(t.Context(), addrs[0], cfg, n.config(true, patience))
 	require.NoError(t, err)
 	stream, err := conn.OpenStream()
 	require.NoError(t, err)

@@ -31,8 +31,8 @@ func TestNetwork(t *testing.T) {
 func TestSilentDialler(t *testing.T) {
 	tptest.LeakCheck(t)
 	const many = 50
-	srv, addr := newServer(t, "quic", tp.PeerConfig{}, pushes{})
-	cli := newPeer(t, "quic", tp.PeerConfig{})
+	srv, addr := newServer(t, Options{}, tp.PeerConfig{}, pushes{})
+	cli := newPeer(t, Options{}, tp.PeerConfig{})
 	got := make(chan string, many)
 	tp.HandlePush(cli, "/hello", func(_ tp.PushCtx, s *string) error { got <- *s; return nil })
 	var wg sync.WaitGroup
@@ -56,9 +56,9 @@ func (pushes) PostReady(s tp.Session) { s.Push("/hello", "hello") }
 // A session of v7 is accepted with its first message, whenever that comes.
 func TestV7(t *testing.T) {
 	tptest.LeakCheck(t)
-	network := register(Options{V7: true, HandshakeTimeout: 500 * time.Millisecond})
-	srv, addr := newServer(t, network, tp.PeerConfig{})
-	cli := newPeer(t, network, tp.PeerConfig{})
+	o, cfg := Options{V7: true}, tp.PeerConfig{HandshakeTimeout: 500 * time.Millisecond}
+	srv, addr := newServer(t, o, cfg)
+	cli := newPeer(t, o, cfg)
 	sess := tptest.Dial(t, cli, addr)
 	time.Sleep(time.Second) // longer than the handshake timeout
 	require.Zero(t, srv.CountSession())
@@ -97,8 +97,8 @@ func TestDialErrors(t *testing.T) {
 		{"unknown host", "host.invalid:1", clientConf, "host.invalid"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			n := newNetwork(Options{HandshakeTimeout: 300 * time.Millisecond})
-			_, err := n.dial(t.Context(), tp.DialConfig{Addr: test.addr, TLS: test.tls})
+			n := newNetwork(Options{})
+			_, err := n.dial(t.Context(), tp.DialConfig{Addr: test.addr, TLS: test.tls, HandshakeTimeout: 300 * time.Millisecond})
 			require.ErrorContains(t, err, test.want)
 			require.Empty(t, n.pool.byKey, "the socket of a failed dial is still open")
 		})
