@@ -10,6 +10,7 @@ import (
 	"time"
 
 	quicgo "github.com/quic-go/quic-go"
+
 	tp "github.com/teleport-go/teleport/core"
 )
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	quicgo "github.com/quic-go/quic-go"
+
 	tp "github.com/teleport-go/teleport/core"
 )
 
@@ -26,6 +27,9 @@ func (n *network) dial(ctx context.Context, d tp.DialConfig) (*Conn, error) {
 		ctx, cancel = context.WithTimeout(ctx, d.Timeout)
 		defer cancel()
 	}
+	limit := handshakeTimeout(d.HandshakeTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errHandshake)
+	defer cancel()
 	host, addrs, err := resolve(ctx, d.Addr)
 	if err != nil {
 		return nil, err
@@ -40,11 +44,11 @@ func (n *network) dial(ctx context.Context, d tp.DialConfig) (*Conn, error) {
 	}
 	cfg := n.clientTLS(d.TLS, host)
 	conn, err := race(ctx, addrs, func(ctx context.Context, addr *net.UDPAddr) (*quicgo.Conn, error) {
-		return s.transport.Dial(ctx, addr, cfg, n.config(true))
+		return s.transport.Dial(ctx, addr, cfg, n.config(true, limit))
 	})
 	if err != nil {
 		s.release()
-		return nil, n.dialError(err)
+		return nil, n.dialError(err, limit)
 	}
 	stream, err := conn.OpenStream()
 	if err == nil && !n.o.V7 {
@@ -53,7 +57,7 @@ func (n *network) dial(ctx context.Context, d tp.DialConfig) (*Conn, error) {
 	if err != nil {
 		conn.CloseWithError(codeBroken, "")
 		s.release()
-		return nil, n.dialError(err)
+		return nil, n.dialError(err, limit)
 	}
 	return newConn(conn, stream, s, nil), nil
 }

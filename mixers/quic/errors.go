@@ -1,11 +1,14 @@
 package quic
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"syscall"
+	"time"
 
 	quicgo "github.com/quic-go/quic-go"
 )
@@ -19,14 +22,15 @@ const (
 // alertNoProtocol is the TLS alert no_application_protocol as a QUIC error, RFC 9001 §4.8.
 const alertNoProtocol quicgo.TransportErrorCode = 0x100 + 120
 
+var errHandshake = errors.New("handshake timeout")
+
 // dialError explains why no connection was made.
-func (n *network) dialError(err error) error {
+func (n *network) dialError(err error, limit time.Duration) error {
 	var transport *quicgo.TransportError
 	var handshake *quicgo.HandshakeTimeoutError
-	var idle *quicgo.IdleTimeoutError
 	switch {
-	case errors.As(err, &handshake), errors.As(err, &idle):
-		return fmt.Errorf("no QUIC handshake within %v; does a server listen there, and does UDP pass? %w", n.o.HandshakeTimeout, err)
+	case errors.Is(err, errHandshake), errors.As(err, &handshake):
+		return fmt.Errorf("no QUIC handshake within %v; does a server listen there, and does UDP pass? %w", limit, err)
 	case !errors.As(err, &transport):
 		return err
 	case transport.ErrorCode == alertNoProtocol && transport.Remote:
@@ -55,13 +59,16 @@ func (e tlsError) Unwrap() error { return e.error }
 func (e tlsError) Error() string {
 	var t *quicgo.TransportError
 	errors.As(e.error, &t)
-	switch {
-	case t.ErrorMessage != "" && t.Remote:
-		return "refused by the other side: " + t.ErrorMessage
-	case t.ErrorMessage != "":
-		return t.ErrorMessage
+	text := cmp.Or(t.ErrorMessage, t.ErrorCode.Message(), e.error.Error())
+	for _, cause := range t.Unwrap() {
+		if cause != nil && cause != net.ErrClosed {
+			text = cause.Error()
+		}
 	}
-	return e.error.Error()
+	if t.Remote {
+		return "refused by the other side: " + text
+	}
+	return text
 }
 
 // connError explains why a connection has ended. All results are errors of the network

@@ -15,15 +15,16 @@ import (
 	"time"
 
 	quicgo "github.com/quic-go/quic-go"
+
 	tp "github.com/teleport-go/teleport/core"
 )
 
 // listener accepts connections whose stream has come.
 type listener struct {
-	network *network
-	socket  *socket
-	quic    *quicgo.Listener
-	log     func(format string, args ...any)
+	socket *socket
+	quic   *quicgo.Listener
+	limit  time.Duration // of a handshake
+	log    tp.Logger     // may be nil
 
 	accepted chan *Conn
 	ctx      context.Context // ends with Close
@@ -46,6 +47,7 @@ func (n *network) listen(l tp.ListenConfig) (*listener, error) {
 	if err != nil {
 		return nil, listenError(name, err)
 	}
+	limit := handshakeTimeout(l.HandshakeTimeout)
 	s, err := (&pool{}).open(addr, func(t *quicgo.Transport) {
 		t.VerifySourceAddress = new(handshakes).many
 	})
@@ -53,12 +55,12 @@ func (n *network) listen(l tp.ListenConfig) (*listener, error) {
 		return nil, listenError(name, err)
 	}
 	s.transport.StatelessResetKey = resetKey(l.TLS, s.udp.LocalAddr())
-	q, err := s.transport.Listen(serverTLS(l.TLS), n.config(false))
+	q, err := s.transport.Listen(serverTLS(l.TLS), n.config(false, limit))
 	if err != nil {
 		s.release()
 		return nil, listenError(name, err)
 	}
-	lis := &listener{network: n, socket: s, quic: q, log: tp.Debugf, accepted: make(chan *Conn), live: map[*Conn]bool{}}
+	lis := &listener{socket: s, quic: q, limit: limit, log: l.Logger, accepted: make(chan *Conn), live: map[*Conn]bool{}}
 	lis.ctx, lis.cancel = context.WithCancel(context.Background())
 	lis.tasks.Go(lis.run)
 	return lis, nil
@@ -140,8 +142,8 @@ func (l *listener) run() {
 func (l *listener) welcome(conn *quicgo.Conn) {
 	stream, err := l.firstStream(conn)
 	if err != nil {
-		if l.ctx.Err() == nil {
-			l.log("refused the QUIC connection of %s: %s", conn.RemoteAddr(), refusal(err))
+		if l.ctx.Err() == nil && l.log != nil {
+			l.log.Debugf("refused the QUIC connection of %s: %s", conn.RemoteAddr(), refusal(err))
 		}
 		conn.CloseWithError(codeBroken, refusal(err))
 		return
@@ -165,7 +167,7 @@ func (l *listener) firstStream(conn *quicgo.Conn) (*quicgo.Stream, error) {
 	if conn.ConnectionState().TLS.NegotiatedProtocol == protocolV7 {
 		return conn.AcceptStream(l.ctx)
 	}
-	limit := time.Now().Add(l.network.o.HandshakeTimeout)
+	limit := time.Now().Add(l.limit)
 	ctx, cancel := context.WithDeadline(l.ctx, limit)
 	defer cancel()
 	stream, err := conn.AcceptStream(ctx)

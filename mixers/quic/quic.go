@@ -7,6 +7,7 @@ import (
 	"time"
 
 	quicgo "github.com/quic-go/quic-go"
+
 	tp "github.com/teleport-go/teleport/core"
 )
 
@@ -22,10 +23,6 @@ type Options struct {
 	// Default 10s; negative: never, so that a session without messages ends after
 	// IdleTimeout.
 	KeepAlive time.Duration
-
-	// HandshakeTimeout limits the QUIC and TLS handshake together with the first byte, on
-	// both sides. Default 10s.
-	HandshakeTimeout time.Duration
 
 	// V7 makes Dial speak to a listener of v7: application protocol h2, and no first
 	// byte. Such a listener does not learn of the connection before the first message.
@@ -47,14 +44,16 @@ const (
 // everything.
 const grace = 2 * time.Second
 
-// New makes a network with options of its own, for RegisterNetwork under another name or
-// for one peer. All connections that it dials from the same local address share a UDP
+// New makes a network with options of its own:
+//
+//	n := quic.New(quic.Options{KeepAlive: 25 * time.Second})
+//	peer := tp.NewPeer(tp.PeerConfig{Net: &n})
+//
+// PeerConfig.HandshakeTimeout limits the QUIC and TLS handshakes together with the first
+// byte, on both sides. All connections that it dials from the same local address share a UDP
 // socket, which is closed with the last of them.
 func New(o Options) tp.Network {
-	n := &network{o: o}
-	n.o.IdleTimeout = cmp.Or(o.IdleTimeout, defaultIdleTimeout)
-	n.o.KeepAlive = max(cmp.Or(o.KeepAlive, defaultKeepAlive), 0)
-	n.o.HandshakeTimeout = cmp.Or(o.HandshakeTimeout, defaultHandshakeTimeout)
+	n := newNetwork(o)
 	return tp.Network{
 		Name:   "quic",
 		OwnTLS: true,
@@ -81,17 +80,32 @@ type network struct {
 	pool pool
 }
 
+// handshakeTimeout returns d, or the default where no peer has set it.
+func handshakeTimeout(d time.Duration) time.Duration {
+	if d <= 0 {
+		return defaultHandshakeTimeout
+	}
+	return d
+}
+
+func newNetwork(o Options) *network {
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, defaultIdleTimeout)
+	o.KeepAlive = max(cmp.Or(o.KeepAlive, defaultKeepAlive), 0)
+	return &network{o: o}
+}
+
 // config returns the QUIC configuration of a side: the dialling side opens one stream, and
 // the accepting one a unidirectional stream.
-func (n *network) config(dialled bool) *quicgo.Config {
+func (n *network) config(dialled bool, handshake time.Duration) *quicgo.Config {
 	c := &quicgo.Config{
 		MaxIdleTimeout:        n.o.IdleTimeout,
 		KeepAlivePeriod:       n.o.KeepAlive,
-		HandshakeIdleTimeout:  n.o.HandshakeTimeout / 2, // quic-go ends a handshake after twice that
+		HandshakeIdleTimeout:  handshake / 2, // quic-go ends a handshake after twice that
 		MaxIncomingStreams:    1,
 		MaxIncomingUniStreams: -1, // none
 	}
 	if dialled {
+		c.HandshakeIdleTimeout = handshake // dial bounds the whole
 		c.MaxIncomingStreams, c.MaxIncomingUniStreams = -1, 1
 	}
 	return c
