@@ -1,0 +1,64 @@
+// Bodies as bytes with a codec, and what the binary protocols have in common beside that:
+// errors are metadata.
+
+import { TeleportError, readError, readMeta, writeMeta } from "./message.js";
+
+export const codecs = { none: 0, json: 106, plain: 115 };
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
+
+export const utf8 = (text) => encoder.encode(text);
+export const text = (bytes) => decoder.decode(bytes);
+
+/** A body that is bytes: those; null for any other. */
+export function bytesOf(body) {
+  if (body instanceof ArrayBuffer) return new Uint8Array(body);
+  return ArrayBuffer.isView(body) ? new Uint8Array(body.buffer, body.byteOffset, body.byteLength) : null;
+}
+
+/** The body of a message that is sent: bytes travel as they are, all else as JSON. */
+export function encodeBody({ body, error }) {
+  if (error || body === undefined) return { codec: codecs.none, bytes: new Uint8Array(0) };
+  const bytes = bytesOf(body);
+  if (bytes) return { codec: codecs.none, bytes };
+  const json = JSON.stringify(body);
+  if (json === undefined) throw new Error(`a ${typeof body} is no body`);
+  return { codec: codecs.json, bytes: utf8(json) };
+}
+
+/** The body of a message that was received: of other codecs than JSON and plain it is bytes. */
+export function decodeBody(codec, bytes) {
+  if (codec === codecs.plain) return strict.decode(bytes);
+  if (bytes.length === 0) return undefined;
+  return codec === codecs.json ? JSON.parse(strict.decode(bytes)) : bytes;
+}
+
+/** The metadata of a message that is sent, with its error. */
+export function encodeMeta({ meta, error }) {
+  if (!error) return utf8(writeMeta(meta));
+  const all = new URLSearchParams(meta);
+  const { code, message, reason } = error;
+  all.set("X-Reply-Error", JSON.stringify({ code, message: message || undefined, reason: reason || undefined }));
+  return utf8(writeMeta(all));
+}
+
+/**
+ * Metadata, error and body of a message that was received. What does not decode is a fault
+ * of this message alone: bad.
+ */
+export function readParts(query, codec, bytes, filters = []) {
+  const meta = readMeta(text(query));
+  const value = meta.get("X-Reply-Error");
+  meta.delete("X-Reply-Error");
+  const parts = { meta, codec, error: undefined, body: undefined };
+  try {
+    if (value) parts.error = readError(JSON.parse(value), meta.has("X-Not-Run"));
+    else if (filters.length > 0) throw new Error(`the body has the filters ${[...filters]}, which are unknown here`);
+    else parts.body = decodeBody(codec, bytes);
+  } catch (err) {
+    parts.bad = new TeleportError(400, undefined, err.message);
+  }
+  return parts;
+}

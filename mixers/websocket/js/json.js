@@ -1,0 +1,90 @@
+// teleport.json: each message is a JSON object in a text frame.
+//
+//     {"seq":7,"serviceMethod":"/math/add","meta":{"k":"v"},"body":[1,2,3]}
+//     {"seq":7,"body":6}
+//     {"seq":7,"error":{"code":404,"message":"Not Found","reason":"no user 7"}}
+//     {"serviceMethod":"/chat/say","body":"hello"}
+//
+// Without mtype a message with error, or without serviceMethod, is a REPLY, one with seq a
+// CALL, any other a PUSH. With bodyCodec the body is a string of that codec's bytes, or
+// bodyBase64 if they are not UTF-8.
+
+import { bytesOf, codecs, decodeBody, utf8 } from "./binary.js";
+import { CALL, REPLY, PUSH, TeleportError, isSeq, readError, readMeta } from "./message.js";
+
+export const json = {
+  name: "teleport.json",
+
+  encode({ type, seq, route, meta, body, error }) {
+    const out = {};
+    if (type !== PUSH) out.seq = seq;
+    if (type > PUSH) out.mtype = type;
+    if (route) out.serviceMethod = route;
+    if (meta.size > 0) out.meta = metaObject(meta);
+    const bytes = bytesOf(body);
+    if (typeof body === "function" || typeof body === "symbol") throw new Error(`a ${typeof body} is no body`);
+    if (error) {
+      const { code, message, reason } = error;
+      out.error = { code, message, reason: reason || undefined };
+    } else if (bytes) {
+      out.bodyCodec = codecs.none;
+      out.bodyBase64 = toBase64(bytes);
+    } else {
+      out.body = body === undefined && type === REPLY ? null : body;
+    }
+    return JSON.stringify(out);
+  },
+
+  decode(data) {
+    if (typeof data !== "string") throw new Error(`${data.byteLength} bytes in a binary frame: teleport.json has text frames`);
+    const doc = JSON.parse(data);
+    if (typeof doc !== "object" || doc === null || Array.isArray(doc)) throw new Error("it is no JSON object");
+    const { seq, serviceMethod, mtype } = doc;
+    if (!isSeq(seq ?? 0)) throw new Error("its seq is no 32-bit integer");
+    if (typeof (serviceMethod ?? "") !== "string") throw new Error("its serviceMethod is no string");
+    const isReply = (doc.error ?? null) !== null || !serviceMethod;
+    const type = mtype ?? (isReply ? REPLY : (seq ?? null) !== null ? CALL : PUSH);
+    const meta = metaParams(doc.meta);
+    const message = { type, seq: seq ?? 0, route: serviceMethod ?? "", meta, codec: doc.bodyCodec ?? codecs.json };
+    message.error = readError(doc.error, meta.has("X-Not-Run"));
+    try {
+      message.body = bodyOf(doc);
+    } catch (err) {
+      message.bad = new TeleportError(400, undefined, err.message);
+    }
+    return message;
+  },
+};
+
+function bodyOf({ body, bodyCodec, bodyBase64, xferPipe }) {
+  if (xferPipe?.length > 0) throw new Error(`the body has the filters ${xferPipe}, which are unknown here`);
+  if (typeof bodyBase64 === "string") return decodeBody(bodyCodec ?? codecs.json, fromBase64(bodyBase64));
+  if ((bodyCodec ?? null) === null || typeof body !== "string") return body;
+  return decodeBody(bodyCodec, utf8(body));
+}
+
+// metaObject is an object of strings, or of a list where a key comes again.
+function metaObject(meta) {
+  const pairs = [...new Set(meta.keys())].map((key) => [key, meta.getAll(key)]);
+  return Object.fromEntries(pairs.map(([key, values]) => [key, values.length > 1 ? values : values[0]]));
+}
+
+function metaParams(meta) {
+  if (typeof meta === "string") return readMeta(meta);
+  if (typeof (meta ?? {}) !== "object" || Array.isArray(meta)) throw new Error("its meta is no object");
+  const params = new URLSearchParams();
+  for (const [key, value] of Object.entries(meta ?? {})) {
+    for (const v of [value].flat()) if (v !== null) params.append(key, v);
+  }
+  return params;
+}
+
+function toBase64(bytes) {
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 0x8000) text += String.fromCharCode(...bytes.subarray(i, i + 0x8000));
+  return btoa(text);
+}
+
+function fromBase64(text) {
+  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+}

@@ -1,0 +1,263 @@
+package browsers
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/teleport-go/teleport/tools/browsers/drive"
+)
+
+var only = flag.String("case", "", "run this case of cases.js alone")
+
+// npmEnv is the variable with the directory in which ci/browsers.sh has installed what is
+// taken from npm.
+const npmEnv = "TELEPORT_NPM"
+
+// jsDir is the source of teleport.js.
+const jsDir = "../../mixers/websocket/js"
+
+var protocols = []string{"json", "raw", "pb"}
+
+// limit bounds the work in one environment.
+const limit = 2 * time.Minute
+
+// result is that of a case, as cases.js has it.
+type result struct {
+	Name  string
+	Error string
+	Ms    int
+}
+
+// environment is env of cases.js.
+type environment struct {
+	Name     string `json:"name"`
+	Protocol string `json:"protocol"`
+	URL      string `json:"url"`
+	Control  string `json:"control"`
+	WS       bool   `json:"ws,omitempty"`
+}
+
+func report(t *testing.T, results []result) {
+	require.NotEmpty(t, results)
+	for _, r := range results {
+		t.Run(r.Name, func(t *testing.T) {
+			t.Logf("%d ms", r.Ms)
+			if r.Error != "" {
+				t.Error(r.Error)
+			}
+		})
+	}
+}
+
+// startBrowser starts a browser for a test, and logs what it wrote if the test fails.
+func startBrowser(t *testing.T, ctx context.Context, name string) *drive.Browser {
+	b, err := drive.Start(ctx, name, t.TempDir())
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(b.Log())
+		}
+		b.Close()
+	})
+	return b
+}
+
+// TestBrowsers runs the cases in each browser, with each protocol.
+func TestBrowsers(t *testing.T) {
+	srv, ctl := mainServer(t, url.Values{}), startControl(t)
+	for _, name := range drive.Names() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			b := startBrowser(t, ctx, name)
+			for _, protocol := range protocols {
+				t.Run(protocol, func(t *testing.T) {
+					tab, err := b.Open(ctx, "http://"+srv.address+"/")
+					require.NoError(t, err)
+					env, err := json.Marshal(environment{name + " " + protocol, protocol, "/ws", ctl, false})
+					require.NoError(t, err)
+					var results []result
+					require.NoError(t, tab.Eval(ctx, fmt.Sprintf("run(%s, %q)", env, *only), &results))
+					report(t, results)
+				})
+			}
+			t.Run("two tabs", func(t *testing.T) { testTwoTabs(t, ctx, b, srv.address) })
+		})
+	}
+}
+
+// testTwoTabs lets a tab speak to another one, which is in the background.
+func testTwoTabs(t *testing.T, ctx context.Context, b *drive.Browser, address string) {
+	var tabs [2]*drive.Tab
+	for i := range tabs {
+		tab, err := b.Open(ctx, "http://"+address+"/")
+		require.NoError(t, err)
+		require.NoError(t, tab.Eval(ctx, fmt.Sprintf(`(async () => {
+			globalThis.heard = [];
+			globalThis.session = connect("/ws", { routes: { "/heard": (text) => heard.push(text) } });
+			await session.call("/mark", "%s tab %d");
+		})()`, b.Name, i), nil))
+		tabs[i] = tab
+	}
+	for i, tab := range tabs {
+		text := fmt.Sprintf("from %d", i)
+		require.NoError(t, tab.Eval(ctx, fmt.Sprintf(`session.call("/tell", { To: "%s tab %d", Text: %q })`, b.Name, 1-i, text), nil))
+		require.NoError(t, tabs[1-i].Wait(ctx, fmt.Sprintf("heard.includes(%q)", text)))
+	}
+}
+
+// TestNode runs the cases in Node, with the package as npm has it.
+func TestNode(t *testing.T) {
+	srv, ctl := mainServer(t, url.Values{"via": {"handler"}}), startControl(t)
+	cases, err := filepath.Abs("testdata/cases.js")
+	require.NoError(t, err)
+	for _, test := range []struct {
+		name, node string
+		ws         bool
+	}{
+		{"Node 20 with ws", "node20", true},
+		{"Node 24", "node24", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := project(t, "testdata/node.mjs")
+			for _, protocol := range protocols {
+				t.Run(protocol, func(t *testing.T) {
+					env, err := json.Marshal(environment{test.name + " " + protocol, protocol, "ws://" + srv.address + "/ws", ctl, test.ws})
+					require.NoError(t, err)
+					out := command(t, dir, node(t, test.node), "node.mjs", "file://"+cases, string(env), *only)
+					var results []result
+					require.NoError(t, json.Unmarshal(out, &results), "%s", out)
+					report(t, results)
+				})
+			}
+		})
+	}
+}
+
+// TestUnits runs the tests of teleport.js that need no server.
+func TestUnits(t *testing.T) {
+	tests, err := filepath.Glob(jsDir + "/test/*.test.mjs")
+	require.NoError(t, err)
+	require.NotEmpty(t, tests)
+	for i := range tests {
+		tests[i], err = filepath.Abs(tests[i])
+		require.NoError(t, err)
+	}
+	for _, name := range []string{"node20", "node24"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			command(t, ".", node(t, name), append([]string{"--test", "--test-reporter=dot"}, tests...)...)
+		})
+	}
+}
+
+// TestTypes compiles a program against the types of the package, with and without those of
+// a browser.
+func TestTypes(t *testing.T) {
+	t.Parallel()
+	dir := project(t, jsDir+"/test/types.ts")
+	for _, lib := range []string{`["es2024", "dom", "dom.iterable"]`, `["es2024"]`} {
+		config := fmt.Sprintf(`{"compilerOptions": {"strict": true, "noEmit": true, "target": "es2024", "module": "nodenext",
+			"lib": %s, "types": ["node"], "noUnusedLocals": true}, "files": ["types.ts"]}`, lib)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "tsconfig.json"), []byte(config), 0o600))
+		command(t, dir, filepath.Join(npm(t), ".bin/tsc"), "-p", ".")
+	}
+}
+
+// npm returns the directory node_modules of what ci/browsers.sh has installed.
+func npm(t *testing.T) string {
+	dir := os.Getenv(npmEnv)
+	require.NotEmpty(t, dir, "%s is not set: run ci/browsers.sh, which installs what the tests need", npmEnv)
+	return filepath.Join(dir, "node_modules")
+}
+
+// node returns the path of a release of Node.
+func node(t *testing.T, name string) string {
+	arch := map[string]string{"amd64": "x64", "arm64": "arm64"}[runtime.GOARCH]
+	return filepath.Join(npm(t), name+"-linux-"+arch, "bin/node")
+}
+
+// project returns the directory of a project of npm with some files, in which the package is
+// installed from what npm would publish.
+func project(t *testing.T, files ...string) string {
+	dir := t.TempDir()
+	pack := exec.Command("npm", "pack", "--silent", "--pack-destination", dir)
+	pack.Dir = jsDir
+	pack.Env = append(os.Environ(), "npm_config_update_notifier=false", "npm_config_cache="+filepath.Join(dir, "cache"))
+	name, err := pack.Output()
+	require.NoError(t, err, "npm pack")
+	pkg := filepath.Join(dir, "node_modules/@teleport-go/websocket")
+	require.NoError(t, untar(filepath.Join(dir, strings.TrimSpace(string(name))), pkg))
+	for _, name := range []string{"ws", "@types", "undici-types"} {
+		require.NoError(t, os.Symlink(filepath.Join(npm(t), name), filepath.Join(dir, "node_modules", name)))
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(file)), text, 0o600))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "package.json"), []byte(`{"type": "module"}`), 0o600))
+	return dir
+}
+
+// untar unpacks the files of a package, which are flat.
+func untar(file, dir string) error {
+	packed, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	unzipped, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return err
+	}
+	for r := tar.NewReader(unzipped); ; {
+		head, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(r)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(head.Name)), text, 0o600); err != nil {
+			return err
+		}
+	}
+}
+
+// command runs a program and returns what it writes to stdout.
+func command(t *testing.T, dir, path string, args ...string) []byte {
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Dir = dir
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, "%s:\n%s%s", cmd, out, &stderr)
+	return out
+}

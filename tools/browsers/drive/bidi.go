@@ -1,0 +1,88 @@
+package drive
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+)
+
+// bidi drives Firefox. A tab is its browsing context.
+type bidi struct{ *rpc }
+
+func connectBiDi(ctx context.Context, address string, log *log) (protocol, error) {
+	r, err := dialRPC(ctx, address+"/session", func(method string, params json.RawMessage) {
+		if method == "log.entryAdded" {
+			log.add("console: " + string(params))
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	b := &bidi{r}
+	if err := b.do(ctx, "", "session.new", map[string]any{"capabilities": struct{}{}}, nil); err != nil {
+		r.close()
+		return nil, err
+	}
+	if err := b.do(ctx, "", "session.subscribe", map[string]any{"events": []string{"log.entryAdded"}}, nil); err != nil {
+		r.close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *bidi) open(ctx context.Context) (string, error) {
+	var result struct{ Context string }
+	err := b.do(ctx, "", "browsingContext.create", map[string]any{"type": "tab"}, &result)
+	return result.Context, err
+}
+
+func (b *bidi) navigate(ctx context.Context, tab, url string) error {
+	return b.do(ctx, "", "browsingContext.navigate", map[string]any{"context": tab, "url": url, "wait": "complete"}, nil)
+}
+
+func (b *bidi) eval(ctx context.Context, tab, expression string) (string, error) {
+	var result struct {
+		Type             string
+		Result           struct{ Value json.RawMessage }
+		ExceptionDetails struct{ Text string }
+	}
+	params := map[string]any{
+		"expression": expression, "target": map[string]any{"context": tab}, "awaitPromise": true, "userActivation": true,
+	}
+	if err := b.do(ctx, "", "script.evaluate", params, &result); err != nil {
+		return "", err
+	}
+	if result.Type == "exception" {
+		return "", fmt.Errorf("%s", result.ExceptionDetails.Text)
+	}
+	var text string
+	err := json.Unmarshal(result.Result.Value, &text)
+	return text, err
+}
+
+func (b *bidi) click(ctx context.Context, tab string, x, y float64) error {
+	return b.perform(ctx, tab, "pointer", []map[string]any{
+		{"type": "pointerMove", "x": int(x), "y": int(y)},
+		{"type": "pointerDown", "button": 0},
+		{"type": "pointerUp", "button": 0},
+	})
+}
+
+func (b *bidi) press(ctx context.Context, tab, keys string) error {
+	var actions []map[string]any
+	for _, key := range keys {
+		value := string(key)
+		if value == Enter {
+			value = "\ue007" // of the WebDriver standard
+		}
+		actions = append(actions, map[string]any{"type": "keyDown", "value": value}, map[string]any{"type": "keyUp", "value": value})
+	}
+	return b.perform(ctx, tab, "key", actions)
+}
+
+func (b *bidi) perform(ctx context.Context, tab, device string, actions []map[string]any) error {
+	return b.do(ctx, "", "input.performActions", map[string]any{
+		"context": tab,
+		"actions": []any{map[string]any{"type": device, "id": device, "actions": actions}},
+	}, nil)
+}

@@ -1,0 +1,374 @@
+// The cases that run in every browser and in Node, in the same way: run is called with the
+// modules of teleport.js, and with where the servers are. server.go has the routes.
+
+// env has:
+//   name     of the environment, as "firefox teleport.raw"
+//   lib      connect, TeleportError, and the sub-protocols by name
+//   protocol name of the sub-protocol
+//   options  for each connect
+//   url      of a server that lives as long as the test
+//   control  URL of what starts and ends servers
+
+let env;
+
+export async function run(e, only) {
+  env = e;
+  const results = [];
+  for (const [name, fn] of Object.entries(cases)) {
+    if (only && name !== only) continue;
+    const began = performance.now();
+    const result = { name };
+    const toClose = [];
+    try {
+      await within(45_000, name, fn({ open: (options, url) => open(toClose, options, url) }));
+    } catch (err) {
+      result.error = `${err?.stack?.includes(err.message) ? "" : `${err}\n`}${err?.stack ?? ""}`;
+    }
+    for (const s of toClose) s.close();
+    result.ms = Math.round(performance.now() - began);
+    results.push(result);
+  }
+  return results;
+}
+
+function open(toClose, options = {}, url = env.url) {
+  const session = env.lib.connect(url, { protocols: [env.lib[env.protocol]], ...env.options, ...options });
+  toClose.push(session);
+  return session;
+}
+
+function within(ms, what, promise) {
+  let timer;
+  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`${what} took over ${ms} ms`)), ms)));
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+function equal(got, want, what = "") {
+  const [g, w] = [JSON.stringify(got), JSON.stringify(want)];
+  if (g !== w) throw new Error(`${what} is ${clip(g)}, want ${clip(w)}`);
+}
+
+const clip = (text) => (text?.length > 300 ? `${text.slice(0, 300)}… (${text.length})` : text);
+
+async function rejection(promise) {
+  const value = await promise.catch((err) => ({ err }));
+  if (!value?.err) throw new Error(`was fulfilled with ${clip(JSON.stringify(value))}`);
+  return value.err;
+}
+
+const fields = ({ code, message, reason }) => [code, message, reason];
+
+// event waits for an event of a session of which is(event) is true.
+function event(session, type, is = () => true) {
+  return new Promise((resolve) => {
+    session.addEventListener(type, function on(e) {
+      if (!is(e)) return;
+      session.removeEventListener(type, on);
+      resolve(e);
+    });
+  });
+}
+
+// eventually calls fn until it returns something true.
+async function eventually(fn) {
+  for (;;) {
+    const value = await fn();
+    if (value) return value;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+// server starts a server of the case's own, and returns what ends it.
+async function server(query = "") {
+  const control = async (path) => {
+    const response = await fetch(`${env.control}${path}`, { method: "POST" });
+    if (!response.ok) throw new Error(`${path}: ${await response.text()}`);
+    return response.json();
+  };
+  const { id, url } = await control(`/start?${query}`);
+  return { url, end: (how) => control(`/end?id=${id}&how=${how}`), restart: () => control(`/restart?id=${id}`) };
+}
+
+// quick is a reconnect that does not wait long.
+const quick = { reconnect: { min: 20, max: 200 } };
+
+const cases = {
+  async call({ open }) {
+    const s = open();
+    equal(await s.call("/math/add", [1, 2, 3]), 6);
+    equal(s.protocol, `teleport.${env.protocol}`);
+    equal(await s.call("/math/add", []), 0);
+  },
+
+  async error({ open }) {
+    const s = open();
+    const { TeleportError } = env.lib;
+    const own = await rejection(s.call("/fail", { code: 1001, message: 'sold "out"', reason: "shelf\n7 é" }));
+    equal(own instanceof TeleportError, true);
+    equal(fields(own), [1001, 'sold "out"', "shelf\n7 é"]);
+    const none = await rejection(s.call("/none"));
+    equal([none.code, none.message, none.notRun], [404, "Not Found", false]);
+    const panicked = await rejection(s.call("/panic"));
+    equal([panicked.code, panicked.message], [500, "Internal Server Error"]);
+    const argument = await rejection(s.call("/math/add", "text"));
+    equal(argument.code, 400);
+    equal(await s.call("/math/add", [1]), 1, "a call after the errors");
+  },
+
+  async push({ open }) {
+    const s = open();
+    await s.push("/note", { n: 1 }, { meta: { who: "me é" } });
+    const notes = await eventually(async () => (await s.call("/noted")) ?? undefined);
+    equal(notes, [{ body: { n: 1 }, who: "me é" }]);
+  },
+
+  async "the server calls the page"({ open }) {
+    const { TeleportError } = env.lib;
+    const s = open({
+      routes: {
+        "/name": (body, ctx) => {
+          ctx.replyMeta.set("mood", "good é");
+          return { name: `page ${env.protocol}`, body, author: ctx.query.get("author"), who: ctx.meta.get("who") };
+        },
+        "/own": () => {
+          throw new TeleportError(1002, "no", 'reason "é"');
+        },
+        "/bug": () => undefined.x,
+        "/nothing": () => {},
+        "/slow": (_, { signal }) => new Promise((resolve) => signal.addEventListener("abort", () => resolve("aborted"))),
+      },
+    });
+    const ask = (route, body = null, ms = 0) => s.call("/ask", { route, body, ms });
+    equal(await ask("/name?author=ann", ["é", 1.5]), {
+      body: { name: `page ${env.protocol}`, body: ["é", 1.5], author: "ann", who: "server" },
+      mood: "good é",
+    });
+    equal((await ask("/nothing")).body, null);
+    equal(fields(await rejection(ask("/own"))), [1002, "no", 'reason "é"']);
+    equal((await rejection(ask("/bug"))).code, 500);
+    equal(fields(await rejection(ask("/none"))), [404, "Not Found", "/none"]);
+    equal((await rejection(ask("/slow", null, 50))).code, 408, "the server's deadline");
+    const many = await Promise.all(Array.from({ length: 200 }, (_, i) => ask("/name", i)));
+    equal(many.map((reply) => reply.body.body), Array.from({ length: 200 }, (_, i) => i));
+  },
+
+  async "the server pushes"({ open }) {
+    const s = open();
+    const got = [];
+    s.handle("/heard", (body, ctx) => got.push([body, ctx.isCall, ctx.meta.get("i")]));
+    await s.call("/pushme", 3);
+    await eventually(() => got.length === 3);
+    equal(got.sort(), [0, 1, 2].map((i) => [`push ${i}`, false, `${i}`]));
+  },
+
+  async metadata({ open }) {
+    const s = open();
+    const { body, meta } = await s.request("/meta?q=a%20b%2B", null, {
+      meta: [["k", "v 1/é+&="], ["twice", "1"], ["twice", "2"], ["empty", ""]],
+      timeout: 5000,
+    });
+    equal(body.k, ["v 1/é+&="]);
+    equal(body.twice, ["1", "2"]);
+    equal(body.empty, [""]);
+    equal(body.q, ["a b+"]);
+    const left = Number(body["X-Timeout"][0]);
+    equal(left > 0 && left <= 5000, true, `X-Timeout ${left}`);
+    equal(meta.get("seen"), "é +");
+  },
+
+  async "text with quotes and any UTF-8"({ open }) {
+    const s = open();
+    let all = "\"\\\"\\\\\ufeff\u2028\u2029😀𝄞";
+    for (let c = 0; c < 0x10000; c++) if (c < 0xd800 || c > 0xdfff) all += String.fromCharCode(c);
+    equal((await s.call("/echo", all)) === all, true, "the text that came back");
+    equal(await s.call("/echo", { [all.slice(0, 300)]: [all.slice(300, 400), null, true, 1e21, -0.5] }), {
+      [all.slice(0, 300)]: [all.slice(300, 400), null, true, 1e21, -0.5],
+    });
+  },
+
+  async "300 KB, and bytes"({ open }) {
+    const s = open();
+    const text = "0123456789é\"".repeat(23_000);
+    equal((await s.call("/echo", text)) === text, true, "the text that came back");
+    const sent = Uint8Array.from({ length: 300_000 }, (_, i) => i * 7 + (i >> 8));
+    const got = await s.call("/bytes", sent);
+    equal(got instanceof Uint8Array && got.length === sent.length && got.every((b, i) => b === sent[i]), true, "the bytes");
+    equal((await s.call("/bytes", new Uint8Array([0xff]))).length, 1);
+  },
+
+  async "5,000 calls at once"({ open }) {
+    const s = open();
+    const sums = await Promise.all(Array.from({ length: 5000 }, (_, i) => s.call("/math/add", [i, 1])));
+    equal(sums.every((sum, i) => sum === i + 1), true, "the sums");
+  },
+
+  async "garbage is dropped, and the session goes on"({ open }) {
+    const s = open();
+    await s.ready;
+    const WebSocket = env.options?.WebSocket ?? globalThis.WebSocket;
+    const ws = new WebSocket(env.url, [`teleport.${env.protocol}`]);
+    ws.binaryType = "arraybuffer";
+    const closed = new Promise((_, reject) => ws.addEventListener("close", ({ code }) => reject(new Error(`closed: ${code}`))));
+    await Promise.race([closed, new Promise((resolve) => ws.addEventListener("open", resolve))]);
+    const protocol = env.lib[env.protocol];
+    const call = (seq, route, body) => protocol.encode({ type: 1, seq, route, meta: new URLSearchParams(), body });
+    const replies = [];
+    ws.addEventListener("message", ({ data }) => replies.push(protocol.decode(data)));
+    const garbage = env.protocol === "json" ? ["garbage", '{"seq":', "[]", '{"seq":"x"}', "\u0000"] : [];
+    if (env.protocol === "pb") garbage.push(new Uint8Array([0xff, 0xff]), new Uint8Array([0x0a]), new Uint8Array([0x4b]));
+    for (const data of garbage) ws.send(data);
+    ws.send(call(7, "/math/add", [20, 22]));
+    await Promise.race([closed, eventually(() => replies.some((m) => m.seq === 7))]);
+    closed.catch(() => {});
+    equal(replies.find((m) => m.seq === 7).body, 42);
+    ws.close();
+  },
+
+  async AbortSignal({ open }) {
+    const s = open();
+    await s.ready;
+    const controller = new AbortController();
+    const failed = rejection(s.call("/slow", "abort", { signal: controller.signal }));
+    await eventually(() => s.call("/running", "abort"));
+    controller.abort();
+    equal((await failed).name, "AbortError");
+    const late = await rejection(s.call("/slow", "abort", { signal: AbortSignal.timeout(5) }));
+    equal(late.name, "TimeoutError");
+    equal(await s.call("/math/add", [1]), 1);
+  },
+
+  async timeout({ open }) {
+    const s = open();
+    const failed = await rejection(s.call("/slow", `timeout ${env.name}`, { timeout: 60 }));
+    equal(failed.code, 408);
+    await eventually(() => s.call("/ended", `timeout ${env.name}`)); // the handler had the deadline, too
+  },
+
+  async "close by the server: 1000"({ open }) {
+    const s = open();
+    await s.ready;
+    s.call("/close").catch(() => {});
+    const { code, wasClean } = await s.closed;
+    equal([code, wasClean, s.state], [1000, true, "closed"]);
+  },
+
+  async "close by the page: the server sees it"({ open }) {
+    const s = open();
+    const other = open();
+    const key = `close ${env.name}`;
+    await s.call("/mark", key);
+    await s.close(3456, "done é");
+    const reason = await eventually(() => other.call("/ended", key));
+    equal(reason.includes("3456") && reason.includes("done é"), true, reason);
+  },
+
+  async "refused: 1008, and no reconnect"({ open }) {
+    const s = open();
+    await s.ready;
+    s.call("/kick", "spam").catch(() => {});
+    const close = await s.closed;
+    equal([close.code, close.wasClean], [1008, true]);
+    equal(/spam/.test(`${close.reason} ${close.error}`), true, `${close.reason} ${close.error}`);
+  },
+
+  async "too large: 1009"({ open }) {
+    const s = open({ ...quick, maxMessage: Infinity });
+    await s.ready;
+    const closed = event(s, "close");
+    const failed = rejection(s.call("/echo", "x".repeat(3 << 20)));
+    equal((await closed).code, 1009);
+    equal((await failed).code, 102);
+    equal(await s.call("/math/add", [1]), 1, "after the reconnect");
+  },
+
+  async "shutdown: 1001, and reconnect to the next server"({ open }) {
+    const own = await server("origins=*");
+    const s = open(quick, own.url);
+    equal(await s.call("/math/add", [1]), 1);
+    const closed = event(s, "close");
+    const pending = s.call("/slow", "300 ms");
+    await eventually(() => s.call("/running", "300 ms"));
+    await own.end("shutdown");
+    equal(await pending, "done", "a shutdown waits for handlers");
+    const { code, wasClean, final } = await closed;
+    equal([code, wasClean, final], [1001, true, false]);
+    const waits = s.call("/math/add", [2, 3]);
+    const again = event(s, "open", (e) => e.reconnected);
+    await own.restart();
+    await again;
+    equal(await waits, 5);
+    await own.end("kill");
+  },
+
+  async "kill -9, and reconnect to the next server on the port"({ open }) {
+    const own = await server("origins=*");
+    const rooms = [];
+    const s = open({ ...quick, setup: async (first) => rooms.push(await first.call("/join", "tea")) }, own.url);
+    equal(await s.call("/math/add", [1]), 1);
+    const pending = rejection(s.call("/slow", "killed"));
+    await eventually(() => s.call("/running", "killed"));
+    const closed = event(s, "close");
+    await own.end("kill");
+    const close = await closed;
+    equal([close.code, close.wasClean, close.final], [1006, false, false]);
+    const lost = await pending;
+    equal([lost.code, lost.notRun], [102, false]);
+    const waits = s.call("/math/add", [2, 3]);
+    await own.restart();
+    equal(await waits, 5);
+    equal(rooms, ["joined tea as 1", "joined tea as 1"]);
+    await own.end("kill");
+  },
+
+  async "two sessions"({ open }) {
+    const [a, b] = [open(), open()];
+    const heard = new Promise((resolve) => b.handle("/heard", resolve));
+    await Promise.all([a.ready, b.ready]);
+    await a.call("/mark", `a ${env.name}`);
+    await b.call("/mark", `b ${env.name}`);
+    await a.call("/tell", { to: `b ${env.name}`, text: "hello" });
+    equal(await heard, "hello");
+  },
+
+  async "setup logs in by plugins/auth, and a refusal ends the session"({ open }) {
+    const own = await server("origins=*&auth=secret");
+    const s = open({ setup: async (first) => equal(await first.auth("secret"), "welcome") }, own.url);
+    equal(await s.call("/math/add", [1]), 1);
+    const refused = open({ setup: (first) => first.auth("guess") }, own.url);
+    const err = await rejection(refused.ready);
+    equal([err.code, err.reason], [401, "wrong password"]);
+    equal(refused.state, "closed");
+    await own.end("kill");
+  },
+
+  async "heartbeats, both ways"({ open }) {
+    const own = await server("origins=*&heartbeat=100ms");
+    const s = open({ heartbeat: 100 }, own.url);
+    await s.ready;
+    const began = performance.now();
+    await eventually(async () => (await s.call("/beats")) >= 5);
+    equal(s.state, "open", `after ${performance.now() - began} ms`);
+    await own.end("stop"); // SIGSTOP: it neither answers nor closes
+    const { reason } = await event(s, "close");
+    equal(reason, "no sign of life for 100 ms");
+    await own.end("kill");
+  },
+
+  async "refused by its origin"({ open }) {
+    if (!globalThis.location) return; // Node sends none
+    const own = await server("");
+    const s = open({ reconnect: false }, own.url);
+    const err = await rejection(s.ready);
+    equal([err.code, (await s.closed).code], [105, 1006]);
+    await own.end("kill");
+  },
+
+  async "a server that speaks another sub-protocol"({ open }) {
+    const other = { ...env.lib[env.protocol], name: "teleport.none" };
+    const s = open({ protocols: [other], reconnect: false });
+    equal((await rejection(s.ready)).code, 105);
+    const second = open({ protocols: [other, env.lib[env.protocol]] });
+    equal(await second.call("/math/add", [1]), 1);
+    equal(second.protocol, `teleport.${env.protocol}`);
+  },
+};
