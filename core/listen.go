@@ -120,7 +120,7 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 		conn, err := lis.Accept()
 		if err == nil {
 			wait = least
-			if !p.admit() {
+			if !p.admitAccepted() {
 				conn.Close()
 				return ErrListenClosed
 			}
@@ -145,6 +145,7 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 // handshake runs the TLS handshake, if TLS is configured, and the hooks of an accepted
 // connection, and starts its session.
 func (p *peer) handshake(conn net.Conn, pf ProtoFunc) {
+	defer p.preparing.Done()
 	begun, handed := time.Now(), false
 	defer func() {
 		if !handed { // refused, or a function of the TLS configuration has ended the goroutine
@@ -228,11 +229,12 @@ func (p *peer) ServeConn(conn net.Conn, protoFunc ...ProtoFunc) Session {
 		p.log.Errorf("serve connection from %s: %v", addrText(conn.RemoteAddr()), err)
 		return nil
 	}
-	if !p.admit() {
+	if !p.admitAccepted() {
 		p.log.Warnf("serve connection from %s: %v", addrText(conn.RemoteAddr()), errPeerClosed)
 		conn.Close()
 		return nil
 	}
+	defer p.preparing.Done()
 	if s := p.serveConn(conn, pf, p.cfg.HandshakeTimeout); s != nil {
 		return s
 	}
