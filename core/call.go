@@ -33,28 +33,34 @@ func (cmd *callCmd) call(serviceMethod string, arg any, setting []MessageSetting
 			cmd.complete()
 		}
 	}()
-	if cmd.wake == nil {
-		var ok bool
-		if cmd.wake, ok = s.env.wakes.Get().(chan struct{}); !ok {
-			cmd.wake = make(chan struct{}, 1)
-		}
-	}
+	cmd.takeWake()
 	if r := cmd.prepare(kindCall, serviceMethod, arg, setting); r != nil {
 		cmd.resolve(r)
 	} else {
 		s.launch(cmd)
 	}
 	cmd.await()
-	for cmd.rerr != nil && cmd.mayRepeat() {
-		s.launch(cmd)
-		cmd.await()
-	}
-	if !cmd.pooled { // a pooled command keeps its channel
-		s.env.wakes.Put(cmd.wake)
-		cmd.wake = nil
-	}
+	cmd.repeat()
+	cmd.putWake()
 	completing = true
 	cmd.complete()
+}
+
+func (cmd *callCmd) takeWake() {
+	if cmd.wake != nil {
+		return
+	}
+	var ok bool
+	if cmd.wake, ok = cmd.sess.env.wakes.Get().(chan struct{}); !ok {
+		cmd.wake = make(chan struct{}, 1)
+	}
+}
+
+func (cmd *callCmd) putWake() {
+	if !cmd.pooled { // a pooled command keeps its channel
+		cmd.sess.env.wakes.Put(cmd.wake)
+		cmd.wake = nil
+	}
 }
 
 // await waits until the call is resolved, by the end of its context at the latest.
@@ -103,7 +109,11 @@ func (s *session) AsyncCall(serviceMethod string, arg, result any, callCmdChan c
 			s.failCall(cmd.seq, goexitRerror())
 		}
 	}()
-	if r := cmd.prepare(kindCall, serviceMethod, arg, setting); r != nil {
+	r := cmd.prepare(kindCall, serviceMethod, arg, setting)
+	if r == nil && s.redialable() {
+		r = cmd.encode()
+	}
+	if r != nil {
 		cmd.resolve(r)
 	} else {
 		s.launch(cmd)
@@ -316,8 +326,9 @@ func (s *session) flush(l *link, bounded, busy bool) {
 
 // watch ends an asynchronous call with its context.
 func (cmd *callCmd) watch(ctx context.Context) {
+	seq := cmd.seq // another one, if the call is made again
 	unhook := context.AfterFunc(ctx, func() {
-		cmd.sess.failCall(cmd.seq, contextRerror(ctx))
+		cmd.sess.failCall(seq, contextRerror(ctx))
 	})
 	cmd.mu.Lock()
 	cmd.unhook = unhook
@@ -351,6 +362,10 @@ func (cmd *callCmd) finishPart() {
 	if !both {
 		return
 	}
+	if cmd.rerr != nil && cmd.repeatable() != nil {
+		go cmd.repeatLater()
+		return
+	}
 	if cmd.endsInUserCode() {
 		go cmd.complete() // it may take long, or end its goroutine, which may be anybody's
 		return
@@ -367,9 +382,6 @@ func (cmd *callCmd) endsInUserCode() bool {
 // complete decodes a large body, runs the last hooks, logs, and marks the call done. All
 // of that is done if user code ends the goroutine, too.
 func (cmd *callCmd) complete() {
-	if cmd.async && cmd.rerr != nil {
-		cmd.checkRun()
-	}
 	if !cmd.endsInUserCode() {
 		cmd.readRest()
 		cmd.sess.logCall(cmd)

@@ -16,7 +16,8 @@ import (
 // how the other side learns from it, and from its own side of the connection, which of its
 // calls have certainly not run.
 //
-// A farewell is a CONTROL message with the verb bye. Once a session drains, it refuses
+// A farewell is a CONTROL message with the verb bye or, over protocols by which the peer may
+// be an older one that would not stand CONTROL, a REPLY to no call. Once a session drains, it refuses
 // every CALL; so when all handlers have returned and their replies are in the batch, no
 // CALL that is not answered in front of the farewell has run, and the farewell says so
 // with the number 0. A session that is cut off names the last number that it has taken.
@@ -78,23 +79,36 @@ func (f *farewell) reason() *CloseReason {
 // were taken have been answered. A peer that has closed the connection already, or would
 // not understand the message, gets none.
 func (l *link) sayBye(reason *CloseReason, answered bool) {
-	if reason.Side == SideRemote || !l.sock.CarriesControl() {
+	if reason.Side == SideRemote {
 		return
 	}
-	var m socket.Envelope
-	m.SetMtype(TypeControl)
-	m.SetServiceMethod(verbBye)
-	last, known := int32(0), answered
-	if !answered {
-		last, known = l.refusedAfter()
+	number := ""
+	if last, known := l.refusedAfter(); answered {
+		number = "0"
+	} else if known {
+		number = strconv.Itoa(int(last))
 	}
-	if known {
-		m.Meta().Add(byeNumber, strconv.Itoa(int(last)))
-	}
+	var rerr *Rerror
 	if t := (*told)(nil); errors.As(reason.Cause, &t) {
-		m.Meta().Add(byeCode, strconv.Itoa(int(t.rerr.Code)))
-		addText(m.Meta(), byeMessage, t.rerr.Message)
-		addText(m.Meta(), byeReason, t.rerr.Reason)
+		rerr = NewRerror(t.rerr.Code, clip(t.rerr.Message), clip(t.rerr.Reason))
+	}
+	var m socket.Envelope
+	switch {
+	case l.sock.CarriesControl():
+		m.SetMtype(TypeControl)
+		m.SetServiceMethod(verbBye)
+		addText(m.Meta(), byeNumber, number)
+		if rerr != nil {
+			m.Meta().Add(byeCode, strconv.Itoa(int(rerr.Code)))
+			addText(m.Meta(), byeMessage, rerr.Message)
+			addText(m.Meta(), byeReason, rerr.Reason)
+		}
+	case l.carriesBye():
+		m.SetMtype(TypeReply)
+		m.Meta().Add(MetaBye, number)
+		m.SetRerror(rerr)
+	default:
+		return
 	}
 	if l.sock.EnqueueNow(&m) == nil {
 		l.sock.Flush(socket.NoBlock)
@@ -150,10 +164,16 @@ func isFired(c <-chan struct{}) bool {
 	}
 }
 
+// carriesBye reports whether a REPLY to no call is worth saying goodbye by: older peers
+// write a line about it into their logs, so a side that nobody calls does without.
+func (l *link) carriesBye() bool {
+	return l.sock.CarriesBye() && (l.sess.plan == nil || l.refused.Load() > 0)
+}
+
+// clip shortens a text of a farewell.
+func clip(text string) string { return text[:min(len(text), maxByeText)] }
+
 func addText(m *Meta, key, text string) {
-	if len(text) > maxByeText {
-		text = text[:maxByeText]
-	}
 	if text != "" {
 		m.Add(key, text)
 	}
@@ -187,15 +207,26 @@ func (l *link) acceptControl(m *socket.Envelope) {
 		s.env.throttled(&s.drops, throttle.Burst, DEBUG, "dropped a CONTROL message from %s with the verb %q", l.ip, methodText(m.ServiceMethod()))
 		return
 	}
-	f := new(farewell)
-	if n, err := strconv.ParseInt(string(m.Meta().Peek(byeNumber)), 10, 32); err == nil && n >= 0 {
+	var rerr *Rerror
+	if code, err := strconv.ParseInt(string(m.Meta().Peek(byeCode)), 10, 32); err == nil && int32(code) != CodeNoError {
+		rerr = NewRerror(int32(code), string(m.Meta().Peek(byeMessage)), string(m.Meta().Peek(byeReason)))
+	}
+	l.acceptBye(m.Meta().Peek(byeNumber), rerr)
+}
+
+// acceptBye takes the peer's farewell.
+func (l *link) acceptBye(number []byte, rerr *Rerror) {
+	f := &farewell{rerr: rerr}
+	if n, err := strconv.ParseInt(string(number), 10, 32); err == nil && n >= 0 {
 		f.last, f.known = int32(n), true
 	}
-	if code, err := strconv.ParseInt(string(m.Meta().Peek(byeCode)), 10, 32); err == nil && int32(code) != CodeNoError {
-		f.rerr = NewRerror(int32(code), string(m.Meta().Peek(byeMessage)), string(m.Meta().Peek(byeReason)))
-	}
 	l.bye.CompareAndSwap(nil, f)
-	s.Tracef("%s says goodbye: %s", l.ip, brief(f.reason().Error()))
+	l.sess.Tracef("%s says goodbye: %s", l.ip, brief(f.reason().Error()))
+}
+
+// isBye reports whether the REPLY, which answers no pending call, is a farewell.
+func isBye(m *socket.Envelope) bool {
+	return m.Seq() == 0 && m.Meta().Len() > 0 && m.Meta().Has(MetaBye)
 }
 
 // linkEnd is the cause of the errors of calls that were pending when a link ended.

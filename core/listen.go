@@ -116,7 +116,7 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 		conn, err := lis.Accept()
 		if err == nil {
 			wait = least
-			if !p.admit() {
+			if !p.admitAccepted() {
 				conn.Close()
 				return ErrListenClosed
 			}
@@ -140,6 +140,7 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 
 // welcome prepares an accepted connection, and starts its session.
 func (p *peer) welcome(conn net.Conn, pf ProtoFunc) {
+	defer p.preparing.Done()
 	begun, handed := time.Now(), false
 	h := Handshake{Conn: conn, Proto: pf, Peer: p, Trusted: trusts(p.cfg.trusted, conn.RemoteAddr())}
 	defer func() {
@@ -238,9 +239,10 @@ func (p *peer) serveForeign(conn net.Conn, facts ConnFacts, protoFunc []ProtoFun
 	if err != nil {
 		return refuse(CodeInternalServerError, err)
 	}
-	if !p.admit() {
+	if !p.admitAccepted() {
 		return refuse(CodeConnClosed, errPeerClosed)
 	}
+	defer p.preparing.Done()
 	return p.serveConn(&Handshake{Conn: conn, Proto: pf, Facts: facts}, p.cfg.HandshakeTimeout)
 }
 

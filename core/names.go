@@ -104,6 +104,7 @@ const (
 	MetaTimeout         = socket.MetaTimeout
 	MetaHops            = socket.MetaHops
 	MetaNotRun          = socket.MetaNotRun
+	MetaBye             = socket.MetaBye
 )
 
 // TypeText returns the name of a message type.

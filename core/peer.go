@@ -13,6 +13,7 @@ import (
 
 	"github.com/teleport-go/teleport/core/internal/gate"
 	"github.com/teleport-go/teleport/core/internal/inbox"
+	"github.com/teleport-go/teleport/core/internal/inherit"
 	"github.com/teleport-go/teleport/core/internal/inlining"
 	"github.com/teleport-go/teleport/core/internal/poller"
 	"github.com/teleport-go/teleport/core/internal/sweep"
@@ -32,6 +33,7 @@ type peer struct {
 	listening     context.Context // ends when Close begins
 	stopListening context.CancelFunc
 	accepting     sync.WaitGroup    // listeners
+	preparing     sync.WaitGroup    // accepted connections that are not ready yet
 	tlsErrors     throttle.Throttle // of lines about failed TLS handshakes
 	refusals      throttle.Throttle // of lines about connections that PostAccept refused
 	redialErrors  throttle.Throttle // limits lines about failed redials
@@ -152,6 +154,19 @@ func (p *peer) admit() bool {
 	return true
 }
 
+// admitAccepted is admit for a connection that was accepted; p.preparing.Done follows when
+// its session is ready, or refused.
+func (p *peer) admitAccepted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.env.sessions.Add(1)
+	p.preparing.Add(1)
+	return true
+}
+
 func (p *peer) isClosing() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -241,7 +256,9 @@ func (p *peer) shutdown(ctx context.Context) error {
 	removeGraceful(p)
 	p.stopListening()
 	for _, l := range listeners {
-		l.Close()
+		if in, ok := l.(*inherit.Listener); !ok || !in.Retire(quietTime, quietLimit) {
+			l.Close()
+		}
 	}
 	select { // accepted connections become sessions, and are drained
 	case <-waited(&p.accepting):
@@ -250,6 +267,7 @@ func (p *peer) shutdown(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
+	p.awaitPrepared(ctx)
 	live := p.env.hub.close()
 	errs := make([]error, len(live))
 	p.cancel() // ends dials, redials and handshakes
@@ -265,6 +283,21 @@ func (p *peer) shutdown(ctx context.Context) error {
 	wg.Wait()
 	return errors.Join(append(errs, p.join(ctx))...)
 }
+
+// awaitPrepared waits until all accepted connections are ready: their clients may have
+// sent calls already. What takes longer than prepareTime, such as a client that says
+// nothing, is cut off.
+func (p *peer) awaitPrepared(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, prepareTime)
+	defer cancel()
+	select {
+	case <-waited(&p.preparing):
+	case <-ctx.Done():
+	}
+}
+
+// prepareTime is how long a peer that closes waits for accepted connections to be ready.
+const prepareTime = 250 * time.Millisecond
 
 const (
 	// slowestDrain is the longest time between the ends of two sessions of a peer that

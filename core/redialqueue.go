@@ -104,7 +104,8 @@ func (w *redialEntry) encode(s *session, cmd *callCmd) *Rerror {
 	m.XferPipe().AppendFrom(cmd.out.XferPipe())
 	m.SetBodyCodec(cmd.out.BodyCodec())
 	m.SetBody(cmd.out.Body())
-	err := safely(func() (err error) { w.body, err = m.Encode(nil); return err })
+	err := safely(func() (err error) { w.body, err = cmd.out.AppendBody(nil); return err })
+	m.SetEncoded(w.body)
 	if err != nil {
 		return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()).WithCause(err)
 	}

@@ -2,19 +2,67 @@ package tp
 
 import "time"
 
-// This file decides whether a call that has not run is made again.
+// This file decides whether a call that has not run is made again, and makes it.
+
+// repeat makes the call again as long as it ends without having run. It is called by the
+// goroutine that completes the call, after the first end.
+func (cmd *callCmd) repeat() {
+	for cmd.rerr != nil && cmd.mayRepeat() {
+		cmd.sess.launch(cmd)
+		cmd.await()
+	}
+}
+
+// repeatLater is the rest of an asynchronous call that has not run: from here on it is one
+// whose caller waits, on a goroutine of its own, which ends with the call.
+func (cmd *callCmd) repeatLater() {
+	cmd.mu.Lock()
+	unhook := cmd.unhook
+	cmd.unhook = nil
+	cmd.mu.Unlock()
+	if unhook != nil {
+		unhook()
+	}
+	cmd.async = false
+	cmd.takeWake()
+	cmd.repeat()
+	cmd.putWake()
+	cmd.complete()
+}
+
+// encode encodes the body of an asynchronous call that may be made again, since its
+// argument is not read after AsyncCall has returned.
+func (cmd *callCmd) encode() *Rerror {
+	err := safely(func() error { _, err := cmd.out.Encode(nil); return err })
+	if err == nil {
+		return nil
+	}
+	if cmd.seq != 0 {
+		cmd.sess.pending.Release(cmd.seq)
+	}
+	return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()).WithCause(err)
+}
+
+// repeatable returns the link that has not run a call which has ended with an error, if the
+// call is to be made again when that link has ended: it has certainly not run, and the
+// session redials. It completes the call's error.
+func (cmd *callCmd) repeatable() *link {
+	n, s := cmd.checkRun(), cmd.sess
+	if n == nil || !s.redialable() || s.leaving.Load() {
+		return nil
+	}
+	return n.link
+}
 
 // mayRepeat reports whether to make a call again that has ended with an error, after
-// waiting for a new connection: the call has certainly not run, the session redials, and
-// there is time left. It completes the call's error if not. Only Call, which blocks
-// anyway, makes a call again: the argument of AsyncCall may have changed by now.
+// waiting for a new connection: the call is repeatable, and there is time left.
 func (cmd *callCmd) mayRepeat() bool {
-	n := cmd.checkRun()
-	s := cmd.sess
-	if n == nil || n.link == nil || !s.redialable() || s.leaving.Load() {
+	l := cmd.repeatable()
+	if l == nil {
 		return false
 	}
-	now, ctx := s.env.sweeper.Now(), cmd.out.Context()
+	s, ctx := cmd.sess, cmd.out.Context()
+	now := s.env.sweeper.Now()
 	if cmd.giveUpAt == 0 {
 		cmd.giveUpAt = s.env.sweeper.After(s.env.cfg.RedialWait)
 	}
@@ -31,11 +79,11 @@ func (cmd *callCmd) mayRepeat() bool {
 		pause = min(pause, time.Duration(end-now))
 	}
 	cmd.repeats = min(cmd.repeats+1, maxRepeats)
-	n.link.ensureReader() // it may be this goroutine
+	l.ensureReader() // it may be this goroutine
 	t := time.NewTimer(pause)
 	defer t.Stop()
 	select {
-	case <-n.link.gone.Done():
+	case <-l.gone.Done():
 	case <-t.C: // the peer goes on refusing calls, or is a proxy whose backend drains
 	case <-ctx.Done():
 		cmd.rerr = markNotRun(contextRerror(ctx), nil)

@@ -11,6 +11,13 @@ import (
 func (c *handlerCtx) acceptReply() (d disposition) {
 	s := c.sess
 	cmd, ok := s.pending.Take(c.in.Seq())
+	if c.in.Last() {
+		c.link.bye.CompareAndSwap(nil, &farewell{known: true})
+	}
+	if !ok && isBye(&c.in) {
+		c.link.acceptBye(c.in.Meta().Peek(MetaBye), c.in.Rerror())
+		return reuse
+	}
 	if !ok {
 		s.env.stats.droppedReplies.Add(1)
 		s.env.throttled(&s.unasked, throttle.Burst, DEBUG, "dropped a reply from %s: no call is pending with seq %d", c.link.ip, c.in.Seq())

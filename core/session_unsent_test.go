@@ -62,13 +62,14 @@ func TestCallsThatABrokenLinkRefuses(t *testing.T) {
 		wantWaiting(t, given)
 		cancel()
 		wantRerror(t, ended(t, given).v.Rerror(), CodeCanceled)
-		wantRerror(t, c.AsyncCall("/echo", "async", new(string), nil).Rerror(), CodeConnClosed)
+		async := c.AsyncCall("/echo", "async", new(string), nil)
 		wantRerror(t, c.Push("/note", "push"), CodeConnClosed)
 
 		close(d.gate)
 		pass(time.Second)
 		wantRerror(t, ended(t, accepted).v.Rerror(), CodeConnClosed)
 		wantReply(t, ended(t, refused).v, "refused")
+		wantReply(t, async, "async")
 		wantReady(t, c)
 	})
 }

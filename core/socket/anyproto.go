@@ -101,6 +101,12 @@ func (a *anyProto) CarriesControl() bool {
 	return ok && a.chosen.Load() && c.CarriesControl()
 }
 
+// CarriesBye passes the question on, once the peer's protocol is known.
+func (a *anyProto) CarriesBye() bool {
+	c, ok := a.current().(ByeCarrier)
+	return ok && a.chosen.Load() && c.CarriesBye()
+}
+
 func (a *anyProto) Pack(m Message) error {
 	if a.err != nil {
 		return a.err

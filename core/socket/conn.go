@@ -257,6 +257,13 @@ func (c *Conn) CarriesControl() bool {
 	return ok && p.CarriesControl()
 }
 
+// CarriesBye reports whether the peer may be sent a goodbye that is a REPLY; see
+// [ByeCarrier].
+func (c *Conn) CarriesBye() bool {
+	p, ok := c.proto.(ByeCarrier)
+	return ok && p.CarriesBye()
+}
+
 // Heard reports whether a frame has ever arrived.
 func (c *Conn) Heard() bool { return c.heard.Load() }
 

@@ -452,3 +452,28 @@ func TestConnOwnedBody(t *testing.T) {
 		}
 	})
 }
+
+// An encoded body stays that of its message, however often it is sent.
+func TestConnEncodedTwice(t *testing.T) {
+	for name, pf := range protos {
+		t.Run(name, func(t *testing.T) {
+			a, b := conns(t, "tcp", pf, socket.Options{})
+			arg := "once"
+			m := push(1, socket.WithBody(&arg))
+			if _, err := m.Encode(nil); err != nil {
+				t.Fatal(err)
+			}
+			arg = "changed"
+			for range 2 {
+				m.Recall()
+				if err := send(a, m); err != nil {
+					t.Fatal(err)
+				}
+				got := new(socket.Envelope)
+				if err := b.ReadInto(got); err != nil || string(got.RawBody()) != "once" {
+					t.Errorf("received %q, error %v; want once", got.RawBody(), err)
+				}
+			}
+		})
+	}
+}

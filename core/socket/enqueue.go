@@ -238,17 +238,19 @@ func (c *Conn) packFrame(app FrameAppender, m *Envelope) (frame []byte, err erro
 		return app.AppendFrame(bufpool.Get(c.guess(m)), m)
 	}
 	// The user's codec must not run under packMu: it might send a message.
-	body, err := m.Encode(bufpool.Get(c.guess(m)))
-	defer bufpool.Put(body)
-	if err != nil {
-		return nil, err
+	if !m.encoded {
+		body, err := m.Encode(bufpool.Get(c.guess(m)))
+		defer bufpool.Put(body)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { m.encoded, m.raw = false, nil }() // body goes back to the pool
 	}
 	c.packMu.Lock()
 	defer c.packMu.Unlock()
-	c.frame = bufpool.Get(len(body) + beside)
+	c.frame = bufpool.Get(len(m.raw) + beside)
 	defer func() { c.frame = nil }()
 	err = c.proto.Pack(m)
-	m.encoded, m.raw = false, nil // body goes back to the pool
 	return c.frame, err
 }
 

@@ -250,9 +250,12 @@ func (m *Envelope) Encode(buf []byte) ([]byte, error) {
 	if err != nil {
 		return buf, err
 	}
-	m.raw, m.encoded, m.rawOwned = buf[n:len(buf):len(buf)], true, false
+	m.SetEncoded(buf[n:len(buf):len(buf)])
 	return buf, nil
 }
+
+// SetEncoded sets the encoded body, as Encode does with the one that it has made.
+func (m *Envelope) SetEncoded(body []byte) { m.raw, m.encoded, m.rawOwned = body, true, false }
 
 // inPlace reports whether the body may be encoded under the lock of a batch: that
 // runs no user code and appends at most max bytes. n is their approximate number.

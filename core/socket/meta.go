@@ -30,6 +30,9 @@ const (
 	// MetaNotRun is in the reply to a CALL that the peer's engine has refused because it
 	// drains (102) or is busy (503): the handler has not run. Its value does not matter.
 	MetaNotRun = "X-Not-Run"
+	// MetaBye makes a REPLY of the number 0, which answers no CALL, the goodbye of its
+	// sender, where CONTROL is not carried: its value is the goodbye's parameter n.
+	MetaBye = "X-Bye"
 )
 
 // ErrNoMeta is wrapped by the getters of numbers when the key is absent.

@@ -122,6 +122,14 @@ type ControlCarrier interface {
 	CarriesControl() bool
 }
 
+// ByeCarrier is a Proto over which an engine may say goodbye in a REPLY of the number 0,
+// with metadata [MetaBye]: peers that do not know it drop a reply to no call.
+// CarriesBye reports whether the peer of this connection reads it or is one of those, as
+// far as that is known. It is called concurrently.
+type ByeCarrier interface {
+	CarriesBye() bool
+}
+
 // Protocol is a protocol under the name by which a configuration chooses it.
 type Protocol struct {
 	Name string

@@ -21,8 +21,9 @@ func (m *Envelope) SetInTurn() { m.inTurn = true }
 func (m *Envelope) InTurn() bool { return m.inTurn }
 
 // SetLast marks a REPLY that is sent while the session drains: if the protocol can, and no
-// other one is due, it says that it takes no further CALL. Protocols find Last by type
-// assertion.
+// other one is due, it says that it takes no further CALL. A protocol marks a REPLY that
+// it has read and that says so: CALLs that were not answered by then have not run.
+// Protocols find both methods by type assertion.
 func (m *Envelope) SetLast() { m.last = true }
 
 // Last reports whether SetLast was called.

@@ -107,12 +107,12 @@ func (p *httpProto) readHead() ([]byte, error) {
 			if i < 0 {
 				break
 			}
-			if at == 0 && !p.heard {
+			if at == 0 && !p.heard.Load() {
 				// Other protocols of text have no empty line, which would be awaited in vain.
 				if !bytes.Contains(b[:i], []byte("HTTP/")) {
 					return nil, noHTTP(b)
 				}
-				p.heard = true
+				p.heard.Store(true)
 			}
 			if i == 0 || b[at+i-1] != '\r' {
 				return nil, lost(400, "a line of the header ends without CR")

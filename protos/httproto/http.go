@@ -151,6 +151,7 @@ type httpProto struct {
 
 	dialect atomic.Uint32 // a Dialect: that of requests
 	peer    atomic.Uint32 // a Dialect: that of the peer's requests; 0 while it is not known
+	heard   atomic.Bool   // the first line of a message has been read
 	ended   atomic.Bool   // a response with "Connection: close" was packed
 
 	mu    sync.Mutex // guards what follows
@@ -158,7 +159,6 @@ type httpProto struct {
 	calls calls
 
 	// The rest belongs to the goroutine that calls Unpack.
-	heard   bool   // the first line of a message has been read
 	head    head   // of the message that is read
 	closing bool   // nothing more is read
 	body    []byte // a body that was put together
@@ -170,7 +170,15 @@ type httpProto struct {
 var (
 	_ socket.FrameAppender = (*httpProto)(nil)
 	_ socket.Ender         = (*httpProto)(nil)
+	_ socket.ByeCarrier    = (*httpProto)(nil)
 )
+
+// CarriesBye reports whether the client may be a peer of this project: those send the
+// User-Agent of V5, and an X-Seq by which a response is known. One that has asked nothing
+// yet gets a response that every client understands.
+func (p *httpProto) CarriesBye() bool {
+	return !p.dialed && !p.ended.Load() && (Dialect(p.peer.Load()) == V5 || !p.heard.Load())
+}
 
 // Version returns 'h' and "http".
 func (p *httpProto) Version() (byte, string) { return ID, Name }

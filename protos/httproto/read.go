@@ -206,6 +206,23 @@ func (p *httpProto) hand(h *head, m socket.Message, body []byte) error {
 	return nil
 }
 
+// last notes in the message that the server takes no request behind the one that it
+// answers: it must not process any after "Connection: close" (RFC 9112, section 9.6).
+func last(m socket.Message) {
+	if l, ok := m.(interface{ SetLast() }); ok {
+		l.SetLast()
+	}
+}
+
+// bye makes the message the server's goodbye. That is what 408 is, sent to a client by a
+// server that has not read its request and closes (RFC 9110, section 15.5.9).
+func bye(m socket.Message) error {
+	m.SetMtype(socket.TypeReply)
+	m.SetSeq(0)
+	m.Meta().Set(socket.MetaBye, "0")
+	return m.UnmarshalBody(nil)
+}
+
 // collected reports whether the body was put together, and is not a part of a frame.
 func (h *head) collected() bool { return h.chunked || h.length < 0 }
 
@@ -249,6 +266,8 @@ func (p *httpProto) response(h *head, m socket.Message) error {
 	seq := h.seq
 	if h.hasSeq {
 		p.echoed()
+	} else if err == nil && h.status == 408 && h.close {
+		return bye(m)
 	} else if err == nil {
 		seq, err = p.replied(h)
 	}
@@ -266,6 +285,9 @@ func (p *httpProto) response(h *head, m socket.Message) error {
 	m.SetMtype(mtype)
 	m.SetSeq(seq)
 	m.SetBodyCodec(h.codec)
+	if h.close && !h.hasSeq {
+		last(m)
+	}
 	if err = h.fault; err == nil {
 		body, err = p.decode(h, m, body)
 	}

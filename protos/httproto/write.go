@@ -128,7 +128,8 @@ func (p *httpProto) appendResponse(dst []byte, m socket.Message, s *scratch) ([]
 	if !ok {
 		return dst, fmt.Errorf("http: no request waits for a response of seq %d", m.Seq())
 	}
-	if l, ok := m.(interface{ Last() bool }); ok && l.Last() && p.onlyOpen(m.Seq()) {
+	bye := isBye(m)
+	if l, ok := m.(interface{ Last() bool }); ok && l.Last() && p.onlyOpen(m.Seq()) || bye {
 		o.close, o.keep = true, false
 	}
 	filter, err := gzipOf(m.XferPipe())
@@ -140,6 +141,8 @@ func (p *httpProto) appendResponse(dst []byte, m socket.Message, s *scratch) ([]
 	switch rerr := m.Rerror(); {
 	case o.status == 204:
 		status, hint = o.status, o.hint
+	case bye && o.sender == 0:
+		status = 408
 	case rerr.HasError():
 		if o.sender == 0 && m.Seq() < 0 && errors.Is(rerr.Cause(), socket.ErrDraining) {
 			o.close, o.keep = true, false // all requests before it have been answered
@@ -184,6 +187,11 @@ func (p *httpProto) appendResponse(dst []byte, m socket.Message, s *scratch) ([]
 		return dst, err
 	}
 	return p.answered(out, m.Seq(), &o), nil
+}
+
+// isBye reports whether the reply, which answers no request, is the end of the connection.
+func isBye(m socket.Message) bool {
+	return m.Seq() == 0 && m.Meta().Len() > 0 && m.Meta().Has(socket.MetaBye)
 }
 
 // aboutConnection adds the headers that are the same whatever the response is.

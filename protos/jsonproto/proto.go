@@ -54,7 +54,13 @@ type jsonProto struct {
 	text   []byte        // Unpack's: strings of the document, unescaped
 }
 
-var _ socket.FrameAppender = (*jsonProto)(nil)
+var (
+	_ socket.FrameAppender = (*jsonProto)(nil)
+	_ socket.ByeCarrier    = (*jsonProto)(nil)
+)
+
+// CarriesBye reports whether the peer may be one of this project: those write V5.
+func (p *jsonProto) CarriesBye() bool { return p.Current() == V5 }
 
 // Unpack reads one frame. The body it hands over is valid until the next call,
 // if the message does not own it.

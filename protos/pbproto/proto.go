@@ -59,7 +59,11 @@ type pbProto struct {
 var (
 	_ socket.FrameAppender = (*pbProto)(nil)
 	_ socket.Hinter        = (*pbProto)(nil)
+	_ socket.ByeCarrier    = (*pbProto)(nil)
 )
+
+// CarriesBye reports whether the peer may be one of this project: those write V5.
+func (p *pbProto) CarriesBye() bool { return p.Current() == V5 }
 
 // Pack writes the frame of m with one Write.
 func (p *pbProto) Pack(m socket.Message) error { return p.Out.Pack(p, m) }

@@ -75,7 +75,14 @@ type proto struct {
 	calls calls // of a peer that sends none of the project's headers
 }
 
-var _ socket.FrameAppender = (*proto)(nil)
+var (
+	_ socket.FrameAppender = (*proto)(nil)
+	_ socket.ByeCarrier    = (*proto)(nil)
+)
+
+// CarriesBye reports whether the peer may be one of this project: those write V5. In the
+// struct form it may be a program that expects nothing but the replies to its calls.
+func (p *proto) CarriesBye() bool { return p.form == binaryForm && p.Current() == V5 }
 
 // Version returns the form's id and name.
 func (p *proto) Version() (byte, string) {

@@ -93,7 +93,9 @@ func runFaultClient(args []string) error {
 	fs := flag.NewFlagSet("fault-client", flag.ExitOnError)
 	proto := fs.String("proto", "raw", "protocol")
 	addr := fs.String("addr", "", "address")
-	callers := fs.Int("callers", 8, "calls at once")
+	callers := fs.Int("callers", 8, "calls at once, of one session")
+	async := fs.Int("async", 0, "calls at once with AsyncCall, of the same session")
+	comers := fs.Int("comers", 0, "sessions at once that are dialled for one call")
 	size := fs.Int("size", 0, "size of the replies, in bytes")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -115,27 +117,54 @@ func runFaultClient(args []string) error {
 	}()
 	var number atomic.Int64
 	var wg sync.WaitGroup
-	for range *callers {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-					callOnce(sess, job{int(number.Add(1)), *size})
+	repeat := func(n int, once func(job)) {
+		for range n {
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						once(job{int(number.Add(1)), *size})
+					}
 				}
-			}
-		})
+			})
+		}
 	}
+	repeat(*callers, func(j job) { callOnce(sess, j, invoke) })
+	repeat(*async, func(j job) { callOnce(sess, j, invokeAsync) })
+	repeat(*comers, func(j job) {
+		sess, rerr := client.Dial(*addr, p.make)
+		for ; rerr != nil; sess, rerr = client.Dial(*addr, p.make) { // the first Dial is not repeated
+			time.Sleep(handlerTime)
+		}
+		defer sess.Close()
+		callOnce(sess, j, invoke)
+	})
 	wg.Wait()
 	return nil
 }
 
-func callOnce(sess tp.Session, j job) {
+// invoke makes a call and waits for its end.
+func invoke(ctx context.Context, sess tp.Session, j job) (work, error) {
+	return tp.Invoke[work](ctx, sess, "/work", j, tp.WithBodyCodec(codec.JSON))
+}
+
+// invokeAsync is invoke with AsyncCall. Nobody but the call itself has its argument
+// afterwards.
+func invokeAsync(ctx context.Context, sess tp.Session, j job) (reply work, err error) {
+	arg := j
+	cmd := sess.AsyncCall("/work", &arg, &reply, make(chan tp.CallCmd, 1), tp.WithBodyCodec(codec.JSON), tp.WithContext(ctx))
+	arg = job{} // it was encoded
+	_, rerr := cmd.Reply()
+	return reply, rerr.Err()
+}
+
+func callOnce(sess tp.Session, j job, call func(context.Context, tp.Session, job) (work, error)) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	print("begin %d", j.N)
-	switch reply, err := tp.Invoke[work](ctx, sess, "/work", j, tp.WithBodyCodec(codec.JSON)); {
+	switch reply, err := call(ctx, sess, j); {
 	case err != nil:
 		print("err %d %d %v", j.N, tp.Code(err), err)
 		time.Sleep(handlerTime) // calls that fail at once must not fill the history

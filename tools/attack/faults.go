@@ -21,45 +21,56 @@ type fault struct {
 	does  string
 	args  []string // of the client
 	free  bool     // no call may fail
+	load  bool     // many callers, and clients that come and go; no relay
 	do    func(*faultRound) error
 }
+
+// loadArgs are the client's at load.
+var loadArgs = []string{"-callers=32", "-async=16", "-comers=8"}
+
+const loadText = "with 32 callers, 16 asynchronous calls and 8 clients that come and go"
 
 func (f fault) name() string { return f.proto.name + ": " + f.what }
 
 func faults() (list []fault) {
+	kill := func(r *faultRound) error {
+		r.signal(syscall.SIGKILL)
+		return r.serve()
+	}
+	end := func(r *faultRound) error {
+		r.signal(syscall.SIGTERM)
+		return r.serve()
+	}
+	reboot := func(r *faultRound) error {
+		n := r.servers()
+		r.signal(syscall.SIGUSR2)
+		return r.await("a new server", func(h *history) bool { return h.servers > n })
+	}
 	for _, p := range []protocol{rawProto, jsonProto, pbProto, thriftProto, httpProto} {
 		list = append(list,
-			fault{p, "kill -9", "the server is killed; a new one takes its place", nil, false, func(r *faultRound) error {
-				r.signal(syscall.SIGKILL)
-				return r.serve()
-			}},
-			fault{p, "SIGTERM", "the server ends; a new one takes its place", nil, true, func(r *faultRound) error {
-				r.signal(syscall.SIGTERM)
-				return r.serve()
-			}},
-			fault{p, "Reboot", "the server starts itself anew", nil, true, func(r *faultRound) error {
-				n := r.servers()
-				r.signal(syscall.SIGUSR2)
-				return r.await("a new server", func(h *history) bool { return h.servers > n })
-			}},
+			fault{proto: p, what: "kill -9", does: "the server is killed; a new one takes its place", do: kill},
+			fault{proto: p, what: "SIGTERM", does: "the server ends; a new one takes its place", free: true, do: end},
+			fault{proto: p, what: "SIGTERM at load", does: "the same, " + loadText, free: true, load: true, do: end},
+			fault{proto: p, what: "Reboot", does: "the server starts itself anew", free: true, do: reboot},
+			fault{proto: p, what: "Reboot at load", does: "the same, " + loadText, free: true, load: true, do: reboot},
 		)
 	}
 	return append(list,
-		fault{rawProto, "SIGSTOP", "the server stands still for half a second", nil, true, func(r *faultRound) error {
+		fault{proto: rawProto, what: "SIGSTOP", does: "the server stands still for half a second", free: true, do: func(r *faultRound) error {
 			r.signal(syscall.SIGSTOP)
 			time.Sleep(stillTime)
 			r.signal(syscall.SIGCONT)
 			return nil
 		}},
-		fault{rawProto, "cut", "the connection is reset", nil, false, func(r *faultRound) error {
+		fault{proto: rawProto, what: "cut", does: "the connection is reset", do: func(r *faultRound) error {
 			r.relay.cut()
 			return nil
 		}},
-		fault{rawProto, "cut in a frame", "the connection is reset after some more bytes", nil, false, func(r *faultRound) error {
+		fault{proto: rawProto, what: "cut in a frame", does: "the connection is reset after some more bytes", do: func(r *faultRound) error {
 			r.relay.cutAt.Store(1 + rand.Int64N(2000))
 			return nil
 		}},
-		fault{rawProto, "slow reader", "nothing reaches the client for half a second; replies of 256 KiB to 64 callers", []string{"-callers=64", "-size=262144"}, true, func(r *faultRound) error {
+		fault{proto: rawProto, what: "slow reader", does: "nothing reaches the client for half a second; replies of 256 KiB to 64 callers", args: []string{"-callers=64", "-size=262144"}, free: true, do: func(r *faultRound) error {
 			r.relay.held.Store(true)
 			time.Sleep(stillTime)
 			r.relay.held.Store(false)
@@ -90,8 +101,12 @@ type faultResult struct {
 	broken []string
 }
 
-// goodCalls is how many calls have to succeed before a fault and behind it.
-const goodCalls = 200
+// goodCalls is how many calls have to succeed before a fault and behind it, and loadCalls
+// at load.
+const (
+	goodCalls = 200
+	loadCalls = 3000
+)
 
 // playFault does a fault some times to a client at work, and checks the history.
 func playFault(ctx context.Context, program string, f fault, times int) (res faultResult, err error) {
@@ -105,17 +120,21 @@ func playFault(ctx context.Context, program string, f fault, times int) (res fau
 	if err := r.serve(); err != nil {
 		return res, err
 	}
-	client, err := r.start("fault-client", append([]string{"-proto", f.proto.name, "-addr", r.relay.lis.Addr().String()}, f.args...)...)
+	good, addr, args := goodCalls, r.relay.lis.Addr().String(), f.args
+	if f.load {
+		good, addr, args = loadCalls, r.addr(), loadArgs
+	}
+	client, err := r.start("fault-client", append([]string{"-proto", f.proto.name, "-addr", addr}, args...)...)
 	if err != nil {
 		return res, err
 	}
-	err = r.good(goodCalls)
+	err = r.good(good)
 	for range times {
 		if err == nil {
 			err = f.do(r)
 		}
 		if err == nil {
-			err = r.good(goodCalls)
+			err = r.good(good)
 		}
 	}
 	fmt.Fprintln(client.in, "stop")

@@ -61,11 +61,19 @@ type Listener struct {
 	network, addr string // as configured
 	seq           uint64 // order of listening
 
-	file   string      // absolute path of a unix socket's file; empty for none
-	info   os.FileInfo // of file when the socket was made
-	handed atomic.Bool // the file belongs to the child
-	once   sync.Once
-	err    error // of Close
+	file    string      // absolute path of a unix socket's file; empty for none
+	info    os.FileInfo // of file when the socket was made
+	handed  atomic.Bool // the file belongs to the child
+	retired atomic.Pointer[retirement]
+	unlink  sync.Once
+	once    sync.Once
+	err     error // of Close
+}
+
+// retirement is how long a Listener that has retired accepts connections.
+type retirement struct {
+	quiet time.Duration // after the last one
+	end   time.Time
 }
 
 var lastSeq atomic.Uint64
@@ -101,15 +109,66 @@ func newListener(network, addr string, lis net.Listener) *Listener {
 	return l
 }
 
+// Accept waits for the next connection. After Retire it is os.ErrDeadlineExceeded that
+// there are no more.
+func (l *Listener) Accept() (net.Conn, error) {
+	l.limit()
+	return l.Listener.Accept()
+}
+
+// limit lets Accept end in time if the listener has retired.
+func (l *Listener) limit() {
+	r := l.retired.Load()
+	if r == nil {
+		return
+	}
+	at := time.Now().Add(r.quiet)
+	if at.After(r.end) {
+		at = r.end
+	}
+	if d, ok := l.Listener.(interface{ SetDeadline(time.Time) error }); ok {
+		_ = d.SetDeadline(at) // an error says that it is closed
+	}
+}
+
+// Retire prepares Close: the kernel holds connections that this process has not accepted
+// yet, whose clients may have sent something already, and Close would reset them. So
+// from now on no new ones come in, as far as the system can do that, and Accept returns
+// those that are there, until there has been none for quiet, and not longer than limit.
+// It returns false if Close is right at once: a child that has the socket goes on accepting,
+// or the system has no deadlines for it.
+func (l *Listener) Retire(quiet, limit time.Duration) bool {
+	_, ok := l.Listener.(interface{ SetDeadline(time.Time) error })
+	if !ok || l.handed.Load() {
+		return false
+	}
+	l.removeFile()
+	if t, ok := l.Listener.(*net.TCPListener); ok {
+		if c, err := t.SyscallConn(); err == nil {
+			refuseNew(c)
+		}
+	}
+	l.retired.Store(&retirement{quiet, time.Now().Add(limit)})
+	l.limit() // for an Accept that waits
+	return true
+}
+
+// removeFile removes the file of a unix socket.
+func (l *Listener) removeFile() {
+	l.unlink.Do(func() {
+		if l.file == "" || l.handed.Load() {
+			return
+		}
+		if now, err := os.Lstat(l.file); err == nil && os.SameFile(now, l.info) {
+			l.err = os.Remove(l.file)
+		}
+	})
+}
+
 // Close closes the socket in this process. A child that has the socket keeps it.
 func (l *Listener) Close() error {
 	l.once.Do(func() {
-		if l.file != "" && !l.handed.Load() {
-			// First the name, then the socket: a client that still finds the name is served or queued.
-			if now, err := os.Lstat(l.file); err == nil && os.SameFile(now, l.info) {
-				l.err = os.Remove(l.file)
-			}
-		}
+		l.removeFile() // before the socket: a client that still finds the name is served or queued
 		l.err = errors.Join(l.err, l.Listener.Close())
 	})
 	return l.err

@@ -1,0 +1,24 @@
+package inherit
+
+import "syscall"
+
+// refuseNew lets the kernel drop the first packet of each new TCP connection to a listening
+// socket. Connections that are being made, and those that wait to be accepted, are not
+// affected; a client whose packet was dropped sends it again after a second. A kernel
+// that does not allow it goes on as before.
+func refuseNew(c syscall.RawConn) {
+	const (
+		flags = 13 // offset in the TCP header
+		syn   = 2
+	)
+	filter := []syscall.SockFilter{
+		{Code: syscall.BPF_LD | syscall.BPF_B | syscall.BPF_ABS, K: flags},
+		{Code: syscall.BPF_JMP | syscall.BPF_JSET | syscall.BPF_K, Jt: 0, Jf: 1, K: syn},
+		{Code: syscall.BPF_RET | syscall.BPF_K, K: 0},
+		{Code: syscall.BPF_RET | syscall.BPF_K, K: 1<<32 - 1},
+	}
+	_ = c.Control(func(fd uintptr) {
+		//lint:ignore SA1019 what is to replace it is not in the standard library
+		_ = syscall.AttachLsf(int(fd), filter)
+	})
+}

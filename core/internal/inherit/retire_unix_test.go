@@ -1,0 +1,109 @@
+//go:build unix
+
+package inherit
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+)
+
+func listenFor(t *testing.T, network, addr string) *Listener {
+	t.Helper()
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // as the peers' listeners: those of MPTCP take no filter
+	lis, err := lc.Listen(t.Context(), network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newListener(network, addr, lis)
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// Connections that the kernel has made, and the process has not accepted, are not lost.
+func TestRetire(t *testing.T) {
+	for network, addr := range map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "s")} {
+		t.Run(network, func(t *testing.T) {
+			l := listenFor(t, network, addr)
+			const waiting = 20
+			for range waiting {
+				c, err := net.Dial(network, l.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+			}
+			if !l.Retire(10*time.Millisecond, time.Minute) {
+				t.Fatal("the listener cannot retire")
+			}
+			n := 0
+			for ; ; n++ {
+				c, err := l.Accept()
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.Close()
+			}
+			if n != waiting {
+				t.Errorf("%d connections accepted; want %d", n, waiting)
+			}
+			if runtime.GOOS != "linux" && network == "tcp" {
+				return
+			}
+			if c, err := net.DialTimeout(network, l.Addr().String(), 100*time.Millisecond); err == nil {
+				c.Close()
+				t.Error("a client has connected to a listener that has retired")
+			}
+		})
+	}
+}
+
+func TestRetireWakesAccept(t *testing.T) {
+	l := listenFor(t, "tcp", "127.0.0.1:0")
+	ended := make(chan error, 1)
+	go func() { _, err := l.Accept(); ended <- err }()
+	l.Retire(time.Millisecond, time.Minute)
+	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Accept returned %v; want %v", err, os.ErrDeadlineExceeded)
+	}
+}
+
+// Clients that go on coming, where the system does not refuse them, do not keep a listener
+// for ever.
+func TestRetireEnds(t *testing.T) {
+	l := listenFor(t, "tcp", "127.0.0.1:0")
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	l.Retire(time.Minute, 0)
+	if c, err := l.Accept(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Accept returned %v, %v; want %v", c, err, os.ErrDeadlineExceeded)
+	}
+}
+
+// The child goes on accepting from a socket that it has: its connections are not the
+// parent's, and neither is the file.
+func TestRetireHanded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l := listenFor(t, "unix", path)
+	l.handed.Store(true)
+	if l.Retire(time.Minute, time.Minute) {
+		t.Error("a listener that was handed over is to accept on")
+	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Errorf("the file of a socket that was handed over: %v", err)
+	}
+	if newListener("x", "y", &fakeListener{}).Retire(0, 0) {
+		t.Error("a listener without deadlines is to accept on")
+	}
+}
