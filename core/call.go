@@ -46,21 +46,30 @@ func (cmd *callCmd) call(serviceMethod string, arg any, setting []MessageSetting
 	cmd.complete()
 }
 
-func (cmd *callCmd) takeWake() {
-	if cmd.wake != nil {
-		return
-	}
-	var ok bool
-	if cmd.wake, ok = cmd.sess.env.wakes.Get().(chan struct{}); !ok {
-		cmd.wake = make(chan struct{}, 1)
+// repeat makes the call again as long as it ends without having run. It is called by the
+// goroutine that completes the call, after the first end.
+func (cmd *callCmd) repeat() {
+	for cmd.rerr != nil && cmd.mayRepeat() {
+		cmd.sess.launch(cmd)
+		cmd.await()
 	}
 }
 
-func (cmd *callCmd) putWake() {
-	if !cmd.pooled { // a pooled command keeps its channel
-		cmd.sess.env.wakes.Put(cmd.wake)
-		cmd.wake = nil
+// repeatLater is the rest of an asynchronous call that has not run: from here on it is one
+// whose caller waits, on a goroutine of its own, which ends with the call.
+func (cmd *callCmd) repeatLater() {
+	cmd.mu.Lock()
+	unhook := cmd.unhook
+	cmd.unhook = nil
+	cmd.mu.Unlock()
+	if unhook != nil {
+		unhook()
 	}
+	cmd.async = false
+	cmd.takeWake()
+	cmd.repeat()
+	cmd.putWake()
+	cmd.complete()
 }
 
 // await waits until the call is resolved, by the end of its context at the latest.
@@ -441,23 +450,6 @@ func (cmd *callCmd) finish() {
 	if cmd.cmds != nil {
 		cmd.deliver()
 	}
-}
-
-// deliver sends the finished command to the user's channel. If the channel is full, a
-// goroutine waits for room, at most until the session ends.
-func (cmd *callCmd) deliver() {
-	select {
-	case cmd.cmds <- cmd:
-		return
-	default:
-	}
-	go func() {
-		select {
-		case cmd.cmds <- cmd:
-		case <-cmd.sess.done.Done():
-			cmd.sess.Warnf("call %q: callCmdChan was full until the session ended; the result is dropped", methodText(cmd.out.ServiceMethod()))
-		}
-	}()
 }
 
 // decode puts an encoded reply into the result.

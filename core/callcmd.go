@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// This file holds what the user sees of a call: CallCmd, and the WriteCtx of its hooks.
+// This file holds what the user sees of a call: CallCmd, and the WriteCtx of its hooks;
+// and how its end reaches the caller.
 
 func (cmd *callCmd) wait() { <-cmd.Done() }
 
@@ -85,4 +86,40 @@ func NewFakeCallCmd(serviceMethod string, arg, result any, rerr *Rerror) CallCmd
 	cmd.out.SetBody(arg)
 	cmd.finished = true
 	return cmd
+}
+
+// deliver sends the finished command to the user's channel. If the channel is full, a
+// goroutine waits for room, at most until the session ends.
+func (cmd *callCmd) deliver() {
+	select {
+	case cmd.cmds <- cmd:
+		return
+	default:
+	}
+	go func() {
+		select {
+		case cmd.cmds <- cmd:
+		case <-cmd.sess.done.Done():
+			cmd.sess.Warnf("call %q: callCmdChan was full until the session ended; the result is dropped", methodText(cmd.out.ServiceMethod()))
+		}
+	}()
+}
+
+// takeWake gives the command the channel on which its caller waits.
+func (cmd *callCmd) takeWake() {
+	if cmd.wake != nil {
+		return
+	}
+	var ok bool
+	if cmd.wake, ok = cmd.sess.env.wakes.Get().(chan struct{}); !ok {
+		cmd.wake = make(chan struct{}, 1)
+	}
+}
+
+// putWake gives the channel back.
+func (cmd *callCmd) putWake() {
+	if !cmd.pooled { // a pooled command keeps its channel
+		cmd.sess.env.wakes.Put(cmd.wake)
+		cmd.wake = nil
+	}
 }

@@ -2,33 +2,7 @@ package tp
 
 import "time"
 
-// This file decides whether a call that has not run is made again, and makes it.
-
-// repeat makes the call again as long as it ends without having run. It is called by the
-// goroutine that completes the call, after the first end.
-func (cmd *callCmd) repeat() {
-	for cmd.rerr != nil && cmd.mayRepeat() {
-		cmd.sess.launch(cmd)
-		cmd.await()
-	}
-}
-
-// repeatLater is the rest of an asynchronous call that has not run: from here on it is one
-// whose caller waits, on a goroutine of its own, which ends with the call.
-func (cmd *callCmd) repeatLater() {
-	cmd.mu.Lock()
-	unhook := cmd.unhook
-	cmd.unhook = nil
-	cmd.mu.Unlock()
-	if unhook != nil {
-		unhook()
-	}
-	cmd.async = false
-	cmd.takeWake()
-	cmd.repeat()
-	cmd.putWake()
-	cmd.complete()
-}
+// This file decides whether a call that has not run is made again.
 
 // encode encodes the body of an asynchronous call that may be made again, since its
 // argument is not read after AsyncCall has returned.
