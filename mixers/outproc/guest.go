@@ -55,7 +55,7 @@ const maxReplicas = 8
 // check fills in defaults and returns an error for what cannot work.
 func (g *Guest) check() error {
 	if g.Path == "" {
-		return errors.New("Path is empty: set it to the file of the guest")
+		return errors.New("set Path to the file of the guest; it is empty")
 	}
 	if g.SHA256 != "" {
 		if b, err := hex.DecodeString(g.SHA256); err != nil || len(b) != 32 {

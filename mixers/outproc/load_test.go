@@ -29,7 +29,7 @@ func loadRole(t testing.TB, role string, change ...func(*Guest)) *Handle {
 
 func tryLoad(t testing.TB, role string, change ...func(*Guest)) (*Handle, error) {
 	t.Helper()
-	g := Guest{Path: self(t), Env: []string{envRole + "=" + role}, Logger: tptest.Logger(t)}
+	g := Guest{Path: self(t), Env: []string{envRole + "=" + role, "GORACE=atexit_sleep_ms=0"}, Logger: tptest.Logger(t)}
 	for _, f := range change {
 		f(&g)
 	}
@@ -89,7 +89,7 @@ func TestLoadRefuses(t *testing.T) {
 		change     func(*Guest)
 		words      string
 	}{
-		{"no path", "", func(g *Guest) { g.Path = "" }, "Path is empty"},
+		{"no path", "", func(g *Guest) { g.Path = "" }, "set Path to the file of the guest; it is empty"},
 		{"no file", "", func(g *Guest) { g.Path = "/nowhere/guest" }, "guest /nowhere/guest: open /nowhere/guest: no such file"},
 		{"a directory", "", func(g *Guest) { g.Path = "/" }, "/ is not a regular file"},
 		{"not executable", "", file(t, "x", 0o600), "is not executable: chmod +x /"},
