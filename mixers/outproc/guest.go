@@ -25,8 +25,16 @@ type Guest struct {
 	// Config is encoded as JSON for guest.Config.Configure.
 	Config any
 	// Optional makes a guest that cannot be loaded a WARN line in place of an error of
-	// Load. It never lets a message pass without the guest.
+	// Load: its Handle is stopped and has no parts. It never lets a message pass without
+	// the guest.
 	Optional bool
+
+	// Replicas is how many processes run the guest. One of them gets all items; a second
+	// one is ready to take its place. Default 1, at most 8.
+	Replicas int
+	// MaxRSS is the resident memory, in bytes, at which a process of the guest is ended,
+	// and another one started in its place. 0 is no limit. It needs Linux.
+	MaxRSS int64
 
 	// Timeout is how long one item, such as the bytes of a message, may take. Default 1s.
 	Timeout time.Duration
@@ -42,16 +50,25 @@ type Guest struct {
 	Logger *slog.Logger
 }
 
+const maxReplicas = 8
+
 // check fills in defaults and returns an error for what cannot work.
 func (g *Guest) check() error {
 	if g.Path == "" {
-		return errors.New("outproc: Guest.Path is empty: set it to the file of the guest")
+		return errors.New("set Path to the file of the guest; it is empty")
 	}
 	if g.SHA256 != "" {
 		if b, err := hex.DecodeString(g.SHA256); err != nil || len(b) != 32 {
-			return fmt.Errorf("outproc: guest %s: SHA256 %q is not 64 hexadecimal digits", g.Path, g.SHA256)
+			return fmt.Errorf("SHA256 %q is not 64 hexadecimal digits", g.SHA256)
 		}
 	}
+	if g.Replicas > maxReplicas {
+		return fmt.Errorf("%d Replicas are more than %d: one of them gets all items, the others only wait", g.Replicas, maxReplicas)
+	}
+	if g.MaxItem > maxMaxItem {
+		return fmt.Errorf("MaxItem %d is more than %d", g.MaxItem, maxMaxItem)
+	}
+	orDefault(&g.Replicas, 1)
 	orDefault(&g.Timeout, time.Second)
 	orDefault(&g.StartTimeout, 10*time.Second)
 	orDefault(&g.MaxItem, 64<<20)
@@ -61,6 +78,12 @@ func (g *Guest) check() error {
 	}
 	return nil
 }
+
+// maxMaxItem leaves room for the header in a frame of 2 GiB.
+const maxMaxItem = 1<<31 - 1 - itemRoom
+
+// itemRoom is what the frame of an item needs besides the item, in bytes.
+const itemRoom = 4096
 
 func orDefault[T int | int64 | time.Duration](v *T, def T) {
 	if *v <= 0 {

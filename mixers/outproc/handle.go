@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
@@ -28,14 +27,26 @@ type Handle struct {
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
-	owned  sync.WaitGroup // goroutines of the Handle
+	owned  sync.WaitGroup // goroutines of the Handle and of its parts
 
-	active atomic.Pointer[instance] // that items go to; nil if there is none
+	active atomic.Pointer[instance] // that items go to; nil if there is none; written with mu held
+	events chan Event
 
-	mu       sync.Mutex
-	failed   error         // why there will be no instance; nil if there may be one
-	changed  chan struct{} // closed, and replaced, when active or failed changes
-	restarts int
+	reloading sync.Mutex // held by Reload and Close
+
+	mu         sync.Mutex  // guards what follows
+	current    *generation // nil after Close
+	draining   []*instance // that get no more items
+	lastExit   error       // of a process, or of the start of one
+	quarantine error       // why no process is started any more; nil if that is done
+	restarts   int
+	closing    bool
+
+	// derived from the above by update
+	failed  error         // why there will be no instance; nil if there may be one
+	changed chan struct{} // closed, and replaced, when active or failed changes
+	state   State
+	why     error
 }
 
 // loadedPart is a part as the host knows it.
@@ -53,107 +64,49 @@ func (h *Handle) Parts() []Part {
 	return list
 }
 
-// Restarts returns how often the guest was started again after it had ended.
-func (h *Handle) Restarts() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.restarts
-}
-
 var errClosed = errors.New("it was closed")
 
-// Close ends the guest. Its parts stay registered, and fail with ErrGuestUnavailable,
-// until another guest with the same ids and names is loaded. Close again does nothing.
+// isClosed reports whether the places of the guest's parts may be given to others.
+func (h *Handle) isClosed() bool { return h.ctx.Err() != nil }
+
+// Close ends the guest when it has answered what is under way. Its parts stay registered,
+// and fail with ErrGuestUnavailable, until another guest with the same ids and names is
+// loaded. Close again does nothing.
 func (h *Handle) Close() error {
-	h.setFailed(errClosed)
+	h.reloading.Lock()
+	defer h.reloading.Unlock()
+	h.mu.Lock()
+	if h.closing {
+		h.mu.Unlock()
+		return nil
+	}
+	h.closing = true
+	g := h.current
+	h.current = nil
+	h.update()
+	h.mu.Unlock()
+	if g != nil {
+		g.retire()
+	}
 	h.cancel()
 	h.owned.Wait()
-	return h.peer.Close()
-}
-
-// setActive makes inst the one that items go to.
-func (h *Handle) setActive(inst *instance) {
+	err := h.peer.Close()
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.active.Store(inst)
-	h.notify()
+	h.update()
+	close(h.events)
+	h.mu.Unlock()
+	return err
 }
 
-// setFailed makes all items fail with err, unless they do so already.
-func (h *Handle) setFailed(err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.failed == nil {
-		h.failed = err
-	}
-	h.notify()
-}
+// Reload starts the guest anew, from the file that Guest.Path names now. When the new
+// processes are ready they get the items, and the old ones end when they have answered
+// what is under way: no item fails. The new file must have the same parts. If it does not
+// start, the old processes go on and Reload returns the error. Reload also ends a
+// quarantine.
+//
+// Guest.SHA256 is that of the old file, if it is set; [Handle.ReloadSHA256] takes another
+// one.
+func (h *Handle) Reload(ctx context.Context) error { return h.reload(ctx, h.guest.SHA256) }
 
-func (h *Handle) notify() {
-	close(h.changed)
-	h.changed = make(chan struct{})
-}
-
-// instance returns the instance for an item, other than not; it waits for one until ctx
-// ends.
-func (h *Handle) instance(ctx context.Context, not *instance) (*instance, error) {
-	for {
-		h.mu.Lock()
-		inst, failed, changed := h.active.Load(), h.failed, h.changed
-		h.mu.Unlock()
-		switch {
-		case failed != nil:
-			return nil, failed
-		case inst != nil && inst != not:
-			return inst, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return nil, errNotBack
-		}
-	}
-}
-
-var errNotBack = errors.New("it has ended, and was not ready again before the item's deadline")
-
-// ask sends one item to the guest and returns the answer. An item that was under way
-// when its instance ended is sent once more, to the next one.
-func (h *Handle) ask(route string, item []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), h.guest.Timeout)
-	defer cancel()
-	select {
-	case h.slots <- struct{}{}:
-		defer func() { <-h.slots }()
-	case <-ctx.Done():
-		return nil, unavailable(h.name, errBusy)
-	}
-	var last *instance
-	for {
-		inst, err := h.instance(ctx, last)
-		if err != nil {
-			return nil, unavailable(h.name, err)
-		}
-		reply, err := inst.ask(ctx, route, item)
-		if err == nil {
-			return reply, nil
-		}
-		r := tp.ToRerror(err)
-		switch {
-		case ctx.Err() != nil || r.Code == tp.CodeHandleTimeout:
-			return nil, unavailable(h.name, errSlow(h.guest.Timeout))
-		case r.Code == tp.CodeConnClosed && last == nil:
-			last = inst
-		case r.Code == tp.CodeConnClosed || r.Code == tp.CodeWriteFailed:
-			return nil, unavailable(h.name, err)
-		default:
-			return nil, replyError(h.name, r)
-		}
-	}
-}
-
-var errBusy = errors.New("too many items are under way: raise Guest.MaxInFlight, or load the guest less")
-
-type errSlow time.Duration
-
-func (e errSlow) Error() string { return "it has not answered within " + time.Duration(e).String() }
+// ReloadSHA256 is Reload for a file with that hash, in hexadecimal.
+func (h *Handle) ReloadSHA256(ctx context.Context, sum string) error { return h.reload(ctx, sum) }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	tp "github.com/teleport-go/teleport/core"
@@ -14,11 +15,31 @@ import (
 
 // instance is one run of a guest: its process and the lane to it.
 type instance struct {
-	lane tp.Session
-	proc *spawned
-	desc contract.Description
-	done chan struct{} // closed when it has ended
-	err  error         // why; set before done is closed
+	h     *Handle
+	lane  tp.Session
+	proc  *spawned
+	desc  contract.Description
+	since time.Time // when it was ready
+
+	slow bool // has not answered the last ping; guarded by h.mu
+	gone bool // gets no more items, and ends or has ended; guarded by h.mu
+
+	reason  sync.Once     // sets err
+	err     error         // why it has ended, or is to; read it when done is closed
+	leaving chan struct{} // closed when this side ends it, and its lane's end is no news
+	killed  sync.Once
+	done    chan struct{} // closed when it has ended
+}
+
+func (i *instance) pid() int { return i.proc.cmd.Process.Pid }
+
+func (i *instance) hasEnded() bool {
+	select {
+	case <-i.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // ask sends an item and returns the answer.
@@ -27,86 +48,202 @@ func (i *instance) ask(ctx context.Context, route string, item []byte) ([]byte, 
 }
 
 // start starts an instance and makes its parts ready. The first one makes the parts.
-func (h *Handle) start(ctx context.Context, prog *program) (inst *instance, err error) {
+func (g *generation) start(ctx context.Context) (inst *instance, err error) {
+	h := g.h
 	ctx, cancel := context.WithTimeout(ctx, h.guest.StartTimeout)
 	defer cancel()
+	defer context.AfterFunc(g.ctx, cancel)()
 	dir, done, err := useDir()
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	proc, err := prog.spawn(ctx, dir)
+	proc, err := g.prog.spawn(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			proc.kill()
+	inst = &instance{h: h, proc: proc, leaving: make(chan struct{}), done: make(chan struct{})}
+	if err := inst.open(ctx); err != nil {
+		if inst.lane != nil {
+			inst.lane.Close()
 		}
-	}()
-	lane, r := h.peer.DialContext(context.WithValue(ctx, greetingKey{}, proc), proc.addr.String())
+		proc.kill()
+		if ctx.Err() != nil {
+			err = fmt.Errorf("it was not ready within %v: %w", h.guest.StartTimeout, err)
+		}
+		return nil, proc.withTail(err)
+	}
+	inst.since = time.Now()
+	h.owned.Go(inst.watch)
+	h.owned.Go(inst.monitor)
+	return inst, nil
+}
+
+// open opens the lane and makes the parts ready.
+func (i *instance) open(ctx context.Context) error {
+	h := i.h
+	lane, r := h.peer.DialContext(context.WithValue(ctx, greetingKey{}, i.proc), i.proc.addr.String())
 	if r.HasError() {
-		return nil, fmt.Errorf("open its lane: %w", r.Err())
+		return fmt.Errorf("open its lane: %w", r.Err())
 	}
-	defer func() {
-		if err != nil {
-			lane.Close()
-		}
-	}()
-	inst = &instance{lane: lane, proc: proc, done: make(chan struct{})}
-	text, err := inst.ask(ctx, contract.RouteDescribe, nil)
+	i.lane = lane
+	text, err := i.ask(ctx, contract.RouteDescribe, nil)
 	if err != nil {
-		return nil, fmt.Errorf("ask what it is: %w", err)
+		return fmt.Errorf("ask what it is: %w", err)
 	}
-	if inst.desc, err = contract.ParseDescription(text); err != nil {
-		return nil, err
+	if i.desc, err = contract.ParseDescription(text); err != nil {
+		return err
 	}
-	if err := h.accept(inst.desc); err != nil {
-		return nil, err
+	if err := h.accept(i.desc); err != nil {
+		return err
 	}
-	config := contract.Configuration{Host: fmt.Sprintf("%s (process %d)", os.Args[0], os.Getpid()), MaxItem: h.guest.MaxItem}
+	config := contract.Configuration{Host: hostName(), MaxItem: h.guest.MaxItem}
 	if h.guest.Config != nil {
 		if config.Config, err = json.Marshal(h.guest.Config); err != nil {
-			return nil, fmt.Errorf("encode Guest.Config: %w", err)
+			return fmt.Errorf("encode Guest.Config: %w", err)
 		}
 	}
 	body, err := json.Marshal(config)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if _, err := inst.ask(ctx, contract.RouteConfigure, body); err != nil {
-		return nil, fmt.Errorf("configure it: %w", err)
+	if _, err := i.ask(ctx, contract.RouteConfigure, body); err != nil {
+		return fmt.Errorf("configure it: %w", err)
 	}
 	for _, p := range h.parts {
-		if err := p.prepare(ctx, inst); err != nil {
-			return nil, err
+		if err := p.prepare(ctx, i); err != nil {
+			return err
 		}
 	}
-	h.owned.Go(func() { inst.watch(h.ctx) })
-	return inst, nil
+	return nil
 }
 
-// watch waits for the end of the process, of the lane or of ctx, and ends the others.
-func (i *instance) watch(ctx context.Context) {
+func hostName() string { return fmt.Sprintf("%s (process %d)", os.Args[0], os.Getpid()) }
+
+// watch waits until the process or the lane has ended, and ends both.
+func (i *instance) watch() {
 	select {
-	case <-ctx.Done():
-		i.err = errClosed
 	case <-i.proc.exited:
-		i.err = fmt.Errorf("its process has ended: %w", i.proc.exitErr)
 	case <-i.lane.CloseNotify():
-		i.err = errLaneEnded
-		select {
+		i.withdraw()
+		select { // a process that ends closes its lane first
 		case <-i.proc.exited:
-			i.err = fmt.Errorf("its process has ended: %w", i.proc.exitErr)
+		case <-i.leaving:
 		case <-time.After(tailTime):
+			i.kill(i.laneError())
 		}
 	}
-	i.lane.Close()
-	i.proc.kill()
-	close(i.done)
+	<-i.proc.exited
+	i.withdraw()
+	i.kill(i.proc.exitError())
+}
+
+// withdraw takes the instance out of those that get items. The state of the guest changes
+// when it is known why: see generation.mayStart.
+func (i *instance) withdraw() {
+	i.h.mu.Lock()
+	defer i.h.mu.Unlock()
+	i.gone = true
+	i.h.choose()
+}
+
+// laneError returns why the lane has ended.
+func (i *instance) laneError() error {
+	if reason := i.lane.CloseReason(); reason != nil {
+		return fmt.Errorf("its lane has ended: %w", reason)
+	}
+	return errLaneEnded
 }
 
 var errLaneEnded = errors.New("its lane has ended")
+
+// leave makes err the reason of the end, unless there is one, and the end of the lane no
+// sign of a fault.
+func (i *instance) leave(err error) {
+	i.reason.Do(func() {
+		i.err = i.proc.withTail(err)
+		close(i.leaving)
+	})
+}
+
+// kill ends the instance at once, with err as the reason unless there is one, and waits for
+// its end.
+func (i *instance) kill(err error) {
+	i.leave(err)
+	i.killed.Do(func() {
+		i.proc.kill()
+		i.lane.Close() // after the process: nothing is pending any more
+		close(i.done)
+	})
+	<-i.done
+}
+
+// drainTime is how long a process may take to end when it has been asked to and has
+// answered all items.
+const drainTime = 2 * time.Second
+
+// drain ends the instance when it has answered what is under way.
+func (i *instance) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), i.h.guest.Timeout+drainTime)
+	defer cancel()
+	i.leave(errClosed)
+	i.ask(ctx, contract.RouteDrain, nil) // one that does not answer is killed
+	i.lane.Close()
+	select {
+	case <-i.proc.exited:
+	case <-ctx.Done():
+	}
+	i.kill(errClosed)
+}
+
+// Pings tell a process that hangs from one that has little to do.
+const (
+	pingEvery = time.Second
+	pingLimit = 5 // pings without an answer end the process
+)
+
+var errNoPing = errors.New("it does not answer pings")
+
+// monitor pings the instance and measures its memory, until it ends.
+func (i *instance) monitor() {
+	tick := time.NewTicker(pingEvery)
+	defer tick.Stop()
+	for missed := 0; ; {
+		select {
+		case <-tick.C:
+		case <-i.leaving:
+			return
+		}
+		if rss := residentMemory(i.pid()); i.h.guest.MaxRSS > 0 && rss > i.h.guest.MaxRSS {
+			i.withdraw()
+			i.leave(fmt.Errorf("it has %d bytes of memory, more than Guest.MaxRSS, %d", rss, i.h.guest.MaxRSS))
+			i.lane.Close() // waits for what is under way
+			i.kill(nil)
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), pingEvery)
+		_, err := i.ask(ctx, contract.RoutePing, nil)
+		cancel()
+		missed++
+		if err == nil {
+			missed = 0
+		}
+		i.setSlow(missed > 0)
+		if missed == pingLimit {
+			i.kill(fmt.Errorf("it has not answered %d pings in a row: it hangs, or it was stopped", missed))
+			return
+		}
+	}
+}
+
+func (i *instance) setSlow(slow bool) {
+	i.h.mu.Lock()
+	defer i.h.mu.Unlock()
+	if i.slow != slow {
+		i.slow = slow
+		i.h.update()
+	}
+}
 
 type greetingKey struct{}
 
@@ -117,7 +254,7 @@ func greet(sess tp.PreSession) *tp.Rerror {
 	if err := checkPeer(sess, proc.cmd.Process.Pid); err != nil {
 		return tp.NewRerror(tp.CodeUnauthorized, tp.CodeText(tp.CodeUnauthorized), err.Error()).WithCause(err)
 	}
-	hello, err := json.Marshal(contract.Hello{Contract: contract.Version, Token: proc.token, Host: os.Args[0]})
+	hello, err := json.Marshal(contract.Hello{Contract: contract.Version, Token: proc.token, Host: hostName()})
 	if err != nil {
 		return tp.ToRerror(err)
 	}

@@ -13,8 +13,8 @@ import (
 // longer one each piece is a record.
 const maxLine = 64 << 10
 
-// tailLines is how many lines of a guest's output are kept for the error that says why
-// it has ended.
+// tailLines is how many lines of a guest's output, the last ones or the first ones of a
+// panic, are kept for the error that says why it has ended.
 const tailLines = 5
 
 // logs passes the output of a guest on to a logger.
@@ -30,6 +30,11 @@ type logs struct {
 // INFO, the text of a panic as ERROR.
 func (l *logs) stderr(line []byte) {
 	text := string(line)
+	if strings.HasPrefix(text, "panic: ") || strings.HasPrefix(text, "fatal error: ") {
+		l.mu.Lock()
+		l.panicked, l.tail = true, nil
+		l.mu.Unlock()
+	}
 	l.keep(text)
 	if r, ok := parseRecord(line); ok {
 		if l.to.Enabled(context.Background(), r.Level) {
@@ -38,7 +43,6 @@ func (l *logs) stderr(line []byte) {
 		return
 	}
 	l.mu.Lock()
-	l.panicked = l.panicked || strings.HasPrefix(text, "panic: ") || strings.HasPrefix(text, "fatal error: ")
 	level := slog.LevelInfo
 	if l.panicked {
 		level = slog.LevelError
@@ -60,9 +64,11 @@ func (l *logs) keep(line string) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tail = append(l.tail, line)
-	if len(l.tail) > tailLines {
-		l.tail = l.tail[1:]
+	switch {
+	case len(l.tail) < tailLines:
+		l.tail = append(l.tail, line)
+	case !l.panicked: // of a panic the first lines say what it is
+		l.tail = append(l.tail[1:], line)
 	}
 }
 
@@ -101,4 +107,22 @@ func parseRecord(line []byte) (slog.Record, bool) {
 		}
 	}
 	return r, true
+}
+
+// warnings returns a logger of the lines of l from WARN on: for the lanes, whose
+// connections are lines of the guest's start and end.
+func warnings(l *slog.Logger) *slog.Logger { return slog.New(warnHandler{l.Handler()}) }
+
+type warnHandler struct{ slog.Handler }
+
+func (h warnHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && h.Handler.Enabled(ctx, level)
+}
+
+func (h warnHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return warnHandler{h.Handler.WithAttrs(attrs)}
+}
+
+func (h warnHandler) WithGroup(name string) slog.Handler {
+	return warnHandler{h.Handler.WithGroup(name)}
 }

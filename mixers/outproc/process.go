@@ -32,8 +32,9 @@ type process struct {
 	quiet          *io.PipeReader // for go-plugin, which gets no stderr
 	quietW         *io.PipeWriter
 
-	handshake string      // the first line of stdout; set before exited is closed
-	killed    atomic.Bool // by this process
+	handshake string        // the first line of stdout; set before exited is closed
+	killed    atomic.Bool   // by the host
+	started   chan struct{} // closed when Start has returned
 	readers   sync.WaitGroup
 	exited    chan struct{}
 	exitErr   error // set before exited is closed
@@ -47,7 +48,7 @@ const maxHandshake = 4096
 const tailTime = 200 * time.Millisecond
 
 func newProcess(cmd *exec.Cmd, logs *logs) *process {
-	p := &process{cmd: cmd, logs: logs, exited: make(chan struct{})}
+	p := &process{cmd: cmd, logs: logs, started: make(chan struct{}), exited: make(chan struct{})}
 	p.first, p.firstW = io.Pipe()
 	p.quiet, p.quietW = io.Pipe()
 	return p
@@ -55,6 +56,7 @@ func newProcess(cmd *exec.Cmd, logs *logs) *process {
 
 // Start starts the process.
 func (p *process) Start(context.Context) error {
+	defer close(p.started)
 	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // see process
@@ -151,8 +153,13 @@ func (p *process) Wait(context.Context) error {
 	return p.exitErr
 }
 
-// Kill kills the process and what it has started.
+// Kill kills the process and what it has started, and waits for its end. It may be called
+// while Start runs, or will be called.
 func (p *process) Kill(context.Context) error {
+	<-p.started
+	if p.cmd.Process == nil {
+		return nil // it was not started
+	}
 	select {
 	case <-p.exited:
 	default:

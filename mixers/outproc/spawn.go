@@ -70,6 +70,8 @@ func (p *program) check() error {
 // hostVariables are those of the host's environment that each guest gets.
 var hostVariables = []string{"PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL"}
 
+func (p *program) close() { p.file.Close() }
+
 // environment returns the variables that the guest gets by its allow-list.
 func environment(allowed []string) []string {
 	var env []string
@@ -96,7 +98,7 @@ type spawned struct {
 func (p *program) spawn(ctx context.Context, dir string) (*spawned, error) {
 	s := &spawned{token: rand.Text()}
 	var made atomic.Pointer[process]
-	timeout := p.guest.StartTimeout
+	begun, timeout := time.Now(), p.guest.StartTimeout
 	if at, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(at))
 	}
@@ -109,6 +111,9 @@ func (p *program) spawn(ctx context.Context, dir string) (*spawned, error) {
 		Logger:           hclog.NewNullLogger(),
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: dir},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
 			own := &exec.Cmd{
 				Path: p.guest.Path,
 				Args: append([]string{p.guest.Path}, p.guest.Args...),
@@ -116,7 +121,7 @@ func (p *program) spawn(ctx context.Context, dir string) (*spawned, error) {
 			}
 			isolate(own, p.file)
 			made.Store(newProcess(own, &logs{to: p.guest.Logger.With("guest", filepath.Base(p.guest.Path))}))
-			return made.Load(), ctx.Err()
+			return made.Load(), nil
 		},
 	})
 	stop := context.AfterFunc(ctx, func() {
@@ -129,7 +134,7 @@ func (p *program) spawn(ctx context.Context, dir string) (*spawned, error) {
 	s.addr, err = s.client.Start()
 	s.process = made.Load()
 	if err != nil {
-		err = s.whyNot(err, timeout)
+		err = s.whyNot(err, time.Since(begun))
 		s.client.Kill()
 		return nil, err
 	}
@@ -137,7 +142,7 @@ func (p *program) spawn(ctx context.Context, dir string) (*spawned, error) {
 }
 
 // whyNot returns the error for a guest that did not start.
-func (s *spawned) whyNot(err error, timeout time.Duration) error {
+func (s *spawned) whyNot(err error, waited time.Duration) error {
 	if s.process == nil || s.ID() == "" {
 		return fmt.Errorf("start it: %w", err)
 	}
@@ -145,7 +150,7 @@ func (s *spawned) whyNot(err error, timeout time.Duration) error {
 	fields := strings.Split(s.handshake, "|")
 	switch {
 	case s.handshake == "" && s.killed.Load():
-		err = fmt.Errorf("it has not said within %v that it is ready: it is no guest of Teleport, or it hangs", timeout.Round(time.Millisecond))
+		err = fmt.Errorf("it has not said within %v that it is ready: it is no guest of Teleport, or it hangs", waited.Round(100*time.Millisecond))
 	case s.handshake == "":
 		err = fmt.Errorf("it has ended before it was ready (%w)", s.exitErr)
 	case len(fields) < 5 || fields[0] != "1":
@@ -155,11 +160,19 @@ func (s *spawned) whyNot(err error, timeout time.Duration) error {
 	case fields[4] != contract.Protocol:
 		err = fmt.Errorf("its lane speaks %q, not %q: it is made for another program that uses go-plugin", fields[4], contract.Protocol)
 	}
-	if tail := s.logs.last(); tail != "" {
-		err = fmt.Errorf("%w; its last lines:\n\t%s", err, tail)
+	return s.withTail(err)
+}
+
+// withTail returns err with the last lines of the guest's output.
+func (p *process) withTail(err error) error {
+	if tail := p.logs.last(); tail != "" {
+		return fmt.Errorf("%w; its last lines:\n\t%s", err, tail)
 	}
 	return err
 }
+
+// exitError returns how the process has ended.
+func (p *process) exitError() error { return fmt.Errorf("its process has ended: %w", p.exitErr) }
 
 // kill ends the process at once, and waits for its end.
 func (s *spawned) kill() { s.client.Kill() }

@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
@@ -54,7 +56,8 @@ func (c Config) Serve(parts ...any) {
 // run returns the exit code of the program.
 func (c Config) run(args []string, stdin io.Reader, stdout, stderr io.Writer, parts []any) int {
 	slog.SetDefault(slog.New(slog.NewJSONHandler(stderr, nil)))
-	tp.SetLogger(slog.Default())
+	// The engine's INFO lines, such as those of a connection, are the host's own too.
+	tp.SetLogger(slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	s, err := newServer(c, parts)
 	if err != nil {
 		fmt.Fprintf(stderr, "guest: %v\n", err)
@@ -83,13 +86,15 @@ type server struct {
 	parts []any // of desc.Parts, in their order
 	peer  tp.Peer
 	token string
-	ended chan struct{} // closed when the host has asked the guest to end
+	ended chan struct{} // closed by end
+	end   func()        // makes the guest end when it has answered what is under way
 }
 
 func newServer(c Config, parts []any) (*server, error) {
 	s := &server{cfg: c, ended: make(chan struct{}), desc: contract.Description{
 		Contract: contract.Version, Name: c.Name, Version: c.Version, Schema: c.Schema, Parts: []contract.Part{},
 	}}
+	s.end = sync.OnceFunc(func() { close(s.ended) })
 	if s.desc.Name == "" {
 		name := filepath.Base(os.Args[0])
 		s.desc.Name = strings.TrimSuffix(name, filepath.Ext(name))
@@ -166,7 +171,7 @@ func (s *server) serve(stdin io.Reader, stdout io.Writer) error {
 	if _, err := fmt.Fprintln(stdout, contract.Handshake("unix", path)); err != nil {
 		return fmt.Errorf("print the handshake: %w", err)
 	}
-	lane, err := s.accept(lis)
+	lane, err := s.accept(lis, stdin)
 	if err != nil {
 		return err
 	}
@@ -178,10 +183,26 @@ func (s *server) serve(stdin io.Reader, stdout io.Writer) error {
 	return nil
 }
 
+// How long a guest waits for its lane: at most, and when the host has closed the guest's
+// standard input, as it does when it ends.
+const (
+	laneTime   = 30 * time.Second
+	orphanTime = 5 * time.Second
+)
+
 // accept returns the session of the first connection that knows the token.
-func (s *server) accept(lis net.Listener) (tp.Session, error) {
+func (s *server) accept(lis net.Listener, stdin io.Reader) (tp.Session, error) {
+	expired := time.AfterFunc(laneTime, func() { lis.Close() })
+	defer expired.Stop()
+	go func() { // ends with the process at the latest
+		io.Copy(io.Discard, stdin)
+		expired.Reset(orphanTime)
+	}()
 	for {
 		conn, err := lis.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil, errors.New("the host has not opened a lane: it has ended, or it hangs")
+		}
 		if err != nil {
 			return nil, fmt.Errorf("accept the lane: %w", err)
 		}
@@ -239,7 +260,7 @@ func (s *server) routes() {
 		return json.Marshal(contract.Status{})
 	})
 	handle(s.peer, contract.RouteDrain, func(tp.CallCtx, []byte) ([]byte, error) {
-		close(s.ended)
+		s.end() // serve then closes the peer, which waits for its handlers
 		return nil, nil
 	})
 	for word, k := range kinds {

@@ -37,6 +37,14 @@ func ParseDescription(b []byte) (Description, error) {
 		if err := checkName(fmt.Sprintf("the name of its part %d (%s)", i, p.Kind), p.Name); err != nil {
 			return d, err
 		}
+		for _, other := range d.Parts[:i] {
+			if other.Kind == p.Kind && other.Name == p.Name {
+				return d, fmt.Errorf("two of its %ss have the name %s", p.Kind, p.Name)
+			}
+			if other.Kind == p.Kind && other.ID == p.ID && p.ID != 0 {
+				return d, fmt.Errorf("its %ss %s and %s have the same id, %d", p.Kind, other.Name, p.Name, p.ID)
+			}
+		}
 	}
 	return d, nil
 }
