@@ -282,6 +282,8 @@ func (c *Conn) write(b []byte, limit *deadline, stop func() bool) error {
 			return os.ErrDeadlineExceeded
 		case stop():
 			return net.ErrClosed
+		case isClosed(c.gone):
+			return c.writeError(errGone)
 		}
 		next := now.Add(moveWrite)
 		if !at.IsZero() && at.Before(next) {

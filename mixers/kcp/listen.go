@@ -95,6 +95,7 @@ func (l *listener) welcome(sess *kcpgo.UDPSession) {
 		}
 		sess.Close()
 		l.wire.forget(addr, sess.GetConv())
+		l.wire.tellGone(sess.GetConv(), addr)
 		return
 	}
 	c.start()
