@@ -29,6 +29,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"strconv"
 	"unicode/utf8"
 
 	"github.com/teleport-go/teleport/codecs/jsoncodec"
@@ -222,12 +223,10 @@ func numbers(v any) (any, error) {
 const mostDigits = 1000
 
 func number(text string) (any, error) {
-	var i int64
-	if err := json.Unmarshal([]byte(text), &i); err == nil {
+	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return i, nil
 	}
-	var u uint64
-	if err := json.Unmarshal([]byte(text), &u); err == nil {
+	if u, err := strconv.ParseUint(text, 10, 64); err == nil {
 		return u, nil
 	}
 	if len(text) <= mostDigits {
@@ -235,7 +234,5 @@ func number(text string) (any, error) {
 			return n, nil
 		}
 	}
-	var f float64
-	err := json.Unmarshal([]byte(text), &f)
-	return f, err
+	return strconv.ParseFloat(text, 64)
 }
