@@ -1,0 +1,238 @@
+// Package guest makes WebAssembly guests of Go filters and codecs, for package wasm to load.
+//
+// A guest is a main package that calls [Serve] in an init function:
+//
+//	package main
+//
+//	import (
+//		"github.com/teleport-go/teleport/mixers/wasm/guest"
+//		"github.com/teleport-go/teleport/xfers/md5"
+//	)
+//
+//	func init() { guest.Serve(md5.Filter{}) }
+//
+//	func main() {} // is not run
+//
+// It is built with
+//
+//	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -o md5.wasm .
+//
+// A guest has one goroutine at work at a time; others that a part has started run on while
+// an item is in work. It has no file, no network and no environment. What it prints is
+// logged by the host. A panic ends the instance, and the item fails.
+package guest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/teleport-go/teleport/codecs/jsoncodec"
+	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/xfer"
+)
+
+// abiVersion is the version of the contract in ABI.md.
+const abiVersion = 1
+
+// part is a filter or a codec, and how it is described.
+type part struct {
+	Kind string `json:"kind"`
+	ID   byte   `json:"id"`
+	Name string `json:"name"`
+
+	filter xfer.XferFilter
+	codec  codec.Codec
+}
+
+// server answers the host. It is used by one goroutine at a time.
+type server struct {
+	parts []part
+	in    []byte // what the host writes to
+	out   []byte // what the host reads from
+}
+
+// newServer returns a server of filters and codecs, or an error that names what is neither.
+func newServer(parts []any) (*server, error) {
+	if len(parts) == 0 {
+		return nil, errors.New("guest.Serve: no parts: give it filters and codecs")
+	}
+	s := new(server)
+	for i, v := range parts {
+		switch v := v.(type) {
+		case xfer.XferFilter:
+			s.parts = append(s.parts, part{Kind: "filter", ID: v.ID(), Name: v.Name(), filter: v})
+		case codec.Codec:
+			s.parts = append(s.parts, part{Kind: "codec", ID: v.ID(), Name: v.Name(), codec: v})
+		default:
+			return nil, fmt.Errorf("guest.Serve: part %d is a %T: a part is an xfer.XferFilter or a codec.Codec", i, v)
+		}
+	}
+	return s, nil
+}
+
+// The status of a result; its message is the output.
+const (
+	statusOK       = 0
+	statusRefused  = 1
+	statusTooLarge = 2
+)
+
+// mostMessage is how many bytes of an error the host is given.
+const mostMessage = 1 << 10
+
+// keptOutput is how large a buffer for output may be to serve again.
+const keptOutput = 1 << 20
+
+// describe returns the description of the parts.
+func (s *server) describe() (status int, out []byte) {
+	return s.finish(json.Marshal(struct {
+		Parts []part `json:"parts"`
+	}{s.parts}))
+}
+
+// alloc makes the buffer for input.
+func (s *server) alloc(size uint32) []byte {
+	s.in = nil // the collector may have it before the new one is made
+	s.in = make([]byte, max(1, size))
+	return s.in
+}
+
+// do does one item. op is the function of a part; the result is valid until the next item.
+func (s *server) do(op func(p part, dst, in []byte, max int) ([]byte, error), part uint32, in []byte, max int) (status int, out []byte) {
+	if int64(part) >= int64(len(s.parts)) {
+		return s.finish(nil, fmt.Errorf("there is no part %d", part))
+	}
+	if cap(s.out) > keptOutput {
+		s.out = nil
+	}
+	out, err := op(s.parts[part], s.out[:0], in, max)
+	if err == nil && len(out) > max {
+		err = fmt.Errorf("%w: %d bytes, the limit is %d", xfer.ErrTooLarge, len(out), max)
+	}
+	return s.finish(out, err)
+}
+
+// finish keeps the output where the host reads it.
+func (s *server) finish(out []byte, err error) (int, []byte) {
+	status := statusOK
+	if err != nil {
+		status = statusRefused
+		if errors.Is(err, xfer.ErrTooLarge) {
+			status = statusTooLarge
+		}
+		out = fmt.Appendf(s.out[:0], "%.*s", mostMessage, err)
+	}
+	s.out = out
+	return status, out
+}
+
+var errNoFilter = errors.New("it is no filter")
+var errNoCodec = errors.New("it is no codec")
+
+func pack(p part, dst, in []byte, _ int) ([]byte, error) {
+	if p.filter == nil {
+		return nil, errNoFilter
+	}
+	if a, ok := p.filter.(xfer.Appender); ok {
+		return a.AppendPack(dst, in)
+	}
+	return p.filter.OnPack(in)
+}
+
+func unpack(p part, dst, in []byte, max int) ([]byte, error) {
+	if p.filter == nil {
+		return nil, errNoFilter
+	}
+	if a, ok := p.filter.(xfer.Appender); ok {
+		return a.AppendUnpack(dst, in, max)
+	}
+	return p.filter.OnUnpack(in)
+}
+
+// encode makes of JSON what the codec writes.
+func encode(p part, dst, in []byte, _ int) ([]byte, error) {
+	if p.codec == nil {
+		return nil, errNoCodec
+	}
+	v, err := fromJSON(in)
+	if err != nil {
+		return nil, err
+	}
+	return codec.AppendBody(dst, p.codec, v)
+}
+
+// decode makes JSON of what the codec reads.
+func decode(p part, dst, in []byte, _ int) ([]byte, error) {
+	if p.codec == nil {
+		return nil, errNoCodec
+	}
+	var v any
+	if err := p.codec.Unmarshal(in, &v); err != nil {
+		return nil, err
+	}
+	return jsoncodec.Codec{}.Append(dst, v)
+}
+
+// fromJSON decodes one value, of the types that encoding/json gives an any, but for
+// numbers: an integer is an int64, a uint64 or a *big.Int, so that it stays exact.
+func fromJSON(text []byte) (any, error) {
+	if !utf8.Valid(text) {
+		return nil, errors.New("JSON that is not UTF-8")
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("bytes after the JSON value")
+	}
+	return numbers(v)
+}
+
+// numbers replaces the json.Numbers in v.
+func numbers(v any) (any, error) {
+	var err error
+	switch v := v.(type) {
+	case json.Number:
+		return number(string(v))
+	case []any:
+		for i := range v {
+			if v[i], err = numbers(v[i]); err != nil {
+				return nil, err
+			}
+		}
+	case map[string]any:
+		for k := range v {
+			if v[k], err = numbers(v[k]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return v, nil
+}
+
+// mostDigits bounds an integer, since reading one takes the square of its digits.
+const mostDigits = 1000
+
+func number(text string) (any, error) {
+	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return i, nil
+	}
+	if u, err := strconv.ParseUint(text, 10, 64); err == nil {
+		return u, nil
+	}
+	if len(text) <= mostDigits {
+		if n, ok := new(big.Int).SetString(text, 10); ok {
+			return n, nil
+		}
+	}
+	return strconv.ParseFloat(text, 64)
+}
