@@ -3,7 +3,6 @@ package tp
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"time"
 
@@ -204,6 +203,7 @@ func (s *session) refuseLink(l *link, r *Rerror) {
 	// First flush what a hook has sent, a refusal for example.
 	ctx, cancel := context.WithTimeout(context.Background(), lingerTime)
 	if l.killed.Load() == nil {
+		l.partRefused(r)
 		l.sock.WaitFlushed(ctx)
 	}
 	cancel()
@@ -219,18 +219,6 @@ func (s *session) refuseLink(l *link, r *Rerror) {
 		s.postDisconnect(l)
 		s.done.Fire()
 	}
-}
-
-// hangUp closes the write side and waits up to lingerTime for the peer to close too.
-// Closing with unread bytes would reset the connection, and the peer could lose a
-// refusal that it has not read yet.
-func (l *link) hangUp() {
-	c, ok := l.conn.(interface{ CloseWrite() error })
-	if !ok || c.CloseWrite() != nil {
-		return
-	}
-	l.conn.SetReadDeadline(time.Now().Add(lingerTime))
-	io.Copy(io.Discard, io.LimitReader(l.conn, int64(preparingLimit)))
 }
 
 // connectionHook runs what p wants to do with a fresh connection. A panic, or the end of
@@ -402,6 +390,7 @@ func (s *session) rejoin(l *link) bool {
 	for {
 		queued, closed := s.rejoinUnlessQueued(l)
 		if closed != nil {
+			l.part(closed)
 			s.refuseLink(l, closed.rerror())
 			return false
 		}

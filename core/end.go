@@ -250,10 +250,6 @@ func (s *session) until(ctx context.Context, cond func() bool) bool {
 	return true
 }
 
-// lingerTime is how long a closing side waits for the peer to close too, so that what
-// the peer still sends does not reset the connection before the last replies arrive.
-const lingerTime = time.Second
-
 // drain waits for pending calls, the batch and handlers, and then closes the
 // connection. It runs on a goroutine of its own, started once per session.
 func (s *session) drain(ctx context.Context, l *link) {
@@ -371,12 +367,20 @@ func (s *session) endLink(l *link, reason *CloseReason) (again bool) {
 		} else {
 			s.mu.Unlock()
 		}
+		// A connection that was not closed because of reason has received what cannot be read.
+		said := reason.Side == SideLocal && l.killed.Load() == nil && l.partBroken(reason)
 		unsent := l.sock.Stop(reason) // first: callers blocked on room get reason, not the error of a closed connection
-		l.close()
+		if !said {
+			l.close()
+		}
 		l.cancelHandlers(reason)
 		s.failPending(l, reason)
 		l.gone.Fire()
 		s.logEnd(l, reason, unsent)
+		if said {
+			l.hangUp()
+			l.close()
+		}
 		l.sock.Join()
 		l.sock.Release()
 		return again

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"strconv"
 	"time"
@@ -75,13 +76,19 @@ func (f *farewell) reason() *CloseReason {
 	return &CloseReason{SideRemote, fmt.Errorf("%w: %w", errRemoteClose, f.rerr.Err()), "reading"}
 }
 
-// sayBye enqueues the farewell and begins to write it. answered says that all CALLs that
-// were taken have been answered. A peer that has closed the connection already, or would
-// not understand the message, gets none.
+// sayBye enqueues the farewell, and behind it what the protocol itself says last, and
+// begins to write them. answered says that all CALLs that were taken have been answered. A
+// peer that has closed the connection already, or would not understand the message, gets
+// no CONTROL message.
 func (l *link) sayBye(reason *CloseReason, answered bool) {
-	if reason.Side == SideRemote {
-		return
+	if reason.Side != SideRemote {
+		l.enqueueBye(reason, answered)
 	}
+	l.part(reason)
+	l.sock.Flush(socket.NoBlock)
+}
+
+func (l *link) enqueueBye(reason *CloseReason, answered bool) {
 	number := ""
 	if last, known := l.refusedAfter(); answered {
 		number = "0"
@@ -110,9 +117,58 @@ func (l *link) sayBye(reason *CloseReason, answered bool) {
 	default:
 		return
 	}
-	if l.sock.EnqueueNow(&m) == nil {
-		l.sock.Flush(socket.NoBlock)
+	l.sock.EnqueueNow(&m) // an error: the connection has failed, or its peer does not read
+}
+
+// part enqueues what the protocol says last. It reports whether that is anything.
+func (l *link) part(reason *CloseReason) bool {
+	return l.partFor(l.partingReason(reason))
+}
+
+func (l *link) partFor(r socket.Reason) bool {
+	said, err := l.sock.Part(r)
+	if err != nil {
+		l.sess.Errorf("closing the connection to %s: %v", l.ip, err)
 	}
+	return said
+}
+
+// partingReason is reason in the words for protocols.
+func (l *link) partingReason(reason *CloseReason) socket.Reason {
+	p := socket.Reason{Kind: socket.ReasonClosed, Cause: reason.Cause}
+	switch t := (*told)(nil); {
+	case reason.Side == SideRemote:
+		p.Kind = socket.ReasonAnswered
+	case errors.As(reason.Cause, &t):
+		p.Kind, p.Err = socket.ReasonRefused, t.rerr
+	case errors.Is(reason.Cause, socket.ErrSizeLimit):
+		p.Kind = socket.ReasonTooLarge
+	case reason.Act == readingFrame:
+		p.Kind = socket.ReasonBroken
+	case l.env.hub.isClosed():
+		p.Kind = socket.ReasonShutdown
+	}
+	return p
+}
+
+// partRefused is part for a connection that a hook has refused with r.
+func (l *link) partRefused(r *Rerror) bool {
+	if r.Code == CodeInternalServerError { // a panic, which is not for the peer
+		return l.partFor(socket.Reason{Kind: socket.ReasonBroken, Cause: r.Err()})
+	}
+	return l.partFor(socket.Reason{Kind: socket.ReasonRefused, Err: r, Cause: r.Err()})
+}
+
+// partBroken is part for a connection that has received what cannot be read. It waits for
+// the network, but not long.
+func (l *link) partBroken(reason *CloseReason) bool {
+	if !l.part(reason) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), quietTime)
+	defer cancel()
+	l.sock.WaitFlushed(ctx)
+	return true
 }
 
 // sayByeSoon says goodbye on a connection that is cut off, unless the peer does not read.
@@ -124,6 +180,25 @@ func (l *link) sayByeSoon(reason *CloseReason) {
 	ctx, cancel := context.WithTimeout(context.Background(), quietTime)
 	defer cancel()
 	l.sock.WaitFlushed(ctx)
+}
+
+// lingerTime is how long a closing side waits for the peer to close too, so that what
+// the peer still sends does not reset the connection before the last replies arrive.
+const lingerTime = time.Second
+
+// hangUpLimit is how many bytes of a peer that was refused are read at most.
+const hangUpLimit = 64 << 10
+
+// hangUp closes the write side and waits up to lingerTime for the peer to close too.
+// Closing with unread bytes would reset the connection, and the peer could lose a
+// refusal that it has not read yet.
+func (l *link) hangUp() {
+	c, ok := l.conn.(interface{ CloseWrite() error })
+	if !ok || c.CloseWrite() != nil {
+		return
+	}
+	l.conn.SetReadDeadline(time.Now().Add(lingerTime))
+	io.Copy(io.Discard, io.LimitReader(l.conn, hangUpLimit))
 }
 
 const (

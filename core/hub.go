@@ -143,6 +143,13 @@ func (h *hub) close() []*session {
 	return slices.DeleteFunc(h.unended(), (*session).isPreparing)
 }
 
+// isClosed reports whether the peer closes.
+func (h *hub) isClosed() bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.closed
+}
+
 // unended returns all sessions that have not come to their end.
 func (h *hub) unended() []*session {
 	h.mu.RLock()

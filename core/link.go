@@ -57,7 +57,7 @@ func (l *link) open(conn net.Conn, pf ProtoFunc) {
 // fail ends a link whose socket has failed.
 func (l *link) fail(err error) {
 	if errors.Is(err, socket.ErrMemory) {
-		l.kill(SideLocal, fmt.Errorf("PeerConfig.ReadMemory: %w", err), "reading a frame")
+		l.kill(SideLocal, fmt.Errorf("PeerConfig.ReadMemory: %w", err), readingFrame)
 		return
 	}
 	l.kill(SideNetwork, err, "writing")

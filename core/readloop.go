@@ -92,7 +92,7 @@ func (r *readLoop) replace() {
 		l.logExit("PreReadHeader")
 	case inFrame:
 		l.lost = true
-		l.kill(SideLocal, errExit, "reading a frame")
+		l.kill(SideLocal, errExit, readingFrame)
 		l.logExit("reading a message")
 	}
 	l.detach()

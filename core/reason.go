@@ -43,7 +43,7 @@ func endReason(l *link, err error) *CloseReason {
 	}
 	var bad *frameError
 	if errors.As(err, &bad) {
-		return &CloseReason{SideLocal, bad.err, "reading a frame"}
+		return &CloseReason{SideLocal, bad.err, readingFrame}
 	}
 	return &CloseReason{SideNetwork, err, "reading"}
 }

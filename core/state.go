@@ -54,6 +54,9 @@ type CloseReason struct {
 	Act   string // what this side was doing: "reading", "writing", "closing"…
 }
 
+// readingFrame is the Act of a connection that has received what it cannot read.
+const readingFrame = "reading a frame"
+
 // Error makes a CloseReason usable as the cause of a context.
 func (r *CloseReason) Error() string { return r.String() }
 

@@ -107,6 +107,14 @@ func (a *anyProto) CarriesBye() bool {
 	return ok && a.chosen.Load() && c.CarriesBye()
 }
 
+// AppendFarewell passes the request on, once the peer's protocol is known.
+func (a *anyProto) AppendFarewell(dst []byte, r Reason) []byte {
+	if p, ok := a.current().(Parter); ok && a.chosen.Load() {
+		return p.AppendFarewell(dst, r)
+	}
+	return dst
+}
+
 func (a *anyProto) Pack(m Message) error {
 	if a.err != nil {
 		return a.err

@@ -60,6 +60,7 @@ type Conn struct {
 	turns     switcher      // proto, if it may become another
 	limit     atomic.Uint32
 	heard     atomic.Bool // a frame has arrived
+	parted    atomic.Bool // Part was called
 	ends      bool        // proto is an Ender
 	dialed    bool        // this and the next three are as in Options
 	pipe      *xfer.XferPipe
@@ -262,6 +263,31 @@ func (c *Conn) CarriesControl() bool {
 func (c *Conn) CarriesBye() bool {
 	p, ok := c.proto.(ByeCarrier)
 	return ok && p.CarriesBye()
+}
+
+// Part accepts for sending what the protocol says before the connection is closed; see
+// [Parter]. It reports whether that is anything. Only the first call counts; nothing may be
+// enqueued after it. The error is a panic of the protocol.
+func (c *Conn) Part(r Reason) (said bool, err error) {
+	p, ok := c.proto.(Parter)
+	if !ok || c.parted.Swap(true) {
+		return false, nil
+	}
+	b, ended := c.out.BeginNow()
+	if ended != nil {
+		return false, nil
+	}
+	n := len(b)
+	defer func() {
+		if v := recover(); v != nil {
+			said, err = false, fmt.Errorf("socket: protocol panicked at its farewell: %v", v)
+			c.out.Abort()
+		}
+	}()
+	b = p.AppendFarewell(b, r)
+	said = len(b) > n
+	c.out.Commit(b)
+	return said, nil
 }
 
 // Heard reports whether a frame has ever arrived.

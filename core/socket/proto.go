@@ -176,3 +176,47 @@ type Emitter interface {
 type Ender interface {
 	Ended() bool
 }
+
+// Parter is a Proto whose protocol says something before the connection is closed, such
+// as the close frame of WebSocket. AppendFarewell appends that to dst, which is what was
+// accepted for sending, and returns dst if there is nothing to say. It is called at most
+// once for a connection, on any goroutine, with the lock of the connection: it must not
+// block, nor use its connection. Afterwards the engine sends nothing, closes the sending
+// half of the connection where that has one, and soon the rest.
+//
+// It is not called on a connection that has failed, or is closed because the peer does not
+// read or does not answer.
+type Parter interface {
+	AppendFarewell(dst []byte, r Reason) []byte
+}
+
+// Reason is why the engine closes a connection.
+type Reason struct {
+	Kind ReasonKind
+	// Err is what the program tells the peer: the argument of CloseWith, or the error with
+	// which a hook has refused the connection. It may be nil.
+	Err *Rerror
+	// Cause is the reason in this side's log; it may be nil. It is not meant for the peer.
+	Cause error
+}
+
+// ReasonKind says in general why a connection is closed.
+type ReasonKind uint8
+
+// The kinds of a Reason.
+const (
+	ReasonClosed   ReasonKind = iota // the program has closed the session, or its age or IdleTimeout is over
+	ReasonShutdown                   // the peer, with all its sessions, is closed
+	ReasonRefused                    // the program does not want the session: a hook has refused it, or CloseWith, or its id is taken
+	ReasonTooLarge                   // a message that came was over the size limit
+	ReasonBroken                     // what came could not be read
+	ReasonAnswered                   // the other side has closed the connection, between two messages
+)
+
+// String returns the kind in a word.
+func (k ReasonKind) String() string {
+	if names := [...]string{"closed", "shutdown", "refused", "too large", "broken", "answered"}; int(k) < len(names) {
+		return names[k]
+	}
+	return "unknown"
+}
