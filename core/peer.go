@@ -42,6 +42,7 @@ type peer struct {
 	openErr error
 
 	mu        sync.Mutex      // guards what follows
+	made      bool            // Open has returned the peer
 	opened    bool            // Listen, Dial or ServeConn was called
 	closing   bool            // nothing is accepted any more
 	closed    bool            // no session begins any more
@@ -113,6 +114,9 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 			return nil, fmt.Errorf("tp: [PostNewPeerPlugin:%s] %w", h.Name(), err)
 		}
 	}
+	p.mu.Lock()
+	p.made = true
+	p.mu.Unlock()
 	return p, nil
 }
 
@@ -251,9 +255,14 @@ func (p *peer) shutdown(ctx context.Context) error {
 		return p.heldError(held)
 	}
 	p.closing = true
+	made := p.made
 	listeners := append([]net.Listener(nil), p.listeners...)
 	p.mu.Unlock()
 	removeGraceful(p)
+	var errs []error
+	if made {
+		errs = p.preClose(ctx)
+	}
 	p.stopListening()
 	for _, l := range listeners {
 		if in, ok := l.(*inherit.Listener); !ok || !in.Retire(quietTime, quietLimit) {
@@ -269,7 +278,7 @@ func (p *peer) shutdown(ctx context.Context) error {
 	p.mu.Unlock()
 	p.awaitPrepared(ctx)
 	live := p.env.hub.close()
-	errs := make([]error, len(live))
+	ends := make([]error, len(live))
 	p.cancel() // ends dials, redials and handshakes
 	pace := drainPace(ctx, len(live))
 	begun := time.Now()
@@ -278,10 +287,73 @@ func (p *peer) shutdown(ctx context.Context) error {
 		if ahead := time.Duration(i)*pace - time.Since(begun); ahead > maxAhead {
 			pause(ctx, ahead)
 		}
-		wg.Go(func() { errs[i] = s.Drain(ctx) })
+		wg.Go(func() { ends[i] = s.Drain(ctx) })
 	}
 	wg.Wait()
-	return errors.Join(append(errs, p.join(ctx))...)
+	errs = append(append(errs, ends...), p.join(ctx))
+	if made {
+		errs = append(errs, p.postClose(ctx)...)
+	}
+	return errors.Join(errs...)
+}
+
+// preClose runs the PreClose hooks, within half of the time of ctx.
+func (p *peer) preClose(ctx context.Context) []error {
+	hooks := p.env.hooks().preClose
+	if len(hooks) == 0 {
+		return nil
+	}
+	if at, ok := ctx.Deadline(); ok {
+		half, cancel := context.WithTimeout(ctx, time.Until(at)/2)
+		defer cancel()
+		ctx = half
+	}
+	return closeHooks(ctx, "PreClosePlugin", hooks, func(h PreClosePlugin) error { return h.PreClose(ctx, p) })
+}
+
+// postClose runs the PostClose hooks, within what is left of ctx, but at least a second.
+func (p *peer) postClose(ctx context.Context) []error {
+	hooks := p.env.hooks().postClose
+	if len(hooks) == 0 {
+		return nil
+	}
+	most := p.cfg.CloseTimeout
+	if at, ok := ctx.Deadline(); ok {
+		most = max(time.Until(at), time.Second)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	return closeHooks(ctx, "PostClosePlugin", hooks, func(h PostClosePlugin) error { return h.PostClose(ctx, p) })
+}
+
+// closeHooks calls the hooks, all at a time, and returns their errors, in order. It does
+// not wait for those that have not returned at the end of ctx.
+func closeHooks[P Plugin](ctx context.Context, kind string, hooks []P, call func(P) error) (errs []error) {
+	results := make([]chan error, len(hooks))
+	for i, h := range hooks {
+		result := make(chan error, 1)
+		results[i] = result
+		go func() {
+			err := errors.New("it has ended its goroutine")
+			defer func() { result <- err }()
+			err = plainHook(h, func() error { return call(h) })
+		}()
+	}
+	for i, h := range hooks {
+		err := errors.New("it has not returned in time")
+		select {
+		case err = <-results[i]:
+		case <-ctx.Done():
+			select {
+			case err = <-results[i]:
+			default:
+			}
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("tp: close: [%s:%s] %w", kind, h.Name(), err))
+		}
+	}
+	return errs
 }
 
 // awaitPrepared waits until all accepted connections are ready: their clients may have

@@ -163,7 +163,19 @@ type BaseSession interface {
 	CloseReason() *CloseReason
 }
 
-// CtxSession is a session in a handler or a hook of a message.
+// Caller makes calls: a session, or a client that chooses one of several. Invoke and
+// InvokeInto take it. Call is that of CtxSession; it may be called concurrently.
+type Caller interface {
+	Call(serviceMethod string, arg, result any, setting ...MessageSetting) CallCmd
+}
+
+// Pusher sends pushes, as a session does. Push is that of CtxSession; it may be called
+// concurrently.
+type Pusher interface {
+	Push(serviceMethod string, arg any, setting ...MessageSetting) *Rerror
+}
+
+// CtxSession is a session in a handler or a hook of a message. It is a Caller and a Pusher.
 type CtxSession interface {
 	Logger
 	ID() string
