@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,7 +50,13 @@ type peer struct {
 	closed    bool            // no session begins any more
 	held      <-chan struct{} // closed at the end of what Close has not waited for; nil: there is nothing
 	tls       *tls.Config
-	listeners []net.Listener
+	listeners []listener
+}
+
+// A listener is an address that the peer listens on.
+type listener struct {
+	net.Listener
+	protocols []string
 }
 
 var _ Peer = (*peer)(nil)
@@ -204,6 +212,7 @@ func (p *peer) TLSConfig() *tls.Config {
 	return p.tls
 }
 
+func (p *peer) Handlers() iter.Seq[*Handler]      { return p.env.router.tables.Load().all }
 func (p *peer) PluginContainer() *PluginContainer { return p.env.plugins }
 func (p *peer) Router() Router                    { return p.group }
 
@@ -256,7 +265,7 @@ func (p *peer) shutdown(ctx context.Context) error {
 	}
 	p.closing = true
 	made := p.made
-	listeners := append([]net.Listener(nil), p.listeners...)
+	listeners := slices.Clone(p.listeners)
 	p.mu.Unlock()
 	removeGraceful(p)
 	var errs []error
@@ -265,7 +274,7 @@ func (p *peer) shutdown(ctx context.Context) error {
 	}
 	p.stopListening()
 	for _, l := range listeners {
-		if in, ok := l.(*inherit.Listener); !ok || !in.Retire(quietTime, quietLimit) {
+		if in, ok := l.Listener.(*inherit.Listener); !ok || !in.Retire(quietTime, quietLimit) {
 			l.Close()
 		}
 	}
@@ -457,5 +466,9 @@ func (p *peer) lines() logger { return p.log }
 func (p *peer) inheritable() []net.Listener {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]net.Listener(nil), p.listeners...)
+	list := make([]net.Listener, len(p.listeners))
+	for i, l := range p.listeners {
+		list[i] = l.Listener
+	}
+	return list
 }
