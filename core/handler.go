@@ -1,6 +1,7 @@
 package tp
 
 import (
+	"maps"
 	"reflect"
 	"sync/atomic"
 
@@ -20,6 +21,8 @@ type Handler struct {
 	argElem   reflect.Type // the type newArg's result points to; nil for unknown handlers
 	replyType reflect.Type // nil for a PUSH
 	plugins   *PluginContainer
+	doc       string
+	labels    map[string]string
 	panics    throttle.Throttle // limits the log lines about panics
 	inlining  inlining.Record
 	replySize atomic.Int64 // of the largest recent replies, in bytes; 1: they are small; 0: there was none
@@ -59,6 +62,16 @@ func (h *Handler) IsUnknown() bool { return h.unknown }
 // PluginContainer returns the plugins whose hooks run for the handler.
 func (h *Handler) PluginContainer() *PluginContainer { return h.plugins }
 
+// Doc returns what Doc has set, "" if nothing.
+func (h *Handler) Doc() string { return h.doc }
+
+// Labels returns a copy of the labels, which is never nil.
+func (h *Handler) Labels() map[string]string {
+	labels := make(map[string]string, len(h.labels))
+	maps.Copy(labels, h.labels)
+	return labels
+}
+
 // RouterTypeName returns CALL, PUSH, UNKNOWN_CALL or UNKNOWN_PUSH.
 func (h *Handler) RouterTypeName() string {
 	name := "CALL"
@@ -93,10 +106,30 @@ func (h *Handler) noteReply(n int64) {
 // freer is an argument or reply whose memory is used again after the reply was sent.
 type freer interface{ free() }
 
-type orderedPlugin struct{}
+// A handlerOption is passed to a registration like a plugin, and is none.
+type handlerOption func(*Handler)
 
-func (orderedPlugin) Name() string { return "ordered" }
+// Name is that of a Plugin.
+func (handlerOption) Name() string { return "option of a route" }
+
+// forRoutes says to a PluginContainer that this is no plugin.
+func (handlerOption) forRoutes() {}
 
 // Ordered makes a route serve the messages of one session one at a time, in the
-// order of their arrival. Pass it to a registration like a plugin.
-func Ordered() Plugin { return orderedPlugin{} }
+// order of their arrival. Pass it to a registration like a plugin, or to SubRoute for each
+// route of the group.
+func Ordered() Plugin { return handlerOption(func(h *Handler) { h.ordered = true }) }
+
+// Doc says what a route does, for lists of a peer's handlers: see Handler.Doc.
+// Pass it to a registration like a plugin.
+func Doc(text string) Plugin { return handlerOption(func(h *Handler) { h.doc = text }) }
+
+// Label gives a route a label, such as its owner or its version: see Handler.Labels. A
+// second value of a key replaces the first. Pass it to a registration like a plugin, or to
+// SubRoute for all routes of the group.
+func Label(key, value string) Plugin {
+	return handlerOption(func(h *Handler) {
+		h.labels = h.Labels()
+		h.labels[key] = value
+	})
+}

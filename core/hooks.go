@@ -1,6 +1,9 @@
 package tp
 
-import "net"
+import (
+	"context"
+	"net"
+)
 
 // The hooks, in the order of a peer's, a connection's and a message's life. A
 // Plugin has those it wants. An error (a Rerror with a code, or an error) ends
@@ -76,6 +79,16 @@ type PostAcceptPlugin interface {
 type PostReadyPlugin interface {
 	Plugin
 	PostReady(Session)
+}
+
+// PostRenamePlugin runs when SetID has changed the id of a session that GetSession finds:
+// s.ID() is the new one. It runs on the goroutine of SetID, which may be a reader, so it
+// must not wait for messages of the session. If several SetIDs run at a time, so do the
+// hooks, in any order. An id that SetID has set before the session is ready is not a
+// change: PostReady sees it.
+type PostRenamePlugin interface {
+	Plugin
+	PostRename(s Session, oldID string)
 }
 
 // PreWriteCallPlugin runs on the caller's goroutine before a CALL is packed. An
@@ -207,6 +220,26 @@ type PostExchangePlugin interface {
 type PostDisconnectPlugin interface {
 	Plugin
 	PostDisconnect(BaseSession) *Rerror
+}
+
+// PreClosePlugin runs when the peer begins to close: by Close, Shutdown or Reboot. It still
+// listens and serves, so this is the moment to tell a registry, or a load balancer, that
+// the peer goes. The hooks of all plugins run at the same time, and ctx ends after half of
+// the time that the peer has (CloseTimeout for Close); then the peer closes without those
+// that have not returned. At a Reboot the new process listens already. Close returns the
+// errors; they do not stop it.
+type PreClosePlugin interface {
+	Plugin
+	PreClose(ctx context.Context, p Peer) error
+}
+
+// PostClosePlugin runs when all sessions of the peer have ended, or were cut off: the
+// moment to release what the plugin holds. ctx ends with the time that the peer has to
+// close, but not before a second. The hooks of all plugins run at the same time. Close
+// returns the errors.
+type PostClosePlugin interface {
+	Plugin
+	PostClose(ctx context.Context, p Peer) error
 }
 
 // Plugin is a value with a name that implements one or more of the hook interfaces

@@ -38,6 +38,9 @@ type hookTable struct {
 	preDial     []PreDialPlugin
 	connection  []Plugin // with PostDial, PostRedial, PostAccept or PostDisconnect
 	postReady   []PostReadyPlugin
+	postRename  []PostRenamePlugin
+	preClose    []PreClosePlugin
+	postClose   []PostClosePlugin
 
 	// Hooks of requests, by kind: sent, then received.
 	preWrite, postWrite [2]moment[WriteCtx]
@@ -69,6 +72,9 @@ func newHookTable(all, middle []Plugin) *hookTable {
 			t.connection = append(t.connection, p)
 		}
 		list(&t.postReady, p)
+		list(&t.postRename, p)
+		list(&t.preClose, p)
+		list(&t.postClose, p)
 		list(&t.preReadHeader, p)
 		list(&t.postExchange, p)
 

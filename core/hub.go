@@ -50,18 +50,18 @@ func (h *hub) claim(s *session, l *link) (old *session, err error) {
 	return old, nil
 }
 
-// rename moves s to id if it is in the hub; the session that held id is returned.
-func (h *hub) rename(s *session, id string) (old *session) {
+// rename moves s to id if it is in the hub under another one, which it returns. It also
+// returns the session that held id.
+func (h *hub) rename(s *session, id string) (was string, old *session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.m[s.idText()] != s {
-		return nil
+	was = s.idText()
+	if was == id || h.m[was] != s {
+		return "", nil
 	}
-	if old = h.m[id]; old == s {
-		old = nil
-	}
+	old = h.m[id]
 	h.move(s, id)
-	return old
+	return was, old
 }
 
 func (h *hub) move(s *session, id string) {
@@ -185,9 +185,20 @@ func (s *session) SetID(id string) {
 	inHub := s.state != preparing
 	s.mu.Unlock()
 	if inHub {
-		if old := s.env.hub.rename(s, id); old != nil {
+		was, old := s.env.hub.rename(s, id)
+		if old != nil {
 			old.evict(s)
 		}
+		if was != "" {
+			s.renamed(was)
+		}
+	}
+}
+
+// renamed runs the PostRename hooks.
+func (s *session) renamed(was string) {
+	for _, h := range s.env.hooks().postRename {
+		guard{log: s.logger}.run(h, func() *Rerror { h.PostRename(s, was); return nil })
 	}
 }
 

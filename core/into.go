@@ -156,8 +156,8 @@ func (r *Reused[T]) reused() (value any, memory *[]byte) {
 // body. After an error the result may be half filled. The result must not be used
 // elsewhere until InvokeInto has returned. See Reused for a result with memory of its
 // own.
-func InvokeInto(ctx context.Context, s CtxSession, method string, arg, result any, set ...MessageSetting) error {
-	own, fast := s.(*session)
+func InvokeInto(ctx context.Context, c Caller, method string, arg, result any, set ...MessageSetting) error {
+	own, fast := c.(*session)
 	var memory *[]byte
 	if r, ok := result.(interface{ reused() (any, *[]byte) }); ok {
 		result, memory = r.reused()
@@ -167,7 +167,7 @@ func InvokeInto(ctx context.Context, s CtxSession, method string, arg, result an
 			v.Elem().SetZero()
 		}
 		all := append([]MessageSetting{WithContext(ctx)}, set...)
-		return s.Call(method, arg, result, all...).Rerror().Err()
+		return c.Call(method, arg, result, all...).Rerror().Err()
 	}
 	return own.invoke(ctx, method, arg, result, memory, 0, true, set).Err()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/throttle"
@@ -55,7 +56,8 @@ func (p *peer) bind(protoFunc []ProtoFunc) (net.Listener, ProtoFunc, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := socket.CheckProto(pf); err != nil {
+	protocols, err := socket.ProtoNames(pf)
+	if err != nil {
 		return nil, nil, fmt.Errorf("tp: listen: %w", err)
 	}
 	tlsConfig := p.TLSConfig()
@@ -75,7 +77,7 @@ func (p *peer) bind(protoFunc []ProtoFunc) (net.Listener, ProtoFunc, error) {
 		lis.Close()
 		return nil, nil, ErrListenClosed
 	}
-	p.listeners = append(p.listeners, lis)
+	p.listeners = append(p.listeners, listener{lis, protocols})
 	p.accepting.Add(1)
 	p.mu.Unlock()
 	bound := false
@@ -99,7 +101,7 @@ func (p *peer) unbind(lis net.Listener) {
 	defer p.accepting.Done()
 	p.mu.Lock()
 	for i, l := range p.listeners {
-		if l == lis {
+		if l.Listener == lis {
 			p.listeners = append(p.listeners[:i:i], p.listeners[i+1:]...)
 			break
 		}
@@ -254,4 +256,14 @@ func (p *peer) Addrs() []net.Addr {
 		addrs[i] = l.Addr()
 	}
 	return addrs
+}
+
+func (p *peer) Listening() []Listening {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := make([]Listening, len(p.listeners))
+	for i, l := range p.listeners {
+		list[i] = Listening{Addr: l.Addr(), Network: p.cfg.Network, Protocols: slices.Clone(l.protocols), TLS: p.tls != nil}
+	}
+	return list
 }

@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,12 +44,19 @@ type peer struct {
 	openErr error
 
 	mu        sync.Mutex      // guards what follows
+	made      bool            // Open has returned the peer
 	opened    bool            // Listen, Dial or ServeConn was called
 	closing   bool            // nothing is accepted any more
 	closed    bool            // no session begins any more
 	held      <-chan struct{} // closed at the end of what Close has not waited for; nil: there is nothing
 	tls       *tls.Config
-	listeners []net.Listener
+	listeners []listener
+}
+
+// A listener is an address that the peer listens on.
+type listener struct {
+	net.Listener
+	protocols []string
 }
 
 var _ Peer = (*peer)(nil)
@@ -113,6 +122,9 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 			return nil, fmt.Errorf("tp: [PostNewPeerPlugin:%s] %w", h.Name(), err)
 		}
 	}
+	p.mu.Lock()
+	p.made = true
+	p.mu.Unlock()
 	return p, nil
 }
 
@@ -200,6 +212,7 @@ func (p *peer) TLSConfig() *tls.Config {
 	return p.tls
 }
 
+func (p *peer) Handlers() iter.Seq[*Handler]      { return p.env.router.tables.Load().all }
 func (p *peer) PluginContainer() *PluginContainer { return p.env.plugins }
 func (p *peer) Router() Router                    { return p.group }
 
@@ -251,12 +264,17 @@ func (p *peer) shutdown(ctx context.Context) error {
 		return p.heldError(held)
 	}
 	p.closing = true
-	listeners := append([]net.Listener(nil), p.listeners...)
+	made := p.made
+	listeners := slices.Clone(p.listeners)
 	p.mu.Unlock()
 	removeGraceful(p)
+	var errs []error
+	if made {
+		errs = p.preClose(ctx)
+	}
 	p.stopListening()
 	for _, l := range listeners {
-		if in, ok := l.(*inherit.Listener); !ok || !in.Retire(quietTime, quietLimit) {
+		if in, ok := l.Listener.(*inherit.Listener); !ok || !in.Retire(quietTime, quietLimit) {
 			l.Close()
 		}
 	}
@@ -269,7 +287,7 @@ func (p *peer) shutdown(ctx context.Context) error {
 	p.mu.Unlock()
 	p.awaitPrepared(ctx)
 	live := p.env.hub.close()
-	errs := make([]error, len(live))
+	ends := make([]error, len(live))
 	p.cancel() // ends dials, redials and handshakes
 	pace := drainPace(ctx, len(live))
 	begun := time.Now()
@@ -278,10 +296,73 @@ func (p *peer) shutdown(ctx context.Context) error {
 		if ahead := time.Duration(i)*pace - time.Since(begun); ahead > maxAhead {
 			pause(ctx, ahead)
 		}
-		wg.Go(func() { errs[i] = s.Drain(ctx) })
+		wg.Go(func() { ends[i] = s.Drain(ctx) })
 	}
 	wg.Wait()
-	return errors.Join(append(errs, p.join(ctx))...)
+	errs = append(append(errs, ends...), p.join(ctx))
+	if made {
+		errs = append(errs, p.postClose(ctx)...)
+	}
+	return errors.Join(errs...)
+}
+
+// preClose runs the PreClose hooks, within half of the time of ctx.
+func (p *peer) preClose(ctx context.Context) []error {
+	hooks := p.env.hooks().preClose
+	if len(hooks) == 0 {
+		return nil
+	}
+	if at, ok := ctx.Deadline(); ok {
+		half, cancel := context.WithTimeout(ctx, time.Until(at)/2)
+		defer cancel()
+		ctx = half
+	}
+	return closeHooks(ctx, "PreClosePlugin", hooks, func(h PreClosePlugin) error { return h.PreClose(ctx, p) })
+}
+
+// postClose runs the PostClose hooks, within what is left of ctx, but at least a second.
+func (p *peer) postClose(ctx context.Context) []error {
+	hooks := p.env.hooks().postClose
+	if len(hooks) == 0 {
+		return nil
+	}
+	most := p.cfg.CloseTimeout
+	if at, ok := ctx.Deadline(); ok {
+		most = max(time.Until(at), time.Second)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	return closeHooks(ctx, "PostClosePlugin", hooks, func(h PostClosePlugin) error { return h.PostClose(ctx, p) })
+}
+
+// closeHooks calls the hooks, all at a time, and returns their errors, in order. It does
+// not wait for those that have not returned at the end of ctx.
+func closeHooks[P Plugin](ctx context.Context, kind string, hooks []P, call func(P) error) (errs []error) {
+	results := make([]chan error, len(hooks))
+	for i, h := range hooks {
+		result := make(chan error, 1)
+		results[i] = result
+		go func() {
+			err := errors.New("it has ended its goroutine")
+			defer func() { result <- err }()
+			err = plainHook(h, func() error { return call(h) })
+		}()
+	}
+	for i, h := range hooks {
+		err := errors.New("it has not returned in time")
+		select {
+		case err = <-results[i]:
+		case <-ctx.Done():
+			select {
+			case err = <-results[i]:
+			default:
+			}
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("tp: close: [%s:%s] %w", kind, h.Name(), err))
+		}
+	}
+	return errs
 }
 
 // awaitPrepared waits until all accepted connections are ready: their clients may have
@@ -385,5 +466,9 @@ func (p *peer) lines() logger { return p.log }
 func (p *peer) inheritable() []net.Listener {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]net.Listener(nil), p.listeners...)
+	list := make([]net.Listener, len(p.listeners))
+	for i, l := range p.listeners {
+		list[i] = l.Listener
+	}
+	return list
 }

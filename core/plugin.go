@@ -162,6 +162,9 @@ func (c *PluginContainer) verify() error {
 		if p == nil {
 			return errors.New("tp: plugin cannot be nil")
 		}
+		if _, ok := p.(interface{ forRoutes() }); ok {
+			return errors.New("tp: Ordered, Doc and Label are for routes and groups, not for a peer or a PluginContainer")
+		}
 		if seen[p.Name()] {
 			return fmt.Errorf("tp: repeat add plugin: %s", p.Name())
 		}

@@ -1,6 +1,7 @@
 package tp
 
 import (
+	"context"
 	"errors"
 	"net"
 )
@@ -22,6 +23,7 @@ type PluginImpl struct {
 	OnPostRedial          func(PreSession) *Rerror // nil: OnPostDial
 	OnPostAccept          func(PreSession) *Rerror
 	OnPostReady           func(Session)
+	OnPostRename          func(s Session, oldID string)
 	OnPreWriteCall        func(WriteCtx) *Rerror
 	OnPostWriteCall       func(WriteCtx) *Rerror
 	OnPreWriteReply       func(WriteCtx) *Rerror
@@ -40,6 +42,8 @@ type PluginImpl struct {
 	OnPostReadReplyBody   func(ReadCtx) *Rerror
 	OnPostExchange        func(PreCtx, *Rerror)
 	OnPostDisconnect      func(BaseSession) *Rerror
+	OnPreClose            func(context.Context, Peer) error
+	OnPostClose           func(context.Context, Peer) error
 }
 
 var (
@@ -51,6 +55,7 @@ var (
 	_ PostDialPlugin            = (*PluginImpl)(nil)
 	_ PostAcceptPlugin          = (*PluginImpl)(nil)
 	_ PostReadyPlugin           = (*PluginImpl)(nil)
+	_ PostRenamePlugin          = (*PluginImpl)(nil)
 	_ PreWriteCallPlugin        = (*PluginImpl)(nil)
 	_ PostWriteCallPlugin       = (*PluginImpl)(nil)
 	_ PreWriteReplyPlugin       = (*PluginImpl)(nil)
@@ -69,6 +74,8 @@ var (
 	_ PostReadReplyBodyPlugin   = (*PluginImpl)(nil)
 	_ PostExchangePlugin        = (*PluginImpl)(nil)
 	_ PostDisconnectPlugin      = (*PluginImpl)(nil)
+	_ PreClosePlugin            = (*PluginImpl)(nil)
+	_ PostClosePlugin           = (*PluginImpl)(nil)
 )
 
 var errNamelessPlugin = errors.New("tp: PluginImpl without PluginName")
@@ -113,6 +120,8 @@ func (p *PluginImpl) has(hook any) bool {
 		return p.OnPostAccept != nil
 	case *PostReadyPlugin:
 		return p.OnPostReady != nil
+	case *PostRenamePlugin:
+		return p.OnPostRename != nil
 	case *PreWriteCallPlugin:
 		return p.OnPreWriteCall != nil
 	case *PostWriteCallPlugin:
@@ -149,6 +158,10 @@ func (p *PluginImpl) has(hook any) bool {
 		return p.OnPostExchange != nil
 	case *PostDisconnectPlugin:
 		return p.OnPostDisconnect != nil
+	case *PreClosePlugin:
+		return p.OnPreClose != nil
+	case *PostClosePlugin:
+		return p.OnPostClose != nil
 	}
 	return true
 }
@@ -213,6 +226,13 @@ func (p *PluginImpl) PostAccept(s PreSession) *Rerror {
 func (p *PluginImpl) PostReady(s Session) {
 	if p.OnPostReady != nil {
 		p.OnPostReady(s)
+	}
+}
+
+// PostRename calls OnPostRename.
+func (p *PluginImpl) PostRename(s Session, oldID string) {
+	if p.OnPostRename != nil {
+		p.OnPostRename(s, oldID)
 	}
 }
 
@@ -357,4 +377,20 @@ func (p *PluginImpl) PostDisconnect(s BaseSession) *Rerror {
 		return nil
 	}
 	return p.OnPostDisconnect(s)
+}
+
+// PreClose calls OnPreClose.
+func (p *PluginImpl) PreClose(ctx context.Context, peer Peer) error {
+	if p.OnPreClose == nil {
+		return nil
+	}
+	return p.OnPreClose(ctx, peer)
+}
+
+// PostClose calls OnPostClose.
+func (p *PluginImpl) PostClose(ctx context.Context, peer Peer) error {
+	if p.OnPostClose == nil {
+		return nil
+	}
+	return p.OnPostClose(ctx, peer)
 }

@@ -1,7 +1,9 @@
 package tp
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -62,6 +64,7 @@ type group struct {
 	root    *group
 	prefix  string
 	plugins *PluginContainer
+	options []handlerOption // of all its routes
 }
 
 func (g *group) routeGroup() *group { return g }
@@ -69,11 +72,15 @@ func (g *group) Root() Router       { return g.root }
 func (g *group) ToRouter() Router   { return g }
 
 func (g *group) SubRoute(prefix string, plugin ...Plugin) SubRouter {
-	kid, err := g.plugins.child(plugin)
+	own, options := splitOptions(plugin)
+	kid, err := g.plugins.child(own)
 	if err != nil {
 		panic(err)
 	}
-	return &group{router: g.router, root: g.root, prefix: g.router.mapper(g.prefix, prefix), plugins: kid}
+	return &group{
+		router: g.router, root: g.root, prefix: g.router.mapper(g.prefix, prefix),
+		plugins: kid, options: slices.Concat(g.options, options),
+	}
 }
 
 func (g *group) RouteCall(ctrl any, plugin ...Plugin) []string {
@@ -133,19 +140,27 @@ func (g *group) add(name string, h *Handler, plugin []Plugin) string {
 	return name
 }
 
-// equip sets the plugins of h.
+// equip sets the plugins and the options of h.
 func (g *group) equip(h *Handler, plugin []Plugin) error {
-	own := make([]Plugin, 0, len(plugin))
-	for _, p := range plugin {
-		if _, ok := p.(orderedPlugin); ok {
-			h.ordered = true
-			continue
-		}
-		own = append(own, p)
+	own, options := splitOptions(plugin)
+	for _, set := range slices.Concat(g.options, options) {
+		set(h)
 	}
 	kid, err := g.plugins.child(own)
 	h.plugins = kid
 	return err
+}
+
+// splitOptions returns the plugins and the options among the plugins of a registration.
+func splitOptions(plugin []Plugin) (own []Plugin, options []handlerOption) {
+	for _, p := range plugin {
+		if o, ok := p.(handlerOption); ok {
+			options = append(options, o)
+		} else {
+			own = append(own, p)
+		}
+	}
+	return own, options
 }
 
 func (g *group) register(h *Handler, plugin []Plugin) error {
@@ -174,6 +189,19 @@ func (g *group) register(h *Handler, plugin []Plugin) error {
 	next.addProbes(h)
 	r.tables.Store(&next)
 	return nil
+}
+
+// all calls yield for each handler.
+func (t *routes) all(yield func(*Handler) bool) {
+	list := slices.AppendSeq(slices.Collect(maps.Values(t.handlers[kindCall])), maps.Values(t.handlers[kindPush]))
+	slices.SortFunc(list, func(a, b *Handler) int {
+		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.kind, b.kind))
+	})
+	for _, h := range append(list, t.unknown[:]...) {
+		if h != nil && !yield(h) {
+			return
+		}
+	}
 }
 
 func copyMap[V any](m map[string]V, name string, v V) map[string]V {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"iter"
 	"net"
 	"net/url"
 	"time"
@@ -49,6 +50,9 @@ type BasePeer interface {
 	TLSConfig() *tls.Config
 	// PluginContainer holds the plugins that all routes share.
 	PluginContainer() *PluginContainer
+	// Handlers returns the handlers that are registered now, by name, a CALL's before a
+	// PUSH's of the same name, and those for unknown CALLs and PUSHes last.
+	Handlers() iter.Seq[*Handler]
 	// Stats returns what the peer has refused and dropped so far. It may be called
 	// concurrently, and costs a dozen loads.
 	Stats() PeerStats
@@ -92,10 +96,21 @@ type Server interface {
 	ListenAndServe(protoFunc ...ProtoFunc) error
 	// Addrs returns the addresses that the peer listens on, with the real ports.
 	Addrs() []net.Addr
+	// Listening returns, for each address that the peer listens on, what a client or a
+	// registry needs to know.
+	Listening() []Listening
 	// ServeConn starts a session on a connection accepted elsewhere, TLS included. It runs
 	// the PostAccept hooks first. If a hook refuses the connection, or the peer is closed,
 	// it closes conn, logs why, and returns nil. See also ServeConnWith of Peer.
 	ServeConn(conn net.Conn, protoFunc ...ProtoFunc) Session
+}
+
+// Listening describes an address that a peer listens on.
+type Listening struct {
+	Addr      net.Addr // with the real port; its IP may be the unspecified one
+	Network   string   // the name of the Network, such as "tcp"
+	Protocols []string // the names of the protocols: one, or those recognised by the first bytes
+	TLS       bool     // the peer has a TLS configuration
 }
 
 // Dialer is the dialling side of a peer.
@@ -163,7 +178,19 @@ type BaseSession interface {
 	CloseReason() *CloseReason
 }
 
-// CtxSession is a session in a handler or a hook of a message.
+// Caller makes calls: a session, or a client that chooses one of several. Invoke and
+// InvokeInto take it. Call is that of CtxSession; it may be called concurrently.
+type Caller interface {
+	Call(serviceMethod string, arg, result any, setting ...MessageSetting) CallCmd
+}
+
+// Pusher sends pushes, as a session does. Push is that of CtxSession; it may be called
+// concurrently.
+type Pusher interface {
+	Push(serviceMethod string, arg any, setting ...MessageSetting) *Rerror
+}
+
+// CtxSession is a session in a handler or a hook of a message. It is a Caller and a Pusher.
 type CtxSession interface {
 	Logger
 	ID() string

@@ -14,10 +14,12 @@ import (
 // the context errors (errors.Is); tp.ToRerror returns its Rerror. Invoke only reads
 // arg, and not after it has returned. If Reply is a pointer type, the result points to
 // a new value; without an error it is not nil, even if the reply's body is empty.
-func Invoke[Reply any](ctx context.Context, s CtxSession, method string, arg any, set ...MessageSetting) (Reply, error) {
+//
+// c is a session, or a client that chooses one.
+func Invoke[Reply any](ctx context.Context, c Caller, method string, arg any, set ...MessageSetting) (Reply, error) {
 	var zero Reply
 	t := reflect.TypeFor[Reply]()
-	own, fast := s.(*session)
+	own, fast := c.(*session)
 	if !fast {
 		var reply Reply
 		result := any(&reply)
@@ -26,7 +28,7 @@ func Invoke[Reply any](ctx context.Context, s CtxSession, method string, arg any
 			result = reply
 		}
 		all := append([]MessageSetting{WithContext(ctx)}, set...)
-		if r := s.Call(method, arg, result, all...).Rerror(); r.HasError() {
+		if r := c.Call(method, arg, result, all...).Rerror(); r.HasError() {
 			return zero, r.Err()
 		}
 		return reply, nil

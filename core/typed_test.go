@@ -133,6 +133,34 @@ func TestInvokeOfAnotherSession(t *testing.T) {
 	}
 }
 
+// someClient is a Caller that is no session.
+type someClient struct{ sess tp.Session }
+
+func (c *someClient) Call(method string, arg, result any, set ...tp.MessageSetting) tp.CallCmd {
+	if c.sess == nil {
+		return tp.NewFakeCallCmd(method, arg, result, tp.NewRerror(tp.CodeDialFailed, tp.CodeText(tp.CodeDialFailed), "no node"))
+	}
+	return c.sess.Call(method, arg, result, set...)
+}
+
+func TestInvokeOfACaller(t *testing.T) {
+	e := &ends{routes: func(p tp.Peer) {
+		tp.HandleCall(p, "/int", func(_ tp.CallCtx, a *int) (int, error) { return *a + 1, nil })
+	}}
+	e.dial(t)
+	var c tp.Caller = &someClient{e.sess}
+	if n, err := tp.Invoke[int](t.Context(), c, "/int", 1); err != nil || n != 2 {
+		t.Errorf("Invoke: %v, %v", n, err)
+	}
+	n := 7
+	if err := tp.InvokeInto(t.Context(), c, "/int", 2, &n); err != nil || n != 3 {
+		t.Errorf("InvokeInto: %v, %v", n, err)
+	}
+	if _, err := tp.Invoke[int](t.Context(), &someClient{}, "/int", 1); tp.Code(err) != tp.CodeDialFailed {
+		t.Errorf("a client without a session: %v", err)
+	}
+}
+
 // The typed handlers of a group have its plugins and its prefix.
 func TestTypedHandlersOfAGroup(t *testing.T) {
 	j := new(journal)

@@ -49,17 +49,33 @@ func AnyProto(names ...string) ProtoFunc {
 	}
 }
 
-// CheckProto returns an error if no connection can use the protocol that pf makes:
-// a name given to [AnyProto] is unknown. It calls pf once, for a connection that is
+// ProtoNames returns the names of the protocols that pf speaks: for [AnyProto] those it
+// was given, for others that of Version. The error says why no connection can use it: a
+// name given to AnyProto is unknown. ProtoNames calls pf once, for a connection that is
 // closed already.
-func CheckProto(pf ProtoFunc) error {
+func ProtoNames(pf ProtoFunc) ([]string, error) {
 	near, far := net.Pipe()
 	near.Close()
 	far.Close()
-	if a, ok := NewConn(near, pf, Options{}).proto.(*anyProto); ok {
-		return a.err
+	switch p := NewConn(near, pf, Options{}).proto.(type) {
+	case *anyProto:
+		names := make([]string, len(p.list))
+		for i := range p.list {
+			names[i] = p.list[i].Name
+		}
+		return names, p.err
+	case nil:
+		return nil, nil // pf is wrong; each connection fails
+	default:
+		_, name := p.Version()
+		return []string{name}, nil
 	}
-	return nil
+}
+
+// CheckProto returns the error of [ProtoNames].
+func CheckProto(pf ProtoFunc) error {
+	_, err := ProtoNames(pf)
+	return err
 }
 
 // switcher is a Proto that becomes another one.
