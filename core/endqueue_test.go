@@ -2,6 +2,7 @@ package tp
 
 import (
 	"io"
+	"sync/atomic"
 	"testing"
 
 	"github.com/teleport-go/teleport/core/internal/testwire"
@@ -36,4 +37,32 @@ func TestPolledEnds(t *testing.T) {
 	setRunning(false)
 	q.run()
 	soon(t, "the sessions have ended", func() bool { return g.srv.CountSession() == len(g.servers)-gone })
+}
+
+// Sessions of a crowd that hangs up are read to their end by other goroutines.
+func TestReadToTheEnd(t *testing.T) {
+	var handled atomic.Int32
+	g := newManySessions(t, "tcp", testwire.New, func(p *peer) {
+		HandlePush(p, "/count", func(PushCtx, *string) error { handled.Add(1); return nil })
+	})
+	if g == nil {
+		return
+	}
+	const gone, each = 12, 5
+	for i, s := range g.servers[:gone] {
+		s.currentLink().OnHangUp() // as the poll loop does
+		for range each {
+			if r := g.clients[i].Push("/count", "x"); r != nil {
+				t.Fatal(r)
+			}
+		}
+		g.clients[i].Close()
+	}
+	soon(t, "the sessions have ended", func() bool { return g.srv.CountSession() == len(g.servers)-gone })
+	if n := handled.Load(); n != gone*each {
+		t.Errorf("%d pushes handled; want %d", n, gone*each)
+	}
+	g.wantServed(t, g.clients[:gone]...)
+	g.servers[gone].currentLink().OnHangUp() // which is not so
+	g.wantServed(t, g.clients[:gone]...)
 }

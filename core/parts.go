@@ -111,9 +111,9 @@ type session struct {
 	ordered inorder.Queues[*Handler, *handlerCtx] // one per ordered route; the key nil is for replies that must go out in order
 }
 
-// endQueue holds the connections whose reading has ended, until a goroutine cleans up
-// after each. A crowd that ends at once must not take the processors from the others: so
-// these goroutines start one by one, and others run in between.
+// endQueue holds the connections whose reading has ended or is about to, until a goroutine
+// cleans up after each. A crowd that ends at once must not take the processors from the
+// others: so these goroutines start one by one, with pauses.
 type endQueue struct {
 	mu      sync.Mutex // guards the fields below
 	list    []endedLink
@@ -123,7 +123,7 @@ type endQueue struct {
 type endedLink struct {
 	cleanUp func(l *link, err error)
 	l       *link
-	err     error // why reading has ended
+	err     error // why reading has ended; nil: it has not
 }
 
 // holdUp is what does not return, in the words of an error.

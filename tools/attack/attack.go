@@ -26,6 +26,8 @@ type attack struct {
 	// busy says that the attack takes the processors by itself, so that the canary
 	// has to be served, but not within a time.
 	busy bool
+	// stall is how many times the canary's budget its longest call may take; 0: any.
+	stall float64
 	// play attacks. It returns an error for an answer of the victim that is wrong.
 	play func(*arena) error
 }
@@ -66,14 +68,15 @@ type result struct {
 
 // arena is what an attack plays in.
 type arena struct {
-	ctx    context.Context
-	victim *child
-	canary *child
-	addrs  map[string]string
-	proto  protocol
-	long   bool
-	over   chan struct{} // closed by play when its servers may end
-	began  time.Time
+	ctx     context.Context
+	program string
+	victim  *child
+	canary  *child
+	addrs   map[string]string
+	proto   protocol
+	long    bool
+	over    chan struct{} // closed by play when its servers may end
+	began   time.Time
 
 	mu    sync.Mutex // guards the fields below
 	next  time.Time  // when more may be sent
@@ -256,7 +259,7 @@ func (r *round) attack(parent context.Context, at attack) (res result, err error
 	if err := canary.receive(&ready); err != nil {
 		return res, err
 	}
-	a := &arena{ctx: ctx, victim: victim, canary: canary, addrs: h.Addrs, proto: at.proto, long: r.long, over: make(chan struct{})}
+	a := &arena{ctx: ctx, program: r.program, victim: victim, canary: canary, addrs: h.Addrs, proto: at.proto, long: r.long, over: make(chan struct{})}
 	g := guardMemory(victim, int64(stopFactor*float64(r.budget.memory)))
 	err = r.measure(a, &res)
 	g.stop()
@@ -381,6 +384,9 @@ func (r *round) judge(res *result, left string) {
 	}
 	if !res.busy && res.canary.P99 > r.budget.canary {
 		broken("canary p99 %v, over %v", round2(res.canary.P99), r.budget.canary)
+	}
+	if most := time.Duration(res.stall * float64(r.budget.canary)); most > 0 && res.canary.Max > most {
+		broken("the longest call of the canary took %v, over %v", round2(res.canary.Max), most)
 	}
 	if left != "" {
 		broken("%s", left)

@@ -4,12 +4,16 @@ package main
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	tp "github.com/teleport-go/teleport/core"
@@ -21,7 +25,7 @@ func floodAttacks() (list []attack) {
 		list = append(list, slowloris(p))
 	}
 	for _, p := range []protocol{rawProto, httpProto, anyProto} {
-		list = append(list, silent(p), comeAndGo(p), resets(p))
+		list = append(list, silent(p), comeAndGo(p), resets(p), killed(p))
 	}
 	for _, p := range []protocol{rawProto, pbProto, httpProto} {
 		list = append(list, crowd(p), names(p))
@@ -137,6 +141,73 @@ func resets(p protocol) attack {
 			})
 		},
 	}
+}
+
+// killed ends many sessions at once, with the process that has them.
+func killed(p protocol) attack {
+	return attack{
+		what: "sessions that end at once", proto: p, busy: true, stall: 2.5,
+		sends: "{3,000|9,000} sessions of a process that is killed",
+		play: func(a *arena) error {
+			n := a.scale(3000, 9000)
+			c, err := start(a.program, "crowd", "-proto", p.name, "-addr", a.addrs[p.name], "-n", strconv.Itoa(n))
+			if err != nil {
+				return err
+			}
+			defer c.end()
+			var ready string
+			if err := c.receive(&ready); err != nil {
+				return err
+			}
+			a.begin()
+			if err := c.cmd.Process.Kill(); err != nil {
+				return err
+			}
+			l, ok, err := a.await(patience, func(l levels) bool { return l.Sessions < n/10 })
+			if err == nil && !ok {
+				err = fmt.Errorf("%d sessions are left after %v", l.Sessions, patience)
+			}
+			a.note("all ended after %v", round2(time.Since(a.began)))
+			return err
+		},
+	}
+}
+
+// runCrowd makes sessions that have called once each, and keeps them until the end of its
+// input.
+func runCrowd(args []string) error {
+	fs := flag.NewFlagSet("crowd", flag.ExitOnError)
+	proto := fs.String("proto", "raw", "protocol")
+	addr := fs.String("addr", "", "address")
+	n := fs.Int("n", 0, "sessions")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	p, err := lookup(*proto)
+	if err != nil {
+		return err
+	}
+	// What its end takes of the processors must not be the victim's: clients are elsewhere.
+	if err := syscall.Setpriority(syscall.PRIO_PROCESS, 0, 19); err != nil {
+		return err
+	}
+	f := p.call(1, "/echo", p.codec, p.echo)
+	for range *n {
+		conn, err := net.Dial("tcp", *addr)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if _, err := conn.Write(f); err != nil {
+			return err
+		}
+		if err := answered(p, conn, 1); err != nil {
+			return err
+		}
+	}
+	say("ready")
+	io.Copy(io.Discard, os.Stdin)
+	return nil
 }
 
 // crowd calls slow handlers, more of them than a session may run at once.

@@ -28,6 +28,7 @@ import (
 
 // roles are what this program is started as by itself.
 var roles = map[string]func(args []string) error{
+	"crowd":        runCrowd,
 	"victim":       runVictim,
 	"canary":       runCanary,
 	"fault-server": runFaultServer,
@@ -77,13 +78,15 @@ var shortRound = []string{
 	"http: floods in a request",
 	"any: a byte a second",
 	"raw: connections that are reset",
+	"raw: sessions that end at once",
 	"raw: more calls than handlers",
 	"http: hostile server: chunks without end",
 	"raw: kill -9",
 	"raw: SIGSTOP",
-	"raw: SIGTERM",
-	"http: SIGTERM",
-	"raw: Reboot",
+	"raw: SIGTERM at load",
+	"json: SIGTERM at load",
+	"http: SIGTERM at load",
+	"raw: Reboot at load",
 	"raw: cut",
 	"raw: cut in a frame",
 	"raw: slow reader",

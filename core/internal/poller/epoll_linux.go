@@ -27,6 +27,11 @@ func (e *events) key(i int) Key {
 	return Key(uint32(e[i].Pad))<<32 | Key(uint32(e[i].Fd))
 }
 
+// hungUp reports whether the event says that the other side has hung up.
+func (e *events) hungUp(i int) bool {
+	return e[i].Events&(syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0
+}
+
 func newEpoll() (*epoll, error) {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {

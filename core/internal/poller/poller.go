@@ -21,6 +21,10 @@ type Conn[T any] interface {
 	// the Poller is served until it returns, so it must call loop.Detach before it
 	// blocks.
 	OnReadable(loop *Loop)
+	// OnHangUp is called in its place when the other sides of many connections have hung
+	// up at once, bytes or not: it leaves reading to another goroutine, and ends the
+	// registration.
+	OnHangUp()
 }
 
 // keepSlots is how many slots an empty Poller keeps.
@@ -205,9 +209,14 @@ func (p *Poller[T, C]) loop() {
 			closed = true
 			return
 		}
+		crowd := events.hangUps(n) > fewHangUps
 		for i := range n {
 			if loop.detached.Load() {
 				return // the next loop gets the other events again
+			}
+			if crowd && events.hungUp(i) {
+				p.hangUp(events.key(i))
+				continue
 			}
 			p.dispatch(events.key(i), loop)
 		}
@@ -241,6 +250,28 @@ func (p *Poller[T, C]) dispatchOrphans(loop *Loop) {
 		p.orphans = p.orphans[:n]
 		p.mu.Unlock()
 		p.serve(c, loop)
+	}
+}
+
+// fewHangUps is how many connections that are served at once may end on the poll loop.
+const fewHangUps = 8
+
+// hangUps returns how many of the first n events say that the other side has hung up.
+func (e *events) hangUps(n int) (sum int) {
+	for i := range n {
+		if e.hungUp(i) {
+			sum++
+		}
+	}
+	return sum
+}
+
+func (p *Poller[T, C]) hangUp(key Key) {
+	p.mu.Lock()
+	s, ok := p.slot(key)
+	p.mu.Unlock()
+	if ok {
+		s.c.OnHangUp()
 	}
 }
 

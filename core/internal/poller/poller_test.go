@@ -18,6 +18,8 @@ type once struct {
 	poller   *Poller[once, *once]
 	key      Key
 	detaches bool
+	hungUp   chan struct{} // when OnHangUp was called; nil: it must not be
+	gate     chan struct{} // OnReadable receives from it; nil: it does not
 }
 
 func (t *once) OnReadable(l *Loop) {
@@ -26,6 +28,14 @@ func (t *once) OnReadable(l *Loop) {
 		l.Detach()
 	}
 	t.c <- struct{}{}
+	if t.gate != nil {
+		<-t.gate
+	}
+}
+
+func (t *once) OnHangUp() {
+	t.poller.Deregister(t.key)
+	t.hungUp <- struct{}{}
 }
 
 func newOnce(l *Poller[once, *once]) *once { return &once{c: make(chan struct{}, 10), poller: l} }
@@ -329,6 +339,7 @@ func TestDetach(t *testing.T) {
 type reader struct{ do func(l *Loop) }
 
 func (r *reader) OnReadable(l *Loop) { r.do(l) }
+func (r *reader) OnHangUp()          {}
 
 // Bytes left unread cause another event, without another registration.
 func TestLevelTriggered(t *testing.T) {
@@ -484,5 +495,56 @@ func TestSlotsAreUsedAgain(t *testing.T) {
 	l.Deregister(third.key)
 	if again := park(conns[0]); uint32(again.key) != 0 {
 		t.Errorf("key %x after that, want slot 0", again.key)
+	}
+}
+
+// A crowd that hangs up at once is left to other goroutines, and the loop serves the rest.
+func TestHangUps(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		n     int
+		aside bool
+	}{{"few", fewHangUps, false}, {"many", fewHangUps + 1, true}} {
+		t.Run(test.name, func(t *testing.T) {
+			var l Poller[once, *once]
+			defer l.Close()
+			a, b := pair(t, "tcp")
+			if !supported(t, &l, a) {
+				return
+			}
+			first := newOnce(&l) // it holds the loop while the others hang up
+			first.gate = make(chan struct{})
+			if err := first.register(raw(t, a)); err != nil {
+				t.Fatal(err)
+			}
+			b.Write([]byte("x"))
+			first.want(t)
+			var crowd []*once
+			for range test.n {
+				a, b := pair(t, "tcp")
+				w := newOnce(&l)
+				w.hungUp = make(chan struct{}, 1)
+				if err := w.register(raw(t, a)); err != nil {
+					t.Fatal(err)
+				}
+				b.Write([]byte("x"))
+				b.Close()
+				crowd = append(crowd, w)
+			}
+			a, b = pair(t, "tcp")
+			last := newOnce(&l)
+			if err := last.register(raw(t, a)); err != nil {
+				t.Fatal(err)
+			}
+			b.Write([]byte("x"))
+			first.gate <- struct{}{}
+			for _, w := range crowd {
+				if test.aside {
+					w.c = w.hungUp
+				}
+				w.want(t)
+			}
+			last.want(t)
+		})
 	}
 }
