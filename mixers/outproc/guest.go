@@ -97,7 +97,7 @@ func (g *Guest) check() error {
 func (g *Guest) checkConnect() error {
 	switch network, _, err := parseAddress(g.Connect); {
 	case err != nil:
-		return fmt.Errorf("Connect: %w", err)
+		return fmt.Errorf("the address in Connect: %w", err)
 	case g.Path != "" || g.SHA256 != "" || len(g.Args)+len(g.Env) > 0 || g.MaxRSS > 0:
 		return errors.New("with Connect the host starts no process: leave Path, SHA256, Args, Env and MaxRSS empty")
 	case (network == "tcp") != (g.TLS != nil):
