@@ -1,6 +1,7 @@
 package outproc
 
 import (
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -8,10 +9,20 @@ import (
 	"time"
 )
 
-// Guest says which program to start and how. Path alone is enough.
+// Guest says which program to start and how. Path alone is enough, and so is Connect for
+// a guest that runs already.
 type Guest struct {
-	// Path is the guest's file.
+	// Path is the guest's file. Path, SHA256, Args, Env and MaxRSS are for guests that
+	// the host starts.
 	Path string
+	// Connect is the address of a guest that runs already: unix:///path, or
+	// tcp+tls://host:port, which needs TLS. It is dialled again when the connection ends.
+	Connect string
+	// Token is what such a guest expects; see guest.Config.Token.
+	Token string
+	// TLS is the configuration for tcp+tls.
+	TLS *tls.Config
+
 	// Name is the name that the guest must have; "" accepts any.
 	Name string
 	// SHA256 is the hash of the file, in hexadecimal; a file of another one is not run.
@@ -54,8 +65,12 @@ const maxReplicas = 8
 
 // check fills in defaults and returns an error for what cannot work.
 func (g *Guest) check() error {
-	if g.Path == "" {
-		return errors.New("set Path to the file of the guest; it is empty")
+	if g.Connect != "" {
+		if err := g.checkConnect(); err != nil {
+			return err
+		}
+	} else if g.Path == "" {
+		return errors.New("set Path to the file of the guest, or Connect to the address of one that runs; both are empty")
 	}
 	if g.SHA256 != "" {
 		if b, err := hex.DecodeString(g.SHA256); err != nil || len(b) != 32 {
@@ -77,6 +92,26 @@ func (g *Guest) check() error {
 		g.Logger = slog.Default()
 	}
 	return nil
+}
+
+func (g *Guest) checkConnect() error {
+	switch network, _, err := parseAddress(g.Connect); {
+	case err != nil:
+		return fmt.Errorf("the address in Connect: %w", err)
+	case g.Path != "" || g.SHA256 != "" || len(g.Args)+len(g.Env) > 0 || g.MaxRSS > 0:
+		return errors.New("with Connect the host starts no process: leave Path, SHA256, Args, Env and MaxRSS empty")
+	case (network == "tcp") != (g.TLS != nil):
+		return errors.New("set TLS if Connect begins with tcp+tls://, and only then")
+	}
+	return nil
+}
+
+// where is the guest's path or address.
+func (g *Guest) where() string {
+	if g.Connect != "" {
+		return g.Connect
+	}
+	return g.Path
 }
 
 // maxMaxItem leaves room for the header in a frame of 2 GiB.

@@ -17,7 +17,7 @@ import (
 type instance struct {
 	h     *Handle
 	lane  tp.Session
-	proc  *spawned
+	to    endpoint
 	desc  contract.Description
 	since time.Time // when it was ready
 
@@ -30,8 +30,6 @@ type instance struct {
 	killed  sync.Once
 	done    chan struct{} // closed when it has ended
 }
-
-func (i *instance) pid() int { return i.proc.cmd.Process.Pid }
 
 func (i *instance) hasEnded() bool {
 	select {
@@ -58,20 +56,20 @@ func (g *generation) start(ctx context.Context) (inst *instance, err error) {
 		return nil, err
 	}
 	defer done()
-	proc, err := g.prog.spawn(ctx, dir)
+	to, err := g.source.open(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	inst = &instance{h: h, proc: proc, leaving: make(chan struct{}), done: make(chan struct{})}
+	inst = &instance{h: h, to: to, leaving: make(chan struct{}), done: make(chan struct{})}
 	if err := inst.open(ctx); err != nil {
 		if inst.lane != nil {
 			inst.lane.Close()
 		}
-		proc.kill()
+		to.kill()
 		if ctx.Err() != nil {
 			err = fmt.Errorf("it was not ready within %v: %w", h.guest.StartTimeout, err)
 		}
-		return nil, proc.withTail(err)
+		return nil, to.withTail(err)
 	}
 	inst.since = time.Now()
 	h.owned.Go(inst.watch)
@@ -82,7 +80,7 @@ func (g *generation) start(ctx context.Context) (inst *instance, err error) {
 // open opens the lane and makes the parts ready.
 func (i *instance) open(ctx context.Context) error {
 	h := i.h
-	lane, r := h.peer.DialContext(context.WithValue(ctx, greetingKey{}, i.proc), i.proc.addr.String())
+	lane, r := h.peer.DialContext(context.WithValue(ctx, endpointKey{}, i.to), i.to.address())
 	if r.HasError() {
 		return fmt.Errorf("open its lane: %w", r.Err())
 	}
@@ -123,19 +121,22 @@ func hostName() string { return fmt.Sprintf("%s (process %d)", os.Args[0], os.Ge
 // watch waits until the process or the lane has ended, and ends both.
 func (i *instance) watch() {
 	select {
-	case <-i.proc.exited:
+	case <-i.to.ended():
 	case <-i.lane.CloseNotify():
-		i.withdraw()
-		select { // a process that ends closes its lane first
-		case <-i.proc.exited:
-		case <-i.leaving:
-		case <-time.After(tailTime):
-			i.kill(i.laneError())
-		}
 	}
-	<-i.proc.exited
 	i.withdraw()
-	i.kill(i.proc.exitError())
+	wait := tailTime // a process that ends closes its lane first
+	if i.to.ended() == nil {
+		wait = 0
+	}
+	select {
+	case <-i.to.ended():
+		i.kill(i.to.exitError())
+	case <-i.leaving:
+		<-i.done
+	case <-time.After(wait):
+		i.kill(i.laneError())
+	}
 }
 
 // withdraw takes the instance out of those that get items. The state of the guest changes
@@ -161,7 +162,7 @@ var errLaneEnded = errors.New("its lane has ended")
 // sign of a fault.
 func (i *instance) leave(err error) {
 	i.reason.Do(func() {
-		i.err = i.proc.withTail(err)
+		i.err = i.to.withTail(err)
 		close(i.leaving)
 	})
 }
@@ -171,7 +172,7 @@ func (i *instance) leave(err error) {
 func (i *instance) kill(err error) {
 	i.leave(err)
 	i.killed.Do(func() {
-		i.proc.kill()
+		i.to.kill()
 		i.lane.Close() // after the process: nothing is pending any more
 		close(i.done)
 	})
@@ -187,11 +188,15 @@ func (i *instance) drain() {
 	ctx, cancel := context.WithTimeout(context.Background(), i.h.guest.Timeout+drainTime)
 	defer cancel()
 	i.leave(errClosed)
-	i.ask(ctx, contract.RouteDrain, nil) // one that does not answer is killed
+	if i.to.ended() != nil { // a guest that runs by itself goes on
+		i.ask(ctx, contract.RouteDrain, nil) // one that does not answer is killed
+	}
 	i.lane.Close()
-	select {
-	case <-i.proc.exited:
-	case <-ctx.Done():
+	if i.to.ended() != nil {
+		select {
+		case <-i.to.ended():
+		case <-ctx.Done():
+		}
 	}
 	i.kill(errClosed)
 }
@@ -214,7 +219,7 @@ func (i *instance) monitor() {
 		case <-i.leaving:
 			return
 		}
-		if rss := residentMemory(i.pid()); i.h.guest.MaxRSS > 0 && rss > i.h.guest.MaxRSS {
+		if rss := residentMemory(i.to.pid()); i.h.guest.MaxRSS > 0 && rss > i.h.guest.MaxRSS {
 			i.withdraw()
 			i.leave(fmt.Errorf("it has %d bytes of memory, more than Guest.MaxRSS, %d", rss, i.h.guest.MaxRSS))
 			i.lane.Close() // waits for what is under way
@@ -245,16 +250,16 @@ func (i *instance) setSlow(slow bool) {
 	}
 }
 
-type greetingKey struct{}
+type endpointKey struct{}
 
-// greet opens a lane: it checks that the process that was started is at its other end,
-// and sends it the token.
+// greet opens a lane: it checks that the right process is at its other end, and sends it
+// the token.
 func greet(sess tp.PreSession) *tp.Rerror {
-	proc := sess.Context().Value(greetingKey{}).(*spawned)
-	if err := checkPeer(sess, proc.cmd.Process.Pid); err != nil {
+	to := sess.Context().Value(endpointKey{}).(endpoint)
+	if err := to.verify(sess); err != nil {
 		return tp.NewRerror(tp.CodeUnauthorized, tp.CodeText(tp.CodeUnauthorized), err.Error()).WithCause(err)
 	}
-	hello, err := json.Marshal(contract.Hello{Contract: contract.Version, Token: proc.token, Host: hostName()})
+	hello, err := json.Marshal(contract.Hello{Contract: contract.Version, Token: to.secret(), Host: hostName()})
 	if err != nil {
 		return tp.ToRerror(err)
 	}

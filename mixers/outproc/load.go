@@ -27,28 +27,32 @@ func Load(ctx context.Context, g Guest) (*Handle, error) {
 	case err == nil:
 		return h, nil
 	case h != nil && g.Optional:
-		h.guest.Logger.Warn("outproc: an optional guest is missing: what needs its parts fails", "guest", g.Path, "error", err)
+		h.guest.Logger.Warn("outproc: an optional guest is missing: what needs its parts fails", "guest", g.where(), "error", err)
 		h.fail(err)
 		return h, nil
 	case h != nil:
 		h.Close()
 	}
-	return nil, fmt.Errorf("outproc: guest %s: %w", g.Path, err)
+	return nil, fmt.Errorf("outproc: guest %s: %w", g.where(), err)
 }
 
 func newHandle(g Guest) (*Handle, error) {
 	h := &Handle{
 		guest:   g,
-		name:    g.Path,
+		name:    g.where(),
 		slots:   make(chan struct{}, g.MaxInFlight),
 		changed: make(chan struct{}),
 		events:  make(chan Event, eventRoom),
 		state:   Starting,
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
+	network := "unix"
+	if g.Connect != "" {
+		network, _, _ = parseAddress(g.Connect)
+	}
 	var err error
 	h.peer, err = tp.Open(tp.PeerConfig{
-		Network:            "unix",
+		Network:            network,
 		BusyPoll:           -1, // a reader that polls takes the processor from the guest
 		Protocol:           rawproto.NewRawProtoFunc(),
 		MessageSizeLimit:   uint32(g.MaxItem + itemRoom),
@@ -56,20 +60,23 @@ func newHandle(g Guest) (*Handle, error) {
 		CloseTimeout:       g.Timeout,
 		Logger:             warnings(g.Logger),
 	}, &tp.PluginImpl{PluginName: "outproc", OnPostDial: greet})
+	if err == nil && g.TLS != nil {
+		err = h.peer.SetTLSConfig(g.TLS)
+	}
 	return h, err
 }
 
 // load starts the guest and registers its parts.
 func (h *Handle) load(ctx context.Context) error {
-	prog, err := openProgram(&h.guest)
+	src, err := newSource(&h.guest)
 	if err != nil {
 		return err
 	}
-	g, err := h.newGeneration(ctx, prog)
+	g, err := h.newGeneration(ctx, src)
 	if err != nil {
 		return err
 	}
-	if err = checkLock(&h.guest, g.ready[0].desc, prog.sum); err == nil {
+	if err = checkLock(&h.guest, g.ready[0].desc, src.sum()); err == nil {
 		err = register(h.parts)
 	}
 	if err != nil {

@@ -46,6 +46,47 @@ func self(t testing.TB) string {
 	return path
 }
 
+// await reads events until one has the state.
+func await(t *testing.T, h *Handle, state State) Event {
+	t.Helper()
+	timeout := time.After(30 * time.Second)
+	for {
+		select {
+		case e, ok := <-h.Events():
+			require.True(t, ok, "the events have ended before %s", state)
+			t.Logf("event %s: %v", e.State, e.Err)
+			if e.State == state {
+				return e
+			}
+		case <-timeout:
+			require.FailNow(t, "no event "+string(state))
+		}
+	}
+}
+
+func filterOf(t testing.TB) xfer.XferFilter {
+	f, err := xfer.Get(200)
+	require.NoError(t, err)
+	return f
+}
+
+func activePID(h *Handle) int {
+	for _, p := range h.Health().Processes {
+		if p.Active {
+			return p.PID
+		}
+	}
+	return 0
+}
+
+// shortDir is t.TempDir with a path that has room for a socket.
+func shortDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("", "op")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
+}
+
 type note struct {
 	Text  string `json:"text"`
 	Count int    `json:"count"`
@@ -89,7 +130,7 @@ func TestLoadRefuses(t *testing.T) {
 		change     func(*Guest)
 		words      string
 	}{
-		{"no path", "", func(g *Guest) { g.Path = "" }, "set Path to the file of the guest; it is empty"},
+		{"no path", "", func(g *Guest) { g.Path = "" }, "set Path to the file of the guest, or Connect to the address of one that runs; both are empty"},
 		{"no file", "", func(g *Guest) { g.Path = "/nowhere/guest" }, "guest /nowhere/guest: open /nowhere/guest: no such file"},
 		{"a directory", "", func(g *Guest) { g.Path = "/" }, "/ is not a regular file"},
 		{"not executable", "", file(t, "x", 0o600), "is not executable: chmod +x /"},
@@ -132,11 +173,7 @@ func TestLoadRefuses(t *testing.T) {
 
 // socketDirs returns the directories for sockets that exist.
 func socketDirs(t *testing.T) []string {
-	base := os.Getenv("XDG_RUNTIME_DIR")
-	if base == "" {
-		base = os.TempDir()
-	}
-	list, err := filepath.Glob(filepath.Join(base, dirPrefix()+"*"))
+	list, err := filepath.Glob(filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "*"))
 	require.NoError(t, err)
 	return list
 }

@@ -57,7 +57,15 @@ func TestMain(m *testing.M) {
 		return
 	}
 	slog.SetLogLoggerLevel(slog.LevelError)
-	os.Exit(m.Run())
+	// A directory of its own for sockets, so that tests can see that nothing is left.
+	base, err := os.MkdirTemp("", "op")
+	if err != nil {
+		panic(err)
+	}
+	os.Setenv("XDG_RUNTIME_DIR", base)
+	code := m.Run()
+	os.RemoveAll(base)
+	os.Exit(code)
 }
 
 // hostMain loads the guest "parts", prints what a test has to know, and waits.

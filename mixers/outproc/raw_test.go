@@ -1,8 +1,9 @@
+//go:build unix
+
 package outproc
 
 import (
 	"bufio"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,93 +18,48 @@ import (
 
 	"github.com/teleport-go/teleport/core/tptest"
 	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
+	"github.com/teleport-go/teleport/mixers/outproc/internal/rawlane"
 )
 
 // The guests in this file speak the lane by hand, as CONTRACT.md describes it, and then
 // break its rules.
 
-// frame is a message of a lane.
-type frame struct {
-	seq, route, meta string
-	mtype            byte
-	body             []byte
-}
-
-func readFrame(r io.Reader) (f frame, err error) {
-	var size [4]byte
-	if _, err := io.ReadFull(r, size[:]); err != nil {
-		return f, err
-	}
-	b := make([]byte, binary.BigEndian.Uint32(size[:])-4)
-	if _, err := io.ReadFull(r, b); err != nil {
-		return f, err
-	}
-	if b[0] != 'r' || b[1] != 0 {
-		return f, fmt.Errorf("version %q, %d filters", b[0], b[1])
-	}
-	b = b[2:]
-	text := func(sizeLen int) string {
-		n := int(b[0])
-		if sizeLen == 2 {
-			n = n<<8 | int(b[1])
-		}
-		s := string(b[sizeLen : sizeLen+n])
-		b = b[sizeLen+n:]
-		return s
-	}
-	f.seq = text(1)
-	f.mtype, b = b[0], b[1:]
-	f.route, f.meta = text(1), text(2)
-	f.body = b[1:]
-	return f, nil
-}
-
-func (f frame) append(b []byte) []byte {
-	at := len(b)
-	b = append(b, 0, 0, 0, 0, 'r', 0, byte(len(f.seq)))
-	b = append(append(b, f.seq...), f.mtype, byte(len(f.route)))
-	b = binary.BigEndian.AppendUint16(append(b, f.route...), uint16(len(f.meta)))
-	b = append(append(append(b, f.meta...), 0), f.body...)
-	binary.BigEndian.PutUint32(b[at:], uint32(len(b)-at))
-	return b
-}
-
 // misbehaviour answers items of a lane by hand: it returns the bytes to write.
-type misbehaviour func(conn net.Conn, item frame, reply []byte) ([]byte, error)
+type misbehaviour func(conn net.Conn, item rawlane.Frame, reply []byte) ([]byte, error)
 
 var misbehaviours = map[string]misbehaviour{
-	"raw good": func(_ net.Conn, _ frame, reply []byte) ([]byte, error) { return reply, nil },
-	"raw other seq": func(_ net.Conn, item frame, _ []byte) ([]byte, error) {
-		return frame{seq: "zzzz", mtype: 2, body: item.body}.append(nil), nil
+	"raw good": func(_ net.Conn, _ rawlane.Frame, reply []byte) ([]byte, error) { return reply, nil },
+	"raw other seq": func(_ net.Conn, item rawlane.Frame, _ []byte) ([]byte, error) {
+		return rawlane.Frame{Seq: "zzzz", Type: 2, Body: item.Body}.Append(nil), nil
 	},
-	"raw twice": func(_ net.Conn, _ frame, reply []byte) ([]byte, error) {
+	"raw twice": func(_ net.Conn, _ rawlane.Frame, reply []byte) ([]byte, error) {
 		return append(reply, reply...), nil
 	},
-	"raw garbage": func(net.Conn, frame, []byte) ([]byte, error) {
+	"raw garbage": func(net.Conn, rawlane.Frame, []byte) ([]byte, error) {
 		return []byte("HTTP/1.1 400 Bad Request\r\n\r\n"), nil
 	},
-	"raw huge": func(net.Conn, frame, []byte) ([]byte, error) {
+	"raw huge": func(net.Conn, rawlane.Frame, []byte) ([]byte, error) {
 		return []byte{0x7f, 0xff, 0xff, 0xff, 'r', 0}, nil
 	},
-	"raw over": func(_ net.Conn, item frame, _ []byte) ([]byte, error) {
-		return frame{seq: item.seq, mtype: 2, body: make([]byte, 1<<20+1)}.append(nil), nil
+	"raw over": func(_ net.Conn, item rawlane.Frame, _ []byte) ([]byte, error) {
+		return rawlane.Frame{Seq: item.Seq, Type: 2, Body: make([]byte, 1<<20+1)}.Append(nil), nil
 	},
-	"raw cut": func(conn net.Conn, _ frame, reply []byte) ([]byte, error) {
+	"raw cut": func(conn net.Conn, _ rawlane.Frame, reply []byte) ([]byte, error) {
 		conn.Write(reply[:len(reply)-1])
 		return nil, errors.New("cut")
 	},
-	"raw closes": func(net.Conn, frame, []byte) ([]byte, error) { return nil, errors.New("closes") },
-	"raw calls": func(_ net.Conn, _ frame, reply []byte) ([]byte, error) {
-		b := frame{seq: "1", mtype: 1, route: "/no/such"}.append(nil)
-		b = frame{seq: "2", mtype: 3, route: "/no/push"}.append(b)
-		b = frame{seq: "3", mtype: 77}.append(b)
+	"raw closes": func(net.Conn, rawlane.Frame, []byte) ([]byte, error) { return nil, errors.New("closes") },
+	"raw calls": func(_ net.Conn, _ rawlane.Frame, reply []byte) ([]byte, error) {
+		b := rawlane.Frame{Seq: "1", Type: 1, Route: "/no/such"}.Append(nil)
+		b = rawlane.Frame{Seq: "2", Type: 3, Route: "/no/push"}.Append(b)
+		b = rawlane.Frame{Seq: "3", Type: 77}.Append(b)
 		return append(b, reply...), nil
 	},
-	"raw bad error": func(_ net.Conn, item frame, _ []byte) ([]byte, error) {
-		return frame{seq: item.seq, mtype: 2, meta: "X-Reply-Error=%7Bno+json"}.append(nil), nil
+	"raw bad error": func(_ net.Conn, item rawlane.Frame, _ []byte) ([]byte, error) {
+		return rawlane.Frame{Seq: item.Seq, Type: 2, Meta: "X-Reply-Error=%7Bno+json"}.Append(nil), nil
 	},
-	"raw error": func(_ net.Conn, item frame, _ []byte) ([]byte, error) {
-		return frame{seq: item.seq, mtype: 2, meta: "X-Reply-Error=%7B%22code%22%3A422%2C%22reason%22%3A%22not%20mine%22%7D"}.append(nil), nil
+	"raw error": func(_ net.Conn, item rawlane.Frame, _ []byte) ([]byte, error) {
+		return rawlane.Frame{Seq: item.Seq, Type: 2, Meta: "X-Reply-Error=%7B%22code%22%3A422%2C%22reason%22%3A%22not%20mine%22%7D"}.Append(nil), nil
 	},
 }
 
@@ -132,8 +88,8 @@ func init() {
 	roles["raw token"] = func() {
 		lis := rawListen()
 		conn, _ := lis.Accept()
-		f, _ := readFrame(conn)
-		conn.Write(frame{seq: f.seq, mtype: 2, body: []byte(`{"contract":9}`)}.append(nil))
+		f, _ := rawlane.Read(conn)
+		conn.Write(rawlane.Frame{Seq: f.Seq, Type: 2, Body: []byte(`{"contract":9}`)}.Append(nil))
 		io.Copy(io.Discard, conn)
 	}
 	roles["raw mute"] = func() {
@@ -161,36 +117,36 @@ func rawMain(description string, misbehave misbehaviour) {
 	}
 	r := bufio.NewReader(conn)
 	for {
-		f, err := readFrame(r)
+		f, err := rawlane.Read(r)
 		if err != nil {
 			return
 		}
-		if f.mtype != 1 {
+		if f.Type != 1 {
 			continue
 		}
-		reply := frame{seq: f.seq, mtype: 2}
-		route, _, _ := strings.Cut(f.route, "?")
+		reply := rawlane.Frame{Seq: f.Seq, Type: 2}
+		route, _, _ := strings.Cut(f.Route, "?")
 		switch route {
 		case "/guest/hello":
 			var hello struct{ Token string }
-			if json.Unmarshal(f.body, &hello) != nil || hello.Token != os.Getenv(contract.EnvToken) {
+			if json.Unmarshal(f.Body, &hello) != nil || hello.Token != os.Getenv(contract.EnvToken) {
 				return
 			}
-			reply.body = []byte(`{"contract":1}`)
+			reply.Body = []byte(`{"contract":1}`)
 		case "/guest/describe":
-			reply.body = []byte(description)
+			reply.Body = []byte(description)
 		case "/guest/ping":
-			reply.body = []byte(`{"running":0}`)
+			reply.Body = []byte(`{"running":0}`)
 		case "/xfer/200/pack", "/xfer/200/unpack":
-			reply.body, _ = reverse{}.OnPack(f.body)
+			reply.Body, _ = reverse{}.OnPack(f.Body)
 		}
-		out := reply.append(nil)
-		if strings.HasPrefix(string(f.body), "!") {
+		out := reply.Append(nil)
+		if strings.HasPrefix(string(f.Body), "!") {
 			if out, err = misbehave(conn, f, out); err != nil {
 				return
 			}
 		}
-		if _, err := conn.Write(out); err != nil || f.route == "/guest/drain" {
+		if _, err := conn.Write(out); err != nil || f.Route == "/guest/drain" {
 			return
 		}
 	}

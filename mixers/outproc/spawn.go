@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,11 +26,15 @@ import (
 	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
 )
 
-// program is the file of a guest, open since it was checked.
+// program is the file of a guest, open since it was hashed. All processes that are started
+// from it run the same bytes, also when another file has its name.
 type program struct {
 	guest *Guest
 	file  *os.File
-	sum   string // SHA-256, hexadecimal
+
+	mu     sync.Mutex
+	hashed fs.FileInfo // of the file when it was hashed
+	hash   string      // SHA-256, hexadecimal
 }
 
 // openProgram opens the guest's file and checks its hash.
@@ -45,7 +51,10 @@ func openProgram(g *Guest) (*program, error) {
 	return p, nil
 }
 
+// check checks the file; it hashes it the first time, and when it was written to since.
 func (p *program) check() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	info, err := p.file.Stat()
 	if err != nil {
 		return err
@@ -56,16 +65,25 @@ func (p *program) check() error {
 	if info.Mode()&0o111 == 0 {
 		return fmt.Errorf("%s is not executable: chmod +x %[1]s", p.guest.Path)
 	}
+	if p.hashed != nil && p.hashed.Size() == info.Size() && p.hashed.ModTime().Equal(info.ModTime()) && changeTime(p.hashed) == changeTime(info) {
+		return nil
+	}
 	hash := sha256.New()
 	if _, err := io.Copy(hash, io.NewSectionReader(p.file, 0, info.Size())); err != nil {
 		return err
 	}
-	p.sum = hex.EncodeToString(hash.Sum(nil))
-	if want := strings.ToLower(p.guest.SHA256); want != "" && p.sum != want {
-		return fmt.Errorf("%s has the SHA-256 %s, not %s: if the new file is the one to run, change SHA256", p.guest.Path, p.sum, want)
+	sum := hex.EncodeToString(hash.Sum(nil))
+	if p.hash != "" && p.hash != sum {
+		return fmt.Errorf("%s was written to since it was loaded: if the new bytes are those to run, call Reload of its Handle, and next time rename a new file to that name", p.guest.Path)
 	}
+	if want := strings.ToLower(p.guest.SHA256); want != "" && sum != want {
+		return fmt.Errorf("%s has the SHA-256 %s, not %s: if the new file is the one to run, change SHA256", p.guest.Path, sum, want)
+	}
+	p.hashed, p.hash = info, sum
 	return nil
 }
+
+func (p *program) sum() string { return p.hash }
 
 // hostVariables are those of the host's environment that each guest gets.
 var hostVariables = []string{"PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL"}
@@ -91,6 +109,18 @@ type spawned struct {
 	client *plugin.Client
 	addr   net.Addr
 	token  string
+}
+
+// open starts a process of the program.
+func (p *program) open(ctx context.Context, dir string) (endpoint, error) {
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	s, err := p.spawn(ctx, dir)
+	if err != nil {
+		return nil, err // and not an endpoint that holds nil
+	}
+	return s, nil
 }
 
 // spawn starts a process of the program, whose socket is made in dir, and waits until it
@@ -174,5 +204,12 @@ func (p *process) withTail(err error) error {
 // exitError returns how the process has ended.
 func (p *process) exitError() error { return fmt.Errorf("its process has ended: %w", p.exitErr) }
 
+func (p *process) ended() <-chan struct{} { return p.exited }
+func (p *process) pid() int               { return p.cmd.Process.Pid }
+
 // kill ends the process at once, and waits for its end.
 func (s *spawned) kill() { s.client.Kill() }
+
+func (s *spawned) address() string           { return s.addr.String() }
+func (s *spawned) secret() string            { return s.token }
+func (s *spawned) verify(lane fdOwner) error { return checkPeer(lane, s.pid()) }

@@ -37,7 +37,7 @@ type Health struct {
 
 // Process is one process of a guest.
 type Process struct {
-	PID    int
+	PID    int   // 0 for one that the host has not started
 	State  State // Ready, Degraded or Draining
 	Active bool  // gets the items
 	Since  time.Time
@@ -54,7 +54,7 @@ func (h *Handle) Health() Health {
 		list = slices.Concat(h.current.ready, h.draining)
 	}
 	for _, i := range list {
-		p := Process{PID: i.pid(), State: Ready, Active: i == h.active.Load(), Since: i.since, RSS: residentMemory(i.pid())}
+		p := Process{PID: i.to.pid(), State: Ready, Active: i == h.active.Load(), Since: i.since, RSS: residentMemory(i.to.pid())}
 		switch {
 		case slices.Contains(h.draining, i):
 			p.State = Draining

@@ -16,19 +16,20 @@ import (
 const (
 	firstPause = 100 * time.Millisecond
 	maxPause   = 30 * time.Second
+	maxRedial  = 2 * time.Second // the longest pause between dials of a guest that runs by itself
 	steady     = time.Minute
 	maxExits   = 5
 	exitWindow = time.Minute
 )
 
 // pause returns how long to wait before the start that follows n others.
-func pause(n int) time.Duration {
+func pause(n int, most time.Duration) time.Duration {
 	if n == 0 {
 		return 0
 	}
-	d := maxPause
+	d := most
 	if n < 10 {
-		d = min(firstPause<<(n-1), maxPause)
+		d = min(firstPause<<(n-1), most)
 	}
 	return d/2 + rand.N(d/2)
 }
@@ -36,8 +37,8 @@ func pause(n int) time.Duration {
 // generation is the processes of one program: those of a Load or of a Reload, and those
 // that are started in their place.
 type generation struct {
-	h    *Handle
-	prog *program
+	h      *Handle
+	source source
 
 	ctx    context.Context // ends when no process is to be started any more
 	cancel context.CancelFunc
@@ -48,9 +49,9 @@ type generation struct {
 	exits []time.Time // of the last exitWindow
 }
 
-// newGeneration starts the processes of prog and returns when all are ready.
-func (h *Handle) newGeneration(ctx context.Context, prog *program) (*generation, error) {
-	g := &generation{h: h, prog: prog}
+// newGeneration starts the processes of src and returns when all are ready.
+func (h *Handle) newGeneration(ctx context.Context, src source) (*generation, error) {
+	g := &generation{h: h, source: src}
 	g.ctx, g.cancel = context.WithCancel(h.ctx)
 	started := make([]*instance, h.guest.Replicas)
 	errs := make([]error, h.guest.Replicas)
@@ -58,7 +59,7 @@ func (h *Handle) newGeneration(ctx context.Context, prog *program) (*generation,
 	if h.parts == nil { // the first process says what the parts are
 		if started[0], errs[0] = g.start(ctx); errs[0] != nil {
 			g.cancel()
-			prog.close()
+			src.close()
 			return nil, errs[0]
 		}
 		first = 1
@@ -89,7 +90,10 @@ func (g *generation) supervise() {
 
 // keep keeps one process running in place of inst.
 func (g *generation) keep(inst *instance) {
-	starts := 0
+	starts, most := 0, maxPause
+	if g.h.guest.Connect != "" {
+		most = maxRedial
+	}
 	for {
 		select {
 		case <-inst.done:
@@ -105,7 +109,7 @@ func (g *generation) keep(inst *instance) {
 				return
 			}
 			select {
-			case <-time.After(pause(starts)):
+			case <-time.After(pause(starts, most)):
 			case <-g.ctx.Done():
 				return
 			}
@@ -118,7 +122,7 @@ func (g *generation) keep(inst *instance) {
 		g.ready = append(g.ready, inst)
 		h.update()
 		h.mu.Unlock()
-		h.guest.Logger.Info("outproc: a process of the guest is ready", "guest", h.name, "pid", inst.pid())
+		h.guest.Logger.Info("outproc: a process of the guest is ready", "guest", h.name, "pid", inst.to.pid())
 	}
 }
 
@@ -138,7 +142,7 @@ func (g *generation) mayStart(err error) bool {
 	log := h.guest.Logger.With("guest", h.name, "error", err)
 	switch {
 	case h.quarantine != nil:
-	case len(g.exits) < maxExits:
+	case len(g.exits) < maxExits || h.guest.Connect != "": // one that runs by itself may be away for longer
 		log.Warn("outproc: a process of the guest has ended; another one is started")
 	default:
 		h.quarantine = fmt.Errorf("it is in quarantine: it has ended %d times within %v, the last time: %w", maxExits, exitWindow, err)
@@ -169,7 +173,7 @@ func (g *generation) retire() {
 	h.mu.Lock()
 	h.draining = slices.DeleteFunc(h.draining, (*instance).hasEnded)
 	h.mu.Unlock()
-	g.prog.close()
+	g.source.close()
 }
 
 // abandon ends the processes of a generation that never became the current one.
@@ -178,7 +182,7 @@ func (g *generation) abandon() {
 	for _, i := range g.ready {
 		i.kill(errAbandoned)
 	}
-	g.prog.close()
+	g.source.close()
 }
 
 var errAbandoned = errors.New("it was not used")
@@ -202,15 +206,15 @@ func (h *Handle) renew(ctx context.Context, sum string) error {
 	if err := g.check(); err != nil {
 		return err
 	}
-	prog, err := openProgram(&g)
+	src, err := newSource(&g)
 	if err != nil {
 		return err
 	}
-	next, err := h.newGeneration(ctx, prog)
+	next, err := h.newGeneration(ctx, src)
 	if err != nil {
 		return err
 	}
-	if err := checkLock(&g, next.ready[0].desc, prog.sum); err != nil {
+	if err := checkLock(&g, next.ready[0].desc, src.sum()); err != nil {
 		next.abandon()
 		return err
 	}

@@ -1,3 +1,5 @@
+//go:build unix
+
 package outproc
 
 import (
@@ -13,41 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/teleport-go/teleport/core/tptest"
-	"github.com/teleport-go/teleport/core/xfer"
 )
-
-// await reads events until one has the state.
-func await(t *testing.T, h *Handle, state State) Event {
-	t.Helper()
-	timeout := time.After(30 * time.Second)
-	for {
-		select {
-		case e, ok := <-h.Events():
-			require.True(t, ok, "the events have ended before %s", state)
-			t.Logf("event %s: %v", e.State, e.Err)
-			if e.State == state {
-				return e
-			}
-		case <-timeout:
-			require.FailNow(t, "no event "+string(state))
-		}
-	}
-}
-
-func filterOf(t testing.TB) xfer.XferFilter {
-	f, err := xfer.Get(200)
-	require.NoError(t, err)
-	return f
-}
-
-func activePID(h *Handle) int {
-	for _, p := range h.Health().Processes {
-		if p.Active {
-			return p.PID
-		}
-	}
-	return 0
-}
 
 // A guest killed under load is started again. Each item ends, and none has wrong bytes:
 // those under way are asked again.

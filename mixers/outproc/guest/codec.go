@@ -28,13 +28,11 @@ var codecKind = kind{
 	serve: func(s *server, parts []any, _ []contract.Part) {
 		for _, part := range parts {
 			c := part.(codec.Codec)
-			handle(s.peer, contract.CodecRoute("marshal", c.ID()), func(_ tp.CallCtx, arg []byte) ([]byte, error) {
-				out, err := fromJSON(c, arg)
-				return out, partError(err)
+			s.handleItem(contract.CodecRoute("marshal", c.ID()), func(_ tp.CallCtx, item []byte) ([]byte, error) {
+				return fromJSON(c, item)
 			})
-			handle(s.peer, contract.CodecRoute("unmarshal", c.ID()), func(_ tp.CallCtx, arg []byte) ([]byte, error) {
-				out, err := toJSON(c, arg)
-				return out, partError(err)
+			s.handleItem(contract.CodecRoute("unmarshal", c.ID()), func(_ tp.CallCtx, item []byte) ([]byte, error) {
+				return toJSON(c, item)
 			})
 		}
 	},

@@ -1,7 +1,6 @@
 package guest
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -21,17 +20,15 @@ var filterKind = kind{
 	serve: func(s *server, parts []any, _ []contract.Part) {
 		for _, part := range parts {
 			f := part.(xfer.XferFilter)
-			handle(s.peer, contract.FilterRoute("pack", f.ID()), func(_ tp.CallCtx, arg []byte) ([]byte, error) {
-				out, err := pack(f, arg)
-				return out, partError(err)
+			s.handleItem(contract.FilterRoute("pack", f.ID()), func(_ tp.CallCtx, item []byte) ([]byte, error) {
+				return pack(f, item)
 			})
-			handle(s.peer, contract.FilterRoute("unpack", f.ID()), func(ctx tp.CallCtx, arg []byte) ([]byte, error) {
+			s.handleItem(contract.FilterRoute("unpack", f.ID()), func(ctx tp.CallCtx, item []byte) ([]byte, error) {
 				max, err := queryMax(ctx)
 				if err != nil {
 					return nil, err
 				}
-				out, err := unpack(f, arg, max)
-				return out, partError(err)
+				return unpack(f, item, max)
 			})
 		}
 	},
@@ -66,18 +63,7 @@ func queryMax(ctx tp.CallCtx) (int, error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {
-		return 0, refused(fmt.Errorf("the limit %q is not a number of bytes", text))
+		return 0, fmt.Errorf("the limit %q is not a number of bytes", text)
 	}
 	return n, nil
-}
-
-// partError gives the error of a part its code.
-func partError(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, xfer.ErrTooLarge):
-		return tp.NewRerror(contract.CodeTooLarge, "Too Large", err.Error()).WithCause(err).Err()
-	}
-	return refused(err)
 }

@@ -6,11 +6,13 @@ package guest
 
 import (
 	"crypto/subtle"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,9 +21,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/xfer"
 	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
 	"github.com/teleport-go/teleport/protos/rawproto"
 )
@@ -41,11 +45,23 @@ type Config struct {
 	// Version is the guest's version; the default is that of the main module in the
 	// binary's build information.
 	Version string
-	// Configure is called once with Guest.Config of the host, before the parts are used;
-	// nil if there is none. An error makes Load of the host fail.
+	// Configure is called with Guest.Config of the host, nil if there is none, before the
+	// parts are used: once, or for each host of a guest that listens. An error makes Load
+	// of the host fail.
 	Configure func(config json.RawMessage) error
 	// Schema is a JSON Schema of the configuration, for people and tools.
 	Schema json.RawMessage
+
+	// Listen is the address at which the guest serves any number of hosts when it was not
+	// started by one: unix:///path, or tcp+tls://host:port, which needs TLS and Token.
+	// "" is none, but "PROGRAM serve unix:///path" on the command line.
+	Listen string
+	// Token is what hosts of a guest that listens must have as Guest.Token. The default is
+	// the variable TELEPORT_GUEST_TOKEN of its environment. With a unix socket, which
+	// other users cannot connect to, it may be empty.
+	Token string
+	// TLS is the configuration for tcp+tls.
+	TLS *tls.Config
 }
 
 // Serve is the function Serve with the configuration c.
@@ -68,11 +84,19 @@ func (c Config) run(args []string, stdin io.Reader, stdout, stderr io.Writer, pa
 		fmt.Fprintf(stdout, "%s\n", text)
 		return 0
 	}
-	if os.Getenv(contract.EnvCookie) != contract.Cookie {
-		fmt.Fprintf(stderr, "%s is a guest of Teleport: a host starts it with outproc.Load. To see its parts: %s describe\n", s.desc.Name, os.Args[0])
-		return 2
+	serve := func() error { return s.serve(stdin, stdout) }
+	started := os.Getenv(contract.EnvCookie) == contract.Cookie
+	if len(args) == 2 && args[0] == "serve" {
+		s.cfg.Listen, started = args[1], false
 	}
-	if err := s.serve(stdin, stdout); err != nil {
+	if !started {
+		if s.cfg.Listen == "" {
+			fmt.Fprintf(stderr, "%s is a guest of Teleport: a host starts it with outproc.Load.\nTo see its parts: %[2]s describe\nTo run it for hosts with Guest.Connect: %[2]s serve unix:///path\n", s.desc.Name, os.Args[0])
+			return 2
+		}
+		serve = s.listen
+	}
+	if err := serve(); err != nil {
 		slog.Error("guest: " + err.Error())
 		return 1
 	}
@@ -81,13 +105,14 @@ func (c Config) run(args []string, stdin io.Reader, stdout, stderr io.Writer, pa
 
 // server is a guest that serves.
 type server struct {
-	cfg   Config
-	desc  contract.Description
-	parts []any // of desc.Parts, in their order
-	peer  tp.Peer
-	token string
-	ended chan struct{} // closed by end
-	end   func()        // makes the guest end when it has answered what is under way
+	cfg     Config
+	desc    contract.Description
+	parts   []any // of desc.Parts, in their order
+	peer    tp.Peer
+	token   string
+	maxItem atomic.Int64  // size of the largest reply in bytes: the least that a host has asked for; 0: none has
+	ended   chan struct{} // closed by end
+	end     func()        // makes the guest end when it has answered what is under way
 }
 
 func newServer(c Config, parts []any) (*server, error) {
@@ -159,15 +184,10 @@ func (s *server) serve(stdin io.Reader, stdout io.Writer) error {
 		return fmt.Errorf("listen on the lane's socket: %w", err)
 	}
 	defer lis.Close()
-	s.peer, err = tp.Open(tp.PeerConfig{
-		BusyPoll: -1,
-		Protocol: rawproto.NewRawProtoFunc(),
-	}, &tp.PluginImpl{PluginName: "hello", OnPostAccept: s.greet})
-	if err != nil {
+	if err := s.open(tp.PeerConfig{}); err != nil {
 		return err
 	}
 	defer s.peer.Close()
-	s.routes()
 	if _, err := fmt.Fprintln(stdout, contract.Handshake("unix", path)); err != nil {
 		return fmt.Errorf("print the handshake: %w", err)
 	}
@@ -181,6 +201,18 @@ func (s *server) serve(stdin io.Reader, stdout io.Writer) error {
 	case <-s.ended:
 	}
 	return nil
+}
+
+// open makes the peer of the lanes.
+func (s *server) open(cfg tp.PeerConfig) (err error) {
+	cfg.BusyPoll = -1 // a reader that polls takes the processor from the host
+	cfg.Protocol = rawproto.NewRawProtoFunc()
+	cfg.MessageSizeLimit = math.MaxInt32 // the host has the limit, and memory is taken as bytes arrive
+	s.peer, err = tp.Open(cfg, &tp.PluginImpl{PluginName: "outproc", OnPostAccept: s.greet})
+	if err == nil {
+		s.routes()
+	}
+	return err
 }
 
 // How long a guest waits for its lane: at most, and when the host has closed the guest's
@@ -248,6 +280,9 @@ func (s *server) routes() {
 		if err := json.Unmarshal(arg, &c); err != nil {
 			return nil, refused(err)
 		}
+		if old := s.maxItem.Load(); c.MaxItem > 0 && (old == 0 || int64(c.MaxItem) < old) {
+			s.maxItem.Store(int64(c.MaxItem))
+		}
 		if s.cfg.Configure == nil {
 			if len(c.Config) > 0 {
 				return nil, refused(fmt.Errorf("%s takes no configuration", s.desc.Name))
@@ -260,7 +295,9 @@ func (s *server) routes() {
 		return json.Marshal(contract.Status{})
 	})
 	handle(s.peer, contract.RouteDrain, func(tp.CallCtx, []byte) ([]byte, error) {
-		s.end() // serve then closes the peer, which waits for its handlers
+		if s.cfg.Listen == "" { // else other hosts go on
+			s.end() // serve then closes the peer, which waits for its handlers
+		}
 		return nil, nil
 	})
 	for word, k := range kinds {
@@ -280,6 +317,24 @@ func (s *server) routes() {
 // handle registers a handler whose argument and reply are bytes.
 func handle(r tp.Router, route string, f func(ctx tp.CallCtx, arg []byte) ([]byte, error)) {
 	tp.HandleCall(r, route, func(ctx tp.CallCtx, arg *[]byte) ([]byte, error) { return f(ctx, *arg) })
+}
+
+// handleItem is handle for the items of a part: their replies have a limit, and their
+// errors the codes of the contract.
+func (s *server) handleItem(route string, f func(ctx tp.CallCtx, item []byte) ([]byte, error)) {
+	handle(s.peer, route, func(ctx tp.CallCtx, item []byte) ([]byte, error) {
+		out, err := f(ctx, item)
+		if most := s.maxItem.Load(); err == nil && most > 0 && int64(len(out)) > most {
+			err = fmt.Errorf("%w: %d bytes, the host takes %d", xfer.ErrTooLarge, len(out), most)
+		}
+		switch {
+		case err == nil:
+			return out, nil
+		case errors.Is(err, xfer.ErrTooLarge):
+			return nil, tp.NewRerror(contract.CodeTooLarge, "Too Large", err.Error()).WithCause(err).Err()
+		}
+		return nil, refused(err)
+	})
 }
 
 // refused is the error of a part that does not accept what it was given.

@@ -1,0 +1,36 @@
+package outproc
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+)
+
+// Items of 600 bytes, by so many callers at once.
+func BenchmarkPack(b *testing.B) {
+	loadRole(b, "parts")
+	f := filterOf(b)
+	item := bytes.Repeat([]byte("x"), 600)
+	for _, callers := range []int{1, 64} {
+		b.Run(fmt.Sprint(callers), func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetParallelism(max(1, callers/2))
+			if callers == 1 {
+				for b.Loop() {
+					if _, err := f.OnPack(item); err != nil {
+						b.Fatal(err)
+					}
+				}
+				return
+			}
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, err := f.OnPack(item); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,139 @@
+package outproc
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Killing the host leaves no guest, no socket and no directory.
+func TestHostKilled(t *testing.T) {
+	const prSetChildSubreaper = 36
+	_, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 1, 0)
+	require.Zero(t, errno)
+	defer syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 0, 0)
+
+	base := shortDir(t)
+	host := exec.Command(self(t))
+	host.Env = append(os.Environ(), envRole+"=host", "XDG_RUNTIME_DIR="+base)
+	stdin, err := host.StdinPipe()
+	require.NoError(t, err)
+	defer stdin.Close()
+	stdout, err := host.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, host.Start())
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	require.NoError(t, err, line)
+	require.NoError(t, syscall.Kill(pid, 0), "the guest runs")
+	require.NoError(t, host.Process.Kill())
+	host.Wait()
+
+	// This process is the guest's parent now.
+	guest, err := os.FindProcess(pid)
+	require.NoError(t, err)
+	ended := make(chan struct{})
+	go func() { guest.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		guest.Kill()
+		<-ended
+		require.Fail(t, "the guest has survived its host")
+	}
+	left, err := filepath.Glob(base + "/*")
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+// Directories of hosts that have ended are removed, and no others.
+func TestSweep(t *testing.T) {
+	base := shortDir(t)
+	t.Setenv("XDG_RUNTIME_DIR", base)
+	make := func(name string, locked bool) string {
+		dir := filepath.Join(base, name)
+		require.NoError(t, os.Mkdir(dir, 0o700))
+		lock, err := os.Create(filepath.Join(dir, lockName))
+		require.NoError(t, err)
+		if locked {
+			require.True(t, tryLock(lock))
+			t.Cleanup(func() { lock.Close() })
+		} else {
+			lock.Close()
+		}
+		return dir
+	}
+	stale := make(dirPrefix()+"1", false)
+	alive := make(dirPrefix()+"2", true)
+	other := make("teleport-guests-99999-3", false)
+	link := filepath.Join(base, dirPrefix()+"4")
+	require.NoError(t, os.Symlink(other, link))
+
+	dir, done, err := useDir()
+	require.NoError(t, err)
+	info, err := os.Stat(dir)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+	again, doneAgain, err := useDir()
+	require.NoError(t, err)
+	require.Equal(t, dir, again)
+	done()
+	done()
+	require.DirExists(t, dir)
+	doneAgain()
+	require.NoDirExists(t, dir)
+	require.NoDirExists(t, stale)
+	require.DirExists(t, alive)
+	require.DirExists(t, other)
+	_, err = os.Lstat(link)
+	require.NoError(t, err)
+
+	t.Setenv("XDG_RUNTIME_DIR", filepath.Join(base, strings.Repeat("x", 60)))
+	require.NoError(t, os.Mkdir(os.Getenv("XDG_RUNTIME_DIR"), 0o700))
+	_, _, err = useDir()
+	require.ErrorContains(t, err, "set XDG_RUNTIME_DIR or TMPDIR to a shorter one")
+	left, err := os.ReadDir(os.Getenv("XDG_RUNTIME_DIR"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+// The other end of a lane is the process that was started, of this user.
+func TestPeerCredentials(t *testing.T) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	defer syscall.Close(fds[0])
+	defer syscall.Close(fds[1])
+	conn := control(fds[0])
+	require.NoError(t, checkPeer(conn, os.Getpid()))
+	require.ErrorContains(t, checkPeer(conn, 1), "the lane's other end is process "+strconv.Itoa(os.Getpid())+", not the guest (1)")
+}
+
+type control int
+
+func (c control) ControlFD(f func(fd uintptr)) error { f(uintptr(c)); return nil }
+
+// A file that was replaced after it was hashed is not what runs.
+func TestSameFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "guest")
+	write := func(text string) { require.NoError(t, os.WriteFile(path, []byte(text), 0o700)) }
+	write("#!/bin/sh\necho first; cat")
+	g := Guest{Path: path}
+	require.NoError(t, g.check())
+	prog, err := openProgram(&g)
+	require.NoError(t, err)
+	defer prog.close()
+	require.NoError(t, os.Rename(path, path+".old"))
+	write("#!/bin/sh\necho second; cat")
+	_, err = prog.spawn(t.Context(), dir)
+	require.ErrorContains(t, err, `it has printed "first"`)
+}
