@@ -23,14 +23,9 @@
 package guest
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"math/big"
-	"strconv"
-	"unicode/utf8"
 
 	"github.com/teleport-go/teleport/codecs/jsoncodec"
 	"github.com/teleport-go/teleport/core/codec"
@@ -177,62 +172,4 @@ func decode(p part, dst, in []byte, _ int) ([]byte, error) {
 		return nil, err
 	}
 	return jsoncodec.Codec{}.Append(dst, v)
-}
-
-// fromJSON decodes one value, of the types that encoding/json gives an any, but for
-// numbers: an integer is an int64, a uint64 or a *big.Int, so that it stays exact.
-func fromJSON(text []byte) (any, error) {
-	if !utf8.Valid(text) {
-		return nil, errors.New("JSON that is not UTF-8")
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	var v any
-	if err := d.Decode(&v); err != nil {
-		return nil, err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("bytes after the JSON value")
-	}
-	return numbers(v)
-}
-
-// numbers replaces the json.Numbers in v.
-func numbers(v any) (any, error) {
-	var err error
-	switch v := v.(type) {
-	case json.Number:
-		return number(string(v))
-	case []any:
-		for i := range v {
-			if v[i], err = numbers(v[i]); err != nil {
-				return nil, err
-			}
-		}
-	case map[string]any:
-		for k := range v {
-			if v[k], err = numbers(v[k]); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return v, nil
-}
-
-// mostDigits bounds an integer, since reading one takes the square of its digits.
-const mostDigits = 1000
-
-func number(text string) (any, error) {
-	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
-		return i, nil
-	}
-	if u, err := strconv.ParseUint(text, 10, 64); err == nil {
-		return u, nil
-	}
-	if len(text) <= mostDigits {
-		if n, ok := new(big.Int).SetString(text, 10); ok {
-			return n, nil
-		}
-	}
-	return strconv.ParseFloat(text, 64)
 }

@@ -1,11 +1,15 @@
 package guest
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/big"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -119,6 +123,70 @@ func TestFromJSON(t *testing.T) {
 		_, err := fromJSON([]byte(bad))
 		require.Error(t, err, "%.20s", bad)
 	}
+}
+
+// fromJSON takes what encoding/json takes, and makes of it what means the same.
+func FuzzFromJSON(f *testing.F) {
+	for _, text := range []string{"null", ` [ 1 , -0.5e+3, "a\\\"b\u00e9\\\\", true,false ] `, `{"a":{"a":[]},"a":2}`, `"\`, `"\\"`, `01`, `1.`, `-`, `[1,]`, `{"a"}`, "\"\x00\"", "18446744073709551616", "\"\\ud800\""} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		got, err := fromJSON(text)
+		var want any
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.UseNumber()
+		valid := utf8.Valid(text) && json.Valid(text) && d.Decode(&want) == nil
+		if valid != (err == nil) {
+			if valid && (strings.Contains(err.Error(), "levels") || errors.Is(err, strconv.ErrRange)) {
+				return // our limits
+			}
+			t.Fatalf("fromJSON(%q): %v; encoding/json takes it: %t", text, err, valid)
+		}
+		if !valid {
+			return
+		}
+		if same, err := sameJSON(got, want); err != nil || !same {
+			t.Errorf("fromJSON(%q) = %#v; want %#v", text, got, want)
+		}
+	})
+}
+
+// sameJSON compares what fromJSON made with what encoding/json did.
+func sameJSON(got, want any) (bool, error) {
+	switch want := want.(type) {
+	case json.Number:
+		if i, ok := got.(*big.Int); ok {
+			return i.String() == string(want), nil
+		}
+		if f, ok := got.(float64); ok {
+			w, err := want.Float64()
+			return f == w, err
+		}
+		return fmt.Sprint(got) == string(want) || want == "-0", nil
+	case []any:
+		list, ok := got.([]any)
+		if !ok || len(list) != len(want) {
+			return false, nil
+		}
+		for i := range want {
+			if same, err := sameJSON(list[i], want[i]); err != nil || !same {
+				return false, err
+			}
+		}
+		return true, nil
+	case map[string]any:
+		object, ok := got.(map[string]any)
+		if !ok || len(object) != len(want) {
+			return false, nil
+		}
+		for k := range want {
+			if same, err := sameJSON(object[k], want[k]); err != nil || !same {
+				return false, err
+			}
+		}
+		return true, nil
+	}
+	return got == want, nil
 }
 
 // Whatever the host sends, a guest neither panics nor returns what is over the limit, and
