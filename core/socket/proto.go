@@ -199,6 +199,17 @@ type Parter interface {
 	AppendFarewell(dst []byte, r Reason) []byte
 }
 
+// Parted is the error of an Unpack that has read what a [Parter] of the other side says: it
+// is an io.EOF with a reason.
+type Parted struct {
+	// Rerror is the reason. A session that has dialled does not come back if its code is
+	// 401, 403 or 409.
+	Rerror *Rerror
+}
+
+func (e *Parted) Error() string        { return "closed by the other side: " + e.Rerror.String() }
+func (e *Parted) Is(target error) bool { return target == io.EOF }
+
 // Reason is why the engine closes a connection.
 type Reason struct {
 	Kind ReasonKind
