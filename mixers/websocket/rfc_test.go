@@ -254,7 +254,7 @@ func converse(t *testing.T, in io.Reader, client, inPlace bool, ends int) (read,
 		case err == nil && m.Mtype() == socket.TypeControl:
 		case err == nil:
 			events = append(events, fmt.Sprintf("%q", m.RawBody()))
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			events = append(events, "EOF")
 			ended++
 		case errors.As(err, &c):
