@@ -275,9 +275,13 @@ func (l *link) refusedAfter() (last int32, known bool) {
 	return int32(n - 1), n > 0
 }
 
-// acceptControl handles a CONTROL message. No hook sees it, and none is answered.
+// acceptControl handles a CONTROL message. No hook sees it, and none is answered. One
+// without a verb says nothing.
 func (l *link) acceptControl(m *socket.Envelope) {
 	s := l.sess
+	if m.ServiceMethod() == "" {
+		return // a protocol has read what is not for the engine, such as a ping
+	}
 	if m.ServiceMethod() != verbBye {
 		s.env.throttled(&s.drops, throttle.Burst, DEBUG, "dropped a CONTROL message from %s with the verb %q", l.ip, methodText(m.ServiceMethod()))
 		return

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -228,4 +229,51 @@ func TestPartingOfAnyProto(t *testing.T) {
 // quiet is a logger of warnings and errors.
 func quiet(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+// parted is a protocol whose Unpack reads, of a PUSH, why the other side parts.
+type parted struct{ parting }
+
+func (p parted) Unpack(m Message) error {
+	if err := p.parting.Unpack(m); err != nil || m.Mtype() != TypePush {
+		return err
+	}
+	code, _ := strconv.Atoi(m.ServiceMethod()[1:])
+	return &socket.Parted{Rerror: NewRerror(int32(code), "go away", "")}
+}
+
+// TestParted: what the other side has said is in the reason of the end, and decides whether
+// to dial again.
+func TestParted(t *testing.T) {
+	for _, test := range []struct {
+		code   int32
+		comes  bool // back
+		reason string
+	}{
+		{CodeForbidden, false, "403"},
+		{CodeBusy, true, ""},
+	} {
+		t.Run(CodeText(test.code), func(t *testing.T) {
+			inWorld(t, nil, func(t *testing.T, w *world) {
+				addr, accept := rawServer(t, w)
+				c := w.peer(func(c *PeerConfig) {
+					c.RedialTimes = -1
+					c.Protocol = func(rw io.ReadWriter) Proto { return parted{newParting(rw).(parting)} }
+				})
+				ch := begin(func() Session { s, r := c.Dial(addr); wantRerror(t, r, 0, ""); return s })
+				end := accept()
+				s := ended(t, ch).v
+				end.send(TypePush, 0, fmt.Sprintf("/%d", test.code), "")
+				synctest.Wait()
+				if test.comes {
+					accept().conn.Close()
+					return
+				}
+				<-s.CloseNotify()
+				if got := s.CloseReason(); got.Side != SideRemote || !strings.Contains(got.Error(), test.reason) {
+					t.Errorf("closed because of %v, want %s of the other side", got, test.reason)
+				}
+			})
+		})
+	}
 }

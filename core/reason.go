@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/teleport-go/teleport/core/internal/inbox"
+	"github.com/teleport-go/teleport/core/socket"
 )
 
 // This file finds out why reading a connection has ended.
@@ -41,6 +42,10 @@ func endReason(l *link, err error) *CloseReason {
 	if err == io.EOF {
 		return &CloseReason{SideRemote, errRemoteClose, "reading"}
 	}
+	if p := (*socket.Parted)(nil); errors.As(err, &p) {
+		l.bye.CompareAndSwap(nil, &farewell{rerr: p.Rerror.Copy()})
+		return l.bye.Load().reason()
+	}
 	var bad *frameError
 	if errors.As(err, &bad) {
 		return &CloseReason{SideLocal, bad.err, readingFrame}
@@ -51,7 +56,7 @@ func endReason(l *link, err error) *CloseReason {
 // readError returns err if the network failed or the connection has ended, and else,
 // for a frame that cannot be read, a *frameError.
 func readError(err error) error {
-	if err == io.EOF {
+	if p := (*socket.Parted)(nil); err == io.EOF || errors.As(err, &p) {
 		return err // a clean end: not in the middle of a frame
 	}
 	var netErr net.Error

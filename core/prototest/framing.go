@@ -142,23 +142,23 @@ func took(f func()) uint64 {
 const mostMemory = 256 << 10
 
 // huge returns frames whose body is larger than what is pooled (1 MiB), the first
-// without filters. They are packed once, since under the race detector that takes long.
-func (s *suite) huge() ([][]byte, error) {
-	if s.hugeFrames == nil {
+// without filters, in the direction of w. They are packed once, since under the race detector that takes long.
+func (s *suite) huge(w way) ([][]byte, error) {
+	if s.hugeFrames[w.back] == nil {
 		body := asBytes(bytes.Repeat([]byte("x"), 3<<19))
 		for _, m := range []*socket.Envelope{s.message(body), s.message(body, s.piped(testwire.XOR))} {
-			frame, err := s.frame(way{}, m)
+			frame, err := s.frame(way{back: w.back}, m)
 			if err != nil {
 				return nil, err
 			}
-			s.hugeFrames = append(s.hugeFrames, frame)
+			s.hugeFrames[w.back] = append(s.hugeFrames[w.back], frame)
 		}
 	}
-	return s.hugeFrames, nil
+	return s.hugeFrames[w.back], nil
 }
 
 func checkMemory(s *suite, w way) error {
-	frames, err := s.huge()
+	frames, err := s.huge(w)
 	if err != nil {
 		return err
 	}
@@ -226,7 +226,7 @@ func checkLimit(s *suite, w way) error {
 
 // limitMemory checks that a refused frame is not read first.
 func (s *suite) limitMemory(w way) error {
-	frames, err := s.huge()
+	frames, err := s.huge(w)
 	if err != nil {
 		return err
 	}

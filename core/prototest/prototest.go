@@ -95,12 +95,12 @@ type suite struct {
 	sided   bool
 	patient time.Duration // how long a check may take
 
-	hugeFrames [][]byte // see huge
+	hugeFrames map[bool][][]byte // by way.back; see huge
 }
 
 func newSuite(pf socket.ProtoFunc, opts []Option) *suite {
 	testwire.Register()
-	s := &suite{pf: pf, without: map[Feature]bool{}, patient: time.Minute}
+	s := &suite{pf: pf, without: map[Feature]bool{}, patient: time.Minute, hugeFrames: map[bool][][]byte{}}
 	for _, set := range opts {
 		set(s)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/teleport-go/teleport/core/internal/inbox"
 	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/core/xfer"
 )
 
 // inParts reads a message of 1 MiB by itself, and says what it keeps if keep is above 0.
@@ -75,6 +76,67 @@ func TestReadsCount(t *testing.T) {
 				if n := memory.Used(); n != 0 {
 					t.Errorf("%d bytes counted after the message", n)
 				}
+			}
+		})
+	}
+}
+
+// wrapped is the io.ReadWriter of a protocol inside another.
+type wrapped struct{ rw io.ReadWriter }
+
+func (w wrapped) Read(b []byte) (int, error)  { return w.rw.Read(b) }
+func (w wrapped) Write(b []byte) (int, error) { return w.rw.Write(b) }
+func (w wrapped) Unwrap() io.ReadWriter       { return w.rw }
+
+// grow makes 1 MiB of anything.
+type grow struct{}
+
+func (grow) AppendUnpack(dst, _ []byte, max int) ([]byte, error) {
+	if max < 1<<20 {
+		return dst, xfer.ErrTooLarge
+	}
+	return append(dst, make([]byte, 1<<20)...), nil
+}
+
+// unfilters runs a filter for each byte that arrives.
+type unfilters struct {
+	simple
+	memory *inbox.Memory
+	used   int64 // by the last
+}
+
+func (p *unfilters) Unpack(socket.Message) error {
+	if _, err := io.ReadFull(p.rw, make([]byte, 1)); err != nil {
+		return err
+	}
+	_, err := socket.Unpack(p.rw, grow{}, nil, nil, 4<<20)
+	p.used = p.memory.Used()
+	return err
+}
+
+// What filters make counts in the memory of the connection, also for a protocol inside
+// another.
+func TestUnpackInside(t *testing.T) {
+	for name, wrap := range map[string]func(io.ReadWriter) io.ReadWriter{
+		"plain":          func(rw io.ReadWriter) io.ReadWriter { return rw },
+		"inside":         func(rw io.ReadWriter) io.ReadWriter { return wrapped{rw} },
+		"inside of that": func(rw io.ReadWriter) io.ReadWriter { return wrapped{wrapped{rw}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := net.Pipe()
+			defer a.Close()
+			defer b.Close()
+			go b.Write([]byte("x"))
+			p := &unfilters{memory: inbox.NewMemory(16 << 20)}
+			c := socket.NewConn(a, func(rw io.ReadWriter) socket.Proto {
+				p.rw = wrap(rw)
+				return p
+			}, socket.Options{Memory: p.memory})
+			if err := c.ReadInto(new(socket.Envelope)); err != nil {
+				t.Fatal(err)
+			}
+			if p.used < 1<<20 {
+				t.Errorf("%d bytes counted, want 1 MiB", p.used)
 			}
 		})
 	}

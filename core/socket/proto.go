@@ -85,11 +85,20 @@ type reserver interface {
 // got it: what the filters make counts in the memory of the peer, and it waits for room.
 // f may be called several times, with growing limits up to max. If there is no room in
 // time, the error ends the connection.
+//
+// A Proto that wraps another one gives it an io.ReadWriter of its own, with a method
+// Unwrap() io.ReadWriter that returns the one it got itself.
 func Unpack(r io.Reader, f Unpacker, dst, src []byte, max int) ([]byte, error) {
-	if c, ok := r.(reserver); ok {
-		return c.unpack(f, dst, src, max)
+	for {
+		if c, ok := r.(reserver); ok {
+			return c.unpack(f, dst, src, max)
+		}
+		w, ok := r.(interface{ Unwrap() io.ReadWriter })
+		if !ok {
+			return f.AppendUnpack(dst, src, max)
+		}
+		r = w.Unwrap()
 	}
-	return f.AppendUnpack(dst, src, max)
 }
 
 // BufferWriter lets Pack append to memory of the connection, which Write does not
@@ -189,6 +198,17 @@ type Ender interface {
 type Parter interface {
 	AppendFarewell(dst []byte, r Reason) []byte
 }
+
+// Parted is the error of an Unpack that has read what a [Parter] of the other side says: it
+// is an io.EOF with a reason.
+type Parted struct {
+	// Rerror is the reason. A session that has dialled does not come back if its code is
+	// 401, 403 or 409.
+	Rerror *Rerror
+}
+
+func (e *Parted) Error() string        { return "closed by the other side: " + e.Rerror.String() }
+func (e *Parted) Is(target error) bool { return target == io.EOF }
 
 // Reason is why the engine closes a connection.
 type Reason struct {

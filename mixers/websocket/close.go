@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/teleport-go/teleport/core/socket"
@@ -11,14 +14,15 @@ import (
 
 // Close codes of RFC 6455, section 7.4.1, that this package sends.
 const (
-	CloseNormal     uint16 = 1000 // the session was closed
-	CloseGoingAway  uint16 = 1001 // the peer shuts down
-	CloseProtocol   uint16 = 1002 // the other side has violated RFC 6455
-	CloseNoStatus   uint16 = 1005 // never sent: a close frame had no code
-	CloseInvalid    uint16 = 1007 // a text message was not UTF-8
-	ClosePolicy     uint16 = 1008 // the session was refused, by a plugin for example
-	CloseTooLarge   uint16 = 1009 // a message was over the size limit
-	CloseUnexpected uint16 = 1011 // anything else has failed on this side
+	CloseNormal      uint16 = 1000 // the session was closed
+	CloseGoingAway   uint16 = 1001 // the peer shuts down
+	CloseProtocol    uint16 = 1002 // the other side has violated RFC 6455
+	CloseUnsupported uint16 = 1003 // the messages are of another sub-protocol
+	CloseNoStatus    uint16 = 1005 // never sent: a close frame had no code
+	CloseInvalid     uint16 = 1007 // a text message was not UTF-8
+	ClosePolicy      uint16 = 1008 // the session was refused: by a plugin, by CloseWith, or its id is taken
+	CloseTooLarge    uint16 = 1009 // a message was over the size limit
+	CloseUnexpected  uint16 = 1011 // anything else has failed on this side
 )
 
 // CloseError is why a connection has failed, with the close code that this side has sent,
@@ -46,8 +50,62 @@ func codeOf(err error) uint16 {
 		return e.Code
 	case errors.Is(err, socket.ErrSizeLimit):
 		return CloseTooLarge
+	case errors.Is(err, socket.ErrUnsupportedProto):
+		return CloseUnsupported
+	case errors.Is(err, socket.ErrMemory):
+		return CloseUnexpected
 	}
 	return 0
+}
+
+// AppendFarewell appends the close frame, unless one was sent. Its reason is the message of
+// a refusal, behind its code: "403 Forbidden".
+func (p *wsProto) AppendFarewell(dst []byte, r socket.Reason) []byte {
+	if p.left.Swap(true) {
+		return dst
+	}
+	code, reason := uint16(p.code.Load()), ""
+	switch r.Kind {
+	case socket.ReasonAnswered:
+		if code == 0 { // it has closed without a close frame
+			code = CloseNormal
+		}
+	case socket.ReasonClosed:
+		code = CloseNormal
+	case socket.ReasonShutdown:
+		code = CloseGoingAway
+	case socket.ReasonRefused:
+		code = ClosePolicy
+		if r.Err != nil {
+			reason = fmt.Sprintf("%d %s", r.Err.Code, r.Err.Message)
+		}
+	case socket.ReasonTooLarge:
+		code = CloseTooLarge
+	default:
+		if code == 0 {
+			code = CloseUnexpected
+		}
+	}
+	return appendClose(dst, code, reason, p.client)
+}
+
+// parted is the error of an Unpack that has read a close frame.
+func parted(code uint16, reason []byte) error {
+	text := string(reason)
+	switch code {
+	case CloseNormal, CloseGoingAway, CloseNoStatus:
+		return io.EOF
+	case ClosePolicy:
+		number, rest, _ := strings.Cut(text, " ")
+		if n, err := strconv.ParseInt(number, 10, 32); err == nil && n != 0 {
+			return &socket.Parted{Rerror: socket.NewRerror(int32(n), rest, "")}
+		}
+		return &socket.Parted{Rerror: socket.NewRerror(socket.CodeForbidden, socket.CodeText(socket.CodeForbidden), text)}
+	}
+	if text != "" {
+		text = ": " + text
+	}
+	return &socket.Parted{Rerror: socket.NewRerror(socket.CodeConnClosed, socket.CodeText(socket.CodeConnClosed), fmt.Sprintf("close code %d%s", code, text))}
 }
 
 // parseClose reads the payload of a close frame.

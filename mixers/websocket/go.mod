@@ -3,6 +3,7 @@ module github.com/teleport-go/teleport/mixers/websocket
 go 1.26
 
 require (
+	github.com/coder/websocket v1.8.15
 	github.com/gobwas/ws v1.5.0
 	github.com/stretchr/testify v1.12.1
 	github.com/teleport-go/teleport/codecs/jsoncodec v0.1.0

@@ -63,6 +63,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if no.header[0] != "" {
 			w.Header().Set(no.header[0], no.header[1])
 		}
+		w.Header().Set("Connection", "close")
 		http.Error(w, no.text, no.status)
 		return
 	}

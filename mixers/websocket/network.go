@@ -176,7 +176,7 @@ func (n *network) accepted(ctx context.Context, h *tp.Handshake) error {
 		}
 		return err
 	}
-	r, err := http.ReadRequest(bufio.NewReaderSize(bytes.NewReader(head), len(head)))
+	r, err := parseRequest(head)
 	if err != nil {
 		err = fmt.Errorf("websocket: request %.60q: %w", head, err)
 		n.refuse(h.Conn, bad(err.Error()))
@@ -218,6 +218,20 @@ func (n *network) accepted(ctx context.Context, h *tp.Handshake) error {
 		h.Proto = u.proto(o.Proto)
 	}
 	return nil
+}
+
+// parseRequest parses the head of a request.
+func parseRequest(head []byte) (*http.Request, error) {
+	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
+	if err != nil {
+		return nil, err
+	}
+	for name := range r.Header {
+		if !isToken(name) { // which http.ReadRequest leaves to http.Server
+			return nil, fmt.Errorf("%.60q is no name of a header", name)
+		}
+	}
+	return r, nil
 }
 
 // refuse answers a request with a refusal, and waits until the client has closed the

@@ -61,7 +61,7 @@ type Options struct {
 	// Origins are patterns of the pages that may connect, beside those from the host that
 	// the request names. A pattern is a host, or scheme://host, with its port if it is not
 	// the usual one; in the host, * stands for any number of characters, as in path.Match.
-	// "*" allows every page. Clients that send no Origin, as all but browsers, are not
+	// "*" allows every page, "null" those without an origin, such as files. Clients that send no Origin, as all but browsers, are not
 	// restricted, nor are those of v5 and v7, which send one with the scheme ws.
 	Origins []string
 
@@ -128,10 +128,7 @@ func (o *Options) check() error {
 // allows reports whether a page of this origin may connect to a server that the request
 // calls host.
 func (o *Options) allows(origin, host string) bool {
-	if origin == "" {
-		return true
-	}
-	if slices.Contains(o.Origins, "*") {
+	if origin == "" || slices.Contains(o.Origins, "*") || slices.Contains(o.Origins, origin) {
 		return true
 	}
 	u, err := url.Parse(origin)

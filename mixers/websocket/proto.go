@@ -71,13 +71,15 @@ type wsProto struct {
 
 	message message // what the sub-protocol reads and writes
 	joined  []byte  // the payload of a fragmented message
-	closed  bool    // a close frame has arrived, or Unpack has failed
+	ended   error   // of every further Unpack: a close frame has arrived, or Unpack has failed
 
-	left atomic.Bool // a close frame was sent; set by any goroutine
+	code atomic.Uint32 // the close code that fits what Unpack has read last; 0: none
+	left atomic.Bool   // a close frame was sent; set by any goroutine
 }
 
 var (
 	_ socket.ControlCarrier = (*wsProto)(nil)
+	_ socket.Parter         = (*wsProto)(nil)
 	_ socket.FrameAppender  = (*appender)(nil)
 )
 

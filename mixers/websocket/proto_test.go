@@ -1,7 +1,6 @@
 package websocket
 
 import (
-	"io"
 	"testing"
 
 	tp "github.com/teleport-go/teleport/core"
@@ -33,7 +32,7 @@ var subProtos = []struct {
 func TestConformance(t *testing.T) {
 	for _, sub := range subProtos {
 		t.Run(sub.name, func(t *testing.T) {
-			prototest.Run(t, unsided(NewWsProtoFunc(sub.pf)), prototest.Without(sub.without...))
+			prototest.Run(t, NewWsProtoFunc(sub.pf), prototest.Sided(), prototest.Without(sub.without...))
 		})
 	}
 }
@@ -43,19 +42,5 @@ func TestSessions(t *testing.T) {
 		t.Run(sub.name, func(t *testing.T) {
 			tptest.RunProto(t, NewWsProtoFunc(sub.pf), tptest.Without(sub.without...))
 		})
-	}
-}
-
-// unsided hides the side of the connection, so that any two ends fit.
-func unsided(pf socket.ProtoFunc) socket.ProtoFunc {
-	return func(rw io.ReadWriter) socket.Proto {
-		if r, ok := rw.(socket.PeekReader); ok {
-			return pf(struct {
-				socket.PeekReader
-				socket.BufferWriter
-				socket.Keeper
-			}{r, rw.(socket.BufferWriter), rw.(socket.Keeper)})
-		}
-		return pf(rw)
 	}
 }

@@ -15,22 +15,20 @@ import (
 // before and between them. Control frames with nothing behind them make a message of the
 // type CONTROL that says nothing, so that the connection can be waited for elsewhere.
 //
-// The close frame of the other side is answered, and is io.EOF. An error of the
-// sub-protocol costs the message only: where the next one begins is known.
+// The close frame of the other side is io.EOF, or a socket.Parted that says why. An error of
+// the sub-protocol costs the message only: where the next one begins is known.
 func (p *wsProto) Unpack(m socket.Message) error {
-	if p.closed {
-		return io.EOF
+	if p.ended != nil {
+		return p.ended
 	}
 	payload, some, err := p.next(m)
 	if err != nil {
-		p.closed = true
-		if code := codeOf(err); code != 0 {
-			p.leave(code, "")
-		}
+		p.end(err)
 		return err
 	}
 	if !some {
 		m.SetMtype(socket.TypeControl)
+		m.SetServiceMethod("")
 		return nil
 	}
 	size := m.Size()
@@ -42,7 +40,10 @@ func (p *wsProto) Unpack(m socket.Message) error {
 		p.joined = nil // one large message must not stay in memory
 	}
 	if err != nil {
-		return badMessage(err)
+		if err = badMessage(err); !errors.Is(err, socket.ErrBadMessage) {
+			p.end(err)
+		}
+		return err
 	}
 	if rest > 0 {
 		return badMessage(fmt.Errorf("%d bytes of %d are behind the sub-protocol's frame", rest, len(payload)))
@@ -50,10 +51,25 @@ func (p *wsProto) Unpack(m socket.Message) error {
 	return m.SetSize(size)
 }
 
+// end notes the error after which nothing is read. The engine of a session then asks for a
+// farewell, behind the last replies; without an engine, and on a client, whose session may
+// dial again at once, the close frame is sent here.
+func (p *wsProto) end(err error) {
+	p.ended = err
+	if code := codeOf(err); code != 0 {
+		p.code.Store(uint32(code))
+	}
+	if code := uint16(p.code.Load()); code != 0 && (p.emit == nil || p.client) {
+		p.leave(code)
+	}
+}
+
 // badMessage is an error that costs one message.
 func badMessage(err error) error {
-	if errors.Is(err, socket.ErrBadMessage) || errors.Is(err, socket.ErrUnsupportedProto) {
-		return err
+	for _, kind := range []error{socket.ErrBadMessage, socket.ErrUnsupportedProto, socket.ErrMemory} {
+		if errors.Is(err, kind) {
+			return err
+		}
 	}
 	var refusal *socket.Refusal
 	if errors.As(err, &refusal) {
@@ -177,7 +193,8 @@ func (p *wsProto) join(fragment []byte) error {
 	return nil
 }
 
-// controlFrame reads a control frame and answers it. The error of a close frame is io.EOF.
+// controlFrame reads a control frame. It answers a ping; the error of a close frame is that
+// of Unpack.
 func (p *wsProto) controlFrame(m socket.Message, h header) error {
 	b, err := p.frame(m, h)
 	if err != nil {
@@ -188,23 +205,23 @@ func (p *wsProto) controlFrame(m socket.Message, h header) error {
 		var pong [maxHeader + maxControl]byte
 		return p.send(appendControl(pong[:0], opPong, b, p.client))
 	case opClose:
-		code, _, err := parseClose(b)
+		code, reason, err := parseClose(b)
 		if err != nil {
 			return err
 		}
-		p.leave(code, "")
-		return io.EOF
+		p.code.Store(uint32(code))
+		return parted(code, reason)
 	}
 	return nil
 }
 
 // leave sends a close frame, unless one was sent.
-func (p *wsProto) leave(code uint16, reason string) {
+func (p *wsProto) leave(code uint16) {
 	if p.left.Swap(true) {
 		return
 	}
 	var frame [maxHeader + maxControl]byte
-	_ = p.send(appendClose(frame[:0], code, reason, p.client)) // the connection is about to end anyway
+	_ = p.send(appendClose(frame[:0], code, "", p.client)) // the connection is about to end anyway
 }
 
 // send sends a control frame behind what was accepted for sending.

@@ -26,10 +26,10 @@ import (
 //	{"mtype":3,"serviceMethod":"/chat/say","meta":{"room":"go"},"body":"hello"}
 //
 // mtype is always written, and may be missing in what arrives: without serviceMethod it is
-// a REPLY, with seq a CALL, else a PUSH. meta is an object of strings, or of lists of
-// strings; where that does not say all, it is written as a query string, which is read as
-// well. With bodyCodec, the body is that codec's bytes as a string, or as bodyBase64 if they
-// are not UTF-8; xferPipe lists the filters that they went through.
+// a REPLY, with seq a CALL, else a PUSH. An error without a code has -1. meta is an object
+// of strings, or of lists of strings; where that does not say all, it is written as a query
+// string, which is read as well. With bodyCodec, the body is that codec's bytes as a string,
+// or as bodyBase64 if they are not UTF-8; xferPipe lists the filters that they went through.
 //
 // The documents are UTF-8 text, and have no frame: see [NewUnframedProtoFunc].
 func NewScriptProtoFunc() socket.ProtoFunc {
@@ -294,6 +294,9 @@ func (d *scriptDocument) value(s *scanner, key int) error {
 		d.rerr = new(socket.Rerror)
 		if err := json.Unmarshal(b, d.rerr); err != nil {
 			return framing.Errors(Name).Bad(field, "", err)
+		}
+		if !d.rerr.HasError() {
+			d.rerr.Code = socket.CodeUnknownError // it has none, and is one nevertheless
 		}
 		return nil
 	}

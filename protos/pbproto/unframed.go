@@ -63,16 +63,12 @@ func (p *unframed) AppendFrame(dst []byte, m socket.Message) ([]byte, error) {
 // Unpack reads one message. The body it hands over is valid until the next call, if the
 // message does not own it.
 func (p *unframed) Unpack(m socket.Message) error {
-	n := 0
-	if r, ok := p.rw.(socket.PeekReader); ok {
-		n = r.Buffered()
-	}
-	if n == 0 {
-		return errs.Bad("message", "is empty", nil)
-	}
-	b, err := p.in.Frame(m, uint64(n))
-	if err != nil {
-		return err
+	var b []byte // none is a message whose fields are all zero
+	var err error
+	if r, ok := p.rw.(socket.PeekReader); ok && r.Buffered() > 0 {
+		if b, err = p.in.Frame(m, uint64(r.Buffered())); err != nil {
+			return err
+		}
 	}
 	var f fields
 	if err := f.parse(b); err != nil {
