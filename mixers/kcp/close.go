@@ -40,8 +40,12 @@ func (c *Conn) Close() error {
 // ends the session. say says that the other side does not know yet that this direction
 // has ended.
 func (c *Conn) end(say bool) {
+	wait := grace
+	if c.o.v7 {
+		wait = graceV7
+	}
 	c.mu.Lock()
-	limit := time.NewTimer(time.Until(c.finished.Add(grace)))
+	limit := time.NewTimer(time.Until(c.finished.Add(wait)))
 	c.mu.Unlock()
 	defer limit.Stop()
 	switch {

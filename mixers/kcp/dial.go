@@ -62,6 +62,9 @@ func (c *Conn) asNet() net.Conn {
 
 // dialOne connects to one address.
 func (n *network) dialOne(ctx context.Context, d tp.DialConfig, addr netip.AddrPort, limit time.Duration) (*Conn, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	local, err := localAddr(d.LocalIP, d.LocalPort)
 	if err != nil {
 		return nil, err

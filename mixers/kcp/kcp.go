@@ -61,6 +61,10 @@ const (
 // everything.
 const grace = 2 * time.Second
 
+// graceV7 is how long the last packets to a peer of v7 are repeated, which does not say
+// that it has read everything.
+const graceV7 = grace / 4
+
 // New makes a network with options of its own:
 //
 //	n := kcp.New(kcp.Options{Key: key})

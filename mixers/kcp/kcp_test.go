@@ -21,10 +21,12 @@ func TestNetwork(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		o    Options
+		lack []tptest.Feature
 	}{
-		{"no key", Options{}},
-		{"key", keyed},
-		{"shards", Options{Key: key, DataShards: 10, ParityShards: 3}},
+		{"no key", Options{}, nil},
+		{"key", keyed, nil},
+		{"shards", Options{Key: key, DataShards: 10, ParityShards: 3}, nil},
+		{"v7", V7(), []tptest.Feature{tptest.End, tptest.Silent}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			n := New(test.o)
@@ -32,7 +34,7 @@ func TestNetwork(t *testing.T) {
 				return n.Dial(ctx, tp.DialConfig{Network: "kcp", Addr: addr})
 			}, func() (net.Listener, error) {
 				return n.Listen(t.Context(), tp.ListenConfig{Network: "kcp", LocalIP: "127.0.0.1"})
-			})
+			}, tptest.Without(test.lack...))
 		})
 	}
 }

@@ -143,7 +143,10 @@ func TestHeaderSplitting(t *testing.T) {
 func TestFrameworkNames(t *testing.T) {
 	for _, mtype := range []byte{socket.TypeCall, socket.TypeReply} {
 		m := message(1, mtype, "/a", codec.JSON, "1")
-		for _, k := range []string{"x-seq", "X-Mtype", "Content-Length", "content-type", "Content-Foo", "X-Content-Encoding", "Transfer-Encoding",
+		if mtype == socket.TypeCall { // that of a response is the handler's
+			m.Meta().Add("content-type", "7")
+		}
+		for _, k := range []string{":method", ":status", "x-seq", "X-Mtype", "Content-Length", "Content-Foo", "Content-Encoding", "X-Content-Encoding", "Transfer-Encoding",
 			"Connection", "Upgrade", "Trailer", "TE", "Keep-Alive", "Expect", "X-Reply-Error", "User-Agent", "Accept-Encoding"} {
 			m.Meta().Add(k, "7")
 		}
@@ -182,7 +185,7 @@ func TestResponses(t *testing.T) {
 		{"500 of v7", "HTTP/1.1 500 X\nContent-Length: 32\n\n{\"code\":-1,\"msg\":\"\",\"cause\":\"c\"}", `{"code":-1,"reason":"c"}`, "", ""},
 		{"299 without an error", "HTTP/1.1 299 Business Error\nContent-Length: 2\n\n{}", `{"code":299,"message":"Business Error","reason":"{}"}`, "", ""},
 		{"404 of text", "HTTP/1.1 404 X\nContent-Length: 7\n\n nope\n ", `{"code":404,"message":"Not Found","reason":"nope"}`, "", ""},
-		{"302", "HTTP/1.1 302 X\nContent-Length: 0\n\n", `{"code":302,"message":"HTTP status 302"}`, "", ""},
+		{"302", "HTTP/1.1 302 X\nContent-Length: 0\n\n", `{"code":302,"message":"Found"}`, "", ""},
 		{"long text", "HTTP/1.1 500 X\n\n" + limited(5000), `{"code":500,"message":"Internal Server Error","reason":"` + limited(1024) + `"}`, "", ""},
 		{"other coding", ok + "Content-Encoding: br\nContent-Length: 1\n\nx", `{"code":400,"message":"Bad Message","reason":"http: Content-Encoding \"br\" is not gzip"}`, "", ""},
 		{"damaged gzip", ok + "X-Content-Encoding: gzip\nContent-Length: 1\n\nx", "400", "", ""},

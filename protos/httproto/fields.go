@@ -142,10 +142,15 @@ func fieldOf(canonical []byte) field {
 }
 
 // fromMeta reports whether metadata of this name is written. The others are the
-// protocol's own, or the connection's: they are left out.
+// protocol's own, or the connection's: they are left out. Of the headers that begin with
+// Content- those about a page are written: its disposition, language, security policy.
 func fromMeta(canonical []byte, request bool) bool {
 	const content = "Content-"
 	if len(canonical) >= len(content) && string(canonical[:len(content)]) == content {
+		switch string(canonical[len(content):]) {
+		case "Disposition", "Language", "Location", "Security-Policy", "Security-Policy-Report-Only":
+			return !request
+		}
 		return false
 	}
 	switch fieldOf(canonical) {

@@ -18,6 +18,7 @@ type head struct {
 	size     int // in bytes
 	response bool
 	method   string // of a request, if the protocol has to know it
+	verb     []byte // of a request: the method; refers to the head's bytes
 	status   int    // of a response
 	minor    int    // of the version HTTP/1
 
@@ -264,6 +265,7 @@ func (p *httpProto) endRequest(h *head, l *headLines, target []byte, m socket.Me
 		if l.encodings != nil {
 			meta.AddBytesV("Accept-Encoding", l.encodings)
 		}
+		meta.AddBytesV(MetaMethod, h.verb)
 	}
 	p.findCodec(h, l)
 	if err := p.setTarget(h, target, m); err != nil {
@@ -340,7 +342,7 @@ func (h *head) parseRequest(text []byte) (target []byte, err error) {
 	case !validTarget(target):
 		return nil, lost(400, "invalid target: %.80q", target)
 	}
-	h.minor = minor
+	h.minor, h.verb = minor, method
 	switch string(method) {
 	case "CONNECT":
 		return nil, lost(501, "method CONNECT")

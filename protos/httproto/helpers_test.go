@@ -174,7 +174,9 @@ func serve(t *testing.T, cfg tp.PeerConfig, plugin ...tp.Plugin) *server {
 		return *arg, nil
 	})
 	tp.HandleCall(s.peer, "/meta", func(ctx tp.CallCtx, arg *[]byte) (string, error) {
-		return ctx.ServiceMethod() + " " + ctx.CopyMeta().String(), nil
+		m := ctx.CopyMeta()
+		m.Del(MetaMethod) // TestMethod looks at it
+		return ctx.ServiceMethod() + " " + m.String(), nil
 	})
 	tp.HandleCall(s.peer, "/pairs", func(ctx tp.CallCtx, arg *map[string]string) (map[string]string, error) { return *arg, nil })
 	tp.HandleCall(s.peer, "/count", func(ctx tp.CallCtx, arg *map[string]string) (int, error) { return len(*arg), nil })

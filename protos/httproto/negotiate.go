@@ -93,10 +93,12 @@ func (p *httpProto) acceptedTypes() string {
 
 // failure returns the error that a response says, its status, and a header that
 // belongs to it.
-func (p *httpProto) failure(r *socket.Rerror, o *origin) (*socket.Rerror, int, header) {
+func (p *httpProto) failure(r *socket.Rerror, meta *socket.Meta, o *origin) (*socket.Rerror, int, header) {
 	switch {
 	case o.sender != 0:
 		return r, business, header{}
+	case o.status == 0 && isRedirect(r, meta):
+		return r, int(r.Code), header{}
 	case o.status != 0:
 		return r, o.status, o.hint
 	case errors.Is(r.Cause(), socket.ErrDraining):

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strconv"
 
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/socket"
@@ -287,6 +288,9 @@ func (p *httpProto) response(h *head, m socket.Message) error {
 	m.SetBodyCodec(h.codec)
 	if h.close && !h.hasSeq {
 		last(m)
+	}
+	if h.status != 200 && settable(h.status) {
+		m.Meta().Set(MetaStatus, strconv.Itoa(h.status))
 	}
 	if err = h.fault; err == nil {
 		body, err = p.decode(h, m, body)

@@ -147,20 +147,31 @@ func (p *httpProto) appendResponse(dst []byte, m socket.Message, s *scratch) ([]
 		if o.sender == 0 && m.Seq() < 0 && errors.Is(rerr.Cause(), socket.ErrDraining) {
 			o.close, o.keep = true, false // all requests before it have been answered
 		}
-		rerr, status, hint = p.failure(rerr, &o)
+		rerr, status, hint = p.failure(rerr, m.Meta(), &o)
 		s.body = appendError(s.body[:0], rerr, o.sender)
 		body = s.body
 		s.add("Content-Type", "application/json")
 	default:
+		var ctype []byte
+		if status, ctype, err = chosen(m.Meta(), o.sender); err != nil {
+			return dst, err
+		}
+		if bodiless(status) {
+			break
+		}
 		if body, err = s.encode(m); err != nil {
 			var ok bool
 			if body, ok = s.encodeAsJSON(m, &o); !ok {
 				return dst, err
 			}
 		}
-		s.contentType(m.BodyCodec())
+		if ctype != nil {
+			s.add("Content-Type", string(ctype))
+		} else {
+			s.contentType(m.BodyCodec())
+		}
 	}
-	if status != 204 {
+	if !bodiless(status) {
 		if o.gzip {
 			if body, err = s.pack(m.XferPipe(), body); err != nil {
 				return dst, err
@@ -307,6 +318,9 @@ func (s *scratch) meta(m *socket.Meta, request, hasHost bool) error {
 		return nil
 	}
 	for k, v := range m.All() {
+		if isPseudo(k) {
+			continue
+		}
 		if !validToken(k) {
 			return fmt.Errorf("http: metadata key %.40q cannot be the name of a header", k)
 		}
