@@ -31,7 +31,7 @@ export interface Options {
   timeout?: number;
   /** How long a call or a push waits to be sent, as while there is no connection, in ms. Default: 10,000. */
   waitTimeout?: number;
-  /** How long a connection may take, setup included, in ms. Default: 10,000. */
+  /** How long a connection may take, setup included, in ms. Default: 30,000. */
   connectTimeout?: number;
   /**
    * How often the server is called at /heartbeat, in ms, to find out that a connection is

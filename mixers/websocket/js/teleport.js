@@ -21,7 +21,7 @@ const defaults = {
   setup: undefined,
   timeout: 30_000,
   waitTimeout: 10_000,
-  connectTimeout: 10_000,
+  connectTimeout: 30_000,
   heartbeat: 0,
   reconnect: true,
   maxCalls: 10_000,
