@@ -60,6 +60,10 @@ func (b *bidi) eval(ctx context.Context, tab, expression string) (string, error)
 	return text, err
 }
 
+func (b *bidi) activate(ctx context.Context, tab string) error {
+	return b.do(ctx, "", "browsingContext.activate", map[string]any{"context": tab}, nil)
+}
+
 func (b *bidi) click(ctx context.Context, tab string, x, y float64) error {
 	return b.perform(ctx, tab, "pointer", []map[string]any{
 		{"type": "pointerMove", "x": int(x), "y": int(y)},

@@ -71,6 +71,10 @@ func (c *cdp) eval(ctx context.Context, tab, expression string) (string, error) 
 	return result.Result.Value, nil
 }
 
+func (c *cdp) activate(ctx context.Context, tab string) error {
+	return c.do(ctx, tab, "Page.bringToFront", struct{}{}, nil)
+}
+
 func (c *cdp) click(ctx context.Context, tab string, x, y float64) error {
 	for _, kind := range []string{"mousePressed", "mouseReleased"} {
 		params := map[string]any{"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1}

@@ -36,6 +36,7 @@ type protocol interface {
 	navigate(ctx context.Context, tab, url string) error
 	// eval returns the value of an expression whose value is a string, or of a promise of one.
 	eval(ctx context.Context, tab, expression string) (string, error)
+	activate(ctx context.Context, tab string) error // a page in the background is not painted
 	click(ctx context.Context, tab string, x, y float64) error
 	press(ctx context.Context, tab string, keys string) error
 	close()
@@ -225,11 +226,15 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-// Click clicks in the middle of the first element of a CSS selector.
+// Click brings the tab to the front and clicks in the middle of the first element of a CSS
+// selector.
 func (t *Tab) Click(ctx context.Context, selector string) error {
 	quoted, err := json.Marshal(selector)
 	if err != nil {
 		return err
+	}
+	if err := t.b.protocol.activate(ctx, t.id); err != nil {
+		return fmt.Errorf("drive: %s: %w", t.b.Name, err)
 	}
 	var at struct{ X, Y float64 }
 	if err := t.Eval(ctx, `(async () => {
