@@ -45,6 +45,9 @@ type protocol interface {
 // Enter is the key, in the argument of Type.
 const Enter = "\n"
 
+// PromptAnswer is what is entered when a page calls prompt; alert and confirm are accepted.
+const PromptAnswer = "fine"
+
 // kind is how a browser is started and reached.
 type kind struct {
 	paths   []string
@@ -238,15 +241,16 @@ func (t *Tab) Click(ctx context.Context, selector string) error {
 	}
 	var at struct{ X, Y float64 }
 	if err := t.Eval(ctx, `(async () => {
-		const frame = () => new Promise(requestAnimationFrame);
 		const e = document.querySelector(`+string(quoted)+`);
-		e.scrollIntoView({ block: "center", behavior: "instant" });
-		await frame().then(frame); // a click hits what is painted
-		const { x, y, width, height } = e.getBoundingClientRect();
-		const at = { x: x + width / 2, y: y + height / 2 };
-		const top = document.elementFromPoint(at.x, at.y);
-		if (!e.contains(top) && !top?.contains(e)) throw new Error("it is covered by " + (top?.outerHTML ?? "the edge of the window"));
-		return at;
+		for (let frame = 0; frame < 100; frame++) { // a click hits what is painted
+			e.scrollIntoView({ block: "center", behavior: "instant" });
+			await new Promise(requestAnimationFrame);
+			const { x, y, width, height } = e.getBoundingClientRect();
+			const at = { x: x + width / 2, y: y + height / 2 };
+			const top = document.elementFromPoint(at.x, at.y);
+			if (frame > 0 && (e.contains(top) || top?.contains(e))) return at;
+		}
+		throw new Error("something covers it");
 	})()`, &at); err != nil {
 		return err
 	}
