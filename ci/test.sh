@@ -134,7 +134,10 @@ if [[ $mode == full ]]; then
 fi
 if [[ $mode != quick ]]; then
 	for dir in $(dirs own); do
-		step "tests of $dir" separate "$dir"
+		case $dir in
+		tools/browsers) step "tests of $dir" ci/browsers.sh ;;
+		*) step "tests of $dir" separate "$dir" ;;
+		esac
 	done
 	step "go.mod and go.sum are tidy" modkit tidy -check
 	step "consumers" ci/consumer.sh

@@ -3,7 +3,6 @@ package browsers
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -170,6 +169,9 @@ func (h *handlers) PostReadReplyHeader(ctx tp.ReadCtx) *tp.Rerror {
 	return nil
 }
 
+// session returns the session of a handler.
+func session(ctx interface{ Session() tp.CtxSession }) tp.Session { return ctx.Session().(tp.Session) }
+
 // locked runs f with the lock.
 func locked[T any](h *handlers, f func() T) T {
 	h.mu.Lock()
@@ -186,6 +188,10 @@ func (h *handlers) register(peer tp.Peer) {
 	})
 	tp.HandleCall(peer, "/echo", func(_ tp.CallCtx, arg *json.RawMessage) (json.RawMessage, error) { return *arg, nil })
 	tp.HandleCall(peer, "/bytes", func(_ tp.CallCtx, arg *[]byte) ([]byte, error) { return append([]byte(nil), *arg...), nil })
+	tp.HandleCall(peer, "/askbytes", func(ctx tp.CallCtx, arg *[]byte) (got []byte, err error) {
+		err = session(ctx).Call("/heard", *arg, &got).Rerror().Err()
+		return got, err
+	})
 	tp.HandleCall(peer, "/fail", func(_ tp.CallCtx, arg *tp.Rerror) (any, error) { return nil, arg.Err() })
 	tp.HandleCall(peer, "/panic", func(tp.CallCtx, *any) (any, error) { panic("a panic of the test") })
 	tp.HandleCall(peer, "/meta", h.meta)
@@ -204,15 +210,15 @@ func (h *handlers) register(peer tp.Peer) {
 		n := note{append(json.RawMessage(nil), *arg...), string(ctx.PeekMeta("who"))}
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.notes[ctx.Session()] = append(h.notes[ctx.Session()], n)
+		h.notes[session(ctx)] = append(h.notes[session(ctx)], n)
 		return nil
 	})
 	tp.HandleCall(peer, "/noted", func(ctx tp.CallCtx, _ *any) ([]note, error) {
-		return locked(h, func() []note { return h.notes[ctx.Session()] }), nil
+		return locked(h, func() []note { return h.notes[session(ctx)] }), nil
 	})
 	tp.HandleCall(peer, "/pushme", func(ctx tp.CallCtx, n *int) (any, error) {
 		for i := range *n {
-			rerr := ctx.Session().(tp.Session).Push("/heard", fmt.Sprintf("push %d", i), tp.WithAddMeta("i", strconv.Itoa(i)))
+			rerr := session(ctx).Push("/heard", fmt.Sprintf("push %d", i), tp.WithAddMeta("i", strconv.Itoa(i)))
 			if rerr != nil {
 				return nil, rerr.Err()
 			}
@@ -222,7 +228,7 @@ func (h *handlers) register(peer tp.Peer) {
 	tp.HandleCall(peer, "/mark", func(ctx tp.CallCtx, mark *string) (any, error) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.marks[*mark] = ctx.Session().(tp.Session)
+		h.marks[*mark] = session(ctx)
 		return nil, nil
 	})
 	tp.HandleCall(peer, "/tell", func(ctx tp.CallCtx, arg *struct{ To, Text string }) (any, error) {
@@ -239,11 +245,11 @@ func (h *handlers) register(peer tp.Peer) {
 		return fmt.Sprintf("joined %s as %d", *room, h.joined), nil
 	})
 	tp.HandleCall(peer, "/close", func(ctx tp.CallCtx, _ *any) (any, error) {
-		go ctx.Session().(tp.Session).Close()
+		go session(ctx).Close()
 		return nil, nil
 	})
 	tp.HandleCall(peer, "/kick", func(ctx tp.CallCtx, reason *string) (any, error) {
-		go ctx.Session().(tp.Session).CloseWith(tp.NewRerror(tp.CodeForbidden, "Forbidden", *reason))
+		go session(ctx).CloseWith(tp.NewRerror(tp.CodeForbidden, "Forbidden", *reason))
 		return nil, nil
 	})
 }
@@ -278,7 +284,7 @@ func (h *handlers) ask(ctx tp.CallCtx, arg *question) (answer, error) {
 	}
 	defer cancel()
 	var a answer
-	cmd := ctx.Session().(tp.Session).Call(arg.Route, arg.Body, &a.Body, tp.WithContext(call), tp.WithAddMeta("who", "server"))
+	cmd := session(ctx).Call(arg.Route, arg.Body, &a.Body, tp.WithContext(call), tp.WithAddMeta("who", "server"))
 	if rerr := cmd.Rerror(); rerr != nil {
 		return a, rerr.Err()
 	}
@@ -303,5 +309,5 @@ func (h *handlers) slow(ctx tp.CallCtx, key *string) (string, error) {
 	if ctx.Context().Err() == nil {
 		return "done", nil
 	}
-	return "", errors.New("nobody waits for this")
+	return "", ctx.Context().Err() // the caller's error, if it is still there
 }

@@ -6,9 +6,12 @@ require (
 	github.com/apache/thrift v0.25.0
 	github.com/go-playground/validator/v10 v10.30.5
 	github.com/prometheus/prometheus v0.315.0
+	github.com/stretchr/testify v1.12.1
+	github.com/teleport-go/teleport/codecs/jsoncodec v0.1.0
 	github.com/teleport-go/teleport/codecs/thriftcodec v0.1.0
 	github.com/teleport-go/teleport/core v0.1.0
 	github.com/teleport-go/teleport/mixers/standard v0.1.0
+	github.com/teleport-go/teleport/mixers/websocket v0.1.0
 	github.com/teleport-go/teleport/plugins/auth v0.1.0
 	github.com/teleport-go/teleport/plugins/binder v0.1.0
 	github.com/teleport-go/teleport/plugins/health v0.1.0
@@ -52,8 +55,9 @@ require (
 )
 
 require (
+	github.com/gobwas/httphead v0.1.0 // indirect
+	github.com/gobwas/ws v1.5.0 // indirect
 	github.com/teleport-go/teleport/codecs/formcodec v0.1.0 // indirect
-	github.com/teleport-go/teleport/codecs/jsoncodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/plaincodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/xmlcodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/xfers/gzip v0.1.0 // indirect

@@ -1,7 +1,7 @@
 // Bodies as bytes with a codec, and what the binary protocols have in common beside that:
 // errors are metadata.
 
-import { TeleportError, readError, readMeta, writeMeta } from "./message.js";
+import { readError, readMeta, writeMeta } from "./message.js";
 
 export const codecs = { none: 0, json: 106, plain: 115 };
 
@@ -44,21 +44,27 @@ export function encodeMeta({ meta, error }) {
   return utf8(writeMeta(all));
 }
 
-/**
- * Metadata, error and body of a message that was received. What does not decode is a fault
- * of this message alone: bad.
- */
+/** Metadata, error and body of a message that was received. */
 export function readParts(query, codec, bytes, filters = []) {
   const meta = readMeta(text(query));
   const value = meta.get("X-Reply-Error");
   meta.delete("X-Reply-Error");
-  const parts = { meta, codec, error: undefined, body: undefined };
+  return {
+    meta,
+    codec,
+    error: value === null ? undefined : readError(parse(value), meta.has("X-Not-Run")),
+    read(asBytes) {
+      if (filters.length > 0) throw new Error(`the body has the filters ${[...filters]}, which are unknown here`);
+      return asBytes ? bytes : decodeBody(codec, bytes);
+    },
+  };
+}
+
+// parse returns the text itself if it is not JSON.
+function parse(value) {
   try {
-    if (value) parts.error = readError(JSON.parse(value), meta.has("X-Not-Run"));
-    else if (filters.length > 0) throw new Error(`the body has the filters ${[...filters]}, which are unknown here`);
-    else parts.body = decodeBody(codec, bytes);
-  } catch (err) {
-    parts.bad = new TeleportError(400, undefined, err.message);
+    return JSON.parse(value);
+  } catch {
+    return value;
   }
-  return parts;
 }

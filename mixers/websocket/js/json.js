@@ -10,7 +10,7 @@
 // bodyBase64 if they are not UTF-8.
 
 import { bytesOf, codecs, decodeBody, utf8 } from "./binary.js";
-import { CALL, REPLY, PUSH, TeleportError, isSeq, readError, readMeta } from "./message.js";
+import { CALL, REPLY, PUSH, isSeq, readError, readMeta } from "./message.js";
 
 export const json = {
   name: "teleport.json",
@@ -47,20 +47,17 @@ export const json = {
     const meta = metaParams(doc.meta);
     const message = { type, seq: seq ?? 0, route: serviceMethod ?? "", meta, codec: doc.bodyCodec ?? codecs.json };
     message.error = readError(doc.error, meta.has("X-Not-Run"));
-    try {
-      message.body = bodyOf(doc);
-    } catch (err) {
-      message.bad = new TeleportError(400, undefined, err.message);
-    }
+    message.read = (asBytes) => readBody(doc, asBytes);
     return message;
   },
 };
 
-function bodyOf({ body, bodyCodec, bodyBase64, xferPipe }) {
+function readBody({ body, bodyCodec, bodyBase64, xferPipe }, asBytes) {
   if (xferPipe?.length > 0) throw new Error(`the body has the filters ${xferPipe}, which are unknown here`);
-  if (typeof bodyBase64 === "string") return decodeBody(bodyCodec ?? codecs.json, fromBase64(bodyBase64));
-  if ((bodyCodec ?? null) === null || typeof body !== "string") return body;
-  return decodeBody(bodyCodec, utf8(body));
+  const isJSON = typeof bodyBase64 !== "string" && ((bodyCodec ?? null) === null || typeof body !== "string");
+  if (isJSON && !asBytes) return body;
+  const bytes = typeof bodyBase64 === "string" ? fromBase64(bodyBase64) : utf8(isJSON ? (JSON.stringify(body) ?? "") : body);
+  return asBytes ? bytes : decodeBody(bodyCodec ?? codecs.json, bytes);
 }
 
 // metaObject is an object of strings, or of a list where a key comes again.

@@ -56,7 +56,7 @@ export class TeleportError extends Error {
 export function readError(value, notRun = false) {
   if (value === undefined || value === null) return undefined;
   const { code, message = "", reason = "" } = value;
-  if (!Number.isInteger(code)) throw new Error("its error has no code");
+  if (!Number.isInteger(code)) return new TeleportError(400, undefined, `the error of the reply has no code: ${JSON.stringify(value)}`);
   return code === 0 ? undefined : new TeleportError(code, `${message}`, `${reason}`, notRun);
 }
 

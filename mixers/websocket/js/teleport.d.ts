@@ -31,7 +31,7 @@ export interface Options {
   timeout?: number;
   /** How long a call or a push waits to be sent, as while there is no connection, in ms. Default: 10,000. */
   waitTimeout?: number;
-  /** How long a connection may take, setup included, in ms. Default: 10,000. */
+  /** How long a connection may take, setup included, in ms. Default: 30,000. */
   connectTimeout?: number;
   /**
    * How often the server is called at /heartbeat, in ms, to find out that a connection is
@@ -93,11 +93,14 @@ export interface Session extends EventTarget {
    * no connection waits for one. Rejects with a TeleportError, or with the signal's reason.
    *
    * @param route may have a query: "/math/add?author=ann".
-   * @param body anything that JSON can express; a Uint8Array in binary protocols.
+   * @param body anything that JSON can express; an ArrayBuffer or a view of one is sent as it is.
    */
-  call<T = unknown>(route: string, body?: unknown, options?: CallOptions): Promise<T>;
+  call<T = unknown>(route: string, body?: unknown, options?: CallOptions & { bytes?: false }): Promise<T>;
+  /** With bytes, the body of the reply as it is on the wire, whatever its codec. */
+  call(route: string, body: unknown, options: CallOptions & { bytes: true }): Promise<Uint8Array>;
   /** The same, for callers that want the metadata of the reply, too. */
-  request<T = unknown>(route: string, body?: unknown, options?: CallOptions): Promise<Reply<T>>;
+  request<T = unknown>(route: string, body?: unknown, options?: CallOptions & { bytes?: false }): Promise<Reply<T>>;
+  request(route: string, body: unknown, options: CallOptions & { bytes: true }): Promise<Reply<Uint8Array>>;
   /** Sends a message without a reply. The promise is fulfilled when the WebSocket has it. */
   push(route: string, body?: unknown, options?: CallOptions): Promise<void>;
 
@@ -105,10 +108,12 @@ export interface Session extends EventTarget {
    * Serves a route: what the handler returns is the reply to a call, what it throws the
    * error: a TeleportError as it is, any other as 500. A session answers /heartbeat by itself.
    *
+   * @param options bytes: the handler gets the body as it is on the wire, whatever its codec.
    * @returns a function that removes the handler.
    * @throws TypeError if the route has a handler.
    */
-  handle<B = any>(route: string, handler: Handler<B>): () => void;
+  handle<B = any>(route: string, handler: Handler<B>, options?: { bytes?: false }): () => void;
+  handle(route: string, handler: Handler<Uint8Array>, options: { bytes: true }): () => void;
 
   /**
    * Ends the session. What waits or is pending fails with 102.
@@ -194,11 +199,12 @@ export interface Message {
   meta: URLSearchParams;
   /** The id of the body's codec, of a message that was read. */
   codec?: number;
+  /** Of a message that is written. */
   body?: unknown;
   /** That of a reply. */
   error?: TeleportError;
-  /** Why the body could not be read. */
-  bad?: TeleportError;
+  /** Reads the body of a message that was read, and throws if it is none. */
+  read?: (asBytes: boolean) => unknown;
 }
 
 /** teleport.json: text frames. */

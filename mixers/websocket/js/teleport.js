@@ -21,7 +21,7 @@ const defaults = {
   setup: undefined,
   timeout: 30_000,
   waitTimeout: 10_000,
-  connectTimeout: 10_000,
+  connectTimeout: 30_000,
   heartbeat: 0,
   reconnect: true,
   maxCalls: 10_000,
@@ -82,7 +82,7 @@ class Session extends EventTarget {
       reconnect === false ? null : withDefaults("connect: reconnect", reconnectDefaults, reconnect === true ? {} : reconnect);
     this.#url = typeof url === "function" ? url : () => url;
     if (typeof url !== "function") absolute(url); // a bad URL throws here
-    this.#routes.set("/heartbeat", () => null);
+    this.#routes.set("/heartbeat", { handler: () => null, bytes: true });
     for (const [route, handler] of Object.entries(this.#options.routes)) this.handle(route, handler);
     globalThis.addEventListener?.("online", this.#online);
     this.#dial();
@@ -116,11 +116,12 @@ class Session extends EventTarget {
     await this.#submit(PUSH, route, body, options);
   }
 
-  handle(route, handler) {
+  handle(route, handler, options = {}) {
     if (typeof handler !== "function") throw new TypeError(`handle ${route}: the handler is no function`);
     if (this.#routes.has(route) && route !== "/heartbeat") throw new TypeError(`handle ${route}: it has a handler already`);
-    this.#routes.set(route, handler);
-    return () => this.#routes.get(route) === handler && this.#routes.delete(route);
+    const entry = { handler, ...withDefaults(`handle ${route}`, { bytes: false }, options) };
+    this.#routes.set(route, entry);
+    return () => this.#routes.get(route) === entry && this.#routes.delete(route);
   }
 
   close(code = 1000, reason = "") {
@@ -135,7 +136,7 @@ class Session extends EventTarget {
   // submit makes a job of a call or a push. On a connection that is being set up, the jobs
   // of the setup go out before all that wait.
   #submit(type, route, body, options = {}, setup = null) {
-    const { timeout, meta, signal } = withDefaults(type === CALL ? "call" : "push", this.#jobDefaults(), options);
+    const { timeout, meta, signal, bytes } = withDefaults(type === CALL ? "call" : "push", this.#jobDefaults(), options);
     duration("timeout", timeout);
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
@@ -143,7 +144,7 @@ class Session extends EventTarget {
       if (this.#waiting.size + this.#pending.size >= this.#options.maxCalls) {
         throw new TeleportError(104, undefined, `${this.#options.maxCalls} calls are pending`, true);
       }
-      const job = { type, route, body, meta: new URLSearchParams(meta), resolve, reject, signal, seq: 0, timers: [] };
+      const job = { type, route, body, meta: new URLSearchParams(meta), bytes, resolve, reject, signal, seq: 0, timers: [] };
       job.deadline = performance.now() + timeout;
       this.#after(job, timeout, () => new TeleportError(408, undefined, `no reply within ${timeout} ms`, job.seq === 0));
       if (signal) {
@@ -161,7 +162,7 @@ class Session extends EventTarget {
   }
 
   #jobDefaults() {
-    return { timeout: this.#options.timeout, meta: undefined, signal: undefined };
+    return { timeout: this.#options.timeout, meta: undefined, signal: undefined, bytes: false };
   }
 
   #unsent(ms) {
@@ -380,15 +381,19 @@ class Session extends EventTarget {
     }
   }
 
-  #settle({ seq, body, meta, error, bad }) {
+  #settle({ seq, meta, error, read }) {
     const job = this.#pending.get(seq);
     if (!job) return; // its caller has given up
-    if (bad ?? error) return this.#reject(job, bad ?? error);
-    this.#end(job);
-    job.resolve({ body, meta });
+    if (error) return this.#reject(job, error);
+    try {
+      job.resolve({ body: read(job.bytes), meta });
+      this.#end(job);
+    } catch (err) {
+      this.#reject(job, new TeleportError(400, undefined, `the reply: ${err.message}`));
+    }
   }
 
-  async #serve(connection, { type, seq, route, meta, body, bad }) {
+  async #serve(connection, { type, seq, route, meta, read }) {
     const reply = { type: REPLY, seq, route: "", meta: new URLSearchParams(), body: undefined, error: undefined };
     const [path, query = ""] = route.split(/\?(.*)/s);
     const isCall = type === CALL;
@@ -396,10 +401,9 @@ class Session extends EventTarget {
       session: this, route: path, query: new URLSearchParams(query), meta, isCall, replyMeta: reply.meta,
     });
     try {
-      if (bad) throw bad;
-      const handler = this.#routes.get(path);
-      if (!handler) throw new TeleportError(404, undefined, path);
-      reply.body = await handler(body, context);
+      const entry = this.#routes.get(path);
+      if (!entry) throw new TeleportError(404, undefined, path);
+      reply.body = await entry.handler(argument(read, entry.bytes), context);
     } catch (err) {
       reply.error = err instanceof TeleportError ? err : new TeleportError(500, undefined, String(err?.message ?? err));
       if (!isCall || reply.error !== err) this.#options.warn(`teleport: ${path}: ${err?.stack ?? err}`);
@@ -413,6 +417,15 @@ class Session extends EventTarget {
       reply.error = new TeleportError(500, undefined, `the reply cannot be sent: ${err.message}`);
       connection.send({ ...reply, meta: new URLSearchParams(), body: undefined });
     }
+  }
+}
+
+// argument reads the body of a call or a push.
+function argument(read, bytes) {
+  try {
+    return read(bytes);
+  } catch (err) {
+    throw new TeleportError(400, undefined, err.message);
   }
 }
 

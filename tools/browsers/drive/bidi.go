@@ -10,20 +10,28 @@ import (
 type bidi struct{ *rpc }
 
 func connectBiDi(ctx context.Context, address string, log *log) (protocol, error) {
-	r, err := dialRPC(ctx, address+"/session", func(method string, params json.RawMessage) {
-		if method == "log.entryAdded" {
-			log.add("console: " + string(params))
+	r, err := dialRPC(ctx, address+"/session", func(r *rpc, e event) {
+		switch e.method {
+		case "log.entryAdded":
+			log.add("console: " + string(e.params))
+		case "browsingContext.userPromptOpened":
+			var opened struct{ Context string }
+			json.Unmarshal(e.params, &opened)
+			answer := map[string]any{"context": opened.Context, "accept": true, "userText": PromptAnswer}
+			r.send("", "browsingContext.handleUserPrompt", answer)
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
 	b := &bidi{r}
-	if err := b.do(ctx, "", "session.new", map[string]any{"capabilities": struct{}{}}, nil); err != nil {
-		r.close()
-		return nil, err
+	prompts := map[string]any{"alwaysMatch": map[string]any{"unhandledPromptBehavior": map[string]any{"default": "ignore"}}}
+	err = b.do(ctx, "", "session.new", map[string]any{"capabilities": prompts}, nil)
+	if err == nil {
+		events := []string{"log.entryAdded", "browsingContext.userPromptOpened"}
+		err = b.do(ctx, "", "session.subscribe", map[string]any{"events": events}, nil)
 	}
-	if err := b.do(ctx, "", "session.subscribe", map[string]any{"events": []string{"log.entryAdded"}}, nil); err != nil {
+	if err != nil {
 		r.close()
 		return nil, err
 	}
@@ -58,6 +66,10 @@ func (b *bidi) eval(ctx context.Context, tab, expression string) (string, error)
 	var text string
 	err := json.Unmarshal(result.Result.Value, &text)
 	return text, err
+}
+
+func (b *bidi) activate(ctx context.Context, tab string) error {
+	return b.do(ctx, "", "browsingContext.activate", map[string]any{"context": tab}, nil)
 }
 
 func (b *bidi) click(ctx context.Context, tab string, x, y float64) error {

@@ -2,7 +2,6 @@ package drive
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 )
@@ -11,10 +10,12 @@ import (
 type cdp struct{ *rpc }
 
 func connectCDP(ctx context.Context, address string, log *log) (protocol, error) {
-	r, err := dialRPC(ctx, address, func(method string, params json.RawMessage) {
-		switch method {
+	r, err := dialRPC(ctx, address, func(r *rpc, e event) {
+		switch e.method {
 		case "Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded":
-			log.add("console: " + string(params))
+			log.add("console: " + string(e.params))
+		case "Page.javascriptDialogOpening":
+			r.send(e.session, "Page.handleJavaScriptDialog", map[string]any{"accept": true, "promptText": PromptAnswer})
 		}
 	})
 	if err != nil {
@@ -71,6 +72,10 @@ func (c *cdp) eval(ctx context.Context, tab, expression string) (string, error) 
 	return result.Result.Value, nil
 }
 
+func (c *cdp) activate(ctx context.Context, tab string) error {
+	return c.do(ctx, tab, "Page.bringToFront", struct{}{}, nil)
+}
+
 func (c *cdp) click(ctx context.Context, tab string, x, y float64) error {
 	for _, kind := range []string{"mousePressed", "mouseReleased"} {
 		params := map[string]any{"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1}
@@ -82,20 +87,27 @@ func (c *cdp) click(ctx context.Context, tab string, x, y float64) error {
 }
 
 func (c *cdp) press(ctx context.Context, tab, keys string) error {
-	for text, rest, more := strings.Cut(keys, Enter); ; text, rest, more = strings.Cut(rest, Enter) {
+	for i, text := range strings.Split(keys, Enter) {
+		if i > 0 {
+			if err := c.enter(ctx, tab); err != nil {
+				return err
+			}
+		}
+		if text == "" { // as behind an Enter, which may have left the page
+			continue
+		}
 		if err := c.do(ctx, tab, "Input.insertText", map[string]any{"text": text}, nil); err != nil {
 			return err
 		}
-		if !more {
-			return nil
-		}
-		enter := map[string]any{"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r", "type": "keyDown"}
-		if err := c.do(ctx, tab, "Input.dispatchKeyEvent", enter, nil); err != nil {
-			return err
-		}
-		enter["type"] = "keyUp"
-		if err := c.do(ctx, tab, "Input.dispatchKeyEvent", enter, nil); err != nil {
-			return err
-		}
 	}
+	return nil
+}
+
+func (c *cdp) enter(ctx context.Context, tab string) error {
+	key := map[string]any{"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r", "type": "keyDown"}
+	if err := c.do(ctx, tab, "Input.dispatchKeyEvent", key, nil); err != nil {
+		return err
+	}
+	key["type"] = "keyUp"
+	return c.do(ctx, tab, "Input.dispatchKeyEvent", key, nil)
 }

@@ -36,6 +36,7 @@ type protocol interface {
 	navigate(ctx context.Context, tab, url string) error
 	// eval returns the value of an expression whose value is a string, or of a promise of one.
 	eval(ctx context.Context, tab, expression string) (string, error)
+	activate(ctx context.Context, tab string) error // a page in the background is not painted
 	click(ctx context.Context, tab string, x, y float64) error
 	press(ctx context.Context, tab string, keys string) error
 	close()
@@ -43,6 +44,9 @@ type protocol interface {
 
 // Enter is the key, in the argument of Type.
 const Enter = "\n"
+
+// PromptAnswer is what is entered when a page calls prompt; alert and confirm are accepted.
+const PromptAnswer = "fine"
 
 // kind is how a browser is started and reached.
 type kind struct {
@@ -225,23 +229,28 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-// Click clicks in the middle of the first element of a CSS selector.
+// Click brings the tab to the front and clicks in the middle of the first element of a CSS
+// selector.
 func (t *Tab) Click(ctx context.Context, selector string) error {
 	quoted, err := json.Marshal(selector)
 	if err != nil {
 		return err
 	}
+	if err := t.b.protocol.activate(ctx, t.id); err != nil {
+		return fmt.Errorf("drive: %s: %w", t.b.Name, err)
+	}
 	var at struct{ X, Y float64 }
 	if err := t.Eval(ctx, `(async () => {
-		const frame = () => new Promise(requestAnimationFrame);
 		const e = document.querySelector(`+string(quoted)+`);
-		e.scrollIntoView({ block: "center", behavior: "instant" });
-		await frame().then(frame); // a click hits what is painted
-		const { x, y, width, height } = e.getBoundingClientRect();
-		const at = { x: x + width / 2, y: y + height / 2 };
-		const top = document.elementFromPoint(at.x, at.y);
-		if (!e.contains(top) && !top?.contains(e)) throw new Error("it is covered by " + (top?.outerHTML ?? "the edge of the window"));
-		return at;
+		for (let frame = 0; frame < 100; frame++) { // a click hits what is painted
+			e.scrollIntoView({ block: "center", behavior: "instant" });
+			await new Promise(requestAnimationFrame);
+			const { x, y, width, height } = e.getBoundingClientRect();
+			const at = { x: x + width / 2, y: y + height / 2 };
+			const top = document.elementFromPoint(at.x, at.y);
+			if (frame > 0 && (e.contains(top) || top?.contains(e))) return at;
+		}
+		throw new Error("something covers it");
 	})()`, &at); err != nil {
 		return err
 	}

@@ -43,6 +43,9 @@ func TestDrive(t *testing.T) {
 			var sum int
 			require.NoError(t, tab.Eval(ctx, `new Promise(r => setTimeout(r, 1, 40)).then(n => n + 2)`, &sum))
 			require.Equal(t, 42, sum)
+			var answer string
+			require.NoError(t, tab.Eval(ctx, `prompt("How are you?")`, &answer))
+			require.Equal(t, drive.PromptAnswer, answer)
 			require.ErrorContains(t, tab.Eval(ctx, `Promise.reject(new Error("odd"))`, nil), "odd")
 
 			require.NoError(t, tab.Click(ctx, "input"))

@@ -14,7 +14,7 @@ import (
 // {"id", "method", "params"}, and answers with the id.
 type rpc struct {
 	conn    *websocket.Conn
-	onEvent func(method string, params json.RawMessage)
+	onEvent func(e event)
 	done    chan struct{} // closed when read has returned
 
 	mu      sync.Mutex
@@ -28,6 +28,12 @@ type answer struct {
 	err    error
 }
 
+type event struct {
+	method  string
+	session string // of CDP
+	params  json.RawMessage
+}
+
 type command struct {
 	ID        int    `json:"id"`
 	Method    string `json:"method"`
@@ -35,16 +41,23 @@ type command struct {
 	SessionID string `json:"sessionId,omitempty"` // of CDP
 }
 
-// dialRPC connects to a browser. Events are given to onEvent by the goroutine that reads.
-func dialRPC(ctx context.Context, url string, onEvent func(method string, params json.RawMessage)) (*rpc, error) {
+// dialRPC connects to a browser. Events are given to onEvent by the goroutine that reads,
+// which must not wait for answers.
+func dialRPC(ctx context.Context, url string, onEvent func(r *rpc, e event)) (*rpc, error) {
 	conn, _, err := websocket.Dial(ctx, url, nil)
 	if err != nil {
 		return nil, err
 	}
 	conn.SetReadLimit(64 << 20)
-	r := &rpc{conn: conn, onEvent: onEvent, done: make(chan struct{}), pending: make(map[int]chan<- answer)}
+	r := &rpc{conn: conn, done: make(chan struct{}), pending: make(map[int]chan<- answer)}
+	r.onEvent = func(e event) { onEvent(r, e) }
 	go r.read()
 	return r, nil
+}
+
+// send sends a command whose answer does not matter.
+func (r *rpc) send(session, method string, params any) {
+	go r.do(context.Background(), session, method, params, nil) // until the connection is closed
 }
 
 func (r *rpc) read() {
@@ -56,19 +69,20 @@ func (r *rpc) read() {
 			return
 		}
 		var m struct {
-			ID      int
-			Method  string
-			Params  json.RawMessage
-			Result  json.RawMessage
-			Error   json.RawMessage // an object of CDP, a text of BiDi
-			Message string          // of an error of BiDi
+			ID        int
+			Method    string
+			SessionID string
+			Params    json.RawMessage
+			Result    json.RawMessage
+			Error     json.RawMessage // an object of CDP, a text of BiDi
+			Message   string          // of an error of BiDi
 		}
 		if err := json.Unmarshal(data, &m); err != nil {
 			r.fail(fmt.Errorf("what the browser sent is no JSON: %w", err))
 			return
 		}
 		if m.Method != "" {
-			r.onEvent(m.Method, m.Params)
+			r.onEvent(event{m.Method, m.SessionID, m.Params})
 			continue
 		}
 		a := answer{result: m.Result}

@@ -10,6 +10,7 @@
 //   control  URL of what starts and ends servers
 
 let env;
+let running; // the name of the case
 
 export async function run(e, only) {
   env = e;
@@ -19,8 +20,9 @@ export async function run(e, only) {
     const began = performance.now();
     const result = { name };
     const toClose = [];
+    running = name;
     try {
-      await within(45_000, name, fn({ open: (options, url) => open(toClose, options, url) }));
+      await within(15_000, name, fn({ open: (options, url) => open(toClose, options, url) }));
     } catch (err) {
       result.error = `${err?.stack?.includes(err.message) ? "" : `${err}\n`}${err?.stack ?? ""}`;
     }
@@ -28,6 +30,7 @@ export async function run(e, only) {
     result.ms = Math.round(performance.now() - began);
     results.push(result);
   }
+  running = undefined;
   return results;
 }
 
@@ -69,13 +72,14 @@ function event(session, type, is = () => true) {
   });
 }
 
-// eventually calls fn until it returns something true.
+// eventually calls fn until it returns something true, as long as the case runs.
 async function eventually(fn) {
-  for (;;) {
+  for (const mine = running; mine === running; ) {
     const value = await fn();
     if (value) return value;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
+  throw new Error("the case has ended");
 }
 
 // server starts a server of the case's own, and returns what ends it.
@@ -191,9 +195,12 @@ const cases = {
     const text = "0123456789é\"".repeat(23_000);
     equal((await s.call("/echo", text)) === text, true, "the text that came back");
     const sent = Uint8Array.from({ length: 300_000 }, (_, i) => i * 7 + (i >> 8));
-    const got = await s.call("/bytes", sent);
+    const got = await s.call("/bytes", sent, { bytes: true });
     equal(got instanceof Uint8Array && got.length === sent.length && got.every((b, i) => b === sent[i]), true, "the bytes");
-    equal((await s.call("/bytes", new Uint8Array([0xff]))).length, 1);
+    equal([...(await s.call("/bytes", new Uint8Array([0xff]).buffer, { bytes: true }))], [0xff]);
+    equal([...(await s.call("/bytes", 12, { bytes: true }))], [0x31, 0x32]);
+    s.handle("/heard", (body) => Uint8Array.from(body, (b) => b + 1), { bytes: true });
+    equal([...(await s.call("/askbytes", new Uint8Array([0, 0xff, 7]), { bytes: true }))], [1, 0, 8]);
   },
 
   async "5,000 calls at once"({ open }) {
@@ -220,7 +227,7 @@ const cases = {
     ws.send(call(7, "/math/add", [20, 22]));
     await Promise.race([closed, eventually(() => replies.some((m) => m.seq === 7))]);
     closed.catch(() => {});
-    equal(replies.find((m) => m.seq === 7).body, 42);
+    equal(replies.find((m) => m.seq === 7).read(false), 42);
     ws.close();
   },
 

@@ -10,4 +10,4 @@ const { run } = await import(cases);
 const { ws, ...rest } = JSON.parse(env);
 const options = ws ? { WebSocket: (await import("ws")).WebSocket } : {};
 const results = await run({ lib: { connect, TeleportError, json, raw, pb }, options, ...rest }, only);
-console.log(JSON.stringify(results));
+process.stdout.write(JSON.stringify(results), () => process.exit()); // whatever a failed case has left

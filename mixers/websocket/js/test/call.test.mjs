@@ -35,6 +35,15 @@ test("an error of the reply is the call's", async (t) => {
   assert.match(err.stack, /^TeleportError: 404: Not Found: \/none/, "what a console shows");
 });
 
+test("a reply whose body cannot be read fails with 400, but not as bytes", async (t) => {
+  const { s, WebSocket } = await session(t);
+  const failed = rejection(s.call("/x"));
+  const bytes = s.call("/x", null, { bytes: true });
+  for (const seq of [1, 2]) WebSocket.last.deliver({ seq, bodyCodec: 106, body: "{" });
+  assert.equal((await failed).code, 400);
+  assert.deepEqual(await bytes, new Uint8Array([123]));
+});
+
 test("replies in any order find their calls", async (t) => {
   const { s, WebSocket } = await session(t);
   const calls = [1, 2, 3].map((n) => s.call("/echo", n));

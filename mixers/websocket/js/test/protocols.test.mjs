@@ -36,16 +36,15 @@ for (const { name, protocol, bytes, message } of [
   test(`vector: ${name}`, () => {
     assert.equal(hex(protocol.encode(message)), bytes);
     const got = protocol.decode(unhex(bytes));
-    assert.deepEqual([got.type, got.seq, got.route, `${got.meta}`, got.body], [
+    assert.deepEqual([got.type, got.seq, got.route, `${got.meta}`, got.read(false)], [
       message.type, message.seq, message.route, `${message.meta}`, message.body,
     ]);
     assert.deepEqual({ ...got.error }, { ...message.error });
-    assert.equal(got.bad, undefined);
   });
 }
 
 test("vector: raw plain text and a goodbye", () => {
-  assert.equal(raw.decode(unhex(vector("raw seed-auth-call"))).body, "tok");
+  assert.equal(raw.decode(unhex(vector("raw seed-auth-call"))).read(false), "tok");
   const bye = raw.decode(unhex(vector("raw seed-bye-409")));
   assert.deepEqual([bye.type, bye.seq, bye.route, bye.meta.get("reason")], [6, 0, "bye", "id taken"]);
 });
@@ -74,8 +73,7 @@ for (const protocol of [json, raw, pb]) {
       const message = { type: 1, seq: 5, route: "/r?é", meta: meta(), body: undefined, error: undefined, ...fields };
       const data = protocol.encode(message);
       const got = protocol.decode(typeof data === "string" ? data : data.slice().buffer);
-      assert.equal(got.bad, undefined);
-      if (message.body instanceof Uint8Array) got.body = new Uint8Array(got.body);
+      got.body = got.read(false);
       for (const key of ["type", "seq", "route", "body"]) assert.deepEqual(got[key], message[key], key);
       assert.deepEqual(byKey(got.meta), byKey(message.meta));
       assert.deepEqual({ ...got.error }, { ...message.error });
@@ -104,6 +102,7 @@ test("teleport.json reads what it does not write itself", () => {
     [{ seq: 1, bodyBase64: "eyJhIjoxfQ==" }, { body: { a: 1 } }],
   ]) {
     const got = json.decode(JSON.stringify(doc));
+    got.body = got.read(false);
     for (const [key, value] of Object.entries(want)) {
       assert.deepEqual(key === "meta" ? `${got.meta}` : got[key], value, `${key} of ${JSON.stringify(doc)}`);
     }
@@ -118,12 +117,33 @@ test("a body that cannot be read is a fault of its message alone", () => {
     [pb.decode(unhex("0801" + "1002" + "286a" + "32017b")), /JSON/],
     [pb.decode(unhex("0801" + "1002" + "2873" + "3201ff")), /./],
     [pb.decode(unhex("0801" + "1002" + "286a" + "320131" + "3a0167")), /the filters 103, which/],
-    [pb.decode(unhex("0801" + "1002" + "220f" + hex(utf8("X-Reply-Error=7")))), /its error has no code/],
   ]) {
-    assert.equal(message.seq, 1);
-    assert.equal(message.type, 2);
-    assert.equal(message.bad.code, 400);
-    assert.match(message.bad.reason, want);
+    assert.deepEqual([message.seq, message.type], [1, 2]);
+    assert.throws(() => message.read(false), want);
+  }
+});
+
+test("an error that cannot be read is one", () => {
+  for (const [message, want] of [
+    [json.decode('{"seq":1,"error":"no"}'), '"no"'],
+    [json.decode('{"seq":1,"error":{"message":"no"}}'), '{"message":"no"}'],
+    [pb.decode(unhex("0801" + "1002" + "220f" + hex(utf8("X-Reply-Error=7")))), "7"],
+    [pb.decode(unhex("0801" + "1002" + "220f" + hex(utf8("X-Reply-Error={")))), '"{"'],
+  ]) {
+    assert.deepEqual([message.error.code, message.error.reason], [400, `the error of the reply has no code: ${want}`]);
+  }
+});
+
+test("a body as bytes is what was sent, whatever its codec", () => {
+  for (const [message, want] of [
+    [json.decode('{"seq":1,"body":{"a":1}}'), '{"a":1}'],
+    [json.decode('{"seq":1}'), ""],
+    [json.decode('{"seq":1,"bodyCodec":106,"body":"{"}'), "{"],
+    [json.decode('{"seq":1,"bodyCodec":106,"bodyBase64":"ew=="}'), "{"],
+    [pb.decode(unhex("0801" + "1002" + "286a" + "32017b")), "{"],
+    [raw.decode(unhex(vector("raw seed-call"))), "[1,2,3]"],
+  ]) {
+    assert.deepEqual(message.read(true), utf8(want));
   }
 });
 

@@ -83,6 +83,18 @@ test("pushes are not answered", async (t) => {
   assert.equal(WebSocket.last.sent.length, 0);
 });
 
+test("a body that cannot be read is 400 to a call, and a line for a push", async (t) => {
+  const { s, WebSocket, warnings } = await session(t, { routes: { "/x": () => 1 } });
+  const bad = { serviceMethod: "/x", bodyCodec: 106, body: "{" };
+  const { error } = await answer(WebSocket, { seq: 1, ...bad });
+  assert.deepEqual([error.code, /JSON/.test(error.reason)], [400, true]);
+  WebSocket.last.deliver(bad);
+  await turn();
+  assert.match(warnings[0], /\/x: TeleportError: 400/);
+  s.handle("/bytes", (body) => [...body], { bytes: true });
+  assert.deepEqual((await answer(WebSocket, { seq: 2, ...bad, serviceMethod: "/bytes" })).body, [123]);
+});
+
 test("a route has one handler, which can be removed", async (t) => {
   const { s, WebSocket } = await session(t);
   const remove = s.handle("/x", () => 1);
@@ -143,7 +155,6 @@ test("what is no message is dropped with a line, and the session goes on", async
     [{ seq: "1", body: 1 }, /its seq/],
     [{ seq: 1, serviceMethod: 5 }, /its serviceMethod is no string/],
     [{ seq: 1, meta: 5 }, /its meta is no object/],
-    [{ seq: 1, error: "no" }, /its error has no code/],
     [{ seq: 1, mtype: 9 }, /unknown type 9/],
     [{ seq: 1, mtype: "1" }, /unknown type 1/],
   ];

@@ -40,6 +40,8 @@ const unknown = await session.call("/x");
 // @ts-expect-error: without a type argument the body is unknown
 unknown.length;
 await session.push("/note", texts);
+const image: Uint8Array = await session.call("/image", null, { bytes: true });
+session.handle("/image", (body) => body.subarray(image.length), { bytes: true });
 
 const remove: () => void = session.handle("/x", (body: string, { signal, query, isCall }) => {
   signal.throwIfAborted();
