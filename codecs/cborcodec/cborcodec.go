@@ -25,7 +25,10 @@ func init() { codec.Register(Codec{}) }
 // Codec is the CBOR codec. Its methods may be called concurrently.
 type Codec struct{}
 
-var _ codec.Appender = Codec{}
+var (
+	_ codec.Appender = Codec{}
+	_ codec.Measurer = Codec{}
+)
 
 // Limits for foreign data. Memory for arrays and maps is allocated as their elements
 // are decoded; these bound what a few bytes can claim.
@@ -87,8 +90,11 @@ func (Codec) Append(dst []byte, v any) ([]byte, error) {
 // keys in a map, text that is not UTF-8, more than 64 levels and more than 2^20 elements
 // in one array or map are errors, and so is a value that would exceed [codec.Limits], as
 // far as its types do not decode themselves by UnmarshalCBOR.
-func (Codec) Unmarshal(data []byte, v any) error {
-	err := checkSize(data, v)
+func (c Codec) Unmarshal(data []byte, v any) error { return c.DecodeMeasured(data, v, 0, nil) }
+
+// DecodeMeasured is Unmarshal with an account.
+func (Codec) DecodeMeasured(data []byte, v any, _ codec.Mode, account codec.Account) error {
+	err := checkSize(data, v, account)
 	if err == nil {
 		err = limitError(decoding.Unmarshal(data, v))
 	}

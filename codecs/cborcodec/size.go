@@ -37,9 +37,10 @@ var format = &measure.Format{
 	MinValue: 1,
 }
 
-// checkSize returns an error if the value of data would exceed the limits.
-func checkSize(data []byte, v any) error {
-	m := format.Meter(len(data), len(data), v)
+// checkSize returns an error if the value of data would exceed the limits, and reserves what
+// it takes.
+func checkSize(data []byte, v any, account codec.Account) error {
+	m := format.MeterFor(account, len(data), len(data), v)
 	if m == nil {
 		return nil
 	}
@@ -49,7 +50,7 @@ func checkSize(data []byte, v any) error {
 			return err
 		}
 	}
-	return nil
+	return m.Reserve(account)
 }
 
 // scanner reads the items of a body one by one. It ends at the first byte that is not

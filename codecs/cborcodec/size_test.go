@@ -70,7 +70,7 @@ func TestUsualSizes(t *testing.T) {
 	}
 	body := array("", 100_000, string(b), "")
 	for _, v := range []any{new([]row), new([]map[string]any)} {
-		if err := checkSize(body, v); err != nil {
+		if err := checkSize(body, v, nil); err != nil {
 			t.Errorf("%T: %v", v, err)
 		}
 	}
@@ -85,7 +85,7 @@ func FuzzSize(f *testing.F) {
 	codec.SetLimits(codec.Limits{Depth: 4, Memory: 1000, Factor: 1})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, v := range []any{new(any), new(large), new([]large)} {
-			err := checkSize(data, v)
+			err := checkSize(data, v, nil)
 			if err != nil && !errors.Is(err, codec.ErrTooComplex) {
 				t.Fatalf("%x: %v", data, err)
 			}

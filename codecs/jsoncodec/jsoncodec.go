@@ -30,7 +30,10 @@ func init() { codec.Register(Codec{}) }
 // Codec is the JSON codec. Its methods may be called concurrently.
 type Codec struct{}
 
-var _ codec.Appender = Codec{}
+var (
+	_ codec.Appender = Codec{}
+	_ codec.Measurer = Codec{}
+)
 
 // ID returns codec.JSON.
 func (Codec) ID() byte { return codec.JSON }
@@ -84,22 +87,25 @@ var byteOrderMark = []byte("\ufeff")
 
 // Unmarshal decodes JSON into the value v points to. A byte order mark before it is
 // skipped.
-func (Codec) Unmarshal(data []byte, v any) error {
+func (c Codec) Unmarshal(data []byte, v any) error { return c.DecodeMeasured(data, v, 0, nil) }
+
+// DecodeMeasured is Unmarshal with an account.
+func (Codec) DecodeMeasured(data []byte, v any, _ codec.Mode, account codec.Account) error {
 	data = bytes.TrimPrefix(data, byteOrderMark)
-	if err := unmarshal(data, v); err != nil {
+	if err := unmarshal(data, v, account); err != nil {
 		return fmt.Errorf("json codec: decode into %T: %w", v, err)
 	}
 	return nil
 }
 
-func unmarshal(data []byte, v any) error {
+func unmarshal(data []byte, v any, account codec.Account) error {
 	if !utf8.Valid(data) {
 		return notUTF8(string(data))
 	}
 	if err := checkSurrogates(data); err != nil {
 		return err
 	}
-	if err := checkSize(data, v); err != nil {
+	if err := checkSize(data, v, account); err != nil {
 		return err
 	}
 	if hasLongInteger(data) && traitsOf(reflect.TypeOf(v)).interfaces && json.Valid(data) {

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/codec/measure"
 )
 
@@ -22,17 +23,24 @@ var format = &measure.Format{
 	MinValue: 2, // a digit and a comma
 }
 
-// checkSize returns an error if the value of data would exceed the limits. What is no
-// JSON is not its matter: encoding/json finds that before it decodes.
-func checkSize(data []byte, v any) error {
+// checkSize returns an error if the value of data would exceed the limits, and reserves what
+// it takes. What is no JSON is not its matter: encoding/json finds that before it decodes.
+func checkSize(data []byte, v any, account codec.Account) error {
 	if measure.Small(len(data)) {
 		return nil
 	}
 	begins := bytes.Count(data, []byte{'['}) + bytes.Count(data, []byte{'{'})
-	m := format.Meter(len(data), begins, v)
+	m := format.MeterFor(account, len(data), begins, v)
 	if m == nil {
 		return nil
 	}
+	if err := measureValues(data, m); err != nil {
+		return err
+	}
+	return m.Reserve(account)
+}
+
+func measureValues(data []byte, m *measure.Meter) error {
 	for i := 0; i < len(data); {
 		var err error
 		switch c := data[i]; c {

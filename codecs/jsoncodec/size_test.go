@@ -91,12 +91,12 @@ func TestUsualSizes(t *testing.T) {
 		{list(4<<20, "[", `"a"`, "]"), new([]string)},
 		{list(1<<20, "[", `{"id":1,"name":"a name"}`, "]"), new(any)},
 	} {
-		if err := checkSize(test.body, test.into); err != nil {
+		if err := checkSize(test.body, test.into, nil); err != nil {
 			t.Errorf("%d MiB of %.100s into %T: %v", len(test.body)>>20, test.body, test.into, err)
 		}
 	}
 	points := list(100_000, `{"Name":"track","Points":[`, `{"X":1,"Y":2}`, "]}")
-	if err := checkSize(points, new(row)); err != nil {
+	if err := checkSize(points, new(row), nil); err != nil {
 		t.Errorf("many small elements beside a large struct: %v", err)
 	}
 }
@@ -110,7 +110,7 @@ func FuzzSize(f *testing.F) {
 	codec.SetLimits(codec.Limits{Depth: 5, Memory: 1000, Factor: 1})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, v := range []any{new(any), new(large), new([]large)} {
-			err := checkSize(data, v)
+			err := checkSize(data, v, nil)
 			if err != nil && !errors.Is(err, codec.ErrTooComplex) {
 				t.Fatalf("%q: %v", data, err)
 			}
@@ -145,7 +145,7 @@ func BenchmarkSize(b *testing.B) {
 	b.Run("measure", func(b *testing.B) {
 		b.SetBytes(int64(len(body)))
 		for b.Loop() {
-			if err := checkSize(body, new(any)); err != nil {
+			if err := checkSize(body, new(any), nil); err != nil {
 				b.Fatal(err)
 			}
 		}

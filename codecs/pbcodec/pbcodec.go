@@ -53,6 +53,7 @@ type Codec struct {
 var (
 	_ codec.Appender      = Codec{}
 	_ codec.SizedAppender = Codec{}
+	_ codec.Measurer      = Codec{}
 )
 
 // The methods that vtprotobuf generates.
@@ -210,11 +211,16 @@ func (c Codec) Borrows(v any) bool {
 // Decode is Unmarshal. It does not reset a fresh message. If Alias is set, a message
 // with UnmarshalVTUnsafe refers to borrowed data instead of a copy.
 func (c Codec) Decode(data []byte, v any, mode codec.Mode) error {
+	return c.DecodeMeasured(data, v, mode, nil)
+}
+
+// DecodeMeasured is Decode with an account.
+func (c Codec) DecodeMeasured(data []byte, v any, mode codec.Mode, account codec.Account) error {
 	if m, ok := v.(unmarshaler); ok { // first, since it is the fastest
 		if isNil(v) {
 			return intoNil(v)
 		}
-		if err := checkSize(data, v, false); err != nil {
+		if err := checkSize(data, v, false, account); err != nil {
 			return decodeError(v, err)
 		}
 		if err := c.unmarshal(data, m, mode); err != nil {
@@ -232,7 +238,7 @@ func (c Codec) Decode(data []byte, v any, mode codec.Mode) error {
 	if isNil(v) {
 		return intoNil(v)
 	}
-	if err := checkSize(data, m, true); err != nil {
+	if err := checkSize(data, m, true, account); err != nil {
 		return decodeError(v, err)
 	}
 	o := proto.UnmarshalOptions{
@@ -240,7 +246,7 @@ func (c Codec) Decode(data []byte, v any, mode codec.Mode) error {
 		RecursionLimit: measure.Depth(),
 	}
 	if err := o.Unmarshal(data, m); err != nil {
-		return decodeError(v, cmp.Or(checkSize(data, m, false), err))
+		return decodeError(v, cmp.Or(checkSize(data, m, false, nil), err))
 	}
 	return nil
 }

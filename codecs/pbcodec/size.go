@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/runtime/protoimpl"
 
+	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/codec/measure"
 )
 
@@ -171,9 +172,10 @@ func wireType(fd protoreflect.FieldDescriptor) protowire.Type {
 	return protowire.VarintType
 }
 
-// checkSize returns an error if the value of data would exceed the limits. checked says
-// that the decoder limits the depth itself. What cannot be decoded is not its matter.
-func checkSize(data []byte, v any, checked bool) error {
+// checkSize returns an error if the value of data would exceed the limits, and reserves what
+// it takes. checked says that the decoder limits the depth itself. What cannot be decoded is
+// not its matter.
+func checkSize(data []byte, v any, checked bool, account codec.Account) error {
 	if measure.Small(len(data)) {
 		return nil
 	}
@@ -184,11 +186,15 @@ func checkSize(data []byte, v any, checked bool) error {
 	const minField = 2 // a tag and a length, or a tag and a number; a message in another has both
 	p := planOf(m.ProtoReflect().Type())
 	b := measure.NewBudget(len(data))
-	if b.Allows(float64(len(data))/minField, p.worst) && (checked || !p.nesting || b.AllowsDepth(len(data)/minField)) {
+	fields := float64(len(data)) / minField
+	if b.Allows(fields, p.worst) && !measure.Reserves(account, fields, p.worst) && (checked || !p.nesting || b.AllowsDepth(len(data)/minField)) {
 		return nil
 	}
-	_, err := (&scanner{b}).fields(data, p)
-	return err
+	s := scanner{b}
+	if _, err := s.fields(data, p); err != nil {
+		return err
+	}
+	return s.Reserve(account)
 }
 
 type scanner struct{ measure.Budget }
@@ -224,7 +230,7 @@ func (s *scanner) fields(data []byte, p *plan) (rest []byte, err error) {
 		}
 		switch {
 		case kind == protowire.StartGroupType && f != nil && f.message != nil:
-			if err = s.Take(1, size); err == nil {
+			if err = s.take(f, 1, size); err == nil {
 				data, err = s.fields(data, f.message)
 			}
 		case kind == protowire.BytesType:
@@ -237,7 +243,7 @@ func (s *scanner) fields(data []byte, p *plan) (rest []byte, err error) {
 			if f == nil {
 				break
 			}
-			if err = s.Take(f.elements(in), size); err == nil && f.message != nil {
+			if err = s.take(f, f.elements(in), size); err == nil && f.message != nil {
 				_, err = s.fields(in, f.message)
 			}
 		default:
@@ -247,7 +253,7 @@ func (s *scanner) fields(data []byte, p *plan) (rest []byte, err error) {
 			}
 			data = data[n:]
 			if f != nil {
-				err = s.Take(1, f.place)
+				err = s.take(f, 1, f.place)
 			}
 		}
 		if err != nil {
@@ -256,6 +262,12 @@ func (s *scanner) fields(data []byte, p *plan) (rest []byte, err error) {
 	}
 	s.Leave()
 	return nil, nil
+}
+
+// take counts n elements of a field, which take size bytes each: lists grow.
+func (s *scanner) take(f *field, n, size int) error {
+	s.Grows(n, f.place)
+	return s.Take(n, size)
 }
 
 // elements returns how many elements are in a field of bytes.

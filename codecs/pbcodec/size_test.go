@@ -113,7 +113,7 @@ func TestUsualSizes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := checkSize(b, new(descriptorpb.FileDescriptorProto), false); err != nil {
+	if err := checkSize(b, new(descriptorpb.FileDescriptorProto), false, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -127,7 +127,7 @@ func FuzzSize(f *testing.F) {
 	codec.SetLimits(codec.Limits{Depth: 5, Memory: 10_000, Factor: 1})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, m := range []proto.Message{new(descriptorpb.FileDescriptorProto), new(descriptorpb.DescriptorProto), new(structpb.ListValue)} {
-			err := checkSize(data, m, false)
+			err := checkSize(data, m, false, nil)
 			if err != nil && !errors.Is(err, codec.ErrTooComplex) {
 				t.Fatalf("%x: %v", data, err)
 			}

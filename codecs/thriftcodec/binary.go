@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"strconv"
 	"sync"
 
 	"github.com/apache/thrift/lib/go/thrift"
@@ -15,13 +14,12 @@ import (
 
 // binary is Thrift's binary protocol over memory: bytes to read, or to append to.
 // Reading compares each length and number of elements with the number of bytes that
-// are left before it allocates memory, and with the limits of codec.Limits.
+// are left before it allocates memory, and the levels with the limit of codec.Limits.
 type binary struct {
 	*thrift.TBinaryProtocol // on mem
 
 	mem    memory
 	budget measure.Budget // counts what is in each other
-	meter  *measure.Meter // nil if the value cannot be too large
 }
 
 var binaries = sync.Pool{New: func() any {
@@ -37,44 +35,26 @@ func writer(dst []byte) *binary {
 	return p
 }
 
-func reader(data []byte, meter *measure.Meter) *binary {
+func reader(data []byte) *binary {
 	p := binaries.Get().(*binary)
 	p.mem.buf = data
-	p.budget, p.meter = measure.NewBudget(len(data)), meter
+	p.budget = measure.NewBudget(len(data))
 	return p
 }
 
 // free returns p to the pool, without the bytes, which belong to the caller.
 func (p *binary) free() {
-	p.mem, p.meter = memory{}, nil
+	p.mem = memory{}
 	binaries.Put(p)
 }
 
-func (p *binary) ReadStructBegin(context.Context) (string, error) {
-	err := p.budget.Enter()
-	if err == nil && p.meter != nil {
-		err = p.meter.BeginMap()
-	}
-	return "", overLimit(err)
-}
-
-func (p *binary) ReadStructEnd(context.Context) error { return p.end() }
-
-func (p *binary) ReadFieldBegin(ctx context.Context) (string, thrift.TType, int16, error) {
-	name, kind, id, err := p.TBinaryProtocol.ReadFieldBegin(ctx)
-	if p.meter != nil && err == nil && kind != thrift.STOP {
-		var text [6]byte
-		p.meter.Name(strconv.AppendInt(text[:0], int64(id), 10))
-	}
-	return name, kind, id, err
-}
-
-// Generated code allocates memory for all elements once it knows how many there are.
+func (p *binary) ReadStructBegin(context.Context) (string, error) { return "", p.begin() }
+func (p *binary) ReadStructEnd(context.Context) error             { return p.end() }
 
 func (p *binary) ReadListBegin(ctx context.Context) (thrift.TType, int, error) {
 	kind, n, err := p.TBinaryProtocol.ReadListBegin(ctx)
 	if err == nil {
-		err = p.begin(n, (*measure.Meter).BeginListOf)
+		err = p.begin()
 	}
 	return kind, n, err
 }
@@ -84,7 +64,7 @@ func (p *binary) ReadListEnd(context.Context) error { return p.end() }
 func (p *binary) ReadSetBegin(ctx context.Context) (thrift.TType, int, error) {
 	kind, n, err := p.TBinaryProtocol.ReadSetBegin(ctx)
 	if err == nil {
-		err = p.begin(n, (*measure.Meter).BeginListOf)
+		err = p.begin()
 	}
 	return kind, n, err
 }
@@ -94,28 +74,19 @@ func (p *binary) ReadSetEnd(context.Context) error { return p.end() }
 func (p *binary) ReadMapBegin(ctx context.Context) (key, value thrift.TType, n int, err error) {
 	key, value, n, err = p.TBinaryProtocol.ReadMapBegin(ctx)
 	if err == nil {
-		err = p.begin(n, (*measure.Meter).BeginMapOf)
+		err = p.begin()
 	}
 	return key, value, n, err
 }
 
 func (p *binary) ReadMapEnd(context.Context) error { return p.end() }
 
-// begin begins a list, set or map of n elements.
-func (p *binary) begin(n int, count func(m *measure.Meter, n int) error) error {
-	err := p.budget.Enter()
-	if err == nil && p.meter != nil {
-		err = count(p.meter, n)
-	}
-	return overLimit(err)
-}
+// begin begins a struct, list, set or map.
+func (p *binary) begin() error { return overLimit(p.budget.Enter()) }
 
-// end ends a struct, list, set or map.
+// end ends what begin has begun.
 func (p *binary) end() error {
 	p.budget.Leave()
-	if p.meter != nil {
-		p.meter.End()
-	}
 	return nil
 }
 

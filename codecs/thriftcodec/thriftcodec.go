@@ -9,12 +9,10 @@ import (
 	"context"
 	"fmt"
 	"reflect"
-	"strings"
 
 	"github.com/apache/thrift/lib/go/thrift"
 
 	"github.com/teleport-go/teleport/core/codec"
-	"github.com/teleport-go/teleport/core/codec/measure"
 )
 
 func init() { codec.Register(Codec{}) }
@@ -23,7 +21,10 @@ func init() { codec.Register(Codec{}) }
 // change while it is encoded.
 type Codec struct{}
 
-var _ codec.Appender = Codec{}
+var (
+	_ codec.Appender = Codec{}
+	_ codec.Measurer = Codec{}
+)
 
 // ID returns codec.Thrift.
 func (Codec) ID() byte { return codec.Thrift }
@@ -63,7 +64,10 @@ func (Codec) Append(dst []byte, v any) ([]byte, error) {
 // It is an error if the value would exceed [codec.Limits]. What the elements of lists,
 // sets and maps take is known from the tags of generated fields: in structs without
 // them only the depth is limited.
-func (Codec) Unmarshal(data []byte, v any) error {
+func (c Codec) Unmarshal(data []byte, v any) error { return c.DecodeMeasured(data, v, 0, nil) }
+
+// DecodeMeasured is Unmarshal with an account.
+func (Codec) DecodeMeasured(data []byte, v any, _ codec.Mode, account codec.Account) error {
 	switch v.(type) {
 	case nil, struct{}, *struct{}:
 		return nil
@@ -75,7 +79,10 @@ func (Codec) Unmarshal(data []byte, v any) error {
 	if isNil(v) {
 		return fmt.Errorf("thrift codec: decode into %T: it is nil", v)
 	}
-	p := reader(data, format.Meter(len(data), 0, v))
+	if err := checkSize(data, v, account); err != nil {
+		return fmt.Errorf("thrift codec: decode into %T: %w", v, err)
+	}
+	p := reader(data)
 	defer p.free()
 	if err := s.Read(context.Background(), p); err != nil {
 		return fmt.Errorf("thrift codec: decode into %T: %w", v, err)
@@ -84,19 +91,6 @@ func (Codec) Unmarshal(data []byte, v any) error {
 		return fmt.Errorf("thrift codec: decode into %T: %d bytes after the struct", v, n)
 	}
 	return nil
-}
-
-// format is how generated code decodes: fields have their numbers in a tag, such as
-// `thrift:"name,1,required"`.
-var format = &measure.Format{
-	Name: func(f reflect.StructField) (string, bool) {
-		parts := strings.Split(f.Tag.Get("thrift"), ",")
-		if len(parts) < 2 {
-			return "", false
-		}
-		return parts[1], true
-	},
-	MinValue: 1,
 }
 
 // isEmpty reports whether v is encoded as a struct without fields.

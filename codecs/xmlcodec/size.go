@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/codec/measure"
 )
 
@@ -67,16 +68,23 @@ const (
 	attrSize    = 64 // of an xml.Attr with its texts, all of which an element has at once
 )
 
-// checkSize returns an error if the value of data would exceed the limits. It finds the
-// elements as encoding/xml does, up to the first error.
-func checkSize(data []byte, v any) error {
+// checkSize returns an error if the value of data would exceed the limits, and reserves what
+// it takes. It finds the elements as encoding/xml does, up to the first error.
+func checkSize(data []byte, v any, account codec.Account) error {
 	if measure.Small(len(data)) {
 		return nil
 	}
-	m := format.Meter(len(data), bytes.Count(data, []byte{'<'}), v)
+	m := format.MeterFor(account, len(data), bytes.Count(data, []byte{'<'}), v)
 	if m == nil {
 		return nil
 	}
+	if err := measureElements(data, m); err != nil {
+		return err
+	}
+	return m.Reserve(account)
+}
+
+func measureElements(data []byte, m *measure.Meter) error {
 	for {
 		at := bytes.IndexByte(data, '<')
 		if at < 0 {

@@ -63,11 +63,11 @@ func TestUsualSizes(t *testing.T) {
 		R1, R2, R3 []string
 	}
 	body := "<Rows>" + strings.Repeat(`<Row ID="123"><Name>a name</Name><Mail>a@example.com</Mail><Tags><Tag>a</Tag></Tags></Row>`, 100_000) + "</Rows>"
-	if err := checkSize([]byte(body), new(struct{ Row []row })); err != nil {
+	if err := checkSize([]byte(body), new(struct{ Row []row }), nil); err != nil {
 		t.Error(err)
 	}
 	body = "<Rows>" + strings.Repeat(`<x a="1" b="2" c="3"/>`, 400_000) + "</Rows>"
-	if err := checkSize([]byte(body), new(struct{ Row []row })); err != nil {
+	if err := checkSize([]byte(body), new(struct{ Row []row }), nil); err != nil {
 		t.Errorf("elements that are skipped: %v", err)
 	}
 }
@@ -83,7 +83,7 @@ func FuzzSize(f *testing.F) {
 	defer codec.SetLimits(codec.CurrentLimits())
 	codec.SetLimits(codec.Limits{Depth: 3, Memory: 10_000, Factor: 1})
 	f.Fuzz(func(t *testing.T, text string) {
-		err := checkSize([]byte(text), new(large))
+		err := checkSize([]byte(text), new(large), nil)
 		if err != nil && !errors.Is(err, codec.ErrTooComplex) {
 			t.Fatalf("%q: %v", text, err)
 		}

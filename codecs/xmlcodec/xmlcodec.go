@@ -24,7 +24,10 @@ func init() { codec.Register(Codec{}) }
 // Codec is the XML codec. Its methods may be called concurrently.
 type Codec struct{}
 
-var _ codec.Appender = Codec{}
+var (
+	_ codec.Appender = Codec{}
+	_ codec.Measurer = Codec{}
+)
 
 // ID returns codec.XML.
 func (Codec) ID() byte { return codec.XML }
@@ -67,8 +70,11 @@ func (Codec) Append(dst []byte, v any) ([]byte, error) {
 // encoding/xml would skip the element. It is also an error if the value would exceed
 // [codec.Limits], as far as its types do not decode themselves by UnmarshalXML; the
 // attributes of one element count as well.
-func (Codec) Unmarshal(data []byte, v any) error {
-	if err := unmarshal(data, v); err != nil {
+func (c Codec) Unmarshal(data []byte, v any) error { return c.DecodeMeasured(data, v, 0, nil) }
+
+// DecodeMeasured is Unmarshal with an account.
+func (Codec) DecodeMeasured(data []byte, v any, _ codec.Mode, account codec.Account) error {
+	if err := unmarshal(data, v, account); err != nil {
 		return fmt.Errorf("xml codec: decode into %T: %w", v, plainError(err))
 	}
 	return nil
@@ -79,7 +85,7 @@ var (
 	errTrailing  = errors.New("data after the root element")
 )
 
-func unmarshal(data []byte, v any) error {
+func unmarshal(data []byte, v any, account codec.Account) error {
 	r := reflect.ValueOf(v)
 	if r.Kind() != reflect.Pointer || r.IsNil() {
 		return errNoPointer
@@ -89,7 +95,7 @@ func unmarshal(data []byte, v any) error {
 			return err
 		}
 	}
-	if err := checkSize(data, v); err != nil {
+	if err := checkSize(data, v, account); err != nil {
 		return err
 	}
 	d := xml.NewDecoder(bytes.NewReader(data))

@@ -107,7 +107,55 @@ func (s subject) refusesWide(h hostile) error {
 	if got := s.allocates(body, h.into, taken.afterwards, most); got > most {
 		return fmt.Errorf("%d elements, %d bytes, take %d bytes once decoded", n/2, len(body), got)
 	}
+	return s.reserves(h, body)
+}
+
+// reserves: a codec.Measurer reserves what a large value takes, before it takes that.
+func (s subject) reserves(h hostile, body []byte) error {
+	m, ok := s.Codec.(codec.Measurer)
+	if !ok {
+		return nil
+	}
+	var a account
+	if err := m.DecodeMeasured(body, h.into(), 0, &a); err != nil {
+		return fmt.Errorf("DecodeMeasured: %w", err)
+	}
+	const slack = 64 << 10
+	most := a.reserved*3/2 + len(body) + slack
+	if got := s.allocates(body, h.into, taken.afterwards, most); got > most {
+		return fmt.Errorf("%d bytes are reserved for a body of %d that takes %d once decoded", a.reserved, len(body), got)
+	}
+	a.err = errors.New("no room")
+	refused := measured{m, &a}
+	if err := refused.Unmarshal(body, h.into()); !errors.Is(err, a.err) {
+		return fmt.Errorf("DecodeMeasured returns %v for an account that refuses; want its error", err)
+	}
+	s.Codec = refused
+	if got := s.allocates(body, h.into, taken.all, slack); got > slack {
+		return fmt.Errorf("%d bytes are allocated for a body that an account refuses", got)
+	}
 	return nil
+}
+
+// account counts what is reserved, or refuses it.
+type account struct {
+	reserved int
+	err      error
+}
+
+func (a *account) Reserve(n int) error {
+	a.reserved += n
+	return a.err
+}
+
+// measured is a codec that decodes with an account.
+type measured struct {
+	codec.Measurer
+	account codec.Account
+}
+
+func (m measured) Unmarshal(data []byte, v any) error {
+	return m.DecodeMeasured(data, v, 0, m.account)
 }
 
 // limitError returns the limit that err is about.

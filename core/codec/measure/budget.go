@@ -32,6 +32,8 @@ func Small(size int) bool { return size < unmeasured && size <= codec.CurrentLim
 type Budget struct {
 	depth, maxDepth int
 	memory, most    float64 // in bytes; as a float64 no sum of products overflows
+	peak            float64 // the most that memory has been
+	grown           float64 // of memory, what is in lists that grow as they are decoded
 }
 
 // maxDepth is how deep bodies may be whatever the limit is: decoding recursively takes
@@ -49,6 +51,15 @@ func NewBudget(size int) Budget {
 
 // Allows reports whether n elements may take size bytes each.
 func (b *Budget) Allows(n float64, size int) bool { return n*float64(size) <= b.most }
+
+// reserveFrom is how many bytes a value takes at least that is measured for an account.
+const reserveFrom = 256 << 10
+
+// Reserves reports whether n elements of size bytes each are so much that they have to be
+// measured for an account; not if that is nil.
+func Reserves(account codec.Account, n float64, size int) bool {
+	return account != nil && n*float64(size) > reserveFrom
+}
 
 // AllowsDepth reports whether n lists, maps and structs may be in each other.
 func (b *Budget) AllowsDepth(n int) bool { return n <= b.maxDepth }
@@ -72,8 +83,28 @@ func (b *Budget) Take(n, size int) error {
 	return nil
 }
 
-// Give returns what was counted of n elements that took size bytes each.
-func (b *Budget) Give(n, size int) { b.memory -= float64(n) * float64(size) }
+// growth is how much more a list takes while it grows: its elements are copied.
+const growth = 1.25
+
+// Grows says of n elements that Take counts that they are in a list that grows as it is
+// decoded, and take size bytes each there.
+func (b *Budget) Grows(n, size int) { b.grown += float64(n) * float64(size) }
+
+// Reserve reserves what decoding takes at most, by what was counted, on an account; nil is
+// none.
+func (b *Budget) Reserve(account codec.Account) error {
+	if account == nil {
+		return nil
+	}
+	return account.Reserve(toInt(max(b.peak, b.memory) + growth*b.grown))
+}
+
+// Give returns what was counted of n elements that took size bytes each, in a list that
+// grew.
+func (b *Budget) Give(n, size int) {
+	b.peak = max(b.peak, b.memory+growth*float64(n)*float64(size))
+	b.memory -= float64(n) * float64(size)
+}
 
 func toInt(f float64) int {
 	if f >= math.MaxInt {

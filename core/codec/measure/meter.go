@@ -1,5 +1,7 @@
 package measure
 
+import "github.com/teleport-go/teleport/core/codec"
+
 // Meter measures one body. Its methods are called in the order of the body's values;
 // after an error, which is a [codec.LimitError], it is of no use.
 type Meter struct {
@@ -22,7 +24,11 @@ type frame struct {
 // Meter returns a meter for a body of size bytes that is decoded into the value v points
 // to. nesting is how many levels the body has at most. The result is nil if no limit can
 // be exceeded.
-func (f *Format) Meter(size, nesting int, v any) *Meter {
+func (f *Format) Meter(size, nesting int, v any) *Meter { return f.MeterFor(nil, size, nesting, v) }
+
+// MeterFor is Meter for a body whose value is reserved on an account, by Reserve after it
+// was measured. The result is nil only if the value is small, too.
+func (f *Format) MeterFor(account codec.Account, size, nesting int, v any) *Meter {
 	if Small(size) {
 		return nil
 	}
@@ -32,7 +38,7 @@ func (f *Format) Meter(size, nesting int, v any) *Meter {
 	}
 	b := NewBudget(size)
 	values := float64(size) / float64(f.MinValue)
-	if b.AllowsDepth(nesting) && b.Allows(values, p.worst) {
+	if b.AllowsDepth(nesting) && b.Allows(values, p.worst) && !Reserves(account, values, p.worst) {
 		return nil
 	}
 	return &Meter{Budget: b, format: f, root: p.shape}
@@ -165,11 +171,19 @@ func (m *Meter) next() (*shape, error) {
 			place = elem.size
 		}
 	}
-	if f.paid {
-		place = 0
-	}
 	s, held := elem.target()
+	switch {
+	case f.paid:
+		return s, m.Take(1, held)
+	case f.grows():
+		m.Grows(1, place)
+	}
 	return s, m.Take(1, place+held)
+}
+
+// grows reports whether a value in the frame is an element of a list that grows.
+func (f *frame) grows() bool {
+	return f.shape.kind == list || f.shape.kind == dynamic && !f.asMap || f.shape.kind == record
 }
 
 // nthEntry returns what the nth entry of a map takes, from 0.
