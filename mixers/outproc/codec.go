@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/teleport-go/teleport/codecs/jsoncodec"
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
 )
 
-// codecPart is a Codec that runs in a guest: JSON here, the codec's format there.
+// codecPart is a Codec that runs in a guest: the values are here, as JSON they cross, the
+// codec's format is there. The limits of a decoded value are those of the JSON codec.
 type codecPart struct {
 	h                  *Handle
 	id                 byte
@@ -30,9 +32,9 @@ func (c *codecPart) ID() byte     { return c.id }
 func (c *codecPart) Name() string { return c.name }
 
 func (c *codecPart) Marshal(v any) ([]byte, error) {
-	text, err := json.Marshal(v)
+	text, err := jsoncodec.Codec{}.Marshal(v)
 	if err != nil {
-		return nil, fmt.Errorf("codec %s of guest %s: encode %T: %w", c.name, c.h.name, v, err)
+		return nil, fmt.Errorf("codec %s of guest %s: %w", c.name, c.h.name, err)
 	}
 	return c.h.ask(c.marshal, text)
 }
@@ -42,8 +44,8 @@ func (c *codecPart) Unmarshal(data []byte, v any) error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(text, v); err != nil {
-		return fmt.Errorf("codec %s of guest %s: decode into %T: %w", c.name, c.h.name, v, err)
+	if err := (jsoncodec.Codec{}).Unmarshal(text, v); err != nil {
+		return fmt.Errorf("codec %s of guest %s: %w", c.name, c.h.name, err)
 	}
 	return nil
 }

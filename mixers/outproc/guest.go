@@ -59,6 +59,8 @@ type Guest struct {
 
 	// Logger gets the log records of the guest and about it; nil is slog.Default().
 	Logger *slog.Logger
+
+	pingEvery time.Duration // default 1s
 }
 
 const maxReplicas = 8
@@ -88,6 +90,7 @@ func (g *Guest) check() error {
 	orDefault(&g.StartTimeout, 10*time.Second)
 	orDefault(&g.MaxItem, 64<<20)
 	orDefault(&g.MaxInFlight, 1024)
+	orDefault(&g.pingEvery, time.Second)
 	if g.Logger == nil {
 		g.Logger = slog.Default()
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	tp "github.com/teleport-go/teleport/core"
@@ -20,6 +21,8 @@ type instance struct {
 	to    endpoint
 	desc  contract.Description
 	since time.Time // when it was ready
+
+	heard atomic.Bool // has answered something since the last ping
 
 	slow bool // has not answered the last ping; guarded by h.mu
 	gone bool // gets no more items, and ends or has ended; guarded by h.mu
@@ -42,7 +45,11 @@ func (i *instance) hasEnded() bool {
 
 // ask sends an item and returns the answer.
 func (i *instance) ask(ctx context.Context, route string, item []byte) ([]byte, error) {
-	return tp.Invoke[[]byte](ctx, i.lane, route, item)
+	reply, err := tp.Invoke[[]byte](ctx, i.lane, route, item)
+	if err == nil && !i.heard.Load() {
+		i.heard.Store(true)
+	}
+	return reply, err
 }
 
 // start starts an instance and makes its parts ready. The first one makes the parts.
@@ -201,17 +208,17 @@ func (i *instance) drain() {
 	i.kill(errClosed)
 }
 
-// Pings tell a process that hangs from one that has little to do.
-const (
-	pingEvery = time.Second
-	pingLimit = 5 // pings without an answer end the process
-)
+// pingLimit is how many pings without an answer end a process. A large item holds up the
+// pings behind it.
+const pingLimit = 10
 
 var errNoPing = errors.New("it does not answer pings")
 
-// monitor pings the instance and measures its memory, until it ends.
+// monitor pings the instance, which tells one that hangs from one that has little to do,
+// and measures its memory, until it ends.
 func (i *instance) monitor() {
-	tick := time.NewTicker(pingEvery)
+	g := &i.h.guest
+	tick := time.NewTicker(g.pingEvery)
 	defer tick.Stop()
 	for missed := 0; ; {
 		select {
@@ -219,23 +226,24 @@ func (i *instance) monitor() {
 		case <-i.leaving:
 			return
 		}
-		if rss := residentMemory(i.to.pid()); i.h.guest.MaxRSS > 0 && rss > i.h.guest.MaxRSS {
+		if rss := residentMemory(i.to.pid()); g.MaxRSS > 0 && rss > g.MaxRSS {
 			i.withdraw()
-			i.leave(fmt.Errorf("it has %d bytes of memory, more than Guest.MaxRSS, %d", rss, i.h.guest.MaxRSS))
+			i.leave(fmt.Errorf("it has %d bytes of memory, more than Guest.MaxRSS, %d", rss, g.MaxRSS))
 			i.lane.Close() // waits for what is under way
 			i.kill(nil)
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), pingEvery)
-		_, err := i.ask(ctx, contract.RoutePing, nil)
+		i.heard.Store(false)
+		ctx, cancel := context.WithTimeout(context.Background(), g.pingEvery)
+		i.ask(ctx, contract.RoutePing, nil)
 		cancel()
 		missed++
-		if err == nil {
+		if i.heard.Load() {
 			missed = 0
 		}
 		i.setSlow(missed > 0)
 		if missed == pingLimit {
-			i.kill(fmt.Errorf("it has not answered %d pings in a row: it hangs, or it was stopped", missed))
+			i.kill(fmt.Errorf("it has answered nothing for %v: it hangs, or it was stopped", pingLimit*g.pingEvery))
 			return
 		}
 	}

@@ -276,7 +276,7 @@ func TestFailures(t *testing.T) {
 	require.ErrorIs(t, err, ErrRefused)
 	require.ErrorContains(t, err, "no bracket")
 	_, err = c.Marshal(func() {})
-	require.ErrorContains(t, err, "codec boxed of guest parts: encode func()")
+	require.ErrorContains(t, err, "codec boxed of guest parts: json codec: encode func()")
 	data, err := c.Marshal("text")
 	require.NoError(t, err)
 	require.ErrorContains(t, c.Unmarshal(data, new(int)), "decode into *int")

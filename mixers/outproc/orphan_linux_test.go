@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/teleport-go/teleport/core/tptest"
 )
 
 // Killing the host leaves no guest, no socket and no directory.
@@ -136,4 +138,29 @@ func TestSameFile(t *testing.T) {
 	write("#!/bin/sh\necho second; cat")
 	_, err = prog.spawn(t.Context(), dir)
 	require.ErrorContains(t, err, `it has printed "first"`)
+}
+
+// Restarts and reloads leave no descriptor, no file and no goroutine behind.
+func TestNothingLeft(t *testing.T) {
+	tptest.LeakCheck(t)
+	h := loadRole(t, "parts")
+	await(t, h, Ready)
+	descriptors := func() int {
+		list, err := os.ReadDir("/proc/self/fd")
+		require.NoError(t, err)
+		return len(list)
+	}
+	turn := func() {
+		require.NoError(t, syscall.Kill(activePID(h), syscall.SIGKILL))
+		await(t, h, Starting)
+		await(t, h, Ready)
+		require.NoError(t, h.Reload(t.Context()))
+	}
+	turn() // a poller is made for each processor when it gets its first lane
+	before := descriptors()
+	for range 4 {
+		turn()
+	}
+	require.Eventually(t, func() bool { return descriptors() <= before }, 30*time.Second, time.Millisecond)
+	require.Empty(t, socketDirs(t))
 }

@@ -171,7 +171,7 @@ func TestReloadFails(t *testing.T) {
 // deadline, and are not lost.
 func TestStopped(t *testing.T) {
 	tptest.LeakCheck(t)
-	h := loadRole(t, "parts", func(g *Guest) { g.Timeout = 100 * time.Millisecond })
+	h := loadRole(t, "parts", func(g *Guest) { g.Timeout, g.pingEvery = 100*time.Millisecond, 200*time.Millisecond })
 	await(t, h, Ready)
 	pid := activePID(h)
 	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
@@ -181,7 +181,7 @@ func TestStopped(t *testing.T) {
 	}
 	require.ErrorIs(t, err, ErrGuestUnavailable)
 	require.ErrorContains(t, await(t, h, Degraded).Err, "it does not answer pings")
-	require.ErrorContains(t, await(t, h, Starting).Err, "it has not answered 5 pings in a row: it hangs, or it was stopped")
+	require.ErrorContains(t, await(t, h, Starting).Err, "it has answered nothing for 2s: it hangs, or it was stopped")
 	await(t, h, Ready)
 	require.NotEqual(t, pid, activePID(h))
 	require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH)

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
+	"unicode/utf8"
 
+	"github.com/teleport-go/teleport/codecs/jsoncodec"
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
@@ -58,11 +61,17 @@ func tryWithoutSchema(c codec.Codec) error {
 }
 
 func fromJSON(c codec.Codec, text []byte) ([]byte, error) {
+	if !utf8.Valid(text) {
+		return nil, errors.New("the JSON text is not UTF-8")
+	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	var v any
 	if err := d.Decode(&v); err != nil {
 		return nil, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("there is more than one JSON value")
 	}
 	v, err := numbers(v)
 	if err != nil {
@@ -80,7 +89,7 @@ func toJSON(c codec.Codec, data []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(v)
+	return jsoncodec.Codec{}.Marshal(v) // unlike encoding/json it refuses text that is not UTF-8
 }
 
 // numbers replaces each json.Number in v by an int64, a uint64 or a float64.

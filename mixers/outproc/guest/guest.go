@@ -1,7 +1,7 @@
 // Package guest makes a program out of parts, such as filters and codecs, that a host
 // with package outproc starts and uses from another process.
 //
-// It depends on Teleport's core and its raw protocol only.
+// It imports Teleport's core, its raw protocol and its JSON codec, and nothing else.
 package guest
 
 import (
@@ -174,7 +174,7 @@ func describe(part any) (contract.Part, error) {
 // serve listens for the host's lane, serves it, and returns when it has ended.
 func (s *server) serve(stdin io.Reader, stdout io.Writer) error {
 	if v := os.Getenv(contract.EnvVersions); v != "" && !slices.Contains(strings.Split(v, ","), strconv.Itoa(contract.Version)) {
-		return fmt.Errorf("the host has the versions %s of the contract, this guest has %d: build both with the same major version of mixers/outproc", v, contract.Version)
+		return fmt.Errorf("the host has the versions %s of the contract, this guest has %d: build both with the same version of mixers/outproc", v, contract.Version)
 	}
 	s.token = os.Getenv(contract.EnvToken)
 	os.Unsetenv(contract.EnvToken) // not for the guest's own children

@@ -19,7 +19,7 @@ func ParseDescription(b []byte) (Description, error) {
 		return d, fmt.Errorf("its description is not the JSON that CONTRACT.md describes: %w", err)
 	}
 	if d.Contract != Version {
-		return d, fmt.Errorf("it has version %d of the contract, this host has %d: build both with the same major version of mixers/outproc", d.Contract, Version)
+		return d, fmt.Errorf("it has version %d of the contract, this host has %d: build both with the same version of mixers/outproc", d.Contract, Version)
 	}
 	if err := checkName("its name", d.Name); err != nil {
 		return d, err

@@ -1,0 +1,169 @@
+package guest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
+)
+
+// keepLoggers restores the loggers, which a guest sets.
+func keepLoggers(t *testing.T) {
+	old := slog.Default()
+	t.Cleanup(func() { slog.SetDefault(old); tp.SetLogger(old) })
+}
+
+type same struct{}
+
+func (same) ID() byte                             { return 250 }
+func (same) Name() string                         { return "same" }
+func (same) OnPack(data []byte) ([]byte, error)   { return data, nil }
+func (same) OnUnpack(data []byte) ([]byte, error) { return data, nil }
+
+type text struct{}
+
+func (text) ID() byte                           { return 251 }
+func (text) Name() string                       { return "text" }
+func (text) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
+func (text) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
+
+// strict is a codec that knows one type.
+type strict struct{ text }
+
+func (strict) Marshal(v any) ([]byte, error) {
+	if _, ok := v.(*strict); !ok {
+		return nil, errors.New("not the type that it knows")
+	}
+	return nil, nil
+}
+
+func TestDescribe(t *testing.T) {
+	keepLoggers(t)
+	var out, errs bytes.Buffer
+	c := Config{Name: "n", Version: "v1", Schema: json.RawMessage(`{"type":"object"}`)}
+	require.Zero(t, c.run([]string{"describe"}, nil, &out, &errs, []any{same{}, text{}, strict{}}))
+	d, err := contract.ParseDescription(bytes.Replace(out.Bytes(), []byte(`"name": "text"`), []byte(`"name": "text1"`), 1))
+	require.ErrorContains(t, err, "its codecs text1 and text have the same id, 251")
+	require.NoError(t, json.Unmarshal(out.Bytes(), &d))
+	require.Empty(t, errs.String())
+	require.Equal(t, "n v1", d.Name+" "+d.Version)
+	require.Equal(t, contract.Part{Kind: "filter", ID: 250, Name: "same"}, d.Parts[0])
+	require.Equal(t, contract.Part{Kind: "codec", ID: 251, Name: "text"}, d.Parts[1])
+	require.Contains(t, d.Parts[2].Unfit, "codec text needs to know the types of the values, which do not cross to another process (not the type that it knows): import its package in the host")
+
+	s, err := newServer(Config{}, []any{same{}})
+	require.NoError(t, err)
+	require.NotEmpty(t, s.desc.Name)
+	require.NotEmpty(t, s.desc.Version)
+}
+
+// Started by hand a guest says what it is and what to do.
+func TestByHand(t *testing.T) {
+	keepLoggers(t)
+	for _, test := range []struct {
+		name  string
+		c     Config
+		args  []string
+		parts []any
+		code  int
+		words string
+	}{
+		{"no host", Config{Name: "n"}, nil, []any{same{}}, 2, "n is a guest of Teleport: a host starts it with outproc.Load.\nTo see its parts: "},
+		{"no parts", Config{}, nil, nil, 1, "guest: Serve needs at least one part"},
+		{"no part", Config{}, nil, []any{same{}, "x"}, 1, "guest: part 1: string is no part"},
+		{"no address", Config{}, []string{"serve", "/x"}, []any{same{}}, 1, "listen at /x: the address is neither unix:///path nor tcp+tls://host:port"},
+		{"no TLS", Config{}, []string{"serve", "tcp+tls://:0"}, []any{same{}}, 1, "tcp+tls needs Config.TLS"},
+		{"no socket", Config{}, []string{"serve", "unix:///nowhere/at/all"}, []any{same{}}, 1, "make its directory first"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var errs bytes.Buffer
+			require.Equal(t, test.code, test.c.run(test.args, nil, io.Discard, &errs, test.parts))
+			require.Contains(t, strings.ReplaceAll(errs.String(), `\n`, "\n"), test.words)
+		})
+	}
+}
+
+// A host of another version is refused in words, which the host has in its log.
+func TestVersions(t *testing.T) {
+	keepLoggers(t)
+	t.Setenv(contract.EnvCookie, contract.Cookie)
+	t.Setenv(contract.EnvVersions, "7,8")
+	var errs bytes.Buffer
+	require.Equal(t, 1, Config{}.run(nil, nil, io.Discard, &errs, []any{same{}}))
+	require.Contains(t, errs.String(), "the host has the versions 7,8 of the contract, this guest has 1: build both with the same version of mixers/outproc")
+}
+
+// The token does not stay in the environment, for children of the guest.
+func TestToken(t *testing.T) {
+	keepLoggers(t)
+	t.Setenv(contract.EnvCookie, contract.Cookie)
+	t.Setenv(contract.EnvToken, "secret")
+	t.Setenv(contract.EnvDir, filepath.Join(t.TempDir(), "missing"))
+	var errs bytes.Buffer
+	require.Equal(t, 1, Config{}.run(nil, nil, io.Discard, &errs, []any{same{}}))
+	require.Contains(t, errs.String(), "listen on the lane's socket")
+	require.Empty(t, os.Getenv(contract.EnvToken))
+}
+
+// Numbers keep their kind, and maps get text as keys.
+func TestTranscode(t *testing.T) {
+	var seen any
+	c := &spy{seen: &seen}
+	_, err := fromJSON(c, []byte(`{"i":-9223372036854775808,"u":18446744073709551615,"f":1.5,"e":1e3,"l":[1,{"n":2}],"s":"x","z":null}`))
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{
+		"i": int64(-1 << 63), "u": uint64(1<<64 - 1), "f": 1.5, "e": 1000.0, "l": []any{int64(1), map[string]any{"n": int64(2)}}, "s": "x", "z": nil,
+	}, seen)
+	for _, bad := range []string{"", "{", `{"a":1} trailing`, `1e400`} {
+		_, err := fromJSON(c, []byte(bad))
+		require.Error(t, err, bad)
+	}
+
+	c.decoded = map[any]any{"a": []any{map[any]any{"b": []byte{1, 2}}}}
+	got, err := toJSON(c, nil)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"a":[{"b":"AQI="}]}`, string(got))
+	c.decoded = map[string]any{"a": map[any]any{3: "x"}}
+	_, err = toJSON(c, nil)
+	require.ErrorContains(t, err, "a map has a key that is not text, which JSON cannot carry: 3")
+}
+
+// spy is a codec that keeps what it encodes, and decodes to what it is told.
+type spy struct {
+	text
+	seen    *any
+	decoded any
+}
+
+func (s *spy) Marshal(v any) ([]byte, error) { *s.seen = v; return nil, nil }
+func (s *spy) Unmarshal(_ []byte, v any) error {
+	*v.(*any) = s.decoded
+	return nil
+}
+
+var _ codec.Codec = (*spy)(nil)
+
+func FuzzTranscode(f *testing.F) {
+	f.Add([]byte(`{"i":1,"l":[1.5,null,"x"]}`))
+	f.Add([]byte(`1e400`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		data, err := fromJSON(text{}, b)
+		if err != nil {
+			return
+		}
+		if _, err := toJSON(text{}, data); err != nil {
+			t.Errorf("%q was encoded as %q, which cannot be decoded: %v", b, data, err)
+		}
+	})
+}

@@ -1,0 +1,146 @@
+//go:build unix
+
+// Command bench measures what a part from another process costs, and prints the tables of
+// the module's README.
+//
+//	go run ./internal/bench            all tables, about a minute
+//	go run ./internal/bench -restarts 1000
+//
+// An item is 600 bytes; the part adds a constant to each of them. The ways take turns, and
+// a figure is the median of the sets.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/teleport-go/teleport/core/xfer"
+	"github.com/teleport-go/teleport/mixers/outproc/guest"
+)
+
+// envRole makes the program one of the guests.
+const envRole = "OUTPROC_BENCH_ROLE"
+
+var (
+	sets     = flag.Int("sets", 5, "how often each thing is measured")
+	slice    = flag.Duration("time", 300*time.Millisecond, "how long one measurement takes")
+	restarts = flag.Int("restarts", 0, "restart a guest so often, and count what is left")
+)
+
+func main() {
+	switch os.Getenv(envRole) {
+	case "guest":
+		guest.Config{Name: "bench"}.Serve(add{240, "add outside"})
+	case "unary":
+		serveUnary()
+		return
+	}
+	flag.Parse()
+	slog.SetLogLoggerLevel(slog.LevelError)
+	fmt.Printf("%s, %d processors\n\n", runtime.Version(), runtime.NumCPU())
+	if *restarts > 0 {
+		restartTable(*restarts)
+		return
+	}
+	itemTable()
+	sessionTable()
+	pauseTable()
+}
+
+// add is the filter that is measured.
+type add struct {
+	id   byte
+	name string
+}
+
+func (a add) ID() byte     { return a.id }
+func (a add) Name() string { return a.name }
+
+func (add) AppendPack(dst, src []byte) ([]byte, error) {
+	dst = slices.Grow(dst, len(src))
+	for _, c := range src {
+		dst = append(dst, c+1)
+	}
+	return dst, nil
+}
+
+func (add) AppendUnpack(dst, src []byte, _ int) ([]byte, error) {
+	dst = slices.Grow(dst, len(src))
+	for _, c := range src {
+		dst = append(dst, c-1)
+	}
+	return dst, nil
+}
+
+func (a add) OnPack(data []byte) ([]byte, error)   { return a.AppendPack(nil, data) }
+func (a add) OnUnpack(data []byte) ([]byte, error) { return a.AppendUnpack(nil, data, 0) }
+
+var _ xfer.Appender = add{}
+
+// way is one thing that is measured beside others.
+type way struct {
+	name string
+	once func() error // safe for concurrent use
+	got  map[int][]float64
+}
+
+// measure lets the ways take turns with each number of callers. It keeps how many
+// operations a second they did.
+func measure(ways []*way, callers ...int) {
+	for range *sets {
+		for _, n := range callers {
+			for _, w := range ways {
+				if w.got == nil {
+					w.got = map[int][]float64{}
+				}
+				w.got[n] = append(w.got[n], rate(w.once, n))
+			}
+		}
+	}
+}
+
+func rate(once func() error, callers int) float64 {
+	var done atomic.Int64
+	var wg sync.WaitGroup
+	start := time.Now()
+	for range callers {
+		wg.Go(func() {
+			n := int64(0)
+			for time.Since(start) < *slice {
+				must(once())
+				n++
+			}
+			done.Add(n)
+		})
+	}
+	wg.Wait()
+	return float64(done.Load()) / time.Since(start).Seconds()
+}
+
+func median(list []float64) float64 {
+	list = slices.Sorted(slices.Values(list))
+	return list[len(list)/2]
+}
+
+func must(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func self() string {
+	path, err := os.Executable()
+	must(err)
+	return path
+}
+
+var background = context.Background()

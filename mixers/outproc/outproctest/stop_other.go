@@ -1,0 +1,7 @@
+//go:build !unix
+
+package outproctest
+
+import "testing"
+
+func (s *suite) stopped(*testing.T) {}
