@@ -27,6 +27,9 @@ const (
 	mostBlind    = 16
 	blindPause   = 50 * time.Millisecond
 	longestBlind = time.Second
+	// mostAhead is how many bytes of a session frames with remote filters may take before
+	// it is their turn, beside its workload.
+	mostAhead = 4 << 20
 	// pushSlack is how many times the bound PUSHes may take that cannot be refused.
 	pushSlack = 2
 )

@@ -260,7 +260,7 @@ func (s *session) drain(ctx context.Context, l *link) {
 		l.sock.Flush(socket.NoBlock)
 		l.sock.WaitFlushed(ctx)
 		s.quiet.Fire()
-		finished = s.until(ctx, func() bool { return s.work.running() == 0 })
+		finished = s.until(ctx, func() bool { return s.work.running() == 0 && l.sock.Ahead() == 0 })
 		l.sock.Flush(socket.NoBlock)
 		l.sock.WaitFlushed(ctx)
 	} else {

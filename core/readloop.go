@@ -109,6 +109,7 @@ func (r *readLoop) serve() error {
 	if l.loop == nil {
 		l.scheduleIdleCheck()
 	}
+	l.sock.ReadAhead(min(s.env.cfg.SessionMemory/4, mostAhead))
 	if err := r.serveKept(); err != nil {
 		return err
 	}
@@ -123,6 +124,9 @@ func (r *readLoop) serve() error {
 	}()
 	for {
 		r.gen = l.generation()
+		if l.sock.Dispatched() {
+			s.becameIdle()
+		}
 		if l.refuses {
 			l.refuses = s.full()
 		}

@@ -3,6 +3,7 @@ package socket
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -71,17 +72,19 @@ type Conn struct {
 	packMu sync.Mutex // one Pack at a time, for a proto that is no FrameAppender
 	frame  []byte     // guarded by packMu: the frame that Pack writes
 
-	packing atomic.Pointer[chan struct{}] // slots of acquirePacking; made when the first is needed
+	packing atomic.Pointer[packingSlots] // slots of acquirePacking; made when the first is needed
 
 	// Here and not behind pointers, so that a connection lies in one piece of memory:
 	// with thousands of them most is not in the cache, nor are the pages known.
 	_      [64]byte // writers look at what is above, the reader changes what follows
 	in     inbox.Reader
-	peeked *byte    // the end of the memory of the last Peek; the reading goroutine's
-	reads  bool     // the protocol calls Read; the reading goroutine's
-	keeps  bool     // and it calls Keep for the present message
-	read   int      // bytes that it has read of the message
-	_      [64]byte // the flags and the lock of out begin a cache line
+	ahead  atomic.Pointer[ahead] // frames whose filters are reversed meanwhile; nil until there was one with a remote filter
+	peeked *byte                 // the end of the memory of the last Peek; this and what follows are the reading goroutine's
+	reads  bool                  // the protocol calls Read
+	keeps  bool                  // and it calls Keep for the present message
+	most   uint16                // KiB that ahead may take; 0: there must be none
+	read   uint32                // bytes that the protocol has read of the message
+	_      [64]byte              // the flags and the lock of out begin a cache line
 	out    outbox.Writer
 }
 
@@ -166,7 +169,12 @@ func (c *Conn) Pollable() syscall.RawConn {
 
 // Buffered is the number of bytes that have arrived and were not read. Only the
 // reading goroutine calls it.
-func (c *Conn) Buffered() int { return c.in.Buffered() }
+func (c *Conn) Buffered() int {
+	if a := c.ahead.Load(); a != nil && a.waiting() {
+		return math.MaxInt32 // and does not wait for the network
+	}
+	return c.in.Buffered()
+}
 
 // SetFrameTimeout bounds the time in which a message arrives, from its first bytes on: d,
 // and a second more for each KiB that has come; 0 is no bound. A message that takes longer
@@ -181,7 +189,14 @@ func (c *Conn) SetFrameTimeout(d time.Duration) {
 // ReadInto reads one message. The body stays encoded unless m has a value to
 // decode into. Only the reading goroutine calls it. Errors are those of
 // Proto.Unpack; a panic of the Proto is an error too.
-func (c *Conn) ReadInto(m *Envelope) (err error) {
+func (c *Conn) ReadInto(m *Envelope) error {
+	if a := c.ahead.Load(); a != nil {
+		return a.readInto(c, m)
+	}
+	return c.readFrame(m)
+}
+
+func (c *Conn) readFrame(m *Envelope) (err error) {
 	defer func() {
 		c.in.EndFrame()
 		if p := recover(); p != nil {
@@ -209,10 +224,11 @@ const readFree = 64 << 10
 // hasRead counts n bytes more that the protocol has read of the message: it collects them
 // in memory of its own, unless it says by Keep how much that is.
 func (c *Conn) hasRead(n int) error {
-	if c.read += n; c.keeps || c.read <= readFree {
+	c.read = uint32(min(uint64(c.read)+uint64(n), math.MaxUint32))
+	if c.keeps || c.read <= readFree {
 		return nil
 	}
-	return c.in.Keep(c.read)
+	return c.in.Keep(int(min(c.read, math.MaxInt32)))
 }
 
 // Cork says that the reading goroutine flushes before long, until Uncork: others that
@@ -249,7 +265,12 @@ func (c *Conn) Stop(err error) (lost int) { return c.out.Close(err) }
 func (c *Conn) Join() { c.out.Join() }
 
 // Release gives the read buffer back; for the reading goroutine, at its end.
-func (c *Conn) Release() { c.in.Close() }
+func (c *Conn) Release() {
+	if a := c.ahead.Load(); a != nil {
+		a.close()
+	}
+	c.in.Close()
+}
 
 // CarriesControl reports whether the peer reads messages of the type CONTROL; see
 // [ControlCarrier].

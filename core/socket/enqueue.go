@@ -90,7 +90,7 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 		return nil
 	}
 	if how != enqueueNow {
-		slots, err := c.acquirePacking(ctx, how)
+		slots, err := c.acquirePacking(ctx, how, m.pipe.Remote())
 		if err != nil {
 			return err
 		}
@@ -119,19 +119,30 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 	return err
 }
 
+// remotePacking is how many messages with remote filters are packed at once.
+const remotePacking = 64
+
+// packingSlots bounds how many messages are packed at once beside the batch.
+type packingSlots struct {
+	local  chan struct{} // so many that all processors are busy
+	remote chan struct{} // with filters that wait elsewhere
+}
+
 // acquirePacking waits until the message may be packed beside the batch: so many at once
-// that all processors are busy, but no more, since each holds its frame until there is
-// room for it. The caller receives from the slots, if they are not nil, when the batch has
+// that all processors are busy, or all remote filters, but no more, since each holds its
+// frame until there is room for it. The caller receives from the slots, if they are not nil, when the batch has
 // the frame. If there is room, but those that pack take long, it does not wait for them:
 // a codec may send a message itself.
-func (c *Conn) acquirePacking(ctx context.Context, how admission) (slots chan struct{}, err error) {
+func (c *Conn) acquirePacking(ctx context.Context, how admission, remote bool) (slots chan struct{}, err error) {
 	p := c.packing.Load()
 	if p == nil {
-		made := make(chan struct{}, runtime.GOMAXPROCS(0))
-		c.packing.CompareAndSwap(nil, &made)
+		c.packing.CompareAndSwap(nil, &packingSlots{make(chan struct{}, runtime.GOMAXPROCS(0)), make(chan struct{}, remotePacking)})
 		p = c.packing.Load()
 	}
-	slots = *p
+	slots = p.local
+	if remote {
+		slots = p.remote
+	}
 	select {
 	case slots <- struct{}{}:
 		return slots, nil

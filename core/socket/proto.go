@@ -84,7 +84,9 @@ type reserver interface {
 // Unpack is f.AppendUnpack for the Unpack of a Proto that reads from r, as its ProtoFunc
 // got it: what the filters make counts in the memory of the peer, and it waits for room.
 // f may be called several times, with growing limits up to max. If there is no room in
-// time, the error ends the connection.
+// time, the error ends the connection. If the Proto is [Repeatable] the error may be that
+// the filters run elsewhere, and Unpack is called again when they are done; a Proto returns
+// it as any other, possibly wrapped.
 //
 // A Proto that wraps another one gives it an io.ReadWriter of its own, with a method
 // Unwrap() io.ReadWriter that returns the one it got itself.
@@ -99,6 +101,16 @@ func Unpack(r io.Reader, f Unpacker, dst, src []byte, max int) ([]byte, error) {
 		}
 		r = w.Unwrap()
 	}
+}
+
+// Repeatable is a Proto whose Unpack may be called again for a frame that it has read, also
+// after frames that came later, with the same outcome: the Proto remembers nothing of a frame
+// but what all frames of the connection have in common. It peeks at a whole frame, discards
+// exactly that, and reverses the filters by the function [Unpack]. Where they have a remote
+// one (see [xfer.Remote]), the connection then reverses those of several frames at once.
+type Repeatable interface {
+	Proto
+	Repeatable() bool
 }
 
 // BufferWriter lets Pack append to memory of the connection, which Write does not

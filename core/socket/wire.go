@@ -25,6 +25,9 @@ var (
 // Read is for protocols that do not peek. They may read ahead into memory of
 // their own, so from the first Read on only they know whether to wait.
 func (w wire) Read(p []byte) (int, error) {
+	if a := w.c.ahead.Load(); a != nil && a.now != nil {
+		return a.readRest(p)
+	}
 	w.c.reads = true
 	w.c.in.SetFrameTimeout(0) // where a message begins is not known any more
 	n, err := w.c.in.Read(p)
@@ -34,9 +37,24 @@ func (w wire) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (w wire) Discard(n int) (int, error) { return w.c.in.Discard(n) }
-func (w wire) Buffered() int              { return w.c.in.Buffered() }
-func (w wire) Dialed() bool               { return w.c.dialed }
+func (w wire) Discard(n int) (int, error) {
+	if a := w.c.ahead.Load(); a != nil {
+		if a.now != nil {
+			return a.discard(n)
+		}
+		a.discarded(n)
+	}
+	return w.c.in.Discard(n)
+}
+
+func (w wire) Buffered() int {
+	if a := w.c.ahead.Load(); a != nil && a.now != nil {
+		return len(a.rest)
+	}
+	return w.c.in.Buffered()
+}
+
+func (w wire) Dialed() bool { return w.c.dialed }
 
 // Keep counts memory of the message being read.
 func (w wire) Keep(n int) error {
@@ -55,6 +73,11 @@ const (
 // unpack is documented at Unpack. It reserves the memory before the filters take it: a
 // filter whose output is larger than the reservation is run again with a larger one.
 func (w wire) unpack(f Unpacker, dst, src []byte, max int) ([]byte, error) {
+	if w.c.most > 0 {
+		if out, err, done := w.c.unpackAhead(f, dst, src, max); done {
+			return out, err
+		}
+	}
 	for limit := min(unpackFree, max); ; {
 		if limit > unpackFree {
 			if err := w.c.in.Reserve(limit); err != nil {
@@ -84,8 +107,15 @@ func (w wire) SetReadDeadline(t time.Time) error { return w.c.in.SetReadDeadline
 func (w wire) RecogniseTime() time.Duration { return w.c.recognise }
 
 func (w wire) Peek(n int) ([]byte, error) {
+	a := w.c.ahead.Load()
+	if a != nil && a.now != nil {
+		return a.peek(n)
+	}
 	b, err := w.c.in.Peek(n)
 	w.c.peeked = endOf(b)
+	if a != nil {
+		a.peeked, a.frame = b, nil
+	}
 	return b, err
 }
 

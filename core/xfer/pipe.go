@@ -82,6 +82,16 @@ func (x *XferPipe) Range(callback func(idx int, filter XferFilter) bool) {
 	}
 }
 
+// Remote reports whether a filter of the pipe is a Remote one.
+func (x *XferPipe) Remote() bool {
+	for _, f := range x.filters {
+		if r, ok := f.(Remote); ok && r.Remote() {
+			return true
+		}
+	}
+	return false
+}
+
 // Reset empties the pipe.
 func (x *XferPipe) Reset() { x.filters = x.filters[:0] }
 

@@ -43,6 +43,17 @@ type Appender interface {
 	AppendUnpack(dst, src []byte, max int) ([]byte, error)
 }
 
+// Remote is an XferFilter that waits: for another process or machine, for a device, or for
+// anything else that takes many times as long as it takes to read a message. The filters
+// of several received messages of a session then run at once, beside the goroutine that
+// reads, if a filter of their pipe is remote; the order of the messages stays. A filter that
+// computes for some microseconds is not remote.
+type Remote interface {
+	XferFilter
+	// Remote reports whether the filter waits. Its answer never changes.
+	Remote() bool
+}
+
 // IDs of the project's filters, so that a protocol can name one without importing
 // it. IDs from 1 to 127 are reserved for the project, 240 to 255 for tests; all
 // other filters choose from 128 to 239.

@@ -62,6 +62,9 @@ var (
 // CarriesBye reports whether the peer may be one of this project: those write V5.
 func (p *jsonProto) CarriesBye() bool { return p.Current() == V5 }
 
+// Repeatable returns true: see socket.Repeatable.
+func (p *jsonProto) Repeatable() bool { return true }
+
 // Unpack reads one frame. The body it hands over is valid until the next call,
 // if the message does not own it.
 func (p *jsonProto) Unpack(m socket.Message) error {

@@ -6,6 +6,9 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
+// Repeatable returns true: see socket.Repeatable.
+func (p *pbProto) Repeatable() bool { return true }
+
 // Unpack reads one frame. The body it hands over is valid until the next call,
 // if the message does not own it.
 func (p *pbProto) Unpack(m socket.Message) error {

@@ -8,6 +8,9 @@ import (
 	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
+// Repeatable returns true: see socket.Repeatable.
+func (p *rawProto) Repeatable() bool { return true }
+
 // Unpack reads one frame. The body it hands over is valid until the next call,
 // if the message does not own it.
 func (p *rawProto) Unpack(m socket.Message) error {

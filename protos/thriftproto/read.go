@@ -11,6 +11,9 @@ import (
 // lead is the number of bytes that contain the size and show that this is a frame.
 const lead = 4 + 2
 
+// Repeatable returns true: see socket.Repeatable.
+func (p *proto) Repeatable() bool { return true }
+
 // Unpack reads one frame. The body it hands over is valid until the next call,
 // if the message does not own it.
 func (p *proto) Unpack(m socket.Message) error {

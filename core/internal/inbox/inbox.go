@@ -33,6 +33,9 @@ var ErrPacketTooLarge = errors.New("inbox: packet is too large")
 
 var errNothing = errors.New("inbox: nothing has arrived")
 
+// ErrNothing is in the error of a call that needs bytes that have not arrived, after SetEager.
+var ErrNothing = errNothing
+
 // Config configures a Reader. The zero value is ready for use.
 type Config struct {
 	// Buffer is the size of the usual buffer in bytes, rounded up to a power of
@@ -72,6 +75,7 @@ type Reader struct {
 	given   bool // a part of big has been discarded, and its caller may keep it
 	short   bool // the last try got less than there was room for
 	timed   bool // the time of the present frame runs; see frameClock
+	eager   bool // see SetEager
 
 	// The unread bytes are big[off:], then buf[r:w].
 	buf  []byte // with len == cap; nil while it is in the pool
@@ -115,6 +119,21 @@ func (r *Reader) Init(conn net.Conn, cfg Config) {
 	}
 	r.account.memory, r.account.exceed, r.account.await = cfg.Memory, cfg.OnMemoryExceeded, cfg.AwaitMemory
 	r.useRaw()
+}
+
+// SetEager makes calls other than Wait fail with ErrNothing where they would wait for the
+// network. No bytes are lost: the next call continues where the last one stopped.
+func (r *Reader) SetEager(eager bool) { r.eager = eager }
+
+// Memory returns the Memory of the Config; it may be nil.
+func (r *Reader) Memory() *Memory { return r.account.memory }
+
+// BeforeWait calls the function of the Config, before the caller waits for something else
+// than the network.
+func (r *Reader) BeforeWait() {
+	if r.beforeWait != nil {
+		r.beforeWait()
+	}
 }
 
 // Buffered returns the number of bytes that can be read without waiting.
@@ -306,6 +325,9 @@ func (r *Reader) fill(how waiting) error {
 // read reads once into dst, or into the usual buffer if dst is nil. It returns
 // either bytes or an error.
 func (r *Reader) read(dst []byte, how waiting) (n int, err error) {
+	if r.eager && how == mayWait {
+		how = noWait
+	}
 	switch {
 	case r.account.condemned() != nil:
 		return 0, r.account.condemned()
@@ -321,6 +343,8 @@ func (r *Reader) read(dst []byte, how waiting) (n int, err error) {
 			n, err = r.readRaw(dst, true)
 			err = r.timeoutOf(err)
 		}
+	case how == noWait:
+		return 0, errNothing // only a read can tell, and it may wait
 	default:
 		if how == mayWait {
 			r.willWait()
@@ -358,9 +382,7 @@ func (r *Reader) readConn(dst []byte) (int, error) {
 
 // willWait is called before a wait in the middle of a frame.
 func (r *Reader) willWait() {
-	if r.beforeWait != nil {
-		r.beforeWait()
-	}
+	r.BeforeWait()
 	r.arm()
 }
 

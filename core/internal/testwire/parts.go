@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+	"sync/atomic"
 )
 
 // JSONCodec is encoding/json, which runs the user's MarshalJSON.
@@ -113,3 +114,31 @@ func (HexFilter) Name() string { return "testhex" }
 
 func (HexFilter) OnPack(b []byte) ([]byte, error)   { return hex.AppendEncode(nil, b), nil }
 func (HexFilter) OnUnpack(b []byte) ([]byte, error) { return hex.AppendDecode(nil, b) }
+
+// FarFilter is a remote filter. It leaves the bytes as they are, and calls what Away was
+// given last.
+type FarFilter struct{}
+
+func (FarFilter) ID() byte     { return Far }
+func (FarFilter) Name() string { return "testfar" }
+func (FarFilter) Remote() bool { return true }
+
+var away atomic.Pointer[func(b []byte) error]
+
+// Away lets each unpacking of a FarFilter call f with what it is given, and return its
+// error. It returns a function that undoes that.
+func Away(f func(b []byte) error) (undo func()) {
+	old := away.Swap(&f)
+	return func() { away.Store(old) }
+}
+
+func (FarFilter) OnPack(b []byte) ([]byte, error) { return slices.Clone(b), nil }
+
+func (FarFilter) OnUnpack(b []byte) ([]byte, error) {
+	if f := away.Load(); f != nil {
+		if err := (*f)(b); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}

@@ -1,4 +1,4 @@
-// Package testwire holds a protocol, two codecs and four filters for the core's own
+// Package testwire holds a protocol, two codecs and five filters for the core's own
 // tests, which must not import the modules of the real ones.
 //
 // Importing it registers nothing: see [Register].
@@ -29,6 +29,7 @@ const (
 	Sum  byte = 251 // filter "testsum": [SumFilter]
 	Fail byte = 252 // filter "testfail": [FailFilter]
 	Hex  byte = 253 // filter "testhex": [HexFilter]
+	Far  byte = 254 // filter "testfar": [FarFilter]
 )
 
 // Register registers the protocol, the codecs and the filters. It may be called many
@@ -42,6 +43,7 @@ var register = sync.OnceFunc(func() {
 	xfer.Register(SumFilter{})
 	xfer.Register(FailFilter{})
 	xfer.Register(HexFilter{})
+	xfer.Register(FarFilter{})
 	socket.RegisterProto(socket.Protocol{Name: Name, New: New})
 })
 
@@ -62,6 +64,8 @@ type proto struct{ rw io.ReadWriter }
 func (p *proto) Version() (byte, string) { return 250, Name }
 
 func (p *proto) CarriesControl() bool { return true }
+
+func (p *proto) Repeatable() bool { return true }
 
 func (p *proto) Pack(m socket.Message) error {
 	frame, err := p.AppendFrame(nil, m)
@@ -112,7 +116,7 @@ func (p *proto) Unpack(m socket.Message) error {
 			return cut(err)
 		}
 		defer r.Discard(size)
-		return read(frame[4:], m)
+		return p.read(frame[4:], m)
 	}
 	head := make([]byte, 4)
 	if _, err := io.ReadFull(p.rw, head); err != nil {
@@ -129,7 +133,7 @@ func (p *proto) Unpack(m socket.Message) error {
 	if len(frame) < size-4 {
 		return io.ErrUnexpectedEOF
 	}
-	return read(frame, m)
+	return p.read(frame, m)
 }
 
 func frameSize(head []byte, m socket.Message) (int, error) {
@@ -148,7 +152,7 @@ func cut(err error) error {
 }
 
 // read reads the message from the part of a frame after the size.
-func read(b []byte, m socket.Message) (err error) {
+func (p *proto) read(b []byte, m socket.Message) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("testwire: %w: %w", socket.ErrBadMessage, err)
@@ -163,7 +167,7 @@ func read(b []byte, m socket.Message) (err error) {
 		return err
 	}
 	if b = b[n:]; n > 0 {
-		if b, err = m.XferPipe().AppendUnpack(nil, b, int(min(uint64(m.Limit()), math.MaxInt))); err != nil {
+		if b, err = socket.Unpack(p.rw, m.XferPipe(), nil, b, int(min(uint64(m.Limit()), math.MaxInt))); err != nil {
 			return err
 		}
 	}

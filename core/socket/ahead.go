@@ -1,0 +1,401 @@
+package socket
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/teleport-go/teleport/core/internal/bufpool"
+	"github.com/teleport-go/teleport/core/internal/inbox"
+	"github.com/teleport-go/teleport/core/xfer"
+)
+
+// A filter that waits for another process holds up all frames behind its own, and with them
+// the session. So a frame with such a filter is copied and queued, its filters run on a
+// goroutine of their own, and the reading goroutine reads what else has arrived. When it is
+// a frame's turn its filters have run, mostly, and Unpack is called once more, with the
+// copy, and with the result in place of the filters. So messages leave ReadInto in the order
+// of their frames, one at a time, and everything behind ReadInto is as it is without the
+// queue. The reading goroutine never waits for the network while frames are queued.
+//
+// Whatever comes while frames are queued is queued too, since it must not overtake.
+
+const (
+	// aheadFrames is how many frames are queued at most, and how many goroutines there are.
+	aheadFrames = 64
+	// aheadRoom is what the result of filters may take ahead, or twice what they are given
+	// if that is more. What takes more is reversed again in turn.
+	aheadRoom = 4 << 10
+	// aheadStack is what a goroutine of the queue is taken to take.
+	aheadStack = 8 << 10
+	// aheadFlush is after how many messages in succession, without a wait, messages that
+	// were corked are written.
+	aheadFlush = 32
+)
+
+// ahead is the queue. All but count belongs to the reading goroutine.
+type ahead struct {
+	memory *inbox.Memory // may be nil
+	most   int64         // bytes that frames may take
+	count  atomic.Int32  // frames that are queued or were not dispatched yet
+
+	queue []*queuedFrame // in the order of arrival
+	spare []*queuedFrame
+	bytes int64 // of the queue, and of the last frame that left it
+	full  bool  // there was no room for the last one
+	end   error // why nothing follows the queue; nil: nobody knows yet
+	quick int   // messages without a wait
+
+	reading bool         // Unpack reads a frame that has arrived, and may be put off
+	putOff  bool         // it was
+	peeked  []byte       // by the last Peek
+	frame   []byte       // that was discarded; nil: none was, or only a part
+	now     *queuedFrame // that Unpack reads again
+	rest    []byte       // of its bytes
+	last    *queuedFrame // that ReadInto has returned
+}
+
+// queuedFrame is a frame that waits for its turn.
+type queuedFrame struct {
+	frame     []byte
+	exclusive bool  // frame is in memory that nobody else has
+	cost      int64 // bytes that it counts
+
+	pipe  xfer.XferPipe
+	src   []byte // a part of frame
+	limit int    // of plain
+
+	done     chan struct{} // gets a value when the fields below are set; of capacity 1
+	running  bool          // the value was not received yet
+	undone   bool          // the filters have run
+	plain    []byte
+	err      error
+	panicked any
+	exited   bool // a filter has ended its goroutine
+}
+
+// errPutOff is in the error of an Unpack that is called again.
+var errPutOff = errors.New("socket: the filters of the frame run elsewhere")
+
+// ReadAhead lets the filters of frames that have arrived run ahead of their turn, if one of
+// them is remote (see [xfer.Remote]) and the protocol is [Repeatable]; most bounds the bytes
+// that such frames take, up to 64 MiB. Only the reading goroutine calls it.
+func (c *Conn) ReadAhead(most int64) { c.most = uint16(min(most>>10, 1<<16-1)) }
+
+// Ahead returns how many messages wait for their turn, with the last one that ReadInto has
+// returned, until Dispatched. It may be called concurrently.
+func (c *Conn) Ahead() int {
+	if a := c.ahead.Load(); a != nil {
+		return int(a.count.Load())
+	}
+	return 0
+}
+
+// Dispatched says that the message that ReadInto has returned last is not needed any more:
+// its body, if that was not kept, is used again. It reports whether Ahead became 0. Only the reading
+// goroutine calls it.
+func (c *Conn) Dispatched() bool {
+	a := c.ahead.Load()
+	return a != nil && a.last != nil && a.dispatched()
+}
+
+func (a *ahead) dispatched() bool {
+	a.free(a.last)
+	a.last = nil
+	return a.recount() == 0
+}
+
+func (a *ahead) recount() int {
+	n := len(a.queue)
+	if a.last != nil {
+		n++
+	}
+	a.count.Store(int32(n))
+	return n
+}
+
+// waiting reports whether ReadInto has something to return.
+func (a *ahead) waiting() bool { return len(a.queue) > 0 || a.end != nil }
+
+// readInto is ReadInto.
+func (a *ahead) readInto(c *Conn, m *Envelope) error {
+	if a.last != nil {
+		a.dispatched()
+	}
+	if !a.waiting() {
+		a.quick = 0
+		if err := a.next(c, m); !a.putOff {
+			return err
+		}
+	}
+	a.readOn(c, m)
+	if len(a.queue) == 0 {
+		return a.end
+	}
+	return a.repeat(c, m)
+}
+
+// next reads a frame that has arrived. It may put it off.
+func (a *ahead) next(c *Conn, m *Envelope) error {
+	a.reading, a.putOff, a.peeked, a.frame = true, false, nil, nil
+	defer func() { a.reading = false }()
+	return c.readFrame(m)
+}
+
+// readOn queues what has arrived.
+func (a *ahead) readOn(c *Conn, m *Envelope) {
+	for len(a.queue) > 0 && len(a.queue) < aheadFrames && !a.full && a.end == nil {
+		if c.in.Buffered() == 0 {
+			if c.in.Raw() == nil {
+				return
+			}
+			some, err := c.in.TryWait()
+			if a.end = err; !some {
+				return
+			}
+		}
+		m.Clear()
+		c.in.SetEager(true)
+		err := a.next(c, m)
+		c.in.SetEager(false)
+		switch {
+		case a.putOff:
+		case err != nil && errors.Is(err, inbox.ErrNothing):
+			return // of the frame only a part has arrived
+		case a.frame != nil:
+			a.add(c, a.frame) // its Unpack is repeated, error and all
+		default:
+			a.end = err
+		}
+	}
+}
+
+// repeat returns the message of the first frame.
+func (a *ahead) repeat(c *Conn, m *Envelope) error {
+	f := a.queue[0]
+	a.quick++
+	if f.running {
+		select {
+		case <-f.done:
+		default:
+			c.in.BeforeWait()
+			a.quick = 0
+			<-f.done
+		}
+		f.running, f.undone = false, true
+	}
+	if a.quick == aheadFlush {
+		a.quick = 0
+		c.in.BeforeWait()
+	}
+	a.queue = append(a.queue[:0], a.queue[1:]...)
+	a.full = false
+	a.last, a.now, a.rest = f, f, f.frame
+	a.recount()
+	m.Clear()
+	defer func() { a.now, a.rest = nil, nil }()
+	err := c.readFrame(m)
+	if f.exclusive && m.raw != nil && endOf(m.raw) == endOf(f.frame) {
+		m.rawOwned = true
+		f.frame = nil
+	}
+	return err
+}
+
+// unpackAhead is unpack for a connection that may read ahead. If done is false the filters
+// must run now.
+func (c *Conn) unpackAhead(f Unpacker, dst, src []byte, max int) (out []byte, err error, done bool) {
+	pipe, ok := f.(*xfer.XferPipe)
+	if !ok {
+		return nil, nil, false
+	}
+	a := c.ahead.Load()
+	switch {
+	case a == nil:
+		if pipe.Remote() && c.repeatable() {
+			c.ahead.Store(&ahead{memory: c.in.Memory(), most: int64(c.most) << 10})
+		}
+		return nil, nil, false // nothing was known of the frame when it was read
+	case a.now != nil:
+		return a.now.result(dst, src, max)
+	case !a.reading || !a.putsOff(c, pipe, src, max):
+		return nil, nil, false
+	}
+	a.putOff = true
+	return dst, errPutOff, true
+}
+
+func (c *Conn) repeatable() bool {
+	p := c.proto
+	if c.turns != nil {
+		p = c.turns.current()
+	}
+	r, ok := p.(Repeatable)
+	return ok && r.Repeatable()
+}
+
+// putsOff queues the frame whose filters are to be reversed, and lets them run, unless
+// there is nothing else to do meanwhile.
+func (a *ahead) putsOff(c *Conn, pipe *xfer.XferPipe, src []byte, most int) bool {
+	behind := c.in.Buffered()
+	if a.frame == nil {
+		behind -= len(a.peeked) // not discarded yet
+	}
+	if len(a.queue) == 0 && (behind <= 0 || !pipe.Remote()) {
+		return false
+	}
+	frame := a.peeked
+	at := cap(frame) - cap(src)
+	if endOf(frame) != endOf(src) || at < 0 || at+len(src) > len(frame) {
+		return false // src is in memory of the protocol's own
+	}
+	q := a.add(c, frame)
+	q.src, q.limit = q.frame[at:at+len(src)], min(most, max(aheadRoom, 2*len(src)))
+	q.pipe.AppendFrom(pipe)
+	if n := int64(q.limit) + aheadStack; !a.full && a.draw(n) {
+		q.cost += n
+		q.running = true
+		go q.run()
+	} else {
+		a.full = true
+	}
+	return true
+}
+
+// add queues a frame. Its bytes have arrived, so they are counted, whatever there is room for.
+func (a *ahead) add(c *Conn, frame []byte) *queuedFrame {
+	q := new(queuedFrame)
+	if n := len(a.spare); n > 0 {
+		q, a.spare = a.spare[n-1], a.spare[:n-1]
+	} else {
+		q.done = make(chan struct{}, 1)
+	}
+	if q.exclusive = c.in.Owned(); q.exclusive {
+		q.frame = frame
+	} else {
+		q.frame = append(bufpool.Get(len(frame)), frame...)
+	}
+	q.cost = int64(cap(q.frame))
+	a.bytes += q.cost
+	if a.memory != nil {
+		a.memory.Draw(q.cost)
+	}
+	if a.bytes >= a.most {
+		a.full = true
+	}
+	a.queue = append(a.queue, q)
+	a.recount()
+	return q
+}
+
+// draw counts n bytes more if there is room for them.
+func (a *ahead) draw(n int64) bool {
+	if a.bytes+n > a.most || a.memory != nil && !a.memory.Reserve(n) {
+		return false
+	}
+	a.bytes += n
+	return true
+}
+
+// free ends what a frame takes.
+func (a *ahead) free(q *queuedFrame) {
+	a.bytes -= q.cost
+	if a.memory != nil {
+		a.memory.Draw(-q.cost)
+	}
+	bufpool.Put(q.frame)
+	bufpool.Put(q.plain)
+	pipe := q.pipe
+	pipe.Reset()
+	*q = queuedFrame{done: q.done, pipe: pipe}
+	a.spare = append(a.spare, q)
+}
+
+// close waits for the filters that run, and forgets the queue.
+func (a *ahead) close() {
+	for _, q := range a.queue {
+		if q.running {
+			<-q.done
+		}
+		a.free(q)
+	}
+	a.queue = nil
+	if a.last != nil {
+		a.free(a.last)
+		a.last = nil
+	}
+	a.spare = nil
+	a.recount()
+}
+
+// run lets the filters run.
+func (q *queuedFrame) run() {
+	returned := false
+	defer func() {
+		if !returned {
+			q.panicked = recover()
+			q.exited = q.panicked == nil
+		}
+		q.done <- struct{}{}
+	}()
+	q.plain, q.err = q.pipe.AppendUnpack(bufpool.Get(min(q.limit, len(q.src))), q.src, q.limit)
+	returned = true
+}
+
+// result is the outcome of the filters, as if they had run now. If done is false they must:
+// they have not, or their result is larger than there was room for.
+func (q *queuedFrame) result(dst, src []byte, max int) (out []byte, err error, done bool) {
+	switch {
+	case !q.undone || q.limit > max || len(src) != len(q.src):
+		return nil, nil, false
+	case q.panicked != nil:
+		panic(q.panicked)
+	case q.exited:
+		runtime.Goexit()
+	case q.err != nil:
+		return dst, q.err, q.limit == max || !errors.Is(q.err, xfer.ErrTooLarge)
+	}
+	if cap(q.plain) <= unpackFree {
+		return append(dst, q.plain...), nil, true
+	}
+	out, q.plain = q.plain, nil // larger ones are not used again by the protocol
+	return out, nil, true
+}
+
+// peek, discard and readRest are Peek, Discard and Read of the frame that is read again.
+func (a *ahead) peek(n int) ([]byte, error) {
+	if n > len(a.rest) {
+		return a.rest, a.short(n)
+	}
+	return a.rest[:n], nil
+}
+
+func (a *ahead) discard(n int) (int, error) {
+	if n > len(a.rest) {
+		return 0, a.short(n)
+	}
+	a.rest = a.rest[n:]
+	return n, nil
+}
+
+func (a *ahead) readRest(p []byte) (int, error) {
+	if len(a.rest) == 0 && len(p) > 0 {
+		return 0, a.short(len(p))
+	}
+	n := copy(p, a.rest)
+	a.rest = a.rest[n:]
+	return n, nil
+}
+
+func (a *ahead) short(n int) error {
+	return fmt.Errorf("socket: the protocol wants %d bytes, where the frame has %d left: %w", n, len(a.rest), io.ErrUnexpectedEOF)
+}
+
+// discarded notes what the protocol has discarded.
+func (a *ahead) discarded(n int) {
+	if a.frame = nil; n == len(a.peeked) {
+		a.frame = a.peeked
+	}
+}
