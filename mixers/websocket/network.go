@@ -132,7 +132,7 @@ func originOf(conn net.Conn, path string) string {
 }
 
 // subProtocolOf returns the sub-protocol that a protocol is, without a function if it is one
-// of NewWsProtoFunc.
+// of NewWsProtoFunc. Of several protocols on one port it is the first.
 func subProtocolOf(pf socket.ProtoFunc) SubProtocol {
 	p := pf(closedConn{})
 	switch p.(type) {
@@ -140,19 +140,29 @@ func subProtocolOf(pf socket.ProtoFunc) SubProtocol {
 		return SubProtocol{}
 	}
 	_, name := p.Version()
-	name = "teleport." + name
-	switch name {
-	case "teleport.protobuf":
-		name = SubPb
-		fallthrough
-	case SubJSON:
-		for _, s := range subProtocols {
-			if s.Name == name {
-				return s
-			}
+	if _, ok := p.(socket.FrameAppender); !ok {
+		// That of socket.AnyProto has nothing to recognise here, and cannot append.
+		if known, err := socket.LookupProto(name); err == nil {
+			pf = known.New
 		}
 	}
+	switch name = "teleport." + name; name {
+	case "teleport.protobuf":
+		return builtIn(SubPb)
+	case SubJSON:
+		return builtIn(SubJSON)
+	}
 	return SubProtocol{name, pf}
+}
+
+// builtIn is the sub-protocol of that name.
+func builtIn(name string) SubProtocol {
+	for _, s := range subProtocols {
+		if s.Name == name {
+			return s
+		}
+	}
+	return SubProtocol{}
 }
 
 // closedConn is what a protocol is made for to learn its name.

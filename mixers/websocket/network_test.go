@@ -6,6 +6,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/socket"
+	"github.com/teleport-go/teleport/protos/pbproto"
+	"github.com/teleport-go/teleport/protos/rawproto"
 )
 
 // TestByName: the network ws with nothing but its name, and each protocol of the peer.
@@ -80,4 +83,18 @@ func TestDialPlugin(t *testing.T) {
 	sess, rerr := cli.Dial(srv.Addrs()[0].String(), NewJSONSubProtoFunc())
 	require.Nil(t, rerr)
 	upper(t, sess)
+}
+
+// TestSubProtocolAppends: whatever way a peer is given its protocol, messages are appended
+// to the batch, and not packed one by one.
+func TestSubProtocolAppends(t *testing.T) {
+	for name, pf := range map[string]socket.ProtoFunc{
+		"raw": rawproto.NewRawProtoFunc(), "raw of several": socket.AnyProto("raw", "json"), "json": socket.AnyProto("json"),
+		"protobuf": pbproto.NewPbProtoFunc(),
+	} {
+		sub := subProtocolOf(pf)
+		if _, ok := NewWsProtoFunc(sub.New)(closedConn{}).(socket.FrameAppender); !ok {
+			t.Errorf("%s: the protocol of %s cannot append", name, sub.Name)
+		}
+	}
 }

@@ -3,7 +3,6 @@ package websocket
 import (
 	"testing"
 
-	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/prototest"
 	"github.com/teleport-go/teleport/core/socket"
 	"github.com/teleport-go/teleport/core/tptest"
@@ -11,11 +10,6 @@ import (
 	"github.com/teleport-go/teleport/protos/pbproto"
 	"github.com/teleport-go/teleport/protos/rawproto"
 )
-
-func TestMain(m *testing.M) {
-	tp.SetLoggerLevel("OFF")
-	m.Run()
-}
 
 // subProtos are the sub-protocols that are tested, and what they cannot carry.
 var subProtos = []struct {

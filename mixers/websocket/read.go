@@ -143,14 +143,9 @@ func checkText(op byte, payload []byte) error {
 
 // header reads the header of the next frame, which stays where it is.
 func (p *wsProto) header() (h header, err error) {
-	b, err := p.in.Head(2)
+	b, err := p.head()
 	if err != nil {
 		return h, err
-	}
-	if n := headerSize(b); n > len(b) {
-		if b, err = p.in.Head(n); err != nil {
-			return h, err
-		}
 	}
 	if h, err = parseHeader(b); err != nil {
 		return h, err
@@ -162,6 +157,29 @@ func (p *wsProto) header() (h header, err error) {
 		return h, violation("a frame of the server is masked")
 	}
 	return h, nil
+}
+
+// head returns the bytes of the next header.
+func (p *wsProto) head() ([]byte, error) {
+	if p.peek != nil {
+		if n := min(p.peek.Buffered(), maxHeader); n >= 2 { // mostly
+			b, err := p.peek.Peek(n)
+			if err != nil {
+				return nil, err
+			}
+			if size := headerSize(b); size <= n {
+				return b[:size], nil
+			}
+		}
+	}
+	b, err := p.in.Head(2)
+	if err != nil {
+		return nil, err
+	}
+	if n := headerSize(b); n > len(b) {
+		return p.in.Head(n)
+	}
+	return b, nil
 }
 
 // frame returns the payload of the frame with this header, unmasked in place.

@@ -30,12 +30,19 @@ func (c candidate) title() string {
 	return c.name + " " + c.side
 }
 
-func candidateNames() (names []string) {
+func candidateNames() (names []string) { return namesOf(func(peer) bool { return true }) }
+
+// usualNames are the candidates that are measured where none are named.
+func usualNames() []string { return namesOf(func(p peer) bool { return !p.asked }) }
+
+func namesOf(include func(peer) bool) (names []string) {
 	for _, c := range own() {
 		names = append(names, c.Name)
 	}
 	for _, p := range peers {
-		names = append(names, p.names...)
+		if include(p) {
+			names = append(names, p.names...)
+		}
 	}
 	return names
 }

@@ -18,16 +18,18 @@ import (
 type peer struct {
 	folder string
 	names  []string // of its candidates
+	asked  bool     // they are measured only where -peers names them
 }
 
 var peers = []peer{
-	{"arpc", []string{"arpc", "arpc-async"}},
-	{"erpc", []string{"erpc"}},
-	{"rpcx", []string{"rpcx"}},
-	{"grpc", []string{"grpc"}},
-	{"kitex", []string{"kitex"}},
-	{"drpc", []string{"drpc"}},
-	{"nats", []string{"nats"}},
+	{folder: "arpc", names: []string{"arpc", "arpc-async"}},
+	{folder: "erpc", names: []string{"erpc"}},
+	{folder: "rpcx", names: []string{"rpcx"}},
+	{folder: "grpc", names: []string{"grpc"}},
+	{folder: "kitex", names: []string{"kitex"}},
+	{folder: "drpc", names: []string{"drpc"}},
+	{folder: "nats", names: []string{"nats"}},
+	{folder: "websocket", names: []string{"tcp-bytes", "ws-bytes", "tls-bytes", "wss-bytes", "ws-json", "gorilla", "coder", "gws", "nbio"}, asked: true},
 }
 
 // maxBuilds is the number of peers built at a time; each go command uses all
