@@ -11,6 +11,7 @@ import (
 
 	"github.com/teleport-go/teleport/core/internal/memnet"
 	"github.com/teleport-go/teleport/core/internal/poison"
+	"github.com/teleport-go/teleport/core/internal/testwire"
 )
 
 // regressions are seeds of walks that once failed, and a few more, so that every run
@@ -55,6 +56,13 @@ func (k *walk) run(t *testing.T) {
 	if k.rng.IntN(2) == 0 {
 		defer poison.Switch()()
 	}
+	slow := k.rng.IntN(40)
+	defer testwire.Away(func(b []byte) error { // the frames of one session overtake each other there
+		if slow > 0 {
+			time.Sleep(time.Duration(len(b)%slow) * time.Millisecond)
+		}
+		return nil
+	})()
 	opts := []memnet.Option{memnet.Buffer(1 << (10 + k.rng.IntN(7)))}
 	if k.rng.IntN(2) == 0 {
 		opts = append(opts, memnet.Latency(time.Duration(k.rng.IntN(50))*time.Millisecond))
@@ -174,6 +182,9 @@ func (k *walk) step() {
 		arg = string(make([]byte, 70_000))
 	}
 	ctx, set := k.context()
+	if k.rng.IntN(3) == 0 {
+		set = append(set, far())
+	}
 	side := k.rng.IntN(2)
 	switch n := k.rng.IntN(100); {
 	case n < 8:
