@@ -65,14 +65,14 @@ func settable(status int) bool { return status >= 200 && status <= 599 && status
 // of its reply; 200 and nil if it has set none.
 func chosen(m *socket.Meta, sender Dialect) (status int, contentType []byte, err error) {
 	status = 200
-	if m.Len() == 0 {
+	if m.Len() == 0 || sender != 0 { // peers know 200 and 299, and read the codec from the type
 		return status, nil, nil
 	}
 	for k, v := range m.All() {
 		switch {
 		case equalFold(k, "content-type"):
 			contentType = v
-		case string(k) == MetaStatus && sender == 0: // v5 and v7 know 200 and 299
+		case string(k) == MetaStatus:
 			if n, ok := number(v, 599); ok && settable(int(n)) {
 				status = int(n)
 			}

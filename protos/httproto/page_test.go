@@ -41,6 +41,11 @@ func servePages(t *testing.T, cfg tp.PeerConfig) *server {
 		}
 		return []byte("<p>hi"), nil
 	})
+	tp.HandleCall(s.peer, "/typed", func(ctx tp.CallCtx, arg *[]byte) (string, error) {
+		ctx.SetBodyCodec(codec.Plain)
+		ctx.SetMeta("Content-Type", "text/html")
+		return "hi", nil
+	})
 	tp.HandleCall(s.peer, "/method", func(ctx tp.CallCtx, arg *[]byte) (string, error) {
 		return Method(ctx) + " " + Scheme(ctx), nil
 	})
@@ -127,6 +132,11 @@ func TestPagesForPeers(t *testing.T) {
 		cmd := sess.Call("/page?status=404&type=text/html", []byte(nil), &body)
 		if r := cmd.Rerror(); r != nil || string(body) != "<p>hi" {
 			t.Errorf("%v: a page with a status: %q, %s", d, body, r)
+		}
+		var text string
+		cmd = sess.Call("/typed", []byte(nil), &text)
+		if r := cmd.Rerror(); r != nil || text != "hi" || cmd.InputBodyCodec() != codec.Plain {
+			t.Errorf("%v: a type beside a codec: %q, codec %c, %s", d, text, cmd.InputBodyCodec(), r)
 		}
 		cmd = sess.Call("/page?code=302&location=/there", []byte(nil), nil)
 		if r := cmd.Rerror(); r == nil || r.Code != 302 || string(cmd.InputMeta().Peek("Location")) != "/there" {
