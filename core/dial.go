@@ -208,7 +208,7 @@ func (s *session) refuseLink(l *link, r *Rerror) {
 	}
 	cancel()
 	if s.plan == nil && l.killed.Load() == nil {
-		l.hangUp()
+		l.hangUp(hangUpLimit)
 	}
 	l.conn.Close()
 	l.sock.Stop(net.ErrClosed)

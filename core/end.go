@@ -281,7 +281,7 @@ func (s *session) drain(ctx context.Context, l *link) {
 	if reason.Side != SideRemote && !l.sock.CarriesControl() {
 		l.awaitQuiet(ctx)
 	}
-	l.sayBye(reason, true)
+	parted := l.sayBye(reason, true)
 	l.sock.WaitFlushed(ctx)
 	// A write to a peer that has got the farewell and closed would reset the connection,
 	// and the peer could lose what it has not read yet.
@@ -290,7 +290,10 @@ func (s *session) drain(ctx context.Context, l *link) {
 		l.close()
 		return
 	}
-	if c, ok := l.conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
+	// The peer answers what a protocol says last, and only then the connection is closed, as
+	// RFC 6455 section 5.5.1 demands. Firefox takes one that is half closed before for broken.
+	c, ok := l.conn.(interface{ CloseWrite() error })
+	if parted || ok && c.CloseWrite() == nil {
 		t := time.NewTimer(lingerTime)
 		defer t.Stop()
 		select {
@@ -378,7 +381,7 @@ func (s *session) endLink(l *link, reason *CloseReason) (again bool) {
 		l.gone.Fire()
 		s.logEnd(l, reason, unsent)
 		if said {
-			l.hangUp()
+			l.hangUp(oversizeLimit)
 			l.close()
 		}
 		l.sock.Join()

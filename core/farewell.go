@@ -79,13 +79,14 @@ func (f *farewell) reason() *CloseReason {
 // sayBye enqueues the farewell, and behind it what the protocol itself says last, and
 // begins to write them. answered says that all CALLs that were taken have been answered. A
 // peer that has closed the connection already, or would not understand the message, gets
-// no CONTROL message.
-func (l *link) sayBye(reason *CloseReason, answered bool) {
+// no CONTROL message. parted reports whether the protocol had anything to say.
+func (l *link) sayBye(reason *CloseReason, answered bool) (parted bool) {
 	if reason.Side != SideRemote {
 		l.enqueueBye(reason, answered)
 	}
-	l.part(reason)
+	parted = l.part(reason)
 	l.sock.Flush(socket.NoBlock)
+	return parted
 }
 
 func (l *link) enqueueBye(reason *CloseReason, answered bool) {
@@ -186,19 +187,23 @@ func (l *link) sayByeSoon(reason *CloseReason) {
 // the peer still sends does not reset the connection before the last replies arrive.
 const lingerTime = time.Second
 
-// hangUpLimit is how many bytes of a peer that was refused are read at most.
-const hangUpLimit = 64 << 10
+// How many bytes are read at most of a peer that was refused, and of one whose message was
+// too large: it reads the farewell only when it has sent that.
+const (
+	hangUpLimit   = 64 << 10
+	oversizeLimit = 64 << 20
+)
 
-// hangUp closes the write side and waits up to lingerTime for the peer to close too.
-// Closing with unread bytes would reset the connection, and the peer could lose a
+// hangUp closes the write side and waits up to lingerTime, and limit bytes, for the peer to
+// close too. Closing with unread bytes would reset the connection, and the peer could lose a
 // refusal that it has not read yet.
-func (l *link) hangUp() {
+func (l *link) hangUp(limit int64) {
 	c, ok := l.conn.(interface{ CloseWrite() error })
 	if !ok || c.CloseWrite() != nil {
 		return
 	}
 	l.conn.SetReadDeadline(time.Now().Add(lingerTime))
-	io.Copy(io.Discard, io.LimitReader(l.conn, hangUpLimit))
+	io.Copy(io.Discard, io.LimitReader(l.conn, limit))
 }
 
 const (

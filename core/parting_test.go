@@ -3,9 +3,11 @@ package tp
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -143,6 +145,44 @@ func TestParting(t *testing.T) {
 				}
 				if got := strings.Join(e.all(), ", "); got != test.want {
 					t.Errorf("the other end reads %q; want %q", got, test.want)
+				}
+			})
+		})
+	}
+}
+
+// The connection is not closed, not even by half, before the other side has answered, or
+// lingerTime has passed.
+func TestPartingIsAnswered(t *testing.T) {
+	for _, answers := range []bool{true, false} {
+		t.Run(fmt.Sprintf("the other side answers: %v", answers), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				s, e := w.serveRaw(w.peer(func(c *PeerConfig) { c.Protocol = newParting }))
+				start := time.Now()
+				go s.Close()
+				for _, want := range []byte{TypeControl, TypePush} {
+					var m socket.Envelope
+					if err := e.sock.ReadInto(&m); err != nil || m.Mtype() != want {
+						t.Fatalf("the other side reads %s, %v; want %s", TypeText(m.Mtype()), err, TypeText(want))
+					}
+				}
+				e.conn.SetReadDeadline(time.Now().Add(lingerTime / 2))
+				if n, err := e.conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("the other side reads %d bytes, %v, before it has answered; want nothing", n, err)
+				}
+				want := lingerTime
+				if answers {
+					e.conn.(*memnet.Conn).CloseWrite()
+					want = lingerTime / 2
+				}
+				e.conn.SetReadDeadline(time.Time{})
+				if n, err := e.conn.Read(make([]byte, 1)); err != io.EOF {
+					t.Errorf("the other side reads %d bytes, %v; want the end", n, err)
+				}
+				<-s.done.Done()
+				if took := time.Since(start); took < want || took > want+100*time.Millisecond {
+					t.Errorf("Close took %v; want %v", took, want)
 				}
 			})
 		})

@@ -202,8 +202,8 @@ type Ender interface {
 // as the close frame of WebSocket. AppendFarewell appends that to dst, which is what was
 // accepted for sending, and returns dst if there is nothing to say. It is called at most
 // once for a connection, on any goroutine, with the lock of the connection: it must not
-// block, nor use its connection. Afterwards the engine sends nothing, closes the sending
-// half of the connection where that has one, and soon the rest.
+// block, nor use its connection. Afterwards the engine sends nothing, and closes the
+// connection when the peer has said the same, or after a second.
 //
 // It is not called on a connection that has failed, or is closed because the peer does not
 // read or does not answer.

@@ -61,7 +61,8 @@ export interface Reconnect {
   attempts?: number;
   /**
    * Whether to connect again after a close. Default: after all but 1000 (the server has ended
-   * the session), 1002, 1003, 1007 and 1008 (refused).
+   * the session), 1002, 1003, 1007, and 1008 (refused) without an error. Errors 401, 403 and 409
+   * end the session in any case.
    */
   when?: (close: Close) => boolean;
 }

@@ -39,9 +39,9 @@ export function connect(url, options = {}) {
   return new Session(url, options);
 }
 
-/** The codes after which another connection would end in the same way. */
-function mayReconnect({ code }) {
-  return ![1000, 1002, 1003, 1007, 1008].includes(code);
+// Whether another connection may end otherwise. A refusal by 1008 says why, or is for good.
+function mayReconnect({ code, error }) {
+  return code === 1008 ? error !== undefined : ![1000, 1002, 1003, 1007].includes(code);
 }
 
 /** An event of a session: its fields are those of teleport.d.ts. */
@@ -294,11 +294,9 @@ class Session extends EventTarget {
   #lost(connection, close) {
     if (performance.now() - connection.openedAt > steady) this.#attempts = 0;
     connection.abort();
-    const error = close.error instanceof TeleportError ? close.error : connection.farewell;
-    const stop = [401, 403, 409].includes(error?.code) || !this.#reconnect?.when(close);
-    if (stop || this.#attempts >= this.#reconnect.attempts) {
-      return this.#finish({ ...close, error }, describe(close));
-    }
+    close.error ??= connection.farewell ?? refusal(close);
+    const stop = [401, 403, 409].includes(close.error?.code) || !this.#reconnect?.when(close);
+    if (stop || this.#attempts >= this.#reconnect.attempts) return this.#finish(close, describe(close));
     this.#failPending(connection, describe(close));
     this.#connection = null;
     this.#state = "waiting";
@@ -312,7 +310,7 @@ class Session extends EventTarget {
   // finish ends the session for good.
   #finish(close, reason) {
     const connection = this.#connection;
-    const error = close.error ?? new TeleportError(102, undefined, reason, true);
+    const error = new TeleportError(102, undefined, reason, true);
     this.#state = "closed";
     this.#connection = null;
     clearTimeout(this.#redialTimer);
@@ -432,6 +430,12 @@ function argument(read, bytes) {
 /** The close of a connection that ended without a code. */
 function broken(reason) {
   return { code: 1006, reason, wasClean: false };
+}
+
+// refusal is the error in the reason of a close by a server, as "403 Forbidden".
+function refusal({ code, reason }) {
+  const [, number, message] = (code === 1008 && reason.match(/^(-?\d+) ?(.*)$/s)) || [];
+  return number && new TeleportError(Number(number), message);
 }
 
 function describe({ code, reason }) {

@@ -96,6 +96,22 @@ test("codes that end the session: it does not connect again", async (t) => {
   }
 });
 
+test("a refusal with an error: for good if it is 401, 403 or 409", async (t) => {
+  for (const [reason, again, want] of [
+    ["403 Forbidden", false, [403, "Forbidden"]],
+    ["409 ", false, [409, ""]],
+    ["429 Too Many Requests", true, [429, "Too Many Requests"]],
+    ["-1", true, [-1, ""]],
+    ["go away", false, undefined],
+  ]) {
+    const { s, WebSocket } = await session(t);
+    let error;
+    s.addEventListener("close", (e) => (error = e.error && [e.error.code, e.error.message]));
+    WebSocket.last.drop(1008, reason);
+    assert.deepEqual([s.state, error], [again ? "waiting" : "closed", want], reason);
+  }
+});
+
 test("when, attempts and false bound the reconnects", async (t) => {
   const tick = clock(t);
   t.mock.method(Math, "random", () => 0);
