@@ -26,10 +26,11 @@ import (
 // accessLevel returns the level of a line, and whether that level is logged.
 func (e *env) accessLevel(log logger, cost time.Duration) (LoggerLevel, bool) {
 	level := DEBUG
-	if e.cfg.AccessLog {
+	live := e.live.Load()
+	if live.AccessLog || live.PrintDetail {
 		level = INFO
 	}
-	if cost >= e.cfg.SlowCometDuration {
+	if cost >= live.SlowCometDuration {
 		level = WARNING
 	}
 	return level, log.enabled(level)
@@ -53,7 +54,7 @@ func (s *session) resultSide(cmd *callCmd) slog.Attr {
 	if cmd.rerr.HasError() {
 		list = append(list, slog.String("error", brief(cmd.rerr.String())))
 	}
-	if s.env.cfg.PrintDetail {
+	if s.env.live.Load().PrintDetail {
 		if cmd.in.Len() > 0 {
 			list = append(list, slog.String("meta", metaText(&cmd.in)))
 		}
@@ -100,7 +101,7 @@ func (c *handlerCtx) logHandled(r *Rerror) {
 	}
 	attrs := s.accessAttrs(c.link, real, cost, level, c.in.ServiceMethod())
 	detail := ""
-	if s.env.cfg.PrintDetail {
+	if s.env.live.Load().PrintDetail {
 		detail = bodyText(&c.in)
 	}
 	if c.in.Mtype() == TypePush {
@@ -109,7 +110,7 @@ func (c *handlerCtx) logHandled(r *Rerror) {
 		return
 	}
 	attrs = append(attrs, s.side("recv", &c.in, c.in.Size(), detail, nil))
-	if s.env.cfg.PrintDetail {
+	if s.env.live.Load().PrintDetail {
 		detail = bodyText(&c.out)
 	}
 	attrs = append(attrs, s.side("send", &c.out, c.out.Size(), detail, r))
@@ -123,7 +124,7 @@ func (s *session) accessAttrs(l *link, real string, cost time.Duration, level Lo
 	}
 	attrs := make([]slog.Attr, 0, 8)
 	attrs = append(attrs, slog.String("addr", addr), slog.String("real", brief(real)))
-	if s.env.cfg.CountTime {
+	if s.env.live.Load().CountTime {
 		mark := "fast"
 		if level == WARNING {
 			mark = "slow"
@@ -139,7 +140,7 @@ func (s *session) side(name string, m *socket.Envelope, size uint32, detail stri
 	if r.HasError() {
 		list = append(list, slog.String("error", brief(r.String())))
 	}
-	if s.env.cfg.PrintDetail {
+	if s.env.live.Load().PrintDetail {
 		if m.Meta().Len() > 0 {
 			list = append(list, slog.String("meta", metaText(m.Meta())))
 		}

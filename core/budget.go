@@ -75,7 +75,9 @@ func (s *session) draw(n int64) {
 func (s *session) overBudget() bool { return s.exceeds(s.work.bytes(), 0) }
 
 // full reports whether the session must not accept a PUSH.
-func (s *session) full() bool { return s.work.running() >= s.env.cfg.MaxHandlers || s.overBudget() }
+func (s *session) full() bool {
+	return s.work.running() >= s.env.live.Load().MaxHandlers || s.overBudget()
+}
 
 // exceeds reports whether a workload of n bytes is over the bound of the session, or of
 // the peer with more bytes. What a session needs for one request alone is not.

@@ -134,7 +134,7 @@ func (s *session) AsyncCall(serviceMethod string, arg, result any, callCmdChan c
 // prepare fills in a request, and runs the hooks before it is written.
 func (cmd *callCmd) prepare(k kind, serviceMethod string, arg any, setting []MessageSetting) *Rerror {
 	s := cmd.sess
-	if s.env.cfg.CountTime {
+	if s.env.live.Load().CountTime {
 		cmd.start = time.Now()
 	}
 	mtype := TypeCall
@@ -152,7 +152,7 @@ func (cmd *callCmd) prepare(k kind, serviceMethod string, arg any, setting []Mes
 			setTimeout(cmd.out.Meta(), time.Until(at))
 		}
 	}
-	if s.env.cfg.PrintDetail {
+	if s.env.live.Load().PrintDetail {
 		cmd.detail = bodyText(&cmd.out)
 	}
 	if hooks := s.env.hooks().preWrite[k]; len(hooks) > 0 {
@@ -227,7 +227,7 @@ func prepareMessage(s *session, m *socket.Envelope, mtype byte, serviceMethod st
 // error resolves it.
 func (s *session) launch(cmd *callCmd) {
 	ctx := cmd.out.GivenContext()
-	if d := s.env.cfg.DefaultCallTimeout; d > 0 && cmd.deadline == 0 && (ctx == nil || !hasDeadline(ctx)) {
+	if d := s.env.live.Load().DefaultCallTimeout; d > 0 && cmd.deadline == 0 && (ctx == nil || !hasDeadline(ctx)) {
 		cmd.deadline = s.env.sweeper.After(d)
 	}
 	deadline := cmd.deadline
@@ -385,7 +385,7 @@ func (cmd *callCmd) finishPart() {
 // endsInUserCode reports whether complete decodes, runs hooks, or renders a result.
 func (cmd *callCmd) endsInUserCode() bool {
 	e := cmd.sess.env
-	return cmd.raw != nil || cmd.reply != nil || len(e.hooks().postExchange) > 0 || e.cfg.PrintDetail
+	return cmd.raw != nil || cmd.reply != nil || len(e.hooks().postExchange) > 0 || e.live.Load().PrintDetail
 }
 
 // complete decodes a large body, runs the last hooks, logs, and marks the call done. All

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/netip"
 	"os"
 	"time"
@@ -111,16 +110,10 @@ func (c *PeerConfig) check() error {
 	if c.BusyPoll == 0 {
 		c.BusyPoll = 100 * time.Microsecond
 	}
-	positive(&c.SlowCometDuration, math.MaxInt64)
-	positive(&c.MaxHandlers, 10_000)
 	positive(&c.WriteBound, 4<<20)
 	positive(&c.ReadMemory, 1<<30)
 	positive(&c.SessionMemory, c.ReadMemory/4)
 	positive(&c.XferPipeMin, 1024)
-	c.AccessLog = c.AccessLog || c.PrintDetail
-	c.DefaultSessionAge = max(c.DefaultSessionAge, 0)
-	c.DefaultContextAge = max(c.DefaultContextAge, 0)
-	c.DefaultCallTimeout = max(c.DefaultCallTimeout, 0)
 	if c.DefaultDialTimeout == 0 {
 		c.DefaultDialTimeout = 10 * time.Second
 	}

@@ -390,7 +390,7 @@ func TestAgesCostNoCalls(t *testing.T) {
 		w.open(func(cfg *PeerConfig) {
 			cfg.RedialTimes, cfg.RedialInterval, cfg.DefaultSessionAge = -1, 10*time.Millisecond, 0
 		})
-		w.server.env.cfg.DefaultSessionAge = 500 * time.Millisecond
+		w.server.Adjust(func(l *Live) { l.DefaultSessionAge = 500 * time.Millisecond })
 		var mu sync.Mutex
 		ran := make(map[string]int)
 		HandleCall(w.server, "/count", func(_ CallCtx, arg *string) (string, error) {

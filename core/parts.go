@@ -27,6 +27,7 @@ import (
 type env struct {
 	peer        Peer
 	cfg         PeerConfig
+	live        atomic.Pointer[Live] // in place of the same fields of cfg
 	network     Network
 	log         logger
 	plugins     *PluginContainer // the root's

@@ -40,6 +40,8 @@ type peer struct {
 	refusals      throttle.Throttle // of lines about connections that PostAccept refused
 	redialErrors  throttle.Throttle // limits lines about failed redials
 
+	adjusting sync.Mutex // held by Adjust
+
 	opening sync.Once
 	openErr error
 
@@ -107,6 +109,7 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 		sweeper: sweep.New(), memory: inbox.NewMemory(cfg.ReadMemory - cfg.ReadMemory/3),
 		guard: guard{log, cfg.HidePanics},
 	}
+	p.env.live.Store(cfg.live())
 	p.env.memory.LimitArrivals(cfg.ReadMemory / 2) // buffers that grow leave more garbage than others
 	p.env.workers = workers.New(p.env.sweeper, (*handlerCtx).handle)
 	p.env.watchdog.Init(inlining.Always)

@@ -182,7 +182,7 @@ func (r *readLoop) serve() error {
 		if !l.cadence.message(c.in.Size()) {
 			l.detach()
 		}
-		if c.in.Mtype() == TypePush && s.work.running() >= s.env.cfg.MaxHandlers {
+		if c.in.Mtype() == TypePush && s.work.running() >= s.env.live.Load().MaxHandlers {
 			l.pauseWhile(s.full)
 		}
 		given := c

@@ -86,7 +86,7 @@ func (c *handlerCtx) identified() bool {
 
 func (c *handlerCtx) acceptRequest() disposition {
 	s := c.sess
-	if s.env.cfg.CountTime {
+	if s.env.live.Load().CountTime {
 		c.start = time.Now()
 	}
 	c.use(s.env.hooks())
@@ -142,7 +142,7 @@ func (c *handlerCtx) prepare(running int) *Rerror {
 	case c.in.Mtype() == TypeCall && s.leaving.Load():
 		c.link.refuseFrom()
 		return c.notRun(NewRerror(CodeConnClosed, CodeText(CodeConnClosed), socket.ErrDraining.Error()).WithCause(socket.ErrDraining))
-	case running > s.env.cfg.MaxHandlers:
+	case running > s.env.live.Load().MaxHandlers:
 		return c.notRun(busy(fmt.Sprintf("%d handlers of the session run already", running-1)))
 	}
 	if n := s.work.bytes() - c.bytes; s.exceeds(n, 0) && (c.link.refuses || s.pending.Len() > 0) { // else the reader has paused, or will
@@ -217,7 +217,7 @@ func (c *handlerCtx) refuse(r *Rerror, running int) disposition {
 		c.reply(nil, r, true)
 		return c.refused()
 	}
-	if running > s.env.cfg.MaxHandlers+maxRefusals {
+	if running > s.env.live.Load().MaxHandlers+maxRefusals {
 		c.link.kill(SideLocal, errRefusals, "refusing")
 		return c.refused()
 	}

@@ -18,9 +18,9 @@ var noID string // the id of sessions in preparation
 
 func newSession(e *env, plan *dialPlan) *session {
 	s := &session{
-		logger: e.log, env: e, plan: plan, serial: e.serial.Add(1), sessionAge: e.cfg.DefaultSessionAge,
+		logger: e.log, env: e, plan: plan, serial: e.serial.Add(1), sessionAge: e.live.Load().DefaultSessionAge,
 	}
-	s.contextAge.Store(int64(e.cfg.DefaultContextAge))
+	s.contextAge.Store(int64(e.live.Load().DefaultContextAge))
 	s.id.Store(&noID)
 	e.hub.began(s)
 	return s

@@ -53,6 +53,9 @@ type BasePeer interface {
 	// Handlers returns the handlers that are registered now, by name, a CALL's before a
 	// PUSH's of the same name, and those for unknown CALLs and PUSHes last.
 	Handlers() iter.Seq[*Handler]
+	// Adjust changes settings while the peer works: change gets the present ones, and what
+	// it leaves in them is in force from then on. It must not call Adjust.
+	Adjust(change func(*Live))
 	// Stats returns what the peer has refused and dropped so far. It may be called
 	// concurrently, and costs a dozen loads.
 	Stats() PeerStats
