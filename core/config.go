@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"os"
 	"time"
@@ -142,6 +143,26 @@ func (c *PeerConfig) check() error {
 		c.trusted = append(c.trusted, p.Masked())
 	}
 	return nil
+}
+
+// live returns the part that can change, with defaults.
+func (c *PeerConfig) live() *Live {
+	l := &Live{
+		DefaultSessionAge: c.DefaultSessionAge, DefaultContextAge: c.DefaultContextAge,
+		DefaultCallTimeout: c.DefaultCallTimeout, MaxHandlers: c.MaxHandlers,
+		SlowCometDuration: c.SlowCometDuration, AccessLog: c.AccessLog,
+		PrintDetail: c.PrintDetail, CountTime: c.CountTime,
+	}
+	l.fill()
+	return l
+}
+
+func (l *Live) fill() {
+	l.DefaultSessionAge = max(l.DefaultSessionAge, 0)
+	l.DefaultContextAge = max(l.DefaultContextAge, 0)
+	l.DefaultCallTimeout = max(l.DefaultCallTimeout, 0)
+	positive(&l.MaxHandlers, 10_000)
+	positive(&l.SlowCometDuration, math.MaxInt64)
 }
 
 // resolve looks up the codec and the protocols by name. It runs at the first Listen

@@ -236,6 +236,18 @@ func (p *peer) Stats() PeerStats {
 	}
 }
 
+func (p *peer) Adjust(change func(*Live)) {
+	p.adjusting.Lock()
+	defer p.adjusting.Unlock()
+	next := *p.env.live.Load()
+	change(&next)
+	next.fill()
+	if next.PrintDetail {
+		showDetail()
+	}
+	p.env.live.Store(&next)
+}
+
 func (p *peer) GetSession(id string) (Session, bool) {
 	if s := p.env.hub.get(id); s != nil {
 		return s, true

@@ -61,6 +61,19 @@ type BasePeer interface {
 	Stats() PeerStats
 }
 
+// Live is the part of a PeerConfig that Peer.Adjust can change while the peer works. The
+// fields mean what they mean there, and 0 has the same defaults.
+type Live struct {
+	DefaultSessionAge  time.Duration // of sessions that begin later
+	DefaultContextAge  time.Duration // of sessions that begin later
+	DefaultCallTimeout time.Duration // of calls that begin later
+	MaxHandlers        int
+	SlowCometDuration  time.Duration
+	AccessLog          bool
+	PrintDetail        bool
+	CountTime          bool // of messages that begin later
+}
+
 // PeerStats counts what a peer has not done, since it was made: each CALL, PUSH, reply,
 // message and connection that was refused or dropped is in one of the numbers.
 type PeerStats struct {
