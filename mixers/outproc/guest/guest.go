@@ -314,9 +314,13 @@ func (s *server) routes() {
 	}
 }
 
-// handle registers a handler whose argument and reply are bytes.
+// handle registers a handler whose argument and reply are bytes. The reply may share memory
+// with the argument, which is the handler's until the reply is sent.
 func handle(r tp.Router, route string, f func(ctx tp.CallCtx, arg []byte) ([]byte, error)) {
-	tp.HandleCall(r, route, func(ctx tp.CallCtx, arg *[]byte) ([]byte, error) { return f(ctx, *arg) })
+	tp.HandleCallInto(r, route, func(ctx tp.CallCtx, arg, reply *[]byte) (err error) {
+		*reply, err = f(ctx, *arg)
+		return err
+	})
 }
 
 // handleItem is handle for the items of a part: their replies have a limit, and their
