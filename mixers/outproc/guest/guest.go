@@ -79,15 +79,15 @@ func (c Config) run(args []string, stdin io.Reader, stdout, stderr io.Writer, pa
 		fmt.Fprintf(stderr, "guest: %v\n", err)
 		return 1
 	}
-	if len(args) == 1 && args[0] == "describe" {
+	if n := len(args); n > 0 && args[n-1] == "describe" { // behind the arguments of Guest.Args
 		text, _ := json.MarshalIndent(s.desc, "", "  ")
 		fmt.Fprintf(stdout, "%s\n", text)
 		return 0
 	}
 	serve := func() error { return s.serve(stdin, stdout) }
 	started := os.Getenv(contract.EnvCookie) == contract.Cookie
-	if len(args) == 2 && args[0] == "serve" {
-		s.cfg.Listen, started = args[1], false
+	if n := len(args); n > 1 && args[n-2] == "serve" {
+		s.cfg.Listen, started = args[n-1], false
 	}
 	if !started {
 		if s.cfg.Listen == "" {
