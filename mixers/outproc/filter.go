@@ -29,7 +29,10 @@ type limitedRoute struct {
 	route string
 }
 
-var _ xfer.Appender = (*filter)(nil)
+var (
+	_ xfer.Appender = (*filter)(nil)
+	_ xfer.Remote   = (*filter)(nil)
+)
 
 func newFilter(h *Handle, desc contract.Part) (part, error) {
 	if desc.ID == 0 {
@@ -44,6 +47,9 @@ func newFilter(h *Handle, desc contract.Part) (part, error) {
 
 func (f *filter) ID() byte     { return f.id }
 func (f *filter) Name() string { return f.name }
+
+// Remote returns true: the filters of several frames of a session wait at the same time.
+func (f *filter) Remote() bool { return true }
 
 func (f *filter) OnPack(data []byte) ([]byte, error) { return f.h.ask(f.pack, data) }
 func (f *filter) OnUnpack(data []byte) ([]byte, error) {
