@@ -4,25 +4,65 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/xfer"
 )
 
-// ask sends one item to the guest and returns the answer. An item that was under way when
-// its instance ended is sent once more, to the next one: what filters and codecs do has no
-// effect but its result.
+// An exchange is one item and its answer. Both stay the caller's.
+type exchange struct {
+	route       string
+	item, reply []byte
+}
+
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+// keptReply is the size of the largest reply whose memory serves another item, in bytes.
+const keptReply = 64 << 10
+
+// ask sends one item to the guest and returns the answer, in memory of its own.
 func (h *Handle) ask(route string, item []byte) ([]byte, error) {
-	if len(item) > h.guest.MaxItem {
-		return nil, fmt.Errorf("guest %s: an item of %d bytes is over Guest.MaxItem, %d: %w", h.name, len(item), h.guest.MaxItem, xfer.ErrTooLarge)
+	x := exchange{route: route, item: item}
+	err := h.exchange(&x)
+	return x.reply, err
+}
+
+// appendAnswer sends one item to the guest and appends the answer, of at most max bytes,
+// to dst. If it fails it returns dst.
+func (h *Handle) appendAnswer(dst []byte, route string, item []byte, max int) ([]byte, error) {
+	x := exchanges.Get().(*exchange)
+	x.route, x.item = route, item
+	err := h.exchange(x)
+	switch {
+	case err != nil:
+	case len(x.reply) > max:
+		err = fmt.Errorf("guest %s: %w: %d bytes, the limit is %d", h.name, xfer.ErrTooLarge, len(x.reply), max)
+	default:
+		dst = append(dst, x.reply...)
+	}
+	x.item = nil
+	if cap(x.reply) > keptReply {
+		x.reply = nil
+	}
+	exchanges.Put(x)
+	return dst, err
+}
+
+// exchange sends one item and waits for the answer. An item that was under way when its
+// instance ended is sent once more, to the next one: what filters and codecs do has no
+// effect but its result.
+func (h *Handle) exchange(x *exchange) error {
+	if len(x.item) > h.guest.MaxItem {
+		return fmt.Errorf("guest %s: an item of %d bytes is over Guest.MaxItem, %d: %w", h.name, len(x.item), h.guest.MaxItem, xfer.ErrTooLarge)
 	}
 	start := time.Now()
 	select {
 	case h.slots <- struct{}{}:
 	default:
 		if err := h.waitSlot(); err != nil {
-			return nil, unavailable(h.name, err)
+			return unavailable(h.name, err)
 		}
 	}
 	defer func() { <-h.slots }()
@@ -30,15 +70,15 @@ func (h *Handle) ask(route string, item []byte) ([]byte, error) {
 	inst := h.active.Load()
 	if inst != nil {
 		// The lanes' DefaultCallTimeout is that of an item, and costs less than a context.
-		reply, err := inst.ask(context.Background(), route, item)
+		err := inst.exchange(context.Background(), x)
 		if err == nil {
-			return reply, nil
+			return nil
 		}
 		if !lost(err) {
-			return nil, h.itemError(err)
+			return h.itemError(err)
 		}
 	}
-	return h.askNext(start, inst, route, item)
+	return h.again(start, inst, x)
 }
 
 // waitSlot waits for one of the MaxInFlight slots.
@@ -53,19 +93,19 @@ func (h *Handle) waitSlot() error {
 	}
 }
 
-// askNext is ask for an item that there was no instance for, or that was lost with one.
-func (h *Handle) askNext(start time.Time, last *instance, route string, item []byte) ([]byte, error) {
+// again is exchange for an item that there was no instance for, or that was lost with the
+// instance last.
+func (h *Handle) again(start time.Time, last *instance, x *exchange) error {
 	ctx, cancel := context.WithDeadline(context.Background(), start.Add(h.guest.Timeout))
 	defer cancel()
 	inst, err := h.next(ctx, last)
 	if err != nil {
-		return nil, unavailable(h.name, err)
+		return unavailable(h.name, err)
 	}
-	reply, err := inst.ask(ctx, route, item)
-	if err != nil {
-		return nil, h.itemError(err)
+	if err := inst.exchange(ctx, x); err != nil {
+		return h.itemError(err)
 	}
-	return reply, nil
+	return nil
 }
 
 // next returns the instance for an item, other than last; it waits for one until ctx

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/teleport-go/teleport/core/xfer"
 	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
@@ -17,19 +19,37 @@ type filter struct {
 	id           byte
 	name         string
 	pack, unpack string // routes
+
+	limited atomic.Pointer[limitedRoute] // the last one: most limits are the same
 }
 
-var _ xfer.Appender = (*filter)(nil)
+// limitedRoute is the route of unpack with a limit.
+type limitedRoute struct {
+	max   int
+	route string
+}
+
+var (
+	_ xfer.Appender = (*filter)(nil)
+	_ xfer.Remote   = (*filter)(nil)
+)
 
 func newFilter(h *Handle, desc contract.Part) (part, error) {
 	if desc.ID == 0 {
 		return nil, fmt.Errorf("its filter %s has the id 0", desc.Name)
 	}
-	return &filter{h, desc.ID, desc.Name, contract.FilterRoute("pack", desc.ID), contract.FilterRoute("unpack", desc.ID)}, nil
+	return &filter{
+		h: h, id: desc.ID, name: desc.Name,
+		pack:   contract.FilterRoute("pack", desc.ID),
+		unpack: contract.FilterRoute("unpack", desc.ID),
+	}, nil
 }
 
 func (f *filter) ID() byte     { return f.id }
 func (f *filter) Name() string { return f.name }
+
+// Remote returns true: the filters of several frames of a session wait at the same time.
+func (f *filter) Remote() bool { return true }
 
 func (f *filter) OnPack(data []byte) ([]byte, error) { return f.h.ask(f.pack, data) }
 func (f *filter) OnUnpack(data []byte) ([]byte, error) {
@@ -37,26 +57,20 @@ func (f *filter) OnUnpack(data []byte) ([]byte, error) {
 }
 
 func (f *filter) AppendPack(dst, src []byte) ([]byte, error) {
-	out, err := f.h.ask(f.pack, src)
-	if err != nil {
-		return dst, err
-	}
-	return append(dst, out...), nil
+	return f.h.appendAnswer(dst, f.pack, src, math.MaxInt)
 }
 
 func (f *filter) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
-	out, err := f.h.ask(f.unpackRoute(max), src)
-	if err == nil && len(out) > max {
-		err = fmt.Errorf("guest %s: %w: %d bytes, the limit is %d", f.h.name, xfer.ErrTooLarge, len(out), max)
-	}
-	if err != nil {
-		return dst, err
-	}
-	return append(dst, out...), nil
+	return f.h.appendAnswer(dst, f.unpackRoute(max), src, max)
 }
 
 func (f *filter) unpackRoute(max int) string {
-	return f.unpack + "?" + contract.QueryMax + "=" + strconv.Itoa(max)
+	l := f.limited.Load()
+	if l == nil || l.max != max {
+		l = &limitedRoute{max, f.unpack + "?" + contract.QueryMax + "=" + strconv.Itoa(max)}
+		f.limited.Store(l)
+	}
+	return l.route
 }
 
 func (f *filter) prepare(ctx context.Context, inst *instance) error {

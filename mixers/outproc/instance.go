@@ -45,11 +45,18 @@ func (i *instance) hasEnded() bool {
 
 // ask sends an item and returns the answer.
 func (i *instance) ask(ctx context.Context, route string, item []byte) ([]byte, error) {
-	reply, err := tp.Invoke[[]byte](ctx, i.lane, route, item)
+	x := exchange{route: route, item: item}
+	err := i.exchange(ctx, &x)
+	return x.reply, err
+}
+
+// exchange sends the item of x and waits for the answer.
+func (i *instance) exchange(ctx context.Context, x *exchange) error {
+	err := tp.InvokeInto(ctx, i.lane, x.route, &x.item, &x.reply)
 	if err == nil && !i.heard.Load() {
 		i.heard.Store(true)
 	}
-	return reply, err
+	return err
 }
 
 // start starts an instance and makes its parts ready. The first one makes the parts.

@@ -3,6 +3,7 @@ package guest
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/xfer"
@@ -55,10 +56,11 @@ func unpack(f xfer.XferFilter, src []byte, max int) ([]byte, error) {
 	return out, err
 }
 
-// queryMax returns the limit in the query of an unpack route.
+// queryMax returns the limit in the query of an unpack route, which has nothing else.
 func queryMax(ctx tp.CallCtx) (int, error) {
-	text := ctx.Query().Get(contract.QueryMax)
-	if text == "" {
+	_, query, _ := strings.Cut(ctx.ServiceMethod(), "?")
+	text, ok := strings.CutPrefix(query, contract.QueryMax+"=")
+	if !ok {
 		return xfer.DefaultMax, nil
 	}
 	n, err := strconv.Atoi(text)

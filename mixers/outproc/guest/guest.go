@@ -79,15 +79,15 @@ func (c Config) run(args []string, stdin io.Reader, stdout, stderr io.Writer, pa
 		fmt.Fprintf(stderr, "guest: %v\n", err)
 		return 1
 	}
-	if len(args) == 1 && args[0] == "describe" {
+	if n := len(args); n > 0 && args[n-1] == "describe" { // behind the arguments of Guest.Args
 		text, _ := json.MarshalIndent(s.desc, "", "  ")
 		fmt.Fprintf(stdout, "%s\n", text)
 		return 0
 	}
 	serve := func() error { return s.serve(stdin, stdout) }
 	started := os.Getenv(contract.EnvCookie) == contract.Cookie
-	if len(args) == 2 && args[0] == "serve" {
-		s.cfg.Listen, started = args[1], false
+	if n := len(args); n > 1 && args[n-2] == "serve" {
+		s.cfg.Listen, started = args[n-1], false
 	}
 	if !started {
 		if s.cfg.Listen == "" {
@@ -314,9 +314,13 @@ func (s *server) routes() {
 	}
 }
 
-// handle registers a handler whose argument and reply are bytes.
+// handle registers a handler whose argument and reply are bytes. The reply may share memory
+// with the argument, which is the handler's until the reply is sent.
 func handle(r tp.Router, route string, f func(ctx tp.CallCtx, arg []byte) ([]byte, error)) {
-	tp.HandleCall(r, route, func(ctx tp.CallCtx, arg *[]byte) ([]byte, error) { return f(ctx, *arg) })
+	tp.HandleCallInto(r, route, func(ctx tp.CallCtx, arg, reply *[]byte) (err error) {
+		*reply, err = f(ctx, *arg)
+		return err
+	})
 }
 
 // handleItem is handle for the items of a part: their replies have a limit, and their

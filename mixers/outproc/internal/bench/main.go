@@ -18,6 +18,8 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,27 +89,46 @@ var _ xfer.Appender = add{}
 
 // way is one thing that is measured beside others.
 type way struct {
-	name string
-	once func() error // safe for concurrent use
-	got  map[int][]float64
+	name  string
+	once  func() error // safe for concurrent use
+	guest int          // process id; 0: none
+
+	got map[int][]float64 // operations a second, by the number of callers
+	cpu map[int][]float64 // µs of CPU an operation, of this process and of the guest
 }
 
-// measure lets the ways take turns with each number of callers. It keeps how many
-// operations a second they did.
+// measure lets the ways take turns with each number of callers.
 func measure(ways []*way, callers ...int) {
 	for range *sets {
 		for _, n := range callers {
 			for _, w := range ways {
 				if w.got == nil {
-					w.got = map[int][]float64{}
+					w.got, w.cpu = map[int][]float64{}, map[int][]float64{}
 				}
-				w.got[n] = append(w.got[n], rate(w.once, n))
+				before := cpu("self") + cpu(strconv.Itoa(w.guest))
+				done, took := run(w.once, n)
+				used := cpu("self") + cpu(strconv.Itoa(w.guest)) - before
+				w.got[n] = append(w.got[n], float64(done)/took.Seconds())
+				w.cpu[n] = append(w.cpu[n], float64(used.Microseconds())/float64(done))
 			}
 		}
 	}
 }
 
-func rate(once func() error, callers int) float64 {
+// cpu returns how much processor time a process has used; 0 where that is not known.
+func cpu(process string) time.Duration {
+	text, _ := os.ReadFile("/proc/" + process + "/stat")
+	_, after, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(after)
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * (time.Second / 100)
+}
+
+func run(once func() error, callers int) (int64, time.Duration) {
 	var done atomic.Int64
 	var wg sync.WaitGroup
 	start := time.Now()
@@ -122,7 +143,7 @@ func rate(once func() error, callers int) float64 {
 		})
 	}
 	wg.Wait()
-	return float64(done.Load()) / time.Since(start).Seconds()
+	return done.Load(), time.Since(start)
 }
 
 func median(list []float64) float64 {

@@ -49,7 +49,7 @@ func serveUnary() {
 	})
 }
 
-func dialUnary() (once func() error, stop func()) {
+func dialUnary() (once func() error, pid int, stop func()) {
 	cmd := exec.Command(self())
 	cmd.Env = append(os.Environ(), envRole+"=unary")
 	client := plugin.NewClient(&plugin.ClientConfig{
@@ -66,5 +66,5 @@ func dialUnary() (once func() error, stop func()) {
 	conn := raw.(*grpc.ClientConn)
 	return func() error {
 		return conn.Invoke(background, "/bench.Add/Pack", wrapperspb.Bytes(item), new(wrapperspb.BytesValue))
-	}, client.Kill
+	}, cmd.Process.Pid, client.Kill
 }
