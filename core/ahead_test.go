@@ -241,6 +241,10 @@ func TestRemoteFiltersAndMemory(t *testing.T) {
 			if ends {
 				end.conn.Close()
 				s.Break(errors.New("enough"))
+				<-s.done.Done()
+				if n := o.now.Load(); n != 0 {
+					t.Errorf("%d filters run at the end of the session; want none", n)
+				}
 			}
 			pass(time.Minute)
 			if n := w.log.len(); !ends && n != len(all) {
@@ -318,7 +322,7 @@ func TestRemoteFiltersOfSenders(t *testing.T) {
 		for _, ch := range all {
 			o := ended(t, ch)
 			wantReply(t, o.v, "x")
-			if o.took > 250*time.Millisecond {
+			if o.took > 200*time.Millisecond {
 				t.Fatalf("a call took %v, and its filters twice 100ms", o.took)
 			}
 		}

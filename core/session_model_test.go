@@ -372,6 +372,9 @@ func remains(s *session) (all []string) {
 		}
 	}
 	add(s.getState() != closed, "state %v", s.getState())
+	if l := s.currentLink(); l != nil {
+		add(l.sock.Ahead() != 0, "%d frames wait for their filters", l.sock.Ahead())
+	}
 	add(s.CloseReason() == nil || !isClosed(s.CloseNotify()) || s.Health(), "it reports that it is alive")
 	add(s.pending.Len() != 0, "%d calls pending", s.pending.Len())
 	add(s.work.running() != 0, "%d handlers running", s.work.running())

@@ -146,6 +146,7 @@ var checks = []check{
 	{"fail", "a Pack that fails leaves nothing behind, and the next one succeeds", checkFail},
 	{"write", "a frame is written with one Write", checkWrite},
 	{"borrowed", "a body is valid until the next Unpack, and forever once it is kept", checkBorrowed},
+	{"ahead", "Unpack may be called again for a frame, if the protocol says so", checkAhead},
 	{"beside", "Pack runs beside Unpack", checkBeside},
 	{"together", "many goroutines send at once, and frames stay whole", checkTogether},
 }

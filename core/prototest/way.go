@@ -61,6 +61,10 @@ type link struct {
 	close func()
 
 	sendLimit, recvLimit func(limit uint32)
+
+	// readAhead and ahead are those of the receiving socket.Conn; of an engine.
+	readAhead func(most int64)
+	ahead     func() int
 }
 
 // open connects two ends. Bytes that are put into wire are read as well.
@@ -88,6 +92,8 @@ func (s *suite) openEngine(g *guard, w way) *link {
 		recv:      func(m *socket.Envelope) error { return g.panicked(to.ReadInto(m)) },
 		sendLimit: from.SetLimit,
 		recvLimit: to.SetLimit,
+		readAhead: to.ReadAhead,
+		ahead:     to.Ahead,
 		close: func() {
 			from.Stop(nil)
 			to.Stop(nil)
@@ -269,6 +275,11 @@ func (p *guarded) Pack(m socket.Message) error {
 func (p *guarded) Unpack(m socket.Message) error {
 	defer p.g.catch()
 	return p.Proto.Unpack(m)
+}
+
+func (p *guarded) Repeatable() bool {
+	r, ok := p.Proto.(socket.Repeatable)
+	return ok && r.Repeatable()
 }
 
 type guardedAppender struct {

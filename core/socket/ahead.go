@@ -35,11 +35,25 @@ const (
 	aheadFlush = 32
 )
 
+// unpackFree is how many bytes a message may unpack to without a reservation.
+const unpackFree = 64 << 10
+
+// endOf returns the last byte of a slice's capacity, nil if it has none. Slices of the
+// same memory have the same.
+func endOf(b []byte) *byte {
+	if cap(b) == 0 {
+		return nil
+	}
+	return &b[:cap(b)][cap(b)-1]
+}
+
 // ahead is the queue. All but count belongs to the reading goroutine.
 type ahead struct {
-	memory *inbox.Memory // may be nil
-	most   int64         // bytes that frames may take
-	count  atomic.Int32  // frames that are queued or were not dispatched yet
+	in        *inbox.Reader
+	readFrame func(m *Envelope) error // calls Unpack
+	memory    *inbox.Memory           // may be nil
+	most      int64                   // bytes that frames may take
+	count     atomic.Int32            // frames that are queued or were not dispatched yet
 
 	queue []*queuedFrame // in the order of arrival
 	spare []*queuedFrame
@@ -79,28 +93,6 @@ type queuedFrame struct {
 // errPutOff is in the error of an Unpack that is called again.
 var errPutOff = errors.New("socket: the filters of the frame run elsewhere")
 
-// ReadAhead lets the filters of frames that have arrived run ahead of their turn, if one of
-// them is remote (see [xfer.Remote]) and the protocol is [Repeatable]; most bounds the bytes
-// that such frames take, up to 64 MiB. Only the reading goroutine calls it.
-func (c *Conn) ReadAhead(most int64) { c.most = uint16(min(most>>10, 1<<16-1)) }
-
-// Ahead returns how many messages wait for their turn, with the last one that ReadInto has
-// returned, until Dispatched. It may be called concurrently.
-func (c *Conn) Ahead() int {
-	if a := c.ahead.Load(); a != nil {
-		return int(a.count.Load())
-	}
-	return 0
-}
-
-// Dispatched says that the message that ReadInto has returned last is not needed any more:
-// its body, if that was not kept, is used again. It reports whether Ahead became 0. Only the reading
-// goroutine calls it.
-func (c *Conn) Dispatched() bool {
-	a := c.ahead.Load()
-	return a != nil && a.last != nil && a.dispatched()
-}
-
 func (a *ahead) dispatched() bool {
 	a.free(a.last)
 	a.last = nil
@@ -120,52 +112,52 @@ func (a *ahead) recount() int {
 func (a *ahead) waiting() bool { return len(a.queue) > 0 || a.end != nil }
 
 // readInto is ReadInto.
-func (a *ahead) readInto(c *Conn, m *Envelope) error {
+func (a *ahead) readInto(m *Envelope) error {
 	if a.last != nil {
 		a.dispatched()
 	}
 	if !a.waiting() {
 		a.quick = 0
-		if err := a.next(c, m); !a.putOff {
+		if err := a.next(m); !a.putOff {
 			return err
 		}
 	}
-	a.readOn(c, m)
+	a.readOn(m)
 	if len(a.queue) == 0 {
 		return a.end
 	}
-	return a.repeat(c, m)
+	return a.repeat(m)
 }
 
 // next reads a frame that has arrived. It may put it off.
-func (a *ahead) next(c *Conn, m *Envelope) error {
+func (a *ahead) next(m *Envelope) error {
 	a.reading, a.putOff, a.peeked, a.frame = true, false, nil, nil
 	defer func() { a.reading = false }()
-	return c.readFrame(m)
+	return a.readFrame(m)
 }
 
 // readOn queues what has arrived.
-func (a *ahead) readOn(c *Conn, m *Envelope) {
+func (a *ahead) readOn(m *Envelope) {
 	for len(a.queue) > 0 && len(a.queue) < aheadFrames && !a.full && a.end == nil {
-		if c.in.Buffered() == 0 {
-			if c.in.Raw() == nil {
+		if a.in.Buffered() == 0 {
+			if a.in.Raw() == nil {
 				return
 			}
-			some, err := c.in.TryWait()
+			some, err := a.in.TryWait()
 			if a.end = err; !some {
 				return
 			}
 		}
 		m.Clear()
-		c.in.SetEager(true)
-		err := a.next(c, m)
-		c.in.SetEager(false)
+		a.in.SetEager(true)
+		err := a.next(m)
+		a.in.SetEager(false)
 		switch {
 		case a.putOff:
 		case err != nil && errors.Is(err, inbox.ErrNothing):
 			return // of the frame only a part has arrived
 		case a.frame != nil:
-			a.add(c, a.frame) // its Unpack is repeated, error and all
+			a.add(a.frame) // its Unpack is repeated, error and all
 		default:
 			a.end = err
 		}
@@ -173,14 +165,14 @@ func (a *ahead) readOn(c *Conn, m *Envelope) {
 }
 
 // repeat returns the message of the first frame.
-func (a *ahead) repeat(c *Conn, m *Envelope) error {
+func (a *ahead) repeat(m *Envelope) error {
 	f := a.queue[0]
 	a.quick++
 	if f.running {
 		select {
 		case <-f.done:
 		default:
-			c.in.BeforeWait()
+			a.in.BeforeWait()
 			a.quick = 0
 			<-f.done
 		}
@@ -188,7 +180,7 @@ func (a *ahead) repeat(c *Conn, m *Envelope) error {
 	}
 	if a.quick == aheadFlush {
 		a.quick = 0
-		c.in.BeforeWait()
+		a.in.BeforeWait()
 	}
 	a.queue = append(a.queue[:0], a.queue[1:]...)
 	a.full = false
@@ -196,7 +188,7 @@ func (a *ahead) repeat(c *Conn, m *Envelope) error {
 	a.recount()
 	m.Clear()
 	defer func() { a.now, a.rest = nil, nil }()
-	err := c.readFrame(m)
+	err := a.readFrame(m)
 	if f.exclusive && m.raw != nil && endOf(m.raw) == endOf(f.frame) {
 		m.rawOwned = true
 		f.frame = nil
@@ -204,42 +196,10 @@ func (a *ahead) repeat(c *Conn, m *Envelope) error {
 	return err
 }
 
-// unpackAhead is unpack for a connection that may read ahead. If done is false the filters
-// must run now.
-func (c *Conn) unpackAhead(f Unpacker, dst, src []byte, max int) (out []byte, err error, done bool) {
-	pipe, ok := f.(*xfer.XferPipe)
-	if !ok {
-		return nil, nil, false
-	}
-	a := c.ahead.Load()
-	switch {
-	case a == nil:
-		if pipe.Remote() && c.repeatable() {
-			c.ahead.Store(&ahead{memory: c.in.Memory(), most: int64(c.most) << 10})
-		}
-		return nil, nil, false // nothing was known of the frame when it was read
-	case a.now != nil:
-		return a.now.result(dst, src, max)
-	case !a.reading || !a.putsOff(c, pipe, src, max):
-		return nil, nil, false
-	}
-	a.putOff = true
-	return dst, errPutOff, true
-}
-
-func (c *Conn) repeatable() bool {
-	p := c.proto
-	if c.turns != nil {
-		p = c.turns.current()
-	}
-	r, ok := p.(Repeatable)
-	return ok && r.Repeatable()
-}
-
 // putsOff queues the frame whose filters are to be reversed, and lets them run, unless
 // there is nothing else to do meanwhile.
-func (a *ahead) putsOff(c *Conn, pipe *xfer.XferPipe, src []byte, most int) bool {
-	behind := c.in.Buffered()
+func (a *ahead) putsOff(pipe *xfer.XferPipe, src []byte, most int) bool {
+	behind := a.in.Buffered()
 	if a.frame == nil {
 		behind -= len(a.peeked) // not discarded yet
 	}
@@ -251,7 +211,7 @@ func (a *ahead) putsOff(c *Conn, pipe *xfer.XferPipe, src []byte, most int) bool
 	if endOf(frame) != endOf(src) || at < 0 || at+len(src) > len(frame) {
 		return false // src is in memory of the protocol's own
 	}
-	q := a.add(c, frame)
+	q := a.add(frame)
 	q.src, q.limit = q.frame[at:at+len(src)], min(most, max(aheadRoom, 2*len(src)))
 	q.pipe.AppendFrom(pipe)
 	if n := int64(q.limit) + aheadStack; !a.full && a.draw(n) {
@@ -265,14 +225,14 @@ func (a *ahead) putsOff(c *Conn, pipe *xfer.XferPipe, src []byte, most int) bool
 }
 
 // add queues a frame. Its bytes have arrived, so they are counted, whatever there is room for.
-func (a *ahead) add(c *Conn, frame []byte) *queuedFrame {
+func (a *ahead) add(frame []byte) *queuedFrame {
 	q := new(queuedFrame)
 	if n := len(a.spare); n > 0 {
 		q, a.spare = a.spare[n-1], a.spare[:n-1]
 	} else {
 		q.done = make(chan struct{}, 1)
 	}
-	if q.exclusive = c.in.Owned(); q.exclusive {
+	if q.exclusive = a.in.Owned(); q.exclusive {
 		q.frame = frame
 	} else {
 		q.frame = append(bufpool.Get(len(frame)), frame...)

@@ -88,6 +88,12 @@ type Conn struct {
 	out    outbox.Writer
 }
 
+// packingSlots bounds how many messages are packed at once beside the batch.
+type packingSlots struct {
+	local  chan struct{} // so many that all processors are busy
+	remote chan struct{} // with filters that wait elsewhere
+}
+
 // NewConn makes a Conn of conn with the protocol that pf makes.
 func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
 	c := new(Conn)
@@ -191,7 +197,7 @@ func (c *Conn) SetFrameTimeout(d time.Duration) {
 // Proto.Unpack; a panic of the Proto is an error too.
 func (c *Conn) ReadInto(m *Envelope) error {
 	if a := c.ahead.Load(); a != nil {
-		return a.readInto(c, m)
+		return a.readInto(m)
 	}
 	return c.readFrame(m)
 }
@@ -346,3 +352,34 @@ func (c *Conn) TakeBuffered() []byte { return c.in.TakeBuffered() }
 // Unread puts a copy of b, which was read from the connection already, in front of what
 // arrives. It is called before anything is read.
 func (c *Conn) Unread(b []byte) { c.in.Unread(b) }
+
+// ReadAhead lets the filters of frames that have arrived run ahead of their turn, if one of
+// them is remote (see [xfer.Remote]) and the protocol is [Repeatable]; most bounds the bytes
+// that such frames take, up to 64 MiB. Only the reading goroutine calls it.
+func (c *Conn) ReadAhead(most int64) { c.most = uint16(min(most>>10, 1<<16-1)) }
+
+// Ahead returns how many messages wait for their turn, with the last one that ReadInto has
+// returned, until Dispatched. It may be called concurrently.
+func (c *Conn) Ahead() int {
+	if a := c.ahead.Load(); a != nil {
+		return int(a.count.Load())
+	}
+	return 0
+}
+
+// Dispatched says that the message that ReadInto has returned last is not needed any more:
+// its body, if that was not kept, is used again. It reports whether Ahead became 0. Only the reading
+// goroutine calls it.
+func (c *Conn) Dispatched() bool {
+	a := c.ahead.Load()
+	return a != nil && a.last != nil && a.dispatched()
+}
+
+func (c *Conn) repeatable() bool {
+	p := c.proto
+	if c.turns != nil {
+		p = c.turns.current()
+	}
+	r, ok := p.(Repeatable)
+	return ok && r.Repeatable()
+}

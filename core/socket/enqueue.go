@@ -122,12 +122,6 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 // remotePacking is how many messages with remote filters are packed at once.
 const remotePacking = 64
 
-// packingSlots bounds how many messages are packed at once beside the batch.
-type packingSlots struct {
-	local  chan struct{} // so many that all processors are busy
-	remote chan struct{} // with filters that wait elsewhere
-}
-
 // acquirePacking waits until the message may be packed beside the batch: so many at once
 // that all processors are busy, or all remote filters, but no more, since each holds its
 // frame until there is room for it. The caller receives from the slots, if they are not nil, when the batch has

@@ -62,19 +62,15 @@ func (w wire) Keep(n int) error {
 	return w.c.in.Keep(n)
 }
 
-const (
-	// unpackFree is how many bytes a message may unpack to without a reservation.
-	unpackFree = 64 << 10
-	// unpackMore is the reservation after that; the next is the limit of the message. More
-	// steps would leave more behind: the work of each is thrown away.
-	unpackMore = 4 << 20
-)
+// unpackMore is the reservation after unpackFree; the next is the limit of the message. More
+// steps would leave more behind: the work of each is thrown away.
+const unpackMore = 4 << 20
 
 // unpack is documented at Unpack. It reserves the memory before the filters take it: a
 // filter whose output is larger than the reservation is run again with a larger one.
 func (w wire) unpack(f Unpacker, dst, src []byte, max int) ([]byte, error) {
 	if w.c.most > 0 {
-		if out, err, done := w.c.unpackAhead(f, dst, src, max); done {
+		if out, err, done := w.unpackAhead(f, dst, src, max); done {
 			return out, err
 		}
 	}
@@ -100,6 +96,30 @@ func (w wire) unpack(f Unpacker, dst, src []byte, max int) ([]byte, error) {
 	}
 }
 
+// unpackAhead is unpack for a connection that may read ahead. If done is false the filters
+// must run now.
+func (w wire) unpackAhead(f Unpacker, dst, src []byte, max int) (out []byte, err error, done bool) {
+	c := w.c
+	pipe, ok := f.(*xfer.XferPipe)
+	if !ok {
+		return nil, nil, false
+	}
+	a := c.ahead.Load()
+	switch {
+	case a == nil:
+		if pipe.Remote() && c.repeatable() {
+			c.ahead.Store(&ahead{in: &c.in, readFrame: c.readFrame, memory: c.in.Memory(), most: int64(c.most) << 10})
+		}
+		return nil, nil, false // nothing was known of the frame when it was read
+	case a.now != nil:
+		return a.now.result(dst, src, max)
+	case !a.reading || !a.putsOff(pipe, src, max):
+		return nil, nil, false
+	}
+	a.putOff = true
+	return dst, errPutOff, true
+}
+
 // SetReadDeadline bounds the reads of an Unpack.
 func (w wire) SetReadDeadline(t time.Time) error { return w.c.in.SetReadDeadline(t) }
 
@@ -117,15 +137,6 @@ func (w wire) Peek(n int) ([]byte, error) {
 		a.peeked, a.frame = b, nil
 	}
 	return b, err
-}
-
-// endOf returns the last byte of a slice's capacity, nil if it has none. Slices of the
-// same memory have the same.
-func endOf(b []byte) *byte {
-	if cap(b) == 0 {
-		return nil
-	}
-	return &b[:cap(b)][cap(b)-1]
 }
 
 // Write appends to the frame of the Pack under way.

@@ -115,6 +115,9 @@ func (HexFilter) Name() string { return "testhex" }
 func (HexFilter) OnPack(b []byte) ([]byte, error)   { return hex.AppendEncode(nil, b), nil }
 func (HexFilter) OnUnpack(b []byte) ([]byte, error) { return hex.AppendDecode(nil, b) }
 
+// Far is the id of [FarFilter].
+const Far byte = 254
+
 // FarFilter is a remote filter. It leaves the bytes as they are, and calls what Away was
 // given last.
 type FarFilter struct{}

@@ -29,7 +29,6 @@ const (
 	Sum  byte = 251 // filter "testsum": [SumFilter]
 	Fail byte = 252 // filter "testfail": [FailFilter]
 	Hex  byte = 253 // filter "testhex": [HexFilter]
-	Far  byte = 254 // filter "testfar": [FarFilter]
 )
 
 // Register registers the protocol, the codecs and the filters. It may be called many
