@@ -96,29 +96,6 @@ type Handshake struct {
 	Trusted bool   // the connection was accepted from one of PeerConfig.TrustedProxies
 }
 
-// ConnFacts is what is known about a connection that it cannot tell itself, for example
-// by the gateway or the web server that has accepted it. Zero fields are not known.
-type ConnFacts struct {
-	// Remote is the address of the other end, where that of the connection is a
-	// gateway's. RemoteAddr, IP, the session's default ID and the log use it, and
-	// PeerConfig.TrustedProxies.
-	Remote net.Addr
-
-	// RealIP is what RealIP of a context returns, whatever X-Real-IP says.
-	RealIP string
-
-	// TLS is the TLS state towards the other end, where TLS ends before this process.
-	TLS *tls.ConnectionState
-
-	// Read holds bytes that were read from the connection already: the protocol begins
-	// with them. The engine copies them.
-	Read []byte
-
-	// Swap holds values that are stored in the session's Swap before PostDial,
-	// PostRedial or PostAccept runs.
-	Swap map[any]any
-}
-
 // ErrInvalidNetwork is the error for an unknown network name.
 //
 //lint:ignore ST1005 the text is that of v5 and v7, which users search for

@@ -299,7 +299,7 @@ func (s *session) usesPoller() bool {
 // reader any more.
 func (l *link) park() bool {
 	raw := l.sock.Pollable()
-	if raw == nil || l.sock.Buffered() > 0 || l.kept != nil {
+	if raw == nil || l.kept != nil || !l.sock.Settled() {
 		return false
 	}
 	l.mayBlock()
