@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/netip"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/teleport-go/teleport/core/codec"
@@ -44,6 +45,7 @@ type PeerConfig struct {
 	MaxHandlers        int           `yaml:"max_handlers"         ini:"max_handlers"         comment:"Handlers that run at once per session, default 10000"`
 	WriteBound         int           `yaml:"write_bound"          ini:"write_bound"          comment:"Bytes per session that may be queued for writing, default 4194304"`
 	BusyPoll           time.Duration `yaml:"busy_poll"            ini:"busy_poll"            comment:"Longest time a reader whose messages come in quick succession polls before it sleeps, default 100µs; negative: never; ns,µs,ms,s,m,h"`
+	Loops              int           `yaml:"loops"                ini:"loops"                comment:"Event loops that serve all sessions, also a few, with a listener each for TCP on Linux; negative: one per processor; default 0: one per processor for sessions from the 16th on"`
 	ReadMemory         int64         `yaml:"read_memory"          ini:"read_memory"          comment:"Bytes that received messages of all sessions may take until they are handled, default 1073741824"`
 	SessionMemory      int64         `yaml:"session_memory"       ini:"session_memory"       comment:"Bytes that the requests of one session may take until they are answered, default a quarter of read_memory"`
 	MessageSizeLimit   uint32        `yaml:"message_size_limit"   ini:"message_size_limit"   comment:"Largest message in bytes; 0 is the process-wide limit"`
@@ -80,6 +82,13 @@ type PeerConfig struct {
 	pipe    *xfer.XferPipe // of DefaultXferPipe; resolved then too
 }
 
+const (
+	// maxPollers is the most pollers of a peer that has one per processor.
+	maxPollers = 16
+	// maxLoops is the most that can be configured.
+	maxLoops = 1024
+)
+
 // network returns the configured network, and makes Network its name.
 func (c *PeerConfig) network() (n Network, err error) {
 	switch {
@@ -110,6 +119,12 @@ func (c *PeerConfig) check() error {
 	positive(&c.RedialWait, 30*time.Second)
 	if c.BusyPoll == 0 {
 		c.BusyPoll = 100 * time.Microsecond
+	}
+	if c.Loops < 0 {
+		c.Loops = min(runtime.GOMAXPROCS(0), maxPollers)
+	}
+	if c.Loops > maxLoops {
+		return fmt.Errorf("tp: config: loops: %d, at most %d are possible", c.Loops, maxLoops)
 	}
 	positive(&c.WriteBound, 4<<20)
 	positive(&c.ReadMemory, 1<<30)

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/teleport-go/teleport/core/internal/throttle"
+	"github.com/teleport-go/teleport/core/internal/tlspoll"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -70,7 +71,7 @@ func (p *peer) clientTLS(ctx context.Context, h *Handshake, cfg *tls.Config) err
 		cfg = cfg.Clone()
 		cfg.ServerName = host
 	}
-	c := tls.Client(h.Conn, cfg)
+	c := tlspoll.Client(h.Conn, cfg)
 	if err := p.handshakeTLS(ctx, c); err != nil {
 		return tlsError(err)
 	}
@@ -119,7 +120,7 @@ func (p *peer) networkHandshake(ctx context.Context, h *Handshake) error {
 func (p *peer) acceptedHandshake(h *Handshake) bool {
 	from := h.Conn.RemoteAddr()
 	if cfg := p.runsTLS(); cfg != nil {
-		c := tls.Server(h.Conn, cfg)
+		c := tlspoll.Server(h.Conn, cfg)
 		if err := p.handshakeTLS(p.ctx, c); err != nil {
 			if isProbe(c, err) {
 				p.log.Debugf("%s has connected and hung up without a TLS handshake", addrText(from))

@@ -27,7 +27,9 @@ func (p *peer) Listen(protoFunc ...ProtoFunc) error {
 	if err != nil {
 		return p.listenFailed(err)
 	}
-	go func() { p.listenFailed(p.accept(lis, pf)) }()
+	for i := range lis {
+		go func() { p.listenFailed(p.accept(lis[i], pf, i+1)) }()
+	}
 	return nil
 }
 
@@ -36,7 +38,10 @@ func (p *peer) ListenAndServe(protoFunc ...ProtoFunc) error {
 	if err != nil {
 		return p.listenFailed(err)
 	}
-	err = p.listenFailed(p.accept(lis, pf))
+	for i := range lis[1:] {
+		go func() { p.listenFailed(p.accept(lis[i+1], pf, i+2)) }()
+	}
+	err = p.listenFailed(p.accept(lis[0], pf, 1))
 	waitGraceful() // a main that ends with this line must not end the process before its sessions
 	return err
 }
@@ -50,8 +55,9 @@ func (p *peer) listenFailed(err error) error {
 	return err
 }
 
-// bind opens the configured address and runs the PostListen hooks.
-func (p *peer) bind(protoFunc []ProtoFunc) (net.Listener, ProtoFunc, error) {
+// bind opens the configured address, once for each event loop where that is possible, and
+// runs the PostListen hooks.
+func (p *peer) bind(protoFunc []ProtoFunc) ([]net.Listener, ProtoFunc, error) {
 	pf, err := p.open(protoFunc)
 	if err != nil {
 		return nil, nil, err
@@ -64,28 +70,36 @@ func (p *peer) bind(protoFunc []ProtoFunc) (net.Listener, ProtoFunc, error) {
 	if tlsConfig != nil && !hasCertificate(tlsConfig) {
 		return nil, nil, errNoCertificate
 	}
-	lis, err := p.env.network.Listen(p.ctx, ListenConfig{
-		Network: p.cfg.Network, LocalIP: p.cfg.LocalIP, ListenPort: p.cfg.ListenPort,
+	c := ListenConfig{
+		Network: p.cfg.Network, LocalIP: p.cfg.LocalIP, ListenPort: p.cfg.ListenPort, ReusePort: p.cfg.Loops > 1 && p.env.network.ReusePort,
 		UnixMode: p.cfg.UnixMode, TLS: tlsConfig, HandshakeTimeout: p.cfg.HandshakeTimeout, Logger: p.log,
-	})
-	if err != nil {
-		return nil, nil, err
 	}
-	p.mu.Lock()
-	if p.closing {
-		p.mu.Unlock()
-		lis.Close()
-		return nil, nil, ErrListenClosed
-	}
-	p.listeners = append(p.listeners, listener{lis, protocols})
-	p.accepting.Add(1)
-	p.mu.Unlock()
+	var all []net.Listener
 	bound := false
 	defer func() {
 		if !bound {
-			p.unbind(lis)
+			for _, lis := range all {
+				p.unbind(lis)
+			}
 		}
 	}()
+	for {
+		lis, err := p.env.network.Listen(p.ctx, c)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !p.addListener(listener{lis, protocols, len(all) > 0}) {
+			lis.Close()
+			return nil, nil, ErrListenClosed
+		}
+		all = append(all, lis)
+		a, ok := lis.Addr().(*net.TCPAddr)
+		if !c.ReusePort || !ok || len(all) == p.cfg.Loops {
+			break
+		}
+		c.ListenPort = uint16(a.Port)
+	}
+	lis := all[0]
 	for _, h := range p.env.hooks().postListen {
 		if err := plainHook(h, func() error { return h.PostListen(lis.Addr()) }); err != nil {
 			return nil, nil, fmt.Errorf("tp: listen %s: [PostListenPlugin:%s] %w", lis.Addr(), h.Name(), err)
@@ -93,7 +107,19 @@ func (p *peer) bind(protoFunc []ProtoFunc) (net.Listener, ProtoFunc, error) {
 	}
 	p.log.Printf("listen and serve (network:%s, addr:%s)", p.cfg.Network, lis.Addr())
 	bound = true
-	return lis, pf, nil
+	return all, pf, nil
+}
+
+// addListener notes a listener, to be closed. It returns false if the peer closes.
+func (p *peer) addListener(l listener) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closing {
+		return false
+	}
+	p.listeners = append(p.listeners, l)
+	p.accepting.Add(1)
+	return true
 }
 
 // unbind closes the listener that bind opened.
@@ -110,8 +136,12 @@ func (p *peer) unbind(lis net.Listener) {
 	lis.Close()
 }
 
-// accept starts a session for each accepted connection, until the listener is closed.
-func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
+// accept starts a session for each accepted connection, until the listener is closed. The
+// sessions are those of the event loop with this number, if there are several listeners.
+func (p *peer) accept(lis net.Listener, pf ProtoFunc, loop int) error {
+	if p.cfg.Loops <= 1 || !p.env.network.ReusePort {
+		loop = 0
+	}
 	defer p.unbind(lis)
 	const least, most = 5 * time.Millisecond, time.Second
 	for wait := least; ; {
@@ -122,7 +152,7 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 				conn.Close()
 				return ErrListenClosed
 			}
-			go p.welcome(conn, pf)
+			go p.welcome(conn, pf, loop)
 			continue
 		}
 		if p.isClosing() || errors.Is(err, net.ErrClosed) {
@@ -141,10 +171,10 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc) error {
 }
 
 // welcome prepares an accepted connection, and starts its session.
-func (p *peer) welcome(conn net.Conn, pf ProtoFunc) {
+func (p *peer) welcome(conn net.Conn, pf ProtoFunc, loop int) {
 	defer p.preparing.Done()
 	begun, handed := time.Now(), false
-	h := Handshake{Conn: conn, Proto: pf, Peer: p, Trusted: trusts(p.cfg.trusted, conn.RemoteAddr())}
+	h := Handshake{Conn: conn, Proto: pf, Peer: p, Trusted: trusts(p.cfg.trusted, conn.RemoteAddr()), loop: loop}
 	defer func() {
 		if !handed { // refused, or a function of the TLS configuration has ended the goroutine
 			h.Conn.Close()
@@ -165,6 +195,9 @@ func (p *peer) welcome(conn net.Conn, pf ProtoFunc) {
 // The caller has admitted the session.
 func (p *peer) serveConn(h *Handshake, limit time.Duration) (l *link, r *Rerror) {
 	s := newSession(p.env, nil)
+	if h.loop > 0 {
+		s.setLoop(h.loop)
+	}
 	begun := false
 	defer func() {
 		if !begun {
@@ -249,11 +282,10 @@ func (p *peer) serveForeign(conn net.Conn, facts ConnFacts, protoFunc []ProtoFun
 }
 
 func (p *peer) Addrs() []net.Addr {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	addrs := make([]net.Addr, len(p.listeners))
-	for i, l := range p.listeners {
-		addrs[i] = l.Addr()
+	list := p.Listening()
+	addrs := make([]net.Addr, len(list))
+	for i, l := range list {
+		addrs[i] = l.Addr
 	}
 	return addrs
 }
@@ -261,9 +293,11 @@ func (p *peer) Addrs() []net.Addr {
 func (p *peer) Listening() []Listening {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	list := make([]Listening, len(p.listeners))
-	for i, l := range p.listeners {
-		list[i] = Listening{Addr: l.Addr(), Network: p.cfg.Network, Protocols: slices.Clone(l.protocols), TLS: p.tls != nil}
+	list := make([]Listening, 0, len(p.listeners))
+	for _, l := range p.listeners {
+		if !l.again {
+			list = append(list, Listening{Addr: l.Addr(), Network: p.cfg.Network, Protocols: slices.Clone(l.protocols), TLS: p.tls != nil})
+		}
 	}
 	return list
 }

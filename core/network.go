@@ -33,6 +33,9 @@ type Network struct {
 	// the connection, and Dial and Listen ignore the configuration.
 	OwnTLS bool
 
+	// ReusePort says that Listen can listen on one port several times; see ListenConfig.
+	ReusePort bool
+
 	// Dial connects. It ends when ctx does, or after d.Timeout. Peer.Dial puts the
 	// address before the text of its error, and leaves it out of a *net.OpError's.
 	Dial func(ctx context.Context, d DialConfig) (net.Conn, error)
@@ -70,6 +73,7 @@ type ListenConfig struct {
 	Network          string        // the Network's name
 	LocalIP          string        // to listen on; "" is 0.0.0.0, all addresses; for unix the path of the socket, or an abstract name (@name)
 	ListenPort       uint16        // 0: the system chooses a free one
+	ReusePort        bool          // let other listeners of this user have the same port: the system spreads connections among them
 	UnixMode         os.FileMode   // permissions of a unix socket's file; 0 is 0600
 	TLS              *tls.Config   // for a network with OwnTLS
 	HandshakeTimeout time.Duration // of handshakes before Accept returns a connection, as in PeerConfig; none if <= 0
@@ -94,29 +98,8 @@ type Handshake struct {
 	Dialed  bool   // this side has dialled
 	Addr    string // that was dialled
 	Trusted bool   // the connection was accepted from one of PeerConfig.TrustedProxies
-}
 
-// ConnFacts is what is known about a connection that it cannot tell itself, for example
-// by the gateway or the web server that has accepted it. Zero fields are not known.
-type ConnFacts struct {
-	// Remote is the address of the other end, where that of the connection is a
-	// gateway's. RemoteAddr, IP, the session's default ID and the log use it, and
-	// PeerConfig.TrustedProxies.
-	Remote net.Addr
-
-	// RealIP is what RealIP of a context returns, whatever X-Real-IP says.
-	RealIP string
-
-	// TLS is the TLS state towards the other end, where TLS ends before this process.
-	TLS *tls.ConnectionState
-
-	// Read holds bytes that were read from the connection already: the protocol begins
-	// with them. The engine copies them.
-	Read []byte
-
-	// Swap holds values that are stored in the session's Swap before PostDial,
-	// PostRedial or PostAccept runs.
-	Swap map[any]any
+	loop int // number of the event loop whose listener has accepted it, from 1 on; 0: any
 }
 
 // ErrInvalidNetwork is the error for an unknown network name.
@@ -134,7 +117,7 @@ var networkModules = map[string]string{"quic": "quic", "kcp": "kcp", "ws": "webs
 
 func init() {
 	for _, name := range []string{"tcp", "tcp4", "tcp6"} {
-		RegisterNetwork(Network{Name: name, Dial: dialTCP, Listen: listenTCP})
+		RegisterNetwork(Network{Name: name, ReusePort: canReusePort, Dial: dialTCP, Listen: listenTCP})
 	}
 	for _, name := range []string{"unix", "unixpacket"} {
 		RegisterNetwork(Network{Name: name, Dial: dialUnix, Listen: listenUnix})
@@ -249,6 +232,9 @@ func listenTCP(ctx context.Context, l ListenConfig) (net.Listener, error) {
 	reportInherited()
 	lis, err := inherit.Listen(l.Network, addr, func() (net.Listener, error) {
 		var lc net.ListenConfig
+		if l.ReusePort {
+			lc.Control = reusePort
+		}
 		lc.SetMultipathTCP(false) // a listener that is handed to a child or polled by a mixer must be plain TCP
 		return lc.Listen(ctx, l.Network, addr)
 	})

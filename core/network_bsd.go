@@ -31,3 +31,9 @@ func listenUnixFile(ctx context.Context, network, path string, mode os.FileMode)
 	}
 	return lis, nil
 }
+
+// canReusePort says that the system spreads the connections to a port among its listeners.
+const canReusePort = false
+
+// reusePort does nothing.
+func reusePort(_, _ string, _ syscall.RawConn) error { return nil }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"os"
+	"runtime"
+	"strings"
 	"syscall"
 )
 
@@ -29,4 +31,20 @@ func listenUnixFile(ctx context.Context, network, path string, mode os.FileMode)
 		return nil, err
 	}
 	return lis, nil
+}
+
+// canReusePort says that the system spreads the connections to a port among its listeners.
+const canReusePort = true
+
+// reusePort lets other sockets of this user listen on the same port.
+func reusePort(_, _ string, c syscall.RawConn) error {
+	option := 0xf // SO_REUSEPORT, which package syscall does not name
+	if strings.HasPrefix(runtime.GOARCH, "mips") {
+		option = 0x200
+	}
+	var err error
+	ctlErr := c.Control(func(fd uintptr) {
+		err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, option, 1)
+	})
+	return errors.Join(ctlErr, err)
 }

@@ -25,3 +25,9 @@ func listenUnixFile(ctx context.Context, network, path string, _ os.FileMode) (n
 	var lc net.ListenConfig
 	return lc.Listen(ctx, network, path)
 }
+
+// canReusePort says that the system spreads the connections to a port among its listeners.
+const canReusePort = false
+
+// reusePort does nothing.
+func reusePort(_, _ string, _ syscall.RawConn) error { return nil }

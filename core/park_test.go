@@ -2,6 +2,7 @@ package tp
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -26,11 +27,18 @@ type peerPair struct {
 func newPeerPair(t *testing.T, network string) *peerPair {
 	t.Helper()
 	testwire.Register()
+	isTLS := network == "tls"
+	if isTLS {
+		network = "tcp"
+	}
 	open := func() *peer {
 		p := NewPeer(PeerConfig{
 			Network: network, LocalIP: "127.0.0.1", DefaultBodyCodec: "testtext", Protocol: testwire.New,
 			RedialTimes: -1, RedialInterval: time.Millisecond, Logger: slog.New(slog.DiscardHandler),
 		}).(*peer)
+		if isTLS {
+			useTLS(p)
+		}
 		t.Cleanup(func() { p.Close() })
 		HandleCall(p, "/echo", func(_ CallCtx, arg *string) (string, error) { return *arg, nil })
 		return p
@@ -108,7 +116,13 @@ func wantEcho(t testing.TB, s *session, arg string) {
 
 // Idle sessions have no goroutine, and still serve calls of either side.
 func TestParkedSessions(t *testing.T) {
-	p := newPeerPair(t, "tcp")
+	for _, network := range []string{"tcp", "tls"} {
+		t.Run(network, func(t *testing.T) { parkedSessions(t, network) })
+	}
+}
+
+func parkedSessions(t *testing.T, network string) {
+	p := newPeerPair(t, network)
 	before := runtime.NumGoroutine()
 	const n = 50
 	var all []*session
@@ -136,6 +150,12 @@ func TestParkedSessions(t *testing.T) {
 
 // Whichever side ends a parked session, both sides notice.
 func TestParkedSessionEnds(t *testing.T) {
+	for _, network := range []string{"tcp", "tls"} {
+		t.Run(network, func(t *testing.T) { parkedSessionEnds(t, network) })
+	}
+}
+
+func parkedSessionEnds(t *testing.T, network string) {
 	for _, test := range []struct {
 		name   string
 		end    func(c, s *session) error
@@ -158,14 +178,18 @@ func TestParkedSessionEnds(t *testing.T) {
 			return nil
 		}, "", "closed by peer"},
 		{"a reset", func(c, s *session) error {
-			conn := c.currentLink().conn.(*net.TCPConn)
-			conn.SetLinger(0)
+			conn := c.currentLink().conn
+			if secure, ok := conn.(*tls.Conn); ok {
+				conn = secure.NetConn().(interface{ NetConn() net.Conn }).NetConn()
+			}
+			conn.(*net.TCPConn).SetLinger(0)
+			conn.Close() // without an alert of TLS
 			c.currentLink().close()
 			return nil
 		}, "", "reset"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := newPeerPair(t, "tcp")
+			p := newPeerPair(t, network)
 			c, s := p.dial(t)
 			old := c.currentLink()
 			if !idle(t, c) || !idle(t, s) {
@@ -190,7 +214,13 @@ func TestParkedSessionEnds(t *testing.T) {
 
 // Sessions are parked and used again at any moment, and no message is lost.
 func TestParkAtAnyMoment(t *testing.T) {
-	p := newPeerPair(t, "tcp")
+	for _, network := range []string{"tcp", "tls"} {
+		t.Run(network, func(t *testing.T) { parkAtAnyMoment(t, network) })
+	}
+}
+
+func parkAtAnyMoment(t *testing.T, network string) {
+	p := newPeerPair(t, network)
 	var stop atomic.Bool
 	var sweeps, callers sync.WaitGroup
 	for range 4 {

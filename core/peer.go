@@ -1,6 +1,7 @@
 package tp
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -59,12 +60,10 @@ type peer struct {
 type listener struct {
 	net.Listener
 	protocols []string
+	again     bool // on the address of another one
 }
 
 var _ Peer = (*peer)(nil)
-
-// maxPollers is the most pollers of a peer, which has one per processor.
-const maxPollers = 16
 
 var pidPrinted sync.Once
 
@@ -114,7 +113,7 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 	p.env.workers = workers.New(p.env.sweeper, (*handlerCtx).handle)
 	p.env.watchdog.Init(inlining.Always)
 	p.env.decoding = gate.New(runtime.GOMAXPROCS(0), decodeLease)
-	p.env.pollers = make([]poller.Poller[link, *link], min(runtime.GOMAXPROCS(0), maxPollers))
+	p.env.pollers = make([]poller.Poller[link, *link], cmp.Or(cfg.Loops, min(runtime.GOMAXPROCS(0), maxPollers)))
 	p.cfg = &p.env.cfg
 	p.group = &group{router: p.env.router, plugins: plugins}
 	p.group.root = p.group

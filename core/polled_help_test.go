@@ -1,6 +1,7 @@
 package tp
 
 import (
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -46,10 +47,16 @@ func newManySessions(t *testing.T, network string, pf ProtoFunc, routes func(p *
 			Network: network, LocalIP: "127.0.0.1", DefaultBodyCodec: "testtext", Protocol: pf,
 			CloseTimeout: 5 * time.Second, WriteBound: 64 << 10, Logger: slog.New(slog.DiscardHandler),
 		}
-		if network == "unix" {
+		switch network {
+		case "unix":
 			cfg.LocalIP = filepath.Join(t.TempDir(), "s")
+		case "tls":
+			cfg.Network = "tcp"
 		}
 		p := NewPeer(cfg).(*peer)
+		if network == "tls" {
+			useTLS(p)
+		}
 		HandleCall(p, "/echo", func(_ CallCtx, arg *string) (string, error) { return *arg, nil })
 		if routes != nil {
 			routes(p)
@@ -122,7 +129,7 @@ func (g *manySessions) wantRegistered(t *testing.T) {
 	soon(t, "exactly the parked connections are registered with the pollers", func() bool {
 		for _, s := range g.all() {
 			var fd uintptr
-			if s.ControlFD(func(n uintptr) { fd = n }) != nil {
+			if raw := s.currentLink().sock.NetConn(); raw != nil && descriptor(raw, &fd) != nil {
 				continue
 			}
 			if l := s.currentLink(); l.isPolled() || inPoller(t, fd) != l.isParked() {
@@ -131,6 +138,21 @@ func (g *manySessions) wantRegistered(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// descriptor finds the number of the descriptor of a connection, of the socket below TLS.
+func descriptor(conn net.Conn, fd *uintptr) error {
+	if c, ok := conn.(*tls.Conn); ok {
+		conn = c.NetConn()
+	}
+	return socket.ControlFD(conn, func(n uintptr) { *fd = n })
+}
+
+// useTLS makes a peer one with TLS on both sides.
+func useTLS(p *peer) {
+	cfg := GenerateTLSConfigForServer()
+	cfg.InsecureSkipVerify = true
+	p.SetTLSConfig(cfg)
 }
 
 // inPoller reports whether the descriptor is in an epoll, with the events of our pollers.
@@ -169,7 +191,13 @@ type rawClient struct {
 
 func (g *manySessions) rawClient(t *testing.T, network string) *rawClient {
 	t.Helper()
-	conn, err := net.Dial(network, g.addr)
+	var conn net.Conn
+	var err error
+	if network == "tls" {
+		conn, err = tls.Dial("tcp", g.addr, GenerateTLSConfigForClient())
+	} else {
+		conn, err = net.Dial(network, g.addr)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/teleport-go/teleport/core/internal/testwire"
 )
 
-var pollableNetworks = []string{"tcp", "unix"}
+var pollableNetworks = []string{"tcp", "unix", "tls"}
 
 // Calls over many sessions leave none of them with a goroutine, also before the sweeper runs.
 func TestPolledSessionsNeedNoGoroutines(t *testing.T) {
@@ -342,7 +342,13 @@ func TestPolledProtocolReadsAhead(t *testing.T) {
 
 // Sessions end when other code closes their connections.
 func TestPolledConnClosedBelow(t *testing.T) {
-	g := newManySessions(t, "tcp", testwire.New, nil)
+	for _, network := range pollableNetworks {
+		t.Run(network, func(t *testing.T) { polledConnClosedBelow(t, network) })
+	}
+}
+
+func polledConnClosedBelow(t *testing.T, network string) {
+	g := newManySessions(t, network, testwire.New, nil)
 	if g == nil {
 		return
 	}

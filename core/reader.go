@@ -292,14 +292,22 @@ func (l *link) pollable() bool { return l.sock.Pollable() != nil }
 
 // usesPoller reports whether the poll loop should serve the session.
 func (s *session) usesPoller() bool {
-	return shouldUsePoller(s.env.hub.count(), s.env.hooks().mayBlock)
+	sessions := s.env.hub.count()
+	if s.hasLoops() {
+		sessions = minPolledSessions
+	}
+	return shouldUsePoller(sessions, s.env.hooks().mayBlock)
 }
+
+// hasLoops reports whether the peer has event loops: then each burst of messages begins on
+// one, and no reader waits.
+func (s *session) hasLoops() bool { return s.env.cfg.Loops > 0 }
 
 // park leaves the connection to the poller. If it returns true, the caller is not the
 // reader any more.
 func (l *link) park() bool {
 	raw := l.sock.Pollable()
-	if raw == nil || l.sock.Buffered() > 0 || l.kept != nil {
+	if raw == nil || l.kept != nil || !l.sock.Settled() {
 		return false
 	}
 	l.mayBlock()
@@ -336,7 +344,7 @@ func (l *link) OnReadable(loop *poller.Loop) {
 	l.loop = loop
 	now := l.env.sweeper.Now()
 	l.cadence.polled(now)
-	if !l.sess.usesPoller() || l.cadence.shouldPoll(now) {
+	if !l.sess.usesPoller() || l.cadence.shouldPoll(now) && !l.sess.hasLoops() {
 		l.detach()
 	}
 	l.sess.run(l)

@@ -322,7 +322,7 @@ func (r *readLoop) await() error {
 		}
 	}
 	batch := l.cadence.endBatch()
-	if s.usesPoller() && l.cadence.shouldPark(s.env.sweeper.Now()) && l.park() {
+	if s.usesPoller() && (s.hasLoops() || l.cadence.shouldPark(s.env.sweeper.Now())) && l.park() {
 		return errNotReader
 	}
 	for l.sock.Buffered() == 0 && l.pollable() {

@@ -26,6 +26,12 @@ func newSession(e *env, plan *dialPlan) *session {
 	return s
 }
 
+// setLoop gives the session the event loop with this number, from 1 on. It is called
+// before anything else.
+func (s *session) setLoop(loop int) {
+	s.serial = s.serial*uint32(len(s.env.pollers)) + uint32(loop-1)
+}
+
 // release gives back what newSession and admit have taken for the session.
 func (s *session) release() {
 	s.env.hub.ended(s)

@@ -129,6 +129,29 @@ type Listening struct {
 	TLS       bool     // the peer has a TLS configuration
 }
 
+// ConnFacts is what is known about a connection that it cannot tell itself, for example
+// by the gateway or the web server that has accepted it. Zero fields are not known.
+type ConnFacts struct {
+	// Remote is the address of the other end, where that of the connection is a
+	// gateway's. RemoteAddr, IP, the session's default ID and the log use it, and
+	// PeerConfig.TrustedProxies.
+	Remote net.Addr
+
+	// RealIP is what RealIP of a context returns, whatever X-Real-IP says.
+	RealIP string
+
+	// TLS is the TLS state towards the other end, where TLS ends before this process.
+	TLS *tls.ConnectionState
+
+	// Read holds bytes that were read from the connection already: the protocol begins
+	// with them. The engine copies them.
+	Read []byte
+
+	// Swap holds values that are stored in the session's Swap before PostDial,
+	// PostRedial or PostAccept runs.
+	Swap map[any]any
+}
+
 // Dialer is the dialling side of a peer.
 type Dialer interface {
 	// Dial connects and returns the ready session. On failure the Session is

@@ -48,6 +48,20 @@ type Options struct {
 	Fail func(error)
 }
 
+// Pollable is a connection that can be waited for by its descriptor, so that its session
+// has no goroutine and no buffer while nothing comes. After a TryRead that has failed with
+// [ErrAgain] nothing that could be read is left in memory: the descriptor becomes readable
+// when more arrives. TryRead does not wait, not even for a lock that is held during a write
+// of unknown length; the engine may call it while it waits with the descriptor. It returns
+// bytes or an error, io.EOF at the end.
+//
+// The engine treats a *net.TCPConn and a *net.UnixConn itself, and TLS that it runs over
+// one, in the same way.
+type Pollable = inbox.Pollable
+
+// ErrAgain is the error of Pollable.TryRead if nothing has arrived.
+var ErrAgain = inbox.ErrAgain
+
 // ErrMemory is in the error of a connection that was ended because Options.Memory is used up.
 var ErrMemory = inbox.ErrMemory
 
@@ -172,6 +186,10 @@ func (c *Conn) Pollable() syscall.RawConn {
 	}
 	return c.in.Raw()
 }
+
+// Settled reports whether a poller notices all that can be read. It may read what has
+// arrived to find out. The connection must be Pollable. Only the reading goroutine calls it.
+func (c *Conn) Settled() bool { return c.in.Settled() }
 
 // Buffered is the number of bytes that have arrived and were not read. Only the
 // reading goroutine calls it.

@@ -113,6 +113,9 @@ func SocketWriteBuffer() (bytes int, isDefault bool) {
 func (t Tuning) Apply(conn net.Conn) {
 	if c, ok := conn.(*tls.Conn); ok {
 		conn = c.NetConn()
+		if below, ok := conn.(interface{ NetConn() net.Conn }); ok { // of package tlspoll
+			conn = below.NetConn()
+		}
 	}
 	if c, ok := conn.(interface{ SetReadBuffer(int) error }); ok && t.ReadBuffer > 0 {
 		c.SetReadBuffer(t.ReadBuffer)

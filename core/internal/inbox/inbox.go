@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/teleport-go/teleport/core/internal/bufpool"
+	"github.com/teleport-go/teleport/core/internal/tlspoll"
 )
 
 const (
@@ -35,6 +36,18 @@ var errNothing = errors.New("inbox: nothing has arrived")
 
 // ErrNothing is in the error of a call that needs bytes that have not arrived, after SetEager.
 var ErrNothing = errNothing
+
+// ErrAgain is the error of a TryRead if nothing has arrived.
+var ErrAgain = tlspoll.ErrAgain
+
+// Pollable is a connection that can be waited for by its descriptor. After a TryRead that
+// has failed with ErrAgain nothing that could be read is left in memory: the descriptor
+// becomes readable when more arrives.
+type Pollable interface {
+	net.Conn
+	Descriptor() syscall.RawConn
+	TryRead(p []byte) (int, error)
+}
 
 // Config configures a Reader. The zero value is ready for use.
 type Config struct {
@@ -70,6 +83,7 @@ type Reader struct {
 	tryWait func(fd uintptr) bool // try that is called again when something has arrived; nil before the first wait
 	size    int                   // of the usual buffer, a power of two
 
+	polls   bool // try uses TryRead, and raw only waits
 	packets bool
 	owned   bool // the last Peek's bytes are in big
 	given   bool // a part of big has been discarded, and its caller may keep it
@@ -98,9 +112,9 @@ type Reader struct {
 
 // New returns a Reader of conn. It does not close conn.
 //
-// It reads through conn.Read, unless conn is a *net.TCPConn or *net.UnixConn
-// itself (not a type that embeds one, whose Read must be called): then it waits
-// without a buffer.
+// It reads through conn.Read, unless conn is a Pollable, a TLS connection of package
+// tlspoll, or a *net.TCPConn or *net.UnixConn itself (not a type that embeds one, whose
+// Read must be called): then it waits without a buffer.
 func New(conn net.Conn, cfg Config) *Reader {
 	r := new(Reader)
 	r.Init(conn, cfg)
@@ -134,6 +148,22 @@ func (r *Reader) BeforeWait() {
 	if r.beforeWait != nil {
 		r.beforeWait()
 	}
+}
+
+// Settled reports whether a poller that waits for Raw notices all that can be read. It
+// reads without waiting to find out. It must not be called if Raw is nil.
+func (r *Reader) Settled() bool {
+	if r.Buffered() > 0 || r.pending != nil {
+		return false
+	}
+	if !r.polls {
+		return true
+	}
+	some, err := r.TryWait()
+	if err != nil {
+		r.pending = err // for the next read
+	}
+	return !some && err == nil
 }
 
 // Buffered returns the number of bytes that can be read without waiting.

@@ -9,24 +9,36 @@ import (
 	"syscall"
 
 	"github.com/teleport-go/teleport/core/internal/sockio"
+	"github.com/teleport-go/teleport/core/internal/tlspoll"
 )
 
 // useRaw prepares reading by the descriptor instead of conn.Read, for connections where
 // that changes only the time at which a buffer is needed.
 func (r *Reader) useRaw() {
 	var err error
+	r.try = r.tryRead
 	switch c := r.conn.(type) {
 	case *net.TCPConn:
 		r.raw, err = c.SyscallConn()
 	case *net.UnixConn:
 		r.raw, err = c.SyscallConn()
+	case Pollable:
+		r.useTryRead(c.Descriptor(), c.TryRead)
+	default:
+		if c := tlspoll.Of(c); c != nil {
+			r.useTryRead(c.Descriptor(), c.TryRead)
+		}
 	}
 	if err != nil {
 		r.raw = nil
 	}
-	if r.raw != nil {
-		r.try = r.tryRead
+	if r.raw == nil {
+		r.try = nil
 	}
+}
+
+func (r *Reader) useTryRead(raw syscall.RawConn, read func([]byte) (int, error)) {
+	r.raw, r.polls, r.try = raw, true, func(uintptr) { r.tryPoll(read) }
 }
 
 // readRaw reads by the descriptor. Without wait it may fail with errNothing.
@@ -36,11 +48,13 @@ func (r *Reader) readRaw(dst []byte, wait bool) (int, error) {
 	if wait {
 		if r.tryWait == nil { // the poll loop's connections never wait
 			r.tryWait = func(fd uintptr) (done bool) {
-				r.tryRead(fd)
+				r.try(fd)
 				return r.got >= 0
 			}
 		}
 		err = r.raw.Read(r.tryWait)
+	} else if r.polls {
+		r.try(0)
 	} else {
 		err = r.raw.Control(r.try) // Read would take the runtime's lock of the descriptor
 	}
@@ -48,11 +62,13 @@ func (r *Reader) readRaw(dst []byte, wait bool) (int, error) {
 	switch {
 	case err != nil:
 		return 0, err
+	case r.got < 0:
+		return 0, errNothing
+	case r.polls:
+		return r.got, r.gotErr
 	case r.gotErr != nil:
 		return 0, &net.OpError{Op: "read", Net: r.conn.LocalAddr().Network(), Source: r.conn.LocalAddr(),
 			Addr: r.conn.RemoteAddr(), Err: os.NewSyscallError("read", r.gotErr)}
-	case r.got < 0:
-		return 0, errNothing
 	case r.got == 0:
 		return 0, io.EOF
 	}
@@ -71,12 +87,35 @@ func (r *Reader) tryRead(fd uintptr) {
 		n, err = sockio.Read(fd, dst)
 	}
 	if err == syscall.EAGAIN {
-		if r.dst == nil && r.w == r.r {
-			r.release()
-		}
-		r.got = -1
+		r.nothing()
 		return
 	}
 	r.got, r.gotErr = max(n, 0), err
 	r.short = n < len(dst)
+}
+
+// tryPoll is tryRead by the TryRead of a Pollable.
+func (r *Reader) tryPoll(read func([]byte) (int, error)) {
+	dst := r.dst
+	if dst == nil {
+		dst = r.room()
+	}
+	n, err := read(dst)
+	switch {
+	case err == ErrAgain:
+		r.nothing()
+		return
+	case n <= 0 && err == nil:
+		err = io.ErrNoProgress
+	}
+	r.got, r.gotErr = max(n, 0), err
+	r.short = false // how much it has read ahead is not known
+}
+
+// nothing notes that nothing has arrived.
+func (r *Reader) nothing() {
+	if r.dst == nil && r.w == r.r {
+		r.release()
+	}
+	r.got = -1
 }

@@ -212,7 +212,7 @@ func (w *Writer) write(wait bool) (n int, err error) {
 			n, err = w.writeWait(b)
 		default:
 			n, err = w.raw.write(w.conn, b, false)
-			if err == nil && n < len(b) {
+			if err == nil && n < len(b) && !w.raw.mayTakeMore() {
 				err = errAgain
 			}
 		}

@@ -12,3 +12,5 @@ func (*rawWriter) usable() bool { return false }
 func (*rawWriter) init(net.Conn) bool { return false }
 
 func (*rawWriter) write(net.Conn, []byte, bool) (int, error) { return 0, errAgain }
+
+func (*rawWriter) mayTakeMore() bool { return false }

@@ -10,25 +10,29 @@ import (
 	"syscall"
 
 	"github.com/teleport-go/teleport/core/internal/sockio"
+	"github.com/teleport-go/teleport/core/internal/tlspoll"
 )
 
 // A rawWriter writes to a socket, with or without waiting for it. A write that does not
 // wait allocates nothing: its function for RawConn is made once.
 type rawWriter struct {
-	rc  syscall.RawConn // nil: the connection has to be written through its Write
-	now func(fd uintptr)
+	rc  syscall.RawConn  // nil: the connection has to be written through its Write
+	now func(fd uintptr) // nil: TLS
 
 	// Argument and results of once, used by the flusher only.
 	b   []byte
-	n   int
+	n   int // TLS: bytes that are encrypted and not sent
 	err error
 }
 
+// maxSealed is how many bytes are encrypted before they are sent.
+const maxSealed = 64 << 10
+
 func (r *rawWriter) usable() bool { return r.rc != nil }
 
-// init returns false unless conn is exactly a TCP or Unix socket. A type that
-// embeds one has its SyscallConn too, but may have a Write of its own, which must
-// not be bypassed.
+// init returns false unless conn is exactly a TCP or Unix socket, or TLS over one by
+// package tlspoll. A type that embeds one has its SyscallConn too, but may have a Write of
+// its own, which must not be bypassed.
 func (r *rawWriter) init(conn net.Conn) bool {
 	var rc syscall.RawConn
 	var err error
@@ -38,7 +42,10 @@ func (r *rawWriter) init(conn net.Conn) bool {
 	case *net.UnixConn:
 		rc, err = c.SyscallConn()
 	default:
-		return false
+		if c := tlspoll.Of(conn); c != nil {
+			r.rc = c.Descriptor()
+		}
+		return r.rc != nil
 	}
 	if err != nil {
 		return false
@@ -60,6 +67,9 @@ func (r *rawWriter) once(fd uintptr) {
 // write writes a part of b to conn, at least one byte unless it fails. If the socket
 // takes none, it waits, up to the write deadline, or without wait returns errAgain.
 func (r *rawWriter) write(conn net.Conn, b []byte, wait bool) (int, error) {
+	if r.now == nil {
+		return r.writeTLS(tlspoll.Of(conn), b, wait)
+	}
 	r.b, r.n, r.err = b, 0, nil
 	var err error
 	if wait {
@@ -86,3 +96,29 @@ func (r *rawWriter) write(conn net.Conn, b []byte, wait bool) (int, error) {
 	}
 	return r.n, nil
 }
+
+// writeTLS is write for TLS. What is encrypted counts as written when the socket has taken
+// all of it; until then the caller passes the same bytes again.
+func (r *rawWriter) writeTLS(conn *tlspoll.Conn, b []byte, wait bool) (int, error) {
+	if r.n == 0 {
+		n := min(len(b), maxSealed)
+		if err := conn.Seal(b[:n]); err != nil {
+			return 0, err
+		}
+		r.n = n
+	}
+	sent, err := conn.Send(wait)
+	switch {
+	case !wait && errors.Is(err, os.ErrDeadlineExceeded), err == nil && !sent:
+		return 0, errAgain
+	case err != nil:
+		return 0, err
+	}
+	n := r.n
+	r.n = 0
+	return n, nil
+}
+
+// mayTakeMore reports whether the socket may take more although a write has taken a part
+// only.
+func (r *rawWriter) mayTakeMore() bool { return r.now == nil }

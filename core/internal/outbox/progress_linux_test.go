@@ -12,10 +12,21 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/teleport-go/teleport/core/internal/tlspoll"
 )
 
-// encrypted makes a TLS connection of the two.
+// encrypted makes a TLS connection of the two, and polled one that is written without
+// waiting.
 func encrypted(t *testing.T, near, far net.Conn) (_, _ net.Conn) {
+	return encryptedBy(t, near, far, tls.Client)
+}
+
+func polled(t *testing.T, near, far net.Conn) (_, _ net.Conn) {
+	return encryptedBy(t, near, far, tlspoll.Client)
+}
+
+func encryptedBy(t *testing.T, near, far net.Conn, newClient func(net.Conn, *tls.Config) *tls.Conn) (_, _ net.Conn) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -27,7 +38,7 @@ func encrypted(t *testing.T, near, far net.Conn) (_, _ net.Conn) {
 		t.Fatal(err)
 	}
 	server := tls.Server(far, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}})
-	client := tls.Client(near, &tls.Config{InsecureSkipVerify: true})
+	client := newClient(near, &tls.Config{InsecureSkipVerify: true})
 	done := make(chan error, 1)
 	go func() { done <- server.Handshake() }()
 	if err := errors.Join(client.Handshake(), <-done); err != nil {
@@ -51,6 +62,7 @@ func TestSteadyReader(t *testing.T) {
 		{"tcp", "tcp", nil},
 		{"unix", "unix", nil},
 		{"tls", "tcp", encrypted},
+		{"tls without waiting", "tcp", polled},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
