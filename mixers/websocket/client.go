@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // This file holds the client's part of the opening handshake, RFC 6455 section 4.1.
@@ -19,6 +20,22 @@ const maxHead = 16 << 10
 
 // headEnd is the end of a head.
 const headEnd = "\r\n\r\n"
+
+// parser is a bufio.Reader for heads; its buffer is larger than most of what a handshake
+// needs otherwise.
+type parser struct {
+	head  bytes.Reader
+	lines bufio.Reader
+}
+
+var parsers = sync.Pool{New: func() any { return new(parser) }}
+
+// reader returns a reader of the head, until the parser is reused.
+func (p *parser) reader(head []byte) *bufio.Reader {
+	p.head.Reset(head)
+	p.lines.Reset(&p.head)
+	return &p.lines
+}
 
 // readHead reads the head of an HTTP message, at most maxHead bytes, and returns also what
 // has been read behind it.
@@ -64,7 +81,9 @@ func (o *Options) clientHandshake(conn io.ReadWriter, host, origin, sub string) 
 		}
 		return nil, err
 	}
-	answer, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(head)), nil)
+	b := parsers.Get().(*parser)
+	defer parsers.Put(b)
+	answer, err := http.ReadResponse(b.reader(head), nil)
 	if err != nil {
 		return nil, fmt.Errorf("websocket: the answer to the handshake, %.60q, is not of HTTP: %w", head, err)
 	}

@@ -65,10 +65,7 @@ func (r *message) Dialed() bool { return r.p.client }
 
 // Keep counts memory of the sub-protocol's beside that of the fragments.
 func (r *message) Keep(n int) error {
-	if r.p.keeper == nil {
-		return nil
-	}
-	return r.p.keeper.Keep(n + cap(r.p.joined))
+	return r.p.keep(n + cap(r.p.joined))
 }
 
 // Unwrap returns the connection, whose memory pays for what filters make of a message; see

@@ -1,8 +1,6 @@
 package websocket
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -232,7 +230,9 @@ func (n *network) accepted(ctx context.Context, h *tp.Handshake) error {
 
 // parseRequest parses the head of a request.
 func parseRequest(head []byte) (*http.Request, error) {
-	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
+	b := parsers.Get().(*parser)
+	defer parsers.Put(b)
+	r, err := http.ReadRequest(b.reader(head))
 	if err != nil {
 		return nil, err
 	}

@@ -34,47 +34,47 @@ func NewWsProtoFunc(subProto ...socket.ProtoFunc) socket.ProtoFunc {
 		sub = subProto[0]
 	}
 	return func(rw io.ReadWriter) socket.Proto {
-		p := &wsProto{rw: rw, in: framing.NewReader(Name, rw), op: opBinary}
-		p.message.p = p
-		p.peek, _ = rw.(socket.PeekReader)
-		p.emit, _ = rw.(socket.Emitter)
-		p.keeper, _ = rw.(socket.Keeper)
-		if s, ok := rw.(socket.Sider); ok {
-			p.server, p.client = !s.Dialed(), s.Dialed()
+		p := new(appender) // a part of it is used if the sub-protocol cannot append: few cannot
+		p.init(rw, sub)
+		var ok bool
+		if p.app, ok = p.sub.(socket.FrameAppender); ok {
+			return p
 		}
-		p.sub = sub(&p.message)
-		if t, ok := p.sub.(Texter); ok && t.Text() {
-			p.op = opText
-		}
-		p.control, _ = p.sub.(socket.ControlCarrier)
-		if app, ok := p.sub.(socket.FrameAppender); ok {
-			return &appender{p, app, framing.NewWriter(Name, rw)}
-		}
-		return p
+		return &p.wsProto
 	}
 }
 
-// wsProto wraps a sub-protocol. Of its state below rw, Unpack has what is not marked.
+func (p *wsProto) init(rw io.ReadWriter, sub socket.ProtoFunc) {
+	p.rw, p.in, p.op = rw, framing.NewReader(Name, rw), opBinary
+	p.message.p = p
+	p.peek, _ = rw.(socket.PeekReader)
+	if s, ok := rw.(socket.Sider); ok {
+		p.server, p.client = !s.Dialed(), s.Dialed()
+	}
+	p.sub = sub(&p.message)
+	if t, ok := p.sub.(Texter); ok && t.Text() {
+		p.op = opText
+	}
+}
+
+// wsProto wraps a sub-protocol. Unpack owns its state but what is marked.
 type wsProto struct {
-	rw      io.ReadWriter
-	in      framing.Reader
-	peek    socket.PeekReader     // rw, if it is one
-	emit    socket.Emitter        // the same
-	keeper  socket.Keeper         // the same
-	sub     socket.Proto          // set once
-	control socket.ControlCarrier // sub, if it is one
-	op      byte                  // of the messages that are written; set once
+	rw   io.ReadWriter
+	peek socket.PeekReader // rw, if it is one
+	sub  socket.Proto      // set once
+	in   framing.Reader
+	op   byte // of the messages that are written; set once
 
 	// The side of the connection, set once: a client masks, a server does not. In tests
 	// without an engine it may be neither; then either is read, and nothing is masked.
 	server, client bool
 
+	left atomic.Bool   // a close frame was sent; set by any goroutine
+	code atomic.Uint32 // the close code that fits what Unpack has read last; 0: none
+
 	message message // what the sub-protocol reads and writes
 	joined  []byte  // the payload of a fragmented message
 	ended   error   // of every further Unpack: a close frame has arrived, or Unpack has failed
-
-	code atomic.Uint32 // the close code that fits what Unpack has read last; 0: none
-	left atomic.Bool   // a close frame was sent; set by any goroutine
 }
 
 var (
@@ -87,7 +87,10 @@ var (
 func (p *wsProto) Version() (byte, string) { return ID, Name }
 
 // CarriesControl asks the sub-protocol.
-func (p *wsProto) CarriesControl() bool { return p.control != nil && p.control.CarriesControl() }
+func (p *wsProto) CarriesControl() bool {
+	c, ok := p.sub.(socket.ControlCarrier)
+	return ok && c.CarriesControl()
+}
 
 // errLeft is the error of a message after the close frame.
 var errLeft = fmt.Errorf("websocket: a close frame was sent, after which no message may follow: %w", io.ErrClosedPipe)
@@ -148,13 +151,15 @@ func (p *wsProto) finish(out []byte, at, room int, m socket.Message) ([]byte, er
 
 // appender is a wsProto whose sub-protocol appends frames.
 type appender struct {
-	*wsProto
-	app socket.FrameAppender
-	out framing.Writer
+	wsProto
+	app socket.FrameAppender // sub
 }
 
 // Pack writes the frame of m with one Write.
-func (p *appender) Pack(m socket.Message) error { return p.out.Pack(p, m) }
+func (p *appender) Pack(m socket.Message) error {
+	w := framing.NewWriter(Name, p.rw)
+	return w.Pack(p, m)
+}
 
 // AppendFrame appends the frame of m to dst. It may be called concurrently.
 func (p *appender) AppendFrame(dst []byte, m socket.Message) ([]byte, error) {

@@ -59,7 +59,8 @@ func (p *wsProto) end(err error) {
 	if code := codeOf(err); code != 0 {
 		p.code.Store(uint32(code))
 	}
-	if code := uint16(p.code.Load()); code != 0 && (p.emit == nil || p.client) {
+	_, engine := p.rw.(socket.Emitter)
+	if code := uint16(p.code.Load()); code != 0 && (!engine || p.client) {
 		p.leave(code)
 	}
 }
@@ -200,14 +201,20 @@ func (p *wsProto) join(fragment []byte) error {
 	n := len(p.joined) + len(fragment)
 	if n > cap(p.joined) {
 		room := max(2*cap(p.joined), n, 512)
-		if p.keeper != nil {
-			if err := p.keeper.Keep(cap(p.joined) + room); err != nil {
-				return fmt.Errorf("websocket: fragments of %d bytes: %w", n, err)
-			}
+		if err := p.keep(cap(p.joined) + room); err != nil {
+			return fmt.Errorf("websocket: fragments of %d bytes: %w", n, err)
 		}
 		p.joined = append(make([]byte, 0, room), p.joined...)
 	}
 	p.joined = append(p.joined, fragment...)
+	return nil
+}
+
+// keep accounts for n bytes of the present message, if the connection does.
+func (p *wsProto) keep(n int) error {
+	if k, ok := p.rw.(socket.Keeper); ok {
+		return k.Keep(n)
+	}
 	return nil
 }
 
@@ -244,8 +251,8 @@ func (p *wsProto) leave(code uint16) {
 
 // send sends a control frame behind what was accepted for sending.
 func (p *wsProto) send(frame []byte) error {
-	if p.emit != nil {
-		return p.emit.Emit(frame)
+	if e, ok := p.rw.(socket.Emitter); ok {
+		return e.Emit(frame)
 	}
 	_, err := p.rw.Write(frame)
 	return err

@@ -165,7 +165,7 @@ var importHints = map[string]rule{
 	"proto/thriftproto": {hint: "its import no longer sets the RPC mapper and the thrift codec: SetServiceMethodMapper(RPCServiceMethodMapper), DefaultBodyCodec: \"thrift\", and import codecs/thriftcodec", under: inPackages},
 	"quic":              {hint: "there is no module for QUIC; register a tp.Network of your own", under: inV7},
 	"kcp":               {hint: "there is no module for KCP; register a tp.Network of your own", under: inV7},
-	"mixer/websocket":   {hint: "there is no module for websockets; Peer.ServeConn serves any net.Conn", under: inPackages},
+	"mixer/websocket":   {hint: "mixers/websocket has the same names; the functions for handshakes take the request alone", under: inPackages},
 	"mixer/multiclient": {hint: "there is no module for it: one session carries many calls at once; or keep several sessions", under: inPackages},
 	"mixer/evio":        {hint: "a tp.Peer: idle sessions have no goroutine (Linux)", under: inPackages},
 }
