@@ -62,8 +62,7 @@ func TestReadme(t *testing.T) {
 	require.NotEmpty(t, address, "the server logs where it listens")
 
 	for _, name := range drive.Names() {
-		tab, err := startBrowser(t, ctx, name).Open(ctx, "http://"+address+"/")
-		require.NoError(t, err)
+		tab := open(t, ctx, name, "http://"+address+"/")
 		require.NoError(t, tab.Wait(ctx, `document.body.innerText.trim() === "Hello Ann, who is `+drive.PromptAnswer+`"`))
 	}
 }
