@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,17 +67,55 @@ func report(t *testing.T, results []result) {
 	}
 }
 
-// startBrowser starts a browser for a test, and logs what it wrote if the test fails.
-func startBrowser(t *testing.T, ctx context.Context, name string) *drive.Browser {
-	b, err := drive.Start(ctx, name, t.TempDir())
+// browser is one that all tests share, since it takes seconds to start.
+type browser struct {
+	once sync.Once
+	dir  string
+	*drive.Browser
+	err error
+}
+
+var browsers = func() map[string]*browser {
+	m := make(map[string]*browser)
+	for _, name := range drive.Names() {
+		m[name] = new(browser)
+	}
+	return m
+}()
+
+// open opens a tab, which is closed at the end of the test, in a browser, which is started
+// for the first one.
+func open(t *testing.T, ctx context.Context, name, url string) *drive.Tab {
+	b := browsers[name]
+	b.once.Do(func() {
+		if b.dir, b.err = os.MkdirTemp("", "browsers"); b.err == nil {
+			b.Browser, b.err = drive.Start(ctx, name, b.dir)
+		}
+	})
+	require.NoError(t, b.err)
+	tab, err := b.Open(ctx, url)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(b.Log())
 		}
-		b.Close()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+		defer cancel()
+		require.NoError(t, tab.Close(ctx))
 	})
-	return b
+	return tab
+}
+
+// closeBrowsers ends those that were started.
+func closeBrowsers() {
+	for _, b := range browsers {
+		if b.Browser != nil {
+			b.Close()
+		}
+		if b.dir != "" {
+			os.RemoveAll(b.dir)
+		}
+	}
 }
 
 // TestBrowsers runs the cases in each browser, with each protocol.
@@ -87,11 +126,9 @@ func TestBrowsers(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
-			b := startBrowser(t, ctx, name)
 			for _, protocol := range protocols {
 				t.Run(protocol, func(t *testing.T) {
-					tab, err := b.Open(ctx, "http://"+srv.address+"/")
-					require.NoError(t, err)
+					tab := open(t, ctx, name, "http://"+srv.address+"/")
 					env, err := json.Marshal(environment{name + " " + protocol, protocol, "/ws", ctl, false})
 					require.NoError(t, err)
 					var results []result
@@ -99,27 +136,26 @@ func TestBrowsers(t *testing.T) {
 					report(t, results)
 				})
 			}
-			t.Run("two tabs", func(t *testing.T) { testTwoTabs(t, ctx, b, srv.address) })
+			t.Run("two tabs", func(t *testing.T) { testTwoTabs(t, ctx, name, srv.address) })
 		})
 	}
 }
 
 // testTwoTabs lets a tab speak to another one, which is in the background.
-func testTwoTabs(t *testing.T, ctx context.Context, b *drive.Browser, address string) {
+func testTwoTabs(t *testing.T, ctx context.Context, browser, address string) {
 	var tabs [2]*drive.Tab
 	for i := range tabs {
-		tab, err := b.Open(ctx, "http://"+address+"/")
-		require.NoError(t, err)
+		tab := open(t, ctx, browser, "http://"+address+"/")
 		require.NoError(t, tab.Eval(ctx, fmt.Sprintf(`(async () => {
 			globalThis.heard = [];
 			globalThis.session = connect("/ws", { routes: { "/heard": (text) => heard.push(text) } });
 			await session.call("/mark", "%s tab %d");
-		})()`, b.Name, i), nil))
+		})()`, browser, i), nil))
 		tabs[i] = tab
 	}
 	for i, tab := range tabs {
 		text := fmt.Sprintf("from %d", i)
-		require.NoError(t, tab.Eval(ctx, fmt.Sprintf(`session.call("/tell", { To: "%s tab %d", Text: %q })`, b.Name, 1-i, text), nil))
+		require.NoError(t, tab.Eval(ctx, fmt.Sprintf(`session.call("/tell", { To: "%s tab %d", Text: %q })`, browser, 1-i, text), nil))
 		require.NoError(t, tabs[1-i].Wait(ctx, fmt.Sprintf("heard.includes(%q)", text)))
 	}
 }

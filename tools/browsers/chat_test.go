@@ -53,10 +53,8 @@ type user struct {
 	tab *drive.Tab
 }
 
-func visit(t *testing.T, ctx context.Context, b *drive.Browser, addr string) *user {
-	tab, err := b.Open(ctx, "http://"+addr+"/")
-	require.NoError(t, err)
-	u := &user{t, ctx, tab}
+func visit(t *testing.T, ctx context.Context, browser, addr string) *user {
+	u := &user{t, ctx, open(t, ctx, browser, "http://"+addr+"/")}
 	u.wait(`document.querySelector("#state").textContent === "connected"`)
 	return u
 }
@@ -98,10 +96,9 @@ func TestChat(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
-			b := startBrowser(t, ctx, name)
 			c := startChat(t, program, "127.0.0.1:0")
 
-			ann, bob := visit(t, ctx, b, c.addr), visit(t, ctx, b, c.addr)
+			ann, bob := visit(t, ctx, name, c.addr), visit(t, ctx, name, c.addr)
 			ann.enter("ann")
 			ann.online("ann")
 			bob.enter("ann") // the server asks for another name

@@ -27,7 +27,9 @@ func TestMain(m *testing.M) {
 		serve(settings)
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	closeBrowsers()
+	os.Exit(code)
 }
 
 // server is a server process.

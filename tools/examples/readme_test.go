@@ -60,8 +60,8 @@ func TestReadmesShowTheQuickstart(t *testing.T) {
 			t.Errorf("README.md has no block that is quickstart/%s/main.go", name)
 		}
 	}
-	if len(blocks) != 3 {
-		t.Errorf("README.md has %d programs, want 3", len(blocks))
+	if len(blocks) != 4 {
+		t.Errorf("README.md has %d programs, want 4", len(blocks))
 	}
 	if !slices.Equal(goBlocks(read(t, "README_ZH.md")), blocks) {
 		t.Error("the programs in README_ZH.md are not those of README.md")

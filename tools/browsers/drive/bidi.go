@@ -44,6 +44,10 @@ func (b *bidi) open(ctx context.Context) (string, error) {
 	return result.Context, err
 }
 
+func (b *bidi) closeTab(ctx context.Context, tab string) error {
+	return b.do(ctx, "", "browsingContext.close", map[string]any{"context": tab}, nil)
+}
+
 func (b *bidi) navigate(ctx context.Context, tab, url string) error {
 	return b.do(ctx, "", "browsingContext.navigate", map[string]any{"context": tab, "url": url, "wait": "complete"}, nil)
 }

@@ -42,6 +42,10 @@ func (c *cdp) open(ctx context.Context) (string, error) {
 	return session.SessionID, nil
 }
 
+func (c *cdp) closeTab(ctx context.Context, tab string) error {
+	return c.do(ctx, tab, "Page.close", struct{}{}, nil)
+}
+
 // navigate returns when the new page has taken the place of the present one.
 func (c *cdp) navigate(ctx context.Context, tab, url string) error {
 	var result struct{ ErrorText string }

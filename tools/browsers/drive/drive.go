@@ -33,6 +33,7 @@ type Browser struct {
 // protocol is what differs between the browsers. A tab is named by a string.
 type protocol interface {
 	open(ctx context.Context) (tab string, err error)
+	closeTab(ctx context.Context, tab string) error
 	navigate(ctx context.Context, tab, url string) error
 	// eval returns the value of an expression whose value is a string, or of a promise of one.
 	eval(ctx context.Context, tab, expression string) (string, error)
@@ -180,6 +181,14 @@ func (b *Browser) Open(ctx context.Context, url string) (*Tab, error) {
 	}
 	t := &Tab{b, id}
 	return t, t.Navigate(ctx, url)
+}
+
+// Close closes the tab.
+func (t *Tab) Close(ctx context.Context) error {
+	if err := t.b.protocol.closeTab(ctx, t.id); err != nil {
+		return fmt.Errorf("drive: %s: %w", t.b.Name, err)
+	}
+	return nil
 }
 
 // Navigate goes to a page and waits for it to be loaded.

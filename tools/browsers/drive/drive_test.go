@@ -61,6 +61,11 @@ func TestDrive(t *testing.T) {
 			require.NoError(t, tab.Type(ctx, "x"+drive.Enter))
 			require.NoError(t, tab.Wait(ctx, `document.body.innerText === '"x"'`))
 
+			other, err := b.Open(ctx, srv.URL)
+			require.NoError(t, err)
+			require.NoError(t, other.Close(ctx))
+			require.Error(t, other.Eval(ctx, "1", nil))
+
 			canceled, cancel := context.WithCancel(ctx)
 			cancel()
 			require.ErrorIs(t, tab.Wait(canceled, "false"), context.Canceled)
