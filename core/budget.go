@@ -1,6 +1,11 @@
 package tp
 
-import "time"
+import (
+	"errors"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/inbox"
+)
 
 // A message takes memory from its arrival until its handler has ended and the reply is in
 // the batch. The reading half of the connection counts it while it arrives and while its
@@ -34,11 +39,18 @@ const (
 	pushSlack = 2
 )
 
-// accept counts a request of n bytes. It returns the number of requests with it.
-func (s *session) accept(n int64) (running int) {
-	running, n = s.work.add(1, n)
-	if n > freeBytes {
-		s.draw(n)
+// accept counts a request: its frame, and what its filters were reversed to. It returns the
+// number of requests of the session with it.
+func (c *handlerCtx) accept() (running int) {
+	s := c.sess
+	c.bytes = int64(c.in.Size())
+	if n := int64(len(c.in.RawBody())); n > c.bytes || c.in.XferPipe().Len() > 0 { // it is not a part of the frame
+		c.bytes += n
+	}
+	running, n := s.work.add(1, c.bytes)
+	if n > freeBytes || c.arrived > 0 {
+		s.draw(n, c.arrived)
+		c.arrived = 0
 	}
 	return running
 }
@@ -47,13 +59,19 @@ func (s *session) accept(n int64) (running int) {
 func (s *session) finish(n int64) {
 	_, n = s.work.add(-1, -n)
 	if s.work.drawn.Load() > 0 {
-		s.draw(n)
+		s.draw(n, 0)
 	}
 	s.work.signal()
 }
 
-// draw adapts what the session has drawn from env.memory to a workload of n bytes.
-func (s *session) draw(n int64) {
+// draw adapts what the session has drawn from env.memory to a workload of n bytes, of which
+// some are there already, but not as the session's.
+func (s *session) draw(n, there int64) {
+	defer func() {
+		if there > 0 {
+			s.env.memory.Draw(-there)
+		}
+	}()
 	for {
 		drawn := s.work.drawn.Load()
 		want := int64(0)
@@ -64,7 +82,8 @@ func (s *session) draw(n int64) {
 			return
 		}
 		if s.work.drawn.CompareAndSwap(drawn, want) {
-			s.env.memory.Draw(want - drawn)
+			s.env.memory.Draw(want - drawn - there)
+			there = 0
 		}
 		n = s.work.bytes()
 	}
@@ -72,18 +91,27 @@ func (s *session) draw(n int64) {
 
 // overBudget reports whether the requests of the session take so much memory that it
 // must not accept more.
-func (s *session) overBudget() bool { return s.exceeds(s.work.bytes(), 0) }
+func (s *session) overBudget() bool { return s.exceeds(s.work.bytes()) }
 
 // full reports whether the session must not accept a PUSH.
 func (s *session) full() bool {
 	return s.work.running() >= s.env.live.Load().MaxHandlers || s.overBudget()
 }
 
-// exceeds reports whether a workload of n bytes is over the bound of the session, or of
-// the peer with more bytes. What a session needs for one request alone is not.
-func (s *session) exceeds(n, more int64) bool {
-	return n > freeBytes && (n+more >= s.env.cfg.SessionMemory || s.env.memory.Over())
+// exceeds reports whether a workload of n bytes is over the bound of the session or of the
+// peer. What a session needs for one request alone is not.
+func (s *session) exceeds(n int64) bool {
+	return s.exceedsAlone(n, 0) || n > freeBytes && s.env.memory.Over()
 }
+
+// exceedsAlone reports whether a workload of n bytes and more is over the bound of the
+// session.
+func (s *session) exceedsAlone(n, more int64) bool {
+	return n > freeBytes && n+more >= s.env.cfg.SessionMemory
+}
+
+// errNoRoom ends a wait for memory.
+var errNoRoom = errors.New("the connection or its session ended before there was memory for the message")
 
 // await waits until blocked returns false. It returns false if the connection was closed
 // before, or most was over; 0 is no limit.
@@ -134,10 +162,10 @@ func (l *link) pauseWhile(blocked func() bool) {
 // awaitMemory pauses the reader in the middle of a message, until there is memory for it.
 func (l *link) awaitMemory(blocked func() bool) bool { return l.pause(longestPause, blocked) }
 
-// awaitReply waits until there is memory for the reply of c: until the messages that wait
-// to be sent have room, and, if its route is known to make large replies and that was not
-// known when c was accepted, until so many bytes are free. That ends with the connection at the
-// latest, which PeerConfig.WriteTimeout bounds; then it returns an error.
+// awaitReply waits until there is memory for the reply of c, if its route is known to make
+// large ones: until the messages that wait to be sent have room, and others have given back
+// what they have too much. That ends with the connection at the latest, which
+// PeerConfig.WriteTimeout bounds; then it returns an error.
 func (c *handlerCtx) awaitReply() *Rerror {
 	if c.refusal != nil || c.kind() != kindCall {
 		return nil
@@ -152,51 +180,60 @@ func (c *handlerCtx) awaitReply() *Rerror {
 		}
 	}
 	size := h.replySize.Load()
-	more := size - c.expected
-	taken := more <= 1
-	if size <= 1 || taken && !c.link.sock.Crowded() && !c.link.shut.Load() {
+	more := max(size-c.expected, 0)
+	overdrawn := func() bool { return more > 0 || c.bytes > freeBytes && s.env.memory.Over() }
+	if size <= 1 || !overdrawn() && !c.link.sock.Crowded() && !c.link.shut.Load() {
 		return nil
 	}
-	gate := &s.work.waitRoom().gate // one after the other: each end of a request would wake all of them
-	gate.Lock()
-	defer gate.Unlock()
+	w, held := s.work.waitRoom(), c.bytes
+	w.waiting.Add(held) // it must not be in the way of those before it
+	defer w.waiting.Add(-held)
+	w.gate <- struct{}{} // one after the other: each end of a request would wake all of them
+	defer func() { <-w.gate }()
 	room := c.link.await(0, func() bool {
-		if c.link.sock.Crowded() {
-			return true
-		}
-		for !taken {
-			word := s.work.word.Load()
-			if s.exceeds(word&bytesMask-c.bytes, more) {
-				break
-			}
-			if taken = s.work.word.CompareAndSwap(word, word+more); taken {
-				c.bytes += more
-				c.expected += more
-				s.draw(s.work.bytes())
-			}
-		}
-		return !taken
+		return c.link.sock.Crowded() || s.exceedsAlone(s.work.bytes()-w.waiting.Load(), held+more)
 	})
+	if room && overdrawn() {
+		claim := s.env.memory.Claim(inbox.ToBegin, held, more)
+		if room = claim.Wait(c.link.over.Done()); room {
+			c.expected += more
+			c.keep(claim)
+		} else {
+			claim.Free()
+		}
+	}
 	if !room {
-		return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), "the connection ended before there was room for the reply")
+		return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), errNoRoom.Error())
 	}
 	return nil
 }
 
 // hasRoom reports whether c, whose reply is large, need not wait in awaitReply.
-func (c *handlerCtx) hasRoom() bool { return !c.link.sock.Crowded() && !c.sess.overBudget() }
+func (c *handlerCtx) hasRoom() bool {
+	return !c.link.sock.Crowded() && !c.sess.overBudget() && (c.bytes <= freeBytes || !c.sess.env.memory.Over())
+}
 
-// take counts n bytes more for c.
-func (c *handlerCtx) take(n int64) {
+// keep makes what c has claimed a part of its workload.
+func (c *handlerCtx) keep(claim *inbox.Claim) {
+	if c.claim != nil {
+		c.claim.Free()
+	}
+	c.claim = claim
+	n := claim.Take()
+	c.take(n, n)
+}
+
+// take counts n bytes more for c, of which some are in env.memory already.
+func (c *handlerCtx) take(n, there int64) {
 	c.bytes += n
 	_, n = c.sess.work.add(0, n)
-	c.sess.draw(n)
+	c.sess.draw(n, there)
 }
 
 // expectReply counts the reply of c with its request.
 func (c *handlerCtx) expectReply() {
 	if n := c.handler.replySize.Load(); n > 1 && c.kind() == kindCall {
 		c.expected = n
-		c.take(n)
+		c.take(n, 0)
 	}
 }

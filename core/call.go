@@ -434,6 +434,10 @@ func (cmd *callCmd) readRest() {
 
 // finish marks the call done.
 func (cmd *callCmd) finish() {
+	if cmd.bytes > 0 {
+		cmd.sess.env.memory.Draw(-cmd.bytes)
+		cmd.bytes = 0
+	}
 	if cmd.pooled {
 		return // no other goroutine has it
 	}
@@ -473,7 +477,14 @@ func (cmd *callCmd) decode(raw []byte) *Rerror {
 	}
 	c, err := codec.Get(cmd.inCodec)
 	if err == nil {
-		err = safely(func() error { return c.Unmarshal(raw, cmd.result) })
+		account := result{cmd: cmd}
+		defer account.free()
+		err = safely(func() error {
+			if c, ok := c.(codec.Measurer); ok {
+				return c.DecodeMeasured(raw, cmd.result, 0, &account)
+			}
+			return c.Unmarshal(raw, cmd.result)
+		})
 	}
 	cmd.free(raw)
 	return badMessage(err)

@@ -37,6 +37,7 @@ func getCtx(l *link) *handlerCtx {
 	s := l.sess
 	c.logger, c.sess, c.link = s.logger, s, l
 	c.in.SetInterner(s.env.router)
+	c.in.SetAccount((*argument)(c))
 	return c
 }
 
@@ -56,6 +57,7 @@ func putCtx(c *handlerCtx) {
 		if !c.in.BodyOwned() { // else the handler may have kept it
 			poison.Scribble(c.in.RawBody())
 		}
+		c.giveBack()
 		c.in.Reset()
 		c.out.Reset()
 		c.sess, c.link = nil, nil
@@ -85,12 +87,25 @@ func (c *handlerCtx) recycle() {
 		c.out.Clear()
 	}
 	c.handler, c.hooks, c.cmd, c.arg, c.refusal, c.result, c.swap, c.release, c.memory = nil, nil, nil, nil, nil, nil, nil, nil, nil
-	c.start, c.expires, c.decodeLater = time.Time{}, 0, false
+	c.start, c.expires, c.decodeLater, c.leave = time.Time{}, 0, false, nil
 	c.turn, c.began, c.stage = 0, 0, stageOpen
+	c.giveBack()
 	c.bytes, c.expected = 0, 0
 	c.answeredBy.Store(answerOpen)
 	c.ageAt, c.ageSeq, c.agePipe = 0, 0, c.agePipe[:0]
 	c.ctx, c.cancel = nil, nil
+}
+
+// giveBack ends what the message has of env.memory beside the workload.
+func (c *handlerCtx) giveBack() {
+	if c.arrived > 0 {
+		c.link.env.memory.Draw(-c.arrived)
+		c.arrived = 0
+	}
+	if c.claim != nil {
+		c.claim.Free()
+		c.claim = nil
+	}
 }
 
 // kind is the kind of a request.

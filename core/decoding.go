@@ -1,10 +1,18 @@
 package tp
 
-import "time"
+import (
+	"time"
+
+	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/internal/inbox"
+)
 
 // As many goroutines of a peer decode large arguments at once as can run, so that a flood
 // of them does not take the processors, and memory for values that are half decoded, from
 // everything else. Large replies are not counted: a caller waits for each.
+//
+// What an argument or a reply becomes is reserved before it is decoded: codecs measure it
+// (codec.Measurer). That of an argument is the request's until its handler has ended.
 
 // decodeLease is how long decoding one argument counts. A codec calls code of the user,
 // which may block, even on a call whose handler has a large argument, too: the others go
@@ -18,11 +26,83 @@ func (c *handlerCtx) decodeLarge(bind func() *Rerror) *Rerror {
 	if _, bytes := c.in.Body().(*[]byte); bytes {
 		return bind() // nothing is decoded
 	}
-	defer c.sess.env.decoding.Enter()()
+	c.leave = c.sess.env.decoding.Enter()
+	defer func() {
+		c.leave()
+		c.leave = nil
+	}()
 	if r := c.expired(); r != nil {
 		return r
 	}
 	return bind()
+}
+
+// Reserve implements codec.Account. While it waits others are decoded.
+func (a *argument) Reserve(n int) error {
+	c := (*handlerCtx)(a)
+	switch body := len(c.in.RawBody()); {
+	case c.cmd != nil: // a small reply, or one for which a hook has put in a value: it is the caller's
+		return nil
+	case body <= decodeInReader, c.inReader():
+		c.take(int64(n), 0)
+		return nil
+	default:
+		n += body // texts are copied
+	}
+	m := c.sess.env.memory
+	claim, err := claimValue(m, c.bytes, n)
+	if err != nil {
+		return err
+	}
+	if leave := c.leave; leave != nil && !claim.Granted() {
+		leave()
+		defer func() { c.leave = c.sess.env.decoding.Enter() }()
+	}
+	if !claim.Wait(c.link.over.Done()) {
+		claim.Free()
+		return errNoRoom
+	}
+	c.keep(claim)
+	return nil
+}
+
+// claimValue claims n bytes for a value that is decoded, for a claimant that holds some.
+func claimValue(m *inbox.Memory, held int64, n int) (*inbox.Claim, error) {
+	if limit := m.Limit(); limit > 0 && int64(n) > limit {
+		return nil, &codec.LimitError{What: "bytes of memory to decode it, of PeerConfig.ReadMemory,", Limit: int(limit), Found: n}
+	}
+	return m.Claim(inbox.ToBegin, held, int64(n)), nil
+}
+
+// result is the account of the value that a large reply is decoded into: it counts while
+// that is decoded, and is the caller's then.
+type result struct {
+	cmd   *callCmd
+	claim *inbox.Claim
+}
+
+// Reserve implements codec.Account.
+func (r *result) Reserve(n int) error {
+	cmd := r.cmd
+	claim, err := claimValue(cmd.sess.env.memory, cmd.bytes, n+len(cmd.raw))
+	if err != nil {
+		return err
+	}
+	r.claim = claim
+	ended := cmd.sess.done.Done()
+	if ctx := cmd.out.GivenContext(); ctx != nil && ctx.Done() != nil {
+		ended = ctx.Done()
+	}
+	if !claim.Wait(ended) {
+		return errNoRoom
+	}
+	return nil
+}
+
+func (r *result) free() {
+	if r.claim != nil {
+		r.claim.Free()
+	}
 }
 
 // expired returns an error if the caller does not wait any more.

@@ -199,12 +199,15 @@ type handlerCtx struct {
 	start       time.Time // only with CountTime
 	expires     int64     // X-Timeout: when the caller stops waiting, in the sweeper's time; 0: never
 	decodeLater bool      // the argument is to be decoded on the handler's goroutine
+	leave       func()    // gives its place back while the argument is decoded; nil: it has none
 	release     freer
 	memory      *[]byte       // of an argument that is used again
 	turn        uint64        // as what the reader's state knows the handler; 0: another goroutine runs it
 	began       int64         // when the handler began, in the sweeper's time; 0: nobody wants to know
+	arrived     int64         // bytes of env.memory that the message has had since it arrived, until they are in bytes
 	bytes       int64         // in the session's workload, reply included
 	expected    int64         // of these for the reply
+	claim       *inbox.Claim  // of these for the argument, once decoded, and for the reply; nil: none was needed
 	count       uint8         // of messages that passed through here
 	stage       stage         // of a request: how far its answer is
 	answeredBy  atomic.Uint32 // answerOpen, answerHandler, answerSweep
@@ -219,6 +222,9 @@ type handlerCtx struct {
 	ctx        context.Context
 	cancel     context.CancelCauseFunc
 }
+
+// argument is the account of the value that the body of a request is decoded into.
+type argument handlerCtx
 
 // callCmd is a pending call, or a PUSH while it is sent. The goroutine that takes the
 // call's number from the pending table resolves it: the reader with the reply, the
@@ -245,6 +251,7 @@ type callCmd struct {
 	seq       int32
 
 	raw   []byte      // a large body, to be decoded by the caller
+	bytes int64       // of env.memory for raw
 	reply *handlerCtx // for hooks after decoding
 
 	deadline int64 // from DefaultCallTimeout, in the sweeper's time; 0: none

@@ -165,6 +165,7 @@ func (r *readLoop) serve() error {
 		r.in = inFrame
 		err := l.sock.ReadInto(&c.in)
 		r.in = 0
+		c.arrived = l.sock.TakeMemory()
 		if err != nil {
 			dropped, fatal := c.unreadable(err)
 			if fatal != nil {
@@ -301,8 +302,7 @@ func (c *handlerCtx) refuseAuth() disposition {
 	c.out.SetSeq(c.in.Seq())
 	c.out.XferPipe().AppendFrom(c.in.XferPipe())
 	c.link.current = c
-	c.bytes = int64(c.in.Size())
-	return c.refuse(c.refusal, c.sess.accept(c.bytes))
+	return c.refuse(c.refusal, c.accept())
 }
 
 // answersCall reports whether a message of another type than REPLY has the number of a

@@ -78,6 +78,7 @@ func (c *handlerCtx) readReply() *Rerror {
 	if len(c.in.RawBody()) > decodeInReader {
 		cmd.inCodec = c.in.BodyCodec()
 		cmd.raw, cmd.exclusive = c.in.TakeBody()
+		cmd.bytes, c.arrived = c.arrived, 0
 		return nil
 	}
 	return c.decode(cmd.result, cmd.mode, cmd.over, cmd.memory)

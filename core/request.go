@@ -98,11 +98,7 @@ func (c *handlerCtx) acceptRequest() disposition {
 		}
 	}
 	c.link.current = c
-	c.bytes = int64(c.in.Size())
-	if c.in.XferPipe().Len() > 0 {
-		c.bytes += int64(len(c.in.RawBody()))
-	}
-	running := s.accept(c.bytes)
+	running := c.accept()
 	if r := c.prepare(running); r != nil {
 		return c.refuse(r, running)
 	}
@@ -145,7 +141,7 @@ func (c *handlerCtx) prepare(running int) *Rerror {
 	case running > s.env.live.Load().MaxHandlers:
 		return c.notRun(busy(fmt.Sprintf("%d handlers of the session run already", running-1)))
 	}
-	if n := s.work.bytes() - c.bytes; s.exceeds(n, 0) && (c.link.refuses || s.pending.Len() > 0) { // else the reader has paused, or will
+	if n := s.work.bytes() - c.bytes; s.exceeds(n) && (c.link.refuses || s.pending.Len() > 0) { // else the reader has paused, or will
 		if c.kind() == kindPush && n >= pushSlack*s.env.cfg.SessionMemory {
 			c.link.kill(SideLocal, errPushes, "reading")
 		}
@@ -407,8 +403,11 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	}
 	c.stage = stageReplying
 	c.logHookError("PreWriteReply", c.hooks.preWriteReply.run(s.env.guard, c))
+	if c.handler != nil {
+		c.out.Holds(c.bytes, c.handler.replySize.Load(), c.claim != nil && c.claim.Overshoots())
+	}
 	err := c.enqueue(now)
-	if n := int64(c.out.Size()); c.handler != nil && (n >= largeReply || c.expected > 0) {
+	if n := max(int64(c.out.Size()), c.out.Plain()); c.handler != nil && (n >= largeReply || c.expected > 0) {
 		c.handler.noteReply(n)
 	}
 	c.endSample()

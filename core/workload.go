@@ -20,8 +20,9 @@ type workload struct {
 
 // roomWait is what goroutines need that wait for requests to end. Few sessions have one.
 type roomWait struct {
-	gate    sync.Mutex  // held by a handler that waits for memory for its reply
-	awaited atomic.Bool // ended is not nil
+	gate    chan struct{} // of capacity 1; full while a handler waits for memory for its reply
+	waiting atomic.Int64  // bytes of it, and of those that wait for the gate
+	awaited atomic.Bool   // ended is not nil
 
 	mu    sync.Mutex    // guards ended
 	ended chan struct{} // closed when a request has ended; nil: no goroutine waits for that
@@ -41,7 +42,7 @@ func (w *workload) waitRoom() *roomWait {
 	if r := w.room.Load(); r != nil {
 		return r
 	}
-	w.room.CompareAndSwap(nil, new(roomWait))
+	w.room.CompareAndSwap(nil, &roomWait{gate: make(chan struct{}, 1)})
 	return w.room.Load()
 }
 

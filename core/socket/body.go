@@ -120,12 +120,27 @@ func (m *Envelope) BindMode(v any, mode codec.Mode) (byte, error) {
 	if err != nil {
 		return m.codec, err
 	}
-	if mode != 0 {
-		if c, ok := c.(codec.Decoder); ok {
-			return m.codec, c.Decode(m.raw, v, mode)
+	return m.codec, m.decode(c, m.raw, v, mode)
+}
+
+// measuredFrom is the length of the smallest body whose decoding is accounted for.
+const measuredFrom = 1 << 10
+
+func (m *Envelope) decode(c codec.Codec, body []byte, v any, mode codec.Mode) error {
+	if m.account != nil && len(body) >= measuredFrom {
+		if c, ok := c.(codec.Measurer); ok {
+			return c.DecodeMeasured(body, v, mode, m.account)
+		}
+		if err := m.account.Reserve(0); err != nil {
+			return err
 		}
 	}
-	return m.codec, c.Unmarshal(m.raw, v)
+	if mode != 0 {
+		if c, ok := c.(codec.Decoder); ok {
+			return c.Decode(body, v, mode)
+		}
+	}
+	return c.Unmarshal(body, v)
 }
 
 // BindOver is BindMode for a value that another message was decoded into: bytes
@@ -164,7 +179,10 @@ func (m *Envelope) BindOver(v any, memory *[]byte, mode codec.Mode) (byte, error
 				*memory = body
 				m.DropRaw()
 			}
-			return m.codec, c.Decode(body, v, mode|codec.Borrowed)
+			if m.account == nil || len(body) < measuredFrom {
+				return m.codec, c.Decode(body, v, mode|codec.Borrowed)
+			}
+			return m.codec, m.decode(c, body, v, mode|codec.Borrowed)
 		}
 	}
 	return m.BindMode(v, mode)

@@ -227,6 +227,7 @@ func (c *Conn) readFrame(m *Envelope) (err error) {
 			err = fmt.Errorf("socket: protocol panicked while reading: %v", p)
 		}
 	}()
+	c.in.DropMemory()
 	m.limit, c.read, c.keeps = c.limit.Load(), 0, false
 	if err := c.proto.Unpack(m); err != nil {
 		return err
@@ -240,6 +241,11 @@ func (c *Conn) readFrame(m *Envelope) (err error) {
 	c.peeked = nil
 	return nil
 }
+
+// TakeMemory returns how many bytes of Options.Memory the message has that was read last:
+// its frame if that is large, and what its filters were reversed to. The caller has them
+// from now on; else the next ReadInto gives them back. Only the reading goroutine calls it.
+func (c *Conn) TakeMemory() int64 { return c.in.TakeMemory() }
 
 // readFree is how many bytes of a message a protocol may read by itself before they
 // count.

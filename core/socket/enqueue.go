@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/bufpool"
+	"github.com/teleport-go/teleport/core/internal/inbox"
 	"github.com/teleport-go/teleport/core/internal/outbox"
 )
 
@@ -98,10 +99,20 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 			defer func() { <-slots }()
 		}
 	}
+	claim, err := c.claim(ctx, m, size, how)
+	if claim != nil {
+		defer claim.Free()
+	}
+	if err != nil {
+		return err
+	}
 	frame, err := c.packFrame(app, m)
 	if err != nil {
 		bufpool.Put(frame)
 		return &PackError{err}
+	}
+	if claim != nil {
+		claim.Set(int64(cap(frame))) // until the batch has it
 	}
 	var at uint64
 	switch how {
@@ -168,6 +179,43 @@ func (c *Conn) acquirePacking(ctx context.Context, how admission, remote bool) (
 		return nil, err
 	}
 	return slots, nil
+}
+
+// packFree is how many bytes packing a message may take without a claim.
+const packFree = 64 << 10
+
+// claim claims what packing the message takes, before that is taken: memory for its body,
+// of about size bytes, once more if it is encoded, and if it goes through filters, which
+// make at most as much of it. The claimant holds what Holds says. The result is nil for a
+// small message.
+func (c *Conn) claim(ctx context.Context, m *Envelope, size int, how admission) (claim *inbox.Claim, err error) {
+	memory := c.in.Memory()
+	if memory == nil {
+		return nil, nil
+	}
+	n := m.packs(size)
+	if n <= packFree {
+		return nil, nil
+	}
+	claim = memory.Claim(inbox.ToEnd, m.holds, n)
+	if claim.Granted() {
+		return claim, nil
+	}
+	switch {
+	case how == enqueueNow, m.exempt:
+		claim.Force()
+	case how == enqueueTry:
+		return claim, ErrFull
+	default:
+		var ended <-chan struct{}
+		if ctx != nil {
+			ended = ctx.Done()
+		}
+		if !claim.Wait(ended) {
+			return claim, ctx.Err()
+		}
+	}
+	return claim, nil
 }
 
 // Unwritten reports whether it is certain that no byte of m has been written to this
@@ -259,21 +307,18 @@ func (c *Conn) packFrame(app FrameAppender, m *Envelope) (frame []byte, err erro
 	return c.frame, err
 }
 
-// guess is about the room that the frame of m takes.
+// guess is about the room that the frame of m takes. What filters make of a large body is
+// most often much less than that.
 func (c *Conn) guess(m *Envelope) int {
-	n := beside + len(m.method)
-	if m.encoded {
-		return n + len(m.raw) // the body may be the caller's again
+	n := max(m.bodyLen(), 0)
+	if b, ok := m.body.(string); ok && !m.encoded {
+		n = len(b)
 	}
-	switch b := m.body.(type) {
-	case []byte:
-		n += len(b)
-	case *[]byte:
-		if b != nil {
-			n += len(*b)
-		}
-	case string:
-		n += len(b)
+	if m.pipe.Len() > 0 && n > wholeUpTo {
+		n /= 4
 	}
-	return n
+	return n + beside + len(m.method)
 }
+
+// wholeUpTo is the largest body for whose filters there is room for a frame as large.
+const wholeUpTo = 1 << 20

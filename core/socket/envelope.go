@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/url"
 	"sync"
 
@@ -25,10 +26,14 @@ type Envelope struct {
 	last     bool // sent while the session drains
 	expects  bool // the encoded body is to be decoded into body
 	replaced bool // which is not the value that Expect was given
+	exempt   bool // see Holds
 	size     uint32
 	limit    uint32 // 0: none
 	sized    int32  // the codec's Size of body, just computed, plus 1; 0: unknown
 	place    uint64 // where it begins in what a Conn has accepted, plus 1; 0: it was not accepted
+	holds    int64  // see Holds
+	likely   uint32 // see Holds
+	plain    uint32 // length of the body as it was encoded last
 
 	method string
 	body   any
@@ -41,6 +46,7 @@ type Envelope struct {
 	raw     []byte
 	meta    Meta // its first fields are what Clear looks at; most messages have no use for the rest
 	intern  Interner
+	account codec.Account
 }
 
 var _ Message = (*Envelope)(nil)
@@ -84,18 +90,19 @@ func PutMessage(m Message) {
 
 func (m *Envelope) envelope() *Envelope { return m }
 
-// Reset clears the message with its limit and its interner, then applies the settings.
+// Reset clears the message with its limit, its interner and its account, then applies the settings.
 func (m *Envelope) Reset(settings ...MessageSetting) {
 	m.Clear()
-	m.limit, m.intern = 0, nil
+	m.limit, m.intern, m.account = 0, nil, nil
 	m.apply(settings)
 }
 
-// Clear empties the message but keeps its limit and its interner, which belong
-// to the connection it is used on.
+// Clear empties the message but keeps its limit, its interner and its account, which
+// belong to the connection it is used on.
 func (m *Envelope) Clear() {
 	m.seq, m.mtype, m.codec, m.size, m.sized, m.place = 0, 0, 0, 0, 0, 0
-	m.rawOwned, m.shared, m.encoded, m.inTurn, m.last, m.expects, m.replaced = false, false, false, false, false, false, false
+	m.holds, m.likely, m.plain = 0, 0, 0
+	m.rawOwned, m.shared, m.encoded, m.inTurn, m.last, m.expects, m.replaced, m.exempt = false, false, false, false, false, false, false, false
 	m.method, m.uri = "", nil
 	if m.meta.Len() > 0 {
 		m.meta.Reset()
@@ -121,8 +128,21 @@ func (m *Envelope) Accept() { m.place = max(m.place, 1) }
 // Recall makes m, whose outcome on one Conn is known, ready for another one.
 func (m *Envelope) Recall() { m.place = 0 }
 
+// Holds says what is known of the memory of a message that is sent: its sender holds that
+// many bytes of the memory of the connection until then, and its encoded body likely has so
+// many (0: nobody knows). With exempt it need not wait for more.
+func (m *Envelope) Holds(bytes, likely int64, exempt bool) {
+	m.holds, m.likely, m.exempt = bytes, uint32(min(likely, math.MaxUint32)), exempt
+}
+
+// Plain returns the length of the body as it was encoded last, before any filter.
+func (m *Envelope) Plain() int64 { return int64(m.plain) }
+
 // SetLimit sets the largest size SetSize accepts; 0 is no limit.
 func (m *Envelope) SetLimit(limit uint32) { m.limit = limit }
+
+// SetAccount sets the account on which decoding the body reserves memory; nil for none.
+func (m *Envelope) SetAccount(a codec.Account) { m.account = a }
 
 // SetInterner sets the Interner for service methods; nil for none.
 func (m *Envelope) SetInterner(i Interner) { m.intern = i }
@@ -193,6 +213,12 @@ func (m *Envelope) SetBody(body any) {
 }
 
 func (m *Envelope) MarshalBody() ([]byte, error) {
+	b, err := m.marshal()
+	m.encodedTo(len(b))
+	return b, err
+}
+
+func (m *Envelope) marshal() ([]byte, error) {
 	if m.encoded {
 		return m.raw, nil
 	}
@@ -210,7 +236,15 @@ func (m *Envelope) MarshalBody() ([]byte, error) {
 	return codec.Marshal(m.codec, m.body)
 }
 
+func (m *Envelope) encodedTo(n int) { m.plain = uint32(min(int64(n), math.MaxUint32)) }
+
 func (m *Envelope) AppendBody(dst []byte) ([]byte, error) {
+	out, err := m.appendBody(dst)
+	m.encodedTo(len(out) - len(dst))
+	return out, err
+}
+
+func (m *Envelope) appendBody(dst []byte) ([]byte, error) {
 	if m.encoded {
 		return append(dst, m.raw...), nil
 	}
@@ -258,42 +292,74 @@ func (m *Envelope) Encode(buf []byte) ([]byte, error) {
 func (m *Envelope) SetEncoded(body []byte) { m.raw, m.encoded, m.rawOwned = body, true, false }
 
 // inPlace reports whether the body may be encoded under the lock of a batch: that
-// runs no user code and appends at most max bytes. n is their approximate number.
+// runs no user code and appends at most max bytes. n is their approximate number, below 0
+// if it is not known.
 func (m *Envelope) inPlace(max int) (n int, ok bool) {
 	m.sized = 0
 	if m.pipe.Len() > 0 {
-		return 0, false
+		return -1, false
 	}
-	if m.encoded {
-		return len(m.raw), len(m.raw) <= max
-	}
-	switch b := m.body.(type) {
-	case nil:
-		return 0, true
-	case []byte:
-		return len(b), len(b) <= max
-	case *[]byte:
-		if b == nil {
-			return 0, true
-		}
-		return len(*b), len(*b) <= max
+	if n = m.bodyLen(); n >= 0 {
+		return n, n <= max
 	}
 	c, err := codec.Get(m.codec)
 	if err != nil {
-		return 0, false
+		return -1, false
 	}
 	if a, ok := c.(codec.Appender); !ok || !a.Pure() {
-		return 0, false
+		return -1, false
 	}
 	s, ok := c.(codec.Sizer)
 	if !ok {
-		return 0, false
+		return -1, false
 	}
 	if n = s.Size(m.body); n < 0 || n > max {
-		return 0, false
+		return n, false
 	}
 	m.sized = int32(n) + 1 // AppendBody follows
 	return n, true
+}
+
+// bodyLen returns the length of a body that is encoded already, or is bytes; else -1.
+func (m *Envelope) bodyLen() int {
+	if m.encoded {
+		return len(m.raw)
+	}
+	switch b := m.body.(type) {
+	case nil:
+		return 0
+	case []byte:
+		return len(b)
+	case *[]byte:
+		if b == nil {
+			return 0
+		}
+		return len(*b)
+	}
+	return -1
+}
+
+// packs returns about how many bytes it takes at most to make a frame of the message, whose
+// body has n bytes if n is not below 0.
+func (m *Envelope) packs(n int) int64 {
+	times := int64(1)
+	if bytes := m.bodyLen(); bytes >= 0 {
+		n = bytes
+	} else {
+		times++ // what a codec encodes to, it copies
+		if c, err := codec.Get(m.codec); n < 0 && err == nil {
+			if s, ok := c.(codec.Sizer); ok {
+				n = s.Size(m.body)
+			}
+		}
+		if n < 0 {
+			return times * int64(m.likely)
+		}
+	}
+	if m.pipe.Len() > 0 {
+		times++
+	}
+	return times * int64(max(n, 0))
 }
 
 func (m *Envelope) XferPipe() *xfer.XferPipe { return &m.pipe }

@@ -73,8 +73,12 @@ func TestReadsCount(t *testing.T) {
 				if p.used != test.used {
 					t.Errorf("%d bytes counted, want %d", p.used, test.used)
 				}
+				if n := memory.Used(); n != test.used && test.err == nil {
+					t.Errorf("%d bytes counted after the message, want the %d that it has", n, test.used)
+				}
+				memory.Draw(-c.TakeMemory())
 				if n := memory.Used(); n != 0 {
-					t.Errorf("%d bytes counted after the message", n)
+					t.Errorf("%d bytes counted after the message was given back", n)
 				}
 			}
 		})

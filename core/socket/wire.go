@@ -90,7 +90,7 @@ func (w wire) unpack(f Unpacker, dst, src []byte, max int) ([]byte, error) {
 			continue
 		}
 		if limit > unpackFree {
-			w.c.in.Reserve(cap(out)) // no more than was reserved before, about
+			w.c.in.Reserved(cap(out))
 		}
 		return out, err
 	}

@@ -220,8 +220,18 @@ type stages struct {
 	own []byte // pooled buffer that cur may be part of; nil if there is none
 }
 
+// wholeUpTo is the largest input for whose output there is room for as much: most filters
+// make much less of a large one, and those that compress grow the buffer themselves.
+const wholeUpTo = 1 << 20
+
 // buffer returns an empty buffer for the next output.
-func (s *stages) buffer() []byte { return bufpool.Get(len(s.cur) + 64) }
+func (s *stages) buffer() []byte {
+	n := len(s.cur)
+	if n > wholeUpTo {
+		n /= 4
+	}
+	return bufpool.Get(n + 64)
+}
 
 // next makes out the input of the next filter; appended reports that it is the buffer
 // of an Appender. Other filters may return a part of their input, so own is released

@@ -3,11 +3,11 @@ package httproto
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"sync"
 
 	"github.com/teleport-go/teleport/core/socket"
@@ -280,11 +280,14 @@ var gunzips sync.Pool
 // gunzip is a [socket.Unpacker].
 type gunzip struct{}
 
-// AppendUnpack appends what src inflates to, at most max bytes. No bytes are read as
+// AppendUnpack appends what src inflates to, at most limit bytes. No bytes are read as
 // none, and the streams of Teleport v5, which have no end, as far as they go.
-func (gunzip) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
-	if len(src) == 0 {
-		return dst, nil
+func (gunzip) AppendUnpack(dst, src []byte, limit int) ([]byte, error) {
+	if len(src) < 4 {
+		if len(src) == 0 {
+			return dst, nil
+		}
+		return dst, io.ErrUnexpectedEOF
 	}
 	r := bytes.NewReader(src)
 	z, ok := gunzips.Get().(*gzip.Reader)
@@ -299,20 +302,33 @@ func (gunzip) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
 	}
 	defer gunzips.Put(z)
 	start := len(dst)
+	if n := int64(binary.LittleEndian.Uint32(src[len(src)-4:])); n >= roomFrom && n <= int64(limit) && n/maxRatio <= int64(len(src)) {
+		dst = withRoom(dst, int(n)+1)
+	}
 	for {
 		if len(dst) == cap(dst) {
 			n := len(dst) - start
-			dst = slices.Grow(dst, min(512+n, max+1-n)) // doubled: append would leave five times as much behind
+			dst = withRoom(dst, min(512+n, limit+1-n)) // doubled: append would leave five times as much behind
 		}
 		n, err := z.Read(dst[len(dst):cap(dst)])
 		dst = dst[:len(dst)+n]
 		switch {
-		case len(dst)-start > max:
-			return dst[:start], fmt.Errorf("gzip: %w: the limit is %d", xfer.ErrTooLarge, max)
+		case len(dst)-start > limit:
+			return dst[:start], fmt.Errorf("gzip: %w: the limit is %d", xfer.ErrTooLarge, limit)
 		case err == io.EOF, err == io.ErrUnexpectedEOF && bytes.HasSuffix(src, []byte{0, 0, 0xff, 0xff}):
 			return dst, nil
 		case err != nil:
 			return dst[:start], err
 		}
 	}
+}
+
+const (
+	roomFrom = 1 << 20 // the least length that a stream says it has for which there is room at once
+	maxRatio = 1032    // how many times the size of its stream the data can have
+)
+
+// withRoom returns dst with room for n bytes more, and no more than that.
+func withRoom(dst []byte, n int) []byte {
+	return append(make([]byte, 0, len(dst)+n), dst...)
 }

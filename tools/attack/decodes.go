@@ -29,6 +29,7 @@ func decodeAttacks() []attack {
 		decoded(jsonProto, "JSON, elements into structs", codec.JSON, "/decode/records", 4, list(5<<20, "[", "{},", "{}]")),
 		decoded(httpProto, "JSON, elements into structs", codec.JSON, "/decode/records", 4, list(5<<20, "[", "{},", "{}]")),
 		decoded(rawProto, "JSON, elements into any", codec.JSON, "/decode/any", 4, list(5<<20, "[", "{},", "{}]")),
+		decoded(rawProto, "JSON, elements within the limits", codec.JSON, "/decode/records", 16, list(340_000, "[", "{},", "{}]")),
 		decoded(rawProto, "JSON, long number", codec.JSON, "/decode/any", 4, bytes.Repeat([]byte("9"), 4<<20)),
 		decoded(rawProto, "protobuf, groups", codec.Protobuf, "/decode/protobuf", 8, nest(4<<20, "\x13", "", "\x14")),
 		decoded(rawProto, "protobuf, elements", codec.Protobuf, "/decode/protobuf", 4, bytes.Repeat([]byte("\x0a\x00"), 7<<20)),
@@ -40,6 +41,7 @@ func decodeAttacks() []attack {
 		decoded(structProto, "Thrift, announced length", codec.Thrift, "/decode/bag", 100, []byte("\x0f\x00\x01\x0c\x05\xf5\xe0\x00")),
 		decoded(thriftProto, "Thrift, announced length", codec.Thrift, "/decode/bag", 100, []byte("\x0f\x00\x01\x0c\x05\xf5\xe0\x00")),
 		decoded(structProto, "Thrift, elements", codec.Thrift, "/decode/bag", 4, append([]byte("\x0f\x00\x01\x0c\x00\xe0\x00\x00"), make([]byte, 14<<20+1)...)),
+		decoded(structProto, "Thrift, elements within the limits", codec.Thrift, "/decode/bag", 16, append([]byte("\x0f\x00\x01\x0c\x00\x1f\x00\x00"), make([]byte, 0x1f0000+1)...)),
 		decoded(structProto, "Thrift, deep", codec.Thrift, "/decode/bag", 8, bytes.Repeat([]byte("\x0f\x00\x01\x0c\x00\x00\x00\x01"), 1<<19)),
 	}
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -46,7 +47,7 @@ func memoryAttacks() (list []attack) {
 	for _, p := range []protocol{rawProto, jsonProto, pbProto, thriftProto, httpProto} {
 		list = append(list, unread(p, 1))
 	}
-	list = append(list, unread(rawProto, 20), ordered(rawProto), ordered(pbProto))
+	list = append(list, unread(rawProto, 20), packedReplies(rawProto), ordered(rawProto), ordered(pbProto))
 	return list
 }
 
@@ -93,7 +94,9 @@ func firstFrames(p protocol) attack {
 			a.begin()
 			return a.each(30, func(_ int, conn *net.TCPConn) error {
 				a.send(conn, patience, f)
-				awaitEnd(conn, 2*time.Second)
+				if text := answer(p, conn, time.Minute); text == noAnswer {
+					return errors.New(text)
+				}
 				return nil
 			})
 		},
@@ -137,6 +140,27 @@ func unread(p protocol, sessions int) attack {
 			})
 			time.Sleep(hold) // what the attack is: a client that does nothing
 			return err
+		},
+	}
+}
+
+// packedReplies asks for replies that go through a filter, which takes time, at once.
+func packedReplies(p protocol) attack {
+	return attack{
+		what: "packed replies", proto: p, busy: true,
+		sends: "4 × {250|1,000} calls that ask for 1 MiB each through gzip",
+		play: func(a *arena) error {
+			n := a.scale(250, 1000)
+			var calls []byte
+			for i := range n {
+				calls = append(calls, p.call(i+1, "/mega", p.codec, p.echo, piped("g"))...)
+			}
+			a.begin()
+			return a.each(4, func(_ int, conn *net.TCPConn) error {
+				go a.send(conn, patience, calls)
+				_, _, err := count(p, conn, n)
+				return err
+			})
 		},
 	}
 }

@@ -10,7 +10,9 @@ import (
 
 // bag is a struct with one field, a list of bags. Its methods are what the Thrift
 // compiler writes for it: memory for the list is taken by its announced length.
-type bag struct{ Bags []*bag }
+type bag struct {
+	Bags []*bag `thrift:"bags,1" db:"bags" json:"bags"`
+}
 
 func (b *bag) Read(ctx context.Context, p thrift.TProtocol) error {
 	if _, err := p.ReadStructBegin(ctx); err != nil {

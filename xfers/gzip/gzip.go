@@ -8,6 +8,7 @@ package gzip
 import (
 	stdgzip "compress/gzip"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/teleport-go/teleport/core/xfer"
@@ -120,8 +121,12 @@ func (p *packer) pack(dst, src []byte) ([]byte, error) {
 	return out, err
 }
 
-// Write appends to the packer's buffer; it never fails.
+// Write appends to the packer's buffer; it never fails. The buffer doubles: append grows
+// large ones by a quarter, and each copy is left behind.
 func (p *packer) Write(b []byte) (int, error) {
+	if len(p.b)+len(b) > cap(p.b) {
+		p.b = slices.Grow(p.b, max(len(b), len(p.b)))
+	}
 	p.b = append(p.b, b...)
 	return len(b), nil
 }

@@ -198,7 +198,7 @@ func (u *unpacker) inflate(dst []byte, max int) ([]byte, error) {
 			continue
 		}
 		if len(out) == cap(out) {
-			out = slices.Grow(out, min(left, 512+2*len(u.data)+n))
+			out = append(make([]byte, 0, len(out)+min(left, 512+2*len(u.data)+n)), out...) // slices.Grow would take a quarter more
 		}
 		free := out[len(out):cap(out)]
 		k, err := u.inflater.Read(free[:min(len(free), left)])

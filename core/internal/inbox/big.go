@@ -118,11 +118,14 @@ func (r *Reader) compact() {
 	r.dropBig()
 }
 
-// dropBig drops the frame's own buffer, which belongs to the caller by now, and
-// releases its bytes in the account.
+// dropBig drops the frame's own buffer. If it belongs to the caller by now its bytes are
+// those of the message, until TakeMemory.
 func (r *Reader) dropBig() {
 	if r.big == nil {
 		return
+	}
+	if r.given {
+		r.account.handOver(int64(r.kept))
 	}
 	r.big, r.off, r.given = nil, 0, false
 	r.account.set(r.kept)
@@ -141,6 +144,19 @@ func (r *Reader) Keep(n int) error {
 }
 
 // Reserve counts n bytes that the caller is about to make of the present frame, until
-// EndFrame, beside what has arrived. It waits until others have released so many. It
+// TakeMemory, beside what has arrived. It waits until others have released so many. It
 // replaces the number of the last call.
 func (r *Reader) Reserve(n int) error { return r.account.reserve(int64(n)) }
+
+// Reserved says that what was reserved has become n bytes, more or fewer.
+func (r *Reader) Reserved(n int) { r.account.adjust(int64(n)) }
+
+// TakeMemory returns how many bytes of Memory the message has that was read last: its frame
+// if that was over 64 KiB, and what Reserve has counted. The caller has them from now on.
+func (r *Reader) TakeMemory() int64 { return r.account.take() }
+
+// DropMemory gives back what TakeMemory would return.
+func (r *Reader) DropMemory() { r.account.drop() }
+
+// Memory returns the Memory of the Config.
+func (r *Reader) Memory() *Memory { return r.account.memory }

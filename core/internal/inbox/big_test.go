@@ -185,6 +185,7 @@ func TestBigInParts(t *testing.T) {
 					}
 				}
 				r.Discard(r.Buffered())
+				r.DropMemory()
 				if m.Used() != 0 {
 					t.Errorf("%d bytes accounted with nothing buffered", m.Used())
 				}

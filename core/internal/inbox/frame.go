@@ -59,15 +59,12 @@ func (r *Reader) SetReadDeadline(t time.Time) error {
 	return r.conn.SetReadDeadline(t)
 }
 
-// EndFrame must be called when a frame was read or dropped. It ends what Keep
-// and Reserve count.
+// EndFrame must be called when a frame was read or dropped. What Keep
+// has counted is the message's from now on, until TakeMemory.
 func (r *Reader) EndFrame() {
 	if r.kept > 0 {
 		r.kept = 0
-		r.account.set(cap(r.big))
-	}
-	if r.account.reserved > 0 {
-		r.account.reserve(0)
+		r.account.handOver(int64(cap(r.big)))
 	}
 	if r.timed {
 		r.timed = false

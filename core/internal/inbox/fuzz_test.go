@@ -100,6 +100,7 @@ func FuzzReader(f *testing.F) {
 				}
 				stream = stream[n:]
 			}
+			r.DropMemory()
 			if used, want := m.Used(), int64(cap(r.big)); used > want && r.big == nil {
 				t.Fatalf("%d bytes accounted without a large frame", used)
 			}

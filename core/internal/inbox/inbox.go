@@ -317,7 +317,7 @@ func (r *Reader) Close() {
 	}
 	r.dropBig()
 	r.account.set(0)
-	r.account.reserve(0)
+	r.account.drop()
 	r.release()
 }
 

@@ -2,7 +2,7 @@ package inbox
 
 import (
 	"errors"
-	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -13,21 +13,68 @@ import (
 var ErrMemory = errors.New("inbox: messages that have arrived in part take too much memory")
 
 // Memory bounds the bytes that messages take, over all Readers that share it: frames over
-// 64 KiB while they arrive, and what Draw and Reserve count. When the limit is exceeded
-// and frames that arrive take more than half of it, or they alone exceed theirs, the Readers with the largest accounts
-// fail, one after the other, until it is not; their memory is free when their owners have
-// closed them. Otherwise Readers wait. A Memory may be used concurrently.
+// 64 KiB while they arrive, and what Draw, Claim and the Reserve of a Reader count. When
+// the limit is exceeded and frames that arrive take more than half of it, or they alone
+// exceed theirs, the Readers with the largest accounts fail, one after the other, until it
+// is not; their memory is free when their owners have closed them. Otherwise Readers wait.
+//
+// What was given back counts until it is collected: see garbage.go. A Memory may be used
+// concurrently.
 type Memory struct {
 	limit    int64
 	arrivals int64       // limit of the frames that arrive; 0: none
 	drawFunc func(int64) // Draw
 	over     atomic.Bool // the limit is reached
 
-	mu       sync.Mutex    // guards the fields below and the accounts
-	used     int64         // bytes of the accounts that are not condemned
-	drawn    int64         // bytes of Draw and Reserve
-	accounts []*account    // the accounts with bytes
-	room     chan struct{} // closed when bytes become free; nil: no goroutine waits for that
+	mu        sync.Mutex      // guards the fields below and the accounts
+	used      int64           // bytes of the accounts that are not condemned
+	drawn     int64           // bytes of Draw, Claim and Reserve
+	garbage   int64           // bytes that were given back, and perhaps not collected yet
+	accounts  []*account      // the accounts with bytes
+	claims    []*Claim        // that wait
+	waiting   [purposes]int64 // bytes that the claimants hold whose claims wait
+	overshoot *Claim          // granted beyond the limit; nil: none
+	room      chan struct{}   // closed when bytes become free; nil: no goroutine waits for that
+
+	collecting sync.Mutex // held while the garbage collector runs
+}
+
+// Purpose is what a claimant needs memory for: how far a message is.
+type Purpose uint8
+
+const (
+	ToUnpack Purpose = iota // to reverse the filters of a message
+	ToBegin                 // to decode it, and to run its handler
+	ToEnd                   // to send the reply, and so to give back what it holds
+	purposes
+)
+
+// Claim is memory that its claimant needs to go on, while it holds other memory: a request
+// for its argument or its reply, for example. So claimants could wait for each other. They
+// do not: what those hold that wait is not in the way of claims of the same Purpose, or of
+// one that is further. Nor does a claim wait for room any longer after a second, or if it is
+// alone: then it is granted beyond the limit, one at a time.
+type Claim struct {
+	m       *Memory
+	n, held int64
+	purpose Purpose
+	granted bool // this and late are guarded by m.mu
+	late    bool // it has waited for patience
+}
+
+// Limit returns the limit, 0 or less for none.
+func (m *Memory) Limit() int64 { return m.limit }
+
+// account holds the bytes that one Reader uses of a Memory.
+type account struct {
+	memory   *Memory // nil: not counted
+	exceed   func(error)
+	await    func(blocked func() bool) bool // see Config.AwaitMemory
+	cause    atomic.Pointer[error]          // why it is condemned; set once, by any goroutine
+	reserved int64                          // bytes of Reserve and of frames that were handed over; the Reader's alone
+	frame    uint32                         // of these of frames
+	index    int32                          // in memory.accounts; guarded by memory.mu, as bytes is
+	bytes    int64
 }
 
 // NewMemory returns a Memory of limit bytes. With 0 or less it counts bytes, but does
@@ -52,28 +99,13 @@ func (m *Memory) Used() int64 {
 	return m.used + m.drawn
 }
 
-// Over reports whether the limit is reached.
-func (m *Memory) Over() bool { return m.over.Load() }
-
 // Draw counts n bytes more, or fewer if n is negative, whatever the limit is.
 func (m *Memory) Draw(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.drawn += n
+	m.waste(-n)
 	m.changed(n)
-}
-
-// Reserve counts n bytes more if that does not exceed the limit. If it returns false, it
-// has not.
-func (m *Memory) Reserve(n int64) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.exceeds(n) {
-		return false
-	}
-	m.drawn += n
-	m.changed(n)
-	return true
 }
 
 // Room returns a channel that is closed when bytes become free.
@@ -87,151 +119,90 @@ func (m *Memory) Room() <-chan struct{} {
 }
 
 // exceeds reports whether n bytes more are over the limit. Called with mu, as changed.
-func (m *Memory) exceeds(n int64) bool { return m.limit > 0 && m.used+m.drawn+n > m.limit }
+func (m *Memory) exceeds(n int64) bool {
+	return m.limit > 0 && m.used+m.drawn+m.wasted()+n > m.limit
+}
 
 // changed is called when there are n bytes more.
 func (m *Memory) changed(n int64) {
-	if over := m.limit > 0 && m.used+m.drawn >= m.limit; over != m.over.Load() {
+	if n < 0 {
+		m.grant()
+		m.signal()
+	}
+	if over := m.limit > 0 && m.exceeds(1); over != m.over.Load() {
 		m.over.Store(over)
 	}
-	if n < 0 && m.room != nil {
+}
+
+// signal wakes those that wait for room. Called with mu.
+func (m *Memory) signal() {
+	if m.room != nil {
 		close(m.room)
 		m.room = nil
 	}
 }
 
-// account holds the bytes that one Reader uses of a Memory.
-type account struct {
-	memory   *Memory // nil: not counted
-	exceed   func(error)
-	await    func(blocked func() bool) bool // see Config.AwaitMemory
-	cause    atomic.Pointer[error]          // why it is condemned; set once, by any goroutine
-	reserved int64                          // bytes of Reserve; the Reader's alone
-
-	bytes int64 // this and index are guarded by memory.mu
-	index int   // in memory.accounts
-}
-
-// condemned returns why the Reader must fail, nil if it need not.
-func (a *account) condemned() error {
-	if p := a.cause.Load(); p != nil {
-		return *p
-	}
-	return nil
-}
-
-// set makes the account hold n bytes, and waits for room if others do not hold frames
-// that arrive. It fails if the Reader is, or becomes, condemned.
-func (a *account) set(n int) error {
-	m := a.memory
-	if m == nil {
-		return nil
-	}
-	if a.wouldWait(int64(n)) && (a.await == nil || !a.await(func() bool { return a.wouldWait(int64(n)) })) {
-		if err := a.condemned(); err != nil {
-			return err
+// grant grants the claims for which there is room. Called with mu.
+func (m *Memory) grant() {
+	for i := 0; i < len(m.claims); {
+		c := m.claims[i]
+		within := m.fits(c)
+		if !within && !m.mayOvershoot(c) {
+			i++
+			continue
 		}
-		return m.noRoom(int64(n))
-	}
-	condemned := m.set(a, int64(n))
-	for _, o := range condemned {
-		if o.exceed != nil {
-			o.exceed(o.condemned())
+		if !within {
+			m.overshoot = c
 		}
+		m.forget(i)
+		m.drawn += c.n
+		c.granted = true
+		m.signal()
+		m.changed(c.n)
 	}
-	if n == 0 {
-		return nil
-	}
-	return a.condemned()
 }
 
-// wouldWait reports whether an account of n bytes has to wait for messages that have
-// arrived already.
-func (a *account) wouldWait(n int64) bool {
-	m := a.memory
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	more := n - a.bytes
-	return more > 0 && m.drawn > 0 && m.exceeds(more) && m.used+more <= m.limit/2 && a.condemned() == nil
+// fits reports whether there is room for a claim, or would be but for those that are not in
+// its way. Called with mu.
+func (m *Memory) fits(c *Claim) bool {
+	return !m.exceeds(c.n) || m.others(c.purpose)+c.held+c.n <= m.limit
 }
 
-// reserve makes the Reader's reservation n bytes, and waits for room. Meanwhile it has
-// none: what was reserved before must not be needed any more.
-func (a *account) reserve(n int64) error {
-	m := a.memory
-	switch {
-	case m == nil:
-		return nil
-	case n <= a.reserved:
-		m.Draw(n - a.reserved)
-		a.reserved = n
-		return nil
-	}
-	if m.limit > 0 && n > m.limit {
-		return fmt.Errorf("%w: a message needs at least %d bytes, the limit is %d", ErrMemory, n, m.limit)
-	}
-	if m.Reserve(n - a.reserved) {
-		a.reserved = n
-		return nil
-	}
-	m.Draw(-a.reserved) // else all Readers may hold a part, and wait for the rest
-	a.reserved = 0
-	done := false
-	if a.await == nil || !a.await(func() bool { done = done || m.Reserve(n); return !done }) && !done {
-		return m.noRoom(n)
-	}
-	a.reserved = n
-	return nil
+// mayOvershoot reports whether a claim is granted beyond the limit. Called with mu.
+func (m *Memory) mayOvershoot(c *Claim) bool {
+	others := m.others(c.purpose)
+	return m.overshoot == nil && (c.late || others <= m.limit/8 || c.purpose == ToEnd && others+c.n <= m.limit)
 }
 
-func (m *Memory) noRoom(n int64) error {
-	return fmt.Errorf("%w: %d bytes of %d are used, and a message of at least %d had to wait for too long", ErrMemory, m.Used(), m.limit, n)
+// others returns what those have that are in the way of a claim. Called with mu.
+func (m *Memory) others(p Purpose) int64 {
+	n := m.used + m.drawn + m.wasted()
+	for _, held := range m.waiting[:p+1] {
+		n -= held
+	}
+	return n
 }
 
-// set sets the bytes of a, and condemns and returns the accounts that must fail.
-func (m *Memory) set(a *account, n int64) (condemned []*account) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if a.condemned() != nil {
-		return nil
-	}
-	before := m.used
-	defer func() { m.changed(m.used - before) }()
-	switch {
-	case a.bytes == 0 && n > 0:
-		a.index = len(m.accounts)
-		m.accounts = append(m.accounts, a)
-	case a.bytes > 0 && n == 0:
-		m.remove(a)
-	}
-	m.used += n - a.bytes
-	a.bytes = n
-	for m.exceeds(0) && m.used > m.limit/2 || m.arrivals > 0 && m.used > m.arrivals {
-		o := m.largest(a)
-		err := fmt.Errorf("%w: %d bytes, over the limit of %d; this message has %d of them", ErrMemory, m.used, m.limit, o.bytes)
-		o.cause.Store(&err)
-		m.used -= o.bytes
-		m.remove(o)
-		condemned = append(condemned, o)
-	}
-	return condemned
+// forget removes a claim from those that wait. Called with mu.
+func (m *Memory) forget(i int) {
+	m.waiting[m.claims[i].purpose] -= m.claims[i].held
+	m.claims = slices.Delete(m.claims, i, i+1)
 }
 
-// largest returns the largest account; among equal ones the one that grows.
-func (m *Memory) largest(grows *account) *account {
-	var o *account
-	for _, a := range m.accounts {
-		if o == nil || a.bytes > o.bytes || a.bytes == o.bytes && a == grows {
-			o = a
-		}
+// wasteShare says of how many parts of the limit one has to be garbage before it counts.
+const wasteShare = 4
+
+// waste notes that n bytes were given back. Called with mu.
+func (m *Memory) waste(n int64) {
+	if n > 0 && m.limit > 0 {
+		m.garbage += n
 	}
-	return o
 }
 
-func (m *Memory) remove(a *account) {
-	last := len(m.accounts) - 1
-	m.accounts[a.index] = m.accounts[last]
-	m.accounts[a.index].index = a.index
-	m.accounts[last] = nil
-	m.accounts = m.accounts[:last]
+// wasted returns the garbage that counts. Called with mu.
+func (m *Memory) wasted() int64 {
+	if m.garbage < m.limit/wasteShare {
+		return 0
+	}
+	return m.garbage
 }

@@ -1,0 +1,127 @@
+package tp
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/internal/testwire"
+)
+
+// swelling is a codec of texts that says that a value takes swellTo times as much as its
+// body.
+type swelling struct{ testwire.TextCodec }
+
+const (
+	swellingID = 243
+	swellTo    = 10
+)
+
+func (swelling) ID() byte     { return swellingID }
+func (swelling) Name() string { return "test swelling" }
+
+func (c swelling) DecodeMeasured(data []byte, v any, _ codec.Mode, a codec.Account) error {
+	if err := a.Reserve(swellTo * len(data)); err != nil {
+		return err
+	}
+	return c.Unmarshal(data, v)
+}
+
+func init() { codec.Register(swelling{}) }
+
+// What an argument becomes once decoded counts until its handler has ended: another one
+// waits for room, and one that is larger than all of it is refused.
+func TestBudgetOfDecodedArguments(t *testing.T) {
+	inWorld(t, func(cfg *PeerConfig) { cfg.ReadMemory, cfg.SessionMemory = 3<<20, 3<<20 }, func(t *testing.T, w *world) {
+		HandlePush(w.server, "/held", func(PushCtx, *string) error {
+			w.log.add("began")
+			<-w.gate
+			return nil
+		})
+		m := w.server.env.memory
+		s, end := w.serveRaw(w.server)
+		body := strings.Repeat("x", 70<<10)
+		end.send(TypePush, 1, "/held", body, WithBodyCodec(swellingID))
+		synctest.Wait()
+		if used := m.Used(); used < swellTo*70<<10 || used > 11*70<<10+drawStep {
+			t.Errorf("%d bytes are in the account while the handler has its argument; want ten times its 70 KiB", used)
+		}
+		end.send(TypePush, 2, "/held", body, WithBodyCodec(swellingID))
+		end.send(TypePush, 3, "/held", body, WithBodyCodec(swellingID))
+		synctest.Wait()
+		w.log.want(t, "began", "began")
+		if used := m.Used(); used > 2<<20 {
+			t.Errorf("%d bytes are in the account, over its 2 MiB", used)
+		}
+		w.release()
+		synctest.Wait()
+		w.log.want(t, "began")
+		wantAccountsEmpty(t, s)
+
+		end.send(TypeCall, 4, "/echo", strings.Repeat("x", 300<<10), WithBodyCodec(swellingID))
+		wantRerror(t, end.receive().Rerror(), CodeBadMessage, "too complex", "PeerConfig.ReadMemory", "2097152")
+		end.send(TypeCall, 5, "/echo", body, WithBodyCodec(swellingID))
+		wantRerror(t, end.receive().Rerror(), 0)
+		synctest.Wait()
+		wantAccountsEmpty(t, s)
+	})
+}
+
+// Requests that wait for memory for their replies are not in each other's way, even if what
+// they hold is all that their session may.
+func TestBudgetOfRepliesDoesNotDeadlock(t *testing.T) {
+	inWorld(t, func(cfg *PeerConfig) { cfg.SessionMemory, cfg.ReadMemory = 4<<20, 9<<20 }, func(t *testing.T, w *world) {
+		reply := strings.Repeat("r", 2<<20)
+		HandleCall(w.server, "/large", func(CallCtx, *string) (string, error) { <-w.gate; return reply, nil })
+		s, end := w.serveRaw(w.server)
+		const n = 60
+		for i := range n {
+			end.start(TypeCall, int32(i+1), "/large", strings.Repeat("x", 60<<10))
+		}
+		w.release()
+		began := time.Now()
+		for range n {
+			wantRerror(t, end.receive().Rerror(), 0)
+		}
+		if took := time.Since(began); took > n*2*time.Second {
+			t.Errorf("%d replies took %v", n, took)
+		}
+		synctest.Wait()
+		wantAccountsEmpty(t, s)
+	})
+}
+
+// A large reply counts from its arrival until its caller has it, and a large message of
+// this side while it is packed.
+func TestBudgetOfCaller(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		const size = 1 << 20
+		client := w.dial()
+		memory := w.client.env.memory
+		var during int64
+		HandleCall(w.server, "/size", func(_ CallCtx, arg *string) (string, error) { return strings.Repeat("r", size), nil })
+		see := codecHook{func() { during = memory.Used() }}
+		codec.Replace(see)
+		cmd := client.Call("/size", "x", new(string), WithBodyCodec(see.ID()))
+		wantRerror(t, cmd.Rerror(), 0)
+		if during < size || during > 2*size {
+			t.Errorf("%d bytes are in the account while the reply is decoded; want its 1 MiB", during)
+		}
+		synctest.Wait()
+		wantAccountsEmpty(t, client)
+		wantAccountsEmpty(t, w.other(client))
+	})
+}
+
+// codecHook is a codec of texts that calls a function while it decodes.
+type codecHook struct{ decoding func() }
+
+func (codecHook) ID() byte                      { return 242 }
+func (codecHook) Name() string                  { return "test hook" }
+func (codecHook) Marshal(v any) ([]byte, error) { return testwire.TextCodec{}.Marshal(v) }
+func (c codecHook) Unmarshal(data []byte, v any) error {
+	c.decoding()
+	return testwire.TextCodec{}.Unmarshal(data, v)
+}
