@@ -77,7 +77,10 @@ func (c *Conn) connError(err error) error {
 	var idle *quicgo.IdleTimeoutError
 	var reset *quicgo.StatelessResetError
 	var app *quicgo.ApplicationError
+	var transport *quicgo.TransportError
 	switch {
+	case errors.As(err, &transport) && transport.Remote && transport.ErrorCode == quicgo.ConnectionRefused:
+		return fmt.Errorf("the server has not taken the connection, since it closes or too many have come at once: %w", err)
 	case errors.As(err, &idle):
 		return fmt.Errorf("nothing has come from the other side for the idle timeout: %w", err)
 	case errors.As(err, &reset):

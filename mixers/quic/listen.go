@@ -62,7 +62,9 @@ func (n *network) listen(l tp.ListenConfig) (*listener, error) {
 	}
 	lis := &listener{socket: s, quic: q, limit: limit, log: l.Logger, accepted: make(chan *Conn), live: map[*Conn]bool{}}
 	lis.ctx, lis.cancel = context.WithCancel(context.Background())
-	lis.tasks.Go(lis.run)
+	for range acceptors {
+		lis.tasks.Go(lis.run)
+	}
 	return lis, nil
 }
 
@@ -126,6 +128,11 @@ func (h *handshakes) many(net.Addr) bool {
 	h.begun++
 	return h.begun > trustedHandshakes
 }
+
+// acceptors is how many goroutines take connections. quic-go refuses a connection whose
+// handshake is complete if 32 others wait to be taken: on a busy machine a single goroutine
+// is late for a burst of dials.
+const acceptors = 64
 
 // run takes the connections whose handshake is complete, until the listener is closed.
 func (l *listener) run() {

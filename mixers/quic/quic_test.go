@@ -53,6 +53,29 @@ func (pushes) Name() string { return "pushes" }
 
 func (pushes) PostReady(s tp.Session) { s.Push("/hello", "hello") }
 
+// A burst of dials is accepted as a whole.
+func TestBurst(t *testing.T) {
+	cfg := tp.PeerConfig{HandshakeTimeout: 2 * time.Minute} // on a busy machine
+	srv, addr := newServer(t, Options{}, cfg)
+	cli := newPeer(t, Options{}, cfg)
+	const many = 150
+	var wg sync.WaitGroup
+	for range many {
+		wg.Go(func() {
+			sess, rerr := cli.Dial(addr)
+			if rerr != nil {
+				t.Errorf("dial: %s", rerr)
+				return
+			}
+			if got, err := tp.Invoke[string](t.Context(), sess, "/echo", "hello"); err != nil || got != "hello" {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+	wg.Wait()
+	require.Equal(t, many, srv.CountSession())
+}
+
 // A session of v7 is accepted with its first message, whenever that comes.
 func TestV7(t *testing.T) {
 	tptest.LeakCheck(t)

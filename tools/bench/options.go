@@ -56,7 +56,7 @@ type option struct {
 
 func (o *options) table() []option {
 	return []option{
-		{"peers", "comma-separated `candidates`: " + strings.Join(candidateNames(), " ") + " (default all but those of WebSocket, from tcp-bytes on)", into(&o.list, choose), "", "", ""},
+		{"peers", "comma-separated `candidates`: " + strings.Join(candidateNames(), " ") + " (default all but those of WebSocket and of networks, from tcp-bytes on)", into(&o.list, choose), "", "", ""},
 		{"configs", "comma-separated `configurations`: aN is N callers on one connection, bN is N connections with a caller each, " +
 			"cN is N callers over 8 connections, sN is the socket package alone over N connections; none: no table of calls", into(&o.configs, parseConfigs), fullConfigs, quickConfigs, "none"},
 		{"rounds", "`number` of interleaved rounds", into(&o.rounds, numberOf(1, 1000)), "5", "2", "5"},

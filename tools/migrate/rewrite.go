@@ -282,8 +282,15 @@ func (r *rewriter) literal(lit *ast.CompositeLit, _ []ast.Node) {
 		if c, ok := codecModules[value.Value]; ok && key.Name == "DefaultBodyCodec" {
 			r.needs[prefix+"codecs/"+c] = "_"
 		}
-		if key.Name == "Network" && (value.Value == `"quic"` || value.Value == `"kcp"`) {
-			r.note(value, "Network: "+value.Value, "there is no module for this network; register a tp.Network of your own", inV7)
+		if key.Name == "Network" {
+			switch value.Value {
+			case `"quic"`:
+				r.needs[prefix+"mixers/quic"] = "_"
+				r.note(value, "Network: "+value.Value, "both sides need a TLS configuration; v7 is accepted, and dialled with Net: quic.New(quic.Options{V7: true})", inPackages)
+			case `"kcp"`:
+				r.needs[prefix+"mixers/kcp"] = "_"
+				r.note(value, "Network: "+value.Value, "peers of v7 need Net: kcp.New(kcp.V7()) in place of Network", inPackages)
+			}
 		}
 	}
 }

@@ -163,9 +163,9 @@ var companionHints = map[string]rule{
 // no successor.
 var importHints = map[string]rule{
 	"proto/thriftproto": {hint: "its import no longer sets the RPC mapper and the thrift codec: SetServiceMethodMapper(RPCServiceMethodMapper), DefaultBodyCodec: \"thrift\", and import codecs/thriftcodec", under: inPackages},
-	"quic":              {hint: "there is no module for QUIC; register a tp.Network of your own", under: inV7},
-	"kcp":               {hint: "there is no module for KCP; register a tp.Network of your own", under: inV7},
+	"quic":              {hint: "it is the network of mixers/quic: PeerConfig.Network \"quic\", or Net with options", under: inPackages},
+	"kcp":               {hint: "it is the network of mixers/kcp: PeerConfig.Network \"kcp\", or Net with options", under: inPackages},
 	"mixer/websocket":   {hint: "mixers/websocket has the same names; the functions for handshakes take the request alone", under: inPackages},
-	"mixer/multiclient": {hint: "there is no module for it: one session carries many calls at once; or keep several sessions", under: inPackages},
+	"mixer/multiclient": {hint: "it is mixers/multiclient, with the same functions; for small calls one session is quicker", under: inPackages},
 	"mixer/evio":        {hint: "a tp.Peer: idle sessions have no goroutine (Linux)", under: inPackages},
 }
