@@ -252,7 +252,7 @@ func (a *ahead) add(frame []byte) *queuedFrame {
 
 // draw counts n bytes more if there is room for them.
 func (a *ahead) draw(n int64) bool {
-	if a.bytes+n > a.most || a.memory != nil && !a.memory.Reserve(n) {
+	if a.bytes+n > a.most || a.memory != nil && !a.memory.TryDraw(n) {
 		return false
 	}
 	a.bytes += n

@@ -157,6 +157,3 @@ func (r *Reader) TakeMemory() int64 { return r.account.take() }
 
 // DropMemory gives back what TakeMemory would return.
 func (r *Reader) DropMemory() { r.account.drop() }
-
-// Memory returns the Memory of the Config.
-func (r *Reader) Memory() *Memory { return r.account.memory }

@@ -108,6 +108,19 @@ func (m *Memory) Draw(n int64) {
 	m.changed(n)
 }
 
+// TryDraw counts n bytes more if that does not exceed the limit. If it returns false, it
+// has not.
+func (m *Memory) TryDraw(n int64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.exceeds(n) {
+		return false
+	}
+	m.drawn += n
+	m.changed(n)
+	return true
+}
+
 // Room returns a channel that is closed when bytes become free.
 func (m *Memory) Room() <-chan struct{} {
 	m.mu.Lock()
