@@ -73,6 +73,7 @@ func (h *Handle) isClosed() bool { return h.ctx.Err() != nil }
 // and fail with ErrGuestUnavailable, until another guest with the same ids and names is
 // loaded. Close again does nothing.
 func (h *Handle) Close() error {
+	h.cancel() // ends a Reload
 	h.reloading.Lock()
 	defer h.reloading.Unlock()
 	h.mu.Lock()
@@ -88,7 +89,6 @@ func (h *Handle) Close() error {
 	if g != nil {
 		g.retire()
 	}
-	h.cancel()
 	h.owned.Wait()
 	err := h.peer.Close()
 	h.mu.Lock()

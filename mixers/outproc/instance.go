@@ -62,6 +62,7 @@ func (i *instance) exchange(ctx context.Context, x *exchange) error {
 // start starts an instance and makes its parts ready. The first one makes the parts.
 func (g *generation) start(ctx context.Context) (inst *instance, err error) {
 	h := g.h
+	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, h.guest.StartTimeout)
 	defer cancel()
 	defer context.AfterFunc(g.ctx, cancel)()
@@ -81,7 +82,7 @@ func (g *generation) start(ctx context.Context) (inst *instance, err error) {
 		}
 		to.kill()
 		if ctx.Err() != nil {
-			err = fmt.Errorf("it was not ready within %v: %w", h.guest.StartTimeout, err)
+			err = fmt.Errorf("it was not ready within %v: %w", time.Since(begun).Round(100*time.Millisecond), err)
 		}
 		return nil, to.withTail(err)
 	}

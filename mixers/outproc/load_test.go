@@ -149,11 +149,11 @@ func TestLoadRefuses(t *testing.T) {
 		{"another version", "version", nil, "it has version 7 of the contract, this host has version 1: build both with the same version of mixers/outproc"},
 		{"a guest of gRPC", "grpc", nil, `its lane speaks "grpc", not "tp": it is made for another program that uses go-plugin`},
 		{"no socket", "nowhere", nil, "open its lane: "},
-		{"hangs", "hangs", soon, "it has not said within 1s that it is ready: it is no guest of Teleport, or it hangs"},
+		{"hangs", "hangs", soon, "that it is ready: it is no guest of Teleport, or it hangs"},
 		{"dies", "dies", nil, "it has ended before it was ready (exit status 3); its last lines:\n\tno such table: users"},
 		{"panics", "panics", nil, "panic: at the start"},
 		{"no parts", "nothing", nil, "Serve needs at least one part"},
-		{"no part", "no part", nil, "part 0: int is no part"},
+		{"no part", "no part", nil, "part 0: int is no part: none of xfer.XferFilter, codec.Codec"},
 		{"a codec with a schema", "typed", nil, "its part typed cannot be used from another process: codec typed needs to know the types of the values"},
 		{"a filter that does not give back", "wrong", nil, "filter wrong: the self-test of unpack: "},
 	} {

@@ -39,6 +39,9 @@ type program struct {
 
 // openProgram opens the guest's file and checks its hash.
 func openProgram(g *Guest) (*program, error) {
+	if info, err := os.Stat(g.Path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", g.Path) // to open a FIFO would wait
+	}
 	file, err := os.Open(g.Path)
 	if err != nil {
 		return nil, err

@@ -146,7 +146,7 @@ func (g *generation) mayStart(err error) bool {
 		log.Warn("outproc: a process of the guest has ended; another one is started")
 	default:
 		h.quarantine = fmt.Errorf("it is in quarantine: it has ended %d times within %v, the last time: %w", maxExits, exitWindow, err)
-		log.Error("outproc: guest is in quarantine, and its items fail: it ends too often. Mend what ends it, then call Reload of its Handle or start the host again",
+		log.Error("outproc: guest is in quarantine: it ends too often, and is not started any more. Mend what ends it, then call Reload of its Handle or start the host again",
 			"path", h.guest.Path, "exits", maxExits, "within", exitWindow)
 	}
 	h.update()

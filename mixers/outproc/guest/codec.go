@@ -17,12 +17,14 @@ import (
 
 // A codec from outside translates: its host has the Go values, and encodes them as JSON.
 var codecKind = kind{
+	word:  contract.KindCodec,
+	value: "codec.Codec",
 	describe: func(part any) (contract.Part, bool) {
 		c, ok := part.(codec.Codec)
 		if !ok {
 			return contract.Part{}, false
 		}
-		p := contract.Part{Kind: contract.KindCodec, ID: c.ID(), Name: c.Name()}
+		p := contract.Part{ID: c.ID(), Name: c.Name()}
 		if err := tryWithoutSchema(c); err != nil {
 			p.Unfit = fmt.Sprintf("codec %s needs to know the types of the values, which do not cross to another process (%v): import its package in the host", c.Name(), err)
 		}

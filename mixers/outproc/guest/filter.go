@@ -11,12 +11,14 @@ import (
 )
 
 var filterKind = kind{
+	word:  contract.KindFilter,
+	value: "xfer.XferFilter",
 	describe: func(part any) (contract.Part, bool) {
 		f, ok := part.(xfer.XferFilter)
 		if !ok {
 			return contract.Part{}, false
 		}
-		return contract.Part{Kind: contract.KindFilter, ID: f.ID(), Name: f.Name()}, true
+		return contract.Part{ID: f.ID(), Name: f.Name()}, true
 	},
 	serve: func(s *server, parts []any, _ []contract.Part) {
 		for _, part := range parts {

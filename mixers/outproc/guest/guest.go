@@ -89,7 +89,9 @@ func (c Config) run(args []string, stdin io.Reader, stdout, stderr io.Writer, pa
 	if n := len(args); n > 1 && args[n-2] == "serve" {
 		s.cfg.Listen, started = args[n-1], false
 	}
-	if !started {
+	if started {
+		s.cfg.Listen = "" // the host's lane is the only one
+	} else {
 		if s.cfg.Listen == "" {
 			fmt.Fprintf(stderr, "%s is a guest of Teleport: a host starts it with outproc.Load.\nTo see its parts: %[2]s describe\nTo run it for hosts with Guest.Connect: %[2]s serve unix:///path\n", s.desc.Name, os.Args[0])
 			return 2
@@ -150,25 +152,30 @@ func buildVersion() string {
 
 // kind is one kind of part. A kind is a file of its own, with a line in kinds.
 type kind struct {
+	word  string // in a Description
+	value string // what a part is, for an error
 	// describe returns false for a part of another kind.
 	describe func(part any) (contract.Part, bool)
 	// serve registers the routes of all parts of the kind; descs are theirs.
 	serve func(s *server, parts []any, descs []contract.Part)
 }
 
-// kinds has the kinds of parts by the word for them in a Description.
-var kinds = map[string]kind{
-	contract.KindFilter: filterKind,
-	contract.KindCodec:  codecKind,
+// kinds has all kinds of parts. A part is of the first one that it fits.
+var kinds = []kind{
+	filterKind,
+	codecKind,
 }
 
 func describe(part any) (contract.Part, error) {
+	var values []string
 	for _, k := range kinds {
 		if p, ok := k.describe(part); ok {
+			p.Kind = k.word
 			return p, nil
 		}
+		values = append(values, k.value)
 	}
-	return contract.Part{}, fmt.Errorf("%T is no part: it is neither an xfer.XferFilter nor a codec.Codec", part)
+	return contract.Part{}, fmt.Errorf("%T is no part: none of %s", part, strings.Join(values, ", "))
 }
 
 // serve listens for the host's lane, serves it, and returns when it has ended.
@@ -178,7 +185,11 @@ func (s *server) serve(stdin io.Reader, stdout io.Writer) error {
 	}
 	s.token = os.Getenv(contract.EnvToken)
 	os.Unsetenv(contract.EnvToken) // not for the guest's own children
-	path := filepath.Join(os.Getenv(contract.EnvDir), "lane")
+	dir := os.Getenv(contract.EnvDir)
+	if dir == "" {
+		return errors.New("the host has not set " + contract.EnvDir + ", the directory of the lane's socket")
+	}
+	path := filepath.Join(dir, "lane")
 	lis, err := net.Listen("unix", path)
 	if err != nil {
 		return fmt.Errorf("listen on the lane's socket: %w", err)
@@ -300,11 +311,11 @@ func (s *server) routes() {
 		}
 		return nil, nil
 	})
-	for word, k := range kinds {
+	for _, k := range kinds {
 		var parts []any
 		var descs []contract.Part
 		for i, p := range s.desc.Parts {
-			if p.Kind == word {
+			if p.Kind == k.word {
 				parts, descs = append(parts, s.parts[i]), append(descs, p)
 			}
 		}
