@@ -247,20 +247,6 @@ func (c *Conn) readFrame(m *Envelope) (err error) {
 // from now on; else the next ReadInto gives them back. Only the reading goroutine calls it.
 func (c *Conn) TakeMemory() int64 { return c.in.TakeMemory() }
 
-// readFree is how many bytes of a message a protocol may read by itself before they
-// count.
-const readFree = 64 << 10
-
-// hasRead counts n bytes more that the protocol has read of the message: it collects them
-// in memory of its own, unless it says by Keep how much that is.
-func (c *Conn) hasRead(n int) error {
-	c.read = uint32(min(uint64(c.read)+uint64(n), math.MaxUint32))
-	if c.keeps || c.read <= readFree {
-		return nil
-	}
-	return c.in.Keep(int(min(c.read, math.MaxInt32)))
-}
-
 // Cork says that the reading goroutine flushes before long, until Uncork: others that
 // see the connection Corked may leave the flush of what they have enqueued to it.
 func (c *Conn) Cork() { c.out.Cork() }
@@ -399,11 +385,13 @@ func (c *Conn) Dispatched() bool {
 	return a != nil && a.last != nil && a.dispatched()
 }
 
-func (c *Conn) repeatable() bool {
+// beginAhead lets the connection read ahead, if the protocol can.
+func (c *Conn) beginAhead() {
 	p := c.proto
 	if c.turns != nil {
 		p = c.turns.current()
 	}
-	r, ok := p.(Repeatable)
-	return ok && r.Repeatable()
+	if r, ok := p.(Repeatable); ok && r.Repeatable() {
+		c.ahead.Store(&ahead{in: &c.in, readFrame: c.readFrame, memory: c.in.Memory(), most: int64(c.most) << 10})
+	}
 }

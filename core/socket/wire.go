@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/bufpool"
@@ -32,9 +33,24 @@ func (w wire) Read(p []byte) (int, error) {
 	w.c.in.SetFrameTimeout(0) // where a message begins is not known any more
 	n, err := w.c.in.Read(p)
 	if err == nil {
-		err = w.c.hasRead(n)
+		err = w.hasRead(n)
 	}
 	return n, err
+}
+
+// readFree is how many bytes of a message a protocol may read by itself before they
+// count.
+const readFree = 64 << 10
+
+// hasRead counts n bytes more that the protocol has read of the message: it collects them
+// in memory of its own, unless it says by Keep how much that is.
+func (w wire) hasRead(n int) error {
+	c := w.c
+	c.read = uint32(min(uint64(c.read)+uint64(n), math.MaxUint32))
+	if c.keeps || c.read <= readFree {
+		return nil
+	}
+	return c.in.Keep(int(min(c.read, math.MaxInt32)))
 }
 
 func (w wire) Discard(n int) (int, error) {
@@ -107,8 +123,8 @@ func (w wire) unpackAhead(f Unpacker, dst, src []byte, max int) (out []byte, err
 	a := c.ahead.Load()
 	switch {
 	case a == nil:
-		if pipe.Remote() && c.repeatable() {
-			c.ahead.Store(&ahead{in: &c.in, readFrame: c.readFrame, memory: c.in.Memory(), most: int64(c.most) << 10})
+		if pipe.Remote() {
+			c.beginAhead()
 		}
 		return nil, nil, false // nothing was known of the frame when it was read
 	case a.now != nil:
