@@ -37,6 +37,7 @@ var protoChecks = []check{
 	{"poison", "the protocol keeps no borrowed memory", false, checkPoison},
 	{"meta", "calls, replies and pushes carry metadata", false, checkMeta},
 	{"pipe", "filters work on calls, replies and pushes", false, checkPipe},
+	{"unreadable", "a call whose reply cannot be unpacked ends, with 102 or 400", false, checkUnreadable},
 	{"auth", "AUTH_CALL and AUTH_REPLY work before the session is ready; Dial returns a refusal, 405 if the other side asks for none", false, checkAuth},
 	{"deadline", "a call ends with its context, the handler gets the deadline, a late reply does no harm", false, checkDeadline},
 	{"context age", "the call of a handler that exceeds the context age gets 408, and the session goes on", false, checkContextAge},
@@ -256,6 +257,24 @@ func checkMeta(r *recorder, s *suite) {
 		}
 		if !s.without[prototest.Push] {
 			compare(e[0].name+" side: push", e[0].note(e[1], "meta", set...).meta)
+		}
+	}
+}
+
+func checkUnreadable(r *recorder, s *suite) {
+	if s.without[prototest.Pipe] {
+		return
+	}
+	for _, size := range []int{1, 100_000} {
+		for side := range 2 {
+			g := s.rig(r) // the session may end with the call
+			e := g.ends()[side]
+			e[1].seen = func(ctx tp.CallCtx) { ctx.AddXferPipe(testwire.Fail) }
+			cmd := e[0].async(echoMethod, long(size))
+			got := reply(r, cmd, "a call whose reply cannot be unpacked")
+			if got == nil || got.Code != tp.CodeConnClosed && got.Code != tp.CodeBadMessage {
+				g.Errorf("%s side: a call whose reply of %d bytes cannot be unpacked got %s; want %d or %d", e[0].name, size, got, tp.CodeConnClosed, tp.CodeBadMessage)
+			}
 		}
 	}
 }

@@ -3,6 +3,7 @@ package tptest
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -157,6 +158,18 @@ func losing(lost func(m *socket.Envelope) bool) tp.ProtoFunc {
 	})
 }
 
+// skipping reads the next message if one cannot be read.
+func skipping(rw io.ReadWriter) socket.Proto {
+	p := testwire.New(rw)
+	return &slip{Proto: p, unpack: func(m *socket.Envelope) error {
+		for {
+			if err := p.Unpack(m); !errors.Is(err, socket.ErrBadMessage) {
+				return err
+			}
+		}
+	}}
+}
+
 func TestRunProtoFinds(t *testing.T) {
 	var seen atomic.Int32
 	found := make(map[string]bool)
@@ -186,6 +199,7 @@ func TestRunProtoFinds(t *testing.T) {
 			}
 		})},
 		{"pipe", "does not filter", before(func(m *socket.Envelope) { m.XferPipe().Reset() })},
+		{"unreadable", "reads the next message instead", skipping},
 		{"auth", "does not know AUTH_REPLY", before(func(m *socket.Envelope) {
 			if m.Mtype() == tp.TypeAuthReply {
 				m.SetMtype(tp.TypeReply)
