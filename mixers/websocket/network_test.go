@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/prototest"
 	"github.com/teleport-go/teleport/core/socket"
 	"github.com/teleport-go/teleport/protos/pbproto"
 	"github.com/teleport-go/teleport/protos/rawproto"
@@ -97,4 +98,78 @@ func TestSubProtocolAppends(t *testing.T) {
 			t.Errorf("%s: the protocol of %s cannot append", name, sub.Name)
 		}
 	}
+}
+
+// TestNoName: a client that names no sub-protocol, as those of v5 and v7, and a peer whose
+// own protocol is another one.
+func TestNoName(t *testing.T) {
+	_, addrs := servers(t, tp.PeerConfig{Protocols: []string{"raw"}})
+	for name, addr := range addrs {
+		t.Run(name, func(t *testing.T) {
+			cli := NewClient("/", tp.PeerConfig{})
+			defer cli.Close()
+			sess, rerr := cli.Dial(addr)
+			require.Nil(t, rerr)
+			upper(t, sess)
+		})
+	}
+}
+
+// TestBehindFrame: a message has one frame of the sub-protocol; what is behind it costs the
+// message.
+func TestBehindFrame(t *testing.T) {
+	raw := NewWsProtoFunc(rawproto.NewRawProtoFunc())
+	frame, err := rawproto.NewRawProtoFunc()(closedConn{}).(socket.FrameAppender).AppendFrame(nil, prototest.Message(1, tp.TypePush, "/a", 'j', "1"))
+	require.NoError(t, err)
+	_, s := prototest.Pair(raw, raw)
+	s.Arrive(appendFrame(append(frame, "xyz"...), opBinary, true))
+	s.Arrive(appendFrame(frame, opBinary, true))
+	require.ErrorContains(t, s.Unpack(socket.NewMessage()), "3 bytes")
+	require.NoError(t, s.Unpack(socket.NewMessage()))
+}
+
+// Math is the handler of the seed's sample.
+type Math struct{ tp.CallCtx }
+
+// Add adds.
+func (m *Math) Add(arg *[]int) (int, *tp.Rerror) {
+	if m.Query().Get("author") == "" {
+		return 0, tp.NewRerror(400, "no author", "")
+	}
+	sum := 0
+	for _, a := range *arg {
+		sum += a
+	}
+	return sum, nil
+}
+
+// Push is that of its client.
+type Push struct{ tp.PushCtx }
+
+// statuses are what Push has received.
+var statuses = make(chan string, 1)
+
+// Status receives a status.
+func (*Push) Status(arg *string) *tp.Rerror {
+	statuses <- *arg
+	return nil
+}
+
+// TestSamples: the seed's two samples, with nothing but Network changed.
+func TestSamples(t *testing.T) {
+	srv := newPeer(t, tp.PeerConfig{CountTime: true, LocalIP: "127.0.0.1", Network: "ws"})
+	srv.RouteCall(new(Math))
+	require.NoError(t, srv.Listen())
+	cli := newPeer(t, tp.PeerConfig{Network: "ws"})
+	cli.RoutePush(new(Push))
+	sess, rerr := cli.Dial(srv.Addrs()[0].String())
+	require.Nil(t, rerr)
+	var result int
+	require.Nil(t, sess.Call("/math/add?author=henrylee2cn", []int{1, 2, 3, 4, 5}, &result).Rerror())
+	require.Equal(t, 15, result)
+	srv.RangeSession(func(s tp.Session) bool {
+		require.Nil(t, s.Push("/push/status", "this is a broadcast"))
+		return true
+	})
+	require.Equal(t, "this is a broadcast", <-statuses)
 }

@@ -46,7 +46,7 @@ func (p *wsProto) Unpack(m socket.Message) error {
 		return err
 	}
 	if rest > 0 {
-		return badMessage(fmt.Errorf("%d bytes of %d are behind the sub-protocol's frame", rest, len(payload)))
+		return badMessage(fmt.Errorf("%d bytes of %d are behind the frame of the sub-protocol", rest, len(payload)))
 	}
 	return m.SetSize(size)
 }
