@@ -45,6 +45,8 @@ type Conn struct {
 	finished time.Time  // when this side has ended its direction; zero: not yet
 	waits    time.Time  // since when pump waits for the other side; zero: it does not
 	sent     time.Time  // when this side has written last
+	busy     time.Time  // when bytes of the session have been written or read last
+	calm     bool       // the session of KCP looks rarely
 	timer    *time.Timer
 }
 
@@ -95,6 +97,9 @@ func (c *Conn) pump() {
 		if err != nil {
 			c.fail(err)
 			return
+		}
+		if n > headSize { // not only a sign of life
+			c.wake()
 		}
 		b := chunk[:n]
 		if c.o.v7 {
@@ -249,6 +254,7 @@ const moveWrite = 50 * time.Millisecond
 func (c *Conn) Write(p []byte) (n int, err error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	c.wake()
 	for {
 		b := p[n:min(n+recordSize, len(p))]
 		if c.isFinished() {
@@ -332,6 +338,10 @@ func (c *Conn) watch() {
 	now := time.Now()
 	idle := !c.waits.IsZero() && now.Sub(c.waits) > c.o.IdleTimeout
 	quiet := now.Sub(c.sent) >= c.o.KeepAlive-c.look()/2
+	if !c.calm && now.Sub(c.busy) > calmAfter {
+		c.calm = true
+		calm(c.sess)
+	}
 	if idle && c.err == nil {
 		c.err = connError{errIdle}
 	}
@@ -353,6 +363,17 @@ func (c *Conn) watch() {
 	defer c.mu.Unlock()
 	if !isClosed(c.ended) {
 		c.timer.Reset(c.look())
+	}
+}
+
+// wake notes that the session is in use.
+func (c *Conn) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = time.Now()
+	if c.calm {
+		c.calm = false
+		hurry(c.sess)
 	}
 }
 

@@ -116,7 +116,7 @@ func (n *network) check(log tp.Logger, tls bool) error {
 
 // tune sets the properties of a KCP session.
 func (n *network) tune(s *kcpgo.UDPSession) {
-	s.SetNoDelay(1, 10, 2, 1) // repeat early, look every 10ms, after 2 later packets have come; no congestion control
+	hurry(s)
 	s.SetWindowSize(window, window)
 	if !n.o.v7 {
 		size := datagramSize
@@ -128,6 +128,23 @@ func (n *network) tune(s *kcpgo.UDPSession) {
 		}
 		s.SetMtu(size)
 	}
+}
+
+// calmAfter is how long a session is not used before it looks rarely whether there is a
+// packet to repeat: an idle one would take as much CPU time as looking costs.
+const calmAfter = time.Second
+
+// hurry makes a session look every 10ms, and repeat a packet early: after 2 later ones have
+// arrived. There is no congestion control.
+func hurry(s *kcpgo.UDPSession) {
+	s.SetNoDelay(1, 10, 2, 1)
+	s.SetACKNoDelay(false)
+}
+
+// calm makes a session look every 200ms. It acknowledges at once what arrives meanwhile.
+func calm(s *kcpgo.UDPSession) {
+	s.SetNoDelay(1, 200, 2, 1)
+	s.SetACKNoDelay(true)
 }
 
 // handshakeTimeout returns d, or the default where no peer has set it.

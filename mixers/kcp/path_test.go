@@ -199,3 +199,28 @@ func TestReplay(t *testing.T) {
 	lis.Close()
 	require.Nil(t, within(t, accepted, "the end of Accept"))
 }
+
+// A session that is not used looks rarely whether a packet is to be repeated, and often
+// again once it is used.
+func TestCalm(t *testing.T) {
+	o := Options{Key: key, KeepAlive: 400 * time.Millisecond}
+	lis := listen(t, o)
+	a := dial(t, o, lis.Addr().String()).(*recordConn)
+	c, err := lis.Accept()
+	require.NoError(t, err)
+	defer c.Close()
+	b := c.(*recordConn)
+	isCalm := func(c *recordConn) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.calm
+	}
+	for range 2 {
+		require.Eventually(t, func() bool { return isCalm(a) && isCalm(b) }, patience, 10*time.Millisecond)
+		_, err = a.Write([]byte("hello"))
+		require.NoError(t, err)
+		_, err = io.ReadFull(b, make([]byte, 5))
+		require.NoError(t, err)
+		require.False(t, isCalm(a) && isCalm(b), "both are calm right after a message")
+	}
+}
