@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests with browsers, Node and the WebSocket libraries of others: ci/browsers.sh,
+# The tests with browsers, Node, Deno, Bun and the WebSocket libraries of others: ci/browsers.sh,
 # or with arguments of go test: ci/browsers.sh -run TestChat. On Debian, as root, it
 # installs what is missing. What comes from npm, in the versions of
 # tools/browsers/npm/package-lock.json, is kept in the user's cache.

@@ -160,17 +160,20 @@ func testTwoTabs(t *testing.T, ctx context.Context, browser, address string) {
 	}
 }
 
-// TestNode runs the cases in Node, with the package as npm has it.
-func TestNode(t *testing.T) {
+// TestRuntimes runs the cases without a browser, with the package as npm has it.
+func TestRuntimes(t *testing.T) {
 	srv, ctl := mainServer(t, url.Values{"via": {"handler"}}), startControl(t)
 	cases, err := filepath.Abs("testdata/cases.js")
 	require.NoError(t, err)
 	for _, test := range []struct {
-		name, node string
-		ws         bool
+		name, program string
+		args          []string
+		ws            bool
 	}{
-		{"Node 20 with ws", "node20", true},
-		{"Node 24", "node24", false},
+		{"Node 20 with ws", "node20", nil, true},
+		{"Node 24", "node24", nil, false},
+		{"Deno", "deno", []string{"run", "-A"}, false},
+		{"Bun", "bun", nil, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -179,7 +182,8 @@ func TestNode(t *testing.T) {
 				t.Run(protocol, func(t *testing.T) {
 					env, err := json.Marshal(environment{test.name + " " + protocol, protocol, "ws://" + srv.address + "/ws", ctl, test.ws})
 					require.NoError(t, err)
-					out := command(t, dir, node(t, test.node), "node.mjs", "file://"+cases, string(env), *only)
+					args := append(test.args, "node.mjs", "file://"+cases, string(env), *only)
+					out := command(t, dir, program(t, test.program), args...)
 					var results []result
 					require.NoError(t, json.Unmarshal(out, &results), "%s", out)
 					report(t, results)
@@ -201,7 +205,7 @@ func TestUnits(t *testing.T) {
 	for _, name := range []string{"node20", "node24"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			command(t, ".", node(t, name), append([]string{"--test", "--test-reporter=dot"}, tests...)...)
+			command(t, ".", program(t, name), append([]string{"--test", "--test-reporter=dot"}, tests...)...)
 		})
 	}
 }
@@ -226,10 +230,14 @@ func npm(t *testing.T) string {
 	return filepath.Join(dir, "node_modules")
 }
 
-// node returns the path of a release of Node.
-func node(t *testing.T, name string) string {
+// program returns the path of an interpreter of JavaScript: node20, node24, deno or bun.
+func program(t *testing.T, name string) string {
 	arch := map[string]string{"amd64": "x64", "arm64": "arm64"}[runtime.GOARCH]
-	return filepath.Join(npm(t), name+"-linux-"+arch, "bin/node")
+	file := map[string]string{"deno": "deno", "bun": "bin/bun"}[name]
+	if file == "" {
+		file = "bin/node"
+	}
+	return filepath.Join(npm(t), name+"-linux-"+arch, file)
 }
 
 // project returns the directory of a project of npm with some files, in which the package is
@@ -251,7 +259,7 @@ func project(t *testing.T, files ...string) string {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(file)), text, 0o600))
 	}
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "package.json"), []byte(`{"type": "module"}`), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "package.json"), []byte(`{"type": "module", "dependencies": {"@teleport-go/websocket": "*"}}`), 0o600))
 	return dir
 }
 
@@ -291,6 +299,7 @@ func command(t *testing.T, dir, path string, args ...string) []byte {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "DENO_NO_UPDATE_CHECK=1")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -26,7 +26,7 @@ var peers = []struct {
 }{
 	{"ws", func(t *testing.T, kind string) *exec.Cmd {
 		file := "ws_" + kind + ".mjs"
-		cmd := exec.Command(node(t, "node20"), file)
+		cmd := exec.Command(program(t, "node20"), file)
 		cmd.Dir = project(t, "testdata/"+file)
 		return cmd
 	}},

@@ -37,7 +37,9 @@ export class Connection {
     });
     ws.addEventListener("message", ({ data }) => on.message(data));
     ws.addEventListener("error", () => {}); // the close follows
-    ws.addEventListener("close", ({ code, reason, wasClean }) => on.close({ code, reason, wasClean }));
+    ws.addEventListener("close", ({ code, reason, wasClean }) => {
+      on.close({ code: code || 1006, reason, wasClean }); // Deno has 0 for a connection that broke
+    });
   }
 
   /** Sends a message; throws if it cannot be encoded or is too large. */

@@ -1,4 +1,4 @@
-// Runs the cases in Node: node node.mjs URL-OF-CASES ENV [CASE]. The environment is JSON;
+// Runs the cases without a browser: node node.mjs URL-OF-CASES ENV [CASE]. The environment is JSON;
 // with "ws" in it the WebSockets are those of npm's ws.
 
 import { connect, json, TeleportError } from "@teleport-go/websocket";

@@ -96,6 +96,12 @@ test("codes that end the session: it does not connect again", async (t) => {
   }
 });
 
+test("a break without a code is 1006", async (t) => {
+  const { s, WebSocket } = await session(t, { reconnect: false });
+  WebSocket.last.drop(0);
+  assert.equal((await s.closed).code, 1006);
+});
+
 test("a refusal with an error: for good if it is 401, 403 or 409", async (t) => {
   for (const [reason, again, want] of [
     ["403 Forbidden", false, [403, "Forbidden"]],
