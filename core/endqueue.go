@@ -27,7 +27,7 @@ func (q *endQueue) add(cleanUp func(*link, error), l *link, err error) {
 }
 
 func (q *endQueue) run() {
-	for {
+	for n := 0; ; {
 		q.mu.Lock()
 		list := q.list
 		q.list = nil
@@ -36,13 +36,13 @@ func (q *endQueue) run() {
 		if len(list) == 0 {
 			return
 		}
-		for i, e := range list {
-			go e.cleanUp(e.l, e.err)
-			if i%endsInARow == endsInARow-1 {
-				time.Sleep(endPause)
+		for _, e := range list {
+			if n++; n%endsInARow == 0 {
+				time.Sleep(endPause) // before a connection, not behind the last
 			} else {
 				runtime.Gosched()
 			}
+			go e.cleanUp(e.l, e.err)
 		}
 	}
 }
