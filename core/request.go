@@ -404,6 +404,9 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	c.stage = stageReplying
 	c.logHookError("PreWriteReply", c.hooks.preWriteReply.run(s.env.guard, c))
 	if c.handler != nil {
+		if n := int64(c.out.BodyLen()); n >= largeReply && c.handler.replySize.Load() == 0 {
+			c.handler.noteReply(n) // before it waits for room: others begin without knowing it
+		}
 		c.out.Holds(c.bytes, c.handler.replySize.Load(), c.claim != nil && c.claim.Overshoots())
 	}
 	err := c.enqueue(now)

@@ -135,6 +135,9 @@ func (m *Envelope) Holds(bytes, likely int64, exempt bool) {
 	m.holds, m.likely, m.exempt = bytes, uint32(min(likely, math.MaxUint32)), exempt
 }
 
+// BodyLen returns the length of a body that is encoded already, or is bytes; else -1.
+func (m *Envelope) BodyLen() int { return m.bodyLen() }
+
 // Plain returns the length of the body as it was encoded last, before any filter.
 func (m *Envelope) Plain() int64 { return int64(m.plain) }
 
