@@ -366,6 +366,7 @@ func TestBroken(t *testing.T) {
 		{name: "scribbles on what is kept", check: "borrowed", pf: scribbling},
 		{name: "one direction only", check: "beside", pf: halves},
 		{name: "one goroutine at a time", check: "together", way: "engine", pf: alone},
+		{name: "counts what Unpack reads", check: "ahead", way: "engine", pf: counting},
 		{name: "one goroutine at a time, alone", check: "together", way: "plain", pf: alone},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -392,6 +393,24 @@ func TestBroken(t *testing.T) {
 		}
 	}
 }
+
+// counting says that Unpack may be called again for a frame, and counts the calls.
+func counting(rw io.ReadWriter) socket.Proto {
+	p, calls := testwire.New(rw), 0
+	return repeatable{&broken{Proto: p, unpack: func(m *socket.Envelope) error {
+		calls++
+		n := calls
+		err := p.Unpack(m)
+		if err == nil && n%2 == 0 {
+			m.SetServiceMethod("/even")
+		}
+		return err
+	}}}
+}
+
+type repeatable struct{ socket.Proto }
+
+func (repeatable) Repeatable() bool { return true }
 
 // sided is a protocol whose dialled end writes every byte inverted, unless it is the
 // accepted end that does.
