@@ -68,13 +68,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// hostMain loads the guest "parts", prints what a test has to know, and waits.
+// envGuest is the role of the guest that the host of the tests loads.
+const envGuest = "OUTPROC_TEST_GUEST"
+
+// hostMain loads a guest, prints its process id, and waits.
 func hostMain() {
 	self, err := os.Executable()
 	if err != nil {
 		panic(err)
 	}
-	h, err := Load(context.Background(), Guest{Path: self, Env: []string{envRole + "=parts"}})
+	h, err := Load(context.Background(), Guest{Path: self, Env: []string{envRole + "=" + os.Getenv(envGuest)}})
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)

@@ -16,8 +16,15 @@ import (
 	"github.com/teleport-go/teleport/core/tptest"
 )
 
-// Killing the host leaves no guest, no socket and no directory.
+// Killing the host leaves no guest, no socket and no directory, also if the guest does not
+// end by itself.
 func TestHostKilled(t *testing.T) {
+	for _, role := range []string{"parts", "raw stubborn"} {
+		t.Run(role, func(t *testing.T) { hostKilled(t, role) })
+	}
+}
+
+func hostKilled(t *testing.T, role string) {
 	const prSetChildSubreaper = 36
 	_, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 1, 0)
 	require.Zero(t, errno)
@@ -25,7 +32,7 @@ func TestHostKilled(t *testing.T) {
 
 	base := shortDir(t)
 	host := exec.Command(self(t))
-	host.Env = append(os.Environ(), envRole+"=host", "XDG_RUNTIME_DIR="+base)
+	host.Env = append(os.Environ(), envRole+"=host", envGuest+"="+role, "XDG_RUNTIME_DIR="+base)
 	stdin, err := host.StdinPipe()
 	require.NoError(t, err)
 	defer stdin.Close()

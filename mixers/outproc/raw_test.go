@@ -85,6 +85,10 @@ func init() {
 	for role, text := range descriptions {
 		roles[role] = func() { rawMain(text, misbehaviours["raw good"]) }
 	}
+	roles["raw stubborn"] = func() {
+		rawMain(goodDescription, misbehaviours["raw good"])
+		time.Sleep(time.Hour) // it does not end when its lane has
+	}
 	roles["raw token"] = func() {
 		lis := rawListen()
 		conn, _ := lis.Accept()
