@@ -5,7 +5,9 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/teleport-go/teleport/core/internal/testwire"
 	"github.com/teleport-go/teleport/core/xfer"
@@ -58,6 +60,7 @@ func BenchmarkRemoteFilter(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer lis.Close()
+	var delay atomic.Int64
 	for _, f := range crossings() {
 		for range cap(f.lanes) {
 			near, err := net.Dial("unix", lis.Addr().String())
@@ -74,6 +77,7 @@ func BenchmarkRemoteFilter(b *testing.B) {
 				buf := make([]byte, 64<<10)
 				for {
 					n, err := far.Read(buf)
+					time.Sleep(time.Duration(delay.Load()))
 					if err == nil {
 						_, err = far.Write(buf[:n])
 					}
@@ -112,13 +116,15 @@ func BenchmarkRemoteFilter(b *testing.B) {
 		b.Fatal(rerr)
 	}
 	arg := string(make([]byte, 600))
-	for _, callers := range []int{1, 64} {
-		for _, f := range crossings() {
-			name := "in turn"
-			if f.remote {
-				name = "ahead"
-			}
-			b.Run(fmt.Sprintf("%d callers/%s", callers, name), func(b *testing.B) {
+	for _, far := range []time.Duration{0, time.Millisecond} {
+		for _, of := range []struct {
+			callers int
+			f       *crossing
+			how     string
+		}{{1, crossings()[0], "in turn"}, {1, crossings()[1], "ahead"}, {64, crossings()[0], "in turn"}, {64, crossings()[1], "ahead"}} {
+			callers, f := of.callers, of.f
+			b.Run(fmt.Sprintf("%v away/%d callers/%s", far, callers, of.how), func(b *testing.B) {
+				delay.Store(int64(far))
 				var wg sync.WaitGroup
 				for range callers {
 					wg.Go(func() {

@@ -87,6 +87,7 @@
 //	reader       the goroutine that reads a connection; there is at most one
 //	poller       waits for the connections that have no reader; poll loop: its goroutine
 //	park         give a connection to the poller; detach: stop being its poll loop
+//	read ahead   read frames behind one whose filters wait for another process
 //	busy poll    look for bytes for a moment before waiting
 //	inline       a handler is run by the reader; the watchdog steals the reading from it
 //	slot         where the watchdog sees a reader
