@@ -48,7 +48,7 @@ export class Connection {
     const data = this.protocol.encode(message);
     const size = sizeOf(data, limit);
     if (size > limit) throw new Error(`a message of ${size} bytes is over the limit of ${limit}`);
-    if (this.ws.readyState === 1) this.ws.send(data); // else the close comes
+    if (this.ws.readyState === 1) this.ws.send(data); // else it has ended, as the other side knows
   }
 
   /** Closes the WebSocket. Its events no longer matter to the caller. */

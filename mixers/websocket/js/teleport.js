@@ -408,7 +408,7 @@ class Session extends EventTarget {
     } finally {
       Context.end(context);
     }
-    if (!isCall || this.#connection !== connection) return; // the caller knows that the connection has ended
+    if (!isCall) return;
     try {
       connection.send(reply);
     } catch (err) {
@@ -454,7 +454,7 @@ function settled() {
 
 function withDefaults(what, defaults, options) {
   for (const name of Object.keys(options)) {
-    if (!(name in defaults)) throw new TypeError(`${what}: there is no option ${name}, only ${Object.keys(defaults).join(", ")}`);
+    if (!Object.hasOwn(defaults, name)) throw new TypeError(`${what}: there is no option ${name}, only ${Object.keys(defaults).join(", ")}`);
   }
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   return { ...defaults, ...Object.fromEntries(given) };

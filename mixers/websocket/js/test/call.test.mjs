@@ -121,6 +121,23 @@ test("an aborted signal ends a call with its reason: before it, while it waits, 
   assert.equal((await second).name, "AbortError");
 });
 
+test("a call that has ended leaves nothing behind", async (t) => {
+  const tick = clock(t);
+  const { s, WebSocket } = await session(t, { maxCalls: 1 });
+  const { signal } = new AbortController();
+  const [add, remove] = ["addEventListener", "removeEventListener"].map((name) => t.mock.method(signal, name));
+  const answered = s.call("/x", null, { signal });
+  WebSocket.last.deliver({ seq: 1 });
+  await answered;
+  assert.deepEqual(remove.mock.calls[0].arguments, add.mock.calls[0].arguments);
+
+  const late = rejection(s.call("/x", null, { timeout: 10 }));
+  await tick(10);
+  assert.equal((await late).code, 408);
+  s.call("/x").catch(() => {}); // is not one too many
+  assert.equal(WebSocket.last.sent.length, 3);
+});
+
 test("bodies that cannot be encoded, and too large ones, are the error of their call alone", async (t) => {
   const { s, WebSocket } = await session(t, { maxMessage: 200 });
   assert.equal((await rejection(s.call("/x", 1n))).code, 104);
@@ -158,6 +175,7 @@ test("bad options throw and say which", () => {
   const WebSocket = fakeWebSocket();
   for (const [url, options, want] of [
     ["ws://h/", { timeOut: 1 }, /connect: there is no option timeOut/],
+    ["ws://h/", { constructor: 1 }, /connect: there is no option constructor/],
     ["ws://h/", { reconnect: { maximum: 1 } }, /connect: reconnect: there is no option maximum/],
     ["ws://h/", { timeout: -1 }, /timeout is -1: want milliseconds/],
     ["ws://h/", { WebSocket: {} }, /pass a class as option WebSocket/],

@@ -171,6 +171,11 @@ test("what is no message throws and says why", () => {
   assert.throws(() => json.decode("{}x"), /JSON/);
 });
 
+test("teleport.pb writes negative numbers as protobuf does", () => {
+  const message = { type: 2, seq: -1, route: "", meta: meta(), body: undefined };
+  assert.equal(hex(pb.encode(message)), "08ffffffffffffffffff01" + "1002");
+});
+
 test("teleport.pb skips fields that it does not know", () => {
   const got = pb.decode(unhex("0802" + "4001" + "4d00000000" + "510000000000000000" + "5a0161" + "1003"));
   assert.deepEqual([got.seq, got.type], [2, 3]);

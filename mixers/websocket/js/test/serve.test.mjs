@@ -127,6 +127,31 @@ test("the signal of a handler: the caller's deadline, and the end of the connect
   assert.deepEqual([signals[0].aborted, signals[0].reason.code], [true, 102]);
 });
 
+test("a signal that is asked for late, and one that is kept", async (t) => {
+  const tick = clock(t);
+  let kept, late;
+  let finish;
+  const { WebSocket } = await session(t, {
+    routes: {
+      "/kept": (_, ctx) => void (kept = ctx.signal),
+      "/late": async (_, ctx) => {
+        await new Promise((resolve) => (finish = resolve));
+        late = ctx.signal;
+      },
+    },
+  });
+  await answer(WebSocket, { seq: 1, serviceMethod: "/kept", meta: { "X-Timeout": "20" } });
+  await tick(20);
+  assert.equal(kept.aborted, false, "its handler is done");
+  WebSocket.last.deliver({ seq: 2, serviceMethod: "/late" });
+  await turn();
+  WebSocket.last.drop();
+  finish();
+  await turn();
+  assert.equal(kept.aborted, false);
+  assert.equal(late.aborted, true);
+});
+
 test("the reply of a handler whose connection has ended goes nowhere", async (t) => {
   const tick = clock(t);
   t.mock.method(Math, "random", () => 0);

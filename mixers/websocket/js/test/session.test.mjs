@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
+import { Connection } from "../connection.js";
 import { TeleportError, connect } from "../teleport.js";
 import { clock, fakeWebSocket, rejection, session, turn } from "./fake.mjs";
 
@@ -309,9 +310,10 @@ test("an online event ends the pause", async (t) => {
   target.dispatchEvent(new Event("online"));
   await turn();
   assert.equal(WebSocket.all.length, 2, "not while it connects");
+  const removed = t.mock.fn();
+  globalThis.removeEventListener = removed;
   s.close();
-  target.dispatchEvent(new Event("online"));
-  assert.equal(WebSocket.all.length, 2);
+  assert.equal(removed.mock.calls[0].arguments[0], "online");
 });
 
 test("heartbeat: any answer is a sign of life, silence ends the connection", async (t) => {
@@ -339,6 +341,19 @@ test("a message that is too large ends the connection", async (t) => {
   assert.equal(WebSocket.last.closedWith.code, 4009);
   assert.match((await pending).reason, /a message of 119 is over the limit of 100/);
   assert.equal(s.state, "waiting");
+});
+
+test("which calls have not run, after a goodbye", () => {
+  for (const [n, seq, want] of [
+    ["0", 1, true], ["0", 2 ** 31 - 1, true],
+    ["5", 5, false], ["5", 6, true], ["5", 4, false], ["5", 5 + 2 ** 30, false],
+    [`${2 ** 31 - 1}`, 1, true], [`${2 ** 31 - 1}`, 2 ** 31 - 2, false],
+    ["x", 1, false], [undefined, 1, false],
+  ]) {
+    const connection = new Connection({});
+    connection.goodbye(new URLSearchParams(n === undefined ? "" : { n }));
+    assert.equal(connection.notRun(seq), want, `call ${seq} after n=${n}`);
+  }
 });
 
 test("what the server says before it closes", async (t) => {
