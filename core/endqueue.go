@@ -38,9 +38,11 @@ func (q *endQueue) run() {
 		}
 		for i, e := range list {
 			go e.cleanUp(e.l, e.err)
-			if i%endsInARow == endsInARow-1 {
+			switch {
+			case i == len(list)-1: // so that nothing is left when the last session has ended
+			case i%endsInARow == endsInARow-1:
 				time.Sleep(endPause)
-			} else {
+			default:
 				runtime.Gosched()
 			}
 		}
