@@ -31,6 +31,7 @@ var peers = []peer{
 	{folder: "nats", names: []string{"nats"}},
 	{folder: "websocket", names: []string{"tcp-bytes", "ws-bytes", "tls-bytes", "wss-bytes", "ws-json", "gorilla", "coder", "gws", "nbio"}, asked: true},
 	{folder: "carriers", names: []string{"carrier-tcp", "carrier-unix", "carrier-tls", "carrier-ws", "carrier-wss", "carrier-quic", "carrier-kcp"}, asked: true},
+	{folder: "loops", names: []string{"loops-peer", "loops-evio", "loops-gnet", "loops-nbio"}, asked: true},
 }
 
 // maxBuilds is the number of peers built at a time; each go command uses all
