@@ -82,8 +82,8 @@ func (cmd *callCmd) await() {
 	select {
 	case <-cmd.wake:
 	case <-ctx.Done():
-		if cmd.seq != 0 {
-			cmd.sess.failCall(cmd.seq, contextRerror(ctx))
+		if cmd.seq != 0 && cmd.sess.failCall(cmd.seq, contextRerror(ctx)) {
+			cmd.sess.sayCanceled(cmd.seq, ctx)
 		}
 		<-cmd.wake // by failCall, or by the winner of the race, which is about to resolve the call
 	}
@@ -94,6 +94,9 @@ func (cmd *callCmd) await() {
 func (cmd *callCmd) giveUp() {
 	if cmd.seq == 0 || cmd.sess.failCall(cmd.seq, goexitRerror()) {
 		cmd.rerr = goexitRerror()
+		if cmd.seq != 0 {
+			cmd.sess.sayCancel(cmd.seq)
+		}
 		return
 	}
 	<-cmd.wake // somebody was faster, and is about to wake it
@@ -290,6 +293,9 @@ func (s *session) failCall(seq int32, r *Rerror) bool {
 func (s *session) sendCall(l *link, cmd *callCmd, busy bool) {
 	cmd.link = l
 	ctx, deadline := cmd.out.GivenContext(), cmd.deadline
+	if deadline != 0 || ctx != nil && ctx.Done() != nil {
+		l.sayHello() // the peer may have to be told that the caller has given up
+	}
 	admission := ctx
 	if deadline != 0 {
 		if _, queued := l.sock.Queued(); queued > s.env.cfg.WriteBound/2 { // it may have to wait
@@ -337,7 +343,9 @@ func (s *session) flush(l *link, bounded, busy bool) {
 func (cmd *callCmd) watch(ctx context.Context) {
 	seq := cmd.seq // another one, if the call is made again
 	unhook := context.AfterFunc(ctx, func() {
-		cmd.sess.failCall(seq, contextRerror(ctx))
+		if cmd.sess.failCall(seq, contextRerror(ctx)) {
+			cmd.sess.sayCanceled(seq, ctx)
+		}
 	})
 	cmd.mu.Lock()
 	cmd.unhook = unhook

@@ -16,6 +16,7 @@ const (
 	answerOpen uint32 = iota
 	answerHandler
 	answerSweep
+	answerCaller // has given up
 )
 
 var (
@@ -92,7 +93,7 @@ func (c *handlerCtx) recycle() {
 	c.giveBack()
 	c.bytes, c.expected = 0, 0
 	c.answeredBy.Store(answerOpen)
-	c.ageAt, c.ageSeq, c.agePipe = 0, 0, c.agePipe[:0]
+	c.ageAt, c.seq, c.agePipe = 0, 0, c.agePipe[:0]
 	c.ctx, c.cancel = nil, nil
 }
 
@@ -209,8 +210,11 @@ func (c *handlerCtx) ownContext() context.Context {
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.limit(earlier(c.expires, c.ageAt))
 	l.enlist(c)
-	if l.dead != nil {
+	switch {
+	case l.dead != nil:
 		c.cancel(l.dead)
+	case c.answeredBy.Load() == answerCaller:
+		c.cancel(ErrCallerGone)
 	}
 	return c.ctx
 }

@@ -107,6 +107,9 @@ func (r *result) free() {
 
 // expired returns an error if the caller does not wait any more.
 func (c *handlerCtx) expired() *Rerror {
+	if r := c.callerGone(); r != nil {
+		return r
+	}
 	if c.expires == 0 || c.expires > c.sess.env.sweeper.Now() {
 		return nil
 	}

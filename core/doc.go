@@ -67,6 +67,8 @@
 //	reply.go     acceptReply: the pending call with this number is resolved
 //	call.go      resolve → complete
 //
+// control.go has what the engines say to each other meanwhile: that a caller has given up.
+//
 // parts.go is the data of a session, state.go its life, end.go how it ends, farewell.go what
 // it says then, and which calls have not run, exit.go what
 // user code that ends its goroutine leaves behind, expire.go its deadlines, redialqueue.go what waits for a redial. hooks.go and hooktable.go are the
@@ -97,6 +99,8 @@
 //	kind         CALL or PUSH, of a request, a handler, a hook
 //	refusal      why the handler of a request must not run
 //	drain        let what is under way finish; redial: connect again
+//	hello        what a side understands, in CONTROL hello; cancel: that a caller has given
+//	             up, in CONTROL cancel
 //	farewell     the last message of a side, in CONTROL bye: which calls it has not run
 //	epoch        the number of a connection of its session
 //	sweep        what looks at deadlines, once for all sessions of a peer

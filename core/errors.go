@@ -18,6 +18,13 @@ import (
 // it leaves the question open.
 var ErrNotRun = errors.New("tp: the call has not run")
 
+// ErrCallerGone is the cause (context.Cause) of the end of a handler's context whose caller
+// has given up: the caller's own context has ended, its DefaultCallTimeout is over, or its
+// session was closed before the reply came; over http, the client has hung up. Nobody waits
+// for the reply, and none is sent, but for http. When the connection is lost, the cause is
+// its *CloseReason.
+var ErrCallerGone = errors.New("tp: the caller has given up")
+
 // errPushes ends a session whose PUSHes cannot be held up any longer.
 var errPushes = errors.New("the PUSHes that are being handled take too much memory")
 

@@ -14,9 +14,10 @@ import (
 // calls it; it does not block.
 func (s *session) Expire(now int64) (next int64) {
 	expired := false
-	next = s.pending.Expire(now, func(cmd *callCmd) {
+	next = s.pending.Expire(now, func(seq int32, cmd *callCmd) {
 		expired = true
 		cmd.resolve(timeoutRerror())
+		s.sayCancel(seq)
 	})
 	if expired {
 		s.forget(s.resolved)
@@ -57,7 +58,7 @@ func (l *link) expireHandlers(now int64) (next int64) {
 	}
 	var lates []late
 	l.mu.Lock()
-	for c := l.timed; c != nil; c = c.next {
+	for c := l.calls.first; c != nil; c = c.next {
 		if c.ageAt == 0 {
 			continue
 		}
@@ -70,7 +71,7 @@ func (l *link) expireHandlers(now int64) (next int64) {
 			c.cancel(context.DeadlineExceeded)
 		}
 		if c.answeredBy.CompareAndSwap(answerOpen, answerSweep) {
-			lates = append(lates, late{c.ageSeq, append([]byte(nil), c.agePipe...)})
+			lates = append(lates, late{c.seq, append([]byte(nil), c.agePipe...)})
 		}
 	}
 	l.mu.Unlock()

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/teleport-go/teleport/core/internal/throttle"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -172,17 +171,6 @@ func (l *link) partBroken(reason *CloseReason) bool {
 	return true
 }
 
-// sayByeSoon says goodbye on a connection that is cut off, unless the peer does not read.
-func (l *link) sayByeSoon(reason *CloseReason) {
-	if n, _ := l.sock.Queued(); n > 0 {
-		return
-	}
-	l.sayBye(reason, false)
-	ctx, cancel := context.WithTimeout(context.Background(), quietTime)
-	defer cancel()
-	l.sock.WaitFlushed(ctx)
-}
-
 // lingerTime is how long a closing side waits for the peer to close too, so that what
 // the peer still sends does not reset the connection before the last replies arrive.
 const lingerTime = time.Second
@@ -280,17 +268,8 @@ func (l *link) refusedAfter() (last int32, known bool) {
 	return int32(n - 1), n > 0
 }
 
-// acceptControl handles a CONTROL message. No hook sees it, and none is answered. One
-// without a verb says nothing.
-func (l *link) acceptControl(m *socket.Envelope) {
-	s := l.sess
-	if m.ServiceMethod() == "" {
-		return // a protocol has read what is not for the engine, such as a ping
-	}
-	if m.ServiceMethod() != verbBye {
-		s.env.throttled(&s.drops, throttle.Burst, DEBUG, "dropped a CONTROL message from %s with the verb %q", l.ip, methodText(m.ServiceMethod()))
-		return
-	}
+// acceptByeMessage takes the peer's farewell from a CONTROL message.
+func (l *link) acceptByeMessage(m *socket.Envelope) {
 	var rerr *Rerror
 	if code, err := strconv.ParseInt(string(m.Meta().Peek(byeCode)), 10, 32); err == nil && int32(code) != CodeNoError {
 		rerr = NewRerror(int32(code), string(m.Meta().Peek(byeMessage)), string(m.Meta().Peek(byeReason)))

@@ -138,7 +138,7 @@ func (l *link) leave(c *handlerCtx) {
 func (l *link) handlerNames() string {
 	count := make(map[string]int)
 	l.mu.Lock()
-	for c := l.timed; c != nil; c = c.next {
+	for c := l.calls.first; c != nil; c = c.next {
 		switch {
 		case !c.left:
 		case c.handler == nil:
@@ -162,11 +162,8 @@ func (l *link) enlist(c *handlerCtx) {
 	if c.listed {
 		return
 	}
-	c.listed, c.prev, c.next = true, nil, l.timed
-	if l.timed != nil {
-		l.timed.prev = c
-	}
-	l.timed = c
+	c.listed = true
+	l.calls.add(c)
 }
 
 // delist removes a handler that has ended, and ends its context.
@@ -177,15 +174,7 @@ func (l *link) delist(c *handlerCtx) {
 		return
 	}
 	c.listed, c.left = false, false
-	if c.prev != nil {
-		c.prev.next = c.next
-	} else {
-		l.timed = c.next
-	}
-	if c.next != nil {
-		c.next.prev = c.prev
-	}
-	c.prev, c.next = nil, nil
+	l.calls.remove(c)
 	if c.cancel != nil {
 		c.cancel(context.Canceled)
 	}
@@ -199,9 +188,63 @@ func (l *link) cancelHandlers(cause *CloseReason) {
 		return
 	}
 	l.dead = cause
-	for c := l.timed; c != nil; c = c.next {
+	for c := l.calls.first; c != nil; c = c.next {
 		if c.cancel != nil {
 			c.cancel(cause)
 		}
 	}
+}
+
+// manyHandlers is how many handlers are looked through for one call.
+const manyHandlers = 32
+
+func (h *handlerList) add(c *handlerCtx) {
+	c.prev, c.next = nil, h.first
+	if h.first != nil {
+		h.first.prev = c
+	}
+	h.first = c
+	if h.bySeq != nil && c.seq != 0 {
+		h.bySeq[c.seq] = c
+	}
+}
+
+func (h *handlerList) remove(c *handlerCtx) {
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		h.first = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+	c.prev, c.next = nil, nil
+	switch {
+	case h.first == nil:
+		h.bySeq = nil
+	case h.bySeq[c.seq] == c:
+		delete(h.bySeq, c.seq)
+	}
+}
+
+// find returns the call with this number; nil: it is not in the list.
+func (h *handlerList) find(seq int32) *handlerCtx {
+	if h.bySeq == nil {
+		n := 0
+		for c := h.first; c != nil && n < manyHandlers; c, n = c.next, n+1 {
+			if c.seq == seq {
+				return c
+			}
+		}
+		if n < manyHandlers {
+			return nil
+		}
+		h.bySeq = make(map[int32]*handlerCtx)
+		for c := h.first; c != nil; c = c.next {
+			if c.seq != 0 {
+				h.bySeq[c.seq] = c
+			}
+		}
+	}
+	return h.bySeq[seq]
 }

@@ -59,8 +59,8 @@ type env struct {
 
 // counters are those of PeerStats.
 type counters struct {
-	refusedConnections, refusedCalls, droppedPushes, droppedMessages atomic.Uint64
-	droppedReplies, unsentReplies, memoryCloses, pauses              atomic.Uint64
+	refusedConnections, refusedCalls, droppedPushes, droppedMessages   atomic.Uint64
+	droppedReplies, unsentReplies, canceledCalls, memoryCloses, pauses atomic.Uint64
 }
 
 // session implements Session, on either side. state.go shows its states.
@@ -145,6 +145,7 @@ type link struct {
 	epoch   uint32
 	trusted bool          // X-Real-IP of the peer is believed
 	silent  bool          // accepted, and no message has come: the reader says "accept ok" with the first
+	hello   atomic.Uint32 // flags of CONTROL hello
 	refused atomic.Uint32 // draining: number of the last CALL that was taken, plus 1; 0: none was refused since
 	conn    net.Conn      // until the link is ready hooks may replace it, under mu and session.mu
 	pf      ProtoFunc
@@ -158,12 +159,19 @@ type link struct {
 	passed []Plugin                    // plugins whose PostDial, PostRedial or PostAccept returned no error
 	kept   *keptRequests               // received while a hook waited for a reply, for the reader; nil: none
 
-	_ [64]byte
+	_ [48]byte
 	reader
 
-	mu    sync.Mutex   // guards what follows
-	timed *handlerCtx  // handlers that have left the reader, or have a context or an age: a list
+	mu    sync.Mutex // guards what follows
+	calls handlerList
 	dead  *CloseReason // cause for contexts made from now on; nil while alive
+}
+
+// handlerList lists the handlers of a link that have left its reader, or have a context or
+// an age. It is guarded by the link's mu.
+type handlerList struct {
+	first *handlerCtx
+	bySeq map[int32]*handlerCtx // the calls among them; nil: nobody has looked for one among many
 }
 
 // farewell is what the peer has said last.
@@ -208,16 +216,16 @@ type handlerCtx struct {
 	bytes       int64         // in the session's workload, reply included
 	expected    int64         // of these for the reply
 	claim       *inbox.Claim  // of these for the argument, once decoded, and for the reply; nil: none was needed
+	seq         int32         // of a CALL
 	count       uint8         // of messages that passed through here
 	stage       stage         // of a request: how far its answer is
-	answeredBy  atomic.Uint32 // answerOpen, answerHandler, answerSweep
+	answeredBy  atomic.Uint32 // answerOpen, answerHandler, answerSweep, answerCaller
 
 	// Guarded by link.mu.
 	listed     bool
 	left       bool // the reader: handler does not change any more
 	prev, next *handlerCtx
 	ageAt      int64 // when the context age is over, in the sweeper's time; 0: never
-	ageSeq     int32
 	agePipe    []byte
 	ctx        context.Context
 	cancel     context.CancelCauseFunc

@@ -229,6 +229,7 @@ func (p *peer) Stats() PeerStats {
 		DroppedMessages:    c.droppedMessages.Load(),
 		DroppedReplies:     c.droppedReplies.Load(),
 		UnsentReplies:      c.unsentReplies.Load(),
+		CanceledCalls:      c.canceledCalls.Load(),
 		MemoryCloses:       c.memoryCloses.Load(),
 		Pauses:             c.pauses.Load(),
 		Memory:             p.env.memory.Used(),

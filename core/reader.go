@@ -350,15 +350,6 @@ func (l *link) OnReadable(loop *poller.Loop) {
 	l.sess.run(l)
 }
 
-// OnHangUp lets another goroutine read to the end of the connection, in its turn: when a
-// crowd hangs up, the poll loop has others to serve.
-func (l *link) OnHangUp() {
-	if l.state.unpark(0) {
-		l.deregister()
-		l.env.ends.add(l.sess.runFrom, l, nil)
-	}
-}
-
 // detach makes the goroutine the session's own, if it is the poll loop. The poller then
 // starts another loop.
 func (l *link) detach() {

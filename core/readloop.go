@@ -83,6 +83,15 @@ func (s *session) runFrom(l *link, ended error) {
 	finished = true
 }
 
+// OnHangUp lets another goroutine read to the end of the connection, in its turn: when a
+// crowd hangs up, the poll loop has others to serve.
+func (l *link) OnHangUp() {
+	if l.state.unpark(0) {
+		l.deregister()
+		l.env.ends.add(l.sess.runFrom, l, nil)
+	}
+}
+
 // replace starts another goroutine that reads, in place of this one, which ends.
 func (r *readLoop) replace() {
 	l := r.l

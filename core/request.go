@@ -91,8 +91,9 @@ func (c *handlerCtx) acceptRequest() disposition {
 	}
 	c.use(s.env.hooks())
 	if c.in.Mtype() == TypeCall {
+		c.seq = c.in.Seq()
 		c.out.SetMtype(TypeReply)
-		c.out.SetSeq(c.in.Seq())
+		c.out.SetSeq(c.seq)
 		if c.in.XferPipe().Len() > 0 {
 			c.out.XferPipe().AppendFrom(c.in.XferPipe())
 		}
@@ -255,7 +256,6 @@ func (c *handlerCtx) startAge(age int64) {
 	l.mu.Lock()
 	c.ageAt = at
 	if c.in.Mtype() == TypeCall {
-		c.ageSeq = c.in.Seq() // a PUSH has no reply
 	}
 	c.agePipe = c.out.XferPipe().AppendIDs(c.agePipe[:0])
 	c.limit(at)
@@ -387,6 +387,11 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	c.result = r
 	if !c.answeredBy.CompareAndSwap(answerOpen, answerHandler) {
 		c.stage = stageAnswered
+		if r := c.callerGone(); r != nil {
+			c.result = r
+			c.logHandled(r)
+			return
+		}
 		s.env.stats.unsentReplies.Add(1)
 		s.Debugf("dropped the late reply to %q: it was answered %d", methodText(c.in.ServiceMethod()), CodeHandleTimeout)
 		c.logHandled(NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the handler's context age is over"))

@@ -446,7 +446,7 @@ func (e *rawEnd) start(mtype byte, seq int32, method, body string, set ...Messag
 	return err
 }
 
-// receive reads one message.
+// receive reads one message. A hello is dropped, as by a peer that does not know it.
 func (e *rawEnd) receive() *socket.Envelope {
 	e.t.Helper()
 	m, err := e.read()
@@ -457,6 +457,15 @@ func (e *rawEnd) receive() *socket.Envelope {
 }
 
 func (e *rawEnd) read() (*socket.Envelope, error) {
+	m, err := e.next()
+	for err == nil && m.Mtype() == TypeControl && m.ServiceMethod() == verbHello {
+		m, err = e.next()
+	}
+	return m, err
+}
+
+// next reads one message, whatever it is.
+func (e *rawEnd) next() (*socket.Envelope, error) {
 	m := new(socket.Envelope)
 	if err := e.sock.ReadInto(m); err != nil {
 		return nil, err

@@ -380,7 +380,7 @@ func remains(s *session) (all []string) {
 	add(s.work.running() != 0, "%d handlers running", s.work.running())
 	add(len(s.redialQueue) != 0 || s.redialBytes != 0, "%d waiting, %d bytes", len(s.redialQueue), s.redialBytes)
 	s.link.mu.Lock()
-	add(s.link.timed != nil, "a handler is still listed")
+	add(s.link.calls.first != nil, "a handler is still listed")
 	s.link.mu.Unlock()
 	return all
 }

@@ -83,6 +83,7 @@ type PeerStats struct {
 	DroppedMessages    uint64 // of an unexpected type, or not readable
 	DroppedReplies     uint64 // replies to no pending call, mostly of calls that had ended with their context
 	UnsentReplies      uint64 // of handlers that ran, because the connection ended or the context age was over
+	CanceledCalls      uint64 // CALLs whose caller gave up before they were answered
 	MemoryCloses       uint64 // connections ended since messages took more than ReadMemory or twice SessionMemory
 	Pauses             uint64 // how often a reader waited for memory
 	Memory             int64  // bytes of messages now, as ReadMemory counts them

@@ -55,6 +55,8 @@ var wireMessages = map[string]wireMessage{
 	"raw seed-heartbeat":  {1, socket.TypeCall, "/heartbeat", "hb_=3", 'j', "", 0},
 	"raw seed-md5":        {2, socket.TypeCall, "/math/add", "", 'j', "[1,2,3]", 0},
 	"raw seed-auth-call":  {1, socket.TypeAuthCall, "", "", 's', "tok", 0},
+	"raw seed-hello":      {0, socket.TypeControl, "hello", "v=1&f=cancel", 0, "", 0},
+	"raw seed-cancel":     {3, socket.TypeControl, "cancel", "", 0, "", 0},
 	"raw seed-bye":        {0, socket.TypeControl, "bye", "n=0", 0, "", 0},
 	"raw seed-bye-409":    {0, socket.TypeControl, "bye", "n=7&code=409&message=Conflict&reason=id%20taken", 0, "", 0},
 	"raw seed-auth-reply": {1, socket.TypeAuthReply, "", "", 's', "pass", 0},

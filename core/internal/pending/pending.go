@@ -170,20 +170,20 @@ func (t *Table[T]) Len() int {
 	return t.n - t.held
 }
 
-// Expire takes the calls whose deadline is not after now and hands them to f,
-// without the lock. It returns the time before which it need not be called
+// Expire takes the calls whose deadline is not after now and hands them to f with their
+// numbers, without the lock. It returns the time before which it need not be called
 // again: the nearest remaining deadline (or an earlier time, if that call was
 // taken meanwhile), or 0 if there is none. f may use the table; next ignores the calls
 // that f adds.
-func (t *Table[T]) Expire(now int64, f func(T)) (next int64) {
+func (t *Table[T]) Expire(now int64, f func(seq int32, v T)) (next int64) {
 	due, next := t.expired(now)
-	for _, v := range due {
-		f(v)
+	for _, s := range due {
+		f(s.seq, s.v)
 	}
 	return next
 }
 
-func (t *Table[T]) expired(now int64) (due []T, next int64) {
+func (t *Table[T]) expired(now int64) (due []slot[T], next int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.nearest == 0 || t.nearest > now {
@@ -195,7 +195,7 @@ func (t *Table[T]) expired(now int64) (due []T, next int64) {
 		switch {
 		case s.seq == 0 || s.deadline == 0:
 		case s.deadline <= now:
-			due = append(due, s.v)
+			due = append(due, *s)
 			t.free(s)
 		case t.nearest == 0 || s.deadline < t.nearest:
 			t.nearest = s.deadline

@@ -98,7 +98,7 @@ func TestLateReply(t *testing.T) {
 	var table Table[int]
 	late := mustAdd(t, &table, -1, 10)
 	expired := 0
-	table.Expire(10, func(int) { expired++ })
+	table.Expire(10, func(int32, int) { expired++ })
 	if expired != 1 {
 		t.Fatalf("%d calls expired, want 1", expired)
 	}
@@ -133,7 +133,7 @@ func TestExpire(t *testing.T) {
 				mustAdd(t, &table, d, d)
 			}
 			var got []int64
-			next := table.Expire(test.now, func(v int64) { table.Len(); got = append(got, v) })
+			next := table.Expire(test.now, func(_ int32, v int64) { table.Len(); got = append(got, v) })
 			slices.Sort(got)
 			if !slices.Equal(got, test.want) || next != test.next {
 				t.Errorf("Expire(%d) took %v, next %d; want %v, %d", test.now, got, next, test.want, test.next)
@@ -152,7 +152,7 @@ func TestExpireBound(t *testing.T) {
 	near := mustAdd(t, &table, 1, 10)
 	mustAdd(t, &table, 2, 1000)
 	table.Take(near)
-	none := func(v int) { t.Errorf("call %d expired", v) }
+	none := func(_ int32, v int) { t.Errorf("call %d expired", v) }
 	if next := table.Expire(10, none); next != 1000 {
 		t.Errorf("Expire(10) = %d, want 1000", next)
 	}
@@ -280,7 +280,7 @@ func TestTakeRace(t *testing.T) {
 				}
 			})
 		}
-		wg.Go(func() { table.Expire(1, func(int) { won.Add(1) }) })
+		wg.Go(func() { table.Expire(1, func(int32, int) { won.Add(1) }) })
 		wg.Wait()
 		if got := won.Swap(0); got != 1 {
 			t.Fatalf("round %d has %d winners", round, got)
@@ -304,7 +304,7 @@ func TestConcurrentUse(t *testing.T) {
 				}
 				table.Next()
 				if i%5 == 0 {
-					table.Expire(1, func(w *atomic.Int32) { w.Add(1) })
+					table.Expire(1, func(_ int32, w *atomic.Int32) { w.Add(1) })
 				}
 				if w, ok := table.Take(seq); ok {
 					w.Add(1)
@@ -411,7 +411,7 @@ func TestModel(t *testing.T) {
 				case op < 99:
 					now += rnd.Int64N(100)
 					var got, want []int
-					next := table.Expire(now, func(v int) { got = append(got, v) })
+					next := table.Expire(now, func(_ int32, v int) { got = append(got, v) })
 					nearest := int64(0)
 					for seq, c := range model {
 						switch {

@@ -1,0 +1,160 @@
+package tp
+
+import (
+	"context"
+	"strings"
+
+	"github.com/teleport-go/teleport/core/internal/throttle"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// This file holds the CONTROL messages, by which the engines of both sides talk to each
+// other: their service method is a verb, their number is what it is about, their
+// metadata are its parameters. No hook sees them, no proxy forwards them, and none is
+// answered. The farewell, bye, is in farewell.go; the others are
+//
+//	hello    what this side understands. Each side says it once for a connection: one in
+//	         front of the first message that may need an answer to it, the other when it
+//	         has heard that. Nothing waits for it.
+//	cancel   the caller of a CALL, of the number of the message, has given up; 0: of all
+//	         CALLs of the sender's. It is sent to a peer that has said that it takes it.
+
+const (
+	verbHello  = "hello"
+	verbCancel = "cancel"
+
+	// Keys of hello's metadata.
+	helloVersion  = "v"
+	helloFeatures = "f"
+
+	featureCancel = "cancel"
+
+	maxFeatures = 64 // that are looked at
+)
+
+// Flags of link.hello.
+const (
+	helloSaid   uint32 = 1 << iota // by this side
+	peerCancels                    // the peer takes cancel
+)
+
+// acceptControl handles a CONTROL message.
+func (l *link) acceptControl(m *socket.Envelope) {
+	switch m.ServiceMethod() {
+	case "": // a protocol has read what is not for the engine, such as a ping
+	case verbBye:
+		l.acceptByeMessage(m)
+	case verbHello:
+		l.acceptHello(m)
+	case verbCancel:
+		l.acceptCancel(m.Seq())
+	default:
+		s := l.sess
+		s.env.throttled(&s.drops, throttle.Burst, DEBUG, "dropped a CONTROL message from %s with the verb %q", l.ip, methodText(m.ServiceMethod()))
+	}
+}
+
+// sayHello enqueues hello, unless this side has said it, or the peer would not understand
+// it.
+func (l *link) sayHello() {
+	if l.hello.Load()&helloSaid != 0 || !l.sock.CarriesControl() || l.hello.Or(helloSaid)&helloSaid != 0 {
+		return
+	}
+	var m socket.Envelope
+	m.SetMtype(TypeControl)
+	m.SetServiceMethod(verbHello)
+	m.Meta().Add(helloVersion, "1")
+	m.Meta().Add(helloFeatures, featureCancel)
+	l.sock.EnqueueNow(&m) // an error: the connection has failed, or its peer does not read
+}
+
+// acceptHello notes what the peer understands. The answer goes out with the next flush,
+// that of the reader at the latest.
+func (l *link) acceptHello(m *socket.Envelope) {
+	n := 0
+	for f := range strings.SplitSeq(string(m.Meta().Peek(helloFeatures)), ",") {
+		if f == featureCancel {
+			l.hello.Or(peerCancels)
+		}
+		if n++; n == maxFeatures {
+			break
+		}
+	}
+	l.sayHello()
+}
+
+// everyCall is the number of a cancel that is about all calls.
+const everyCall = 0
+
+// sayCanceled is sayCancel for a call that has ended with its context. The deadline of a
+// context has gone with the call (X-Timeout).
+func (s *session) sayCanceled(seq int32, ctx context.Context) {
+	if ctx.Err() != context.DeadlineExceeded || !hasDeadline(ctx) {
+		s.sayCancel(seq)
+	}
+}
+
+// sayCancel tells the peer that nobody waits for the call with this number any more.
+func (s *session) sayCancel(seq int32) {
+	l := s.cur.Load()
+	if l == nil { // it drains, or redials
+		s.mu.Lock()
+		l = s.link
+		s.mu.Unlock()
+	}
+	if l.enqueueCancel(seq) {
+		l.sock.Flush(socket.NoBlock)
+	}
+}
+
+// enqueueCancel enqueues cancel, if the peer takes it.
+func (l *link) enqueueCancel(seq int32) bool {
+	if l.hello.Load()&peerCancels == 0 {
+		return false
+	}
+	var m socket.Envelope
+	m.SetMtype(TypeControl)
+	m.SetServiceMethod(verbCancel)
+	m.SetSeq(seq)
+	return l.sock.EnqueueNow(&m) == nil // an error: the connection has failed, or its peer does not read
+}
+
+// acceptCancel ends the call of the peer's with this number, 0: all of them. The handler's
+// context ends, and what it returns is dropped; one that has not begun does not run. The
+// reader calls it. A handler that the reader itself runs is not found before the reading is
+// stolen from it.
+func (l *link) acceptCancel(seq int32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case seq > 0:
+		if c := l.calls.find(seq); c != nil {
+			l.cancelCall(c)
+		}
+	case seq == everyCall:
+		for c := l.calls.first; c != nil; c = c.next {
+			if c.seq != 0 {
+				l.cancelCall(c)
+			}
+		}
+	}
+}
+
+// cancelCall ends a call, unless it has been answered. Called with mu.
+func (l *link) cancelCall(c *handlerCtx) {
+	if !c.answeredBy.CompareAndSwap(answerOpen, answerCaller) {
+		return
+	}
+	l.env.stats.canceledCalls.Add(1)
+	if c.cancel != nil {
+		c.cancel(ErrCallerGone)
+	}
+}
+
+// callerGone returns the error of a call whose caller has given up; nil: it has not.
+func (c *handlerCtx) callerGone() *Rerror {
+	if c.answeredBy.Load() != answerCaller {
+		return nil
+	}
+	return NewRerror(CodeCanceled, CodeText(CodeCanceled), ErrCallerGone.Error()).WithCause(ErrCallerGone)
+}
