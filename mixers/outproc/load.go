@@ -63,7 +63,11 @@ func newHandle(g Guest) (*Handle, error) {
 	if err == nil && g.TLS != nil {
 		err = h.peer.SetTLSConfig(g.TLS)
 	}
-	return h, err
+	if err != nil {
+		h.cancel()
+		return nil, err
+	}
+	return h, nil
 }
 
 // load starts the guest and registers its parts.

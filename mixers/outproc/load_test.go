@@ -191,7 +191,7 @@ func TestLoadContext(t *testing.T) {
 
 // Ids and names that are taken are an error that names both.
 func TestClash(t *testing.T) {
-	xfer.Register(reverse{201, "in process"})
+	xfer.Replace(reverse{201, "in process"}) // not Register: the test may run again
 	h := loadRole(t, "parts")
 	_, err := tryLoad(t, "parts")
 	require.ErrorContains(t, err, "its filter reverse (id 200): the place of reverse (id 200, of guest parts) is taken: remove the import or the guest")
