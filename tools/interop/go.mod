@@ -1,6 +1,6 @@
 module github.com/teleport-go/teleport/tools/interop
 
-go 1.25
+go 1.26.0
 
 require (
 	github.com/andeya/erpc/v7 v7.2.2
@@ -8,6 +8,7 @@ require (
 	github.com/teleport-go/teleport/codecs/jsoncodec v0.1.0
 	github.com/teleport-go/teleport/codecs/plaincodec v0.1.0
 	github.com/teleport-go/teleport/core v0.1.0
+	github.com/teleport-go/teleport/mixers/websocket v0.1.0
 	github.com/teleport-go/teleport/plugins/auth v0.1.0
 	github.com/teleport-go/teleport/plugins/heartbeat v0.1.0
 	github.com/teleport-go/teleport/plugins/securelegacy v0.1.0
@@ -24,6 +25,8 @@ require (
 	github.com/andeya/goutil v1.0.0 // indirect
 	github.com/apache/thrift v0.17.0 // indirect
 	github.com/go-task/slim-sprig v0.0.0-20230315185526-52ccab3ef572 // indirect
+	github.com/gobwas/httphead v0.1.0 // indirect
+	github.com/gobwas/ws v1.5.0 // indirect
 	github.com/gogo/protobuf v1.3.2 // indirect
 	github.com/golang/mock v1.6.0 // indirect
 	github.com/golang/protobuf v1.5.3 // indirect
