@@ -68,7 +68,7 @@ func TestBadPath(t *testing.T) {
 // A session ends on both sides when the other one has vanished, and says why.
 func TestVanished(t *testing.T) {
 	tptest.LeakCheck(t)
-	o := Options{Key: key, IdleTimeout: time.Second, KeepAlive: 200 * time.Millisecond}
+	o := Options{Key: key, IdleTimeout: 2 * time.Second, KeepAlive: 200 * time.Millisecond}
 	srv, addr := newServer(t, o, tp.PeerConfig{})
 	_, sess, relay := through(t, o, addr)
 	echo(t, sess, "before")
@@ -84,14 +84,14 @@ func TestVanished(t *testing.T) {
 
 // A session without messages lives on, by the records of KeepAlive.
 func TestKeepAlive(t *testing.T) {
-	o := Options{Key: key, IdleTimeout: 3 * time.Second, KeepAlive: 300 * time.Millisecond}
+	o := Options{Key: key, IdleTimeout: 4 * time.Second, KeepAlive: 300 * time.Millisecond}
 	_, addr := newServer(t, o, tp.PeerConfig{})
 	cli := newPeer(t, o, tp.PeerConfig{})
 	sess := tptest.Dial(t, cli, addr)
 	select {
 	case <-sess.CloseNotify():
 		t.Fatalf("the session has ended: %v", sess.CloseReason())
-	case <-time.After(4 * time.Second):
+	case <-time.After(5 * time.Second):
 	}
 	echo(t, sess, "still there")
 }

@@ -22,7 +22,7 @@ const (
 var ErrClosed = errors.New("multiclient: the client is closed")
 
 // A MultiClient calls and pushes to one address over several sessions. It is safe for
-// concurrent use.
+// concurrent use. It is a tp.Caller, which tp.Invoke takes.
 type MultiClient struct {
 	peer     tp.Peer
 	addr     string
@@ -44,6 +44,11 @@ type MultiClient struct {
 	ended   chan struct{} // closed when Close has finished
 	err     error         // of Close
 }
+
+var (
+	_ tp.Caller = (*MultiClient)(nil)
+	_ tp.Pusher = (*MultiClient)(nil)
+)
 
 // member is a session of the client.
 type member struct {

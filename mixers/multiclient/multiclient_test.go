@@ -95,6 +95,24 @@ func TestSessions(t *testing.T) {
 	})
 }
 
+// tp.Invoke takes a MultiClient, and its context bounds the wait for a dial too.
+func TestInvoke(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, 1, tp.PeerConfig{}, tptest.Latency(time.Second))
+		got, err := tp.Invoke[string](t.Context(), r.MultiClient, "/echo", "hello")
+		require.NoError(t, err)
+		require.Equal(t, "hello", got)
+		r.network.CutAll()
+		r.network.Partition(true)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err = tp.Invoke[string](ctx, r.MultiClient, "/echo", "hello")
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		r.network.Partition(false)
+	})
+}
+
 // A session is idle once its reply is in, and idle time counts from there.
 func TestIdle(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

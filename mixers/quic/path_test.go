@@ -128,7 +128,7 @@ func TestBadPath(t *testing.T) {
 // A session ends on both sides when the other one has vanished, and says why.
 func TestVanished(t *testing.T) {
 	tptest.LeakCheck(t)
-	o := Options{IdleTimeout: time.Second}
+	o := Options{IdleTimeout: 2 * time.Second}
 	srv, addr := newServer(t, o, tp.PeerConfig{})
 	_, sess, relay := through(t, o, addr)
 	echo(t, sess, "before")
@@ -144,14 +144,14 @@ func TestVanished(t *testing.T) {
 
 // A session without messages lives on, by the packets of KeepAlive.
 func TestKeepAlive(t *testing.T) {
-	o := Options{IdleTimeout: 3 * time.Second, KeepAlive: 300 * time.Millisecond}
+	o := Options{IdleTimeout: 4 * time.Second, KeepAlive: 300 * time.Millisecond}
 	_, addr := newServer(t, o, tp.PeerConfig{})
 	cli := newPeer(t, o, tp.PeerConfig{})
 	sess := tptest.Dial(t, cli, addr)
 	select {
 	case <-sess.CloseNotify():
 		t.Fatalf("the session has ended: %v", sess.CloseReason())
-	case <-time.After(4 * time.Second):
+	case <-time.After(5 * time.Second):
 	}
 	echo(t, sess, "still there")
 }
