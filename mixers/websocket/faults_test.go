@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/gobwas/ws"
 	"github.com/stretchr/testify/require"
 
@@ -278,4 +279,36 @@ func TestKilled(t *testing.T) {
 		var reply string
 		return sess.Call("/upper", "hello", &reply).Rerror() == nil && reply == "HELLO"
 	}, time.Minute, 10*time.Millisecond)
+}
+
+// TestParked: idle sessions have no goroutine, where TCP has none either; by a network and
+// by a handler.
+func TestParked(t *testing.T) {
+	_, addrs := servers(t, tp.PeerConfig{})
+	for name, addr := range addrs {
+		t.Run(name, func(t *testing.T) {
+			before := runtime.NumGoroutine()
+			cli := newPeer(t, tp.PeerConfig{Network: "ws", Protocols: []string{"raw"}})
+			const n = 200
+			for range n {
+				sess, rerr := cli.Dial(addr)
+				require.Nil(t, rerr)
+				upper(t, sess)
+			}
+			most := before + n/2
+			if runtime.GOOS != "linux" {
+				most += 2 * n
+			}
+			require.Eventually(t, func() bool { return runtime.NumGoroutine() < most }, time.Minute, 10*time.Millisecond)
+		})
+	}
+}
+
+// TestAnotherSubProtocol: messages of another protocol end the session with 1003.
+func TestAnotherSubProtocol(t *testing.T) {
+	_, addrs := servers(t, tp.PeerConfig{})
+	c := dialForeign(t, addrs["network"], SubRaw)
+	require.NoError(t, c.Write(t.Context(), websocket.MessageBinary, []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n")))
+	_, _, err := c.Read(t.Context())
+	require.Equal(t, websocket.StatusUnsupportedData, websocket.CloseStatus(err), "%v", err)
 }

@@ -110,7 +110,8 @@ func FuzzFrames(f *testing.F) {
 		want, wantReplies := reference(b, client)
 		for _, inPlace := range []bool{false, true} {
 			got, replies := converse(t, bytes.NewReader(b), client, inPlace, 1)
-			if rest, ok := strings.CutSuffix(want, "cut"); ok && strings.HasPrefix(got, rest) && strings.Contains(got, "unexpected EOF") {
+			cut := strings.Contains(got, "unexpected EOF") || strings.Contains(got, bufio.ErrBufferFull.Error()) // of a test's buffer
+			if rest, ok := strings.CutSuffix(want, "cut"); ok && strings.HasPrefix(got, rest) && cut {
 				got = want
 			}
 			if got != want || replies != wantReplies {
