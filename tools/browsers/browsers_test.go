@@ -160,6 +160,25 @@ func testTwoTabs(t *testing.T, ctx context.Context, browser, address string) {
 	}
 }
 
+// TestTLS loads the page and connects over TLS, on one port.
+func TestTLS(t *testing.T) {
+	srv := mainServer(t, url.Values{"tls": {"yes"}})
+	for _, name := range drive.Names() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			tab := open(t, ctx, name, "https://"+srv.address+"/")
+			var sum int
+			require.NoError(t, tab.Eval(ctx, `connect("/ws").call("/math/add", [20, 22])`, &sum))
+			require.Equal(t, 42, sum)
+			var text string
+			require.NoError(t, tab.Eval(ctx, `(globalThis.long = "é".repeat(200_000), connect("/ws").call("/echo", long)).then((s) => String(s === long))`, &text))
+			require.Equal(t, "true", text)
+		})
+	}
+}
+
 // TestRuntimes runs the cases without a browser, with the package as npm has it.
 func TestRuntimes(t *testing.T) {
 	srv, ctl := mainServer(t, url.Values{"via": {"handler"}}), startControl(t)

@@ -29,7 +29,7 @@ import (
 
 // serve is the server of the cases, a process of its own, so that it can be killed. Its
 // settings are a query: port, origins, via=handler (net/http instead of websocket.Server),
-// auth, heartbeat. It writes its address to stdout, and ends with its stdin, or as
+// tls, auth, heartbeat. It writes its address to stdout, and ends with its stdin, or as
 // tp.GraceSignal says.
 func serve(settings string) {
 	set, err := url.ParseQuery(settings)
@@ -74,6 +74,9 @@ func serve(settings string) {
 	} else {
 		srv := websocket.NewServer("/ws", cfg, plugins...)
 		srv.SetOptions(options)
+		if set.Has("tls") {
+			check(srv.SetTLSConfig(tp.GenerateTLSConfigForServer()))
+		}
 		for pattern, page := range pages {
 			srv.Handle(pattern, page)
 		}

@@ -25,8 +25,11 @@ func connectBiDi(ctx context.Context, address string, log *log) (protocol, error
 		return nil, err
 	}
 	b := &bidi{r}
-	prompts := map[string]any{"alwaysMatch": map[string]any{"unhandledPromptBehavior": map[string]any{"default": "ignore"}}}
-	err = b.do(ctx, "", "session.new", map[string]any{"capabilities": prompts}, nil)
+	capabilities := map[string]any{"alwaysMatch": map[string]any{
+		"acceptInsecureCerts":     true,
+		"unhandledPromptBehavior": map[string]any{"default": "ignore"}, // answered above
+	}}
+	err = b.do(ctx, "", "session.new", map[string]any{"capabilities": capabilities}, nil)
 	if err == nil {
 		events := []string{"log.entryAdded", "browsingContext.userPromptOpened"}
 		err = b.do(ctx, "", "session.subscribe", map[string]any{"events": events}, nil)

@@ -1,6 +1,7 @@
 // Package drive drives headless browsers: Chromium by the Chrome DevTools Protocol, Firefox
 // by WebDriver BiDi (https://w3c.github.io/webdriver-bidi). It does what the tests of this
-// module need: tabs, scripts in them, clicks and keys as a person makes them.
+// module need: tabs, scripts in them, clicks and keys as a person makes them. The browsers
+// accept any certificate.
 package drive
 
 import (
@@ -66,7 +67,7 @@ var kinds = map[string]kind{
 				"--headless=new", "--no-sandbox", "--remote-debugging-port=0", "--user-data-dir=" + profile,
 				"--no-first-run", "--no-default-browser-check", "--disable-gpu", "--disable-dev-shm-usage",
 				"--disable-extensions", "--disable-component-update", "--disable-background-networking", "--disable-sync",
-				"--disable-background-timer-throttling", "--disable-renderer-backgrounding", "--password-store=basic", "about:blank",
+				"--disable-background-timer-throttling", "--disable-renderer-backgrounding", "--ignore-certificate-errors", "--password-store=basic", "about:blank",
 			}
 		},
 		ready:   regexp.MustCompile(`^DevTools listening on (ws://\S+)`),

@@ -353,14 +353,14 @@ const cases = {
 
   async "heartbeats, both ways"({ open }) {
     if (env.protocol !== "json") return; // they are calls like others
-    const own = await server("origins=*&heartbeat=1s");
-    const s = open({ heartbeat: 1000 }, own.url);
+    const own = await server("origins=*&heartbeat=2s");
+    const s = open({ heartbeat: 2000 }, own.url);
     await s.ready;
-    await eventually(async () => (await s.call("/beats")) >= 2);
+    await eventually(async () => (await s.call("/beats")) >= 1);
     equal(s.state, "open");
     const closed = event(s, "close");
     await own.end("stop"); // SIGSTOP: it neither answers nor closes
-    equal((await closed).reason, "no sign of life for 1000 ms");
+    equal((await closed).reason, "no sign of life for 2000 ms");
     await own.end("kill");
   },
 
