@@ -2,6 +2,7 @@ package tp
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/teleport-go/teleport/core/internal/throttle"
@@ -148,6 +149,15 @@ func (l *link) cancelCall(c *handlerCtx) {
 	l.env.stats.canceledCalls.Add(1)
 	if c.cancel != nil {
 		c.cancel(ErrCallerGone)
+	}
+}
+
+// abandonCalls ends the contexts of all handlers, if the peer, which has ended its half of
+// the connection, says in this way that it does not wait for replies. They are sent all the
+// same: it may read on.
+func (l *link) abandonCalls() {
+	if l.sock.Abandons() {
+		l.cancelHandlers(&CloseReason{SideRemote, fmt.Errorf("%w: %w", errRemoteClose, ErrCallerGone), "reading"})
 	}
 }
 

@@ -407,6 +407,7 @@ func (s *session) endLink(l *link, reason *CloseReason) (again bool) {
 	fail(l, reason)
 	l.gone.Fire()
 	if clean {
+		l.abandonCalls()
 		s.shortenDeadline(s.env.cfg.CloseTimeout) // so that a Drain without limit ends
 	} else {
 		s.shortenDeadline(0)

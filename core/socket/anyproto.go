@@ -117,6 +117,12 @@ func (a *anyProto) CarriesControl() bool {
 	return ok && a.chosen.Load() && c.CarriesControl()
 }
 
+// Abandons passes the question on, once the peer's protocol is known.
+func (a *anyProto) Abandons() bool {
+	p, ok := a.current().(Abandoner)
+	return ok && a.chosen.Load() && p.Abandons()
+}
+
 // CarriesBye passes the question on, once the peer's protocol is known.
 func (a *anyProto) CarriesBye() bool {
 	c, ok := a.current().(ByeCarrier)

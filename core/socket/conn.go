@@ -327,6 +327,13 @@ func (c *Conn) Part(r Reason) (said bool, err error) {
 	return said, nil
 }
 
+// Abandons reports whether the end of the peer's half of the connection means that it waits
+// for no reply; see [Abandoner].
+func (c *Conn) Abandons() bool {
+	p, ok := c.proto.(Abandoner)
+	return ok && p.Abandons()
+}
+
 // Heard reports whether a frame has ever arrived.
 func (c *Conn) Heard() bool { return c.heard.Load() }
 

@@ -151,6 +151,14 @@ type ByeCarrier interface {
 	CarriesBye() bool
 }
 
+// Abandoner is a Proto whose peer can say in no other way that it does not wait for replies
+// any more than by ending its half of the connection. Abandons reports whether that is so:
+// then the contexts of the handlers end, and replies are still sent. It is called
+// concurrently.
+type Abandoner interface {
+	Abandons() bool
+}
+
 // Protocol is a protocol under the name by which a configuration chooses it.
 type Protocol struct {
 	Name string

@@ -9,7 +9,7 @@
 //   - X-Real-IP is the address of the sender, unless that is in
 //     PeerConfig.TrustedProxies: then it is the X-Real-IP it has sent.
 //   - X-Timeout is what is left of the caller's deadline when the call is
-//     forwarded. X-Reply-Error never passes as metadata.
+//     forwarded; a caller that gives up before ends the call at the backend, too. X-Reply-Error never passes as metadata.
 //   - X-Hops is how many proxies have forwarded the message, this one included. One
 //     that 16 have forwarded goes no further: its error is 508, Loop Detected.
 //   - An error of the codes 100 to 199, which are about a connection that is not the

@@ -171,6 +171,7 @@ var (
 	_ socket.FrameAppender = (*httpProto)(nil)
 	_ socket.Ender         = (*httpProto)(nil)
 	_ socket.ByeCarrier    = (*httpProto)(nil)
+	_ socket.Abandoner     = (*httpProto)(nil)
 )
 
 // CarriesBye reports whether the client may be a peer of this project: those send the
@@ -179,6 +180,10 @@ var (
 func (p *httpProto) CarriesBye() bool {
 	return !p.dialed && !p.ended.Load() && (Dialect(p.peer.Load()) == V5 || !p.heard.Load())
 }
+
+// Abandons reports whether this is the server: a client that hangs up has no other way to
+// say that it waits for no response.
+func (p *httpProto) Abandons() bool { return !p.dialed }
 
 // Version returns 'h' and "http".
 func (p *httpProto) Version() (byte, string) { return ID, Name }

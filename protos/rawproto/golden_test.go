@@ -47,6 +47,10 @@ var goldens = func() map[string]func() socket.Message {
 		return message(1, socket.TypePush, "/heartbeat", 'j', "", socket.WithAddMeta("hb_", "3"))
 	}
 	all["heartbeat-reply"] = func() socket.Message { return message(1, socket.TypeReply, "", 'j', "null") }
+	all["hello"] = func() socket.Message {
+		return message(0, socket.TypeControl, "hello", 0, "", socket.WithAddMeta("v", "1"), socket.WithAddMeta("f", "cancel"))
+	}
+	all["cancel"] = func() socket.Message { return message(3, socket.TypeControl, "cancel", 0, "") }
 	all["bye"] = func() socket.Message {
 		return message(0, socket.TypeControl, "bye", 0, "", socket.WithAddMeta("n", "0"))
 	}
