@@ -180,8 +180,8 @@ func TestMisbehaviour(t *testing.T) {
 			tptest.LeakCheck(t)
 			h := loadRole(t, test.role, func(g *Guest) {
 				g.MaxItem = 1<<20 - itemRoom
-				if test.ends { // the item is asked again, and ends that process too
-					g.Timeout = 20 * time.Second
+				if test.role == "raw other seq" {
+					g.Timeout = time.Second
 				}
 			})
 			await(t, h, Ready)
