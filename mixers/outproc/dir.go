@@ -65,10 +65,7 @@ func makeDir() error {
 		os.Remove(path)
 		return fmt.Errorf("the path of a socket in %s would have %d bytes, at most %d are allowed: set XDG_RUNTIME_DIR or TMPDIR to a shorter one", path, n, maxSocketPath)
 	}
-	lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_CREATE|os.O_RDWR, 0o600)
-	if err == nil && !tryLock(lock) {
-		err = fmt.Errorf("lock %s: another process holds it", lock.Name())
-	}
+	lock, err := lockDir(path)
 	if err != nil {
 		os.RemoveAll(path)
 		return err

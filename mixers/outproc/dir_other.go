@@ -7,7 +7,9 @@ import (
 	"os"
 )
 
-// tryLock does nothing: mine keeps every directory from being swept.
-func tryLock(*os.File) bool { return true }
+// lockDir does nothing: directories are not swept.
+func lockDir(string) (*os.File, error) { return nil, nil }
+
+func tryLock(*os.File) bool { return false }
 
 func mine(fs.FileInfo) bool { return false }

@@ -30,6 +30,7 @@ func loadRole(t testing.TB, role string, change ...func(*Guest)) *Handle {
 func tryLoad(t testing.TB, role string, change ...func(*Guest)) (*Handle, error) {
 	t.Helper()
 	g := Guest{Path: self(t), Env: []string{envRole + "=" + role, "GORACE=atexit_sleep_ms=0"}, Logger: tptest.Logger(t)}
+	g.Timeout = 20 * time.Second // a busy machine is no fault
 	for _, f := range change {
 		f(&g)
 	}

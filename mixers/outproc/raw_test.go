@@ -178,7 +178,12 @@ func TestMisbehaviour(t *testing.T) {
 	} {
 		t.Run(test.role, func(t *testing.T) {
 			tptest.LeakCheck(t)
-			h := loadRole(t, test.role, func(g *Guest) { g.MaxItem = 1<<20 - itemRoom })
+			h := loadRole(t, test.role, func(g *Guest) {
+				g.MaxItem = 1<<20 - itemRoom
+				if test.role == "raw other seq" {
+					g.Timeout = time.Second
+				}
+			})
 			await(t, h, Ready)
 			out, err := filterOf(t).OnPack([]byte("!x"))
 			if test.words == "" {
