@@ -167,5 +167,5 @@ var importHints = map[string]rule{
 	"kcp":               {hint: "it is the network of mixers/kcp: PeerConfig.Network \"kcp\", or Net with options", under: inPackages},
 	"mixer/websocket":   {hint: "mixers/websocket has the same names; the functions for handshakes take the request alone", under: inPackages},
 	"mixer/multiclient": {hint: "it is mixers/multiclient, with the same functions; for small calls one session is quicker", under: inPackages},
-	"mixer/evio":        {hint: "a tp.Peer: idle sessions have no goroutine (Linux)", under: inPackages},
+	"mixer/evio":        {hint: "it is mixers/evio, with the same functions; protocol arguments, TLS and ages work", under: inPackages},
 }
