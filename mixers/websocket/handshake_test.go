@@ -138,10 +138,11 @@ func TestOrigins(t *testing.T) {
 // TestInvalidOptions: Listen and Dial, and NewHandler by a panic, tell what is wrong.
 func TestInvalidOptions(t *testing.T) {
 	for text, o := range map[string]Options{
-		`Options.Origins "["`:         {Origins: []string{"["}},
-		`Options.SubProtocols: "a b"`: {SubProtocols: []SubProtocol{{"a b", newPlain}}},
-		`Options.SubProtocols: "a"`:   {SubProtocols: []SubProtocol{{"a", nil}}},
-		`Options.TrustedProxies "10"`: {TrustedProxies: []string{"10"}},
+		`Options.Origins "["`:            {Origins: []string{"["}},
+		`Options.SubProtocols: "a b"`:    {SubProtocols: []SubProtocol{{"a b", newPlain}}},
+		`Options.SubProtocols: "a"`:      {SubProtocols: []SubProtocol{{"a", nil}}},
+		`Options.TrustedProxies "10"`:    {TrustedProxies: []string{"10"}},
+		`Options.Path "/ws?a=b\r\nX: y"`: {Path: "/ws?a=b\r\nX: y"},
 	} {
 		srv := newPeer(t, tp.PeerConfig{LocalIP: "127.0.0.1", Net: Network(o)})
 		require.ErrorContains(t, srv.Listen(), text)
@@ -264,6 +265,12 @@ func TestHandshakeAuth(t *testing.T) {
 			status, _ = ask(t, addr, "GET /?token=late HTTP/1.1|"+good+"|")
 			require.Equal(t, "HTTP/1.1 101 Switching Protocols", status)
 			require.Equal(t, "id of late", <-ids)
+
+			cli := newPeer(t, tp.PeerConfig{Net: Network(Options{Path: "/?token=good"})})
+			sess, rerr := cli.Dial(addr)
+			require.Nil(t, rerr)
+			upper(t, sess)
+			require.Equal(t, "id of good", <-ids)
 		})
 	}
 	require.Empty(t, ids)
@@ -365,5 +372,21 @@ func TestAnswers(t *testing.T) {
 			require.Contains(t, rerr.Reason, test.want)
 			require.Equal(t, test.code, rerr.Code)
 		})
+	}
+}
+
+// TestTarget: what a client asks for, and what a server compares.
+func TestTarget(t *testing.T) {
+	for _, test := range []struct{ path, target, server string }{
+		{"", "/", "/"},
+		{"ws", "/ws", "/ws"},
+		{"/a//b/../c/", "/a/c", "/a/c"},
+		{"/ws?token=a/b//c", "/ws?token=a/b//c", "/ws"},
+		{"/a b/é", "/a%20b/%C3%A9", "/a b/é"},
+	} {
+		o := Options{Path: test.path}
+		if o.target() != test.target || o.path() != test.server {
+			t.Errorf("%q: target %q, path %q; want %q, %q", test.path, o.target(), o.path(), test.target, test.server)
+		}
 	}
 }
