@@ -92,7 +92,7 @@ func (o *Options) clientHandshake(conn io.ReadWriter, host, origin, sub string) 
 
 // appendRequest appends the request of the handshake.
 func (o *Options) appendRequest(dst []byte, host, origin, sub, key string) []byte {
-	dst = append(dst, "GET "+cleanPath(o.Path)+" HTTP/1.1\r\nHost: "+host+"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: "+key+"\r\n"...)
+	dst = append(dst, "GET "+o.target()+" HTTP/1.1\r\nHost: "+host+"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: "+key+"\r\n"...)
 	if origin != "" && o.Header.Get("Origin") == "" {
 		dst = append(dst, "Origin: "+origin+"\r\n"...)
 	}

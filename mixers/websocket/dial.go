@@ -63,7 +63,7 @@ func (p *dialPlugin) PostRedial(sess tp.PreSession) *tp.Rerror { return p.PostDi
 func (p *dialPlugin) PostDial(sess tp.PreSession) *tp.Rerror {
 	var err error
 	sess.ModifySocket(func(conn net.Conn) (net.Conn, tp.ProtoFunc) {
-		_, err = p.options.clientHandshake(byteReader{conn}, conn.RemoteAddr().String(), originOf(conn, p.options.Path), "")
+		_, err = p.options.clientHandshake(byteReader{conn}, conn.RemoteAddr().String(), originOf(conn, p.options.path()), "")
 		pf := sess.GetProtoFunc()
 		if subProtocolOf(pf).New == nil {
 			return nil, nil

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/prototest"
+	"github.com/teleport-go/teleport/core/socket"
 )
 
 // ask sends a request, whose lines end with |, to a server and returns the first line of
@@ -138,10 +140,11 @@ func TestOrigins(t *testing.T) {
 // TestInvalidOptions: Listen and Dial, and NewHandler by a panic, tell what is wrong.
 func TestInvalidOptions(t *testing.T) {
 	for text, o := range map[string]Options{
-		`Options.Origins "["`:         {Origins: []string{"["}},
-		`Options.SubProtocols: "a b"`: {SubProtocols: []SubProtocol{{"a b", newPlain}}},
-		`Options.SubProtocols: "a"`:   {SubProtocols: []SubProtocol{{"a", nil}}},
-		`Options.TrustedProxies "10"`: {TrustedProxies: []string{"10"}},
+		`Options.Origins "["`:            {Origins: []string{"["}},
+		`Options.SubProtocols: "a b"`:    {SubProtocols: []SubProtocol{{"a b", newPlain}}},
+		`Options.SubProtocols: "a"`:      {SubProtocols: []SubProtocol{{"a", nil}}},
+		`Options.TrustedProxies "10"`:    {TrustedProxies: []string{"10"}},
+		`Options.Path "/ws?a=b\r\nX: y"`: {Path: "/ws?a=b\r\nX: y"},
 	} {
 		srv := newPeer(t, tp.PeerConfig{LocalIP: "127.0.0.1", Net: Network(o)})
 		require.ErrorContains(t, srv.Listen(), text)
@@ -264,6 +267,12 @@ func TestHandshakeAuth(t *testing.T) {
 			status, _ = ask(t, addr, "GET /?token=late HTTP/1.1|"+good+"|")
 			require.Equal(t, "HTTP/1.1 101 Switching Protocols", status)
 			require.Equal(t, "id of late", <-ids)
+
+			cli := newPeer(t, tp.PeerConfig{Net: Network(Options{Path: "/?token=good"})})
+			sess, rerr := cli.Dial(addr)
+			require.Nil(t, rerr)
+			upper(t, sess)
+			require.Equal(t, "id of good", <-ids)
 		})
 	}
 	require.Empty(t, ids)
@@ -280,11 +289,13 @@ func TestNotOfWebSocket(t *testing.T) {
 
 // TestServerPages: pages and sessions on one port.
 func TestServerPages(t *testing.T) {
-	srv := NewServer("/ws", config())
+	cfg := config()
+	cfg.TrustedProxies = []string{"127.0.0.1"}
+	srv := NewServer("/ws", cfg)
 	defer srv.Close()
 	handle(srv)
 	srv.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "page %s of %s", r.URL.Path, r.Host) })
-	require.NoError(t, srv.Listen())
+	require.NoError(t, srv.Listen(NewPbSubProtoFunc()))
 	addr := srv.Addrs()[0].String()
 	client := &http.Client{Transport: &http.Transport{}, Timeout: time.Minute}
 	defer client.CloseIdleConnections()
@@ -298,7 +309,7 @@ func TestServerPages(t *testing.T) {
 	}
 	cli := NewClient("/ws", tp.PeerConfig{})
 	defer cli.Close()
-	sess, rerr := cli.Dial(addr)
+	sess, rerr := cli.DialProtobuf(addr)
 	require.Nil(t, rerr)
 	upper(t, sess)
 	require.Equal(t, 1, srv.CountSession())
@@ -307,6 +318,7 @@ func TestServerPages(t *testing.T) {
 	conn, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	io.WriteString(conn, strings.ReplaceAll("GET /a HTTP/1.1|Host: a||", "|", "\r\n"))
 	_, rest, err := readHead(conn)
 	require.NoError(t, err)
@@ -316,10 +328,20 @@ func TestServerPages(t *testing.T) {
 		require.NoError(t, err)
 		rest = append(rest, b[:n]...)
 	}
-	io.WriteString(conn, strings.ReplaceAll("GET /ws HTTP/1.1|"+good+"|", "|", "\r\n"))
-	head, _, err := readHead(conn)
+	io.WriteString(conn, strings.ReplaceAll("GET /ws HTTP/1.1|"+good+"X-Forwarded-For: 192.0.2.7||", "|", "\r\n"))
+	head, rest, err := readHead(conn)
 	require.NoError(t, err)
 	require.Contains(t, string(head), " 101 ")
+	// It has the sub-protocol of Listen too, and the trusted proxies.
+	call, err := NewPbSubProtoFunc()(closedConn{}).(socket.FrameAppender).AppendFrame(nil, prototest.Message(1, tp.TypeCall, "/who", 'j', `""`))
+	require.NoError(t, err)
+	conn.Write(appendFrame(call, opBinary, true))
+	for !strings.Contains(string(rest), `"@192.0.2.7"`) {
+		b := make([]byte, 100)
+		n, err := conn.Read(b)
+		require.NoError(t, err, "%q", rest)
+		rest = append(rest, b[:n]...)
+	}
 }
 
 // TestAnswers: what a client makes of answers.
@@ -365,5 +387,21 @@ func TestAnswers(t *testing.T) {
 			require.Contains(t, rerr.Reason, test.want)
 			require.Equal(t, test.code, rerr.Code)
 		})
+	}
+}
+
+// TestTarget: what a client asks for, and what a server compares.
+func TestTarget(t *testing.T) {
+	for _, test := range []struct{ path, target, server string }{
+		{"", "/", "/"},
+		{"ws", "/ws", "/ws"},
+		{"/a//b/../c/", "/a/c", "/a/c"},
+		{"/ws?token=a/b//c", "/ws?token=a/b//c", "/ws"},
+		{"/a b/é", "/a%20b/%C3%A9", "/a b/é"},
+	} {
+		o := Options{Path: test.path}
+		if o.target() != test.target || o.path() != test.server {
+			t.Errorf("%q: target %q, path %q; want %q, %q", test.path, o.target(), o.path(), test.target, test.server)
+		}
 	}
 }

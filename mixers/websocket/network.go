@@ -95,7 +95,7 @@ func (n *network) handshake(ctx context.Context, h *tp.Handshake) error {
 func (n *network) dialed(h *tp.Handshake) error {
 	sub := subProtocolOf(h.Proto)
 	if sub.New == nil {
-		rest, err := n.options.clientHandshake(h.Conn, hostOf(h.Addr), originOf(h.Conn, n.options.Path), "")
+		rest, err := n.options.clientHandshake(h.Conn, hostOf(h.Addr), originOf(h.Conn, n.options.path()), "")
 		h.Facts.Read = rest
 		return answered(err)
 	}
@@ -126,7 +126,7 @@ func hostOf(addr string) string {
 
 // originOf returns the Origin that clients of v5 and v7 send.
 func originOf(conn net.Conn, path string) string {
-	return "ws://" + conn.LocalAddr().String() + cleanPath(path)
+	return "ws://" + conn.LocalAddr().String() + path
 }
 
 // subProtocolOf returns the sub-protocol that a protocol is, without a function if it is one

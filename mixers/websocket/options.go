@@ -45,8 +45,8 @@ type Handshake func(r *http.Request) (values map[any]any, rerr *tp.Rerror)
 // Options are those of a server, and some of them of a client. The zero value is usable.
 type Options struct {
 	// Path is that of the URL: a client asks for it, and a network answers 404 to any
-	// other. It is cleaned, and begins with a slash; "" is "/". An http.Handler does not
-	// use it: where it is mounted decides.
+	// other. It is cleaned, and begins with a slash; "" is "/". For a client it may have a
+	// query: "/ws?token=x". An http.Handler does not use it: where it is mounted decides.
 	Path string
 
 	// Proto is the sub-protocol of clients that name none. For a server nil is the JSON
@@ -80,8 +80,17 @@ type Options struct {
 // cleanPath returns the path of a URL, which begins with a slash.
 func cleanPath(p string) string { return path.Join("/", p) }
 
-// path is the Path, cleaned.
-func (o *Options) path() string { return cleanPath(o.Path) }
+// path is the Path, cleaned, without its query.
+func (o *Options) path() string {
+	p, _, _ := strings.Cut(o.Path, "?")
+	return cleanPath(p)
+}
+
+// target is what a client asks for.
+func (o *Options) target() string {
+	_, query, _ := strings.Cut(o.Path, "?")
+	return (&url.URL{Path: o.path(), RawQuery: query}).RequestURI()
+}
 
 // find returns the sub-protocol for the names that a client offers. ok is false if none of
 // them is known; without names the sub-protocol is nil, and ok is true.
@@ -111,6 +120,9 @@ func (o *Options) known() string {
 
 // check returns an error for options that cannot work.
 func (o *Options) check() error {
+	if strings.ContainsFunc(o.target(), func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return fmt.Errorf("websocket: Options.Path %q: its query has a space or a control character, which must be escaped", o.Path)
+	}
 	for _, pattern := range o.Origins {
 		if _, err := path.Match(pattern, ""); err != nil {
 			return fmt.Errorf("websocket: Options.Origins %q: %w", pattern, err)

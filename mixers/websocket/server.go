@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 
 	tp "github.com/teleport-go/teleport/core"
 )
@@ -13,6 +14,7 @@ type Server struct {
 	tp.Peer
 	network *network
 	pages   pages
+	proxies []netip.Prefix // PeerConfig.TrustedProxies
 }
 
 // errNetwork is the error of v5 and v7.
@@ -39,6 +41,7 @@ func NewServer(rootPath string, cfg tp.PeerConfig, globalLeftPlugin ...tp.Plugin
 	n := s.network.network()
 	cfg.Network, cfg.Net = "", &n
 	s.Peer = tp.NewPeer(cfg, globalLeftPlugin...)
+	s.proxies, _ = parseProxies(cfg.TrustedProxies) // which NewPeer has checked
 	return s
 }
 
@@ -66,7 +69,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	(&handler{peer: s.Peer, options: s.network.options}).ServeHTTP(w, r)
+	(&handler{s.Peer, s.network.options, s.proxies}).ServeHTTP(w, r)
 }
 
 // HandleFunc is Handle for a function.
@@ -93,7 +96,7 @@ func (s *Server) ListenAndServeProtobuf() error { return s.ListenAndServe(NewPbS
 
 func (s *Server) proto(protoFunc []tp.ProtoFunc) tp.ProtoFunc {
 	if len(protoFunc) > 0 && protoFunc[0] != nil {
-		return NewWsProtoFunc(protoFunc[0])
+		s.network.options.Proto = protoFunc[0]
 	}
 	return NewWsProtoFunc(s.network.options.Proto)
 }
