@@ -38,7 +38,7 @@ func TestTalkOverNetworks(t *testing.T) {
 		{"kcp", "kcp", false},
 	} {
 		t.Run(network.name, func(t *testing.T) {
-			port := "0"
+			port, client := "0", ""
 			for range 2 {
 				server, newClient := onNetwork(t, network.name, network.module, network.tls, port)
 				stderr, err := server.StderrPipe()
@@ -52,7 +52,10 @@ func TestTalkOverNetworks(t *testing.T) {
 				var all strings.Builder
 				log := bufio.NewReader(io.TeeReader(stderr, &all))
 				port = waitForLine(t, log, `listen and serve \(network:`+network.name+`, addr:.*:(\d+)\)`)[1]
-				out, err := newClient(port).CombinedOutput()
+				if client == "" {
+					client = newClient(port).Path
+				}
+				out, err := exec.CommandContext(t.Context(), client).CombinedOutput()
 				if err != nil {
 					t.Errorf("client: %v", err)
 				}
