@@ -180,9 +180,12 @@ func (l shoddyListener) Addr() net.Addr {
 	return l.Listener.Addr()
 }
 
-// shoddyNetwork makes connections in memory with a fault.
-func shoddyNetwork(fault string) *suite {
+// shoddyNetwork makes connections in memory with a fault. At the end of the test they are
+// cut, since what does not close them would outlive it.
+func shoddyNetwork(t *testing.T, fault string) *suite {
+	LeakCheck(t)
 	n := NewNetwork()
+	t.Cleanup(n.CutAll)
 	var made atomic.Int32
 	s := newNetworkSuite(func(ctx context.Context, addr string) (net.Conn, error) {
 		if fault == "dial does not care" {
@@ -237,7 +240,7 @@ func TestRunNetworkFinds(t *testing.T) {
 	} {
 		found[test.check] = true
 		t.Run(test.check+"/"+test.fault, func(t *testing.T) {
-			wantFault(t, shoddyNetwork(test.fault), networkChecks, test.check)
+			wantFault(t, shoddyNetwork(t, test.fault), networkChecks, test.check)
 		})
 	}
 	wantAll(t, networkChecks, found)
@@ -259,9 +262,9 @@ func TestRunNetworkWithout(t *testing.T) {
 		t.Run(test.fault, func(t *testing.T) {
 			for _, name := range test.checks {
 				if name != "peers" { // whose peers would outlive the check
-					wantFault(t, shoddyNetwork(test.fault), networkChecks, name)
+					wantFault(t, shoddyNetwork(t, test.fault), networkChecks, name)
 				}
-				s := shoddyNetwork(test.fault)
+				s := shoddyNetwork(t, test.fault)
 				s.patient = time.Minute
 				Without(test.feature)(s)
 				for _, c := range networkChecks {

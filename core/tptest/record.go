@@ -52,17 +52,20 @@ func (s *suite) try(t *testing.T, c check) (faults []string) {
 type recorder struct {
 	testing.TB
 	ctx     context.Context
-	patient time.Duration // how long all may take; one operation may take a third of that
+	patient time.Duration     // how long all may take; one operation may take a third of that
+	hung    []<-chan struct{} // closed at the end of what took longer; record's own
 
 	mu       sync.Mutex // guards the fields below
 	faults   []string
 	cleanups []func()
+	over     bool // there are no more cleanups to come
 }
 
 var _ testing.TB = (*recorder)(nil)
 
 // record runs f and its cleanups, and returns the faults. If f takes longer than patient
-// that is a fault; the cleanups, which close what f has opened, must then end it.
+// that is a fault; the cleanups, which close what f has opened, must then end it. What is
+// left of it would otherwise go on beside the next check, and be taken for a leak of that.
 func record(t testing.TB, patient time.Duration, f func(*recorder)) []string {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &recorder{TB: t, ctx: ctx, patient: patient}
@@ -72,6 +75,7 @@ func record(t testing.TB, patient time.Duration, f func(*recorder)) []string {
 		r.mu.Lock()
 		n := len(r.cleanups) - 1
 		if n < 0 {
+			r.over = true
 			r.mu.Unlock()
 			break
 		}
@@ -80,6 +84,7 @@ func record(t testing.TB, patient time.Duration, f func(*recorder)) []string {
 		r.mu.Unlock()
 		r.do(cleanup)
 	}
+	r.awaitHung()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.faults)
@@ -102,7 +107,22 @@ func (r *recorder) do(f func()) {
 	select {
 	case <-done:
 	case <-timer.C:
+		r.hung = append(r.hung, done)
 		r.Errorf("hangs: no end after %v", r.patient)
+	}
+}
+
+// awaitHung waits for what took too long.
+func (r *recorder) awaitHung() {
+	timer := time.NewTimer(r.patient)
+	defer timer.Stop()
+	for _, done := range r.hung {
+		select {
+		case <-done:
+		case <-timer.C:
+			r.Errorf("hangs: no end %v after the clean-ups either", r.patient)
+			return
+		}
 	}
 }
 
@@ -118,10 +138,19 @@ func (r *recorder) Failed() bool {
 	return len(r.faults) > 0
 }
 
+// Cleanup runs f at once if all cleanups have run: then the check has hung, and its
+// goroutine is ended.
 func (r *recorder) Cleanup(f func()) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.cleanups = append(r.cleanups, f)
+	over := r.over
+	if !over {
+		r.cleanups = append(r.cleanups, f)
+	}
+	r.mu.Unlock()
+	if over {
+		f()
+		runtime.Goexit()
+	}
 }
 
 func (r *recorder) Context() context.Context          { return r.ctx }

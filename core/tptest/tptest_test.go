@@ -175,3 +175,33 @@ func TestRecorder(t *testing.T) {
 		})
 	}
 }
+
+// A check that has hung has ended when the next one begins, or is said not to have.
+func TestRecorderHung(t *testing.T) {
+	t.Run("ends", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ended, cleaned := false, false
+			record(t, time.Minute, func(r *recorder) {
+				defer func() { ended = true }()
+				<-r.Context().Done()
+				<-time.After(time.Second)
+				r.Cleanup(func() { cleaned = true }) // of what was opened too late
+				r.Error("goes on")
+			})
+			if !ended || !cleaned {
+				t.Errorf("after record the check has ended %v, its last clean-up has run %v; want true, true", ended, cleaned)
+			}
+		})
+	})
+	t.Run("does not end", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			defer close(release)
+			got := record(t, time.Minute, func(*recorder) { <-release })
+			want := []string{"hangs: no end after 1m0s", "hangs: no end 1m0s after the clean-ups either"}
+			if !slices.Equal(got, want) {
+				t.Errorf("faults %q; want %q", got, want)
+			}
+		})
+	})
+}

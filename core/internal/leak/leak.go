@@ -27,11 +27,15 @@ const (
 // are the bubble's: they cost no time. The bubble itself would panic if a goroutine
 // leaks; LeakCheck reports it first, with the stacks of only the leaked goroutines.
 // Outside of bubbles it ignores the goroutines of bubbles.
+//
+// A goroutine that an earlier test has left may start others during this one. The report
+// has the stack that it had before.
 func LeakCheck(t testing.TB) {
 	t.Helper()
-	before := make(map[string]bool)
-	for _, g := range goroutines() {
-		before[g.id] = true
+	all := goroutines()
+	before := snapshot{all[0].id, make(map[string]goroutine)}
+	for _, g := range all {
+		before.all[g.id] = g
 	}
 	t.Cleanup(func() {
 		t.Helper()
@@ -42,8 +46,14 @@ func LeakCheck(t testing.TB) {
 	})
 }
 
+// snapshot is what ran when LeakCheck was called.
+type snapshot struct {
+	caller string // of LeakCheck: its id
+	all    map[string]goroutine
+}
+
 // wait returns the stacks of the goroutines that still run after grace.
-func wait(before map[string]bool) (left []string) {
+func wait(before snapshot) (left []string) {
 	end := time.Now().Add(grace)
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		runtime.Gosched()
@@ -55,22 +65,28 @@ func wait(before map[string]bool) (left []string) {
 }
 
 // leaked returns the stacks of the project's goroutines that are not in before.
-func leaked(before map[string]bool) (left []string) {
+func leaked(before snapshot) (left []string) {
 	all := goroutines()
 	self := all[0]
 	for _, g := range all[1:] {
-		if g.bubble == self.bubble && !before[g.id] && g.ours() {
-			left = append(left, g.stack)
+		if _, old := before.all[g.id]; old || g.bubble != self.bubble || !g.ours() {
+			continue
 		}
+		stack := g.stack
+		if by, old := before.all[g.creator]; old && by.id != before.caller && by.ours() {
+			stack += "\nIt was started by what ran before this test, where it was then:\n" + by.stack
+		}
+		left = append(left, stack)
 	}
 	return left
 }
 
 // goroutine is one goroutine of a dump.
 type goroutine struct {
-	id     string
-	bubble string // empty: not in a bubble
-	stack  string // with its first line
+	id      string
+	bubble  string // empty: not in a bubble
+	creator string // the id of the goroutine that has started it; empty: none
+	stack   string // with its first line
 }
 
 // ours reports whether it is a goroutine of the project. The goroutines in which
@@ -101,13 +117,20 @@ func dump() []byte {
 }
 
 // parse parses the stack of a goroutine. Its first line is like
-// "goroutine 7 [chan receive, 2 minutes, synctest bubble 5]:".
+// "goroutine 7 [chan receive, 2 minutes, synctest bubble 5]:", the last but one like
+// "created by net/http.f in goroutine 1".
 func parse(stack string) goroutine {
 	g := goroutine{stack: stack}
 	head, _, _ := strings.Cut(stack, "\n")
 	fmt.Sscanf(head, "goroutine %s", &g.id)
 	if _, bubble, ok := strings.Cut(head, "synctest bubble "); ok {
 		g.bubble = strings.TrimRight(bubble, "]:")
+	}
+	if i := strings.LastIndex(stack, "\ncreated by "); i >= 0 {
+		line, _, _ := strings.Cut(stack[i+1:], "\n")
+		if _, id, ok := strings.Cut(line, " in goroutine "); ok {
+			g.creator = id
+		}
 	}
 	return g
 }

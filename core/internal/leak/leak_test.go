@@ -84,6 +84,32 @@ func TestOutsideOfBubbles(t *testing.T) {
 	}
 }
 
+// The test before has left a goroutine, which starts another: the report names both.
+func TestLeftByOthers(t *testing.T) {
+	release, running, begin, begun, done := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go leftOver(running, begin, begun, release, done)
+	<-running
+	r := &recorder{TB: t}
+	LeakCheck(r)
+	close(begin)
+	<-begun
+	left := r.report()
+	for _, want := range []string{"1 goroutines", "leak.leaky(", "started by what ran before this test", "leak.leftOver("} {
+		if !strings.Contains(left, want) {
+			t.Errorf("reported %q; want it to have %q", left, want)
+		}
+	}
+	close(release)
+	<-done
+}
+
+func leftOver(running, begin, begun, release, done chan struct{}) {
+	close(running)
+	<-begin
+	go func() { defer close(done); leaky(release) }()
+	close(begun)
+}
+
 func TestSubtests(t *testing.T) {
 	LeakCheck(t)
 	t.Run("bubble", func(t *testing.T) {
@@ -100,19 +126,19 @@ func TestSubtests(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	for _, test := range []struct {
-		name, stack, id, bubble string
-		ours                    bool
+		name, stack, id, bubble, creator string
+		ours                             bool
 	}{
-		{"ours", "goroutine 7 [running]:\n" + modulePath + "/core.f()\n\t/x.go:1", "7", "", true},
-		{"started by us", "goroutine 7 [select]:\nnet/http.f()\n\t/x.go:1\ncreated by " + modulePath + "/core.f in goroutine 1", "7", "", true},
-		{"foreign", "goroutine 8 [select]:\nnet/http.f()\n\t/x.go:1\ncreated by net/http.g in goroutine 1", "8", "", false},
-		{"a test", "goroutine 9 [running]:\n" + modulePath + "/core.TestX()\n\t/x.go:1\ncreated by testing.(*T).Run in goroutine 1", "9", "", false},
-		{"bubble", "goroutine 10 [chan receive (durable), 1 minutes, synctest bubble 25]:\n", "10", "25", false},
+		{"ours", "goroutine 7 [running]:\n" + modulePath + "/core.f()\n\t/x.go:1", "7", "", "", true},
+		{"started by us", "goroutine 7 [select]:\nnet/http.f()\n\t/x.go:1\ncreated by " + modulePath + "/core.f in goroutine 1", "7", "", "1", true},
+		{"foreign", "goroutine 8 [select]:\nnet/http.f()\n\t/x.go:1\ncreated by net/http.g in goroutine 12\n\t/x.go:1 +0x1", "8", "", "12", false},
+		{"a test", "goroutine 9 [running]:\n" + modulePath + "/core.TestX()\n\t/x.go:1\ncreated by testing.(*T).Run in goroutine 1", "9", "", "1", false},
+		{"bubble", "goroutine 10 [chan receive (durable), 1 minutes, synctest bubble 25]:\n", "10", "25", "", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			g := parse(test.stack)
-			if g.id != test.id || g.bubble != test.bubble || g.ours() != test.ours {
-				t.Errorf("parse = %q, %q, %v; want %q, %q, %v", g.id, g.bubble, g.ours(), test.id, test.bubble, test.ours)
+			if g.id != test.id || g.bubble != test.bubble || g.creator != test.creator || g.ours() != test.ours {
+				t.Errorf("parse = %q, %q, %q, %v; want %q, %q, %q, %v", g.id, g.bubble, g.creator, g.ours(), test.id, test.bubble, test.creator, test.ours)
 			}
 		})
 	}
