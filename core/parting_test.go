@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -243,10 +244,14 @@ func TestPartingSilent(t *testing.T) {
 	}
 }
 
+var registerParting = sync.OnceFunc(func() {
+	socket.RegisterProto(socket.Protocol{Name: "parting", New: newParting, Recognise: func([]byte) (bool, int) { return true, 0 }})
+})
+
 // Of several protocols on a port, that of the peer parts.
 func TestPartingOfAnyProto(t *testing.T) {
-	const name = "parting" // of a protocol that is recognised by nothing
-	socket.RegisterProto(socket.Protocol{Name: name, New: newParting, Recognise: func([]byte) (bool, int) { return true, 0 }})
+	const name = "parting" // of a protocol that takes whatever comes
+	registerParting()
 	for _, heard := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
