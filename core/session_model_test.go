@@ -381,6 +381,7 @@ func remains(s *session) (all []string) {
 	add(len(s.redialQueue) != 0 || s.redialBytes != 0, "%d waiting, %d bytes", len(s.redialQueue), s.redialBytes)
 	s.link.mu.Lock()
 	add(s.link.calls.first != nil, "a handler is still listed")
+	add(s.link.calls.bySeq != nil, "numbers of handlers are still kept")
 	s.link.mu.Unlock()
 	return all
 }
