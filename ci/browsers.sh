@@ -12,17 +12,7 @@ missing=() # packages of Debian
 /usr/bin/python3 -c 'import websockets' 2>/dev/null || missing+=(python3-websockets)
 command -v npm >/dev/null || missing+=(npm)
 if ((${#missing[@]} > 0)); then
-	if ! command -v apt-get >/dev/null || [[ $(id -u) != 0 ]]; then
-		echo "the tests with browsers need the Debian packages ${missing[*]}: install them, or run ci/browsers.sh as root on Debian, which does it"
-		exit 1
-	fi
-	echo "installing ${missing[*]}"
-	export DEBIAN_FRONTEND=noninteractive
-	if ! { apt-get -q update && apt-get -qy install --no-install-recommends "${missing[@]}"; } >"$work/apt" 2>&1 </dev/null; then
-		tail -20 "$work/apt"
-		echo "apt-get could not install ${missing[*]}, which the tests with browsers need; its last lines are above"
-		exit 1
-	fi
+	debian_packages "the tests with browsers" "${missing[@]}"
 fi
 
 lock=tools/browsers/npm/package-lock.json

@@ -66,3 +66,19 @@ go_before() {
 	minor=${minor%%[!0-9]*}
 	((major < ${1%%.*} || (major == ${1%%.*} && minor < ${1#*.})))
 }
+
+# debian_packages WHAT PACKAGE… installs packages of Debian that WHAT needs.
+debian_packages() {
+	local what=$1
+	shift
+	if ! command -v apt-get >/dev/null || [[ $(id -u) != 0 ]]; then
+		echo "$what need the Debian packages $*: install them, or run this script as root on Debian, which does it"
+		return 1
+	fi
+	echo "installing $*"
+	if ! { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends "$@"; } >"$work/apt" 2>&1 </dev/null; then
+		tail -20 "$work/apt"
+		echo "apt-get could not install $*, which $what need; its last lines are above"
+		return 1
+	fi
+}

@@ -124,6 +124,10 @@ if [[ $mode != quick ]]; then
 	step "documentation" modkit docs
 	step "staticcheck" ci/lint.sh staticcheck
 fi
+# A guest of mixers/outproc is in Python.
+if ! command -v python3 >/dev/null; then
+	step "python3" debian_packages "tests of mixers/outproc" python3
+fi
 step "tests" tests
 if [[ $mode == all ]]; then
 	step "benchmarks run" benchmarks

@@ -12,7 +12,7 @@ import (
 // Guest says which program to start and how. Path alone is enough, and so is Connect for
 // a guest that runs already.
 type Guest struct {
-	// Path is the guest's file. Path, SHA256, Args, Env and MaxRSS are for guests that
+	// Path is the guest's file. Path, SHA256, Lock, Args, Env and MaxRSS are for guests that
 	// the host starts.
 	Path string
 	// Connect is the address of a guest that runs already: unix:///path, or
@@ -28,6 +28,10 @@ type Guest struct {
 	// SHA256 is the hash of the file, in hexadecimal; a file of another one is not run.
 	// "" is none.
 	SHA256 string
+	// Lock is the path of a lock file, which [Lock] writes and people keep with their
+	// sources: a guest that the host starts must be in it, with the name, the version and
+	// the hash that it has there. A file whose hash is not in it is not run. "" is none.
+	Lock string
 	// Args are its arguments.
 	Args []string
 	// Env is its environment: NAME=value, or NAME for the host's own value. Of the host's
@@ -61,6 +65,7 @@ type Guest struct {
 	Logger *slog.Logger
 
 	pingEvery time.Duration // default 1s
+	from      string        // the list of guests it is from, whose lock file is Lock; else ""
 }
 
 const maxReplicas = 8
@@ -101,8 +106,8 @@ func (g *Guest) checkConnect() error {
 	switch network, _, err := parseAddress(g.Connect); {
 	case err != nil:
 		return fmt.Errorf("the address in Connect: %w", err)
-	case g.Path != "" || g.SHA256 != "" || len(g.Args)+len(g.Env) > 0 || g.MaxRSS > 0:
-		return errors.New("with Connect the host starts no process: leave Path, SHA256, Args, Env and MaxRSS empty")
+	case g.Path != "" || g.SHA256 != "" || g.Lock != "" || len(g.Args)+len(g.Env) > 0 || g.MaxRSS > 0:
+		return errors.New("with Connect the host starts no process: leave Path, SHA256, Lock, Args, Env and MaxRSS empty")
 	case (network == "tcp") != (g.TLS != nil):
 		return errors.New("set TLS if Connect begins with tcp+tls://, and only then")
 	}

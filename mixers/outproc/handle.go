@@ -12,9 +12,9 @@ import (
 
 // Part is one thing that a guest brings.
 type Part struct {
-	Kind string // "filter" or "codec"
-	ID   byte   // on the wire, of filters and codecs
-	Name string
+	Kind string `json:"kind"`         // "filter" or "codec"
+	ID   byte   `json:"id,omitempty"` // on the wire, of filters and codecs
+	Name string `json:"name"`
 }
 
 // Handle is a guest that was loaded. Its methods may be called concurrently.

@@ -22,6 +22,10 @@ func newSource(g *Guest) (source, error) {
 	if err != nil {
 		return nil, err // and not a source that holds nil
 	}
+	if err := checkSum(g, p.sum()); err != nil {
+		p.close()
+		return nil, err
+	}
 	return p, nil
 }
 
