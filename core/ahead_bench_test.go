@@ -96,7 +96,7 @@ func BenchmarkRemoteFilter(b *testing.B) {
 	}
 	testwire.Register()
 	SetLoggerLevel("ERROR")
-	defer SetLoggerLevel("DEBUG")
+	defer func() { SetLoggerLevel("DEBUG") }()
 	srv := NewPeer(PeerConfig{DefaultBodyCodec: "testtext"})
 	defer srv.Close()
 	HandleCall(srv, "/echo", func(_ CallCtx, arg *string) (string, error) { return *arg, nil })

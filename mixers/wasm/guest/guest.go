@@ -32,9 +32,6 @@ import (
 	"github.com/teleport-go/teleport/core/xfer"
 )
 
-// abiVersion is the version of the contract in ABI.md.
-const abiVersion = 1
-
 // part is a filter or a codec, and how it is described.
 type part struct {
 	Kind string `json:"kind"`

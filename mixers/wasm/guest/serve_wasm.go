@@ -27,7 +27,7 @@ func abi() uint32 {
 	if serving == nil {
 		panic("the guest has no parts: call guest.Serve in an init function")
 	}
-	return abiVersion
+	return 1 // of ABI.md
 }
 
 //go:wasmexport teleport_describe
