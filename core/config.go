@@ -76,6 +76,10 @@ type PeerConfig struct {
 	// when that is replaced later. The logger of the oldest open peer receives the
 	// lines of the process too: its PID, signals, shutdown.
 	Logger *slog.Logger `yaml:"-" ini:"-"`
+	// Private says that the peer is part of a module, such as of a filter that asks another
+	// process, which the other peers need until their last message: Shutdown and Reboot do
+	// not close it, its owner does, and no lines of the process go to its logger.
+	Private bool `yaml:"-" ini:"-"`
 
 	trusted []netip.Prefix
 	codecID byte           // of DefaultBodyCodec; 0: resolved at the first Dial or Listen

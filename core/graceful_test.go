@@ -324,3 +324,23 @@ func TestRebootNotSupported(t *testing.T) {
 		}
 	})
 }
+
+// A private peer is left to its owner: Shutdown does not know it.
+func TestPrivatePeer(t *testing.T) {
+	listed := func(cfg PeerConfig) bool {
+		p, err := Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		graceful.mu.Lock()
+		defer graceful.mu.Unlock()
+		return slices.Contains(graceful.peers, p.(gracefulPeer))
+	}
+	if !listed(PeerConfig{}) {
+		t.Error("Shutdown does not know a peer")
+	}
+	if listed(PeerConfig{Private: true}) {
+		t.Error("Shutdown knows a private peer")
+	}
+}

@@ -95,7 +95,9 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 	if cfg.PrintDetail {
 		showDetail()
 	}
-	pidPrinted.Do(func() { log.Printf("The current process PID: %d", os.Getpid()) })
+	if !cfg.Private {
+		pidPrinted.Do(func() { log.Printf("The current process PID: %d", os.Getpid()) })
+	}
 	if warning := checkVersions(); warning != "" {
 		log.Warnf("%s", warning)
 	}
@@ -117,7 +119,9 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 	p.cfg = &p.env.cfg
 	p.group = &group{router: p.env.router, plugins: plugins}
 	p.group.root = p.group
-	addGraceful(p)
+	if !cfg.Private {
+		addGraceful(p)
+	}
 	for _, h := range plugins.hooks().postNewPeer {
 		if err := plainHook(h, func() error { return h.PostNewPeer(p) }); err != nil {
 			p.Close()

@@ -125,6 +125,14 @@ func (x *XferPipe) AppendPack(dst, src []byte) ([]byte, error) {
 	defer s.free()
 	for i := len(x.filters) - 1; i >= 0; i-- {
 		f := x.filters[i]
+		for i > 0 {
+			joined, ok := join(x.filters[i-1], f)
+			if !ok {
+				break
+			}
+			f = joined
+			i--
+		}
 		a, ok := f.(Appender)
 		if ok && i == 0 {
 			out, err := a.AppendPack(dst, s.cur)
@@ -163,7 +171,16 @@ func (x *XferPipe) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
 	left := total(max)
 	s := stages{cur: src}
 	defer s.free()
-	for i, f := range x.filters {
+	for i := 0; i < len(x.filters); i++ {
+		f := x.filters[i]
+		for i+1 < len(x.filters) {
+			joined, ok := join(f, x.filters[i+1])
+			if !ok {
+				break
+			}
+			f = joined
+			i++
+		}
 		limit := int(min(int64(max), left))
 		a, ok := f.(Appender)
 		if ok && i == len(x.filters)-1 {

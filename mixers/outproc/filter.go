@@ -3,6 +3,7 @@ package outproc
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -16,9 +17,10 @@ import (
 // filter is an XferFilter that runs in a guest.
 type filter struct {
 	h            *Handle
-	id           byte
+	key          chainKey // one id, or those of filters that are joined
 	name         string
 	pack, unpack string // routes
+	chains       bool   // the guest has routes for several filters
 
 	limited atomic.Pointer[limitedRoute] // the last one: most limits are the same
 }
@@ -38,14 +40,19 @@ func newFilter(h *Handle, desc contract.Part) (part, error) {
 	if desc.ID == 0 {
 		return nil, fmt.Errorf("its filter %s has the id 0", desc.Name)
 	}
-	return &filter{
-		h: h, id: desc.ID, name: desc.Name,
-		pack:   contract.FilterRoute("pack", desc.ID),
-		unpack: contract.FilterRoute("unpack", desc.ID),
-	}, nil
+	var options contract.FilterOptions
+	if len(desc.Options) > 0 {
+		if err := json.Unmarshal(desc.Options, &options); err != nil {
+			return nil, fmt.Errorf("the options of its filter %s: %w", desc.Name, err)
+		}
+	}
+	f := makeFilter(h, chainKey{1, [maxChain]byte{desc.ID}}, desc.Name)
+	f.chains = options.Chains
+	return f, nil
 }
 
-func (f *filter) ID() byte     { return f.id }
+// ID returns the id, that of the outermost filter of a chain.
+func (f *filter) ID() byte     { return f.key.ids[0] }
 func (f *filter) Name() string { return f.name }
 
 // Remote returns true: the filters of several frames of a session wait at the same time.
@@ -74,6 +81,15 @@ func (f *filter) unpackRoute(max int) string {
 }
 
 func (f *filter) prepare(ctx context.Context, inst *instance) error {
+	if err := f.test(ctx, inst); err != nil || !f.chains {
+		return err
+	}
+	twice := makeFilter(f.h, chainKey{2, [maxChain]byte{f.ID(), f.ID()}}, f.name+" twice")
+	return twice.test(ctx, inst)
+}
+
+// test sends the instance an item and compares what comes back.
+func (f *filter) test(ctx context.Context, inst *instance) error {
 	sample := []byte("a guest's filter gives back what it was given")
 	packed, err := inst.ask(ctx, f.pack, sample)
 	if err != nil {
@@ -90,12 +106,12 @@ func (f *filter) prepare(ctx context.Context, inst *instance) error {
 }
 
 func (f *filter) register(really bool) error {
-	byID, err1 := xfer.Get(f.id)
+	byID, err1 := xfer.Get(f.ID())
 	byName, err2 := xfer.GetByName(f.name)
 	for _, other := range []xfer.XferFilter{byID, byName} {
 		if old, ours := other.(*filter); other != nil && !(ours && old.h.isClosed()) {
 			return fmt.Errorf("its filter %s (id %d): the place of %s (id %d, %s) is taken: %w",
-				f.name, f.id, other.Name(), other.ID(), origin(other), errTaken)
+				f.name, f.ID(), other.Name(), other.ID(), origin(other), errTaken)
 		}
 	}
 	if really && err1 != nil && err2 != nil {

@@ -31,6 +31,7 @@ type Handle struct {
 
 	active atomic.Pointer[instance] // that items go to; nil if there is none; written with mu held
 	events chan Event
+	joined atomic.Pointer[map[chainKey]*filter] // chains of filters; never changed once it is published
 
 	reloading sync.Mutex // held by Reload and Close
 

@@ -52,6 +52,7 @@ func newHandle(g Guest) (*Handle, error) {
 	}
 	var err error
 	h.peer, err = tp.Open(tp.PeerConfig{
+		Private:            true, // the last messages of a process that shuts down need it
 		Network:            network,
 		BusyPoll:           -1, // a reader that polls takes the processor from the guest
 		Protocol:           rawproto.NewRawProtoFunc(),

@@ -1,7 +1,9 @@
 package guest
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,23 +20,86 @@ var filterKind = kind{
 		if !ok {
 			return contract.Part{}, false
 		}
-		return contract.Part{ID: f.ID(), Name: f.Name()}, true
+		return contract.Part{ID: f.ID(), Name: f.Name(), Options: chains}, true
 	},
 	serve: func(s *server, parts []any, _ []contract.Part) {
+		filters := map[byte]xfer.XferFilter{}
 		for _, part := range parts {
 			f := part.(xfer.XferFilter)
+			filters[f.ID()] = f
 			s.handleItem(contract.FilterRoute("pack", f.ID()), func(_ tp.CallCtx, item []byte) ([]byte, error) {
 				return pack(f, item)
 			})
 			s.handleItem(contract.FilterRoute("unpack", f.ID()), func(ctx tp.CallCtx, item []byte) ([]byte, error) {
-				max, err := queryMax(ctx)
+				max, err := queryMax(ctx.ServiceMethod())
 				if err != nil {
 					return nil, err
 				}
 				return unpack(f, item, max)
 			})
 		}
+		s.peer.SetUnknownCall(func(ctx tp.UnknownCallCtx) (any, *tp.Rerror) {
+			op, chain := chainOf(ctx.ServiceMethod(), filters)
+			if chain == nil {
+				return nil, tp.NewRerror(tp.CodeNotFound, tp.CodeText(tp.CodeNotFound), "the guest has no route "+ctx.ServiceMethod())
+			}
+			out, err := s.item(ctx.InputBodyBytes(), func(item []byte) ([]byte, error) {
+				if op == "pack" {
+					return chain.pack(item)
+				}
+				max, err := queryMax(ctx.ServiceMethod())
+				if err != nil {
+					return nil, err
+				}
+				return chain.unpack(item, max)
+			})
+			return out, tp.ToRerror(err)
+		})
 	},
+}
+
+// chains are the options of a filter that this package serves.
+var chains, _ = json.Marshal(contract.FilterOptions{Chains: true})
+
+// chain is several filters that take the bytes one after the other, outermost first.
+type chain []xfer.XferFilter
+
+// chainOf returns the operation and the filters of a route such as "/xfer/122+109/pack",
+// nil for another route and for ids that the guest does not have.
+func chainOf(route string, filters map[byte]xfer.XferFilter) (op string, list chain) {
+	route, _, _ = strings.Cut(route, "?")
+	rest, _ := strings.CutPrefix(route, "/xfer/")
+	ids, op, _ := strings.Cut(rest, "/")
+	if op != "pack" && op != "unpack" {
+		return "", nil
+	}
+	for text := range strings.SplitSeq(ids, "+") {
+		id, err := strconv.ParseUint(text, 10, 8)
+		f := filters[byte(id)]
+		if err != nil || f == nil {
+			return "", nil
+		}
+		list = append(list, f)
+	}
+	return op, list
+}
+
+func (c chain) pack(src []byte) (out []byte, err error) {
+	for _, f := range slices.Backward(c) {
+		if src, err = pack(f, src); err != nil {
+			return nil, fmt.Errorf("filter %s: %w", f.Name(), err)
+		}
+	}
+	return src, nil
+}
+
+func (c chain) unpack(src []byte, max int) (out []byte, err error) {
+	for _, f := range c {
+		if src, err = unpack(f, src, max); err != nil {
+			return nil, fmt.Errorf("filter %s: %w", f.Name(), err)
+		}
+	}
+	return src, nil
 }
 
 func pack(f xfer.XferFilter, src []byte) ([]byte, error) {
@@ -59,8 +124,8 @@ func unpack(f xfer.XferFilter, src []byte, max int) ([]byte, error) {
 }
 
 // queryMax returns the limit in the query of an unpack route, which has nothing else.
-func queryMax(ctx tp.CallCtx) (int, error) {
-	_, query, _ := strings.Cut(ctx.ServiceMethod(), "?")
+func queryMax(route string) (int, error) {
+	_, query, _ := strings.Cut(route, "?")
 	text, ok := strings.CutPrefix(query, contract.QueryMax+"=")
 	if !ok {
 		return xfer.DefaultMax, nil

@@ -334,22 +334,27 @@ func handle(r tp.Router, route string, f func(ctx tp.CallCtx, arg []byte) ([]byt
 	})
 }
 
-// handleItem is handle for the items of a part: their replies have a limit, and their
-// errors the codes of the contract.
+// handleItem is handle for the items of a part.
 func (s *server) handleItem(route string, f func(ctx tp.CallCtx, item []byte) ([]byte, error)) {
 	handle(s.peer, route, func(ctx tp.CallCtx, item []byte) ([]byte, error) {
-		out, err := f(ctx, item)
-		if most := s.maxItem.Load(); err == nil && most > 0 && int64(len(out)) > most {
-			err = fmt.Errorf("%w: %d bytes, the host takes %d", xfer.ErrTooLarge, len(out), most)
-		}
-		switch {
-		case err == nil:
-			return out, nil
-		case errors.Is(err, xfer.ErrTooLarge):
-			return nil, tp.NewRerror(contract.CodeTooLarge, "Too Large", err.Error()).WithCause(err).Err()
-		}
-		return nil, refused(err)
+		return s.item(item, func(item []byte) ([]byte, error) { return f(ctx, item) })
 	})
+}
+
+// item returns what f makes of the item. Replies have a limit, and errors the codes of the
+// contract.
+func (s *server) item(item []byte, f func(item []byte) ([]byte, error)) ([]byte, error) {
+	out, err := f(item)
+	if most := s.maxItem.Load(); err == nil && most > 0 && int64(len(out)) > most {
+		err = fmt.Errorf("%w: %d bytes, the host takes %d", xfer.ErrTooLarge, len(out), most)
+	}
+	switch {
+	case err == nil:
+		return out, nil
+	case errors.Is(err, xfer.ErrTooLarge):
+		return nil, tp.NewRerror(contract.CodeTooLarge, "Too Large", err.Error()).WithCause(err).Err()
+	}
+	return nil, refused(err)
 }
 
 // refused is the error of a part that does not accept what it was given.

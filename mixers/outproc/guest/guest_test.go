@@ -58,6 +58,8 @@ func TestDescribe(t *testing.T) {
 	require.NoError(t, json.Unmarshal(out.Bytes(), &d))
 	require.Empty(t, errs.String())
 	require.Equal(t, "n v1", d.Name+" "+d.Version)
+	require.JSONEq(t, `{"chains":true}`, string(d.Parts[0].Options))
+	d.Parts[0].Options = nil
 	require.Equal(t, contract.Part{Kind: "filter", ID: 250, Name: "same"}, d.Parts[0])
 	require.Equal(t, contract.Part{Kind: "codec", ID: 251, Name: "text"}, d.Parts[1])
 	require.Contains(t, d.Parts[2].Unfit, "codec text needs to know the types of the values, which do not cross to another process (not the type that it knows): import its package in the host")

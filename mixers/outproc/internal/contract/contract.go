@@ -89,6 +89,12 @@ type Part struct {
 	Options json.RawMessage `json:"options,omitempty"`
 }
 
+// FilterOptions are the Options of a filter.
+type FilterOptions struct {
+	// Chains says that the guest has routes for several filters at once.
+	Chains bool `json:"chains,omitempty"`
+}
+
 // Configuration is what the host says to a guest before its parts are used.
 type Configuration struct {
 	Host    string          `json:"host,omitempty"`
