@@ -37,7 +37,7 @@ const jsDir = "../../mixers/websocket/js"
 var protocols = []string{"json", "raw", "pb"}
 
 // limit bounds the work in one environment.
-const limit = 2 * time.Minute
+const limit = 5 * time.Minute
 
 // result is that of a case, as cases.js has it.
 type result struct {

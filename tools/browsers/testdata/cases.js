@@ -22,7 +22,7 @@ export async function run(e, only) {
     const toClose = [];
     running = name;
     try {
-      await within(15_000, name, fn({ open: (options, url) => open(toClose, options, url) }));
+      await within(60_000, name, fn({ open: (options, url) => open(toClose, options, url) }));
     } catch (err) {
       result.error = `${err?.stack?.includes(err.message) ? "" : `${err}\n`}${err?.stack ?? ""}`;
     }
