@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/teleport-go/teleport/core/internal/memnet"
 )
 
 // Peer.Close bounds every session, and says what held it.
@@ -90,7 +92,7 @@ func TestPeerCloseNamesTheHook(t *testing.T) {
 			"session with nowhere: PreDial of plugin hangs has not returned"},
 		{"PostReadCallHeader", func(hang func()) *PluginImpl {
 			return &PluginImpl{OnPostReadCallHeader: func(ReadCtx) *Rerror { hang(); return nil }}
-		}, func(w *world) { call(w.dial(), "/echo", "x") }, "a hook or a codec that its reader runs has not returned"},
+		}, func(w *world) { call(w.dial(), "/echo", "x") }, "a hook, a codec or a Read that its reader runs has not returned"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -112,6 +114,56 @@ func TestPeerCloseNamesTheHook(t *testing.T) {
 					t.Errorf("Close again = %v; want it to say that this has not returned still", err)
 				}
 				w.release()
+				pass(time.Minute)
+				if err := w.server.Close(); err != nil {
+					t.Errorf("Close when all has ended = %v; want nil", err)
+				}
+			})
+		})
+	}
+}
+
+// stubborn is a connection whose Close does nothing.
+type stubborn struct{ *memnet.Conn }
+
+func (stubborn) Close() error { return nil }
+
+func TestPeerCloseNamesTheConnection(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		use  func(t *testing.T, s Session, far *memnet.Conn)
+		want string
+	}{
+		{"Read", func(*testing.T, Session, *memnet.Conn) {}, "session with 10.0.0.1:5: a Read of its closed connection has not returned"},
+		{"Read in a message", func(t *testing.T, _ Session, far *memnet.Conn) {
+			if _, err := far.Write([]byte{0, 0}); err != nil {
+				t.Error(err)
+			}
+		}, "session with 10.0.0.1:5: a hook, a codec or a Read that its reader runs has not returned"},
+		{"Write", func(t *testing.T, s Session, far *memnet.Conn) {
+			begin(func() *Rerror { return s.Push("/note", strings.Repeat("x", 200_000)) })
+			synctest.Wait()
+			if err := far.CloseWrite(); err != nil {
+				t.Error(err)
+			}
+		}, "session with 10.0.0.1:5: a Write of its closed connection has not returned"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.open(nil)
+				near, far := memnet.Pipe()
+				s := w.server.ServeConn(addressed{stubborn{near}, "10.0.0.1:5"})
+				if s == nil {
+					t.Fatal("ServeConn made no session")
+				}
+				synctest.Wait()
+				test.use(t, s, far)
+				synctest.Wait()
+				if err := w.server.Close(); err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("Close = %v; want %q in it", err, test.want)
+				}
+				far.Cut()
 				pass(time.Minute)
 				if err := w.server.Close(); err != nil {
 					t.Errorf("Close when all has ended = %v; want nil", err)

@@ -118,8 +118,12 @@ func (s *session) holder() string {
 		return s.held.hook
 	case s.state == preparing || s.state == redialing:
 		return "the network that connects it"
+	case s.state == closed || s.link == nil:
+		return "its clean-up"
+	case isFired(s.link.over.Done()):
+		return "a Write of its closed connection"
 	}
-	return "a hook or a codec that its reader runs"
+	return s.link.state.holder()
 }
 
 // beginClose begins to end a session, within limit (negative: no limit yet). If the

@@ -467,7 +467,7 @@ func (p *peer) heldError(held <-chan struct{}) error {
 		errs = append(errs, fmt.Errorf("tp: close: session with %s: %s has not returned", s.partner(), s.holder()))
 	}
 	if errs == nil {
-		errs = append(errs, errors.New("tp: close: the TLS handshake of a connection, or a goroutine of the peer, has not ended"))
+		errs = append(errs, errors.New("tp: close: the handshake of a connection, a PostReady hook or a goroutine of the peer has not ended"))
 	}
 	return errors.Join(errs...)
 }

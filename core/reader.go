@@ -131,6 +131,19 @@ func (r *readerState) change(handler uint64, f func(w uint64) uint64) bool {
 	}
 }
 
+// holder says what keeps the reader of a closed connection from its end.
+func (r *readerState) holder() string {
+	switch r.phase() {
+	case waiting:
+		return "a Read of its closed connection"
+	case parked:
+		return "the poller, which waits for its closed connection,"
+	case paused:
+		return "the wait for memory"
+	}
+	return "a hook, a codec or a Read that its reader runs"
+}
+
 // escape notes that the handler has its session, with which it can call.
 func (r *readerState) escape(handler uint64) {
 	if now, hasEscaped := r.handler(); now == handler && !hasEscaped {
