@@ -1,6 +1,7 @@
-// Command teleport shows the framework at work:
+// Command teleport shows the framework at work, and manages guests of mixers/outproc:
 //
 //	go run ./tools/teleport demo
+//	go run ./tools/teleport guests check guests.yaml
 package main
 
 import (
@@ -15,6 +16,7 @@ import (
 
 type commands struct {
 	Demo   demoCmd   `cmd:"" help:"Show calls, pushes, errors, a broken connection and a benchmark between two processes."`
+	Guests guestsCmd `cmd:"" help:"Filters, codecs and other parts in programs of their own: list, lock, check, measure them."`
 	Server serverCmd `cmd:"" name:"demo-server" hidden:"" help:"The server of the demo, started by it."`
 }
 

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	tp "github.com/teleport-go/teleport/core"
-	_ "github.com/teleport-go/teleport/mixers/standard"
+	// Not mixers/standard: its filters and codecs would have the places of guests' parts.
+	_ "github.com/teleport-go/teleport/codecs/jsoncodec"
+	_ "github.com/teleport-go/teleport/protos/rawproto"
 )
 
 // serverCmd prints its address and serves until its standard input ends, which
