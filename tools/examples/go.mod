@@ -7,10 +7,12 @@ require (
 	github.com/go-playground/validator/v10 v10.30.5
 	github.com/prometheus/prometheus v0.315.0
 	github.com/stretchr/testify v1.12.1
+	github.com/teleport-go/teleport/codecs/cborcodec v0.1.0
 	github.com/teleport-go/teleport/codecs/jsoncodec v0.1.0
 	github.com/teleport-go/teleport/codecs/thriftcodec v0.1.0
 	github.com/teleport-go/teleport/core v0.1.0
 	github.com/teleport-go/teleport/mixers/html v0.1.0
+	github.com/teleport-go/teleport/mixers/outproc v0.1.0
 	github.com/teleport-go/teleport/mixers/standard v0.1.0
 	github.com/teleport-go/teleport/mixers/websocket v0.1.0
 	github.com/teleport-go/teleport/plugins/auth v0.1.0
@@ -27,6 +29,7 @@ require (
 	github.com/teleport-go/teleport/protos/pbproto v0.1.0
 	github.com/teleport-go/teleport/protos/rawproto v0.1.0
 	github.com/teleport-go/teleport/protos/thriftproto v0.1.0
+	github.com/teleport-go/teleport/xfers/md5 v0.1.0
 	go.opentelemetry.io/otel/sdk v1.47.0
 	go.opentelemetry.io/otel/trace v1.47.0
 	go.yaml.in/yaml/v3 v3.0.6
@@ -56,12 +59,24 @@ require (
 )
 
 require (
+	github.com/fatih/color v1.19.0 // indirect
+	github.com/fxamacker/cbor/v2 v2.9.6 // indirect
 	github.com/gobwas/httphead v0.1.0 // indirect
 	github.com/gobwas/ws v1.5.0 // indirect
+	github.com/golang/protobuf v1.5.4 // indirect
+	github.com/hashicorp/go-hclog v1.6.3 // indirect
+	github.com/hashicorp/go-plugin v1.8.0 // indirect
+	github.com/hashicorp/yamux v0.1.2 // indirect
+	github.com/mattn/go-colorable v0.1.15 // indirect
+	github.com/mattn/go-isatty v0.0.23 // indirect
+	github.com/oklog/run v1.2.0 // indirect
 	github.com/teleport-go/teleport/codecs/formcodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/plaincodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/xmlcodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/xfers/gzip v0.1.0 // indirect
-	github.com/teleport-go/teleport/xfers/md5 v0.1.0 // indirect
+	github.com/x448/float16 v0.8.4 // indirect
+	golang.org/x/net v0.59.0 // indirect
 	golang.org/x/time v0.16.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260825221802-da73d73af1c5 // indirect
+	google.golang.org/grpc v1.83.2 // indirect
 )
