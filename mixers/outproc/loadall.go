@@ -109,7 +109,7 @@ func parseGuests(file string, text []byte) ([]Guest, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if doc.Kind == 0 || doc.Content[0].Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("%s: it has no list of guests; it begins with guests:, and each of them with - path:", file)
+		return nil, fmt.Errorf("%s: it has no list of guests; it begins with guests: and has lines like - path: md5guest", file)
 	}
 	if d.Decode(new(yaml.Node)) != io.EOF {
 		return nil, fmt.Errorf("%s: there is text behind its first document: put all guests into one list", file)
@@ -126,7 +126,7 @@ func parseGuests(file string, text []byte) ([]Guest, error) {
 		return nil, err
 	}
 	if list == nil || list.Kind != yaml.SequenceNode {
-		return nil, at(doc.Content[0], "guests is not a list: each of them begins with - path: or - connect:")
+		return nil, at(doc.Content[0], "guests is not a list, with lines like - path: md5guest")
 	}
 	guests := make([]Guest, len(list.Content))
 	for i, n := range list.Content {
