@@ -33,7 +33,7 @@ import (
 // Serve serves the parts to the host that has started the program, and ends the program
 // when the host does: it does not return. It is Config{}.Serve.
 //
-// A part is an xfer.XferFilter or a codec.Codec. With the argument "describe" the
+// A part is an xfer.XferFilter, a codec.Codec, an Observer or a Decider. With the argument "describe" the
 // program prints what it is as JSON, and ends.
 func Serve(parts ...any) { Config{}.Serve(parts...) }
 
@@ -164,6 +164,8 @@ type kind struct {
 var kinds = []kind{
 	filterKind,
 	codecKind,
+	observerKind,
+	decisionKind,
 }
 
 func describe(part any) (contract.Part, error) {
