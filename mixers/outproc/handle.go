@@ -12,7 +12,7 @@ import (
 
 // Part is one thing that a guest brings.
 type Part struct {
-	Kind string `json:"kind"`         // "filter", "codec", "observer" or "decision"
+	Kind string `json:"kind"`         // "filter", "codec", "observer", "decision" or "gateway"
 	ID   byte   `json:"id,omitempty"` // on the wire, of filters and codecs
 	Name string `json:"name"`
 }

@@ -25,6 +25,7 @@ var kinds = map[string]func(h *Handle, desc contract.Part) (part, error){
 	contract.KindCodec:    newCodec,
 	contract.KindObserver: newObserver,
 	contract.KindDecision: newDecider,
+	contract.KindGateway:  newGateway,
 }
 
 // newPart returns the part of the description.

@@ -117,7 +117,7 @@ func (o *observer) run() {
 		}
 		gathered.Stop()
 		for o.waiting() {
-			inst := o.instance()
+			inst := o.h.await(o.stop, nil)
 			if inst == nil {
 				o.last()
 				return
@@ -140,28 +140,6 @@ func (o *observer) last() {
 	defer o.mu.Unlock()
 	o.over = true
 	o.lost.Add(uint64(o.count))
-}
-
-// instance waits for an instance; nil if finish was called meanwhile.
-func (o *observer) instance() *instance {
-	for {
-		o.h.mu.Lock()
-		inst, changed := o.h.active.Load(), o.h.changed
-		o.h.mu.Unlock()
-		select {
-		case <-o.stop:
-			return nil
-		default:
-		}
-		if inst != nil {
-			return inst
-		}
-		select {
-		case <-changed:
-		case <-o.stop:
-			return nil
-		}
-	}
 }
 
 func (o *observer) waiting() bool {

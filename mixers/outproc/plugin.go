@@ -41,6 +41,28 @@ func (h *Handle) Plugin(name string, config ...PluginConfig) (tp.Plugin, error) 
 	return nil, fmt.Errorf("outproc: guest %s has an observer and a decider with the name %s: give one of them another name", h.name, name)
 }
 
+// await waits for an instance other than last; nil if stop was closed meanwhile.
+func (h *Handle) await(stop <-chan struct{}, last *instance) *instance {
+	for {
+		h.mu.Lock()
+		inst, changed := h.active.Load(), h.changed
+		h.mu.Unlock()
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		if inst != nil && inst != last {
+			return inst
+		}
+		select {
+		case <-changed:
+		case <-stop:
+			return nil
+		}
+	}
+}
+
 // finishParts lets the parts finish while there is a guest.
 func (h *Handle) finishParts() {
 	for _, p := range h.parts {
