@@ -12,7 +12,7 @@ import (
 
 // Part is one thing that a guest brings.
 type Part struct {
-	Kind string `json:"kind"`         // "filter" or "codec"
+	Kind string `json:"kind"`         // "filter", "codec", "observer", "decision" or "gateway"
 	ID   byte   `json:"id,omitempty"` // on the wire, of filters and codecs
 	Name string `json:"name"`
 }
@@ -74,6 +74,7 @@ func (h *Handle) isClosed() bool { return h.ctx.Err() != nil }
 // and fail with ErrGuestUnavailable, until another guest with the same ids and names is
 // loaded. Close again does nothing.
 func (h *Handle) Close() error {
+	h.finishParts()
 	h.cancel() // ends a Reload
 	h.reloading.Lock()
 	defer h.reloading.Unlock()

@@ -21,8 +21,11 @@ type part interface {
 // kinds makes the parts of each kind by the word for it in a description. A kind is a
 // file of its own, with a line here.
 var kinds = map[string]func(h *Handle, desc contract.Part) (part, error){
-	contract.KindFilter: newFilter,
-	contract.KindCodec:  newCodec,
+	contract.KindFilter:   newFilter,
+	contract.KindCodec:    newCodec,
+	contract.KindObserver: newObserver,
+	contract.KindDecision: newDecider,
+	contract.KindGateway:  newGateway,
 }
 
 // newPart returns the part of the description.

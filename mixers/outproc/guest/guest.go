@@ -33,7 +33,8 @@ import (
 // Serve serves the parts to the host that has started the program, and ends the program
 // when the host does: it does not return. It is Config{}.Serve.
 //
-// A part is an xfer.XferFilter or a codec.Codec. With the argument "describe" the
+// A part is an xfer.XferFilter, a codec.Codec, an Observer, a Decider or a
+// Gateway. With the argument "describe" the
 // program prints what it is as JSON, and ends.
 func Serve(parts ...any) { Config{}.Serve(parts...) }
 
@@ -107,14 +108,15 @@ func (c Config) run(args []string, stdin io.Reader, stdout, stderr io.Writer, pa
 
 // server is a guest that serves.
 type server struct {
-	cfg     Config
-	desc    contract.Description
-	parts   []any // of desc.Parts, in their order
-	peer    tp.Peer
-	token   string
-	maxItem atomic.Int64  // size of the largest reply in bytes: the least that a host has asked for; 0: none has
-	ended   chan struct{} // closed by end
-	end     func()        // makes the guest end when it has answered what is under way
+	cfg      Config
+	desc     contract.Description
+	parts    []any // of desc.Parts, in their order
+	peer     tp.Peer
+	gateways []*gateway
+	token    string
+	maxItem  atomic.Int64  // size of the largest reply in bytes: the least that a host has asked for; 0: none has
+	ended    chan struct{} // closed by end
+	end      func()        // makes the guest end when it has answered what is under way
 }
 
 func newServer(c Config, parts []any) (*server, error) {
@@ -164,6 +166,9 @@ type kind struct {
 var kinds = []kind{
 	filterKind,
 	codecKind,
+	observerKind,
+	decisionKind,
+	gatewayKind,
 }
 
 func describe(part any) (contract.Part, error) {
@@ -199,6 +204,11 @@ func (s *server) serve(stdin io.Reader, stdout io.Writer) error {
 		return err
 	}
 	defer s.peer.Close()
+	defer func() {
+		for _, g := range s.gateways {
+			g.close()
+		}
+	}()
 	if _, err := fmt.Fprintln(stdout, contract.Handshake("unix", path)); err != nil {
 		return fmt.Errorf("print the handshake: %w", err)
 	}

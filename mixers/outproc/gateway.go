@@ -1,0 +1,251 @@
+package outproc
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"sync"
+	"time"
+
+	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
+	"github.com/teleport-go/teleport/protos/rawproto"
+)
+
+// gateway is a Gateway that runs in a guest.
+type gateway struct {
+	h     *Handle
+	name  string
+	route string
+	stop  chan struct{} // closed by finish
+
+	mu     sync.Mutex
+	lis    net.Listener // for the sessions of foreign connections; nil: not served
+	addr   string       // where the guest listens
+	closed bool
+}
+
+// foreignTime is how long a guest may take to say what a connection is.
+const foreignTime = 10 * time.Second
+
+func newGateway(h *Handle, desc contract.Part) (part, error) {
+	if err := contract.CheckRouteName(desc.Name); err != nil {
+		return nil, fmt.Errorf("its gateway: %w", err)
+	}
+	if h.guest.Connect != "" {
+		return nil, fmt.Errorf("its gateway %s opens sessions with the host that has started it: set Path in place of Connect", desc.Name)
+	}
+	return &gateway{h: h, name: desc.Name, route: contract.GatewayRoute(desc.Name), stop: make(chan struct{})}, nil
+}
+
+func (g *gateway) prepare(context.Context, *instance) error { return nil } // ServeGateway opens it
+func (g *gateway) register(bool) error                      { return nil }
+
+// ServeGateway opens the gateway with that name: its guest listens, and for each foreign
+// connection peer gets a session of its own, with the foreign address and TLS state, as if
+// it had accepted that. It returns when the guest listens; ctx bounds that alone. A
+// process that takes the place of another one is opened too, when the port is free.
+// Close ends all connections of the gateway.
+func (h *Handle) ServeGateway(ctx context.Context, name string, peer tp.Peer) error {
+	g := h.gateway(name)
+	if g == nil {
+		return fmt.Errorf("outproc: guest %s has no gateway %q", h.name, name)
+	}
+	if err := g.serve(ctx, peer); err != nil {
+		return fmt.Errorf("outproc: guest %s: gateway %s: %w", h.name, name, err)
+	}
+	return nil
+}
+
+// GatewayAddr returns the address at which the gateway listens, "" if it does not.
+func (h *Handle) GatewayAddr(name string) string {
+	g := h.gateway(name)
+	if g == nil {
+		return ""
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.addr
+}
+
+func (h *Handle) gateway(name string) *gateway {
+	for _, p := range h.parts {
+		if g, ok := p.part.(*gateway); ok && g.name == name {
+			return g
+		}
+	}
+	return nil
+}
+
+func (g *gateway) serve(ctx context.Context, peer tp.Peer) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.closed:
+		return errClosed
+	case g.lis != nil:
+		return errors.New("it is served already")
+	}
+	dir, done, err := useDir()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, "gw-"+rand.Text()[:8])
+	lis, err := net.Listen("unix", path)
+	if err != nil {
+		done()
+		return err
+	}
+	open := contract.GatewayOpen{Address: path, Token: rand.Text()}
+	g.h.owned.Go(func() {
+		defer done()
+		g.accept(lis, peer, open.Token)
+	})
+	ctx, cancel := context.WithTimeout(ctx, g.h.guest.StartTimeout) // Close waits for it
+	defer cancel()
+	inst, err := g.h.next(ctx, nil)
+	var addr string
+	if err == nil {
+		addr, err = g.open(ctx, inst, open)
+	}
+	if err != nil {
+		lis.Close()
+		return err
+	}
+	g.lis, g.addr = lis, addr
+	g.h.owned.Go(func() { g.keepOpen(inst, open) })
+	return nil
+}
+
+// open makes one process listen, and returns its address.
+func (g *gateway) open(ctx context.Context, inst *instance, open contract.GatewayOpen) (string, error) {
+	body, err := json.Marshal(open)
+	if err != nil {
+		return "", err
+	}
+	answer, err := inst.ask(ctx, g.route, body)
+	if err != nil {
+		return "", err
+	}
+	var opened contract.GatewayOpened
+	if err := json.Unmarshal(answer, &opened); err != nil || opened.Address == "" {
+		return "", fmt.Errorf("the answer %.100q has no address", answer)
+	}
+	return opened.Address, nil
+}
+
+// keepOpen opens the gateway in each process that takes the place of last.
+func (g *gateway) keepOpen(last *instance, open contract.GatewayOpen) {
+	pause := 50 * time.Millisecond
+	for {
+		inst := g.h.await(g.stop, last)
+		if inst == nil {
+			return
+		}
+		addr, err := g.open(context.Background(), inst, open)
+		if err == nil {
+			g.mu.Lock()
+			g.addr = addr
+			g.mu.Unlock()
+			last, pause = inst, 50*time.Millisecond
+			continue
+		}
+		if pause > time.Second { // at a Reload the old process has the port for a while
+			g.h.guest.Logger.Warn("outproc: a gateway cannot be opened in the guest's new process; it is tried again", "guest", g.h.name, "gateway", g.name, "error", err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-g.stop:
+			return
+		}
+		pause = min(2*pause, 2*time.Second)
+	}
+}
+
+// finish ends the gateway: no more connections are taken. Those that there are end with
+// the guest.
+func (g *gateway) finish() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return
+	}
+	g.closed, g.addr = true, ""
+	close(g.stop)
+	if g.lis != nil {
+		g.lis.Close()
+	}
+}
+
+// accept serves the connections of the guest on peer.
+func (g *gateway) accept(lis net.Listener, peer tp.Peer, token string) {
+	for {
+		conn, err := lis.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // too many open files
+			g.h.guest.Logger.Warn("outproc: accept a connection of a gateway", "guest", g.h.name, "gateway", g.name, "error", err)
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-g.stop:
+			}
+			continue
+		}
+		g.h.owned.Go(func() {
+			if err := serveForeign(conn, peer, token); err != nil {
+				g.h.guest.Logger.Warn("outproc: a connection of a gateway was refused", "guest", g.h.name, "gateway", g.name, "error", err)
+			}
+		})
+	}
+}
+
+// serveForeign starts the session of a foreign connection.
+func serveForeign(conn net.Conn, peer tp.Peer, token string) error {
+	facts, err := readFacts(conn, token)
+	if err != nil {
+		conn.Close()
+		return err
+	}
+	_, r := peer.ServeConnWith(conn, facts, rawproto.NewRawProtoFunc())
+	return r.Err()
+}
+
+// readFacts reads what the guest says of the connection.
+func readFacts(conn net.Conn, token string) (facts tp.ConnFacts, err error) {
+	if unix, ok := conn.(*net.UnixConn); ok {
+		if err := checkPeer(unixConn{unix}, 0); err != nil {
+			return facts, err
+		}
+	}
+	conn.SetReadDeadline(time.Now().Add(foreignTime))
+	f, err := contract.ReadForeign(conn)
+	if err != nil {
+		return facts, err
+	}
+	conn.SetReadDeadline(time.Time{})
+	if subtle.ConstantTimeCompare([]byte(f.Token), []byte(token)) != 1 {
+		return facts, errors.New("wrong token")
+	}
+	facts.Remote = f.Addr()
+	if f.TLS != nil {
+		facts.TLS, err = f.TLS.State()
+	}
+	return facts, err
+}
+
+// unixConn is a unix socket as a fdOwner.
+type unixConn struct{ *net.UnixConn }
+
+func (c unixConn) ControlFD(f func(fd uintptr)) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Control(f)
+}
