@@ -33,7 +33,7 @@ func shutdownMain() {
 	srv := tp.NewPeer(tp.PeerConfig{LocalIP: "127.0.0.1", Protocol: rawproto.NewRawProtoFunc()})
 	tp.HandleCall(srv, "/last", func(ctx tp.CallCtx, n *note) (note, error) {
 		go tp.Shutdown()
-		<-ctx.Session().CloseNotify() // the session drains
+		<-ctx.Session().CloseNotify()      // the session drains
 		time.Sleep(100 * time.Millisecond) // longer than it takes to close an idle peer
 		return *n, nil
 	})
