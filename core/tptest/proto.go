@@ -265,9 +265,10 @@ func checkUnreadable(r *recorder, s *suite) {
 	if s.without[prototest.Pipe] {
 		return
 	}
+	LeakCheck(r) // before the first: what its peers start later is not of the second
 	for _, size := range []int{1, 100_000} {
 		for side := range 2 {
-			g := s.rig(r) // the session may end with the call
+			g, _ := s.newRig(r, s.cfg, s.cfg) // another one: the session may end with the call
 			e := g.ends()[side]
 			e[1].seen = func(ctx tp.CallCtx) { ctx.AddXferPipe(testwire.Fail) }
 			cmd := e[0].async(echoMethod, long(size))
