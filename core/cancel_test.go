@@ -228,12 +228,14 @@ func TestCancelRacesTheReply(t *testing.T) {
 			for n := range 300 {
 				arg := fmt.Sprint(i, n)
 				ctx, cancel := context.WithCancel(t.Context())
-				go func() {
-					for range (n * 7) % 40 {
-						runtime.Gosched()
-					}
-					cancel()
-				}()
+				if n%4 > 0 { // else nobody gives up
+					go func() {
+						for range (n * 7) % 40 {
+							runtime.Gosched()
+						}
+						cancel()
+					}()
+				}
 				got, err := Invoke[string](ctx, sess, "/race", arg)
 				switch {
 				case err == nil && got == arg:
@@ -253,11 +255,13 @@ func TestCancelRacesTheReply(t *testing.T) {
 		t.Errorf("the call after: %q, %v", got, err)
 	}
 	soon(t, "all handlers have ended", func() bool { return p.srv.CountSession() == 1 && allIdle(p.srv) })
-	sent, given := p.srv.env.stats.canceledCalls.Load(), canceled.Load()
+	given := canceled.Load()
 	if replied.Load() == 0 || given == 0 {
 		t.Errorf("%d replies, %d calls given up; want both", replied.Load(), given)
 	}
-	if lost := p.cli.env.stats.droppedReplies.Load(); lost+sent != uint64(given) {
+	// Calls that were given up before they were sent are neither stopped nor answered.
+	sent, lost := p.srv.env.stats.canceledCalls.Load(), p.cli.env.stats.droppedReplies.Load()
+	if lost+sent > uint64(given) {
 		t.Errorf("%d calls given up: the server has stopped %d, %d replies came too late", given, sent, lost)
 	}
 }

@@ -48,16 +48,19 @@ func TestAdjust(t *testing.T) {
 		if age := s.SessionAge(); age != 0 {
 			t.Errorf("a session that is there has the age %v", age)
 		}
-		w.client.Adjust(func(l *Live) { l.DefaultCallTimeout = time.Second })
-		start := time.Now()
-		wantRerror(t, c.Call("/block", "x", nil).Rerror(), CodeHandleTimeout)
-		if took := time.Since(start); took < time.Second || took > 1100*time.Millisecond {
-			t.Errorf("the call took %v; want that of DefaultCallTimeout, 1s", took)
-		}
+		blocked := call(c, "/block", "x")
 		wantRerror(t, c.Call("/echo", "y", new(string)).Rerror(), CodeBusy)
 		w.server.Adjust(func(l *Live) { l.MaxHandlers = 0 }) // the default
 		wantReply(t, c.Call("/echo", "y", new(string)), "y")
+
+		w.client.Adjust(func(l *Live) { l.DefaultCallTimeout = time.Second })
+		start := time.Now()
+		wantRerror(t, c.Call("/block", "z", nil).Rerror(), CodeHandleTimeout)
+		if took := time.Since(start); took < time.Second || took > 1100*time.Millisecond {
+			t.Errorf("the call took %v; want that of DefaultCallTimeout, 1s", took)
+		}
 		w.release()
+		<-blocked
 
 		_, later := w.pair()
 		if later.SessionAge() != time.Minute || later.ContextAge() != time.Second {
