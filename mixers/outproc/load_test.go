@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -141,7 +142,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"no hash", "parts", func(g *Guest) { g.SHA256 = "abc" }, `SHA256 "abc" is not 64 hexadecimal digits`},
 		{"wrong name", "parts", func(g *Guest) { g.Name = "md5" }, "its name is parts, not md5: change Guest.Name, or Guest.Path"},
 		{"too many replicas", "parts", func(g *Guest) { g.Replicas = 9 }, "9 Replicas are more than 8"},
-		{"a large item", "parts", func(g *Guest) { g.MaxItem = 1 << 31 }, "MaxItem 2147483648 is more than"},
+		{"a large item", "parts", func(g *Guest) { g.MaxItem = math.MaxInt32 }, "MaxItem 2147483647 is more than"},
 		{"a config that is no JSON", "config", func(g *Guest) { g.Config = func() {} }, "encode Guest.Config: json: unsupported type"},
 		{"a config that it refuses", "config", func(g *Guest) { g.Config = map[string]int{"level": 4} }, `configure it: `},
 		{"a config that it does not take", "parts", func(g *Guest) { g.Config = 1 }, "parts takes no configuration"},

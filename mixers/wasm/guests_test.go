@@ -125,9 +125,9 @@ func TestGoCodec(t *testing.T) {
 	require.Zero(t, h.Restarts())
 
 	// What the guest writes is what the codec in process writes of the value that crossed.
-	got, err := cbor(t).Marshal(map[string]any{"n": 1 << 60, "u": uint64(1<<64 - 1), "f": 0.5, "l": []int{1}})
+	got, err := cbor(t).Marshal(map[string]any{"n": int64(1 << 60), "u": uint64(1<<64 - 1), "f": 0.5, "l": []int{1}})
 	require.NoError(t, err)
-	want, err := cborcodec.Codec{}.Marshal(map[string]any{"n": 1 << 60, "u": uint64(1<<64 - 1), "f": 0.5, "l": []int{1}})
+	want, err := cborcodec.Codec{}.Marshal(map[string]any{"n": int64(1 << 60), "u": uint64(1<<64 - 1), "f": 0.5, "l": []int{1}})
 	require.NoError(t, err)
 	require.Equal(t, want, got)
 
