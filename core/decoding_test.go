@@ -19,7 +19,7 @@ import (
 // ones waits.
 type slowCodec struct{}
 
-const slowID = 247
+const slowID = 246
 
 func init() { codec.Register(slowCodec{}) }
 
