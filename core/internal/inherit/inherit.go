@@ -143,14 +143,19 @@ func (l *Listener) Retire(quiet, limit time.Duration) bool {
 		return false
 	}
 	l.removeFile()
-	if t, ok := l.Listener.(*net.TCPListener); ok {
-		if c, err := t.SyscallConn(); err == nil {
-			refuseNew(c)
-		}
-	}
+	l.filter(refuseNew)
 	l.retired.Store(&retirement{quiet, time.Now().Add(limit)})
 	l.limit() // for an Accept that waits
 	return true
+}
+
+// filter calls set, which is for TCP only.
+func (l *Listener) filter(set func(syscall.RawConn)) {
+	if t, ok := l.Listener.(*net.TCPListener); ok {
+		if c, err := t.SyscallConn(); err == nil {
+			set(c)
+		}
+	}
 }
 
 // removeFile removes the file of a unix socket.
@@ -169,6 +174,9 @@ func (l *Listener) removeFile() {
 func (l *Listener) Close() error {
 	l.once.Do(func() {
 		l.removeFile() // before the socket: a client that still finds the name is served or queued
+		if l.retired.Load() != nil {
+			l.filter(acceptNew)
+		}
 		l.err = errors.Join(l.err, l.Listener.Close())
 	})
 	return l.err

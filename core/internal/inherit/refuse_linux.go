@@ -22,3 +22,12 @@ func refuseNew(c syscall.RawConn) {
 		_ = syscall.AttachLsf(int(fd), filter)
 	})
 }
+
+// acceptNew ends what refuseNew has begun: another process may have the socket too, such as
+// the parent of a child that does not get ready.
+func acceptNew(c syscall.RawConn) {
+	_ = c.Control(func(fd uintptr) {
+		//lint:ignore SA1019 what is to replace it is not in the standard library
+		_ = syscall.DetachLsf(int(fd))
+	})
+}

@@ -107,3 +107,32 @@ func TestRetireHanded(t *testing.T) {
 		t.Error("a listener without deadlines is to accept on")
 	}
 }
+
+// A process that gives up its listener does not take it from another one that has the
+// socket too, such as the parent of a child that has failed.
+func TestRetireOfASharedSocket(t *testing.T) {
+	l := listenFor(t, "tcp", "127.0.0.1:0")
+	f, err := l.Listener.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	other, err := net.FileListener(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	l.Retire(time.Millisecond, time.Millisecond)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.DialTimeout("tcp", other.Addr().String(), 20*time.Second)
+	if err != nil {
+		t.Fatalf("a client of the other process: %v", err)
+	}
+	c.Close()
+	if c, err = other.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
