@@ -1,13 +1,11 @@
 package tp
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
 
 	"github.com/teleport-go/teleport/core/codec"
-	"github.com/teleport-go/teleport/core/internal/bufpool"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -294,7 +292,7 @@ func (s *session) sendCall(l *link, cmd *callCmd, busy bool) {
 	cmd.link = l
 	ctx, deadline := cmd.out.GivenContext(), cmd.deadline
 	if deadline != 0 || ctx != nil && ctx.Done() != nil {
-		l.sayHello() // the peer may have to be told that the caller has given up
+		l.sayHello() // the caller may give up
 	}
 	admission := ctx
 	if deadline != 0 {
@@ -461,46 +459,5 @@ func (cmd *callCmd) finish() {
 	}
 	if cmd.cmds != nil {
 		cmd.deliver()
-	}
-}
-
-// decode puts an encoded reply into the result.
-func (cmd *callCmd) decode(raw []byte) *Rerror {
-	if cmd.result == nil || len(raw) == 0 {
-		return nil
-	}
-	if b, ok := cmd.result.(*[]byte); ok {
-		switch {
-		case b == nil:
-		case cmd.over && cap(*b) >= len(raw):
-			*b = append((*b)[:0], raw...)
-		case cmd.exclusive:
-			*b = raw
-			return nil
-		default:
-			*b = bytes.Clone(raw)
-		}
-		cmd.free(raw)
-		return nil
-	}
-	c, err := codec.Get(cmd.inCodec)
-	if err == nil {
-		account := result{cmd: cmd}
-		defer account.free()
-		err = safely(func() error {
-			if c, ok := c.(codec.Measurer); ok {
-				return c.DecodeMeasured(raw, cmd.result, 0, &account)
-			}
-			return c.Unmarshal(raw, cmd.result)
-		})
-	}
-	cmd.free(raw)
-	return badMessage(err)
-}
-
-// free returns the memory of a decoded body to the pool, if this call owns it.
-func (cmd *callCmd) free(raw []byte) {
-	if cmd.exclusive {
-		bufpool.Put(raw)
 	}
 }

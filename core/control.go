@@ -120,6 +120,21 @@ func (l *link) enqueueCancel(seq int32) bool {
 	return l.sock.EnqueueNow(&m) == nil // an error: the connection has failed, or its peer does not read
 }
 
+// sayByeSoon says on a connection that is cut off that nobody waits for its calls any
+// more, and goodbye, unless the peer does not read.
+func (l *link) sayByeSoon(reason *CloseReason) {
+	if n, _ := l.sock.Queued(); n > 0 {
+		return
+	}
+	if l.sess.pending.Len() > 0 {
+		l.enqueueCancel(everyCall)
+	}
+	l.sayBye(reason, false)
+	ctx, cancel := context.WithTimeout(context.Background(), quietTime)
+	defer cancel()
+	l.sock.WaitFlushed(ctx)
+}
+
 // acceptCancel ends the call of the peer's with this number, 0: all of them. The handler's
 // context ends, and what it returns is dropped; one that has not begun does not run. The
 // reader calls it. A handler that the reader itself runs is not found before the reading is

@@ -1,9 +1,11 @@
 package tp
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/internal/bufpool"
 	"github.com/teleport-go/teleport/core/internal/inbox"
 )
 
@@ -72,6 +74,47 @@ func claimValue(m *inbox.Memory, held int64, n int) (*inbox.Claim, error) {
 		return nil, &codec.LimitError{What: "bytes of memory to decode it, of PeerConfig.ReadMemory,", Limit: int(limit), Found: n}
 	}
 	return m.Claim(inbox.ToBegin, held, int64(n)), nil
+}
+
+// decode puts an encoded reply into the result.
+func (cmd *callCmd) decode(raw []byte) *Rerror {
+	if cmd.result == nil || len(raw) == 0 {
+		return nil
+	}
+	if b, ok := cmd.result.(*[]byte); ok {
+		switch {
+		case b == nil:
+		case cmd.over && cap(*b) >= len(raw):
+			*b = append((*b)[:0], raw...)
+		case cmd.exclusive:
+			*b = raw
+			return nil
+		default:
+			*b = bytes.Clone(raw)
+		}
+		cmd.free(raw)
+		return nil
+	}
+	c, err := codec.Get(cmd.inCodec)
+	if err == nil {
+		account := result{cmd: cmd}
+		defer account.free()
+		err = safely(func() error {
+			if c, ok := c.(codec.Measurer); ok {
+				return c.DecodeMeasured(raw, cmd.result, 0, &account)
+			}
+			return c.Unmarshal(raw, cmd.result)
+		})
+	}
+	cmd.free(raw)
+	return badMessage(err)
+}
+
+// free returns the memory of a decoded body to the pool, if this call owns it.
+func (cmd *callCmd) free(raw []byte) {
+	if cmd.exclusive {
+		bufpool.Put(raw)
+	}
 }
 
 // result is the account of the value that a large reply is decoded into: it counts while

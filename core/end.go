@@ -309,21 +309,6 @@ func (s *session) drain(ctx context.Context, l *link) {
 	l.close()
 }
 
-// sayByeSoon says on a connection that is cut off that nobody waits for its calls any
-// more, and goodbye, unless the peer does not read.
-func (l *link) sayByeSoon(reason *CloseReason) {
-	if n, _ := l.sock.Queued(); n > 0 {
-		return
-	}
-	if l.sess.pending.Len() > 0 {
-		l.enqueueCancel(everyCall)
-	}
-	l.sayBye(reason, false)
-	ctx, cancel := context.WithTimeout(context.Background(), quietTime)
-	defer cancel()
-	l.sock.WaitFlushed(ctx)
-}
-
 // endBound releases the timer and the context that bound draining.
 func (s *session) endBound() {
 	s.mu.Lock()

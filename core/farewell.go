@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/teleport-go/teleport/core/socket"
@@ -16,11 +17,12 @@ import (
 // how the other side learns from it, and from its own side of the connection, which of its
 // calls have certainly not run.
 //
-// A farewell is a CONTROL message with the verb bye or, over protocols by which the peer may
-// be an older one that would not stand CONTROL, a REPLY to no call. Once a session drains, it refuses
-// every CALL; so when all handlers have returned and their replies are in the batch, no
-// CALL that is not answered in front of the farewell has run, and the farewell says so
-// with the number 0. A session that is cut off names the last number that it has taken.
+// A farewell is a CONTROL message with the verb bye or, over protocols that do not show
+// whether the peer is one of v5, which closes the connection on CONTROL, a REPLY to no call.
+// Once a session drains, it refuses every CALL; so when all handlers have returned and their
+// replies are in the batch, no CALL that is not answered in front of the farewell has run,
+// and the farewell says so with the number 0. A session that is cut off names the last
+// number that it has taken.
 
 const (
 	verbBye = "bye"
@@ -195,9 +197,9 @@ func (l *link) hangUp(limit int64) {
 }
 
 const (
-	// quietTime is how long nothing must arrive before this side closes a connection
-	// whose peer cannot be told which calls have not run: a call that arrives is refused
-	// meanwhile, which says so too.
+	// quietTime is how long nothing must arrive before this side closes a connection that
+	// carries no farewell, which would name the calls that have not run: a call that arrives
+	// meanwhile is refused, which says the same.
 	quietTime = 10 * time.Millisecond
 	// quietLimit is how long this side waits for that.
 	quietLimit = 100 * time.Millisecond
@@ -238,8 +240,13 @@ func (l *link) carriesBye() bool {
 	return l.sock.CarriesBye() && (l.sess.plan == nil || l.refused.Load() > 0)
 }
 
-// clip shortens a text of a farewell.
-func clip(text string) string { return text[:min(len(text), maxByeText)] }
+// clip shortens a text of a farewell, between two characters.
+func clip(text string) string {
+	if len(text) <= maxByeText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxByeText], "")
+}
 
 func addText(m *Meta, key, text string) {
 	if text != "" {
