@@ -28,8 +28,9 @@ var errHandshake = errors.New("handshake timeout")
 func (n *network) dialError(err error, limit time.Duration) error {
 	var transport *quicgo.TransportError
 	var handshake *quicgo.HandshakeTimeoutError
+	var idle *quicgo.IdleTimeoutError
 	switch {
-	case errors.Is(err, errHandshake), errors.As(err, &handshake):
+	case errors.Is(err, errHandshake), errors.As(err, &handshake), errors.As(err, &idle): // whichever timer is first
 		return fmt.Errorf("no QUIC handshake within %v; does a server listen there, and does UDP pass? %w", limit, err)
 	case !errors.As(err, &transport):
 		return err
