@@ -111,7 +111,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// A peer that has not said hello is told nothing; one that has is told of every call.
+// A peer that has not said hello gets no cancel; one that has gets one for every call.
 func TestHello(t *testing.T) {
 	for _, test := range []struct {
 		name  string

@@ -109,7 +109,7 @@ func TestCutOff(t *testing.T) {
 	})
 }
 
-// Who dials an older age by the project's own dialect is told what to do. (On a
+// A program that dials v5 or v7 by the project's own dialect finds in the log what to do. (On a
 // frame below 120 bytes eRPC may wait for more, as 'r' means 114 filters to it.)
 func TestHint(t *testing.T) {
 	o, th := newOurs(t, tp.PeerConfig{}), newTheirs(t, erpc.PeerConfig{})
