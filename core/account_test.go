@@ -1,12 +1,14 @@
 package tp
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/internal/inbox"
 	"github.com/teleport-go/teleport/core/internal/testwire"
 )
 
@@ -124,4 +126,35 @@ func (codecHook) Marshal(v any) ([]byte, error) { return testwire.TextCodec{}.Ma
 func (c codecHook) Unmarshal(data []byte, v any) error {
 	c.decoding()
 	return testwire.TextCodec{}.Unmarshal(data, v)
+}
+
+// A reply that waits for memory to be decoded ends with its call's context or with the
+// session, whichever is first.
+func TestReplyWaitsForMemory(t *testing.T) {
+	const limit = 1 << 20
+	for _, test := range []struct {
+		name string
+		end  func(s *session, cancel context.CancelFunc)
+		code int32
+	}{
+		{"the context ends", func(_ *session, cancel context.CancelFunc) { cancel() }, CodeCanceled},
+		{"the session ends", func(s *session, _ context.CancelFunc) { s.Close() }, CodeConnClosed},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(cfg *PeerConfig) { cfg.ReadMemory = limit }, func(t *testing.T, w *world) {
+				c, _ := w.pair()
+				all := c.env.memory.Claim(inbox.ToBegin, 0, 2*limit) // beyond the limit, as no other claim is meanwhile
+				defer all.Free()
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				cmd := &callCmd{sess: c, result: new(string), inCodec: swellingID}
+				cmd.out.SetContext(ctx)
+				decoding := begin(func() *Rerror { return cmd.decode(make([]byte, 50<<10)) })
+				pass(time.Minute)
+				wantWaiting(t, decoding)
+				test.end(c, cancel)
+				wantRerror(t, ended(t, decoding).v, test.code)
+			})
+		})
+	}
 }

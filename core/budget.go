@@ -195,7 +195,7 @@ func (c *handlerCtx) awaitReply() *Rerror {
 	})
 	if room && overdrawn() {
 		claim := s.env.memory.Claim(inbox.ToBegin, held, more)
-		if room = claim.Wait(c.link.over.Done()); room {
+		if room = claim.Wait(c.link.over.Done(), nil); room {
 			c.expected += more
 			c.keep(claim)
 		} else {

@@ -2,6 +2,7 @@ package tp
 
 import (
 	"bytes"
+	"errors"
 	"time"
 
 	"github.com/teleport-go/teleport/core/codec"
@@ -60,7 +61,7 @@ func (a *argument) Reserve(n int) error {
 		leave()
 		defer func() { c.leave = c.sess.env.decoding.Enter() }()
 	}
-	if !claim.Wait(c.link.over.Done()) {
+	if !claim.Wait(c.link.over.Done(), nil) {
 		claim.Free()
 		return errNoRoom
 	}
@@ -107,7 +108,18 @@ func (cmd *callCmd) decode(raw []byte) *Rerror {
 		})
 	}
 	cmd.free(raw)
+	if errors.Is(err, errNoRoom) {
+		return cmd.waitEnded()
+	}
 	return badMessage(err)
+}
+
+// waitEnded returns why a call does not wait for memory any more.
+func (cmd *callCmd) waitEnded() *Rerror {
+	if ctx := cmd.out.Context(); ctx.Err() != nil {
+		return contextRerror(ctx)
+	}
+	return cmd.sess.CloseReason().rerror()
 }
 
 // free returns the memory of a decoded body to the pool, if this call owns it.
@@ -132,11 +144,7 @@ func (r *result) Reserve(n int) error {
 		return err
 	}
 	r.claim = claim
-	ended := cmd.sess.done.Done()
-	if ctx := cmd.out.GivenContext(); ctx != nil && ctx.Done() != nil {
-		ended = ctx.Done()
-	}
-	if !claim.Wait(ended) {
+	if !claim.Wait(cmd.out.Context().Done(), cmd.sess.done.Done()) {
 		return errNoRoom
 	}
 	return nil

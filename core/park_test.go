@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/testwire"
+	"github.com/teleport-go/teleport/core/socket"
 )
 
 // peerPair is a server and a client over a real network.
@@ -254,4 +255,22 @@ func parkAtAnyMoment(t *testing.T, network string) {
 	callers.Wait()
 	stop.Store(true)
 	sweeps.Wait()
+}
+
+// A connection that is closed while its reader parks it is not left to the poller, also if
+// its descriptor outlives its Close, as that of a Pollable may: then Register does not fail.
+func TestParkClosed(t *testing.T) {
+	p := newPeerPair(t, "tcp")
+	c, _ := p.dial(t)
+	near, err := net.Dial("tcp", p.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer near.Close()
+	l := &link{sess: c, env: c.env, sock: socket.NewConn(near, testwire.New, socket.Options{})}
+	defer l.sock.Release()
+	l.shut.Store(true) // as close does, which has found no parked connection
+	if l.park() || l.isParked() {
+		t.Error("the connection is parked, and nobody will read its end")
+	}
 }

@@ -329,6 +329,10 @@ func (l *link) park() bool {
 	if l.poller().Register(raw, l, func(k poller.Key) { l.key.Store(uint64(k)) }) != nil {
 		return !l.state.unpark(0) // false: a concurrent close has unparked it, and started a reader
 	}
+	if l.shut.Load() && l.state.unpark(0) { // Register need not fail: the descriptor of a Pollable may outlive its Close
+		l.deregister()
+		return false
+	}
 	return true
 }
 

@@ -235,9 +235,9 @@ func (r *readLoop) serveKept() error {
 	return nil
 }
 
-// beforeHeader runs the PreReadHeader hooks and waits for a message. One that ends its
-// goroutine is asked once more when something has come, so that it is not asked for ever;
-// if it does so again that message is refused.
+// beforeHeader runs the PreReadHeader hooks and waits for a message. A hook that ends its
+// goroutine runs once more when something has come, so that it does not run again and again
+// for nothing; if it does so again that message is refused.
 func (r *readLoop) beforeHeader(c *handlerCtx) error {
 	l := r.l
 	if l.exits > 0 {

@@ -255,8 +255,6 @@ func (c *handlerCtx) startAge(age int64) {
 	at := c.sess.env.sweeper.After(time.Duration(age))
 	l.mu.Lock()
 	c.ageAt = at
-	if c.in.Mtype() == TypeCall {
-	}
 	c.agePipe = c.out.XferPipe().AppendIDs(c.agePipe[:0])
 	c.limit(at)
 	l.enlist(c)

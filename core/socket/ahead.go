@@ -74,7 +74,7 @@ type ahead struct {
 // queuedFrame is a frame that waits for its turn.
 type queuedFrame struct {
 	frame     []byte
-	exclusive bool  // frame is in memory that nobody else has
+	exclusive bool  // frame is a buffer of its own that the Reader has left to it: the message may keep it
 	cost      int64 // bytes that it counts
 
 	pipe  xfer.XferPipe
@@ -89,6 +89,9 @@ type queuedFrame struct {
 	panicked any
 	exited   bool // a filter has ended its goroutine
 }
+
+// errNoFrame ends a connection whose protocol says that it is [Repeatable], and is not.
+var errNoFrame = errors.New("socket: Unpack of a Repeatable protocol has not discarded the whole frame that it has peeked at last")
 
 // errPutOff is in the error of an Unpack that is called again.
 var errPutOff = errors.New("socket: the filters of the frame run elsewhere")
@@ -158,8 +161,10 @@ func (a *ahead) readOn(m *Envelope) {
 			return // of the frame only a part has arrived
 		case a.frame != nil:
 			a.add(a.frame) // its Unpack is repeated, error and all
-		default:
+		case err != nil:
 			a.end = err
+		default:
+			a.end = errNoFrame
 		}
 	}
 }

@@ -211,7 +211,10 @@ func (c *Conn) claim(ctx context.Context, m *Envelope, size int, how admission) 
 		if ctx != nil {
 			ended = ctx.Done()
 		}
-		if !claim.Wait(ended) {
+		if !claim.Wait(ended, c.out.Refused()) {
+			if err := c.out.Err(); err != nil {
+				return claim, err
+			}
 			return claim, ctx.Err()
 		}
 	}

@@ -1,12 +1,16 @@
 package socket_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/teleport-go/teleport/core/internal/inbox"
+	"github.com/teleport-go/teleport/core/internal/testwire"
 	"github.com/teleport-go/teleport/core/socket"
 	"github.com/teleport-go/teleport/core/xfer"
 )
@@ -142,6 +146,65 @@ func TestUnpackInside(t *testing.T) {
 			if p.used < 1<<20 {
 				t.Errorf("%d bytes counted, want 1 MiB", p.used)
 			}
+		})
+	}
+}
+
+// A message that waits for memory to be packed ends with its context or with the
+// connection, whichever is first.
+func TestEnqueueWaitsForMemory(t *testing.T) {
+	const limit = 1 << 20
+	for _, test := range []struct {
+		name string
+		ctx  bool
+		end  func(c *socket.Conn, cancel context.CancelFunc)
+		want error
+	}{
+		{"the context ends", true, func(_ *socket.Conn, cancel context.CancelFunc) { cancel() }, context.Canceled},
+		{"the connection ends", true, func(c *socket.Conn, _ context.CancelFunc) { c.Stop(errStopped) }, errStopped},
+		{"the connection ends, without a context", false, func(c *socket.Conn, _ context.CancelFunc) { c.Stop(errStopped) }, errStopped},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, b := net.Pipe()
+				defer a.Close()
+				defer b.Close()
+				memory := inbox.NewMemory(limit)
+				all := memory.Claim(inbox.ToBegin, 0, 2*limit) // beyond the limit: no other claim is
+				c := socket.NewConn(a, testwire.New, socket.Options{Memory: memory})
+				defer c.Release()
+				var ctx context.Context
+				cancel := func() {}
+				if test.ctx {
+					ctx, cancel = context.WithCancel(t.Context())
+				}
+				defer cancel()
+				done := make(chan error, 1)
+				go func() {
+					done <- c.Enqueue(ctx, push(1, socket.WithBody(make([]byte, 200<<10))))
+				}()
+				time.Sleep(time.Minute)
+				select {
+				case err := <-done:
+					t.Fatalf("Enqueue = %v; want it to wait", err)
+				default:
+				}
+				test.end(c, cancel)
+				synctest.Wait()
+				select {
+				case err := <-done:
+					if !errors.Is(err, test.want) {
+						t.Errorf("Enqueue = %v; want %v", err, test.want)
+					}
+				default:
+					all.Free() // so that the bubble ends
+					t.Error("it waits on")
+				}
+				all.Free()
+				if n := memory.Used(); n != 0 {
+					t.Errorf("%d bytes counted at the end", n)
+				}
+			})
 		})
 	}
 }

@@ -20,7 +20,7 @@ func (a *account) set(n int) error {
 	if m == nil {
 		return nil
 	}
-	if a.wouldWait(int64(n)) && (a.await == nil || !a.await(func() bool { return a.wouldWait(int64(n)) })) {
+	if n > 0 && a.wouldWait(int64(n)) && (a.await == nil || !a.await(func() bool { return a.wouldWait(int64(n)) })) {
 		if err := a.condemned(); err != nil {
 			return err
 		}

@@ -36,9 +36,9 @@ func (c *Claim) isGranted() bool {
 	return c.granted
 }
 
-// Wait waits until the claim is granted. It returns false if done was closed before; a nil
-// done never is.
-func (c *Claim) Wait(done <-chan struct{}) bool {
+// Wait waits until the claim is granted. It returns false if done or ended was closed before;
+// either may be nil.
+func (c *Claim) Wait(done, ended <-chan struct{}) bool {
 	if c.Granted() {
 		return true
 	}
@@ -57,6 +57,8 @@ func (c *Claim) Wait(done <-chan struct{}) bool {
 			c.m.grant()
 			c.m.mu.Unlock()
 		case <-done:
+			return false
+		case <-ended:
 			return false
 		}
 	}

@@ -59,7 +59,7 @@ func TestClaimsDoNotDeadlock(t *testing.T) {
 			m.Draw(2 * testMiB)
 			wg.Go(func() {
 				c := m.Claim(ToEnd, 2*testMiB, 5*testMiB)
-				if !c.Wait(nil) {
+				if !c.Wait(nil, nil) {
 					t.Error("Wait() = false")
 				}
 				mu.Lock()
@@ -94,7 +94,7 @@ func TestClaimIsPatient(t *testing.T) {
 		for range 2 {
 			go func() {
 				c := m.Claim(ToBegin, 0, 3*testMiB)
-				c.Wait(nil)
+				c.Wait(nil, nil)
 				granted <- c
 			}()
 		}
@@ -114,7 +114,7 @@ func TestClaimIsPatient(t *testing.T) {
 		done := make(chan struct{})
 		time.AfterFunc(patience/2, func() { close(done) })
 		gone := m.Claim(ToBegin, testMiB, 3*testMiB)
-		if gone.Wait(done) {
+		if gone.Wait(done, nil) || gone.Wait(nil, done) {
 			t.Error("Wait() = true for a claimant that has gone")
 		}
 		gone.Free()

@@ -153,7 +153,7 @@ func (w *Writer) finish(n int, err error) (ended bool) {
 	if w.in.empty() {
 		w.in.giveBack()
 	}
-	if w.waiting != nil && w.waiting.room.first == nil && w.waiting.drained.first == nil {
+	if p := w.waiting; p != nil && p.room.first == nil && p.drained.first == nil && p.refused == nil {
 		w.waiting = nil
 	}
 	w.yield.Store(false)

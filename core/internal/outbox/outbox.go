@@ -360,6 +360,9 @@ func (w *Writer) refuse(err error) {
 	if w.waiting != nil {
 		w.waiting.room.signalAll()
 		w.waiting.drained.signalAll()
+		if w.waiting.refused != nil {
+			close(w.waiting.refused)
+		}
 	}
 }
 

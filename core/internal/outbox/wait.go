@@ -18,10 +18,11 @@ type waitList struct {
 	free        *waiter // removed waiters, to use again while a flush goes on
 }
 
-// waiting holds the goroutines that wait for a Writer, which are rare.
+// waiting holds what goroutines need that wait for a Writer, which are rare.
 type waiting struct {
-	room    waitList // those that wait for room, in order of arrival
-	drained waitList // those in Wait, in order of their marks
+	room    waitList      // those that wait for room, in order of arrival
+	drained waitList      // those in Wait, in order of their marks
+	refused chan struct{} // see Refused; nil before the first call
 }
 
 // waiters returns the lists to push to. Called with the lock.
@@ -30,6 +31,20 @@ func (w *Writer) waiters() *waiting {
 		w.waiting = new(waiting)
 	}
 	return w.waiting
+}
+
+// Refused returns a channel that is closed when nothing is accepted any more; see Err.
+func (w *Writer) Refused() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.waiters()
+	if p.refused == nil {
+		p.refused = make(chan struct{})
+		if w.err != nil {
+			close(p.refused)
+		}
+	}
+	return p.refused
 }
 
 // first returns the first waiter for room, nil if there is none. Called with the lock.

@@ -380,3 +380,38 @@ func TestUnwritten(t *testing.T) {
 		})
 	}
 }
+
+func TestRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := pair(t, "pipe")
+		w := New(near, Config{WriteTimeout: time.Second})
+		before := w.Refused()
+		if err := put(w, nil, 0, 0, 100); err != nil {
+			t.Fatal(err)
+		}
+		w.Flush(NoBlock)
+		if _, _, err := readFrame(far); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // a flush has ended, and nobody waits for the Writer
+		if w.Refused() != before {
+			t.Error("another channel after a flush")
+		}
+		select {
+		case <-before:
+			t.Error("closed, although the Writer is open")
+		default:
+		}
+		w.Close(io.ErrClosedPipe)
+		for name, ch := range map[string]<-chan struct{}{"before": before, "after": w.Refused()} {
+			select {
+			case <-ch:
+			default:
+				t.Errorf("the channel from %s Close is open", name)
+			}
+		}
+		late := New(far, Config{})
+		late.Close(nil)
+		<-late.Refused()
+	})
+}

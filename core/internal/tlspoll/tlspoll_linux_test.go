@@ -20,6 +20,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -416,16 +417,13 @@ func TestCloseBesideAWait(t *testing.T) {
 		full = !sent
 	}
 	waiting := make(chan struct{})
+	c.raw = noticed{c.raw, sync.OnceFunc(func() { close(waiting) })}
 	done := make(chan error, 1)
 	go func() {
-		close(waiting)
 		_, err := c.Send(true)
 		done <- err
 	}()
 	<-waiting
-	for c.waiters() == 0 {
-		time.Sleep(time.Millisecond)
-	}
 	began := time.Now()
 	c.tls.Close()
 	if took := time.Since(began); took > 4*time.Second { // the time that a tls.Conn gives its alert is 5 s
@@ -436,10 +434,20 @@ func TestCloseBesideAWait(t *testing.T) {
 	}
 }
 
-func (c *Conn) waiters() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.senders
+// noticed calls waits before its Write waits.
+type noticed struct {
+	syscall.RawConn
+	waits func()
+}
+
+func (n noticed) Write(f func(fd uintptr) bool) error {
+	return n.RawConn.Write(func(fd uintptr) bool {
+		done := f(fd)
+		if !done {
+			n.waits()
+		}
+		return done
+	})
 }
 
 // Other connections are left as they are.
