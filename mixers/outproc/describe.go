@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"runtime"
 	"strings"
 	"time"
 
@@ -80,7 +81,9 @@ func (p *program) describe(ctx context.Context) ([]byte, error) {
 	cmd.WaitDelay = time.Second // others may hold its output open
 	out, tail := &limited{most: maxDescription, stop: cancel}, &limited{most: maxLine}
 	cmd.Stdout, cmd.Stderr = out, tail
+	runtime.LockOSThread() // as for a process: Linux ends it with the thread
 	err := cmd.Run()
+	runtime.UnlockOSThread()
 	switch {
 	case out.over:
 		return nil, fmt.Errorf("its description has more than %d bytes: it is no guest of Teleport", maxDescription)
