@@ -312,9 +312,7 @@ func (s *server) routes() {
 		}
 		return nil, s.cfg.Configure(c.Config)
 	})
-	handle(s.peer, contract.RoutePing, func(tp.CallCtx, []byte) ([]byte, error) {
-		return json.Marshal(contract.Status{})
-	})
+	handle(s.peer, contract.RoutePing, func(tp.CallCtx, []byte) ([]byte, error) { return nil, nil })
 	handle(s.peer, contract.RouteDrain, func(tp.CallCtx, []byte) ([]byte, error) {
 		if s.cfg.Listen == "" { // else other hosts go on
 			s.end() // serve then closes the peer, which waits for its handlers
