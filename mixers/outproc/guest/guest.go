@@ -158,8 +158,8 @@ type kind struct {
 	value string // what a part is, for an error
 	// describe returns false for a part of another kind.
 	describe func(part any) (contract.Part, bool)
-	// serve registers the routes of all parts of the kind; descs are theirs.
-	serve func(s *server, parts []any, descs []contract.Part)
+	// serve registers the routes of all parts of the kind.
+	serve func(s *server, parts []any)
 }
 
 // kinds has all kinds of parts. A part is of the first one that it fits.
@@ -321,14 +321,13 @@ func (s *server) routes() {
 	})
 	for _, k := range kinds {
 		var parts []any
-		var descs []contract.Part
 		for i, p := range s.desc.Parts {
 			if p.Kind == k.word {
-				parts, descs = append(parts, s.parts[i]), append(descs, p)
+				parts = append(parts, s.parts[i])
 			}
 		}
 		if len(parts) > 0 {
-			k.serve(s, parts, descs)
+			k.serve(s, parts)
 		}
 	}
 }
