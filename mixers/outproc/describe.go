@@ -54,12 +54,12 @@ func describe(ctx context.Context, g Guest) (*Description, error) {
 	if err != nil {
 		return nil, err
 	}
-	if g.Name != "" && desc.Name != g.Name {
-		return nil, fmt.Errorf("its name is %s, not %s: change Guest.Name, or Guest.Path", desc.Name, g.Name)
+	if err := g.checkName(desc.Name); err != nil {
+		return nil, err
 	}
 	d := &Description{Name: desc.Name, Version: desc.Version, SHA256: src.sum(), Schema: desc.Schema}
 	for _, p := range desc.Parts {
-		d.Parts = append(d.Parts, Part{Kind: p.Kind, ID: p.ID, Name: p.Name})
+		d.Parts = append(d.Parts, partOf(p))
 	}
 	return d, nil
 }

@@ -114,6 +114,19 @@ func (g *Guest) checkConnect() error {
 	return nil
 }
 
+// checkName returns an error if the guest, which says that its name is name, is not the one
+// that is wanted.
+func (g *Guest) checkName(name string) error {
+	if g.Name == "" || name == g.Name {
+		return nil
+	}
+	field := "Path"
+	if g.Connect != "" {
+		field = "Connect"
+	}
+	return fmt.Errorf("its name is %s, not %s: change Guest.Name, or Guest.%s", name, g.Name, field)
+}
+
 // where is the guest's path or address.
 func (g *Guest) where() string {
 	if g.Connect != "" {

@@ -108,8 +108,8 @@ func (h *Handle) fail(err error) {
 // accept checks what a guest says of itself. What the first process says is what the
 // Handle's parts are.
 func (h *Handle) accept(desc contract.Description) error {
-	if h.guest.Name != "" && desc.Name != h.guest.Name {
-		return fmt.Errorf("its name is %s, not %s: change Guest.Name, or Guest.Path", desc.Name, h.guest.Name)
+	if err := h.guest.checkName(desc.Name); err != nil {
+		return err
 	}
 	if h.parts != nil {
 		same := func(a loadedPart, b contract.Part) bool {
