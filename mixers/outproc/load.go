@@ -98,8 +98,8 @@ func (h *Handle) load(ctx context.Context) error {
 
 // fail makes h the Handle of an optional guest that could not be loaded.
 func (h *Handle) fail(err error) {
+	h.Close() // ends the goroutines of parts that were registered before one was not
 	h.parts = nil
-	h.Close()
 	h.mu.Lock()
 	h.failed, h.why = err, err
 	h.mu.Unlock()
