@@ -58,7 +58,8 @@ type Guest struct {
 	// MaxItem is the size of the largest item, and of its result, in bytes. Default
 	// 64 MiB.
 	MaxItem int
-	// MaxInFlight is how many items may be under way; more wait. Default 1024.
+	// MaxInFlight is how many items may be under way. More wait, at most for Timeout, which
+	// is not taken off the time of the item. Default 1024.
 	MaxInFlight int
 
 	// Logger gets the log records of the guest and about it; nil is slog.Default().
