@@ -159,8 +159,9 @@ func (x *XferPipe) AppendPack(dst, src []byte) ([]byte, error) {
 // AppendUnpack reverses AppendPack: it unpacks src through the filters from the first
 // one to the last one, and appends the result to dst. If the output of one filter is
 // larger than max bytes, or that of all filters together larger than 4×max, the error
-// wraps ErrTooLarge; a negative max counts as 0. If it fails it returns dst, unchanged
-// in length. src and dst do not overlap; src is neither modified nor retained.
+// wraps ErrTooLarge; a negative max counts as 0, and filters that are joined count as one
+// in the sum. If it fails it returns dst, unchanged in length. src and dst do not overlap;
+// src is neither modified nor retained.
 func (x *XferPipe) AppendUnpack(dst, src []byte, max int) ([]byte, error) {
 	if len(x.filters) > maxLen {
 		return dst, ErrXferPipeTooLong

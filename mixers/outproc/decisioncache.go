@@ -23,7 +23,7 @@ const (
 // count is known from the answers: find tries each Key that an answer of the hook has had.
 type decisions struct {
 	mu      sync.Mutex
-	keys    map[guest.Hook][][]string // the last used at the end
+	keys    map[guest.Hook][][]string // the last kept at the end
 	entries map[[32]byte]keptDecision
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"runtime"
 	"strings"
 	"time"
 
@@ -21,9 +22,6 @@ type Description struct {
 	Parts   []Part          `json:"parts"`
 	Schema  json.RawMessage `json:"schema,omitempty"` // JSON Schema of Guest.Config, if it has one
 }
-
-// maxDescription is the longest output of a guest that describes itself, in bytes.
-const maxDescription = 1 << 20
 
 // Describe runs the guest's file with the argument "describe", after the hash was checked,
 // and returns what it prints. It takes g.StartTimeout at most. Nothing is registered. A
@@ -56,12 +54,12 @@ func describe(ctx context.Context, g Guest) (*Description, error) {
 	if err != nil {
 		return nil, err
 	}
-	if g.Name != "" && desc.Name != g.Name {
-		return nil, fmt.Errorf("its name is %s, not %s: change Guest.Name, or Guest.Path", desc.Name, g.Name)
+	if err := g.checkName(desc.Name); err != nil {
+		return nil, err
 	}
 	d := &Description{Name: desc.Name, Version: desc.Version, SHA256: src.sum(), Schema: desc.Schema}
 	for _, p := range desc.Parts {
-		d.Parts = append(d.Parts, Part{Kind: p.Kind, ID: p.ID, Name: p.Name})
+		d.Parts = append(d.Parts, partOf(p))
 	}
 	return d, nil
 }
@@ -78,12 +76,14 @@ func (p *program) describe(ctx context.Context) ([]byte, error) {
 		return cmd.Process.Kill()
 	}
 	cmd.WaitDelay = time.Second // others may hold its output open
-	out, tail := &limited{most: maxDescription, stop: cancel}, &limited{most: maxLine}
+	out, tail := &limited{most: contract.MaxDescription, stop: cancel}, &limited{most: maxLine}
 	cmd.Stdout, cmd.Stderr = out, tail
+	runtime.LockOSThread() // as for a process: Linux ends it with the thread
 	err := cmd.Run()
+	runtime.UnlockOSThread()
 	switch {
 	case out.over:
-		return nil, fmt.Errorf("its description has more than %d bytes: it is no guest of Teleport", maxDescription)
+		return nil, fmt.Errorf("its description has more than %d bytes: it is no guest of Teleport", contract.MaxDescription)
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return nil, fmt.Errorf("it has not described itself within %v: it is no guest of Teleport, or it hangs", p.guest.StartTimeout)
 	case ctx.Err() != nil:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 )
 
@@ -52,10 +53,7 @@ func leaveDir() {
 }
 
 func makeDir() error {
-	base := os.Getenv("XDG_RUNTIME_DIR")
-	if info, err := os.Stat(base); base == "" || err != nil || !info.IsDir() {
-		base = os.TempDir()
-	}
+	base := baseDir()
 	sweep(base)
 	path, err := os.MkdirTemp(base, dirPrefix())
 	if err != nil {
@@ -74,14 +72,29 @@ func makeDir() error {
 	return nil
 }
 
+// baseDir returns where the directory is made: in XDG_RUNTIME_DIR, unless that belongs to
+// another user, who could put another directory in its place; else in that of temporary
+// files.
+func baseDir() string {
+	base := os.Getenv("XDG_RUNTIME_DIR")
+	if info, err := os.Stat(base); err == nil && info.IsDir() && mine(info) {
+		return base
+	}
+	return os.TempDir()
+}
+
 // sweep removes the directories of hosts that have ended.
 func sweep(base string) {
-	list, _ := filepath.Glob(filepath.Join(base, dirPrefix()+"*"))
-	for _, path := range list {
-		info, err := os.Lstat(path)
+	list, _ := os.ReadDir(base)
+	for _, entry := range list {
+		if !entry.IsDir() || !strings.HasPrefix(entry.Name(), dirPrefix()) {
+			continue
+		}
+		info, err := entry.Info()
 		if err != nil || !info.IsDir() || !mine(info) {
 			continue
 		}
+		path := filepath.Join(base, entry.Name())
 		lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR, 0)
 		if err != nil {
 			continue // its host has not locked it yet

@@ -3,7 +3,6 @@ package outproc
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -41,10 +40,8 @@ func newFilter(h *Handle, desc contract.Part) (part, error) {
 		return nil, fmt.Errorf("its filter %s has the id 0", desc.Name)
 	}
 	var options contract.FilterOptions
-	if len(desc.Options) > 0 {
-		if err := json.Unmarshal(desc.Options, &options); err != nil {
-			return nil, fmt.Errorf("the options of its filter %s: %w", desc.Name, err)
-		}
+	if err := parseOptions(desc, &options); err != nil {
+		return nil, err
 	}
 	f := makeFilter(h, chainKey{1, [maxChain]byte{desc.ID}}, desc.Name)
 	f.chains = options.Chains

@@ -58,7 +58,8 @@ type Guest struct {
 	// MaxItem is the size of the largest item, and of its result, in bytes. Default
 	// 64 MiB.
 	MaxItem int
-	// MaxInFlight is how many items may be under way; more wait. Default 1024.
+	// MaxInFlight is how many items may be under way. More wait, at most for Timeout, which
+	// is not taken off the time of the item. Default 1024.
 	MaxInFlight int
 
 	// Logger gets the log records of the guest and about it; nil is slog.Default().
@@ -112,6 +113,19 @@ func (g *Guest) checkConnect() error {
 		return errors.New("set TLS if Connect begins with tcp+tls://, and only then")
 	}
 	return nil
+}
+
+// checkName returns an error if the guest, which says that its name is name, is not the one
+// that is wanted.
+func (g *Guest) checkName(name string) error {
+	if g.Name == "" || name == g.Name {
+		return nil
+	}
+	field := "Path"
+	if g.Connect != "" {
+		field = "Connect"
+	}
+	return fmt.Errorf("its name is %s, not %s: change Guest.Name, or Guest.%s", name, g.Name, field)
 }
 
 // where is the guest's path or address.

@@ -60,10 +60,12 @@ type loadedPart struct {
 func (h *Handle) Parts() []Part {
 	list := make([]Part, len(h.parts))
 	for i, p := range h.parts {
-		list[i] = Part{Kind: p.desc.Kind, ID: p.desc.ID, Name: p.desc.Name}
+		list[i] = partOf(p.desc)
 	}
 	return list
 }
+
+func partOf(desc contract.Part) Part { return Part{Kind: desc.Kind, ID: desc.ID, Name: desc.Name} }
 
 var errClosed = errors.New("it was closed")
 

@@ -2,6 +2,7 @@ package outproc
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 
@@ -38,6 +39,17 @@ func newPart(h *Handle, desc contract.Part) (part, error) {
 		return nil, fmt.Errorf("its part %s cannot be used from another process: %s", desc.Name, desc.Unfit)
 	}
 	return make(h, desc)
+}
+
+// parseOptions reads the options of a part.
+func parseOptions(desc contract.Part, v any) error {
+	if len(desc.Options) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(desc.Options, v); err != nil {
+		return fmt.Errorf("the options of its %s %s: %w", desc.Kind, desc.Name, err)
+	}
+	return nil
 }
 
 // registering is held while the parts of one guest are checked and registered, so that

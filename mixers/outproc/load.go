@@ -98,8 +98,8 @@ func (h *Handle) load(ctx context.Context) error {
 
 // fail makes h the Handle of an optional guest that could not be loaded.
 func (h *Handle) fail(err error) {
+	h.Close() // ends the goroutines of parts that were registered before one was not
 	h.parts = nil
-	h.Close()
 	h.mu.Lock()
 	h.failed, h.why = err, err
 	h.mu.Unlock()
@@ -108,8 +108,8 @@ func (h *Handle) fail(err error) {
 // accept checks what a guest says of itself. What the first process says is what the
 // Handle's parts are.
 func (h *Handle) accept(desc contract.Description) error {
-	if h.guest.Name != "" && desc.Name != h.guest.Name {
-		return fmt.Errorf("its name is %s, not %s: change Guest.Name, or Guest.Path", desc.Name, h.guest.Name)
+	if err := h.guest.checkName(desc.Name); err != nil {
+		return err
 	}
 	if h.parts != nil {
 		same := func(a loadedPart, b contract.Part) bool {

@@ -64,17 +64,6 @@ func newObserver(h *Handle, desc contract.Part) (part, error) {
 	}, nil
 }
 
-// parseOptions reads the options of a part.
-func parseOptions(desc contract.Part, v any) error {
-	if len(desc.Options) == 0 {
-		return nil
-	}
-	if err := json.Unmarshal(desc.Options, v); err != nil {
-		return fmt.Errorf("the options of its %s %s: %w", desc.Kind, desc.Name, err)
-	}
-	return nil
-}
-
 func (o *observer) prepare(ctx context.Context, inst *instance) error {
 	if _, err := inst.ask(ctx, o.route, []byte(`{"events":[]}`)); err != nil {
 		return fmt.Errorf("observer %s: the self-test with an empty batch: %w", o.name, err)

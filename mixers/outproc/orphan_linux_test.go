@@ -115,6 +115,35 @@ func TestSweep(t *testing.T) {
 	require.Empty(t, left)
 }
 
+// A directory of another user is not where sockets are made: its owner could replace them.
+func TestRuntimeDirOfAnotherUser(t *testing.T) {
+	temp, dir := shortDir(t), "/"
+	if os.Getuid() == 0 {
+		dir = shortDir(t)
+		require.NoError(t, os.Chown(dir, 12345, -1))
+	}
+	t.Setenv("TMPDIR", temp)
+	t.Setenv("XDG_RUNTIME_DIR", dir)
+	path, done, err := useDir()
+	require.NoError(t, err)
+	defer done()
+	require.Equal(t, temp, filepath.Dir(path))
+}
+
+// The name of the directory above is no pattern.
+func TestSweepBelowAnyName(t *testing.T) {
+	base := filepath.Join(shortDir(t), "a[b")
+	require.NoError(t, os.Mkdir(base, 0o700))
+	t.Setenv("XDG_RUNTIME_DIR", base)
+	stale := filepath.Join(base, dirPrefix()+"1")
+	require.NoError(t, os.Mkdir(stale, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(stale, lockName), nil, 0o600))
+	_, done, err := useDir()
+	require.NoError(t, err)
+	defer done()
+	require.NoDirExists(t, stale)
+}
+
 // The other end of a lane is the process that was started, of this user.
 func TestPeerCredentials(t *testing.T) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)

@@ -164,8 +164,7 @@ func (p *process) Kill(context.Context) error {
 	case <-p.exited:
 	default:
 		p.killed.Store(true)
-		killGroup(p.cmd.Process.Pid)
-		p.cmd.Process.Kill()
+		p.cmd.Process.Kill() // and wait kills the group, as long as the id is the process's
 		<-p.exited
 	}
 	return nil

@@ -139,8 +139,6 @@ func rawMain(description string, misbehave misbehaviour) {
 			reply.Body = []byte(`{"contract":1}`)
 		case "/guest/describe":
 			reply.Body = []byte(description)
-		case "/guest/ping":
-			reply.Body = []byte(`{"running":0}`)
 		case "/xfer/200/pack", "/xfer/200/unpack":
 			reply.Body, _ = reverse{}.OnPack(f.Body)
 		}

@@ -87,11 +87,10 @@ func (p *program) check() error {
 }
 
 func (p *program) sum() string { return p.hash }
+func (p *program) close()      { p.file.Close() }
 
 // hostVariables are those of the host's environment that each guest gets.
 var hostVariables = []string{"PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL"}
-
-func (p *program) close() { p.file.Close() }
 
 // environment returns the variables that the guest gets by its allow-list.
 func environment(allowed []string) []string {

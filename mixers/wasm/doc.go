@@ -1,8 +1,8 @@
 // Package wasm loads filters and codecs from WebAssembly files.
 //
 // A guest is a .wasm file with one or several parts, each a transfer filter or a codec.
-// [Load] compiles it, checks it, and registers its parts under their ids with xfer.Register
-// and codec.Register, so that a message, a configuration or a peer that names such an id
+// [Load] compiles it, checks it, and registers its parts under their ids, for xfer.Get and
+// codec.Get, so that a message, a configuration or a peer that names such an id
 // does not know where the code comes from:
 //
 //	h, err := wasm.Load(ctx, wasm.Module{Path: "md5.wasm"})

@@ -70,7 +70,7 @@ func (c *transcoder) Unmarshal(data []byte, v any) error {
 var registering sync.Mutex
 
 // register registers the parts of h, or none of them.
-func register(h *Handle) (err error) {
+func register(h *Handle) error {
 	registering.Lock()
 	defer registering.Unlock()
 	for _, p := range h.parts {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -161,8 +160,8 @@ type Handle struct {
 	closed bool
 }
 
-// Load compiles a guest, starts an instance, and registers the parts that it describes:
-// filters with xfer.Register, codecs with codec.Register, all or none. It is meant for
+// Load compiles a guest, starts an instance, and registers the parts that it describes, all
+// or none, filters for xfer.Get and codecs for codec.Get. It is meant for
 // main, before messages are sent. ctx bounds the loading, which takes up to seconds for a
 // file of several MB, and nothing later.
 //
@@ -312,4 +311,4 @@ func (h *Handle) discarded(err error, output string) {
 }
 
 // clampSize returns n as the ABI passes it.
-func clampSize(n int) uint64 { return uint64(max(0, min(n, math.MaxInt32, mostOutput))) }
+func clampSize(n int) uint64 { return uint64(max(0, min(n, mostOutput))) }

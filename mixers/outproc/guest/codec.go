@@ -30,7 +30,7 @@ var codecKind = kind{
 		}
 		return p, true
 	},
-	serve: func(s *server, parts []any, _ []contract.Part) {
+	serve: func(s *server, parts []any) {
 		for _, part := range parts {
 			c := part.(codec.Codec)
 			s.handleItem(contract.CodecRoute("marshal", c.ID()), func(_ tp.CallCtx, item []byte) ([]byte, error) {

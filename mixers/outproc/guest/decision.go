@@ -90,7 +90,7 @@ var decisionKind = kind{
 		}
 		return named(d.Name(), options), true
 	},
-	serve: func(s *server, parts []any, _ []contract.Part) {
+	serve: func(s *server, parts []any) {
 		for _, part := range parts {
 			d := part.(Decider)
 			s.handleItem(contract.DecisionRoute(d.Name()), func(ctx tp.CallCtx, item []byte) ([]byte, error) {

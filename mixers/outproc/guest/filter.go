@@ -22,7 +22,7 @@ var filterKind = kind{
 		}
 		return contract.Part{ID: f.ID(), Name: f.Name(), Options: chains}, true
 	},
-	serve: func(s *server, parts []any, _ []contract.Part) {
+	serve: func(s *server, parts []any) {
 		filters := map[byte]xfer.XferFilter{}
 		for _, part := range parts {
 			f := part.(xfer.XferFilter)

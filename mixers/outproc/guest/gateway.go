@@ -54,7 +54,7 @@ var gatewayKind = kind{
 		}
 		return named(g.Name(), struct{}{}), true
 	},
-	serve: func(s *server, parts []any, _ []contract.Part) {
+	serve: func(s *server, parts []any) {
 		for _, part := range parts {
 			g := &gateway{part: part.(Gateway)}
 			s.gateways = append(s.gateways, g)

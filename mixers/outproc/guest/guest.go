@@ -158,8 +158,8 @@ type kind struct {
 	value string // what a part is, for an error
 	// describe returns false for a part of another kind.
 	describe func(part any) (contract.Part, bool)
-	// serve registers the routes of all parts of the kind; descs are theirs.
-	serve func(s *server, parts []any, descs []contract.Part)
+	// serve registers the routes of all parts of the kind.
+	serve func(s *server, parts []any)
 }
 
 // kinds has all kinds of parts. A part is of the first one that it fits.
@@ -312,9 +312,7 @@ func (s *server) routes() {
 		}
 		return nil, s.cfg.Configure(c.Config)
 	})
-	handle(s.peer, contract.RoutePing, func(tp.CallCtx, []byte) ([]byte, error) {
-		return json.Marshal(contract.Status{})
-	})
+	handle(s.peer, contract.RoutePing, func(tp.CallCtx, []byte) ([]byte, error) { return nil, nil })
 	handle(s.peer, contract.RouteDrain, func(tp.CallCtx, []byte) ([]byte, error) {
 		if s.cfg.Listen == "" { // else other hosts go on
 			s.end() // serve then closes the peer, which waits for its handlers
@@ -323,14 +321,13 @@ func (s *server) routes() {
 	})
 	for _, k := range kinds {
 		var parts []any
-		var descs []contract.Part
 		for i, p := range s.desc.Parts {
 			if p.Kind == k.word {
-				parts, descs = append(parts, s.parts[i]), append(descs, p)
+				parts = append(parts, s.parts[i])
 			}
 		}
 		if len(parts) > 0 {
-			k.serve(s, parts, descs)
+			k.serve(s, parts)
 		}
 	}
 }

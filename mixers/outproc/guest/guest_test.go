@@ -141,7 +141,7 @@ func TestTranscode(t *testing.T) {
 	require.ErrorContains(t, err, "a map has a key that is not text, which JSON cannot carry: 3")
 }
 
-// spy is a codec that keeps what it encodes, and decodes to what it is told.
+// spy is a codec that keeps what it encodes, and decodes to a value of the test.
 type spy struct {
 	text
 	seen    *any

@@ -62,7 +62,7 @@ var observerKind = kind{
 		}
 		return named(o.Name(), options), true
 	},
-	serve: func(s *server, parts []any, _ []contract.Part) {
+	serve: func(s *server, parts []any) {
 		for _, part := range parts {
 			o := part.(Observer)
 			turn := make(chan struct{}, 1) // several lanes, or a batch that is over its deadline

@@ -40,8 +40,8 @@ const (
 	RouteHello     = "/guest/hello"     // Hello to Welcome: the first message of a lane
 	RouteDescribe  = "/guest/describe"  // nothing to Description
 	RouteConfigure = "/guest/configure" // Configuration to nothing
-	RoutePing      = "/guest/ping"      // nothing to Status
-	RouteDrain     = "/guest/drain"     // nothing to nothing: when it has replied, the guest ends
+	RoutePing      = "/guest/ping"      // nothing to nothing
+	RouteDrain     = "/guest/drain"     // nothing to nothing: the guest answers what is under way, and ends
 )
 
 // Kinds of parts.
@@ -100,11 +100,6 @@ type Configuration struct {
 	Host    string          `json:"host,omitempty"`
 	MaxItem int             `json:"max_item"` // bytes of a request and of a reply
 	Config  json.RawMessage `json:"config,omitempty"`
-}
-
-// Status is the reply to a ping.
-type Status struct {
-	Running int `json:"running"` // requests under way
 }
 
 // FilterRoute is the route of a chain of filters, given outermost first: "/xfer/109/pack",

@@ -6,8 +6,12 @@ import (
 	"fmt"
 )
 
-// MaxParts is how many parts a guest can have.
-const MaxParts = 256
+// MaxParts is how many parts a guest can have, and MaxDescription is the size of the largest
+// description, in bytes.
+const (
+	MaxParts       = 256
+	MaxDescription = 1 << 20
+)
 
 // maxName is the longest name of a guest or part, in bytes.
 const maxName = 128
@@ -15,6 +19,9 @@ const maxName = 128
 // ParseDescription reads a Description and checks what every kind has in common.
 func ParseDescription(b []byte) (Description, error) {
 	var d Description
+	if len(b) > MaxDescription {
+		return d, fmt.Errorf("its description has %d bytes, at most %d are allowed", len(b), MaxDescription)
+	}
 	if err := json.Unmarshal(b, &d); err != nil {
 		return d, fmt.Errorf("its description is not the JSON that CONTRACT.md describes: %w", err)
 	}
