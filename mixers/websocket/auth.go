@@ -13,7 +13,7 @@ import (
 
 // PreWebsocketHandshakePlugin is a global plugin of the peer that examines the requests of
 // clients, before Options.Handshake. An error refuses the connection with the HTTP status
-// 403, or 401 for that code. See [Store] for what a session has to know.
+// 403, or 401 for that code. [Store] stores what the session needs.
 type PreWebsocketHandshakePlugin interface {
 	tp.Plugin
 	PreHandshake(r *http.Request) *tp.Rerror

@@ -61,7 +61,10 @@ func (p *dialPlugin) Name() string { return "websocket" }
 func (p *dialPlugin) PostRedial(sess tp.PreSession) *tp.Rerror { return p.PostDial(sess) }
 
 func (p *dialPlugin) PostDial(sess tp.PreSession) *tp.Rerror {
-	var err error
+	err := p.options.check()
+	if err != nil {
+		return tp.NewRerror(tp.CodeDialFailed, tp.CodeText(tp.CodeDialFailed), err.Error()).WithCause(err)
+	}
 	sess.ModifySocket(func(conn net.Conn) (net.Conn, tp.ProtoFunc) {
 		_, err = p.options.clientHandshake(byteReader{conn}, conn.RemoteAddr().String(), originOf(conn, p.options.path()), "")
 		pf := sess.GetProtoFunc()

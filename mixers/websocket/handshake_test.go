@@ -152,6 +152,11 @@ func TestInvalidOptions(t *testing.T) {
 		require.ErrorContains(t, rerr.Err(), text)
 		require.PanicsWithError(t, o.check().Error(), func() { NewHandler(srv, o) })
 	}
+	tcp := newPeer(t, config())
+	require.NoError(t, tcp.Listen())
+	cli := newPeer(t, tp.PeerConfig{}, NewDialPlugin("/ws?a=b\r\nX: y"))
+	_, rerr := cli.Dial(tcp.Addrs()[0].String(), NewJSONSubProtoFunc())
+	require.ErrorContains(t, rerr.Err(), "Options.Path")
 	srv := newPeer(t, tp.PeerConfig{LocalIP: "127.0.0.1", Network: "wss"})
 	require.ErrorIs(t, srv.Listen(), errNoTLS)
 	require.PanicsWithValue(t, errNetwork, func() { NewServer("/", tp.PeerConfig{Network: "unix"}) })
@@ -390,18 +395,25 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestTarget: what a client asks for, and what a server compares.
+// TestTarget: what a client asks for, also in the Origin of v5 and v7, and what a server
+// compares.
 func TestTarget(t *testing.T) {
+	conn, other := net.Pipe()
+	defer conn.Close()
+	defer other.Close()
 	for _, test := range []struct{ path, target, server string }{
 		{"", "/", "/"},
 		{"ws", "/ws", "/ws"},
 		{"/a//b/../c/", "/a/c", "/a/c"},
 		{"/ws?token=a/b//c", "/ws?token=a/b//c", "/ws"},
 		{"/a b/é", "/a%20b/%C3%A9", "/a b/é"},
+		{"/a\r\nX: y", "/a%0D%0AX:%20y", "/a\r\nX: y"},
 	} {
 		o := Options{Path: test.path}
 		if o.target() != test.target || o.path() != test.server {
 			t.Errorf("%q: target %q, path %q; want %q, %q", test.path, o.target(), o.path(), test.target, test.server)
 		}
+		target, _, _ := strings.Cut(test.target, "?")
+		require.Equal(t, "ws://pipe"+target, originOf(conn, o.path()))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -126,7 +127,7 @@ func hostOf(addr string) string {
 
 // originOf returns the Origin that clients of v5 and v7 send.
 func originOf(conn net.Conn, path string) string {
-	return "ws://" + conn.LocalAddr().String() + path
+	return "ws://" + conn.LocalAddr().String() + (&url.URL{Path: path}).EscapedPath()
 }
 
 // subProtocolOf returns the sub-protocol that a protocol is, without a function if it is one
@@ -201,10 +202,7 @@ func (n *network) accepted(ctx context.Context, h *tp.Handshake) error {
 		return no
 	}
 	r.RemoteAddr = h.Conn.RemoteAddr().String()
-	if c, ok := h.Conn.(interface{ ConnectionState() tls.ConnectionState }); ok {
-		state := c.ConnectionState()
-		r.TLS = &state
-	}
+	r.TLS = tlsState(h.Conn)
 	o := n.options
 	own := subProtocolOf(h.Proto)
 	if own.New != nil {

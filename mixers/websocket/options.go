@@ -61,8 +61,9 @@ type Options struct {
 	// Origins are patterns of the pages that may connect, beside those from the host that
 	// the request names. A pattern is a host, or scheme://host, with its port if it is not
 	// the usual one; in the host, * stands for any number of characters, as in path.Match.
-	// "*" allows every page, "null" those without an origin, such as files. Clients that send no Origin, as all but browsers, are not
-	// restricted, nor are those of v5 and v7, which send one with the scheme ws.
+	// "*" allows every page, "null" those without an origin, such as files. Clients that
+	// send no Origin, as all but browsers, are not restricted, nor are those of v5 and v7,
+	// which send one with the scheme ws.
 	Origins []string
 
 	// Handshake, if not nil, is called for each request that is otherwise in order.

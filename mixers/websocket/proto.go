@@ -73,7 +73,7 @@ type wsProto struct {
 	code atomic.Uint32 // the close code that fits what Unpack has read last; 0: none
 
 	message message // what the sub-protocol reads and writes
-	joined  []byte  // the payload of a fragmented message
+	joined  []byte  // the payload of a fragmented message, until Unpack returns
 	ended   error   // of every further Unpack: a close frame has arrived, or Unpack has failed
 }
 

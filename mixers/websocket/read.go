@@ -8,7 +8,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/teleport-go/teleport/core/socket"
-	"github.com/teleport-go/teleport/core/socket/framing"
 )
 
 // Unpack reads one message, in one frame or in several, and answers the control frames
@@ -36,9 +35,7 @@ func (p *wsProto) Unpack(m socket.Message) error {
 	err = p.sub.Unpack(m)
 	rest := len(p.message.rest)
 	p.message.rest = nil
-	if cap(p.joined) > framing.OwnFrom {
-		p.joined = nil // one large message must not stay in memory
-	}
+	p.joined = nil // fragments are rare: an idle session keeps no memory for them
 	if err != nil {
 		if err = badMessage(err); !errors.Is(err, socket.ErrBadMessage) {
 			p.end(err)
@@ -118,8 +115,7 @@ func (p *wsProto) next(m socket.Message) (payload []byte, some bool, err error) 
 			return nil, false, err
 		}
 		if h.op != opContinuation {
-			op = h.op
-			if p.joined = p.joined[:0]; h.final {
+			if op = h.op; h.final {
 				return payload, true, checkText(op, payload)
 			}
 		}

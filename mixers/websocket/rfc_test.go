@@ -370,6 +370,18 @@ func TestNotUTF8(t *testing.T) {
 	}
 }
 
+// TestNothingKept: no memory of a fragmented message stays with the connection.
+func TestNothingKept(t *testing.T) {
+	p := NewWsProtoFunc(newPlain)(&end{Reader: strings.NewReader("\x02\x01a\x80\x01b"), dialed: true})
+	m := socket.NewMessage()
+	if err := p.Unpack(m); err != nil || string(m.RawBody()) != "ab" {
+		t.Fatalf("body %q, %v; want ab", m.RawBody(), err)
+	}
+	if joined := p.(*appender).joined; joined != nil {
+		t.Errorf("%d bytes are kept", cap(joined))
+	}
+}
+
 // TestNothingAfterClose: section 5.5.1. After its close frame a side sends nothing.
 func TestNothingAfterClose(t *testing.T) {
 	f := framer{masked: true}

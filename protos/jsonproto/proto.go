@@ -96,7 +96,15 @@ func (p *jsonProto) Unpack(m socket.Message) error {
 
 // keep accounts for a large payload with escapes, which is unescaped beside it.
 func keep(keeper socket.Keeper, payload []byte) error {
-	if keeper == nil || len(payload) <= framing.OwnFrom || bytes.IndexByte(payload, '\\') < 0 {
+	if len(payload) <= framing.OwnFrom || bytes.IndexByte(payload, '\\') < 0 {
+		return nil
+	}
+	return keepTwice(keeper, payload)
+}
+
+// keepTwice accounts for a payload and as many bytes beside it.
+func keepTwice(keeper socket.Keeper, payload []byte) error {
+	if keeper == nil {
 		return nil
 	}
 	if err := keeper.Keep(2 * len(payload)); err != nil {

@@ -27,8 +27,8 @@ import (
 //
 // mtype is always written, and may be missing in what arrives: without serviceMethod it is
 // a REPLY, with seq a CALL, else a PUSH. An error without a code has -1. meta is an object
-// of strings, or of lists of strings; where that does not say all, it is written as a query
-// string, which is read as well. With bodyCodec, the body is that codec's bytes as a string,
+// of strings, or of lists of strings, at most 1000; where that does not say all, it is
+// written as a query string, which is read as well. With bodyCodec, the body is that codec's bytes as a string,
 // or as bodyBase64 if they are not UTF-8; xferPipe lists the filters that they went through.
 //
 // The documents are UTF-8 text, and have no frame: see [NewUnframedProtoFunc].
@@ -179,6 +179,11 @@ func (p *script) Unpack(m socket.Message) error {
 	if err != nil {
 		return err
 	}
+	if len(b) > framing.OwnFrom && bytes.Contains(b, []byte(scriptKeys[scriptBase64])) {
+		if err := keepTwice(p.keeper, b); err != nil { // it is decoded beside the document
+			return err
+		}
+	}
 	d := scriptDocument{document: p.begin()}
 	err = d.parse(b)
 	p.end(&d.document)
@@ -327,10 +332,17 @@ func (d *document) string(s *scanner, field string) ([]byte, error) {
 	return text, err
 }
 
+// maxPairs is the largest number of pairs of metadata in an object that is read. A pair has
+// 3 bytes in a list and takes 48 of memory, which is not counted.
+const maxPairs = 1000
+
 // metaObject reads metadata that are an object of strings, numbers, booleans, and lists of
 // these.
 func (d *scriptDocument) metaObject(s *scanner) error {
 	scalar := func(key []byte) error {
+		if len(d.pairs) == maxPairs {
+			return bad(scriptKeys[scriptMeta], fmt.Sprintf("has more than %d values; a query string may have more", maxPairs))
+		}
 		switch c := s.next(); {
 		case c == '"':
 			value, err := d.string(s, "meta")

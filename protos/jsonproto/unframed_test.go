@@ -2,7 +2,9 @@ package jsonproto
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/teleport-go/teleport/core/prototest"
@@ -91,6 +93,40 @@ func TestUnframedDocument(t *testing.T) {
 		}
 	}
 }
+
+// TestScriptMemory: what a document for scripts takes beside its bytes is counted, or
+// bounded.
+func TestScriptMemory(t *testing.T) {
+	const size = 1 << 20
+	read := func(doc string, most int) (kept int, err error) {
+		c := &keptCarrier{room: room{most: most}}
+		c.WriteString(doc)
+		err = NewScriptProtoFunc()(c).Unpack(new(socket.Envelope))
+		return c.kept, err
+	}
+	base64 := `{"serviceMethod":"/a","bodyCodec":0,"bodyBase64":"` + strings.Repeat("AAAA", size/4) + `"}`
+	if kept, err := read(base64, 3*size); err != nil || kept < 2*size {
+		t.Errorf("base64: %d bytes are counted, %v; want %d", kept, err, 2*size)
+	}
+	if _, err := read(base64, size); !errors.Is(err, errNoRoom) {
+		t.Errorf("base64 without room for it: %v", err)
+	}
+	for n, ok := range map[int]bool{maxPairs: true, maxPairs + 1: false} {
+		doc := `{"serviceMethod":"/a","meta":{"k":[` + strings.Repeat(`"",`, n-1) + `""]}}`
+		if _, err := read(doc, size); (err == nil) != ok {
+			t.Errorf("%d values of metadata: %v", n, err)
+		}
+	}
+}
+
+// keptCarrier is a carrier that counts memory.
+type keptCarrier struct {
+	carrier
+	room
+}
+
+func (c *keptCarrier) Read(b []byte) (int, error)  { return c.carrier.Read(b) }
+func (c *keptCarrier) Write(b []byte) (int, error) { return c.carrier.Write(b) }
 
 // FuzzUnframed reads any document: it is a message or an error.
 func FuzzUnframed(f *testing.F) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 
 	tp "github.com/teleport-go/teleport/core"
@@ -54,43 +53,24 @@ func checkBody(b []byte, size int) error {
 	return nil
 }
 
-// Record is a JSON body of benchmsg.Size bytes.
-type Record struct {
-	ID      int64    `json:"id"`
-	Name    string   `json:"name"`
-	Tags    []string `json:"tags"`
-	Payload string   `json:"payload"`
-}
-
-func newRecord() *Record {
-	return &Record{ID: benchmsg.Asked, Name: "benchmark", Tags: []string{"push", "call", "reply"}, Payload: strings.Repeat("x", 505)}
-}
-
-func (r *Record) check() error {
-	if r.ID != benchmsg.Answered || r.Name != "benchmark" || len(r.Tags) != 3 {
-		return fmt.Errorf("reply with id %d, name %q, tags %q", r.ID, r.Name, r.Tags)
-	}
-	return nil
-}
-
 func callJSON(s tp.Session) func() error {
-	request := newRecord()
+	request := benchmsg.NewRecord()
 	return func() error {
-		reply, err := tp.Invoke[*Record](context.Background(), s, "/typed/json", request)
+		reply, err := tp.Invoke[*benchmsg.Record](context.Background(), s, "/typed/json", request)
 		if err != nil {
 			return err
 		}
-		return reply.check()
+		return reply.Check()
 	}
 }
 
 func callSeedJSON(s tp.Session) func() error {
-	request := newRecord()
+	request := benchmsg.NewRecord()
 	return func() error {
-		reply := new(Record)
+		reply := new(benchmsg.Record)
 		if r := s.Call("/bench/json", request, reply).Rerror(); r.HasError() {
 			return r.Err()
 		}
-		return reply.check()
+		return reply.Check()
 	}
 }

@@ -51,7 +51,7 @@ func callOften(t *testing.T, call func() error, callers, times int) {
 }
 
 func TestRecordSize(t *testing.T) {
-	b, err := json.Marshal(newRecord())
+	b, err := json.Marshal(benchmsg.NewRecord())
 	if err != nil || len(b) != benchmsg.Size {
 		t.Errorf("%d bytes of JSON, %v; want %d", len(b), err, benchmsg.Size)
 	}

@@ -77,7 +77,7 @@ func (*Bench) Echo(arg *std.Message) (*std.Message, *tp.Rerror) {
 }
 
 // Json replies with its argument, a number changed.
-func (*Bench) Json(arg *Record) (*Record, *tp.Rerror) {
+func (*Bench) Json(arg *benchmsg.Record) (*benchmsg.Record, *tp.Rerror) {
 	arg.ID = benchmsg.Answered
 	return arg, nil
 }
@@ -107,7 +107,7 @@ func teleportServe() (string, error) {
 		*reply = *arg
 		return nil
 	})
-	tp.HandleCall(srv, "/typed/json", func(_ tp.CallCtx, arg *Record) (*Record, error) {
+	tp.HandleCall(srv, "/typed/json", func(_ tp.CallCtx, arg *benchmsg.Record) (*benchmsg.Record, error) {
 		arg.ID = benchmsg.Answered
 		return arg, nil
 	})

@@ -82,7 +82,8 @@ export class Connection {
   }
 }
 
-function sizeOf(data, limit) {
+/** The size of a message in bytes; of a text that is certainly below the limit, about that. */
+export function sizeOf(data, limit) {
   if (typeof data !== "string") return data.byteLength;
   return data.length * 3 <= limit ? data.length : new TextEncoder().encode(data).length;
 }

@@ -20,7 +20,7 @@ export const json = {
     if (type !== PUSH) out.seq = seq;
     if (type > PUSH) out.mtype = type;
     if (route) out.serviceMethod = route;
-    if (meta.size > 0) out.meta = metaObject(meta);
+    if (!meta.keys().next().done) out.meta = metaObject(meta); // its size is unknown to browsers before 2023
     const bytes = bytesOf(body);
     if (typeof body === "function" || typeof body === "symbol") throw new Error(`a ${typeof body} is no body`);
     if (error) {

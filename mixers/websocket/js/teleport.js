@@ -7,7 +7,7 @@
 //
 // Types and doc comments of everything exported are in teleport.d.ts.
 
-import { Connection } from "./connection.js";
+import { Connection, sizeOf } from "./connection.js";
 import { Context } from "./context.js";
 import { json } from "./json.js";
 import { CALL, REPLY, PUSH, AUTH_CALL, AUTH_REPLY, CONTROL, TeleportError, nextSeq } from "./message.js";
@@ -333,7 +333,7 @@ class Session extends EventTarget {
 
   // beat calls the server at each interval. Any answer is a sign of life, also a 404.
   #beat(connection) {
-    const every = this.#options.heartbeat;
+    const every = Math.min(this.#options.heartbeat, maxTimer);
     const timer = setInterval(() => {
       const began = performance.now();
       const meta = { hb_: Math.max(1, Math.round(every / 1000)) };
@@ -348,9 +348,10 @@ class Session extends EventTarget {
 
   #receive(connection, data) {
     connection.receivedAt = performance.now();
-    const size = data.byteLength ?? data.length;
-    if (size > this.#options.maxMessage) {
-      const reason = `a message of ${size} is over the limit of ${this.#options.maxMessage}`;
+    const { maxMessage } = this.#options;
+    const size = sizeOf(data, maxMessage);
+    if (size > maxMessage) {
+      const reason = `a message of ${size} bytes is over the limit of ${maxMessage}`;
       connection.end(4009, reason);
       return this.#lost(connection, { ...broken(reason), code: 4009 });
     }

@@ -31,7 +31,7 @@ type member struct {
 	ask *time.Timer // asks whether somebody is still there
 }
 
-// heard is what the members of a room hear.
+// heard is a line that the members of a room read.
 type heard struct {
 	From string `json:"from"` // "" is the server
 	Text string `json:"text"`
@@ -53,17 +53,18 @@ func (c *chat) Name() string { return "chat" }
 
 func (c *chat) register(srv tp.Peer) {
 	tp.HandleCall(srv, "/chat/enter", c.enter, tp.Ordered())
-	tp.HandleCall(srv, "/chat/say", c.say, tp.Ordered()) // what one says arrives in its order
+	tp.HandleCall(srv, "/chat/say", c.say, tp.Ordered()) // the texts of a member arrive in their order
 	tp.HandleCall(srv, "/chat/leave", func(ctx tp.CallCtx, _ *any) (any, error) {
 		c.remove(ctx.Session().(tp.Session), "has left")
 		return nil, nil
 	})
 }
 
-// enter takes a member into a room, and returns the name, about which the page is asked if
-// it is taken.
+// enter takes a member into a room, and returns the name: if it is taken the page is asked
+// for another one. The member leaves its former room.
 func (c *chat) enter(ctx tp.CallCtx, arg *member) (name string, err error) {
 	sess := ctx.Session().(tp.Session)
+	c.remove(sess, "has left")
 	m := &member{Name: arg.Name, Room: arg.Room, Key: arg.Key}
 	for {
 		if err := check("name", &m.Name, maxName); err != nil {
@@ -146,7 +147,7 @@ func (c *chat) say(ctx tp.CallCtx, text *string) (any, error) {
 	return nil, nil
 }
 
-// stillThere asks somebody who has been silent, who leaves the room without an answer.
+// stillThere asks a member that has been silent. Without an answer the member leaves.
 func (c *chat) stillThere(sess tp.Session) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.answer)
 	defer cancel()
@@ -196,7 +197,7 @@ func (c *chat) room(room string) (sessions []tp.Session, names []string) {
 	return sessions, names
 }
 
-// tell lets a room hear something.
+// tell pushes a line to a room.
 func (c *chat) tell(room string, h heard) {
 	sessions, _ := c.room(room)
 	for _, sess := range sessions {
@@ -204,7 +205,7 @@ func (c *chat) tell(room string, h heard) {
 	}
 }
 
-// online tells a room who is in it.
+// online pushes the names of the members to a room.
 func (c *chat) online(room string) {
 	sessions, names := c.room(room)
 	for _, sess := range sessions {

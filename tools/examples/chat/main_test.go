@@ -102,6 +102,16 @@ func TestChat(t *testing.T) {
 	again.Close()
 	require.Equal(t, heard{"", "bob is gone"}, <-ann.heard)
 	require.Equal(t, []string{"ann"}, <-ann.online)
+	cid := dial(t, addr, "-")
+	_, err = cid.enter(t, "cid", "c")
+	require.NoError(t, err)
+	require.Equal(t, heard{"", "cid has entered"}, <-cid.heard)
+	require.Equal(t, []string{"ann", "cid"}, <-cid.online)
+	_, err = ann.enter(t, "anna", "a") // leaves the room first
+	require.NoError(t, err)
+	require.Equal(t, heard{"", "ann has left"}, <-cid.heard)
+	require.Equal(t, []string{"cid"}, <-cid.online)
+	require.Equal(t, heard{"", "anna has entered"}, <-cid.heard)
 	require.Nil(t, ann.Call("/chat/leave", nil, nil).Rerror())
 	require.Equal(t, int32(tp.CodeForbidden), tp.Code(ann.say(t, "hello?")))
 }

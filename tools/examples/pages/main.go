@@ -140,7 +140,7 @@ var (
 	blanks = regexp.MustCompile(`\s+`)
 )
 
-// text returns what stands in a page.
+// text returns the text of a page.
 func text(page []byte) string {
 	return "   " + strings.TrimSpace(blanks.ReplaceAllString(tags.ReplaceAllString(string(page), " "), " "))
 }

@@ -334,12 +334,19 @@ test("heartbeat: any answer is a sign of life, silence ends the connection", asy
   assert.match(events[0], /no sign of life for 2000 ms/);
 });
 
+test("heartbeat: one that is longer than a timer can be does not come at once", async (t) => {
+  const tick = clock(t);
+  const { WebSocket } = await session(t, { heartbeat: Infinity });
+  await tick(1000);
+  assert.equal(WebSocket.last.find({ serviceMethod: "/heartbeat" }), undefined);
+});
+
 test("a message that is too large ends the connection", async (t) => {
   const { s, WebSocket } = await session(t, { maxMessage: 100 });
   const pending = rejection(s.call("/x"));
-  WebSocket.last.deliver({ seq: 1, body: "x".repeat(100) });
+  WebSocket.last.deliver({ seq: 1, body: "é".repeat(50) }); // two bytes each
   assert.equal(WebSocket.last.closedWith.code, 4009);
-  assert.match((await pending).reason, /a message of 119 is over the limit of 100/);
+  assert.match((await pending).reason, /a message of 119 bytes is over the limit of 100/);
   assert.equal(s.state, "waiting");
 });
 

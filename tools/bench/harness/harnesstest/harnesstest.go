@@ -15,14 +15,22 @@ import (
 
 const (
 	callers = 32
-	each    = 4
+	times   = 4
 	limit   = time.Minute // of one candidate
 )
 
 // Run makes calls through each candidate over two connections, one after the other:
 // one call, then concurrent ones. The test fails if a call fails, or if there are more
 // connections than dials.
-func Run(t *testing.T, candidates ...harness.Candidate) {
+func Run(t *testing.T, candidates ...harness.Candidate) { each(t, run, candidates) }
+
+// RunSerial makes ten calls through each candidate over each of two connections, one after
+// the other. It is for networks other than TCP, whose connections cannot be counted, and
+// for calls that cannot run side by side.
+func RunSerial(t *testing.T, candidates ...harness.Candidate) { each(t, runSerial, candidates) }
+
+// each runs a test for each candidate, and bounds its time.
+func each(t *testing.T, run func(*testing.T, harness.Candidate), candidates []harness.Candidate) {
 	for _, c := range candidates {
 		t.Run(c.Name, func(t *testing.T) {
 			done := make(chan struct{})
@@ -62,7 +70,7 @@ func run(t *testing.T, c harness.Candidate) {
 		var wg sync.WaitGroup
 		for range callers {
 			wg.Go(func() {
-				for range each {
+				for range times {
 					if err := call(); err != nil {
 						t.Errorf("connection %d: one of %d callers: %v", conns, callers, err)
 						return
@@ -73,6 +81,24 @@ func run(t *testing.T, c harness.Candidate) {
 		wg.Wait()
 		if got := p.accepted.Load(); got != conns {
 			t.Errorf("%d connections to the server, %d were dialled", got, conns)
+		}
+	}
+}
+
+func runSerial(t *testing.T, c harness.Candidate) {
+	server, err := c.Serve()
+	if err != nil {
+		t.Errorf("Serve: %v", err)
+		return
+	}
+	for conn := range 2 {
+		call, err := c.Dial(server)
+		for i := 0; err == nil && i < 10; i++ {
+			err = call()
+		}
+		if err != nil {
+			t.Errorf("connection %d: %v", conn+1, err)
+			return
 		}
 	}
 }

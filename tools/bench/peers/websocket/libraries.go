@@ -34,9 +34,9 @@ func libraries() []harness.Candidate {
 
 // envelope is a call, or a reply.
 type envelope struct {
-	Seq    uint64  `json:"seq"`
-	Method string  `json:"method,omitempty"`
-	Body   *Record `json:"body"`
+	Seq    uint64           `json:"seq"`
+	Method string           `json:"method,omitempty"`
+	Body   *benchmsg.Record `json:"body"`
 }
 
 // answer handles a call.
@@ -59,7 +59,7 @@ type wire struct {
 
 	mu      sync.Mutex // guards what follows, and send
 	seq     uint64
-	pending map[uint64]chan *Record
+	pending map[uint64]chan *benchmsg.Record
 	err     error
 }
 
@@ -88,8 +88,8 @@ func (w *wire) fail(err error) {
 	}
 }
 
-func (w *wire) call(request *Record) (*Record, error) {
-	ch := make(chan *Record, 1)
+func (w *wire) call(request *benchmsg.Record) (*benchmsg.Record, error) {
+	ch := make(chan *benchmsg.Record, 1)
 	w.mu.Lock()
 	if w.err != nil {
 		defer w.mu.Unlock()
@@ -119,17 +119,17 @@ func (w *wire) call(request *Record) (*Record, error) {
 // dialer makes a Dial of a function that connects w.
 func dialer(dial func(addr string, w *wire) error) func(addr string) (func() error, error) {
 	return func(addr string) (func() error, error) {
-		w := &wire{pending: map[uint64]chan *Record{}}
+		w := &wire{pending: map[uint64]chan *benchmsg.Record{}}
 		if err := dial(addr, w); err != nil {
 			return nil, err
 		}
-		request := newRecord()
+		request := benchmsg.NewRecord()
 		return func() error {
 			reply, err := w.call(request)
 			if err != nil {
 				return err
 			}
-			return reply.check()
+			return reply.Check()
 		}, nil
 	}
 }

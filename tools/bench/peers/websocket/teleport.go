@@ -58,7 +58,7 @@ func serve(network string) (string, error) {
 		*reply = *arg
 		return nil
 	})
-	tp.HandleCall(srv, "/json", func(_ tp.CallCtx, arg *Record) (*Record, error) {
+	tp.HandleCall(srv, "/json", func(_ tp.CallCtx, arg *benchmsg.Record) (*benchmsg.Record, error) {
 		arg.ID = benchmsg.Answered
 		return arg, nil
 	})
@@ -115,31 +115,12 @@ func dialJSON(addr string) (func() error, error) {
 	if r.HasError() {
 		return nil, r.Err()
 	}
-	request := newRecord()
+	request := benchmsg.NewRecord()
 	return func() error {
-		reply, err := tp.Invoke[*Record](context.Background(), s, "/json", request)
+		reply, err := tp.Invoke[*benchmsg.Record](context.Background(), s, "/json", request)
 		if err != nil {
 			return err
 		}
-		return reply.check()
+		return reply.Check()
 	}, nil
-}
-
-// Record is a JSON body of benchmsg.Size bytes, as in tools/bench.
-type Record struct {
-	ID      int64    `json:"id"`
-	Name    string   `json:"name"`
-	Tags    []string `json:"tags"`
-	Payload string   `json:"payload"`
-}
-
-func newRecord() *Record {
-	return &Record{ID: benchmsg.Asked, Name: "benchmark", Tags: []string{"push", "call", "reply"}, Payload: strings.Repeat("x", 505)}
-}
-
-func (r *Record) check() error {
-	if r.ID != benchmsg.Answered || r.Name != "benchmark" || len(r.Tags) != 3 {
-		return fmt.Errorf("reply with id %d, name %q, tags %q", r.ID, r.Name, r.Tags)
-	}
-	return nil
 }
