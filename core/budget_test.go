@@ -254,3 +254,42 @@ func TestBudgetPauseEnds(t *testing.T) {
 		}
 	})
 }
+
+// What is known of the replies of a route comes from those that were sent, not from errors:
+// a peer could make as many of these as it likes before it asks for what is large.
+func TestBudgetOfRepliesForgetsNothingForErrors(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		HandleCall(w.server, "/large", func(_ CallCtx, arg *string) ([]byte, error) {
+			if *arg == "fail" {
+				return nil, NewRerror(1234, "failed", "").Err()
+			}
+			return make([]byte, 1<<20), nil
+		})
+		_, end := w.serveRaw(w.server)
+		seq := int32(0)
+		call := func(body string, code int32) {
+			seq++
+			end.send(TypeCall, seq, "/large", body)
+			wantRerror(t, end.receive().Rerror(), code)
+			synctest.Wait()
+		}
+		began := time.Now()
+		for range 3 * mostBlind {
+			call("fail", 1234)
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("%d calls that fail took %v: they have waited for a reply that says how large it is", seq, took)
+		}
+		h := w.server.env.router.lookup(kindCall, "/large")
+		if n := h.replySize.Load(); n != 0 {
+			t.Errorf("after errors alone the size of the replies is %d; want 0, unknown", n)
+		}
+		call("", 0)
+		for range 100 {
+			call("fail", 1234)
+		}
+		if n := h.replySize.Load(); n < 1<<20 {
+			t.Errorf("after errors the size of the replies is %d; want 1 MiB, as before", n)
+		}
+	})
+}
