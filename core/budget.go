@@ -20,6 +20,9 @@ import (
 // longestPause, since it must notice when the peer has gone; then CALLs are refused.
 
 const (
+	// requestBytes is what a request takes beside its frame: its context, and the stack of
+	// its handler.
+	requestBytes = 6 << 10
 	// freeBytes is how much of a workload is not in env.memory.
 	freeBytes = 64 << 10
 	// drawStep is how many bytes are taken from env.memory at once.
@@ -48,6 +51,7 @@ func (c *handlerCtx) accept() (running int) {
 	if n := int64(len(c.in.RawBody())); n > c.bytes || c.in.XferPipe().Len() > 0 { // it is not a part of the frame
 		c.bytes += n
 	}
+	c.bytes += requestBytes
 	running, n := s.work.add(1, c.bytes)
 	if n > freeBytes || c.arrived > 0 {
 		s.draw(n, c.arrived)
@@ -68,11 +72,6 @@ func (s *session) finish(n int64) {
 // draw adapts what the session has drawn from env.memory to a workload of n bytes, of which
 // some are there already, but not as the session's.
 func (s *session) draw(n, there int64) {
-	defer func() {
-		if there > 0 {
-			s.env.memory.Draw(-there)
-		}
-	}()
 	for {
 		drawn := s.work.drawn.Load()
 		want := int64(0)
@@ -80,13 +79,16 @@ func (s *session) draw(n, there int64) {
 			want = (n + drawStep - 1) / drawStep * drawStep
 		}
 		if want == drawn || want < drawn && drawn-want < 2*drawStep && want > 0 {
-			return
+			break
 		}
 		if s.work.drawn.CompareAndSwap(drawn, want) {
 			s.env.memory.Draw(want - drawn - there)
 			there = 0
 		}
 		n = s.work.bytes()
+	}
+	if there > 0 {
+		s.env.memory.Draw(-there)
 	}
 }
 

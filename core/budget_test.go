@@ -53,6 +53,36 @@ func TestBudgetHoldsUpSenderOfPushes(t *testing.T) {
 	})
 }
 
+// Small requests take memory too, for their handlers: however short they are, so many are
+// accepted that these have room.
+func TestBudgetOfManyHandlers(t *testing.T) {
+	inWorld(t, func(cfg *PeerConfig) { cfg.SessionMemory = 1 << 20 }, func(t *testing.T, w *world) {
+		const n, most = 400, 1<<20/requestBytes + 1
+		HandleCall(w.server, "/standstill", func(_ CallCtx, arg *string) (string, error) {
+			if *arg == "" {
+				<-w.gate
+			}
+			return "", nil
+		})
+		s, end := w.serveRaw(w.server)
+		end.send(TypeCall, 1, "/standstill", "now")
+		end.receive()
+		for i := range int32(n) {
+			end.start(TypeCall, i+2, "/standstill", "")
+		}
+		synctest.Wait()
+		if got := s.work.running(); got < most/2 || got > most {
+			t.Errorf("%d requests have been accepted; want the reader paused before the %dth", got, most)
+		}
+		w.release()
+		for range n {
+			wantRerror(t, end.receive().Rerror(), 0)
+		}
+		synctest.Wait()
+		wantAccountsEmpty(t, s)
+	})
+}
+
 func wantAccountsEmpty(t *testing.T, s *session) {
 	t.Helper()
 	if n, used := s.work.word.Load(), s.env.memory.Used(); n != 0 || used != 0 {
