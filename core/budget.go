@@ -10,8 +10,8 @@ import (
 
 // A message takes memory from its arrival until its handler has ended and the reply is in
 // the batch. The reading half of the connection counts it while it arrives and while its
-// filters are reversed; then it is in the workload of its session, with the reply that
-// its route is known to make. All of it, of all sessions, is in env.memory, up to
+// filters are reversed; then it is in the workload of its session, with its handler's stack
+// and the reply that its route is known to make. All of it, of all sessions, is in env.memory, up to
 // PeerConfig.ReadMemory; but for the first 64 KiB of each workload, so that most sessions
 // never touch what they share, and go on when that is full.
 //
