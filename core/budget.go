@@ -1,6 +1,7 @@
 package tp
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -9,8 +10,8 @@ import (
 
 // A message takes memory from its arrival until its handler has ended and the reply is in
 // the batch. The reading half of the connection counts it while it arrives and while its
-// filters are reversed; then it is in the workload of its session, with the reply that
-// its route is known to make. All of it, of all sessions, is in env.memory, up to
+// filters are reversed; then it is in the workload of its session, with its handler's stack
+// and the reply that its route is known to make. All of it, of all sessions, is in env.memory, up to
 // PeerConfig.ReadMemory; but for the first 64 KiB of each workload, so that most sessions
 // never touch what they share, and go on when that is full.
 //
@@ -19,6 +20,9 @@ import (
 // longestPause, since it must notice when the peer has gone; then CALLs are refused.
 
 const (
+	// requestBytes is what a request takes beside its frame: its context, and the stack of
+	// its handler.
+	requestBytes = 6 << 10
 	// freeBytes is how much of a workload is not in env.memory.
 	freeBytes = 64 << 10
 	// drawStep is how many bytes are taken from env.memory at once.
@@ -47,6 +51,7 @@ func (c *handlerCtx) accept() (running int) {
 	if n := int64(len(c.in.RawBody())); n > c.bytes || c.in.XferPipe().Len() > 0 { // it is not a part of the frame
 		c.bytes += n
 	}
+	c.bytes += requestBytes
 	running, n := s.work.add(1, c.bytes)
 	if n > freeBytes || c.arrived > 0 {
 		s.draw(n, c.arrived)
@@ -67,11 +72,6 @@ func (s *session) finish(n int64) {
 // draw adapts what the session has drawn from env.memory to a workload of n bytes, of which
 // some are there already, but not as the session's.
 func (s *session) draw(n, there int64) {
-	defer func() {
-		if there > 0 {
-			s.env.memory.Draw(-there)
-		}
-	}()
 	for {
 		drawn := s.work.drawn.Load()
 		want := int64(0)
@@ -79,13 +79,16 @@ func (s *session) draw(n, there int64) {
 			want = (n + drawStep - 1) / drawStep * drawStep
 		}
 		if want == drawn || want < drawn && drawn-want < 2*drawStep && want > 0 {
-			return
+			break
 		}
 		if s.work.drawn.CompareAndSwap(drawn, want) {
 			s.env.memory.Draw(want - drawn - there)
 			there = 0
 		}
 		n = s.work.bytes()
+	}
+	if there > 0 {
+		s.env.memory.Draw(-there)
 	}
 }
 
@@ -111,11 +114,11 @@ func (s *session) exceedsAlone(n, more int64) bool {
 }
 
 // errNoRoom ends a wait for memory.
-var errNoRoom = errors.New("the connection or its session ended before there was memory for the message")
+var errNoRoom = errors.New("the call or its connection ended before there was memory for the message")
 
-// await waits until blocked returns false. It returns false if the connection was closed
-// before, or most was over; 0 is no limit.
-func (l *link) await(most time.Duration, blocked func() bool) bool {
+// await waits until blocked returns false. It returns false if done or the connection was
+// closed before, or most was over; 0 is no limit, and nil is never closed.
+func (l *link) await(done <-chan struct{}, most time.Duration, blocked func() bool) bool {
 	s := l.sess
 	var over <-chan time.Time
 	for {
@@ -134,6 +137,8 @@ func (l *link) await(most time.Duration, blocked func() bool) bool {
 		select {
 		case <-ended:
 		case <-free:
+		case <-done:
+			return false
 		case <-over:
 			return false
 		}
@@ -146,7 +151,7 @@ func (l *link) pause(most time.Duration, blocked func() bool) bool {
 	l.mayBlock()
 	l.state.pause()
 	defer l.state.unpause()
-	return l.await(most, blocked)
+	return l.await(nil, most, blocked)
 }
 
 // pauseWhile pauses the reader until it may accept another message: until blocked returns
@@ -164,48 +169,87 @@ func (l *link) awaitMemory(blocked func() bool) bool { return l.pause(longestPau
 
 // awaitReply waits until there is memory for the reply of c, if its route is known to make
 // large ones: until the messages that wait to be sent have room, and others have given back
-// what they have too much. That ends with the connection at the latest, which
+// what they have too much. That ends with the call or the connection at the latest, which
 // PeerConfig.WriteTimeout bounds; then it returns an error.
 func (c *handlerCtx) awaitReply() *Rerror {
 	if c.refusal != nil || c.kind() != kindCall {
 		return nil
 	}
-	s, h := c.sess, c.handler
-	if n := h.blind.Load(); h.replySize.Load() == 0 && h.blind.Add(1) > mostBlind {
-		t := time.NewTimer(min(time.Duration(n/mostBlind)*blindPause, longestBlind))
-		defer t.Stop()
-		select {
-		case <-h.answered.Done():
-		case <-t.C:
+	if h := c.handler; h.replySize.Load() == 0 {
+		c.blind = true
+		if n := h.blind.Add(1); n > mostBlind && !c.awaitFirstReply(n) {
+			return c.waitEnded()
 		}
 	}
-	size := h.replySize.Load()
+	size := c.handler.replySize.Load()
 	more := max(size-c.expected, 0)
-	overdrawn := func() bool { return more > 0 || c.bytes > freeBytes && s.env.memory.Over() }
+	overdrawn := func() bool { return more > 0 || c.bytes > freeBytes && c.sess.env.memory.Over() }
 	if size <= 1 || !overdrawn() && !c.link.sock.Crowded() && !c.link.shut.Load() {
 		return nil
 	}
+	if !c.awaitRoom(more, overdrawn) {
+		return c.waitEnded()
+	}
+	return nil
+}
+
+// awaitFirstReply waits until it is known how large the replies of the route are, or it is
+// the turn of c, before which n-1 have begun. It returns false if c has ended before.
+func (c *handlerCtx) awaitFirstReply(n int32) bool {
+	t := time.NewTimer(min(time.Duration(n/mostBlind)*blindPause, longestBlind))
+	defer t.Stop()
+	select {
+	case <-c.handler.answered.Done():
+	case <-t.C:
+	case <-c.ownContext().Done():
+		return false
+	case <-c.link.over.Done():
+		return false
+	}
+	return true
+}
+
+// awaitRoom waits until the messages that wait to be sent have room, and, if c has
+// overdrawn, until it has more bytes. It returns false if c has ended before.
+func (c *handlerCtx) awaitRoom(more int64, overdrawn func() bool) bool {
+	s, l := c.sess, c.link
+	done := c.ownContext().Done()
 	w, held := s.work.waitRoom(), c.bytes
 	w.waiting.Add(held) // it must not be in the way of those before it
 	defer w.waiting.Add(-held)
-	w.gate <- struct{}{} // one after the other: each end of a request would wake all of them
-	defer func() { <-w.gate }()
-	room := c.link.await(0, func() bool {
-		return c.link.sock.Crowded() || s.exceedsAlone(s.work.bytes()-w.waiting.Load(), held+more)
+	select { // one after the other: each end of a request would wake all of them
+	case w.gate <- struct{}{}:
+		defer func() { <-w.gate }()
+	case <-done:
+		return false
+	case <-l.over.Done():
+		return false
+	}
+	room := l.await(done, 0, func() bool {
+		return l.sock.Crowded() || s.exceedsAlone(s.work.bytes()-w.waiting.Load(), held+more)
 	})
-	if room && overdrawn() {
-		claim := s.env.memory.Claim(inbox.ToBegin, held, more)
-		if room = claim.Wait(c.link.over.Done(), nil); room {
-			c.expected += more
-			c.keep(claim)
-		} else {
-			claim.Free()
-		}
+	if !room || !overdrawn() {
+		return room
 	}
-	if !room {
-		return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), errNoRoom.Error())
+	claim := s.env.memory.Claim(inbox.ToBegin, held, more)
+	if !claim.Wait(done, l.over.Done()) {
+		claim.Free()
+		return false
 	}
-	return nil
+	c.expected += more
+	c.keep(claim)
+	return true
+}
+
+// waitEnded returns why c does not wait for memory any more.
+func (c *handlerCtx) waitEnded() *Rerror {
+	if r := c.callerGone(); r != nil {
+		return r
+	}
+	if context.Cause(c.ownContext()) == context.DeadlineExceeded {
+		return NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the call had to end before there was memory for it")
+	}
+	return NewRerror(CodeConnClosed, CodeText(CodeConnClosed), errNoRoom.Error())
 }
 
 // hasRoom reports whether c, whose reply is large, need not wait in awaitReply.

@@ -53,6 +53,36 @@ func TestBudgetHoldsUpSenderOfPushes(t *testing.T) {
 	})
 }
 
+// Small requests take memory too, for their handlers: however short they are, so many are
+// accepted that these have room.
+func TestBudgetOfManyHandlers(t *testing.T) {
+	inWorld(t, func(cfg *PeerConfig) { cfg.SessionMemory = 1 << 20 }, func(t *testing.T, w *world) {
+		const n, most = 400, 1<<20/requestBytes + 1
+		HandleCall(w.server, "/standstill", func(_ CallCtx, arg *string) (string, error) {
+			if *arg == "" {
+				<-w.gate
+			}
+			return "", nil
+		})
+		s, end := w.serveRaw(w.server)
+		end.send(TypeCall, 1, "/standstill", "now")
+		end.receive()
+		for i := range int32(n) {
+			end.start(TypeCall, i+2, "/standstill", "")
+		}
+		synctest.Wait()
+		if got := s.work.running(); got < most/2 || got > most {
+			t.Errorf("%d requests have been accepted; want the reader paused before the %dth", got, most)
+		}
+		w.release()
+		for range n {
+			wantRerror(t, end.receive().Rerror(), 0)
+		}
+		synctest.Wait()
+		wantAccountsEmpty(t, s)
+	})
+}
+
 func wantAccountsEmpty(t *testing.T, s *session) {
 	t.Helper()
 	if n, used := s.work.word.Load(), s.env.memory.Used(); n != 0 || used != 0 {
@@ -251,6 +281,45 @@ func TestBudgetPauseEnds(t *testing.T) {
 		wantState(t, gone, closed)
 		if word := gone.work.word.Load(); word != 0 {
 			t.Errorf("the workload is %d after the end, want 0", word)
+		}
+	})
+}
+
+// What is known of the replies of a route comes from those that were sent, not from errors:
+// a peer could make as many of these as it likes before it asks for what is large.
+func TestBudgetOfRepliesForgetsNothingForErrors(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		HandleCall(w.server, "/large", func(_ CallCtx, arg *string) ([]byte, error) {
+			if *arg == "fail" {
+				return nil, NewRerror(1234, "failed", "").Err()
+			}
+			return make([]byte, 1<<20), nil
+		})
+		_, end := w.serveRaw(w.server)
+		seq := int32(0)
+		call := func(body string, code int32) {
+			seq++
+			end.send(TypeCall, seq, "/large", body)
+			wantRerror(t, end.receive().Rerror(), code)
+			synctest.Wait()
+		}
+		began := time.Now()
+		for range 3 * mostBlind {
+			call("fail", 1234)
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("%d calls that fail took %v: they have waited for a reply that says how large it is", seq, took)
+		}
+		h := w.server.env.router.lookup(kindCall, "/large")
+		if n := h.replySize.Load(); n != 0 {
+			t.Errorf("after errors alone the size of the replies is %d; want 0, unknown", n)
+		}
+		call("", 0)
+		for range 100 {
+			call("fail", 1234)
+		}
+		if n := h.replySize.Load(); n < 1<<20 {
+			t.Errorf("after errors the size of the replies is %d; want 1 MiB, as before", n)
 		}
 	})
 }

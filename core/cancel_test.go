@@ -187,9 +187,17 @@ func TestCancelsOfNothing(t *testing.T) {
 // A number that is used twice, which no peer of ours does, is given up once.
 func TestCancelOfANumberThatIsGivenTwice(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
+		HandleCall(w.server, "/twice", func(_ CallCtx, arg *string) (string, error) {
+			if *arg == "x" {
+				<-w.gate
+			}
+			return *arg, nil
+		})
 		s, end := w.serveRaw(w.server)
+		end.send(TypeCall, 1, "/twice", "") // so that none waits for the first reply of the route
+		end.receive()
 		for range 3 * manyHandlers {
-			end.send(TypeCall, 7, "/stuck", "x")
+			end.send(TypeCall, 7, "/twice", "x")
 		}
 		for range 3 * manyHandlers {
 			end.send(TypeControl, 7, "cancel", "")

@@ -57,13 +57,15 @@ func (a *argument) Reserve(n int) error {
 	if err != nil {
 		return err
 	}
-	if leave := c.leave; leave != nil && !claim.Granted() {
-		leave()
-		defer func() { c.leave = c.sess.env.decoding.Enter() }()
-	}
-	if !claim.Wait(c.link.over.Done(), nil) {
-		claim.Free()
-		return errNoRoom
+	if !claim.Granted() {
+		if leave := c.leave; leave != nil {
+			leave()
+			defer func() { c.leave = c.sess.env.decoding.Enter() }()
+		}
+		if !claim.Wait(c.ownContext().Done(), c.link.over.Done()) {
+			claim.Free()
+			return errNoRoom
+		}
 	}
 	c.keep(claim)
 	return nil

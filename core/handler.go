@@ -27,7 +27,7 @@ type Handler struct {
 	inlining  inlining.Record
 	replySize atomic.Int64 // of the largest recent replies, in bytes; 1: they are small; 0: there was none
 	answered  event.Event  // there was one
-	blind     atomic.Int32 // how many handlers began before that
+	blind     atomic.Int32 // how many run, or wait to, that began before that
 
 	// newArg returns the pointer to decode the body into. It may set c.release,
 	// which is called when the argument is not used any more.
@@ -88,7 +88,8 @@ func (h *Handler) RouterTypeName() string {
 const largeReply = 32 << 10
 
 // noteReply remembers the size of a reply of the route if it is large, or the first. If
-// replies become smaller, so does what is remembered.
+// replies become smaller, so does what is remembered. An error tells nothing: it may be that
+// of a call that has not run, and a peer could make many before it asks for what is large.
 func (h *Handler) noteReply(n int64) {
 	old := h.replySize.Load()
 	if n < largeReply && old == 1 {

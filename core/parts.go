@@ -215,6 +215,7 @@ type handlerCtx struct {
 	arrived     int64         // bytes of env.memory that the message has had since it arrived, until they are in bytes
 	bytes       int64         // in the session's workload, reply included
 	expected    int64         // of these for the reply
+	blind       bool          // counted in handler.blind
 	claim       *inbox.Claim  // of these for the argument, once decoded, and for the reply; nil: none was needed
 	seq         int32         // of a CALL
 	count       uint8         // of messages that passed through here

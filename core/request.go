@@ -271,6 +271,9 @@ func (c *handlerCtx) bind() (r *Rerror) {
 		r = c.decode(c.in.Expected(), codec.Fresh, c.handler.reuses, c.memory)
 	}
 	if r != nil {
+		if errors.Is(r.Cause(), errNoRoom) {
+			r = c.waitEnded()
+		}
 		c.in.SetBody(nil)
 		return r
 	}
@@ -283,6 +286,9 @@ func (c *handlerCtx) handle() {
 	s := c.sess
 	defer func() {
 		n := c.bytes
+		if c.blind {
+			c.handler.blind.Add(-1)
+		}
 		putCtx(c)
 		s.handlerDone(n)
 	}()
@@ -293,9 +299,6 @@ func (c *handlerCtx) handle() {
 	}
 	c.startSample()
 	c.answer(c.run())
-	if h := c.handler; h != nil && h.replySize.Load() == 0 {
-		h.noteReply(0)
-	}
 }
 
 // startSample notes the time at which some handlers begin, for endSample.
@@ -406,15 +409,21 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	}
 	c.stage = stageReplying
 	c.logHookError("PreWriteReply", c.hooks.preWriteReply.run(s.env.guard, c))
-	if c.handler != nil {
-		if n := int64(c.out.BodyLen()); n >= largeReply && c.handler.replySize.Load() == 0 {
-			c.handler.noteReply(n) // before it waits for room: others begin without knowing it
+	h, known := c.handler, int64(0)
+	if h != nil {
+		known = h.replySize.Load()
+		if n := int64(c.out.BodyLen()); n >= largeReply && n > known {
+			h.noteReply(n) // before it waits for room: others begin without knowing it
 		}
-		c.out.Holds(c.bytes, c.handler.replySize.Load(), c.claim != nil && c.claim.Overshoots())
+		c.out.Holds(c.bytes, h.replySize.Load(), c.claim != nil && c.claim.Overshoots())
 	}
 	err := c.enqueue(now)
-	if n := max(int64(c.out.Size()), c.out.Plain()); c.handler != nil && (n >= largeReply || c.expected > 0) {
-		c.handler.noteReply(n)
+	if h != nil && r == nil {
+		switch n := max(int64(c.out.Size()), c.out.Plain()); {
+		case err != nil && n <= known: // nothing was sent
+		case n >= largeReply || c.expected > 0 || known == 0:
+			h.noteReply(n)
+		}
 	}
 	c.endSample()
 	if err != nil && isPackError(err) {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,9 +29,9 @@ func floodAttacks() (list []attack) {
 		list = append(list, silent(p), comeAndGo(p), resets(p), killed(p))
 	}
 	for _, p := range []protocol{rawProto, pbProto, httpProto} {
-		list = append(list, crowd(p), names(p))
+		list = append(list, crowd(p, 1, 20_000), names(p))
 	}
-	return append(list, tinyFrames(rawProto), tinyFrames(jsonProto), badMessages(jsonProto), badMessages(pbProto))
+	return append(list, crowd(rawProto, 20, 8_000), tinyFrames(rawProto), tinyFrames(jsonProto), badMessages(jsonProto), badMessages(pbProto))
 }
 
 // slowloris sends frames a byte a second, each on a connection of its own.
@@ -211,24 +212,30 @@ func runCrowd(args []string) error {
 }
 
 // crowd calls slow handlers, more of them than a session may run at once.
-func crowd(p protocol) attack {
+func crowd(p protocol, sessions, n int) attack {
+	what, of := "more calls than handlers", "a session with"
+	if sessions > 1 {
+		what += fmt.Sprintf(", %d sessions", sessions)
+		of = fmt.Sprintf("%d sessions with", sessions)
+	}
 	return attack{
-		what: "more calls than handlers", proto: p, busy: true,
-		sends: "a session with 20,000 calls at once to handlers that take 3 s",
+		what: what, proto: p, busy: true,
+		sends: fmt.Sprintf("%s %d,000 calls at once to handlers that take 3 s", of, n/1000),
 		play: func(a *arena) error {
-			conn, err := a.dial()
-			if err != nil {
-				return err
-			}
 			var calls []byte
-			const n = 20000
 			for i := range n {
 				calls = append(calls, p.call(i+1, "/slow", p.codec, p.echo)...)
 			}
+			var served, refused atomic.Int64
 			a.begin()
-			go a.send(conn, patience, calls)
-			served, refused, err := count(p, conn, n)
-			a.note("%d served, %d refused", served, refused)
+			err := a.each(sessions, func(_ int, conn *net.TCPConn) error {
+				go a.send(conn, patience, calls)
+				s, r, err := count(p, conn, n)
+				served.Add(int64(s))
+				refused.Add(int64(r))
+				return err
+			})
+			a.note("%d served, %d refused", served.Load(), refused.Load())
 			return err
 		},
 	}
