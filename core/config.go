@@ -81,6 +81,14 @@ type PeerConfig struct {
 	// not close it, its owner does, and no lines of the process go to its logger.
 	Private bool `yaml:"-" ini:"-"`
 
+	// CarrySwap saves a value of a session's Swap for the new process, when a Reboot hands
+	// the session over. If it returns false, or is nil and the Swap is not empty, the session
+	// stays with the old process. Values of plugins are not its: see [SwapOwner].
+	CarrySwap func(key, value any) (saved []byte, ok bool) `yaml:"-" ini:"-"`
+	// RestoreSwap stores a value in the new process that CarrySwap has saved in the old one.
+	// After an error the session stays with the old process.
+	RestoreSwap func(swap *Swap, saved []byte) error `yaml:"-" ini:"-"`
+
 	trusted []netip.Prefix
 	codecID byte           // of DefaultBodyCodec; 0: resolved at the first Dial or Listen
 	pipe    *xfer.XferPipe // of DefaultXferPipe; resolved then too

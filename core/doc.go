@@ -59,7 +59,8 @@
 //
 //	call.go      Call → prepare → launch → sendCall
 //	             socket.Conn: packed into the batch of the connection, flushed together
-//	reader.go    which goroutine reads the connection: a state machine, with its picture
+//	readerstate.go, reader.go
+//	             which goroutine reads the connection: a state machine, with its picture
 //	budget.go    the memory that the requests of a session take, and the reader's pause
 //	readloop.go  run → serve → await → dispatch
 //	request.go   acceptRequest → prepare: route (route.go), bind → run → answer → reply
@@ -68,6 +69,9 @@
 //	call.go      resolve → complete
 //
 // control.go has what the engines say to each other meanwhile: that a caller has given up.
+//
+// move.go and adopt.go hand a session to the new process of a Reboot, moverecord.go is what
+// crosses of it.
 //
 // parts.go is the data of a session, state.go its life, end.go how it ends, farewell.go what
 // it says then, and which calls have not run, exit.go what
@@ -88,6 +92,8 @@
 //	             the reader
 //	reader       the goroutine that reads a connection; there is at most one
 //	poller       waits for the connections that have no reader; poll loop: its goroutine
+//	move         hand a session, with its connection, to the new process; hold: take the
+//	             reading of it for that
 //	park         give a connection to the poller; detach: stop being its poll loop
 //	read ahead   read frames behind one whose filters wait for another process
 //	busy poll    look for bytes for a moment before waiting

@@ -142,11 +142,11 @@ func (s *session) beginClose(reason *CloseReason, limit time.Duration) state {
 			l.kill(reason.Side, reason.Cause, reason.Act)
 		}
 		return was
-	case ready:
+	case ready, moving:
 		s.startDraining(reason, limit)
 		s.mu.Unlock()
 		s.env.hub.drop(s)
-		return was
+		return ready
 	case broken, redialing:
 		if s.reason == nil {
 			s.reason = reason
@@ -171,7 +171,7 @@ func (s *session) beginClose(reason *CloseReason, limit time.Duration) state {
 // Break is documented at Breaker.
 func (s *session) Break(cause error) bool {
 	s.mu.Lock()
-	l, live := s.link, s.state == ready || s.state == draining
+	l, live := s.link, s.state == ready || s.state == draining || s.state == moving
 	s.mu.Unlock()
 	if cause == nil {
 		cause = errGivenUp
@@ -259,6 +259,9 @@ func (s *session) until(ctx context.Context, cond func() bool) bool {
 func (s *session) drain(ctx context.Context, l *link) {
 	defer s.drained.Fire()
 	defer s.endBound()
+	if m := s.move.Load(); m != nil {
+		<-m.over // it sends nothing while another process may get the connection
+	}
 	finished := s.until(ctx, func() bool { return s.pending.Len() == 0 })
 	if finished {
 		l.sock.Flush(socket.NoBlock)

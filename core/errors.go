@@ -28,6 +28,10 @@ var ErrCallerGone = errors.New("tp: the caller has given up")
 // errPushes ends a session whose PUSHes cannot be held up any longer.
 var errPushes = errors.New("the PUSHes that are being handled take too much memory")
 
+// errMoving is the error of a connection that is about to move to another process. It never
+// leaves the engine.
+var errMoving = errors.New("tp: the session moves to another process")
+
 // badMessage returns the error 400 for a body that cannot be decoded, nil for nil.
 func badMessage(err error) *Rerror {
 	if err == nil {

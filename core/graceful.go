@@ -95,7 +95,7 @@ var graceful = newGrace()
 
 // grace is the shutdown of a process.
 type grace struct {
-	handOver func(context.Context, []*inherit.Listener) (pid int, err error)
+	handOver func(context.Context, []*inherit.Listener) (*inherit.Child, error)
 	stopping chan struct{} // closed when a shutdown begins
 	finished chan struct{} // closed when it is over; observable in tests only
 
@@ -249,7 +249,10 @@ func (g *grace) reboot(timeout []time.Duration) {
 		return
 	}
 	log.Noticef("tp: rebooting")
-	pid, err := g.handOver(ctx, listeners)
+	child, err := g.handOver(ctx, listeners)
+	if err == nil && child.Line != nil {
+		err = g.moveSessions(ctx, log, child)
+	}
 
 	g.mu.Lock()
 	g.rebooting = nil
@@ -260,11 +263,57 @@ func (g *grace) reboot(timeout []time.Duration) {
 		log.Errorf("tp: reboot: %v; this process goes on", err)
 		return
 	}
-	log.Noticef("tp: process %d has taken over", pid)
+	log.Noticef("tp: process %d has taken over", child.Pid)
 	if mine {
 		g.finish(log, timeout)
 	}
 }
+
+// moveSessions hands the sessions of all peers to the new process, within half of the time
+// of ctx. The error is that the new process has ended.
+func (g *grace) moveSessions(ctx context.Context, log logger, child *inherit.Child) error {
+	child.Pause()
+	defer child.Line.Close()
+	most := longestMove
+	if at, ok := ctx.Deadline(); ok {
+		most = time.Until(at) / 2
+	}
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	g.mu.Lock()
+	peers := slices.Clone(g.peers)
+	g.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, q := range peers {
+		p, ok := q.(interface {
+			moveSessions(context.Context, *inherit.Line) (moved int, stayed map[string]int)
+		})
+		if !ok {
+			continue
+		}
+		log := q.lines()
+		wg.Go(func() {
+			moved, stayed := p.moveSessions(ctx, child.Line)
+			n := 0
+			for why, sessions := range stayed {
+				n += sessions
+				log.Infof("tp: reboot: %d sessions do not move: %s", sessions, why)
+			}
+			if moved+n > 0 {
+				log.Noticef("tp: reboot: %d of %d sessions have moved to process %d", moved, moved+n, child.Pid)
+			}
+		})
+	}
+	wg.Wait()
+	if end := child.Exited(); end != "" {
+		child.Recover()
+		return fmt.Errorf("process %d has ended while sessions moved to it (%s)", child.Pid, end)
+	}
+	return nil
+}
+
+// longestMove is how long sessions may take to move at a Reboot without a limit.
+const longestMove = 10 * time.Second
 
 // beginReboot makes r the only reboot of the process, and returns the listeners to
 // hand over. It returns an error if a shutdown or another reboot has begun.

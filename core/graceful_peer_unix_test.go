@@ -43,7 +43,7 @@ func TestRebootProcess(t *testing.T) {
 	}
 	exit = syscall.Exit      // package testing does not like os.Exit
 	SetLoggerLevel("NOTICE") // no lines of the access log
-	SetShutdown(time.Minute, nil, func() error { fmt.Println("ends", os.Getpid()); return nil })
+	SetShutdown(6*time.Second, nil, func() error { fmt.Println("ends", os.Getpid()); return nil })
 	peer, err := Open(rebootConfig(), sayer{})
 	if err != nil {
 		t.Fatal(err)

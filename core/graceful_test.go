@@ -210,12 +210,12 @@ func TestSignals(t *testing.T) {
 	}
 	withGrace(t, func(t *testing.T, g *grace, d *diary, log *lockedBuffer) {
 		g.add(&drainer{name: "a", d: d})
-		g.handOver = func(ctx context.Context, _ []*inherit.Listener) (int, error) {
+		g.handOver = func(ctx context.Context, _ []*inherit.Listener) (*inherit.Child, error) {
 			select {
 			case <-time.After(2 * time.Second):
-				return 0, errors.New("new process is broken")
+				return nil, errors.New("new process is broken")
 			case <-ctx.Done():
-				return 0, context.Cause(ctx)
+				return nil, context.Cause(ctx)
 			}
 		}
 		c := make(chan os.Signal, 4)
@@ -270,17 +270,17 @@ func TestReboot(t *testing.T) {
 		g.add(&drainer{name: "a", d: d, takes: time.Second, listeners: []net.Listener{wrapped{lis}, other}})
 		var got []*inherit.Listener
 		ready := false
-		g.handOver = func(ctx context.Context, listeners []*inherit.Listener) (int, error) {
+		g.handOver = func(ctx context.Context, listeners []*inherit.Listener) (*inherit.Child, error) {
 			got = listeners
 			select {
 			case <-time.After(3 * time.Second):
 			case <-ctx.Done():
-				return 0, context.Cause(ctx)
+				return nil, context.Cause(ctx)
 			}
 			if !ready {
-				return 0, errors.New("broken")
+				return nil, errors.New("broken")
 			}
-			return 4711, nil
+			return &inherit.Child{Pid: 4711}, nil
 		}
 
 		g.reboot(nil)
@@ -313,8 +313,8 @@ func TestReboot(t *testing.T) {
 
 func TestRebootNotSupported(t *testing.T) {
 	withGrace(t, func(t *testing.T, g *grace, d *diary, log *lockedBuffer) {
-		g.handOver = func(context.Context, []*inherit.Listener) (int, error) {
-			return 0, fmt.Errorf("inherit: hand over listeners: %w", inherit.ErrNotSupported)
+		g.handOver = func(context.Context, []*inherit.Listener) (*inherit.Child, error) {
+			return nil, fmt.Errorf("inherit: hand over listeners: %w", inherit.ErrNotSupported)
 		}
 		g.add(&drainer{name: "a", d: d})
 		g.reboot(nil)

@@ -213,6 +213,31 @@ type PostExchangePlugin interface {
 	PostExchange(ctx PreCtx, r *Rerror)
 }
 
+// HandOverPlugin takes part when a Reboot hands a session, with its connection, to the new
+// process. Save returns what the plugin of the old process knows of the session; an error keeps the
+// session there, and is logged. Restore runs in the new process in place of PostAccept, of the plugin of
+// the same name, with what Save has returned; an error leaves the session with the old
+// process. What it gets may come from another version of the program. Both run while the
+// session is held up, so they must not wait; nothing can be sent or received meanwhile.
+// PostReady follows in the new process, and PostDisconnect in the old one, where the session's
+// CloseReason is then that it was handed over.
+//
+// A session stays with the old process, and ends there, if a plugin that has a PostAccept is no
+// HandOverPlugin, in either process: what PostAccept would check is not skipped.
+type HandOverPlugin interface {
+	Plugin
+	Save(BaseSession) ([]byte, error)
+	Restore(s PreSession, saved []byte) *Rerror
+}
+
+// SwapOwner is a HandOverPlugin that keeps values in the session's Swap. OwnsSwap reports
+// whether the key is one of its: then Save takes care of the value, and not
+// [PeerConfig.CarrySwap].
+type SwapOwner interface {
+	HandOverPlugin
+	OwnsSwap(key any) bool
+}
+
 // PostDisconnectPlugin runs once when a session has ended, for plugins whose
 // PostDial or PostAccept, if they have one, had returned no error, the last first. The
 // argument is the [Session], equal to what ctx.Session() and GetSession have returned.

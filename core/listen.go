@@ -88,7 +88,7 @@ func (p *peer) bind(protoFunc []ProtoFunc) ([]net.Listener, ProtoFunc, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		if !p.addListener(listener{lis, protocols, len(all) > 0}) {
+		if !p.addListener(listener{lis, pf, protocols, len(all) > 0}) {
 			lis.Close()
 			return nil, nil, ErrListenClosed
 		}
@@ -99,6 +99,7 @@ func (p *peer) bind(protoFunc []ProtoFunc) ([]net.Listener, ProtoFunc, error) {
 		}
 		c.ListenPort = uint16(a.Port)
 	}
+	adoptInherited()
 	lis := all[0]
 	for _, h := range p.env.hooks().postListen {
 		if err := plainHook(h, func() error { return h.PostListen(lis.Addr()) }); err != nil {

@@ -54,6 +54,12 @@ type Network struct {
 	// returns an error, the engine closes the connection. The error of [Rerror.Err] becomes
 	// that of Dial, with its code; any other is the reason of a 105.
 	Handshake func(ctx context.Context, h *Handshake) error
+
+	// Resume, for a network with a Handshake, does what that does with Proto for an accepted
+	// connection that a Reboot hands over: the old process has shaken hands, and h.Agreed is
+	// what Handshake has left there. It must not read, write or replace h.Conn, nor wait. A network
+	// without it keeps its connections: they end with the old process.
+	Resume func(h *Handshake) error
 }
 
 // DialConfig is the argument of Network.Dial.
@@ -93,6 +99,10 @@ type Handshake struct {
 
 	// Facts is empty at first.
 	Facts ConnFacts
+
+	// Agreed is what Handshake has agreed on with the peer, as Resume needs it. Handshake
+	// sets it, to at most 1 KiB.
+	Agreed string
 
 	Peer    Peer   // that listens or dials
 	Dialed  bool   // this side has dialled

@@ -79,6 +79,7 @@ type session struct {
 	_       [24]byte // what is above shares no cache line with the lock of pending, which each call takes
 	pending pending.Table[*callCmd]
 	swap    atomic.Pointer[Swap] // made on demand
+	move    atomic.Pointer[move] // under way, or that has handed the session over; nil: none
 	sweep.Handle
 
 	idle        chan struct{} // of capacity 1; made before leaving is set
@@ -142,9 +143,11 @@ type link struct {
 	env     *env
 	sock    *socket.Conn
 	shut    atomic.Bool // this side has closed conn
+	wanted  atomic.Bool // a goroutine that moves the connection waits for the reader to yield
 	epoch   uint32
 	trusted bool          // X-Real-IP of the peer is believed
 	silent  bool          // accepted, and no message has come: the reader says "accept ok" with the first
+	roused  bool          // rouse has set a read deadline
 	hello   atomic.Uint32 // flags of CONTROL hello
 	refused atomic.Uint32 // draining: number of the last CALL that was taken, plus 1; 0: none was refused since
 	conn    net.Conn      // until the link is ready hooks may replace it, under mu and session.mu
@@ -162,7 +165,7 @@ type link struct {
 	_ [48]byte
 	reader
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards what follows, and roused
 	calls handlerList
 	dead  *CloseReason // cause for contexts made from now on; nil while alive
 }
@@ -299,6 +302,13 @@ type redialEntry struct {
 	body   []byte       // of msg
 	result chan *Rerror // for a PUSH; nil for a call, which is in the pending table
 	until  int64        // longest wait, in the sweeper's time; 0: the caller's context has a deadline
+}
+
+// move is an attempt to hand a session over.
+type move struct {
+	over  chan struct{} // closed at its end
+	until time.Time
+	look  time.Duration // the next pause
 }
 
 // stage is how far the answer to a request is.

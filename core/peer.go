@@ -59,6 +59,7 @@ type peer struct {
 // A listener is an address that the peer listens on.
 type listener struct {
 	net.Listener
+	proto     ProtoFunc
 	protocols []string
 	again     bool // on the address of another one
 }

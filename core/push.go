@@ -51,16 +51,25 @@ func (cmd *callCmd) push(serviceMethod string, arg any, setting []MessageSetting
 		cmd.seq = s.pending.Next()
 	}
 	m.SetSeq(cmd.seq)
+	var r *Rerror
 	l := s.cur.Load()
 	if l == nil {
-		var r *Rerror
 		if l, r = s.queuePush(cmd); l == nil {
 			return r
 		}
 	}
 	ctx := m.GivenContext()
-	if err := l.sock.Enqueue(ctx, m); err != nil {
-		return l.writeRerror(ctx, err)
+	for {
+		err := l.sock.Enqueue(ctx, m)
+		if err == nil {
+			break
+		}
+		if err != errMoving {
+			return l.writeRerror(ctx, err)
+		}
+		if l, r = s.queuePush(cmd); l == nil { // until the session has moved, or has not
+			return r
+		}
 	}
 	cmd.link = l
 	s.flush(l, ctx != nil && ctx.Done() != nil, s.pending.Len() > 0)

@@ -11,157 +11,6 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// A connection is read by one goroutine at a time, or by none while it is parked.
-// One word says which goroutine that is, and what it does:
-//
-//	   ┌───────────────────── park ──────────────────────┐
-//	   ▼                                                 │
-//	parked ── unpark ──► reading+onPoller ── detach ──► reading ── await ──► waiting
-//	 ▲  │                 │  │    ▲                      │  ▲ ▲               │  │
-//	 └──│──── park ───────┘  │ returned                  │  │ └─── resume ────┘  │
-//	    │                    ▼    │                  begin  │ returned           │
-//	    │                handling+onPoller               ▼  │             interrupt
-//	    │                         │                    handling                  │
-//	    │                         └────── steal ──────────┤                      ▼
-//	    └── unpark (close, no poller) ──► reading ◄───────┘     waiting+interrupted
-//
-// The goroutine in the phase reading or waiting is the reader. It owns the reading half
-// of the connection and the fields of reader, and it alone leaves these phases. Every
-// other transition is one compare-and-swap: a new goroutine takes the reading over from
-// a handler that does not return, or that calls back (steal); a parked connection gets
-// a reader when bytes arrive or when it is closed (unpark); the sweeper ends a long
-// wait, and the reader parks the connection (interrupt). The generation counts waits,
-// handlers and changes of the reader: if it is equal to a value loaded earlier, the
-// wait, the handler or the reader is still the same.
-//
-// A reader that waits for memory is in the phase paused, from reading and back to it, and
-// stays the reader. A reader whose connection moves to another process would be a further
-// phase like that, ended by the goroutine that began it.
-type readerState struct{ word atomic.Uint64 }
-
-const (
-	reading  uint64 = iota // reads, decodes, dispatches, runs hooks; also prepares the connection at first
-	parked                 // no goroutine: the poller waits for bytes
-	waiting                // for the first byte of a message
-	handling               // runs a handler
-	paused                 // waits for memory that other messages take
-	phases          = 7
-
-	onPoller    uint64 = 1 << 3 // the reader is the poll loop
-	escaped     uint64 = 1 << 4 // the handler has called Session or Peer, and so may call back
-	interrupted uint64 = 1 << 5 // the sweeper ends the wait
-
-	generationShift = 8
-)
-
-func wordOf(generation, phase, flags uint64) uint64 {
-	return generation<<generationShift | phase | flags
-}
-func phaseOf(w uint64) uint64      { return w & phases }
-func generationOf(w uint64) uint64 { return w >> generationShift }
-
-func (r *readerState) phase() uint64      { return phaseOf(r.word.Load()) }
-func (r *readerState) generation() uint64 { return generationOf(r.word.Load()) }
-
-// registered reports whether the connection is registered with the poller.
-func (r *readerState) registered() bool {
-	w := r.word.Load()
-	return phaseOf(w) == parked || w&onPoller != 0
-}
-
-// next changes to a phase, with flags, in a new generation. Only the reader calls it.
-func (r *readerState) next(phase, flags uint64) (generation uint64) {
-	generation = r.generation() + 1
-	r.word.Store(wordOf(generation, phase, flags))
-	return generation
-}
-
-func (r *readerState) pause()                  { r.word.Store(wordOf(r.generation(), paused, 0)) }
-func (r *readerState) unpause()                { r.word.Store(wordOf(r.generation(), reading, 0)) }
-func (r *readerState) park()                   { r.next(parked, 0) }
-func (r *readerState) await() (wait uint64)    { return r.next(waiting, 0) }
-func (r *readerState) begin() (handler uint64) { return r.next(handling, r.word.Load()&onPoller) }
-func (r *readerState) resume() (wasEnded bool) {
-	return r.word.Swap(wordOf(r.generation(), reading, 0))&interrupted != 0
-}
-
-// detach makes a reader that was the poll loop an ordinary one. It reports whether it
-// was the poll loop.
-func (r *readerState) detach() bool {
-	w := r.word.Load()
-	if w&onPoller == 0 {
-		return false
-	}
-	r.word.Store(w &^ onPoller)
-	return true
-}
-
-// unpark makes the caller the reader; flag is onPoller for the poll loop, else 0. It
-// returns false if the connection is not parked.
-func (r *readerState) unpark(flag uint64) bool {
-	w := r.word.Load()
-	return phaseOf(w) == parked && r.word.CompareAndSwap(w, wordOf(generationOf(w)+1, reading, flag))
-}
-
-// interrupt ends the wait during which w was loaded.
-func (r *readerState) interrupt(w uint64) bool {
-	return phaseOf(w) == waiting && r.word.CompareAndSwap(w, w|interrupted)
-}
-
-// handler returns the generation of the handler that the reader runs, 0 for none, and
-// whether it has escaped.
-func (r *readerState) handler() (handler uint64, hasEscaped bool) {
-	if w := r.word.Load(); phaseOf(w) == handling {
-		return generationOf(w), w&escaped != 0
-	}
-	return 0, false
-}
-
-// change replaces the word while the reader runs the handler. It returns false if the
-// reader does not run it any more.
-func (r *readerState) change(handler uint64, f func(w uint64) uint64) bool {
-	for {
-		w := r.word.Load()
-		if phaseOf(w) != handling || generationOf(w) != handler {
-			return false
-		}
-		if r.word.CompareAndSwap(w, f(w)) {
-			return true
-		}
-	}
-}
-
-// holder says what keeps the reader of a closed connection from its end.
-func (r *readerState) holder() string {
-	switch r.phase() {
-	case waiting:
-		return "a Read of its closed connection"
-	case parked:
-		return "the poller, which waits for its closed connection,"
-	case paused:
-		return "the wait for memory"
-	}
-	return "a hook, a codec or a Read that its reader runs"
-}
-
-// escape notes that the handler has its session, with which it can call.
-func (r *readerState) escape(handler uint64) {
-	if now, hasEscaped := r.handler(); now == handler && !hasEscaped {
-		r.change(handler, func(w uint64) uint64 { return w | escaped })
-	}
-}
-
-// returned makes the goroutine of the handler the reader again. It returns false if
-// another goroutine has stolen the reading.
-func (r *readerState) returned(handler uint64) bool {
-	return r.change(handler, func(w uint64) uint64 { return wordOf(handler, reading, w&onPoller) })
-}
-
-// steal makes the caller the reader in place of the goroutine of the handler.
-func (r *readerState) steal(handler uint64) bool {
-	return r.change(handler, func(w uint64) uint64 { return wordOf(handler+1, reading, w&onPoller) })
-}
-
 // reader holds what a connection needs for being read. All fields except state, key
 // and idleAt belong to the goroutine that is the reader.
 type reader struct {
@@ -425,36 +274,44 @@ func (l *link) scheduleIdleCheck() {
 	}
 }
 
-// wait waits until bytes have arrived. isParked says that the sweeper has ended the
-// wait and that the connection was parked, which mayPark allows.
-func (l *link) wait(mayPark bool) (isParked bool, err error) {
+// wait waits until bytes have arrived. isElsewhere says that the wait has been ended and
+// that the caller is not the reader any more: the connection was parked, which mayPark
+// allows, or is held.
+func (l *link) wait(mayPark bool) (isElsewhere bool, err error) {
 	for {
 		l.mayBlock()
 		l.state.await()
 		err = l.sock.Wait()
-		if !l.state.resume() {
+		idle := l.state.resume()
+		if !idle && !l.isRoused(err) {
 			return false, err
 		}
 		l.mu.Lock() // until interruptIdle has set the deadline
 		l.conn.SetReadDeadline(time.Time{})
 		l.mu.Unlock()
 		switch {
+		case l.yield():
+			return true, nil
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			l.scheduleIdleCheck() // bytes have arrived meanwhile
 			return false, err
-		case mayPark:
+		case mayPark && idle:
 			return l.park(), nil
 		}
 	}
 }
 
 // waitUnparked is wait that does not park the connection: a hook's context is held
-// meanwhile. It returns at once if something is there already.
+// meanwhile. It returns at once if something is there already. The error is errNotReader if
+// the connection is held.
 func (l *link) waitUnparked() error {
 	if l.sock.Buffered() > 0 {
 		return nil
 	}
-	_, err := l.wait(false)
+	elsewhere, err := l.wait(false)
+	if elsewhere {
+		err = errNotReader
+	}
 	return err
 }
 
@@ -490,4 +347,40 @@ func (l *link) quietSince(now int64) int64 {
 		l.quietSeen, l.quietAt = word, now
 	}
 	return l.quietAt
+}
+
+// rouse ends the wait of the reader, so that it looks whether to yield.
+func (l *link) rouse() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p := l.state.phase(); p == waiting || p == reading && l.sock.Repeats() {
+		l.roused = true
+		l.conn.SetReadDeadline(pastTime)
+	}
+}
+
+// isRoused reports whether the error of a read is due to rouse.
+func (l *link) isRoused(err error) bool {
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.roused
+	if l.roused = false; was {
+		l.conn.SetReadDeadline(time.Time{})
+	}
+	return was
+}
+
+// yield leaves the reading to a goroutine that moves the connection, if there is one: then
+// the caller is not the reader any more. The reader calls it between two messages, or when it
+// has taken nothing of one.
+func (l *link) yield() bool {
+	if !l.wanted.Load() || l.kept != nil || l.lost || l.sock.Ahead() > 0 {
+		return false
+	}
+	l.mayBlock()
+	l.state.hold()
+	return l.wanted.Load() || !l.state.unhold()
 }

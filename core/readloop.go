@@ -136,6 +136,9 @@ func (r *readLoop) serve() error {
 		if l.sock.Dispatched() {
 			s.becameIdle()
 		}
+		if l.wanted.Load() && l.yield() {
+			return errNotReader
+		}
 		if l.refuses {
 			l.refuses = s.full()
 		}
@@ -176,6 +179,10 @@ func (r *readLoop) serve() error {
 		r.in = 0
 		c.arrived = l.sock.TakeMemory()
 		if err != nil {
+			if l.isRoused(err) { // in the middle of a message, of which nothing has been taken
+				c.recycle()
+				continue
+			}
 			dropped, fatal := c.unreadable(err)
 			if fatal != nil {
 				return fatal

@@ -123,7 +123,7 @@ func (s *session) Health() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch s.state {
-	case ready, redialing:
+	case ready, redialing, moving:
 		return true
 	case broken:
 		return s.reason == nil && s.redialable()
@@ -148,7 +148,7 @@ func (s *session) SessionAge() time.Duration {
 func (s *session) SetSessionAge(d time.Duration) {
 	s.mu.Lock()
 	s.sessionAge = max(d, 0)
-	live := s.state == ready || s.state == redialing
+	live := s.state == ready || s.state == redialing || s.state == moving
 	s.mu.Unlock()
 	if live {
 		s.startAge()
@@ -170,6 +170,15 @@ func (s *session) startAge() {
 	if at != 0 {
 		s.env.sweeper.Touch(s, at)
 	}
+}
+
+// expireIn is startAge for an age of which so much is left.
+func (s *session) expireIn(left time.Duration) {
+	at := s.env.sweeper.After(left)
+	s.mu.Lock()
+	s.expireAt = at
+	s.mu.Unlock()
+	s.env.sweeper.Touch(s, at)
 }
 
 func (s *session) SetContextAge(d time.Duration) { s.contextAge.Store(int64(max(d, 0))) }

@@ -19,9 +19,14 @@ import (
 //	  │   ▼            attempts used up, Close, 401, 403, 409     │
 //	  └ redialing ────────────────────────────────────────────────┘
 //
+// At a Reboot an accepted session is moving for a moment (move.go): from there it is ready
+// again, if the connection could not be handed over, or closed, if it was; what leads
+// from ready to draining or broken leads there from moving too.
+//
 // One mutex guards the state, the link (whose epoch numbers the connections) and
 // the close reason. No hook, no user code and no I/O runs while it is held. Once a
-// session was ready, only the reader moves it to broken, redialing and closed.
+// session was ready, only the reader moves it to broken, redialing and closed; when it is
+// handed over, that is the goroutine that holds the reading.
 type state uint8
 
 const (
@@ -31,10 +36,11 @@ const (
 	broken                 // the connection has failed; cleaning up
 	redialing              // dialling a new connection; calls wait
 	closed                 // the end
+	moving                 // ready to be handed to another process; own calls wait, those of the peer are served
 )
 
 func (s state) String() string {
-	return [...]string{"preparing", "ready", "draining", "broken", "redialing", "closed"}[s]
+	return [...]string{"preparing", "ready", "draining", "broken", "redialing", "closed", "moving"}[s]
 }
 
 // Side says which side ended a connection.

@@ -298,6 +298,12 @@ func (r *Reader) TakeBuffered() []byte {
 	return rest
 }
 
+// AppendBuffered appends the buffered bytes to dst, and leaves them where they are.
+func (r *Reader) AppendBuffered(dst []byte) []byte {
+	dst = append(dst, r.big[r.off:]...)
+	return append(dst, r.buf[r.r:r.w]...)
+}
+
 // Unread puts a copy of b in front of what is read from the connection. It is called
 // before anything else.
 func (r *Reader) Unread(b []byte) {

@@ -29,7 +29,7 @@ import (
 
 // Env is the environment variable with the table of sockets: JSON of
 //
-//	{"ready": 5, "listeners": [{"network": "tcp", "addr": "0.0.0.0:0", "real": "[::]:4711", "fd": 3}, …]}
+//	{"ready": 5, "line": 6, "listeners": [{"network": "tcp", "addr": "0.0.0.0:0", "real": "[::]:4711", "fd": 3}, …]}
 //
 // It is removed from the child's environment when the child starts.
 const Env = "TELEPORT_LISTENERS"
@@ -45,6 +45,7 @@ const (
 // table is the value of the environment variable.
 type table struct {
 	Ready     int     `json:"ready"` // descriptor of the pipe to write a byte to
+	Line      int     `json:"line"`  // descriptor of the child's end of a Line; 0: there is none
 	Listeners []entry `json:"listeners"`
 }
 
@@ -65,6 +66,7 @@ type Listener struct {
 	info    os.FileInfo // of file when the socket was made
 	handed  atomic.Bool // the file belongs to the child
 	retired atomic.Pointer[retirement]
+	paused  atomic.Pointer[chan struct{}] // closed by Resume; nil: not paused
 	unlink  sync.Once
 	once    sync.Once
 	err     error // of Close
@@ -112,8 +114,40 @@ func newListener(network, addr string, lis net.Listener) *Listener {
 // Accept waits for the next connection. After Retire it is os.ErrDeadlineExceeded that
 // there are no more.
 func (l *Listener) Accept() (net.Conn, error) {
-	l.limit()
-	return l.Listener.Accept()
+	for {
+		l.limit()
+		c, err := l.Listener.Accept()
+		p := l.paused.Load()
+		if p == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return c, err
+		}
+		<-*p
+	}
+}
+
+// Pause makes Accept wait until Resume, Retire or Close: connections stay in the queue,
+// which a child that has the socket accepts from.
+func (l *Listener) Pause() {
+	d, ok := l.Listener.(interface{ SetDeadline(time.Time) error })
+	if !ok || l.retired.Load() != nil {
+		return
+	}
+	p := make(chan struct{})
+	if l.paused.CompareAndSwap(nil, &p) {
+		_ = d.SetDeadline(time.Unix(1, 0)) // an error says that it is closed
+	}
+}
+
+// Resume ends a Pause.
+func (l *Listener) Resume() {
+	p := l.paused.Swap(nil)
+	if p == nil {
+		return
+	}
+	if d, ok := l.Listener.(interface{ SetDeadline(time.Time) error }); ok {
+		_ = d.SetDeadline(time.Time{})
+	}
+	close(*p)
 }
 
 // limit lets Accept end in time if the listener has retired.
@@ -142,6 +176,7 @@ func (l *Listener) Retire(quiet, limit time.Duration) bool {
 	if !ok || l.handed.Load() {
 		return false
 	}
+	l.Resume()
 	l.removeFile()
 	l.filter(refuseNew)
 	l.retired.Store(&retirement{quiet, time.Now().Add(limit)})
@@ -178,6 +213,7 @@ func (l *Listener) Close() error {
 			l.filter(acceptNew)
 		}
 		l.err = errors.Join(l.err, l.Listener.Close())
+		l.Resume()
 	})
 	return l.err
 }
@@ -204,6 +240,7 @@ type takeover struct {
 
 	mu     sync.Mutex
 	left   []claim
+	line   *Line       // nil: there is none, or TakeLine has taken it
 	ready  func()      // notifies the parent; nil when it has, or without a parent
 	timer  *time.Timer // runs quiet, then unclaim; nil before the first Listen
 	report func(error)
@@ -227,6 +264,17 @@ func Report(f func(error)) {
 		f(err)
 	}
 	successor.errs = nil
+}
+
+// TakeLine returns the line over which this process gets connections of its parent, nil if
+// there is none. Only the first call gets it. The parent offers connections after this
+// process is ready.
+func TakeLine() *Line {
+	successor.mu.Lock()
+	defer successor.mu.Unlock()
+	l := successor.line
+	successor.line = nil
+	return l
 }
 
 // problem reports an error, or keeps it until report is set. The caller holds t.mu.

@@ -8,6 +8,6 @@ import (
 )
 
 // HandOver returns ErrNotSupported: this system cannot hand over sockets.
-func HandOver(context.Context, []*Listener) (pid int, err error) {
-	return 0, fmt.Errorf("inherit: hand over listeners: %w", ErrNotSupported)
+func HandOver(context.Context, []*Listener) (*Child, error) {
+	return nil, fmt.Errorf("inherit: hand over listeners: %w", ErrNotSupported)
 }

@@ -5,6 +5,7 @@ package inherit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -42,6 +43,13 @@ func (t *takeover) adopt(text string) {
 			continue
 		}
 		t.left = append(t.left, claim{e, lis})
+	}
+	if tab.Line != 0 {
+		line, err := openLine(tab.Line)
+		if err != nil {
+			t.problem(fmt.Errorf("inherit: descriptor %d for connections: %w", tab.Line, err))
+		}
+		t.line = line
 	}
 	ready, err := openReady(tab.Ready)
 	if err != nil {
@@ -95,37 +103,43 @@ func openReady(fd int) (func(), error) {
 }
 
 // HandOver starts this program again, with the same arguments, environment and
-// working directory, and returns the process id of the child once that has
-// reported that it is ready. From then on the files of unix sockets belong to the
-// child, and the caller should close its listeners.
+// working directory, and returns the child once that has reported that it is ready.
+// From then on the files of unix sockets belong to the child, until Recover.
 //
 // If the child ends before, or is not ready when ctx ends, HandOver kills it and
 // returns an error; nothing has changed for the caller.
-func HandOver(ctx context.Context, listeners []*Listener) (pid int, err error) {
+func HandOver(ctx context.Context, listeners []*Listener) (*Child, error) {
 	name, err := program()
 	if err != nil {
-		return 0, fmt.Errorf("inherit: find this program: %w", err)
+		return nil, fmt.Errorf("inherit: find this program: %w", err)
 	}
 	listeners = sorted(listeners)
 	ready, report, err := os.Pipe()
 	if err != nil {
-		return 0, fmt.Errorf("inherit: make a pipe: %w", err)
+		return nil, fmt.Errorf("inherit: make a pipe: %w", err)
 	}
 	defer ready.Close()
-	child, err := start(name, listeners, report)
-	report.Close() // so that the pipe ends when the child does
+	line, far, err := newLine()
 	if err != nil {
-		return 0, fmt.Errorf("inherit: start %s: %w", name, err)
+		report.Close()
+		return nil, fmt.Errorf("inherit: make a line for connections: %w", err)
+	}
+	child, err := start(name, listeners, report, far)
+	report.Close() // so that the pipe ends when the child does, and the line too
+	far.Close()
+	if err != nil {
+		line.Close()
+		return nil, fmt.Errorf("inherit: start %s: %w", name, err)
 	}
 
-	exited := make(chan string, 1)
+	c := &Child{Pid: child.Pid, Line: line, listeners: listeners, exited: make(chan struct{})}
 	go func() { // ends with the child, or with this process
 		state, err := child.Wait()
+		c.end = fmt.Sprint(state)
 		if err != nil {
-			exited <- err.Error()
-			return
+			c.end = err.Error()
 		}
-		exited <- state.String()
+		close(c.exited)
 	}()
 	notified := make(chan bool, 1)
 	go func() { // ends with the child, or with ready.Close
@@ -139,22 +153,24 @@ func HandOver(ctx context.Context, listeners []*Listener) (pid int, err error) {
 			for _, l := range listeners {
 				l.handed.Store(true)
 			}
-			return child.Pid, nil
+			return c, nil
 		}
 		cause = fmt.Errorf("it ended or closed its pipe")
 	case <-ctx.Done():
 		cause = context.Cause(ctx)
 	}
+	line.Close()
 	_ = child.Kill() // an error says that it has ended
-	return 0, fmt.Errorf("inherit: process %d did not take over: %w (%s)", child.Pid, cause, <-exited)
+	<-c.exited
+	return nil, fmt.Errorf("inherit: process %d did not take over: %w (%s)", child.Pid, cause, c.end)
 }
 
 // start starts the program with the listeners as descriptors from 3 on, and
-// the pipe after them.
+// the pipe and its end of the line after them.
 //
 // It uses syscall.ForkExec: os/exec would set the descriptors to blocking mode, and with
 // them the listeners of this process, which share their flags.
-func start(name string, listeners []*Listener, report *os.File) (*os.Process, error) {
+func start(name string, listeners []*Listener, report, line *os.File) (*os.Process, error) {
 	files := []uintptr{0, 1, 2}
 	defer func() {
 		for _, fd := range files[3:] {
@@ -174,16 +190,21 @@ func start(name string, listeners []*Listener, report *os.File) (*os.Process, er
 		tab.Listeners = append(tab.Listeners, entry{l.network, l.addr, l.Addr().String(), len(files)})
 		files = append(files, uintptr(fd))
 	}
-	c, err := report.SyscallConn()
-	if err != nil {
-		return nil, err
+	for _, f := range []struct {
+		file *os.File
+		as   *int
+	}{{report, &tab.Ready}, {line, &tab.Line}} {
+		c, err := f.file.SyscallConn()
+		if err != nil {
+			return nil, err
+		}
+		fd, err := dup(c)
+		if err != nil {
+			return nil, err
+		}
+		*f.as = len(files)
+		files = append(files, uintptr(fd))
 	}
-	fd, err := dup(c)
-	if err != nil {
-		return nil, err
-	}
-	tab.Ready = len(files)
-	files = append(files, uintptr(fd))
 	text, err := json.Marshal(tab)
 	if err != nil {
 		return nil, err
@@ -196,6 +217,46 @@ func start(name string, listeners []*Listener, report *os.File) (*os.Process, er
 		return nil, err
 	}
 	return os.FindProcess(pid)
+}
+
+// newLine returns the parent's end of a line, and the child's as a file.
+func newLine() (l *Line, child *os.File, err error) {
+	syscall.ForkLock.RLock()
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fds[0])
+		syscall.CloseOnExec(fds[1])
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	child = os.NewFile(uintptr(fds[1]), "line")
+	if l, err = openLine(fds[0]); err != nil {
+		child.Close()
+		return nil, nil, err
+	}
+	return l, child, nil
+}
+
+// openLine returns the line with this descriptor, which it owns.
+func openLine(fd int) (*Line, error) {
+	if fd < 3 {
+		return nil, errors.New("not a descriptor for a line")
+	}
+	syscall.CloseOnExec(fd)
+	f := os.NewFile(uintptr(fd), "line")
+	defer f.Close() // the connection has a copy
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		c.Close()
+		return nil, fmt.Errorf("descriptor %d is of a %T, not of a unix socket", fd, c)
+	}
+	return &Line{conn: u}, nil
 }
 
 // dup duplicates a descriptor. The duplicate does not leak into other child processes.

@@ -104,6 +104,7 @@ type Writer struct {
 	crowded  atomic.Bool // a goroutine waits for room
 	packets  bool        // a write is a packet, of maxPacket bytes at most
 	closed   bool        // Close has been called; guarded by mu
+	sealed   bool        // err is that of Seal; guarded by mu
 
 	mu      sync.Mutex // guards the fields below; held from Begin to Commit
 	in      batch      // being filled
@@ -325,6 +326,9 @@ func (w *Writer) Close(err error) (lost int) {
 		return w.lost
 	}
 	w.closed = true
+	if w.sealed {
+		w.err, w.sealed = nil, false
+	}
 	w.refuse(err)
 	w.err = err
 	return w.lost

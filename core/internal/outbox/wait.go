@@ -237,3 +237,25 @@ func (t *waiter) wait(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
+
+// Seal refuses messages with err from now on, if nothing waits to be written and no
+// goroutine writes; else it does nothing and returns false. Nobody else has touched the
+// connection then: it can be given away.
+func (w *Writer) Seal(err error) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil || w.used > 0 || w.flushing.Load() || w.first() != nil {
+		return false
+	}
+	w.err, w.begun, w.sealed = err, w.written, true
+	return true
+}
+
+// Unseal ends a Seal with the same err: messages are accepted again.
+func (w *Writer) Unseal(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sealed && w.err == err {
+		w.err, w.begun, w.sealed = nil, 0, false
+	}
+}

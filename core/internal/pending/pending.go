@@ -220,8 +220,15 @@ func (t *Table[T]) Close() []T {
 	return t.drain()
 }
 
-// SetNext makes seq the next number, if it is between 1 and 2^31-1. It is for tests of
-// the end of the numbers.
+// Last returns the number that was given last, 0 if none was.
+func (t *Table[T]) Last() int32 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.last
+}
+
+// SetNext makes seq the next number, if it is between 1 and 2^31-1: the table of a session
+// that another process has begun goes on from there.
 func (t *Table[T]) SetNext(seq int32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -66,6 +66,15 @@ func (p *proto) CarriesControl() bool { return true }
 
 func (p *proto) Repeatable() bool { return true }
 
+func (p *proto) AppendState(dst []byte) ([]byte, error) { return dst, nil }
+
+func (p *proto) Restore(state []byte) error {
+	if len(state) > 0 {
+		return fmt.Errorf("testwire: there is no state such as %.64q", state)
+	}
+	return nil
+}
+
 func (p *proto) Pack(m socket.Message) error {
 	frame, err := p.AppendFrame(nil, m)
 	if err != nil {

@@ -1,0 +1,252 @@
+package tp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/teleport-go/teleport/core/internal/inherit"
+)
+
+// This file holds the new process's side of a Reboot that keeps connections: it makes
+// sessions of the connections that the old process offers; see move.go.
+
+// adoptInherited takes over the sessions of the old process, if there is one.
+func adoptInherited() {
+	line := inherit.TakeLine()
+	if line == nil {
+		return
+	}
+	go func() { // ends with the old process
+		if err := line.Adopt(graceful.adopt); err != nil {
+			graceful.log().Errorf("tp: reboot: taking over sessions has ended: %v", err)
+		}
+	}()
+}
+
+// adopt prepares a session; see inherit.Adopter.
+func (g *grace) adopt(head, rest []byte, conn net.Conn) (settle func(mine bool), err error) {
+	defer func() {
+		if err != nil {
+			conn.Close()
+		}
+	}()
+	r, err := parseRecord(head)
+	if err != nil {
+		return nil, err
+	}
+	p, pf := g.listening(r)
+	if p == nil {
+		return nil, fmt.Errorf("no peer of the network %s listens on %s", r.Network, r.Listener)
+	}
+	if !p.admitAccepted() {
+		return nil, errPeerClosed
+	}
+	a := &adoption{p: p, r: r}
+	ok := false
+	defer func() {
+		if !ok {
+			a.drop()
+		}
+	}()
+	if err := a.prepare(conn, pf, rest); err != nil {
+		return nil, err
+	}
+	ok = true
+	return a.settle, nil
+}
+
+// listening returns the peer that listens where the session was accepted, and the protocol.
+func (g *grace) listening(r *moveRecord) (*peer, ProtoFunc) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, q := range g.peers {
+		p, ok := q.(*peer)
+		if !ok || p.cfg.Network != r.Network {
+			continue
+		}
+		p.mu.Lock()
+		for _, lis := range p.listeners {
+			if in, ok := unwrapListener(lis.Listener); ok && addrKey(in.Addr()) == r.Listener {
+				p.mu.Unlock()
+				return p, lis.proto
+			}
+		}
+		p.mu.Unlock()
+	}
+	return nil, nil
+}
+
+// adoption is a session that is being taken over.
+type adoption struct {
+	p *peer
+	r *moveRecord
+	s *session
+	l *link
+}
+
+// prepare does all that can fail.
+func (a *adoption) prepare(conn net.Conn, pf ProtoFunc, rest []byte) error {
+	p, r := a.p, a.r
+	switch conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
+	default:
+		return fmt.Errorf("its connection is a %T", conn)
+	}
+	if p.runsTLS() != nil {
+		return errors.New("its peer uses TLS here")
+	}
+	h := Handshake{Conn: conn, Proto: pf, Peer: p, Trusted: trusts(p.cfg.trusted, conn.RemoteAddr())}
+	if r.Remote != nil {
+		a, err := NewFakeAddr2(r.Remote.Network, r.Remote.Text)
+		if err != nil {
+			return err
+		}
+		h.Facts.Remote = a
+	}
+	h.Facts.RealIP, h.Facts.Read = r.RealIP, rest
+	if p.env.network.Handshake != nil {
+		if err := p.resume(&h, r.Agreed); err != nil {
+			return err
+		}
+	}
+	s := newSession(p.env, nil)
+	l := newLink(s, &h, r.Epoch)
+	a.s, a.l = s, l
+	if _, name := l.sock.Proto().Version(); name != r.Protocol {
+		return fmt.Errorf("its protocol is %.64q, and that of the listener %s is %s", r.Protocol, r.Listener, name)
+	}
+	if err := l.sock.Restore(r.State); err != nil {
+		return err
+	}
+	l.taken, l.silent = r.Taken, r.Silent
+	l.hello.Store(r.Hello)
+	s.pending.SetNext(max(r.Seq, 0) + 1)
+	s.contextAge.Store(int64(r.ContextAge))
+	s.mu.Lock()
+	s.wantID, s.link, s.sessionAge = &r.ID, l, r.SessionAge // not prep: no hook sends or receives yet
+	s.mu.Unlock()
+	if other := p.env.hub.get(r.ID); other != nil {
+		return fmt.Errorf("its id %.64q is taken by a session with %s", r.ID, other.partner())
+	}
+	if err := a.restoreSwap(); err != nil {
+		return err
+	}
+	if err := a.restorePlugins(); err != nil {
+		return err
+	}
+	if reason := s.CloseReason(); reason != nil {
+		return reason
+	}
+	l.sock.SetLimit(p.cfg.MessageSizeLimit)
+	l.sock.SetFrameTimeout(p.cfg.FrameTimeout)
+	return nil
+}
+
+func (a *adoption) restoreSwap() error {
+	if len(a.r.Swap) == 0 {
+		return nil
+	}
+	restore := a.p.cfg.RestoreSwap
+	if restore == nil {
+		return errors.New("its Swap is not empty, and PeerConfig.RestoreSwap is not set")
+	}
+	for _, saved := range a.r.Swap {
+		if err := safely(func() error { return restore(a.s.Swap(), saved) }); err != nil {
+			return fmt.Errorf("PeerConfig.RestoreSwap: %w", err)
+		}
+	}
+	return nil
+}
+
+// restorePlugins runs the Restore hooks. All plugins with a PostAccept must have one: what
+// that has checked must not be left out because the new program checks something else.
+func (a *adoption) restorePlugins() error {
+	saved := make(map[string][]byte)
+	for _, x := range a.r.Plugins {
+		saved[x.Plugin] = x.State
+	}
+	plugins := a.p.env.hooks().connection
+	for i, p := range plugins {
+		h, ok := takesPart[HandOverPlugin](p)
+		state, known := saved[p.Name()]
+		switch {
+		case ok && known:
+			delete(saved, p.Name())
+			r := guard{log: a.s.logger}.run(p, func() *Rerror { return h.Restore(a.s, state) })
+			if r.HasError() {
+				return fmt.Errorf("plugin %s: %w", p.Name(), r.Err())
+			}
+		case has[PostAcceptPlugin](p):
+			return fmt.Errorf("plugin %s has not accepted it in the old process", p.Name())
+		}
+		a.l.passed = plugins[:i+1]
+	}
+	for name := range saved {
+		return fmt.Errorf("there is no plugin %.64q here", name)
+	}
+	return nil
+}
+
+// drop undoes prepare: the connection stays the old process's.
+func (a *adoption) drop() {
+	defer a.p.preparing.Done()
+	if a.s == nil {
+		a.p.env.sessions.Done()
+		return
+	}
+	s, l := a.s, a.l
+	defer s.release()
+	reason := &CloseReason{SideLocal, errors.New("not taken over"), "taking over"}
+	s.mu.Lock()
+	s.state = closed
+	if s.reason == nil {
+		s.reason = reason
+	}
+	s.leaving.Store(true)
+	s.closeNotify.Fire()
+	s.mu.Unlock()
+	l.shut.Store(true)
+	l.conn.Close()
+	l.sock.Stop(reason)
+	l.sock.Join()
+	l.sock.Release()
+	l.over.Fire()
+	s.postDisconnect(l)
+	s.done.Fire()
+}
+
+// settle ends the adoption: the session begins, or is dropped.
+func (a *adoption) settle(mine bool) {
+	if !mine {
+		a.drop()
+		return
+	}
+	defer a.p.preparing.Done()
+	if _, r := a.s.begin(a.l); r != nil {
+		a.p.log.Warnf("tp: reboot: the session %q with %s has ended as it was taken over: %s", a.r.ID, a.l.ip, r)
+		a.s.release()
+		return
+	}
+	if a.r.AgeLeft > 0 {
+		a.s.expireIn(a.r.AgeLeft)
+	}
+}
+
+// resume lets the network prepare a connection on which it has shaken hands in the old
+// process.
+func (p *peer) resume(h *Handshake, agreed string) error {
+	if p.env.network.Resume == nil {
+		return fmt.Errorf("its network %s cannot take up a connection of another process", p.cfg.Network)
+	}
+	h.Agreed = agreed
+	conn := h.Conn
+	err := safely(func() error { return p.env.network.Resume(h) })
+	if err == nil && (h.Conn != conn || h.Proto == nil) {
+		err = errors.New("it has replaced the connection, or has left no protocol")
+	}
+	if err != nil {
+		return fmt.Errorf("network %s: %w", p.cfg.Network, err)
+	}
+	return nil
+}

@@ -1,0 +1,441 @@
+package tp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/inherit"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// This file holds the old process's side of a Reboot that keeps connections: an accepted
+// session is handed to the new process with its connection. adopt.go is the other side.
+//
+// A goroutine that moves a session makes it moving: what this side sends waits, as for a
+// redial. When no call of this side is pending it takes the reading (held), at the edge of
+// a message or, where the protocol is Repeatable, within one; when no handler runs any more, and
+// everything is written, the connection belongs to it alone. If that takes longer than
+// the attempt may, or something comes between, all goes back to what it was, and is
+// tried again later, with more patience: a session moves whole or not at all.
+
+var (
+	// errHandedOver is the cause of the end of a session that has moved.
+	errHandedOver = errors.New("handed over to the new process")
+)
+
+const (
+	// firstHold and longestHold are how long an attempt may hold up a session: twice as long each
+	// time.
+	firstHold   = 10 * time.Millisecond
+	longestHold = time.Second
+	// moveLook is the first pause between two looks at whether the session is quiet,
+	// twice as long each time, up to longestLook.
+	moveLook    = 20 * time.Microsecond
+	longestLook = time.Millisecond
+)
+
+// again waits a moment for what the attempt waits for. It returns false when the time is over.
+func (m *move) again() bool {
+	if time.Now().After(m.until) {
+		return false
+	}
+	time.Sleep(m.look)
+	m.look = min(2*m.look, longestLook)
+	return true
+}
+
+// errStays is in the error of a session that cannot move, whatever it waits for.
+var errStays = errors.New("it stays")
+
+func stays(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{errStays}, args...)...)
+}
+
+// moveTo hands the session over. It may hold the session up for so long, and as long as the
+// new process takes. An error says why the session is still here.
+func (s *session) moveTo(ctx context.Context, line *inherit.Line, hold time.Duration) error {
+	if err := s.movable(); err != nil {
+		return err
+	}
+	return s.tryMove(ctx, line, hold)
+}
+
+// movable returns an error if the session cannot move.
+func (s *session) movable() error {
+	s.mu.Lock()
+	l, state := s.link, s.state
+	s.mu.Unlock()
+	switch {
+	case state != ready:
+		return stays("it is %v", state)
+	case s.plan != nil:
+		return stays("this side has dialled it")
+	case l.facts != nil && l.facts.TLS != nil:
+		return stays("it is encrypted by TLS")
+	case l.env.network.Handshake != nil && l.env.network.Resume == nil:
+		return stays("its network %s cannot take up a connection of another process", l.env.cfg.Network)
+	}
+	switch l.conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
+	default:
+		return stays("its connection is a %T", l.conn)
+	}
+	if _, ok := l.sock.Proto().(socket.Carrier); !ok {
+		return stays("its protocol cannot be handed over")
+	}
+	if s.env.listenerOf(l) == "" {
+		return stays("no listener of the peer has accepted it")
+	}
+	for _, p := range s.env.hooks().connection {
+		if has[PostAcceptPlugin](p) && !has[HandOverPlugin](p) {
+			return stays("plugin %s has a PostAccept, and no Save and Restore", p.Name())
+		}
+	}
+	return nil
+}
+
+// listenerOf returns the key of the listener that has accepted the connection, "" for none.
+func (e *env) listenerOf(l *link) string {
+	p, ok := e.peer.(*peer)
+	if !ok {
+		return ""
+	}
+	local := l.conn.LocalAddr()
+	for _, lis := range p.inheritable() {
+		in, ok := unwrapListener(lis)
+		if ok && accepts(in.Addr(), local) {
+			return addrKey(in.Addr())
+		}
+	}
+	return ""
+}
+
+// accepts reports whether a connection with this local address comes from the listener.
+func accepts(listener, local net.Addr) bool {
+	if a, ok := listener.(*net.TCPAddr); ok {
+		b, ok := local.(*net.TCPAddr)
+		return ok && a.Port == b.Port && (a.IP.IsUnspecified() || a.IP.Equal(b.IP))
+	}
+	return addrKey(listener) == addrKey(local)
+}
+
+// errBusy is the error of an attempt that may be made again.
+var errBusy = errors.New("it is in use")
+
+// tryMove is moveTo of a session that can move.
+func (s *session) tryMove(ctx context.Context, line *inherit.Line, hold time.Duration) (err error) {
+	m := &move{over: make(chan struct{}), until: time.Now().Add(hold), look: moveLook}
+	l := s.beginMove(m)
+	if l == nil {
+		return errBusy
+	}
+	moved := false
+	defer func() {
+		if !moved {
+			s.endMove(m, l)
+		}
+	}()
+	if err := s.quiesce(m, l); err != nil {
+		return err
+	}
+	head, rest, err := s.record(l)
+	if err != nil {
+		return err
+	}
+	raw, err := l.conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return stays("%w", err)
+	}
+	if err := line.Offer(ctx, head, rest, raw, func() bool { return s.commitMove(l) }); err != nil {
+		s.uncommitMove()
+		return err
+	}
+	moved = true
+	s.finishMove(m, l)
+	return nil
+}
+
+// beginMove makes the session moving; nil: it is not ready.
+func (s *session) beginMove(m *move) *link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != ready {
+		return nil
+	}
+	s.state = moving
+	s.move.Store(m)
+	s.cur.Store(nil)
+	return s.link
+}
+
+// quiesce waits until the connection is the caller's alone.
+func (s *session) quiesce(m *move, l *link) error {
+	for s.pending.Len() > 0 { // launch looks for the link behind its entry here; see the comment there
+		if !m.again() {
+			return fmt.Errorf("%w: it waits for replies", errBusy)
+		}
+	}
+	if !l.seize(m) {
+		return fmt.Errorf("%w: it is being read", errBusy)
+	}
+	for s.work.running() > 0 || l.sock.Ahead() > 0 {
+		s.mu.Lock()
+		waiting := len(s.redialQueue)
+		s.mu.Unlock()
+		if waiting > 0 && s.work.running() > 0 { // perhaps it is the handler that calls
+			return fmt.Errorf("%w: a call of this side waits, and handlers run", errBusy)
+		}
+		if !m.again() {
+			return fmt.Errorf("%w: handlers run", errBusy)
+		}
+	}
+	l.sock.Flush(socket.NoBlock)
+	for !l.sock.Seal(errMoving) {
+		if l.killed.Load() != nil || !m.again() {
+			return fmt.Errorf("%w: it has not been written what was sent", errBusy)
+		}
+	}
+	return nil
+}
+
+// seize takes the reading.
+func (l *link) seize(m *move) bool {
+	l.wanted.Store(true)
+	for {
+		switch {
+		case l.state.phase() == held:
+			return true
+		case l.state.seize():
+			l.deregister()
+			return true
+		case isFired(l.over.Done()) || l.shut.Load():
+			return false
+		}
+		l.rouse()
+		if !m.again() {
+			return false
+		}
+	}
+}
+
+// endMove makes a session that has not moved what it was.
+func (s *session) endMove(m *move, l *link) {
+	l.sock.Unseal(errMoving)
+	l.wanted.Store(false)
+	l.mu.Lock()
+	l.conn.SetReadDeadline(time.Time{}) // of rouse; a reader that it has ended sees roused
+	l.mu.Unlock()
+	if l.state.unhold() && !l.park() {
+		l.startReader()
+	}
+	for {
+		queued, closed := s.rejoinUnlessQueued(l)
+		if closed != nil {
+			s.mu.Lock()
+			queued = s.takeRedialQueue()
+			s.mu.Unlock()
+			for _, w := range queued {
+				w.fail(s, markNotRun(closed.rerror(), nil))
+			}
+			break
+		}
+		if len(queued) == 0 {
+			break
+		}
+		s.sendQueued(l, queued)
+	}
+	s.move.Store(nil)
+	close(m.over)
+}
+
+// commitMove is the last moment in which the session may stay: it returns false if it was
+// closed, or has failed, meanwhile.
+func (s *session) commitMove(l *link) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != moving || l.killed.Load() != nil {
+		return false
+	}
+	s.state = broken // from here on Close has nothing to do
+	s.reason = &CloseReason{SideLocal, errHandedOver, "handing over"}
+	return true
+}
+
+// uncommitMove takes commitMove back.
+func (s *session) uncommitMove() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == broken && errors.Is(s.reason, errHandedOver) {
+		s.state, s.reason = moving, nil
+	}
+}
+
+// finishMove ends a session that the new process has.
+func (s *session) finishMove(m *move, l *link) {
+	reason := s.CloseReason()
+	s.leaving.Store(true)
+	l.killed.CompareAndSwap(nil, reason)
+	l.shut.Store(true)
+	l.conn.Close() // this process's descriptor: the connection lives on
+	l.over.Fire()
+	l.sock.Stop(reason)
+	l.cancelHandlers(reason)
+	l.gone.Fire()
+	l.sock.Join()
+	l.sock.Release()
+	s.end()
+	s.release()
+	close(m.over)
+}
+
+// record returns what crosses of the session. The caller holds the reading.
+func (s *session) record(l *link) (head, rest []byte, err error) {
+	state, err := l.sock.AppendState(nil)
+	if err != nil {
+		return nil, nil, stays("%w", err)
+	}
+	_, name := l.sock.Proto().Version()
+	r := moveRecord{
+		Version: recordVersion, Network: s.env.cfg.Network, Listener: s.env.listenerOf(l),
+		Protocol: name, State: state, ID: s.ID(), Epoch: l.epoch, Seq: s.pending.Last(),
+		Taken: l.taken, Hello: l.hello.Load(), Silent: l.silent, ContextAge: s.ContextAge(),
+	}
+	if f := l.facts; f != nil {
+		r.RealIP = f.RealIP
+		if f.Remote != nil {
+			r.Remote = &moveAddr{f.Remote.Network(), f.Remote.String()}
+		}
+	}
+	s.mu.Lock()
+	r.SessionAge = s.sessionAge
+	if s.expireAt != 0 {
+		r.AgeLeft = max(time.Duration(s.expireAt-s.env.sweeper.Now()), 1)
+	}
+	s.mu.Unlock()
+	if r.Plugins, err = s.savePlugins(); err != nil {
+		return nil, nil, err
+	}
+	if r.Swap, err = s.saveSwap(); err != nil {
+		return nil, nil, err
+	}
+	if head, err = json.Marshal(&r); err != nil {
+		return nil, nil, stays("%w", err)
+	}
+	rest = l.sock.AppendUnread(nil)
+	if len(head) > inherit.MaxHead || len(rest) > inherit.MaxRest {
+		return nil, nil, fmt.Errorf("%w: its state takes %d bytes, and %d bytes have arrived and not been read", errBusy, len(head), len(rest))
+	}
+	return head, rest, nil
+}
+
+// savePlugins returns what the plugins know of the session.
+func (s *session) savePlugins() (states []moveState, err error) {
+	for _, p := range s.env.hooks().connection {
+		h, ok := takesPart[HandOverPlugin](p)
+		if !ok {
+			continue
+		}
+		state, err := []byte(nil), error(nil)
+		r := guard{log: s.logger}.run(p, func() *Rerror { state, err = h.Save(s); return nil })
+		if err = errors.Join(err, r.Err()); err != nil {
+			return nil, stays("plugin %s: %w", p.Name(), err)
+		}
+		states = append(states, moveState{p.Name(), state})
+	}
+	return states, nil
+}
+
+// saveSwap returns what is in the session's Swap, but for what plugins save.
+func (s *session) saveSwap() (saved [][]byte, err error) {
+	swap := s.swap.Load()
+	if swap == nil {
+		return nil, nil
+	}
+	swap.Range(func(key, value any) bool {
+		for _, p := range s.env.hooks().connection {
+			if o, ok := p.(SwapOwner); ok && o.OwnsSwap(key) {
+				return true
+			}
+		}
+		b, ok := []byte(nil), false
+		if carry := s.env.cfg.CarrySwap; carry != nil {
+			err = safely(func() error { b, ok = carry(key, value); return nil })
+		}
+		if err != nil || !ok {
+			err = errors.Join(stays("its Swap has a %T under the key %v, which PeerConfig.CarrySwap does not save", value, key), err)
+			return false
+		}
+		saved = append(saved, b)
+		return true
+	})
+	return saved, err
+}
+
+// moveSessions hands the sessions of the peer to the new process, as far as they can move, and
+// returns how many have moved. Sessions in use are tried again, with more patience, until
+// ctx ends.
+func (p *peer) moveSessions(ctx context.Context, line *inherit.Line) (moved int, stayed map[string]int) {
+	p.awaitPrepared(ctx) // those that were accepted before; no more are
+	list := slices.DeleteFunc(p.env.hub.all(), func(s *session) bool { return s.plan != nil })
+	stayed = make(map[string]int)
+	for hold := firstHold; len(list) > 0; hold = min(2*hold, longestHold) {
+		again, final := p.moveAll(ctx, line, list, hold)
+		moved += len(list) - len(again) - len(final)
+		for _, err := range final {
+			stayed[err.Error()]++
+		}
+		if list = again; ctx.Err() != nil || !pause(ctx, firstHold) {
+			break
+		}
+	}
+	if len(list) > 0 {
+		stayed["it was in use all the time"] += len(list)
+	}
+	return moved, stayed
+}
+
+// moveAll tries to move each session of the list once. It returns those to try again, and why others stay.
+func (p *peer) moveAll(ctx context.Context, line *inherit.Line, list []*session, hold time.Duration) (again []*session, final []error) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range min(movers, len(list)) {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(list) {
+					return
+				}
+				s := list[i]
+				err := ctx.Err()
+				if err == nil {
+					err = s.moveTo(ctx, line, hold)
+				}
+				if err == nil {
+					continue
+				}
+				mu.Lock()
+				if errors.Is(err, errBusy) || errors.Is(err, inherit.ErrNotReady) || ctx.Err() != nil {
+					again = append(again, s)
+				} else {
+					final = append(final, err)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return again, final
+}
+
+// movers is how many sessions of a peer are prepared for their move at once. Their offers
+// are made one after the other.
+const movers = 32

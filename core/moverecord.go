@@ -1,0 +1,80 @@
+package tp
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/inherit"
+)
+
+// moveRecord is what crosses of a session, beside its connection and the bytes that have
+// arrived and were not read. It is JSON, so that two versions of a program understand each
+// other: a field that one of them does not know is left out, or refused if the session
+// would not be the same without it.
+type moveRecord struct {
+	Version  int    `json:"version"`  // recordVersion
+	Network  string `json:"network"`  // of the peer
+	Listener string `json:"listener"` // the address that the connection was accepted on: its network, a space, and the address
+	Protocol string `json:"protocol"` // its name
+	State    []byte `json:"state"`    // of socket.Conn
+	Agreed   string `json:"agreed,omitempty"`
+
+	ID         string        `json:"id"`
+	Epoch      uint32        `json:"epoch"`
+	Seq        int32         `json:"seq"`             // the number given last
+	Taken      int32         `json:"taken,omitempty"` // of the peer's, the last that was taken
+	Hello      uint32        `json:"hello,omitempty"`
+	Silent     bool          `json:"silent,omitempty"` // no message has come yet
+	SessionAge time.Duration `json:"session_age,omitempty"`
+	AgeLeft    time.Duration `json:"age_left,omitempty"` // 0: no end
+	ContextAge time.Duration `json:"context_age,omitempty"`
+	Remote     *moveAddr     `json:"remote,omitempty"` // of ConnFacts
+	RealIP     string        `json:"real_ip,omitempty"`
+
+	Plugins []moveState `json:"plugins,omitempty"` // in their order
+	Swap    [][]byte    `json:"swap,omitempty"`    // of PeerConfig.CarrySwap
+}
+
+// moveAddr is an address that is not the connection's own.
+type moveAddr struct {
+	Network string `json:"network"`
+	Text    string `json:"text"`
+}
+
+// moveState is the state of a plugin for the session.
+type moveState struct {
+	Plugin string `json:"plugin"`
+	State  []byte `json:"state"`
+}
+
+const recordVersion = 1
+
+// parseRecord reads a record, which may have been written by another version of the
+// program.
+func parseRecord(b []byte) (*moveRecord, error) {
+	if len(b) > inherit.MaxHead {
+		return nil, fmt.Errorf("its record of %d bytes is over the limit of %d", len(b), inherit.MaxHead)
+	}
+	r := new(moveRecord)
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(r); err != nil {
+		return nil, fmt.Errorf("its record cannot be read: %w", err)
+	}
+	switch {
+	case d.More():
+		return nil, errors.New("its record has bytes behind its end")
+	case r.Version != recordVersion:
+		return nil, fmt.Errorf("its record is of version %d, not %d", r.Version, recordVersion)
+	case r.ID == "" || r.Epoch == 0 || r.Seq < 0 || r.Taken < 0 || r.SessionAge < 0 || r.AgeLeft < 0 || r.ContextAge < 0:
+		return nil, errors.New("its record has no id or epoch, or a number below 0")
+	}
+	return r, nil
+}
+
+// addrKey is how a record names an address that a peer listens on.
+func addrKey(a net.Addr) string { return a.Network() + " " + a.String() }
