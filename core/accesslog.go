@@ -14,7 +14,7 @@ import (
 //
 //	CALL<-  a call served      CALL->  a call made
 //	PUSH<-  a push served      PUSH->  a push sent
-//	AUTH_CALL<-  one that was refused, since it came to a session that is ready
+//	AUTH_CALL<-, AUTH_CALL->  likewise, on a session that is ready
 //
 // at INFO with AccessLog or PrintDetail, else at DEBUG; and at WARNING in any case if
 // it took SlowCometDuration or longer. The cost is measured only with CountTime; bodies
@@ -37,14 +37,18 @@ func (e *env) accessLevel(log logger, cost time.Duration) (LoggerLevel, bool) {
 }
 
 func (s *session) logCall(cmd *callCmd) {
-	if hooks := s.env.hooks(); len(hooks.postExchange) > 0 {
+	if hooks := s.env.hooks(); len(hooks.postExchange) > 0 && !cmd.auth {
 		hooks.exchanged(s.env.guard, cmd, cmd.rerr)
 	}
 	if level, ok := s.env.accessLevel(s.logger, cmd.cost); ok {
 		attrs := s.accessAttrs(cmd.link, "-", cmd.cost, level, cmd.out.ServiceMethod())
 		attrs = append(attrs, s.side("send", &cmd.out, cmd.out.Size(), cmd.detail, nil),
 			s.resultSide(cmd))
-		s.attrs(level, "CALL->", attrs...)
+		name := "CALL->"
+		if cmd.auth {
+			name = "AUTH_CALL->"
+		}
+		s.attrs(level, name, attrs...)
 	}
 }
 
@@ -58,7 +62,7 @@ func (s *session) resultSide(cmd *callCmd) slog.Attr {
 		if cmd.in.Len() > 0 {
 			list = append(list, slog.String("meta", metaText(&cmd.in)))
 		}
-		if cmd.result != nil && cmd.rerr == nil {
+		if cmd.result != nil && cmd.rerr == nil && !cmd.auth {
 			list = append(list, slog.String("body", valueText(cmd.result)))
 		}
 	}

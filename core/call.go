@@ -156,7 +156,8 @@ func (cmd *callCmd) prepare(k kind, serviceMethod string, arg any, setting []Mes
 	if s.env.live.Load().PrintDetail {
 		cmd.detail = bodyText(&cmd.out)
 	}
-	if hooks := s.env.hooks().preWrite[k]; len(hooks) > 0 {
+	cmd.auth = k == kindCall && cmd.out.Mtype() == TypeAuthCall
+	if hooks := s.env.hooks().preWrite[k]; len(hooks) > 0 && !cmd.auth {
 		return cmd.preWrite(k, hooks)
 	}
 	return nil
@@ -318,7 +319,7 @@ func (s *session) sendCall(l *link, cmd *callCmd, busy bool) {
 		s.flush(l, deadline != 0 || ctx != nil && ctx.Done() != nil, busy)
 	}
 	l.ensureReader()
-	if cmd.repeats == 0 {
+	if cmd.repeats == 0 && !cmd.auth {
 		cmd.written(kindCall)
 	}
 }

@@ -345,9 +345,9 @@ func (cmd *callCmd) checkRun() *notRun {
 	return n
 }
 
-// notRun marks the reply to a CALL with r, which the engine refuses.
+// notRun marks the reply to a CALL or AUTH_CALL with r, which the engine refuses.
 func (c *handlerCtx) notRun(r *Rerror) *Rerror {
-	if c.in.Mtype() == TypeCall {
+	if c.kind() == kindCall {
 		c.out.Meta().Set(MetaNotRun, "1")
 		c.sess.env.stats.refusedCalls.Add(1)
 	}

@@ -71,6 +71,24 @@ type PostAcceptPlugin interface {
 	PostAccept(PreSession) *Rerror
 }
 
+// AuthCallPlugin answers the AUTH_CALLs that arrive when a session is ready, which mean
+// that the peer renews its credentials. The first plugin of the peer that has the hook
+// gets all of them; without one they are answered with 405. AuthCall runs on a goroutine
+// that is not the reader, also several times at once for one session. What it returns is
+// the AUTH_REPLY. ctx, of which Bind decodes the body, is valid until it returns. No other
+// hook runs for these messages, and PluginImpl has no function for this one.
+type AuthCallPlugin interface {
+	Plugin
+	AuthCall(ctx AuthCallCtx) (reply any, rerr *Rerror)
+}
+
+// AuthCallCtx is the context of an AUTH_CALL.
+type AuthCallCtx interface {
+	UnknownCallCtx
+	// Output is the AUTH_REPLY.
+	Output() Message
+}
+
 // PostReadyPlugin runs when a session is ready: dialled, redialled or accepted.
 // GetSession finds the session, its reader runs, and the hook may Call and Push on it, to
 // subscribe again for example. It runs on a goroutine of its own; Dial returns after it.

@@ -37,6 +37,7 @@ type hookTable struct {
 	postListen  []PostListenPlugin
 	preDial     []PreDialPlugin
 	connection  []Plugin // with PostDial, PostRedial, PostAccept or PostDisconnect
+	authCall    []AuthCallPlugin
 	postReady   []PostReadyPlugin
 	postRename  []PostRenamePlugin
 	preClose    []PreClosePlugin
@@ -71,6 +72,7 @@ func newHookTable(all, middle []Plugin) *hookTable {
 		if isConnectionPlugin(p) {
 			t.connection = append(t.connection, p)
 		}
+		list(&t.authCall, p)
 		list(&t.postReady, p)
 		list(&t.postRename, p)
 		list(&t.preClose, p)

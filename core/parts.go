@@ -255,6 +255,7 @@ type callCmd struct {
 	over      bool       // result has served another call
 	async     bool       // no caller waits on wake
 	pooled    bool       // returns to env.commands; no user sees it
+	auth      bool       // an AUTH_CALL
 	exclusive bool       // raw belongs to this call alone
 	inCodec   byte
 	inSize    uint32

@@ -281,6 +281,10 @@ func (r *readLoop) dispatch(c *handlerCtx) disposition {
 	switch c.in.Mtype() {
 	case TypeReply:
 		return c.acceptReply()
+	case TypeAuthReply:
+		if r.s.answersCall(c) {
+			return c.acceptReply()
+		}
 	case TypeCall, TypePush:
 		d := c.acceptRequest()
 		if d == inline {
@@ -288,7 +292,7 @@ func (r *readLoop) dispatch(c *handlerCtx) disposition {
 		}
 		return d
 	case TypeAuthCall:
-		return c.refuseAuth()
+		return c.acceptAuth()
 	case TypeControl:
 		r.l.acceptControl(&c.in)
 		return reuse
@@ -302,23 +306,6 @@ func (r *readLoop) dispatch(c *handlerCtx) disposition {
 	s.env.throttled(&s.drops, throttle.Burst, WARNING, "dropped a message from %s: %d %s: type %d (%s), method %q, seq %d",
 		r.l.ip, CodeMtypeNotAllowed, CodeText(CodeMtypeNotAllowed), c.in.Mtype(), TypeText(c.in.Mtype()), methodText(c.in.ServiceMethod()), c.in.Seq())
 	return reuse
-}
-
-// noHooks are those of messages for which none run.
-var noHooks hookTable
-
-// refuseAuth answers an AUTH_CALL that no plugin has read before the session was ready,
-// so that the other side does not wait for the answer of a plugin that is not there.
-func (c *handlerCtx) refuseAuth() disposition {
-	if c.refusal == nil {
-		c.refusal = NewRerror(CodeMtypeNotAllowed, CodeText(CodeMtypeNotAllowed), "AUTH_CALL: this peer asks for no authentication, or has finished it")
-	}
-	c.hooks = &noHooks
-	c.out.SetMtype(TypeAuthReply)
-	c.out.SetSeq(c.in.Seq())
-	c.out.XferPipe().AppendFrom(c.in.XferPipe())
-	c.link.current = c
-	return c.refuse(c.refusal, c.accept())
 }
 
 // answersCall reports whether a message of another type than REPLY has the number of a

@@ -1,6 +1,7 @@
 package tp
 
 import (
+	"fmt"
 	"reflect"
 
 	"github.com/teleport-go/teleport/core/internal/throttle"
@@ -29,7 +30,14 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 	}
 	c.in.SetServiceMethod(cmd.method)
 	c.cmd = cmd
-	c.use(s.env.hooks())
+	if cmd.auth {
+		c.hooks = &noHooks
+	} else {
+		c.use(s.env.hooks())
+	}
+	if c.refusal == nil && cmd.auth != (c.in.Mtype() == TypeAuthReply) {
+		c.refusal = badMessage(fmt.Errorf("the reply is of type %d (%s)", c.in.Mtype(), TypeText(c.in.Mtype())))
+	}
 	c.link.current = c
 	if !c.hooks.mayBlock && c.link.loop == nil && c.link.pollable() {
 		c.link.sock.Cork() // the callers whose replies are read now will call again: one write for all

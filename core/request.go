@@ -78,7 +78,7 @@ func (c *handlerCtx) unreadable(err error) (dropped bool, fatal error) {
 // identified reports whether it is known what the message is, and of which call.
 func (c *handlerCtx) identified() bool {
 	switch c.in.Mtype() {
-	case TypeCall, TypeReply, TypeAuthCall:
+	case TypeCall, TypeReply, TypeAuthCall, TypeAuthReply:
 		return c.in.Seq() != 0
 	}
 	return c.in.Mtype() == TypePush
@@ -331,7 +331,7 @@ func (c *handlerCtx) run() (reply any, r *Rerror) {
 	if r := c.expired(); r != nil {
 		return nil, r
 	}
-	if age := s.contextAge.Load(); age > 0 && c.in.InTurn() {
+	if age := s.contextAge.Load(); age > 0 && c.in.InTurn() && c.in.Mtype() != TypeAuthCall {
 		c.startAge(age) // not before: the sweeper would reply out of turn
 	}
 	if c.decodeLater {

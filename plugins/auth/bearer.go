@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -10,6 +11,9 @@ import (
 // Bearer sends this side's credentials: it calls fn, once. If it does not, nothing
 // is sent, for servers that do not check. Dial returns its error, or that of fn even
 // if the Bearer does not return it.
+//
+// If the other side has granted them for a time, or Renew is called, the Bearer is called
+// again while the session lives; see Renewing. What it then returns is the error of Renew.
 type Bearer func(sess Session, fn SendOnce) *tp.Rerror
 
 // SendOnce sends info, and waits for the answer, which it decodes into retRecv, a
@@ -26,11 +30,15 @@ type BearerPlugin struct {
 	handshake
 	fn      Bearer
 	setting []tp.MessageSetting
+	tasks   tasks // renewals
 }
 
 var (
 	_ tp.PreNewPeerPlugin = (*BearerPlugin)(nil)
 	_ tp.PostDialPlugin   = (*BearerPlugin)(nil)
+
+	_ tp.PostDisconnectPlugin = (*BearerPlugin)(nil)
+	_ tp.PostClosePlugin      = (*BearerPlugin)(nil)
 )
 
 // NewBearerPlugin returns the plugin, which may be given to any number of peers.
@@ -58,6 +66,7 @@ func (p *BearerPlugin) PostDial(sess tp.PreSession) *tp.Rerror {
 	ctx, cancel := p.context()
 	defer cancel()
 	called := false
+	var reply tp.Message // nil: nothing was sent
 	var refused *tp.Rerror
 	r := p.fn(sess, func(info, retRecv any) *tp.Rerror {
 		if called {
@@ -68,14 +77,33 @@ func (p *BearerPlugin) PostDial(sess tp.PreSession) *tp.Rerror {
 		if refused = sess.PreSend(tp.TypeAuthCall, "", info, nil, setting...); refused != nil {
 			return refused
 		}
-		var m tp.Message
-		if m, refused = receive(ctx, sess, tp.TypeAuthReply, retRecv); refused == nil && m.Rerror().HasError() {
-			refused = m.Rerror()
+		if reply, refused = receive(ctx, sess, tp.TypeAuthReply, retRecv); refused == nil && reply.Rerror().HasError() {
+			refused = reply.Rerror()
 		}
 		return refused
 	})
 	if r.HasError() {
 		return r
 	}
+	said := new(tp.Meta)
+	if reply != nil {
+		said = reply.Meta()
+	}
+	if !refused.HasError() {
+		p.granted(sess, said)
+	}
 	return refused
+}
+
+// PostDisconnect ends the renewals of the session.
+func (p *BearerPlugin) PostDisconnect(sess tp.BaseSession) *tp.Rerror {
+	if r := renewalOf(sess.Swap()); r != nil {
+		r.end()
+	}
+	return nil
+}
+
+// PostClose waits for the Bearer, if it renews the credentials of a session of the peer.
+func (p *BearerPlugin) PostClose(ctx context.Context, peer tp.Peer) error {
+	return p.tasks.wait(ctx, peer, "a Bearer")
 }
