@@ -30,6 +30,7 @@ require (
 	github.com/teleport-go/teleport/protos/rawproto v0.1.0
 	github.com/teleport-go/teleport/protos/thriftproto v0.1.0
 	github.com/teleport-go/teleport/xfers/md5 v0.1.0
+	github.com/teleport-go/teleport/xfers/zstd v0.1.0
 	go.opentelemetry.io/otel/sdk v1.47.0
 	go.opentelemetry.io/otel/trace v1.47.0
 	go.yaml.in/yaml/v3 v3.0.6
@@ -67,6 +68,7 @@ require (
 	github.com/hashicorp/go-hclog v1.6.3 // indirect
 	github.com/hashicorp/go-plugin v1.8.0 // indirect
 	github.com/hashicorp/yamux v0.1.2 // indirect
+	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/mattn/go-colorable v0.1.15 // indirect
 	github.com/mattn/go-isatty v0.0.23 // indirect
 	github.com/oklog/run v1.2.0 // indirect

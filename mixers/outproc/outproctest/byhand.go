@@ -3,8 +3,10 @@ package outproctest
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
@@ -102,6 +104,26 @@ func (b *byHand) call(conn net.Conn, route string, body []byte) rawlane.Frame {
 }
 
 func isError(f rawlane.Frame) bool { return strings.Contains(f.Meta, "X-Reply-Error=") }
+
+// wantRefused checks that the part has refused a body, and that the guest lives.
+func (b *byHand) wantRefused(conn net.Conn, route, body string) {
+	b.t.Helper()
+	f := b.call(conn, route, []byte(body))
+	meta, err := url.ParseQuery(f.Meta)
+	require.NoError(b.t, err, "the metadata of the REPLY of %s", route)
+	var r struct{ Code int32 }
+	require.NoError(b.t, json.Unmarshal([]byte(meta.Get("X-Reply-Error")), &r), "%s with the body %.100q: want a REPLY with an error, not %q", route, body, f.Body)
+	require.Equal(b.t, contract.CodeRefused, r.Code, "the code of the error of %s with the body %.100q", route, body)
+	require.False(b.t, isError(b.call(conn, contract.RoutePing, nil)), "a ping after a body that was refused has an error")
+}
+
+// answer is call for a body that the part must not refuse.
+func (b *byHand) answer(conn net.Conn, route, name string, body []byte) []byte {
+	b.t.Helper()
+	f := b.call(conn, route, body)
+	require.False(b.t, isError(f), "%s, %s: the REPLY has the error %s", route, name, f.Meta)
+	return f.Body
+}
 
 // wantEnd waits for the end of the process.
 func (b *byHand) wantEnd(why string) {

@@ -16,9 +16,9 @@ import (
 )
 
 var codecChecks = []check{
-	{"round trip", codecRoundTrip},
-	{"garbage", codecGarbage},
-	{"concurrent", codecConcurrent},
+	{name: "round trip", run: codecRoundTrip},
+	{name: "garbage", run: codecGarbage},
+	{name: "concurrent", run: codecConcurrent},
 }
 
 func codecOf(t *testing.T, part contract.Part) codec.Codec {

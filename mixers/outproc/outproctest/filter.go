@@ -15,10 +15,10 @@ import (
 )
 
 var filterChecks = []check{
-	{"round trip", filterRoundTrip},
-	{"limit", filterLimit},
-	{"garbage", filterGarbage},
-	{"concurrent", filterConcurrent},
+	{name: "round trip", run: filterRoundTrip},
+	{name: "limit", run: filterLimit},
+	{name: "garbage", run: filterGarbage},
+	{name: "concurrent", run: filterConcurrent},
 }
 
 func filterOf(t *testing.T, part contract.Part) xfer.Appender {

@@ -35,9 +35,9 @@ var lifeChecks = []struct {
 	{"the host has gone before the lane", (*suite).hostGone},
 }
 
-// item returns a function that sends an item to one of the guest's parts, and checks the
-// answer; nil if the guest has no filters and codecs.
-func (s *suite) item(t *testing.T) func(n int) error {
+// pureItem returns a function that sends an item to one of the guest's filters and codecs,
+// and checks the answer; nil if the guest has none.
+func (s *suite) pureItem(t *testing.T) func(n int) error {
 	for _, p := range s.desc.Parts {
 		switch p.Kind {
 		case contract.KindFilter:
@@ -53,10 +53,23 @@ func (s *suite) item(t *testing.T) func(n int) error {
 	return nil
 }
 
+// item is pureItem or a question for one of the guest's deciders; nil if there is none.
+func (s *suite) item(t *testing.T, h *outproc.Handle) func(n int) error {
+	if item := s.pureItem(t); item != nil {
+		return item
+	}
+	for _, p := range s.desc.Parts {
+		if p.Kind == contract.KindDecision {
+			return newDecided(t, h, p).question
+		}
+	}
+	return nil
+}
+
 // underLoad has 16 callers send items until f has returned. An item ends with the right
 // answer or with an error that bad accepts.
-func (s *suite) underLoad(t *testing.T, good func(error) bool, f func(progress func())) {
-	item := s.item(t)
+func (s *suite) underLoad(t *testing.T, h *outproc.Handle, good func(error) bool, f func(progress func())) {
+	item := s.item(t, h)
 	if item == nil {
 		f(func() {})
 		return
@@ -109,7 +122,7 @@ func (s *suite) killed(t *testing.T) {
 	h := s.loaded(t)
 	await(t, h, outproc.Ready)
 	unavailable := func(err error) bool { return errors.Is(err, outproc.ErrGuestUnavailable) }
-	s.underLoad(t, unavailable, func(progress func()) {
+	s.underLoad(t, h, unavailable, func(progress func()) {
 		for range 3 {
 			progress()
 			require.NoError(t, kill(activePID(h), os.Kill))
@@ -124,7 +137,7 @@ func (s *suite) killed(t *testing.T) {
 // reloaded: no item fails when the guest is replaced.
 func (s *suite) reloaded(t *testing.T) {
 	h := s.loaded(t)
-	s.underLoad(t, func(error) bool { return false }, func(progress func()) {
+	s.underLoad(t, h, func(error) bool { return false }, func(progress func()) {
 		for range 3 {
 			progress()
 			require.NoError(t, h.Reload(t.Context()))
@@ -137,7 +150,7 @@ func (s *suite) reloaded(t *testing.T) {
 // descriptors: items leave no descriptors and no threads behind in the guest.
 func (s *suite) descriptors(t *testing.T) {
 	h := s.loaded(t)
-	item := s.item(t)
+	item := s.pureItem(t)
 	if item == nil {
 		return
 	}

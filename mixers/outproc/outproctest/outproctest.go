@@ -44,6 +44,10 @@ func Run(t *testing.T, binary string, change ...func(*outproc.Guest)) {
 		for _, c := range checks[part.Kind] {
 			t.Run(part.Kind+" "+part.Name+" "+c.name, func(t *testing.T) {
 				tptest.LeakCheck(t)
+				if c.byHand != nil {
+					c.byHand(s.startByHand(t), part)
+					return
+				}
 				c.run(t, s.loaded(t), part)
 			})
 		}
@@ -62,16 +66,21 @@ type suite struct {
 	desc  contract.Description
 }
 
-// check is a check of one part; checks has those of each kind. A kind's checks are in a
-// file of their own.
+// check is a check of one part, of a guest that is loaded or, if byHand is not nil, of one
+// that the suite has started as a host does. checks has those of each kind. A kind's checks
+// are in a file of their own.
 type check struct {
-	name string
-	run  func(t *testing.T, h *outproc.Handle, part contract.Part)
+	name   string
+	run    func(t *testing.T, h *outproc.Handle, part contract.Part)
+	byHand func(b *byHand, part contract.Part)
 }
 
 var checks = map[string][]check{
-	contract.KindFilter: filterChecks,
-	contract.KindCodec:  codecChecks,
+	contract.KindFilter:   filterChecks,
+	contract.KindCodec:    codecChecks,
+	contract.KindObserver: observerChecks,
+	contract.KindDecision: decisionChecks,
+	contract.KindGateway:  gatewayChecks,
 }
 
 // describe runs BINARY describe.

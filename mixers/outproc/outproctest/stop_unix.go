@@ -16,7 +16,7 @@ import (
 // it was.
 func (s *suite) stopped(t *testing.T) {
 	h := s.loaded(t, func(g *outproc.Guest) { g.Timeout = 300 * time.Millisecond })
-	item := s.item(t)
+	item := s.pureItem(t)
 	if item == nil {
 		return
 	}

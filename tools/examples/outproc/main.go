@@ -1,7 +1,9 @@
-// Command outproc is a host whose filter md5 and codec cbor are in programs of their own.
+// Command outproc is a host whose filter md5 and codec cbor are in programs of their own, and
+// so are a gateway for the protocol of Redis, a check of tokens and an audit.
 package main
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"fmt"
@@ -43,8 +45,8 @@ func run(ctx context.Context) error {
 	if err := build(ctx, dir); err != nil {
 		return err
 	}
-	list := filepath.Join(dir, "guests.yaml")
-	if err := os.WriteFile(list, guests, 0o600); err != nil {
+	list, audit := filepath.Join(dir, "guests.yaml"), filepath.Join(dir, "audit.log")
+	if err := os.WriteFile(list, bytes.ReplaceAll(guests, []byte("audit.log"), []byte(audit)), 0o600); err != nil {
 		return err
 	}
 	// What teleport guests lock does; the lock file is then kept with the sources.
@@ -101,10 +103,17 @@ func run(ctx context.Context) error {
 		return err
 	}
 
-	// A file that is not the one that was locked is not run.
-	for _, h := range handles {
-		h.Close()
+	if err := serveRedis(ctx, handles[2], handles[3], handles[4]); err != nil {
+		return err
 	}
+	for _, h := range handles {
+		h.Close() // the observer has got all events then
+	}
+	if err := printAudit(audit); err != nil {
+		return err
+	}
+
+	// A file that is not the one that was locked is not run.
 	other, err := os.OpenFile(filepath.Join(dir, "md5guest"), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return err
@@ -123,7 +132,7 @@ func run(ctx context.Context) error {
 // build builds guests and client, as their authors do.
 func build(ctx context.Context, dir string) error {
 	const here = "github.com/teleport-go/teleport/tools/examples/outproc/"
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator), here+"md5guest", here+"cborguest", here+"client")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator), here+"...")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
