@@ -11,9 +11,6 @@ import (
 // them (presession.go). No hook of messages runs for AUTH messages, no proxy forwards
 // them, and the log does not show their bodies.
 
-// noHooks are those of messages for which none run.
-var noHooks hookTable
-
 // authHandler returns the handler of an AUTH_CALL; nil if no plugin answers them.
 func (e *env) authHandler() *Handler {
 	plugins := e.hooks().authCall
@@ -52,8 +49,8 @@ func (c *handlerCtx) acceptAuth() disposition {
 		c.refusal = c.notRun(NewRerror(CodeConnClosed, CodeText(CodeConnClosed), socket.ErrDraining.Error()).WithCause(socket.ErrDraining))
 	case running > s.env.live.Load().MaxHandlers:
 		c.refusal = c.notRun(busy(fmt.Sprintf("%d handlers of the session run already", running-1)))
-	case c.bytes > int64(preparingLimit):
-		c.refusal = badMessage(fmt.Errorf("AUTH_CALL: %d bytes, the limit is %d", c.bytes, preparingLimit))
+	case c.in.Size() > preparingLimit:
+		c.refusal = badMessage(fmt.Errorf("AUTH_CALL: %d bytes, the limit is %d", c.in.Size(), preparingLimit))
 	}
 	if c.refusal != nil {
 		c.handler = nil

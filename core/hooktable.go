@@ -27,6 +27,9 @@ type hook[C any] struct {
 // moment is the hooks of one moment, in the order of their plugins.
 type moment[C any] []hook[C]
 
+// noHooks are those of messages for which none run.
+var noHooks hookTable
+
 // hookTable holds the hooks of one container's plugins, compiled into one list per
 // moment. It does not change once made. A moment without hooks costs a length check.
 type hookTable struct {
