@@ -121,6 +121,7 @@ func (a *adoption) prepare(conn net.Conn, pf ProtoFunc, rest []byte) error {
 	}
 	l.taken, l.silent = r.Taken, r.Silent
 	l.hello.Store(r.Hello)
+	l.peerWindow.Store(r.PeerWindow)
 	s.pending.SetNext(max(r.Seq, 0) + 1)
 	s.contextAge.Store(int64(r.ContextAge))
 	s.mu.Lock()

@@ -158,7 +158,7 @@ func (l *link) pause(most time.Duration, blocked func() bool) bool {
 // false, a call of this side needs its reply, or the connection is closed. If that takes
 // longer than longestPause, it refuses messages as long as the session is full.
 func (l *link) pauseWhile(blocked func() bool) {
-	mustWait := func() bool { return blocked() && l.sess.pending.Len() == 0 }
+	mustWait := func() bool { return blocked() && l.sess.pending.Len() == 0 && !l.hasStreams() }
 	if !l.refuses && mustWait() {
 		l.refuses = !l.pause(longestPause, mustWait)
 	}

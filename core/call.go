@@ -219,6 +219,9 @@ func prepareMessage(s *session, m *socket.Envelope, mtype byte, serviceMethod st
 			set(m)
 		}
 	}
+	if t := m.Mtype(); t != mtype && (t == TypeControl || t == TypeData) {
+		return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), fmt.Sprintf("messages of the type %s are sent by the engine alone", TypeText(t)))
+	}
 	if m.BodyCodec() == codec.NilCodecID {
 		m.SetBodyCodec(s.env.cfg.codecID)
 	}
@@ -229,7 +232,7 @@ func prepareMessage(s *session, m *socket.Envelope, mtype byte, serviceMethod st
 // error resolves it.
 func (s *session) launch(cmd *callCmd) {
 	ctx := cmd.out.GivenContext()
-	if d := s.env.live.Load().DefaultCallTimeout; d > 0 && cmd.deadline == 0 && (ctx == nil || !hasDeadline(ctx)) {
+	if d := s.env.live.Load().DefaultCallTimeout; d > 0 && cmd.deadline == 0 && cmd.stream == nil && (ctx == nil || !hasDeadline(ctx)) {
 		cmd.deadline = s.env.sweeper.After(d)
 	}
 	deadline := cmd.deadline
@@ -266,6 +269,12 @@ func (s *session) launch(cmd *callCmd) {
 	// A broken connection clears cur before the table is drained. So if cur holds a
 	// link after the call was added, either the link lives or the drain finds the call.
 	l := s.cur.Load()
+	if cmd.stream != nil {
+		if r := cmd.stream.attach(l, cmd); r != nil {
+			s.failCall(seq, r)
+			return
+		}
+	}
 	if l == nil {
 		if l = s.queueCall(cmd); l == nil {
 			return
@@ -457,6 +466,9 @@ func (cmd *callCmd) finish() {
 	}
 	if done != nil {
 		close(done)
+	}
+	if cmd.stream != nil {
+		cmd.stream.replied()
 	}
 	if cmd.cmds != nil {
 		cmd.deliver()

@@ -48,6 +48,8 @@ type PeerConfig struct {
 	Loops              int           `yaml:"loops"                ini:"loops"                comment:"Event loops that serve all sessions, also a few, with a listener each for TCP on Linux; negative: one per processor; default 0: one per processor for sessions from the 16th on"`
 	ReadMemory         int64         `yaml:"read_memory"          ini:"read_memory"          comment:"Bytes that received messages of all sessions may take until they are handled, default 1073741824"`
 	SessionMemory      int64         `yaml:"session_memory"       ini:"session_memory"       comment:"Bytes that the requests of one session may take until they are answered, default a quarter of read_memory"`
+	StreamWindow       int64         `yaml:"stream_window"        ini:"stream_window"        comment:"Bytes of a stream that the other side may send before they are received, default 262144; at most 16 MiB for all streams of a session"`
+	Extensions         bool          `yaml:"extensions"           ini:"extensions"           comment:"Say hello over protocols that do not show what the peer is: no peer is of v5 or v7, or older than streams"`
 	MessageSizeLimit   uint32        `yaml:"message_size_limit"   ini:"message_size_limit"   comment:"Largest message in bytes; 0 is the process-wide limit"`
 	UnixMode           os.FileMode   `yaml:"unix_mode"            ini:"unix_mode"            comment:"Mode of a unix socket file, default 0600"`
 	TrustedProxies     []string      `yaml:"trusted_proxies"      ini:"trusted_proxies"      comment:"Networks (CIDR) whose X-Real-IP is believed, default none"`
@@ -142,6 +144,8 @@ func (c *PeerConfig) check() error {
 	positive(&c.ReadMemory, 1<<30)
 	positive(&c.SessionMemory, c.ReadMemory/4)
 	positive(&c.XferPipeMin, 1024)
+	positive(&c.StreamWindow, 256<<10)
+	c.StreamWindow = min(c.StreamWindow, c.mostWindows())
 	if c.DefaultDialTimeout == 0 {
 		c.DefaultDialTimeout = 10 * time.Second
 	}
@@ -171,6 +175,16 @@ func (c *PeerConfig) check() error {
 	}
 	return nil
 }
+
+// firstWindow is the most that may be sent before a stream is accepted: with the CALL that
+// opens it nobody knows how many others are open.
+const firstWindow = 16 << 10
+
+// firstWindow is the window of a stream before it is accepted.
+func (c *PeerConfig) firstWindow() int64 { return min(c.StreamWindow, firstWindow) }
+
+// mostWindows is how large the windows of a session's streams may be together.
+func (c *PeerConfig) mostWindows() int64 { return min(16<<20, c.SessionMemory/2) }
 
 // live returns the part that can change, with defaults.
 func (c *PeerConfig) live() *Live {

@@ -41,6 +41,8 @@ var textValues = map[string]textValue{
 	"busy_poll":            {"-1ns", time.Duration(-1)},
 	"read_memory":          {"0x1000000", int64(1 << 24)},
 	"session_memory":       {"0x400000", int64(1 << 22)},
+	"stream_window":        {"65536", int64(65536)},
+	"extensions":           {"true", true},
 	"message_size_limit":   {"4294967295", uint32(1<<32 - 1)},
 	"unix_mode":            {"0660", os.FileMode(0o660)},
 	"trusted_proxies":      {"10.0.0.0/8, ::1,", []string{"10.0.0.0/8", "::1"}},

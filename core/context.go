@@ -87,7 +87,7 @@ func (c *handlerCtx) recycle() {
 	if c.out.Mtype() != 0 {
 		c.out.Clear()
 	}
-	c.handler, c.hooks, c.cmd, c.arg, c.refusal, c.result, c.swap, c.release, c.memory = nil, nil, nil, nil, nil, nil, nil, nil, nil
+	c.handler, c.hooks, c.cmd, c.arg, c.refusal, c.result, c.swap, c.stream, c.release, c.memory = nil, nil, nil, nil, nil, nil, nil, nil, nil, nil
 	c.start, c.expires, c.decodeLater, c.leave = time.Time{}, 0, false, nil
 	c.turn, c.began, c.stage, c.blind = 0, 0, stageOpen, false
 	c.giveBack()

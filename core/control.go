@@ -3,9 +3,9 @@ package tp
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
-	"github.com/teleport-go/teleport/core/internal/throttle"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -17,6 +17,7 @@ import (
 //	hello    what this side understands. Each side says it once for a connection: one in
 //	         front of the first message that may need an answer to it, the other when it
 //	         has heard that. Nothing waits for it.
+//	end, credit, reset, of streams: see streamtable.go
 //	cancel   the caller of a CALL, of the number of the message, has given up; 0: of all
 //	         CALLs of the sender's. It is sent to a peer that has said that it takes it.
 
@@ -27,8 +28,10 @@ const (
 	// Keys of hello's metadata.
 	helloVersion  = "v"
 	helloFeatures = "f"
+	helloWindow   = "w" // bytes of a stream that may be sent before it is accepted
 
 	featureCancel = "cancel"
+	featureStream = "stream"
 
 	maxFeatures = 64 // that are looked at
 )
@@ -37,51 +40,52 @@ const (
 const (
 	helloSaid   uint32 = 1 << iota // by this side
 	peerCancels                    // the peer takes cancel
+	peerStreams                    // the peer has streams
+	peerSpeaks                     // the peer has said hello
 )
 
-// acceptControl handles a CONTROL message.
-func (l *link) acceptControl(m *socket.Envelope) {
-	switch m.ServiceMethod() {
-	case "": // a protocol has read what is not for the engine, such as a ping
-	case verbBye:
-		l.acceptByeMessage(m)
-	case verbHello:
-		l.acceptHello(m)
-	case verbCancel:
-		l.acceptCancel(m.Seq())
-	default:
-		s := l.sess
-		s.env.throttled(&s.drops, throttle.Burst, DEBUG, "dropped a CONTROL message from %s with the verb %q", l.ip, methodText(m.ServiceMethod()))
-	}
+// carriesControl reports whether CONTROL may be sent: the protocol shows that the peer reads
+// it, or the configuration says so, or the peer has sent some.
+func (l *link) carriesControl() bool {
+	return l.sock.CarriesControl() || l.env.cfg.Extensions || l.hello.Load()&peerSpeaks != 0
 }
 
 // sayHello enqueues hello, unless this side has said it, or the peer would not understand
-// it.
-func (l *link) sayHello() {
-	if l.hello.Load()&helloSaid != 0 || !l.sock.CarriesControl() || l.hello.Or(helloSaid)&helloSaid != 0 {
-		return
+// it. A *PackError says that the protocol does not carry it.
+func (l *link) sayHello() error {
+	if l.hello.Load()&helloSaid != 0 || !l.carriesControl() || l.hello.Or(helloSaid)&helloSaid != 0 {
+		return nil
 	}
 	var m socket.Envelope
 	m.SetMtype(TypeControl)
 	m.SetServiceMethod(verbHello)
 	m.Meta().Add(helloVersion, "1")
-	m.Meta().Add(helloFeatures, featureCancel)
-	l.sock.EnqueueNow(&m) // an error: the connection has failed, or its peer does not read
+	m.Meta().Add(helloFeatures, featureCancel+","+featureStream)
+	m.Meta().Add(helloWindow, strconv.FormatInt(l.env.cfg.firstWindow(), 10))
+	return l.sock.EnqueueNow(&m) // another error: the connection has failed, or its peer does not read
 }
 
 // acceptHello notes what the peer understands. The answer goes out with the next flush,
 // that of the reader at the latest.
 func (l *link) acceptHello(m *socket.Envelope) {
-	n := 0
+	n, has := 0, peerSpeaks
 	for f := range strings.SplitSeq(string(m.Meta().Peek(helloFeatures)), ",") {
-		if f == featureCancel {
-			l.hello.Or(peerCancels)
+		switch f {
+		case featureCancel:
+			has |= peerCancels
+		case featureStream:
+			if w, ok := getBytes(m.Meta(), helloWindow); ok {
+				l.peerWindow.CompareAndSwap(0, int32(w))
+				has |= peerStreams
+			}
 		}
 		if n++; n == maxFeatures {
 			break
 		}
 	}
+	l.hello.Or(has)
 	l.sayHello()
+	l.greeted.Fire()
 }
 
 // everyCall is the number of a cancel that is about all calls.
@@ -145,25 +149,25 @@ func (l *link) acceptCancel(seq int32) {
 	switch {
 	case seq > 0:
 		if c := l.calls.find(seq); c != nil {
-			l.cancelCall(c)
+			l.cancelCall(c, ErrCallerGone)
 		}
 	case seq == everyCall:
 		for c := l.calls.first; c != nil; c = c.next {
 			if c.seq != 0 {
-				l.cancelCall(c)
+				l.cancelCall(c, ErrCallerGone)
 			}
 		}
 	}
 }
 
 // cancelCall ends a call, unless it has been answered. Called with mu.
-func (l *link) cancelCall(c *handlerCtx) {
+func (l *link) cancelCall(c *handlerCtx, cause error) {
 	if !c.answeredBy.CompareAndSwap(answerOpen, answerCaller) {
 		return
 	}
 	l.env.stats.canceledCalls.Add(1)
 	if c.cancel != nil {
-		c.cancel(ErrCallerGone)
+		c.cancel(cause)
 	}
 }
 

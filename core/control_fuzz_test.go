@@ -15,7 +15,7 @@ import (
 // and what is written down of them is within its bounds.
 func FuzzControl(f *testing.F) {
 	for _, verb := range []string{"hello", "cancel", "bye", "", "HELLO", "dance"} {
-		for _, meta := range []string{"", "v=1&f=cancel", "v=9&f=a,b,,cancel&w=1", "f=,,,,,,", "n=0", "n=7&code=409&message=Conflict", "n=-1&code=-1", "n=99999999999&code=x"} {
+		for _, meta := range []string{"", "v=1&f=cancel", "v=9&f=a,b,,cancel&w=1", "f=stream&w=1", "f=stream&w=-1", "f=,,,,,,", "n=0", "n=7&code=409&message=Conflict", "n=-1&code=-1", "n=99999999999&code=x"} {
 			f.Add(verb, int32(0), meta)
 		}
 		for _, seq := range []int32{1, 2, -1, math.MaxInt32, math.MinInt32} {
@@ -39,7 +39,7 @@ func FuzzControl(f *testing.F) {
 			for range 2 {
 				s.currentLink().acceptControl(&m)
 			}
-			if flags := s.currentLink().hello.Load(); flags&^(helloSaid|peerCancels) != 0 {
+			if flags := s.currentLink().hello.Load(); flags&^(helloSaid|peerCancels|peerStreams|peerSpeaks) != 0 {
 				t.Errorf("flags %#x", flags)
 			}
 			if bye := s.currentLink().bye.Load(); bye != nil && (bye.last < 0 || bye.known && bye.rerr != nil && bye.rerr.Code == CodeNoError) {

@@ -136,7 +136,7 @@ func TestHello(t *testing.T) {
 					ch := call(s, "/x", "y", WithContext(ctx))
 					m, err := end.next()
 					if i == 0 {
-						if err != nil || m.Mtype() != TypeControl || m.ServiceMethod() != "hello" || m.Seq() != 0 || m.Meta().String() != "v=1&f=cancel" {
+						if err != nil || m.Mtype() != TypeControl || m.ServiceMethod() != "hello" || m.Seq() != 0 || m.Meta().String() != "v=1&f=cancel%2Cstream&w=16384" {
 							t.Fatalf("in front of the call: %v, %v; want hello", m, err)
 						}
 						if m, err = end.next(); test.hello != nil {

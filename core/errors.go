@@ -25,6 +25,10 @@ var ErrNotRun = errors.New("tp: the call has not run")
 // its *CloseReason.
 var ErrCallerGone = errors.New("tp: the caller has given up")
 
+// ErrStreamEnded is in the error (errors.Is) of a Send on a stream whose handler has
+// returned without an error, and of all use of a stream by a handler that has returned.
+var ErrStreamEnded = errors.New("tp: the stream has ended")
+
 // errPushes ends a session whose PUSHes cannot be held up any longer.
 var errPushes = errors.New("the PUSHes that are being handled take too much memory")
 

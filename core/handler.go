@@ -18,6 +18,7 @@ type Handler struct {
 	unknown   bool
 	ordered   bool
 	reuses    bool         // arguments are pooled, and serve many calls
+	stream    bool         // it serves streams
 	argElem   reflect.Type // the type newArg's result points to; nil for unknown handlers
 	replyType reflect.Type // nil for a PUSH
 	plugins   *PluginContainer
@@ -71,6 +72,13 @@ func (h *Handler) Labels() map[string]string {
 	maps.Copy(labels, h.labels)
 	return labels
 }
+
+// IsStream reports whether the handler serves streams: then the CALL opens one, ArgElemType
+// is what the handler receives, and ReplyType what it sends.
+func (h *Handler) IsStream() bool { return h.stream }
+
+// encoded reports whether the handler gets the body of a request as it came.
+func (h *Handler) encoded() bool { return h.unknown || h.stream }
 
 // RouterTypeName returns CALL, PUSH, UNKNOWN_CALL or UNKNOWN_PUSH.
 func (h *Handler) RouterTypeName() string {

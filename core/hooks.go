@@ -220,6 +220,22 @@ type PostReadReplyBodyPlugin interface {
 	PostReadReplyBody(ReadCtx) *Rerror
 }
 
+// PreWriteDataPlugin runs on the goroutine of Stream.Send before a message of a stream,
+// DATA, is packed. The plugins are those of the call that has opened the stream, or of its
+// handler. An error is returned by Send, and the message is not sent.
+type PreWriteDataPlugin interface {
+	Plugin
+	PreWriteData(WriteCtx) *Rerror
+}
+
+// PostReadDataPlugin runs on the goroutine of Stream.Recv when a message of a stream has
+// come, before it is decoded: Input().RawBody() is the encoded body, and
+// Input().UnmarshalBody replaces it. An error is returned by Recv in place of the message.
+type PostReadDataPlugin interface {
+	Plugin
+	PostReadData(ReadCtx) *Rerror
+}
+
 // PostExchangePlugin runs once at the very end of each CALL and PUSH, sent or
 // served, however it has ended. r is its error, nil if there is none: for a CALL that
 // was sent the error the caller gets, also when no reply came; for a CALL that was

@@ -57,6 +57,10 @@ type hookTable struct {
 	preWriteReply, postWriteReply            moment[WriteCtx]
 	replyHeader, preReadReply, postReadReply moment[ReadCtx]
 
+	// Hooks of the messages of streams.
+	preWriteData moment[WriteCtx]
+	postReadData moment[ReadCtx]
+
 	// Hooks of all messages.
 	preReadHeader []PreReadHeaderPlugin
 	postExchange  []PostExchangePlugin
@@ -97,6 +101,9 @@ func newHookTable(all, middle []Plugin) *hookTable {
 		add(&t.replyHeader, p, PostReadReplyHeaderPlugin.PostReadReplyHeader)
 		add(&t.preReadReply, p, PreReadReplyBodyPlugin.PreReadReplyBody)
 		add(&t.postReadReply, p, PostReadReplyBodyPlugin.PostReadReplyBody)
+
+		add(&t.preWriteData, p, PreWriteDataPlugin.PreWriteData)
+		add(&t.postReadData, p, PostReadDataPlugin.PostReadData)
 
 		t.mayBlock = t.mayBlock || mayBlock(p)
 	}

@@ -306,7 +306,7 @@ func (s *session) record(l *link) (head, rest []byte, err error) {
 	r := moveRecord{
 		Version: recordVersion, Network: s.env.cfg.Network, Listener: s.env.listenerOf(l),
 		Protocol: name, State: state, ID: s.ID(), Epoch: l.epoch, Seq: s.pending.Last(),
-		Taken: l.taken, Hello: l.hello.Load(), Silent: l.silent, ContextAge: s.ContextAge(),
+		Taken: l.taken, Hello: l.hello.Load(), PeerWindow: l.peerWindow.Load(), Silent: l.silent, ContextAge: s.ContextAge(),
 	}
 	if f := l.facts; f != nil {
 		r.RealIP = f.RealIP

@@ -28,6 +28,7 @@ type moveRecord struct {
 	Seq        int32         `json:"seq"`             // the number given last
 	Taken      int32         `json:"taken,omitempty"` // of the peer's, the last that was taken
 	Hello      uint32        `json:"hello,omitempty"`
+	PeerWindow int32         `json:"peer_window,omitempty"`
 	Silent     bool          `json:"silent,omitempty"` // no message has come yet
 	SessionAge time.Duration `json:"session_age,omitempty"`
 	AgeLeft    time.Duration `json:"age_left,omitempty"` // 0: no end

@@ -49,6 +49,7 @@ const (
 	TypeAuthCall  = socket.TypeAuthCall
 	TypeAuthReply = socket.TypeAuthReply
 	TypeControl   = socket.TypeControl
+	TypeData      = socket.TypeData
 )
 
 // Codes of a Rerror. An application's own codes should be above 1000.
@@ -71,6 +72,7 @@ const (
 	CodeTooManyRequests     = socket.CodeTooManyRequests
 	CodeCanceled            = socket.CodeCanceled
 	CodeInternalServerError = socket.CodeInternalServerError
+	CodeNotImplemented      = socket.CodeNotImplemented
 	CodeBadGateway          = socket.CodeBadGateway
 	CodeBusy                = socket.CodeBusy
 	CodeLoopDetected        = socket.CodeLoopDetected
@@ -92,6 +94,7 @@ var (
 	ErrTooManyRequests     = socket.ErrTooManyRequests
 	ErrCanceled            = socket.ErrCanceled
 	ErrInternalServerError = socket.ErrInternalServerError
+	ErrNotImplemented      = socket.ErrNotImplemented
 	ErrBadGateway          = socket.ErrBadGateway
 	ErrBusy                = socket.ErrBusy
 	ErrLoopDetected        = socket.ErrLoopDetected
@@ -105,6 +108,7 @@ const (
 	MetaHops            = socket.MetaHops
 	MetaNotRun          = socket.MetaNotRun
 	MetaBye             = socket.MetaBye
+	MetaStream          = socket.MetaStream
 )
 
 // TypeText returns the name of a message type.

@@ -111,7 +111,9 @@ type methods struct {
 }
 
 func (m methods) Pack(msg tp.Message) error {
-	m.lines.add("wire %q", msg.ServiceMethod())
+	if msg.Mtype() == tp.TypeReply {
+		m.lines.add("wire %q", msg.ServiceMethod())
+	}
 	return m.Proto.Pack(msg)
 }
 

@@ -36,6 +36,7 @@ type env struct {
 	sweeper     *sweep.Sweeper
 	workers     *workers.Pool[*handlerCtx]
 	memory      *inbox.Memory
+	streamed    atomic.Int64 // bytes of memory that streams have
 	watchdog    watchdog.Watchdog[link, *link]
 	decoding    *gate.Gate
 	pollers     []poller.Poller[link, *link]
@@ -61,6 +62,7 @@ type env struct {
 type counters struct {
 	refusedConnections, refusedCalls, droppedPushes, droppedMessages   atomic.Uint64
 	droppedReplies, unsentReplies, canceledCalls, memoryCloses, pauses atomic.Uint64
+	droppedData                                                        atomic.Uint64
 }
 
 // session implements Session, on either side. state.go shows its states.
@@ -139,21 +141,22 @@ type holdUp struct {
 type link struct {
 	// Callers read the first fields, and the reader writes those after the padding:
 	// they share no cache line.
-	sess    *session
-	env     *env
-	sock    *socket.Conn
-	shut    atomic.Bool // this side has closed conn
-	wanted  atomic.Bool // a goroutine that moves the connection waits for the reader to yield
-	epoch   uint32
-	trusted bool          // X-Real-IP of the peer is believed
-	silent  bool          // accepted, and no message has come: the reader says "accept ok" with the first
-	roused  bool          // rouse has set a read deadline
-	hello   atomic.Uint32 // flags of CONTROL hello
-	refused atomic.Uint32 // draining: number of the last CALL that was taken, plus 1; 0: none was refused since
-	conn    net.Conn      // until the link is ready hooks may replace it, under mu and session.mu
-	pf      ProtoFunc
-	ip      string     // of the remote address, as text
-	facts   *ConnFacts // nil: none but those of conn
+	sess       *session
+	env        *env
+	sock       *socket.Conn
+	shut       atomic.Bool // this side has closed conn
+	wanted     atomic.Bool // a goroutine that moves the connection waits for the reader to yield
+	epoch      uint32
+	trusted    bool          // X-Real-IP of the peer is believed
+	silent     bool          // accepted, and no message has come: the reader says "accept ok" with the first
+	roused     bool          // rouse has set a read deadline
+	hello      atomic.Uint32 // flags of CONTROL hello
+	peerWindow atomic.Int32  // bytes that a stream may send at first
+	refused    atomic.Uint32 // draining: number of the last CALL that was taken, plus 1; 0: none was refused since
+	conn       net.Conn      // until the link is ready hooks may replace it, under mu and session.mu
+	pf         ProtoFunc
+	ip         string     // of the remote address, as text
+	facts      *ConnFacts // nil: none but those of conn
 
 	killed atomic.Pointer[CloseReason] // set before this side closes conn on an error
 	bye    atomic.Pointer[farewell]    // what the peer has said last; nil: nothing yet
@@ -162,7 +165,10 @@ type link struct {
 	passed []Plugin                    // plugins whose PostDial, PostRedial or PostAccept returned no error
 	kept   *keptRequests               // received while a hook waited for a reply, for the reader; nil: none
 
-	_ [48]byte
+	greeted event.Event                 // the peer has said hello
+	streams atomic.Pointer[streamTable] // nil: there was none
+
+	_ [24]byte
 	reader
 
 	mu    sync.Mutex // guards what follows, and roused
@@ -207,6 +213,7 @@ type handlerCtx struct {
 	refusal     *Rerror // why the handler of a request must not run
 	result      *Rerror // the error of a request that was answered
 	swap        *Swap
+	stream      *stream   // that the CALL has opened; nil: it is an ordinary one
 	start       time.Time // only with CountTime
 	expires     int64     // X-Timeout: when the caller stops waiting, in the sweeper's time; 0: never
 	decodeLater bool      // the argument is to be decoded on the handler's goroutine
@@ -270,6 +277,8 @@ type callCmd struct {
 	deadline int64 // from DefaultCallTimeout, in the sweeper's time; 0: none
 	giveUpAt int64 // when not to make the call again any more, in the sweeper's time; 0: it was made once
 
+	stream *stream // that the call opens; nil: it is an ordinary one
+
 	start  time.Time
 	cost   time.Duration
 	detail string
@@ -284,6 +293,75 @@ type callCmd struct {
 	finished bool          // the result is final
 	done     chan struct{} // made on demand
 	unhook   func() bool   // stops watching the context of an asynchronous call
+}
+
+// streamTable holds the streams of a link that are open, on either side.
+type streamTable struct {
+	mu      sync.Mutex
+	open    map[int32]*stream // by their key
+	windows int64             // sum of the windows in which this side receives
+	bytes   atomic.Int64      // of messages that were not received yet
+	drawn   atomic.Int64      // of these in env.memory
+}
+
+// stream is one end of a stream. The reader of its link puts messages into the queue; Recv
+// takes them from it.
+type stream struct {
+	sess *session
+	link *link
+	key  int32    // of the table, and the number of the messages that are sent: the call's, negative if the peer has opened it
+	cmd  *callCmd // that has opened it; nil on the handler's side
+
+	ctx    context.Context         // ends with the stream
+	cancel context.CancelCauseFunc // of the opener's; nil on the handler's side
+	hooks  *hookTable
+	method string // this and the next two are for the hooks of DATA, on the handler's side
+	realIP string
+	swap   *Swap
+	codec  byte
+	pipe   []byte
+	window int64 // in which this side receives
+
+	sending sync.Mutex // held by Send and CloseSend
+	out     socket.Envelope
+
+	receiving sync.Mutex // held by Recv, guards the fields below
+	in        socket.Envelope
+	taken     []datum // from the queue
+	next      int     // the first of taken that was not received
+	owed      int64   // bytes that the sender may be given
+	used      int64   // of the messages received since the last credit
+	received  int64   // messages
+
+	dropped atomic.Bool // what is queued is not received any more
+
+	mu       sync.Mutex // guards the fields below
+	queue    []datum
+	chunk    []byte        // where small bodies are put
+	wake     chan struct{} // of capacity 1: the end of a wait of Recv
+	waits    bool          // Recv waits
+	arrived  int64         // bytes that have come
+	granted  int64         // bytes that the peer may send altogether
+	counted  int64         // bytes in the table's account
+	peerDone bool          // the peer sends no more
+
+	more     chan struct{} // of capacity 1: credit has come
+	credit   int64         // bytes that may be sent; below 0 after a large message
+	sent     int64         // messages
+	acked    int64         // of these the peer has received
+	sendDone bool          // this side sends no more
+
+	over bool    // the stream has ended
+	rerr *Rerror // why; nil: as it should
+}
+
+// datum is a message of a stream that has come.
+type datum struct {
+	body  []byte
+	meta  *Meta
+	free  []byte // chunk of the messages before
+	codec byte
+	own   bool // body is the datum's
 }
 
 // dialPlan is how to dial a peer, and to redial it.
@@ -302,6 +380,8 @@ type redialEntry struct {
 	msg    socket.Envelope
 	body   []byte       // of msg
 	result chan *Rerror // for a PUSH; nil for a call, which is in the pending table
+	waits  bool         // nothing is to be sent: a stream waits for a link
+	link   *link        // with waits: the new one
 	until  int64        // longest wait, in the sweeper's time; 0: the caller's context has a deadline
 }
 

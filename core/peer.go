@@ -235,6 +235,7 @@ func (p *peer) Stats() PeerStats {
 		DroppedReplies:     c.droppedReplies.Load(),
 		UnsentReplies:      c.unsentReplies.Load(),
 		CanceledCalls:      c.canceledCalls.Load(),
+		DroppedData:        c.droppedData.Load(),
 		MemoryCloses:       c.memoryCloses.Load(),
 		Pauses:             c.pauses.Load(),
 		Memory:             p.env.memory.Used(),

@@ -40,6 +40,8 @@ type PluginImpl struct {
 	OnPostReadReplyHeader func(ReadCtx) *Rerror
 	OnPreReadReplyBody    func(ReadCtx) *Rerror
 	OnPostReadReplyBody   func(ReadCtx) *Rerror
+	OnPreWriteData        func(WriteCtx) *Rerror
+	OnPostReadData        func(ReadCtx) *Rerror
 	OnPostExchange        func(PreCtx, *Rerror)
 	OnPostDisconnect      func(BaseSession) *Rerror
 	OnPreClose            func(context.Context, Peer) error
@@ -72,6 +74,8 @@ var (
 	_ PostReadReplyHeaderPlugin = (*PluginImpl)(nil)
 	_ PreReadReplyBodyPlugin    = (*PluginImpl)(nil)
 	_ PostReadReplyBodyPlugin   = (*PluginImpl)(nil)
+	_ PreWriteDataPlugin        = (*PluginImpl)(nil)
+	_ PostReadDataPlugin        = (*PluginImpl)(nil)
 	_ PostExchangePlugin        = (*PluginImpl)(nil)
 	_ PostDisconnectPlugin      = (*PluginImpl)(nil)
 	_ PreClosePlugin            = (*PluginImpl)(nil)
@@ -154,6 +158,10 @@ func (p *PluginImpl) has(hook any) bool {
 		return p.OnPreReadReplyBody != nil
 	case *PostReadReplyBodyPlugin:
 		return p.OnPostReadReplyBody != nil
+	case *PreWriteDataPlugin:
+		return p.OnPreWriteData != nil
+	case *PostReadDataPlugin:
+		return p.OnPostReadData != nil
 	case *PostExchangePlugin:
 		return p.OnPostExchange != nil
 	case *PostDisconnectPlugin:
@@ -362,6 +370,22 @@ func (p *PluginImpl) PostReadReplyBody(ctx ReadCtx) *Rerror {
 		return nil
 	}
 	return p.OnPostReadReplyBody(ctx)
+}
+
+// PreWriteData calls OnPreWriteData.
+func (p *PluginImpl) PreWriteData(ctx WriteCtx) *Rerror {
+	if p.OnPreWriteData == nil {
+		return nil
+	}
+	return p.OnPreWriteData(ctx)
+}
+
+// PostReadData calls OnPostReadData.
+func (p *PluginImpl) PostReadData(ctx ReadCtx) *Rerror {
+	if p.OnPostReadData == nil {
+		return nil
+	}
+	return p.OnPostReadData(ctx)
 }
 
 // PostExchange calls OnPostExchange.

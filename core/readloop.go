@@ -296,6 +296,9 @@ func (r *readLoop) dispatch(c *handlerCtx) disposition {
 	case TypeControl:
 		r.l.acceptControl(&c.in)
 		return reuse
+	case TypeData:
+		c.acceptData()
+		return reuse
 	}
 	s := r.s
 	if s.answersCall(c) {
@@ -306,6 +309,24 @@ func (r *readLoop) dispatch(c *handlerCtx) disposition {
 	s.env.throttled(&s.drops, throttle.Burst, WARNING, "dropped a message from %s: %d %s: type %d (%s), method %q, seq %d",
 		r.l.ip, CodeMtypeNotAllowed, CodeText(CodeMtypeNotAllowed), c.in.Mtype(), TypeText(c.in.Mtype()), methodText(c.in.ServiceMethod()), c.in.Seq())
 	return reuse
+}
+
+// acceptControl handles a CONTROL message.
+func (l *link) acceptControl(m *socket.Envelope) {
+	switch m.ServiceMethod() {
+	case "": // a protocol has read what is not for the engine, such as a ping
+	case verbBye:
+		l.acceptByeMessage(m)
+	case verbHello:
+		l.acceptHello(m)
+	case verbCancel:
+		l.acceptCancel(m.Seq())
+	case verbEnd, verbCredit, verbReset:
+		l.acceptStreamControl(m)
+	default:
+		s := l.sess
+		s.env.throttled(&s.drops, throttle.Burst, DEBUG, "dropped a CONTROL message from %s with the verb %q", l.ip, methodText(m.ServiceMethod()))
+	}
 }
 
 // answersCall reports whether a message of another type than REPLY has the number of a

@@ -40,7 +40,11 @@ func (s *session) queueCall(cmd *callCmd) *link {
 // queuePush queues a PUSH and waits for the redial. It returns the link to send on if
 // the session has become ready, else the result of the PUSH.
 func (s *session) queuePush(cmd *callCmd) (*link, *Rerror) {
-	w := &redialEntry{seq: cmd.out.Seq(), result: make(chan *Rerror, 1)}
+	return s.queueEntry(&redialEntry{seq: cmd.out.Seq(), result: make(chan *Rerror, 1)}, cmd)
+}
+
+// queueEntry is queuePush for w.
+func (s *session) queueEntry(w *redialEntry, cmd *callCmd) (*link, *Rerror) {
 	l, r := s.enqueueForRedial(w, cmd)
 	if l != nil || r != nil {
 		return l, r
@@ -146,6 +150,11 @@ func (s *session) takeRedialQueue() []*redialEntry {
 // sendQueued sends entries of the redial queue in their order.
 func (s *session) sendQueued(l *link, list []*redialEntry) {
 	for _, w := range list {
+		if w.waits {
+			w.link = l
+			w.result <- nil
+			continue
+		}
 		if s.resolved(w) {
 			continue // its context has ended
 		}

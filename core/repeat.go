@@ -22,7 +22,7 @@ func (cmd *callCmd) encode() *Rerror {
 // session redials. It completes the call's error.
 func (cmd *callCmd) repeatable() *link {
 	n, s := cmd.checkRun(), cmd.sess
-	if n == nil || !s.redialable() || s.leaving.Load() {
+	if n == nil || cmd.stream != nil || !s.redialable() || s.leaving.Load() {
 		return nil
 	}
 	return n.link

@@ -78,7 +78,7 @@ func (c *handlerCtx) unreadable(err error) (dropped bool, fatal error) {
 // identified reports whether it is known what the message is, and of which call.
 func (c *handlerCtx) identified() bool {
 	switch c.in.Mtype() {
-	case TypeCall, TypeReply, TypeAuthCall, TypeAuthReply:
+	case TypeCall, TypeReply, TypeAuthCall, TypeAuthReply, TypeData:
 		return c.in.Seq() != 0
 	}
 	return c.in.Mtype() == TypePush
@@ -105,7 +105,7 @@ func (c *handlerCtx) acceptRequest() disposition {
 	}
 	h := c.handler
 	c.expectReply()
-	if !c.in.InTurn() && !h.ordered && h.inlining.Allowed() && !c.decodeLater && (c.expected == 0 || c.hasRoom()) && c.link.acquireSlot() {
+	if !c.in.InTurn() && !h.ordered && !h.stream && h.inlining.Allowed() && !c.decodeLater && (c.expected == 0 || c.hasRoom()) && c.link.acquireSlot() {
 		return inline
 	}
 	return c.handOver()
@@ -157,9 +157,14 @@ func (c *handlerCtx) prepare(running int) *Rerror {
 	if r := c.route(); r != nil {
 		return r
 	}
+	if c.handler.stream || c.in.Meta().Len() > 0 {
+		if r := c.openStream(); r != nil {
+			return r
+		}
+	}
 	hooks := c.hooks.preReadBody[c.kind()]
 	switch {
-	case !c.handler.unknown:
+	case !c.handler.encoded():
 		c.arg = c.handler.newArg(c)
 		c.in.Expect(c.arg)
 	case len(hooks) > 0:
@@ -169,7 +174,7 @@ func (c *handlerCtx) prepare(running int) *Rerror {
 		return r
 	}
 	switch {
-	case c.handler.unknown && !c.in.Replaced():
+	case c.handler.encoded() && !c.in.Replaced():
 		c.in.Expected()
 		c.in.SetBody(nil)
 		c.in.KeepBody()
@@ -181,7 +186,7 @@ func (c *handlerCtx) prepare(running int) *Rerror {
 			return r
 		}
 	}
-	if age := s.contextAge.Load(); age > 0 && !c.in.InTurn() {
+	if age := s.contextAge.Load(); age > 0 && !c.in.InTurn() && !c.handler.stream {
 		c.startAge(age)
 	}
 	return nil
@@ -342,7 +347,7 @@ func (c *handlerCtx) run() (reply any, r *Rerror) {
 	if r := c.hooks.postReadBody[c.kind()].run(s.env.guard, c); r != nil {
 		return nil, r
 	}
-	if b, ok := c.in.Body().(*[]byte); ok && c.handler.unknown { // a hook has decoded them
+	if b, ok := c.in.Body().(*[]byte); ok && c.handler.encoded() { // a hook has decoded them
 		c.in.SetBody(nil)
 		c.in.UnmarshalBody(*b)
 		c.in.OwnBody()
@@ -386,6 +391,9 @@ func (c *handlerCtx) answer(reply any, r *Rerror) {
 func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	s, l := c.sess, c.link
 	c.result = r
+	if c.stream != nil {
+		c.stream.free()
+	}
 	if !c.answeredBy.CompareAndSwap(answerOpen, answerHandler) {
 		c.stage = stageAnswered
 		if r := c.callerGone(); r != nil {

@@ -84,6 +84,7 @@ type PeerStats struct {
 	DroppedReplies     uint64 // replies to no pending call, mostly of calls that had ended with their context
 	UnsentReplies      uint64 // of handlers that ran, because the connection ended or the context age was over
 	CanceledCalls      uint64 // CALLs whose caller gave up before they were answered
+	DroppedData        uint64 // DATA, and credit, of streams that are not open, mostly since they have just ended
 	MemoryCloses       uint64 // connections ended since messages took more than ReadMemory or twice SessionMemory
 	Pauses             uint64 // how often a reader waited for memory
 	Memory             int64  // bytes of messages now, as ReadMemory counts them

@@ -228,7 +228,7 @@ func (c *Conn) Unwritten(m *Envelope) bool { return m.place == 0 || c.out.Unwrit
 
 // enqueueMeasured gives a message the connection's pipe if its body is large enough.
 func (c *Conn) enqueueMeasured(ctx context.Context, m *Envelope, how admission) error {
-	if m.mtype == TypeCall || m.mtype == TypeReply || m.mtype == TypePush {
+	if m.mtype == TypeCall || m.mtype == TypeReply || m.mtype == TypePush || m.mtype == TypeData {
 		size, known := m.inPlace(math.MaxInt32 - 1)
 		if !known {
 			body, err := c.encode(m)

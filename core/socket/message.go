@@ -17,10 +17,11 @@ const (
 	TypeAuthCall  byte = 4 // the first message of a connection that authenticates
 	TypeAuthReply byte = 5
 	TypeControl   byte = 6 // a message between the engines of both sides; its service method is a verb
+	TypeData      byte = 7 // a message of a stream, whose number is that of the CALL that has opened it
 )
 
 // TypeText returns the name of a message type: CALL, REPLY, PUSH, AUTH_CALL,
-// AUTH_REPLY, CONTROL, or Undefined.
+// AUTH_REPLY, CONTROL, DATA, or Undefined.
 func TypeText(mtype byte) string {
 	switch mtype {
 	case TypeCall:
@@ -35,6 +36,8 @@ func TypeText(mtype byte) string {
 		return "AUTH_REPLY"
 	case TypeControl:
 		return "CONTROL"
+	case TypeData:
+		return "DATA"
 	}
 	return "Undefined"
 }

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 
 func TestTypeText(t *testing.T) {
 	for mtype, want := range map[byte]string{
-		0: "Undefined", 1: "CALL", 2: "REPLY", 3: "PUSH", 4: "AUTH_CALL", 5: "AUTH_REPLY", 6: "CONTROL", 7: "Undefined", 255: "Undefined",
+		0: "Undefined", 1: "CALL", 2: "REPLY", 3: "PUSH", 4: "AUTH_CALL", 5: "AUTH_REPLY", 6: "CONTROL", 7: "DATA", 8: "Undefined", 255: "Undefined",
 	} {
 		if got := socket.TypeText(mtype); got != want {
 			t.Errorf("TypeText(%d) = %q, want %q", mtype, got, want)

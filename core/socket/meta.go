@@ -33,6 +33,9 @@ const (
 	// MetaBye makes a REPLY of the number 0, which answers no CALL, the goodbye of its
 	// sender, where CONTROL is not carried: its value is the goodbye's parameter n.
 	MetaBye = "X-Bye"
+	// MetaStream makes a CALL the beginning of a stream: its value is how many bytes the
+	// sender is ready to receive, a decimal number.
+	MetaStream = "X-Stream"
 )
 
 // ErrNoMeta is wrapped by the getters of numbers when the key is absent.

@@ -34,6 +34,7 @@ const (
 	CodeTooManyRequests     int32 = 429 // this caller's rate is too high
 	CodeCanceled            int32 = 499 // the caller gave up
 	CodeInternalServerError int32 = 500 // a handler panicked, or its reply cannot be sent
+	CodeNotImplemented      int32 = 501 // the peer, or what is between, has no streams
 	CodeBadGateway          int32 = 502 // the peer behind a proxy was not reached
 	CodeBusy                int32 = 503 // too much is being handled
 	CodeLoopDetected        int32 = 508 // proxies have forwarded the message too often
@@ -75,6 +76,8 @@ func CodeText(code int32) string {
 		return "Canceled"
 	case CodeInternalServerError:
 		return "Internal Server Error"
+	case CodeNotImplemented:
+		return "Not Implemented"
 	case CodeBadGateway:
 		return "Bad Gateway"
 	case CodeBusy:
@@ -103,6 +106,7 @@ var (
 	ErrTooManyRequests     = codeError(CodeTooManyRequests)
 	ErrCanceled            = codeError(CodeCanceled)
 	ErrInternalServerError = codeError(CodeInternalServerError)
+	ErrNotImplemented      = codeError(CodeNotImplemented)
 	ErrBadGateway          = codeError(CodeBadGateway)
 	ErrBusy                = codeError(CodeBusy)
 	ErrLoopDetected        = codeError(CodeLoopDetected)

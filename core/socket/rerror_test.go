@@ -36,6 +36,7 @@ func TestCodeText(t *testing.T) {
 		{CodeTooManyRequests, 429, "Too Many Requests", ErrTooManyRequests},
 		{CodeCanceled, 499, "Canceled", ErrCanceled},
 		{CodeInternalServerError, 500, "Internal Server Error", ErrInternalServerError},
+		{CodeNotImplemented, 501, "Not Implemented", ErrNotImplemented},
 		{CodeBadGateway, 502, "Bad Gateway", ErrBadGateway},
 		{CodeBusy, 503, "Busy", ErrBusy},
 		{CodeLoopDetected, 508, "Loop Detected", ErrLoopDetected},

@@ -1,0 +1,201 @@
+package tp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+)
+
+// routeStreams registers the handlers of streams of every test.
+func (w *world) routeStreams(p Peer) {
+	// chat answers each message, and returns at the end of the opener's.
+	HandleStream(p, "/chat", func(ctx StreamCtx, s *Stream[string, string]) error {
+		for v, err := range s.All() {
+			if err != nil {
+				w.log.add("chat: %v", err)
+				return err
+			}
+			if err := s.Send("re: " + *v); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	// count sends so many numbers as the argument says.
+	HandleStream(p, "/count", func(ctx StreamCtx, s *Stream[string, string]) error {
+		var n int
+		fmt.Sscan(ctx.Query().Get("n"), &n)
+		for i := range n {
+			if err := s.Send(fmt.Sprint(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	// fail returns the error that the query says.
+	HandleStream(p, "/failing", func(ctx StreamCtx, s *Stream[string, string]) error {
+		s.Send("last words")
+		return NewRerror(1234, "failed", ctx.Query().Get("why")).Err()
+	})
+	// wait waits for the end of its context.
+	HandleStream(p, "/wait", func(ctx StreamCtx, s *Stream[string, string]) error {
+		_, err := s.Recv()
+		w.log.add("wait: %d, cause %v", Code(err), context.Cause(ctx.Context()))
+		return err
+	})
+}
+
+func inStreamWorld(t *testing.T, change func(*PeerConfig), f func(t *testing.T, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.open(change)
+		w.routeStreams(w.server)
+		w.routeStreams(w.client)
+		f(t, w)
+	})
+}
+
+func open(t *testing.T, s *session, method string, setting ...MessageSetting) *Stream[string, string] {
+	t.Helper()
+	st, err := OpenStream[string, string](t.Context(), s, method, setting...)
+	if err != nil {
+		t.Fatalf("OpenStream %q: %v", method, err)
+	}
+	return st
+}
+
+// wantMessages receives messages and the error behind them.
+func wantMessages(t *testing.T, s *Stream[string, string], end error, want ...string) {
+	t.Helper()
+	var got []string
+	for {
+		v, err := s.Recv()
+		if err != nil {
+			if !errors.Is(err, end) {
+				t.Errorf("Recv: %v; want %v", err, end)
+			}
+			break
+		}
+		got = append(got, *v)
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("received %.300q; want %.300q", got, want)
+	}
+}
+
+// Both sides open streams, and send and receive in any order.
+func TestStream(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		run  func(t *testing.T, w *world, s *session)
+	}{
+		{"ping-pong", func(t *testing.T, w *world, s *session) {
+			st := open(t, s, "/chat")
+			for i := range 3 {
+				if err := st.Send(fmt.Sprint(i)); err != nil {
+					t.Fatal(err)
+				}
+				v, err := st.Recv()
+				if err != nil || *v != fmt.Sprintf("re: %d", i) {
+					t.Fatalf("Recv = %v, %v", v, err)
+				}
+			}
+			st.CloseSend()
+			wantMessages(t, st, io.EOF)
+			if err := st.Wait(); err != nil {
+				t.Errorf("Wait: %v", err)
+			}
+			if err := st.Send("late"); !errors.Is(err, ErrStreamEnded) {
+				t.Errorf("Send at the end: %v; want ErrStreamEnded", err)
+			}
+		}},
+		{"an empty message", func(t *testing.T, w *world, s *session) {
+			st := open(t, s, "/chat")
+			st.Send("")
+			st.CloseSend()
+			wantMessages(t, st, io.EOF, "re: ")
+		}},
+		{"many one way", func(t *testing.T, w *world, s *session) {
+			st := open(t, s, "/count?n=10000")
+			for i := range 10000 {
+				v, err := st.Recv()
+				if err != nil || *v != fmt.Sprint(i) {
+					t.Fatalf("message %d: %v, %v", i, v, err)
+				}
+			}
+			wantMessages(t, st, io.EOF)
+		}},
+		{"messages larger than the window", func(t *testing.T, w *world, s *session) {
+			st := open(t, s, "/chat")
+			large := strings.Repeat("x", 1<<20)
+			for range 3 {
+				st.Send(large)
+			}
+			st.CloseSend()
+			wantMessages(t, st, io.EOF, "re: "+large, "re: "+large, "re: "+large)
+		}},
+		{"an error of the handler", func(t *testing.T, w *world, s *session) {
+			st := open(t, s, "/failing?why=because")
+			wantMessages(t, st, NewRerror(1234, "", "").Err(), "last words")
+			if err := st.Wait(); Code(err) != 1234 {
+				t.Errorf("Wait: %v", err)
+			}
+		}},
+		{"no route", func(t *testing.T, w *world, s *session) {
+			wantMessages(t, open(t, s, "/nowhere"), ErrNotFound)
+		}},
+		{"a CALL's route", func(t *testing.T, w *world, s *session) {
+			wantMessages(t, open(t, s, "/echo"), ErrBadMessage)
+		}},
+		{"a CALL to a stream's route", func(t *testing.T, w *world, s *session) {
+			wantRerror(t, s.Call("/chat", "x", nil).Rerror(), CodeBadMessage)
+		}},
+		{"the opener closes", func(t *testing.T, w *world, s *session) {
+			st := open(t, s, "/wait")
+			synctest.Wait()
+			st.Close()
+			wantMessages(t, st, ErrCanceled)
+			synctest.Wait()
+			w.log.want(t, "wait: 499, cause tp: the caller has given up")
+		}},
+		{"the opener's context ends", func(t *testing.T, w *world, s *session) {
+			ctx, cancel := context.WithCancel(t.Context())
+			st, err := OpenStream[string, string](ctx, s, "/wait")
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			cancel()
+			wantMessages(t, st, context.Canceled)
+			synctest.Wait()
+			w.log.want(t, "wait: 499, cause tp: the caller has given up")
+		}},
+	} {
+		for _, side := range []string{"client", "server"} {
+			t.Run(test.name+", opened by the "+side, func(t *testing.T) {
+				inStreamWorld(t, nil, func(t *testing.T, w *world) {
+					c, s := w.pair()
+					if side == "server" {
+						c.Call("/echo", "x", nil) // the server hears that the peer is there
+						c, s = s, c
+					}
+					test.run(t, w, c)
+					synctest.Wait()
+					for _, s := range []*session{c, s} {
+						if tab := s.link.streams.Load(); tab != nil && (len(tab.open) != 0 || tab.windows != 0 || tab.bytes.Load() != 0 || tab.drawn.Load() != 0) {
+							t.Errorf("left of the streams: %d open, %d bytes of windows, %d of messages, %d of them drawn", len(tab.open), tab.windows, tab.bytes.Load(), tab.drawn.Load())
+						}
+						if n := s.env.memory.Used(); n != 0 {
+							t.Errorf("%d bytes of memory are in use", n)
+						}
+					}
+				})
+			})
+		}
+	}
+}

@@ -1,0 +1,76 @@
+package tp
+
+import (
+	"crypto/tls"
+	"net/url"
+
+	"context"
+
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+var (
+	_ ReadCtx  = (*dataCtx)(nil)
+	_ WriteCtx = (*dataCtx)(nil)
+)
+
+// dataCtx is the context of the hooks of a message of a stream. Service method and Swap are
+// those of the CALL; nothing of it is the message's but Input, Output, Seq and the metadata.
+type dataCtx struct {
+	logger
+	st *stream
+	m  *socket.Envelope
+}
+
+func (c *dataCtx) Peer() Peer          { return c.st.sess.env.peer }
+func (c *dataCtx) Session() CtxSession { return c.st.sess }
+func (c *dataCtx) IP() string          { return c.st.link.ip }
+
+func (c *dataCtx) RealIP() string {
+	if c.st.cmd != nil {
+		return c.st.link.ip
+	}
+	return c.st.realIP
+}
+
+func (c *dataCtx) ConnectionState() *tls.ConnectionState { return c.st.link.connectionState() }
+
+func (c *dataCtx) Swap() *Swap {
+	if c.st.cmd != nil {
+		return c.st.cmd.Swap()
+	}
+	return c.st.swap
+}
+
+func (c *dataCtx) Context() context.Context      { return c.st.ctx }
+func (c *dataCtx) Output() Message               { return c.m }
+func (c *dataCtx) Input() Message                { return c.m }
+func (c *dataCtx) Rerror() *Rerror               { return nil }
+func (c *dataCtx) Seq() int32                    { return c.m.Seq() }
+func (c *dataCtx) PeekMeta(key string) []byte    { return c.m.Meta().Peek(key) }
+func (c *dataCtx) VisitMeta(f func(k, v []byte)) { c.m.Meta().VisitAll(f) }
+
+func (c *dataCtx) CopyMeta() *Meta {
+	m := new(Meta)
+	c.m.Meta().CopyTo(m)
+	return m
+}
+
+func (c *dataCtx) ServiceMethod() string {
+	if c.st.cmd != nil {
+		return c.st.cmd.method
+	}
+	return c.st.method
+}
+
+// ResetServiceMethod does nothing: the stream has its route.
+func (c *dataCtx) ResetServiceMethod(string) {}
+
+func (c *dataCtx) UriObject() *url.URL {
+	var m socket.Envelope
+	m.SetServiceMethod(c.ServiceMethod())
+	return m.UriObject()
+}
+
+func (c *dataCtx) Path() string      { return c.UriObject().Path }
+func (c *dataCtx) Query() url.Values { return c.UriObject().Query() }

@@ -1,0 +1,403 @@
+package tp
+
+import (
+	"context"
+	"io"
+	"strconv"
+
+	"github.com/teleport-go/teleport/core/codec"
+	"github.com/teleport-go/teleport/core/internal/bufpool"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// This file holds what a stream does on the goroutines of its user: open, Send, Recv.
+
+// openStream opens a stream.
+func (s *session) openStream(ctx context.Context, serviceMethod string, setting []MessageSetting) (*stream, *Rerror) {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	l, r := s.streamLink(ctx)
+	if r != nil {
+		return nil, r
+	}
+	st := newStream(l, int64(l.peerWindow.Load()))
+	st.hooks = s.env.hooks()
+	st.ctx, st.cancel = context.WithCancelCause(ctx)
+	cmd := &callCmd{logger: s.logger, sess: s, async: true, stream: st}
+	st.cmd = cmd
+	launched := false
+	defer func() {
+		if launched { // else a hook or the codec has ended the goroutine
+			return
+		}
+		if cmd.seq == 0 {
+			cmd.resolve(goexitRerror())
+		} else {
+			s.failCall(cmd.seq, goexitRerror())
+		}
+		cmd.finishPart()
+	}()
+	all := append([]MessageSetting{WithContext(ctx)}, setting...)
+	all = append(all, WithSetMeta(MetaStream, strconv.FormatInt(s.env.cfg.StreamWindow, 10)))
+	if r := cmd.prepare(kindCall, serviceMethod, nil, all); r != nil {
+		cmd.resolve(r)
+	} else {
+		st.codec, st.pipe = cmd.out.BodyCodec(), cmd.out.XferPipe().IDs()
+		s.launch(cmd)
+	}
+	launched = true
+	cmd.finishPart()
+	select {
+	case <-cmd.Done():
+		if cmd.rerr != nil {
+			return nil, cmd.rerr
+		}
+	default:
+	}
+	return st, nil
+}
+
+// streamLink returns the link on which to open a stream: the peer has said that it has them.
+func (s *session) streamLink(ctx context.Context) (*link, *Rerror) {
+	l, r := s.awaitLink(ctx)
+	if r != nil {
+		return nil, r
+	}
+	if l.hello.Load()&peerStreams != 0 {
+		return l, nil
+	}
+	none := func(why string) (*link, *Rerror) {
+		return nil, NewRerror(CodeNotImplemented, CodeText(CodeNotImplemented), "the peer has no streams: "+why)
+	}
+	switch {
+	case !l.carriesControl():
+		return none("its protocol, or its release, does not say what it understands")
+	case l.hello.Load()&peerSpeaks == 0:
+		if err := l.sayHello(); isPackError(err) {
+			return none("its protocol does not carry CONTROL")
+		}
+		l.sock.Flush(socket.NoBlock)
+		l.ensureReader()
+		limit, cancel := context.WithTimeout(ctx, s.env.cfg.HandshakeTimeout)
+		defer cancel()
+		select {
+		case <-l.greeted.Done():
+		case <-l.over.Done():
+			return nil, markNotRun(NewRerror(CodeConnClosed, CodeText(CodeConnClosed), "the connection broke while the stream was opened"), nil)
+		case <-limit.Done():
+			if ctx.Err() != nil {
+				return nil, contextRerror(ctx)
+			}
+			return none("it has not answered hello")
+		}
+	}
+	if l.hello.Load()&peerStreams == 0 {
+		return none("its hello does not name them")
+	}
+	return l, nil
+}
+
+// awaitLink returns the link of the session, and waits for a redial.
+func (s *session) awaitLink(ctx context.Context) (*link, *Rerror) {
+	if ctx.Err() != nil {
+		return nil, contextRerror(ctx)
+	}
+	if l := s.cur.Load(); l != nil {
+		return l, nil
+	}
+	cmd := &callCmd{logger: s.logger, sess: s}
+	cmd.out.SetContext(ctx)
+	w := &redialEntry{result: make(chan *Rerror, 1), waits: true}
+	l, r := s.queueEntry(w, cmd)
+	if l == nil && r == nil {
+		l = w.link
+	}
+	return l, r
+}
+
+// begin makes the stream of a handler ready for it.
+func (st *stream) begin(c *handlerCtx) {
+	st.hooks, st.ctx = c.hooks, c.Context()
+	st.codec, st.pipe = c.ReplyBodyCodec(), c.in.XferPipe().IDs()
+	if len(st.hooks.preWriteData)+len(st.hooks.postReadData) > 0 {
+		st.method, st.realIP, st.swap = c.in.ServiceMethod(), c.RealIP(), c.Swap()
+	}
+}
+
+// send encodes v and sends it, when there is credit and room.
+func (st *stream) send(v any) error {
+	st.sending.Lock()
+	defer st.sending.Unlock()
+	if r := st.awaitCredit(); r != nil {
+		return r.Err()
+	}
+	m := &st.out
+	m.Clear()
+	m.SetMtype(TypeData)
+	m.SetSeq(st.key)
+	m.SetBodyCodec(st.codec)
+	m.SetBody(v)
+	if len(st.pipe) > 0 {
+		m.XferPipe().Append(st.pipe...)
+	}
+	if len(st.hooks.preWriteData) > 0 {
+		if r := st.hooks.preWriteData.run(st.sess.env.guard, &dataCtx{st.sess.logger, st, m}); r != nil {
+			return r.Err()
+		}
+	}
+	l := st.link
+	if err := l.sock.Enqueue(st.ctx, m); err != nil {
+		return st.writeError(err)
+	}
+	st.mu.Lock()
+	st.credit -= m.Plain() + dataOverhead
+	st.sent++
+	st.mu.Unlock()
+	m.SetBody(nil)
+	l.sock.Flush(socket.NoBlock | socket.Yield)
+	return nil
+}
+
+// writeError is the error of a message that was not accepted.
+func (st *stream) writeError(err error) error {
+	if isPackError(err) {
+		return writeRerror(st.ctx, err).Err()
+	}
+	if r := st.ended(); r != nil {
+		return r.Err()
+	}
+	return st.link.writeRerror(st.ctx, err).Err()
+}
+
+// ended returns why nothing can be sent any more, nil if it can.
+func (st *stream) ended() *Rerror {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	switch {
+	case st.over && st.rerr != nil:
+		return st.rerr
+	case st.over:
+		return streamEnded()
+	case st.sendDone:
+		return NewRerror(CodeInvalidOp, CodeText(CodeInvalidOp), "CloseSend was called")
+	case st.ctx.Err() != nil:
+		return contextRerror(st.ctx)
+	}
+	return nil
+}
+
+// awaitCredit waits until a message may be sent.
+func (st *stream) awaitCredit() *Rerror {
+	for {
+		if r := st.ended(); r != nil {
+			return r
+		}
+		st.mu.Lock()
+		credit := st.credit
+		st.mu.Unlock()
+		if credit > 0 {
+			return nil
+		}
+		select {
+		case <-st.more:
+		case <-st.ctx.Done():
+		}
+	}
+}
+
+// closeSend says that this side sends no more.
+func (st *stream) closeSend() error {
+	st.sending.Lock()
+	defer st.sending.Unlock()
+	if r := st.ended(); r != nil {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		if st.sendDone || st.rerr == nil && st.over {
+			return nil
+		}
+		return r.Err()
+	}
+	var m socket.Envelope
+	m.SetMtype(TypeControl)
+	m.SetServiceMethod(verbEnd)
+	m.SetSeq(st.key)
+	if err := st.link.sock.Enqueue(st.ctx, &m); err != nil {
+		return st.writeError(err)
+	}
+	st.mu.Lock()
+	st.sendDone = true
+	st.mu.Unlock()
+	st.link.sock.Flush(socket.NoBlock)
+	return nil
+}
+
+// close ends the stream on this side: nothing is sent or received any more.
+func (st *stream) close() {
+	r := NewRerror(CodeCanceled, CodeText(CodeCanceled), "the stream was closed")
+	st.mu.Lock()
+	over := st.over
+	st.mu.Unlock()
+	st.end(r, true)
+	if cmd := st.cmd; cmd != nil && !over && st.sess.failCall(cmd.seq, r) {
+		if st.link.enqueueCancel(cmd.seq) {
+			st.link.sock.Flush(socket.NoBlock)
+		}
+	}
+}
+
+// recv receives a message, and decodes it into v.
+func (st *stream) recv(v any) error {
+	st.receiving.Lock()
+	defer st.receiving.Unlock()
+	d, err := st.nextDatum()
+	if err != nil {
+		return err
+	}
+	return st.decode(&d, v)
+}
+
+// nextDatum waits for the next message.
+func (st *stream) nextDatum() (d datum, err error) {
+	for {
+		if st.next < len(st.taken) && !st.dropped.Load() {
+			d = st.taken[st.next]
+			st.taken[st.next] = datum{}
+			st.next++
+			if d.free != nil {
+				bufpool.Put(d.free)
+				d.free = nil
+			}
+			return d, nil
+		}
+		more, err := st.takeQueue()
+		if err != nil {
+			return d, err
+		}
+		if more {
+			continue
+		}
+		select {
+		case <-st.wake:
+		case <-st.ctx.Done():
+			st.contextEnded()
+		}
+	}
+}
+
+// takeQueue takes all that has come. more is false if that is nothing, and Recv must wait.
+func (st *stream) takeQueue() (more bool, err error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	switch {
+	case st.dropped.Load():
+		return false, st.endError()
+	case len(st.queue) > 0:
+		clear(st.taken)
+		st.taken, st.queue, st.next = st.queue, st.taken[:0], 0
+		return true, nil
+	case st.over:
+		return false, st.endError()
+	case st.peerDone:
+		return false, io.EOF
+	}
+	if st.chunk != nil { // all that was in it has been received
+		bufpool.Put(st.chunk)
+		st.chunk = nil
+	}
+	st.waits = true
+	return false, nil
+}
+
+// endError is the error of a Recv behind the last message. Called with mu.
+func (st *stream) endError() error {
+	if st.rerr == nil {
+		return io.EOF
+	}
+	return st.rerr.Err()
+}
+
+// contextEnded ends the stream with its context, unless it has ended otherwise.
+func (st *stream) contextEnded() { st.end(contextRerror(st.ctx), true) }
+
+// decode decodes a message that was received into v.
+func (st *stream) decode(d *datum, v any) error {
+	n := int64(len(d.body)) + dataOverhead
+	m := &st.in
+	m.Clear()
+	m.SetMtype(TypeData)
+	m.SetSeq(-st.key)
+	m.SetBodyCodec(d.codec)
+	if d.meta != nil {
+		d.meta.CopyTo(m.Meta())
+	}
+	m.UnmarshalBody(d.body)
+	if d.own {
+		m.OwnBody()
+	}
+	var r *Rerror
+	if len(st.hooks.postReadData) > 0 {
+		r = st.hooks.postReadData.run(st.sess.env.guard, &dataCtx{st.sess.logger, st, m})
+	}
+	if r == nil {
+		r = badMessage(safely(func() error { _, err := m.BindMode(v, codec.Fresh); return err }))
+	}
+	m.SetBody(nil)
+	m.FreeBody()
+	st.giveBack(n)
+	if r != nil {
+		return r.Err()
+	}
+	return nil
+}
+
+// giveBack lets the peer send as much as was received, when that is half of the window.
+func (st *stream) giveBack(n int64) {
+	st.owed += n
+	st.used += n
+	st.received++
+	if st.owed < (st.window+1)/2 {
+		return
+	}
+	owed := st.owed
+	st.mu.Lock()
+	used := min(st.counted, st.used)
+	st.counted -= used
+	more := !st.over && !st.peerDone
+	if more {
+		st.granted += owed
+	}
+	st.mu.Unlock()
+	st.owed, st.used = 0, 0
+	l := st.link
+	l.count(l.streams.Load(), -used)
+	if !more {
+		return
+	}
+	var m socket.Envelope
+	m.SetMtype(TypeControl)
+	m.SetServiceMethod(verbCredit)
+	m.SetSeq(st.key)
+	m.Meta().Add(creditBytes, strconv.FormatInt(owed, 10))
+	m.Meta().Add(creditMessages, strconv.FormatInt(st.received, 10))
+	if l.sock.EnqueueNow(&m) == nil { // an error: the connection has failed, or its peer does not read
+		l.sock.Flush(socket.NoBlock)
+	}
+}
+
+// ackedMessages is how many messages the peer has certainly received.
+func (st *stream) ackedMessages() int {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return int(st.acked)
+}
+
+// wait waits for the end of the handler.
+func (st *stream) wait() error {
+	if st.cmd == nil {
+		<-st.ctx.Done()
+		return contextRerror(st.ctx).Err()
+	}
+	<-st.cmd.Done()
+	return st.cmd.Rerror().Err()
+}
