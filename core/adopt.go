@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"github.com/teleport-go/teleport/core/internal/inherit"
+	"github.com/teleport-go/teleport/core/socket"
 )
 
 // This file holds the new process's side of a Reboot that keeps connections: it makes
@@ -106,25 +107,19 @@ func (a *adoption) prepare(conn net.Conn, pf ProtoFunc, rest []byte) error {
 	}
 	h.Facts.RealIP, h.Facts.Read = r.RealIP, rest
 	if p.env.network.Handshake != nil {
-		if err := p.resume(&h, r.Agreed); err != nil {
+		if err := p.resume(&h, r.State); err != nil {
 			return err
 		}
 	}
 	s := newSession(p.env, nil)
 	l := newLink(s, &h, r.Epoch)
 	a.s, a.l = s, l
-	if _, name := l.sock.Proto().Version(); name != r.Protocol {
-		return fmt.Errorf("its protocol is %.64q, and that of the listener %s is %s", r.Protocol, r.Listener, name)
-	}
-	if err := l.sock.Restore(r.State); err != nil {
-		return err
-	}
 	l.taken, l.silent = r.Taken, r.Silent
 	l.hello.Store(r.Hello)
 	s.pending.SetNext(max(r.Seq, 0) + 1)
 	s.contextAge.Store(int64(r.ContextAge))
 	s.mu.Lock()
-	s.wantID, s.link, s.sessionAge = &r.ID, l, r.SessionAge // not prep: no hook sends or receives yet
+	s.wantID, s.prep, s.sessionAge = &r.ID, l, r.SessionAge
 	s.mu.Unlock()
 	if other := p.env.hub.get(r.ID); other != nil {
 		return fmt.Errorf("its id %.64q is taken by a session with %s", r.ID, other.partner())
@@ -137,6 +132,15 @@ func (a *adoption) prepare(conn net.Conn, pf ProtoFunc, rest []byte) error {
 	}
 	if reason := s.CloseReason(); reason != nil {
 		return reason
+	}
+	if l.conn != conn {
+		return errors.New("a plugin has replaced its connection")
+	}
+	if _, name := l.sock.Proto().Version(); name != r.Protocol {
+		return fmt.Errorf("its protocol is %.64q, and that of the listener %s is %s", r.Protocol, r.Listener, name)
+	}
+	if err := l.sock.Restore(r.State); err != nil {
+		return err
 	}
 	l.sock.SetLimit(p.cfg.MessageSizeLimit)
 	l.sock.SetFrameTimeout(p.cfg.FrameTimeout)
@@ -199,7 +203,7 @@ func (a *adoption) drop() {
 	defer s.release()
 	reason := &CloseReason{SideLocal, errors.New("not taken over"), "taking over"}
 	s.mu.Lock()
-	s.state = closed
+	s.state, s.link, s.prep = closed, l, nil
 	if s.reason == nil {
 		s.reason = reason
 	}
@@ -235,13 +239,12 @@ func (a *adoption) settle(mine bool) {
 
 // resume lets the network prepare a connection on which it has shaken hands in the old
 // process.
-func (p *peer) resume(h *Handshake, agreed string) error {
+func (p *peer) resume(h *Handshake, state []byte) error {
 	if p.env.network.Resume == nil {
 		return fmt.Errorf("its network %s cannot take up a connection of another process", p.cfg.Network)
 	}
-	h.Agreed = agreed
 	conn := h.Conn
-	err := safely(func() error { return p.env.network.Resume(h) })
+	err := safely(func() error { return p.env.network.Resume(h, socket.ProtoState(state)) })
 	if err == nil && (h.Conn != conn || h.Proto == nil) {
 		err = errors.New("it has replaced the connection, or has left no protocol")
 	}

@@ -21,7 +21,6 @@ type moveRecord struct {
 	Listener string `json:"listener"` // the address that the connection was accepted on: its network, a space, and the address
 	Protocol string `json:"protocol"` // its name
 	State    []byte `json:"state"`    // of socket.Conn
-	Agreed   string `json:"agreed,omitempty"`
 
 	ID         string        `json:"id"`
 	Epoch      uint32        `json:"epoch"`
