@@ -1,6 +1,7 @@
 package tp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -27,6 +28,11 @@ func adoptInherited() {
 
 // adopt prepares a session; see inherit.Adopter.
 func (g *grace) adopt(head, rest []byte, conn net.Conn) (settle func(mine bool), err error) {
+	return adopt(head, rest, conn, g.listening)
+}
+
+// adopt is grace.adopt for the peer, and with the protocol, that find returns.
+func adopt(head, rest []byte, conn net.Conn, find func(*moveRecord) (*peer, ProtoFunc)) (settle func(mine bool), err error) {
 	defer func() {
 		if err != nil {
 			conn.Close()
@@ -36,7 +42,7 @@ func (g *grace) adopt(head, rest []byte, conn net.Conn) (settle func(mine bool),
 	if err != nil {
 		return nil, err
 	}
-	p, pf := g.listening(r)
+	p, pf := find(r)
 	if p == nil {
 		return nil, fmt.Errorf("no peer of the network %s listens on %s", r.Network, r.Listener)
 	}
@@ -99,11 +105,7 @@ func (a *adoption) prepare(conn net.Conn, pf ProtoFunc, rest []byte) error {
 	}
 	h := Handshake{Conn: conn, Proto: pf, Peer: p, Trusted: trusts(p.cfg.trusted, conn.RemoteAddr())}
 	if r.Remote != nil {
-		a, err := NewFakeAddr2(r.Remote.Network, r.Remote.Text)
-		if err != nil {
-			return err
-		}
-		h.Facts.Remote = a
+		h.Facts.Remote = r.Remote
 	}
 	h.Facts.RealIP, h.Facts.Read = r.RealIP, rest
 	if p.env.network.Handshake != nil {
@@ -252,4 +254,34 @@ func (p *peer) resume(h *Handshake, state []byte) error {
 		return fmt.Errorf("network %s: %w", p.cfg.Network, err)
 	}
 	return nil
+}
+
+func init() { inherit.Rehearse = rehearse }
+
+// rehearse moves the sessions of one peer to another, which listens, in one process.
+func rehearse(ctx context.Context, from, to any) (moved int, stayed map[string]int) {
+	near, far, err := inherit.NewLines()
+	if err != nil {
+		return 0, map[string]int{err.Error(): 1}
+	}
+	new := to.(*peer)
+	done := make(chan error)
+	go func() {
+		done <- far.Adopt(func(head, rest []byte, conn net.Conn) (func(bool), error) {
+			return adopt(head, rest, conn, func(*moveRecord) (*peer, ProtoFunc) {
+				new.mu.Lock()
+				defer new.mu.Unlock()
+				if len(new.listeners) == 0 {
+					return nil, nil
+				}
+				return new, new.listeners[0].proto
+			})
+		})
+	}()
+	moved, stayed = from.(*peer).moveSessions(ctx, near)
+	near.Close()
+	if err := <-done; err != nil {
+		stayed["the line: "+err.Error()]++
+	}
+	return moved, stayed
 }

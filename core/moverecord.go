@@ -40,9 +40,12 @@ type moveRecord struct {
 
 // moveAddr is an address that is not the connection's own.
 type moveAddr struct {
-	Network string `json:"network"`
-	Text    string `json:"text"`
+	Net  string `json:"network"`
+	Text string `json:"text"`
 }
+
+func (a *moveAddr) Network() string { return a.Net }
+func (a *moveAddr) String() string  { return a.Text }
 
 // moveState is the state of a plugin for the session.
 type moveState struct {

@@ -21,7 +21,9 @@ func checkCarry(s *suite, w way) error {
 	deadline := time.Now().Add(s.patient / 2)
 	near.SetDeadline(deadline)
 	far.SetDeadline(deadline)
-	open := func(c net.Conn, dialed bool) *socket.Conn { return socket.NewConn(c, s.pf, socket.Options{Dialed: dialed}) }
+	open := func(c net.Conn, dialed bool) *socket.Conn {
+		return socket.NewConn(c, s.pf, socket.Options{Dialed: dialed})
+	}
 	client, server := open(near, true), open(far, false)
 	for i := range 4 {
 		if err := s.callAndReply(client, server); err != nil {
