@@ -1,11 +1,13 @@
 package tp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 
 	"github.com/teleport-go/teleport/core/internal/inherit"
+	"github.com/teleport-go/teleport/core/socket"
 )
 
 // This file holds the new process's side of a Reboot that keeps connections: it makes
@@ -26,6 +28,11 @@ func adoptInherited() {
 
 // adopt prepares a session; see inherit.Adopter.
 func (g *grace) adopt(head, rest []byte, conn net.Conn) (settle func(mine bool), err error) {
+	return adopt(head, rest, conn, g.listening)
+}
+
+// adopt is grace.adopt for the peer, and with the protocol, that find returns.
+func adopt(head, rest []byte, conn net.Conn, find func(*moveRecord) (*peer, ProtoFunc)) (settle func(mine bool), err error) {
 	defer func() {
 		if err != nil {
 			conn.Close()
@@ -35,7 +42,7 @@ func (g *grace) adopt(head, rest []byte, conn net.Conn) (settle func(mine bool),
 	if err != nil {
 		return nil, err
 	}
-	p, pf := g.listening(r)
+	p, pf := find(r)
 	if p == nil {
 		return nil, fmt.Errorf("no peer of the network %s listens on %s", r.Network, r.Listener)
 	}
@@ -98,34 +105,24 @@ func (a *adoption) prepare(conn net.Conn, pf ProtoFunc, rest []byte) error {
 	}
 	h := Handshake{Conn: conn, Proto: pf, Peer: p, Trusted: trusts(p.cfg.trusted, conn.RemoteAddr())}
 	if r.Remote != nil {
-		a, err := NewFakeAddr2(r.Remote.Network, r.Remote.Text)
-		if err != nil {
-			return err
-		}
-		h.Facts.Remote = a
+		h.Facts.Remote = r.Remote
 	}
 	h.Facts.RealIP, h.Facts.Read = r.RealIP, rest
 	if p.env.network.Handshake != nil {
-		if err := p.resume(&h, r.Agreed); err != nil {
+		if err := p.resume(&h, r.State); err != nil {
 			return err
 		}
 	}
 	s := newSession(p.env, nil)
 	l := newLink(s, &h, r.Epoch)
 	a.s, a.l = s, l
-	if _, name := l.sock.Proto().Version(); name != r.Protocol {
-		return fmt.Errorf("its protocol is %.64q, and that of the listener %s is %s", r.Protocol, r.Listener, name)
-	}
-	if err := l.sock.Restore(r.State); err != nil {
-		return err
-	}
 	l.taken, l.silent = r.Taken, r.Silent
 	l.hello.Store(r.Hello)
 	l.peerWindow.Store(r.PeerWindow)
 	s.pending.SetNext(max(r.Seq, 0) + 1)
 	s.contextAge.Store(int64(r.ContextAge))
 	s.mu.Lock()
-	s.wantID, s.link, s.sessionAge = &r.ID, l, r.SessionAge // not prep: no hook sends or receives yet
+	s.wantID, s.prep, s.sessionAge = &r.ID, l, r.SessionAge
 	s.mu.Unlock()
 	if other := p.env.hub.get(r.ID); other != nil {
 		return fmt.Errorf("its id %.64q is taken by a session with %s", r.ID, other.partner())
@@ -138,6 +135,15 @@ func (a *adoption) prepare(conn net.Conn, pf ProtoFunc, rest []byte) error {
 	}
 	if reason := s.CloseReason(); reason != nil {
 		return reason
+	}
+	if l.conn != conn {
+		return errors.New("a plugin has replaced its connection")
+	}
+	if _, name := l.sock.Proto().Version(); name != r.Protocol {
+		return fmt.Errorf("its protocol is %.64q, and that of the listener %s is %s", r.Protocol, r.Listener, name)
+	}
+	if err := l.sock.Restore(r.State); err != nil {
+		return err
 	}
 	l.sock.SetLimit(p.cfg.MessageSizeLimit)
 	l.sock.SetFrameTimeout(p.cfg.FrameTimeout)
@@ -200,7 +206,7 @@ func (a *adoption) drop() {
 	defer s.release()
 	reason := &CloseReason{SideLocal, errors.New("not taken over"), "taking over"}
 	s.mu.Lock()
-	s.state = closed
+	s.state, s.link, s.prep = closed, l, nil
 	if s.reason == nil {
 		s.reason = reason
 	}
@@ -236,13 +242,12 @@ func (a *adoption) settle(mine bool) {
 
 // resume lets the network prepare a connection on which it has shaken hands in the old
 // process.
-func (p *peer) resume(h *Handshake, agreed string) error {
+func (p *peer) resume(h *Handshake, state []byte) error {
 	if p.env.network.Resume == nil {
 		return fmt.Errorf("its network %s cannot take up a connection of another process", p.cfg.Network)
 	}
-	h.Agreed = agreed
 	conn := h.Conn
-	err := safely(func() error { return p.env.network.Resume(h) })
+	err := safely(func() error { return p.env.network.Resume(h, socket.ProtoState(state)) })
 	if err == nil && (h.Conn != conn || h.Proto == nil) {
 		err = errors.New("it has replaced the connection, or has left no protocol")
 	}
@@ -250,4 +255,34 @@ func (p *peer) resume(h *Handshake, agreed string) error {
 		return fmt.Errorf("network %s: %w", p.cfg.Network, err)
 	}
 	return nil
+}
+
+func init() { inherit.Rehearse = rehearse }
+
+// rehearse moves the sessions of one peer to another, which listens, in one process.
+func rehearse(ctx context.Context, from, to any) (moved int, stayed map[string]int) {
+	near, far, err := inherit.NewLines()
+	if err != nil {
+		return 0, map[string]int{err.Error(): 1}
+	}
+	new := to.(*peer)
+	done := make(chan error)
+	go func() {
+		done <- far.Adopt(func(head, rest []byte, conn net.Conn) (func(bool), error) {
+			return adopt(head, rest, conn, func(*moveRecord) (*peer, ProtoFunc) {
+				new.mu.Lock()
+				defer new.mu.Unlock()
+				if len(new.listeners) == 0 {
+					return nil, nil
+				}
+				return new, new.listeners[0].proto
+			})
+		})
+	}()
+	moved, stayed = from.(*peer).moveSessions(ctx, near)
+	near.Close()
+	if err := <-done; err != nil {
+		stayed["the line: "+err.Error()]++
+	}
+	return moved, stayed
 }

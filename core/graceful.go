@@ -71,6 +71,11 @@ func Shutdown(timeout ...time.Duration) { graceful.shutdown(timeout) }
 // On Windows Reboot logs that it is not supported and does nothing else.
 func Reboot(timeout ...time.Duration) { graceful.reboot(timeout) }
 
+// taker is the new process, an *inherit.Line.
+type taker interface {
+	Offer(ctx context.Context, head, rest []byte, c net.Conn, ready func() bool) error
+}
+
 // gracefulPeer is what a shutdown needs of a peer.
 type gracefulPeer interface {
 	// shutdown stops accepting, and drains and closes the sessions. When ctx is
@@ -286,7 +291,7 @@ func (g *grace) moveSessions(ctx context.Context, log logger, child *inherit.Chi
 	var wg sync.WaitGroup
 	for _, q := range peers {
 		p, ok := q.(interface {
-			moveSessions(context.Context, *inherit.Line) (moved int, stayed map[string]int)
+			moveSessions(context.Context, taker) (moved int, stayed map[string]int)
 		})
 		if !ok {
 			continue

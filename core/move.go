@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/inherit"
@@ -61,11 +60,11 @@ func stays(format string, args ...any) error {
 
 // moveTo hands the session over. It may hold the session up for so long, and as long as the
 // new process takes. An error says why the session is still here.
-func (s *session) moveTo(ctx context.Context, line *inherit.Line, hold time.Duration) error {
+func (s *session) moveTo(ctx context.Context, to taker, hold time.Duration) error {
 	if err := s.movable(); err != nil {
 		return err
 	}
-	return s.tryMove(ctx, line, hold)
+	return s.tryMove(ctx, to, hold)
 }
 
 // movable returns an error if the session cannot move.
@@ -131,7 +130,7 @@ func accepts(listener, local net.Addr) bool {
 var errBusy = errors.New("it is in use")
 
 // tryMove is moveTo of a session that can move.
-func (s *session) tryMove(ctx context.Context, line *inherit.Line, hold time.Duration) (err error) {
+func (s *session) tryMove(ctx context.Context, to taker, hold time.Duration) (err error) {
 	m := &move{over: make(chan struct{}), until: time.Now().Add(hold), look: moveLook}
 	l := s.beginMove(m)
 	if l == nil {
@@ -150,11 +149,7 @@ func (s *session) tryMove(ctx context.Context, line *inherit.Line, hold time.Dur
 	if err != nil {
 		return err
 	}
-	raw, err := l.conn.(syscall.Conn).SyscallConn()
-	if err != nil {
-		return stays("%w", err)
-	}
-	if err := line.Offer(ctx, head, rest, raw, func() bool { return s.commitMove(l) }); err != nil {
+	if err := to.Offer(ctx, head, rest, l.conn, func() bool { return s.commitMove(l) }); err != nil {
 		s.uncommitMove()
 		return err
 	}
@@ -382,12 +377,12 @@ func (s *session) saveSwap() (saved [][]byte, err error) {
 // moveSessions hands the sessions of the peer to the new process, as far as they can move, and
 // returns how many have moved. Sessions in use are tried again, with more patience, until
 // ctx ends.
-func (p *peer) moveSessions(ctx context.Context, line *inherit.Line) (moved int, stayed map[string]int) {
+func (p *peer) moveSessions(ctx context.Context, to taker) (moved int, stayed map[string]int) {
 	p.awaitPrepared(ctx) // those that were accepted before; no more are
 	list := slices.DeleteFunc(p.env.hub.all(), func(s *session) bool { return s.plan != nil })
 	stayed = make(map[string]int)
 	for hold := firstHold; len(list) > 0; hold = min(2*hold, longestHold) {
-		again, final := p.moveAll(ctx, line, list, hold)
+		again, final := p.moveAll(ctx, to, list, hold)
 		moved += len(list) - len(again) - len(final)
 		for _, err := range final {
 			stayed[err.Error()]++
@@ -403,7 +398,7 @@ func (p *peer) moveSessions(ctx context.Context, line *inherit.Line) (moved int,
 }
 
 // moveAll tries to move each session of the list once. It returns those to try again, and why others stay.
-func (p *peer) moveAll(ctx context.Context, line *inherit.Line, list []*session, hold time.Duration) (again []*session, final []error) {
+func (p *peer) moveAll(ctx context.Context, to taker, list []*session, hold time.Duration) (again []*session, final []error) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var next atomic.Int64
@@ -417,7 +412,7 @@ func (p *peer) moveAll(ctx context.Context, line *inherit.Line, list []*session,
 				s := list[i]
 				err := ctx.Err()
 				if err == nil {
-					err = s.moveTo(ctx, line, hold)
+					err = s.moveTo(ctx, to, hold)
 				}
 				if err == nil {
 					continue

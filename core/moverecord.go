@@ -21,7 +21,6 @@ type moveRecord struct {
 	Listener string `json:"listener"` // the address that the connection was accepted on: its network, a space, and the address
 	Protocol string `json:"protocol"` // its name
 	State    []byte `json:"state"`    // of socket.Conn
-	Agreed   string `json:"agreed,omitempty"`
 
 	ID         string        `json:"id"`
 	Epoch      uint32        `json:"epoch"`
@@ -42,9 +41,12 @@ type moveRecord struct {
 
 // moveAddr is an address that is not the connection's own.
 type moveAddr struct {
-	Network string `json:"network"`
-	Text    string `json:"text"`
+	Net  string `json:"network"`
+	Text string `json:"text"`
 }
+
+func (a *moveAddr) Network() string { return a.Net }
+func (a *moveAddr) String() string  { return a.Text }
 
 // moveState is the state of a plugin for the session.
 type moveState struct {

@@ -56,10 +56,11 @@ type Network struct {
 	Handshake func(ctx context.Context, h *Handshake) error
 
 	// Resume, for a network with a Handshake, does what that does with Proto for an accepted
-	// connection that a Reboot hands over: the old process has shaken hands, and h.Agreed is
-	// what Handshake has left there. It must not read, write or replace h.Conn, nor wait. A network
-	// without it keeps its connections: they end with the old process.
-	Resume func(h *Handshake) error
+	// connection that a Reboot hands over: the old process has shaken hands, and state is what the
+	// protocol that Handshake has made there says of itself; see [socket.Carrier]. It must
+	// not read, write or replace h.Conn, nor wait. A network without it keeps its connections:
+	// they end with the old process.
+	Resume func(h *Handshake, state []byte) error
 }
 
 // DialConfig is the argument of Network.Dial.
@@ -99,10 +100,6 @@ type Handshake struct {
 
 	// Facts is empty at first.
 	Facts ConnFacts
-
-	// Agreed is what Handshake has agreed on with the peer, as Resume needs it. Handshake
-	// sets it, to at most 1 KiB.
-	Agreed string
 
 	Peer    Peer   // that listens or dials
 	Dialed  bool   // this side has dialled

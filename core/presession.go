@@ -25,6 +25,17 @@ func (s *session) fresh() *link {
 	return s.prep
 }
 
+// wired is fresh for what sends and receives: in a Restore hook the connection is still
+// another process's.
+func (s *session) wired() *link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.prepCtx == nil {
+		return nil
+	}
+	return s.prep
+}
+
 func (s *session) Context() context.Context {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,7 +134,7 @@ func (s *session) PreCall(serviceMethod string, arg, reply any, setting ...Messa
 // preReply reads until the reply with this number comes. Requests that come before it
 // are kept for the reader.
 func (s *session) preReply(ctx context.Context, seq int32) (*handlerCtx, *Rerror) {
-	l := s.fresh()
+	l := s.wired()
 	if l == nil {
 		return nil, errNotPreparing.Copy()
 	}
@@ -189,7 +200,7 @@ func (s *session) PreReceive(newBody NewBodyFunc, ctx ...context.Context) Messag
 
 // preWrite sends one message and waits until it is written.
 func (s *session) preWrite(seq int32, mtype byte, serviceMethod string, body any, rerr *Rerror, setting []MessageSetting) (r *Rerror) {
-	l := s.fresh()
+	l := s.wired()
 	if l == nil {
 		return errNotPreparing.Copy()
 	}
@@ -232,7 +243,7 @@ func (l *link) preRerror(ctx context.Context, err error) *Rerror {
 // preRead reads one message into m, until ctx ends. The end of the handshake's time
 // kills the link, which ends it too.
 func (s *session) preRead(ctx context.Context, m *socket.Envelope) (r *Rerror) {
-	l := s.fresh()
+	l := s.wired()
 	if l == nil {
 		return errNotPreparing.Copy()
 	}

@@ -147,6 +147,7 @@ var checks = []check{
 	{"write", "a frame is written with one Write", checkWrite},
 	{"borrowed", "a body is valid until the next Unpack, and forever once it is kept", checkBorrowed},
 	{"ahead", "Unpack may be called again for a frame, if the protocol says so", checkAhead},
+	{"carry", "an accepted end goes on in another process, if the protocol says so", checkCarry},
 	{"beside", "Pack runs beside Unpack", checkBeside},
 	{"together", "many goroutines send at once, and frames stay whole", checkTogether},
 }

@@ -87,6 +87,7 @@ type anyProto struct {
 	list   []Protocol
 	err    error
 	proto  atomic.Pointer[Proto] // the first until one was recognised
+	at     int                   // of the one that was recognised, in list; written before chosen
 	chosen atomic.Bool           // set by Unpack
 }
 
@@ -193,6 +194,7 @@ func (a *anyProto) recognise(limit uint32) error {
 					proto := a.list[i].New(a.rw)
 					a.proto.Store(&proto)
 				}
+				a.at = i
 				a.chosen.Store(true)
 				return nil
 			}

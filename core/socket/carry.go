@@ -49,6 +49,9 @@ func (c *Conn) AppendState(dst []byte) (state []byte, err error) {
 	return p.AppendState(append(dst, carryVersion, heard))
 }
 
+// ProtoState returns the part of the state of a Conn that its Proto has appended.
+func ProtoState(state []byte) []byte { return state[min(2, len(state)):] }
+
 // Restore makes the new connection go on with the state of AppendState.
 func (c *Conn) Restore(state []byte) (err error) {
 	p, ok := c.proto.(Carrier)
@@ -64,7 +67,7 @@ func (c *Conn) Restore(state []byte) (err error) {
 		}
 	}()
 	c.heard.Store(state[1] == 1)
-	return p.Restore(state[2:])
+	return p.Restore(ProtoState(state))
 }
 
 // Repeats reports whether ReadInto may be called again for a message after an error of a
@@ -97,12 +100,7 @@ func (a *anyProto) AppendState(dst []byte) ([]byte, error) {
 		return dst, errNoCarrier
 	}
 	if a.chosen.Load() {
-		for _, known := range a.list {
-			if _, name := p.Version(); name == known.Name {
-				return p.AppendState(append(append(dst, name...), '\n'))
-			}
-		}
-		return dst, errNoCarrier // of a protocol that has another name than it is registered with
+		dst = append(dst, a.list[a.at].Name...)
 	}
 	return p.AppendState(append(dst, '\n'))
 }
@@ -127,6 +125,7 @@ func (a *anyProto) Restore(state []byte) error {
 			if !ok {
 				return errNoCarrier
 			}
+			a.at = i
 			a.chosen.Store(name != "")
 			return p.Restore(state)
 		}

@@ -51,7 +51,7 @@ type network struct {
 }
 
 func (n *network) network() tp.Network {
-	return tp.Network{Name: n.name, Dial: n.dial, Listen: n.listen, Handshake: n.handshake}
+	return tp.Network{Name: n.name, Dial: n.dial, Listen: n.listen, Handshake: n.handshake, Resume: n.resume}
 }
 
 var errNoTLS = errors.New("websocket: the network wss needs a TLS configuration: see SetTLSConfig of the peer")
@@ -203,11 +203,7 @@ func (n *network) accepted(ctx context.Context, h *tp.Handshake) error {
 	}
 	r.RemoteAddr = h.Conn.RemoteAddr().String()
 	r.TLS = tlsState(h.Conn)
-	o := n.options
-	own := subProtocolOf(h.Proto)
-	if own.New != nil {
-		o.SubProtocols = append(o.SubProtocols[:len(o.SubProtocols):len(o.SubProtocols)], own)
-	}
+	o, own := n.ownSubProtocols(h)
 	u, no := o.upgrade(r.WithContext(ctx), h.Peer)
 	if no != nil {
 		n.refuse(h.Conn, no)
@@ -220,10 +216,21 @@ func (n *network) accepted(ctx context.Context, h *tp.Handshake) error {
 	if h.Trusted {
 		h.Facts.RealIP = forwardedFor(r)
 	}
-	if u.sub != nil || own.New != nil {
+	if u.sub != nil || own {
 		h.Proto = u.proto(o.Proto)
 	}
 	return nil
+}
+
+// ownSubProtocols returns the options with the protocol of the peer among the sub-protocols;
+// own is false if that is one of NewWsProtoFunc, which clients without a sub-protocol get.
+func (n *network) ownSubProtocols(h *tp.Handshake) (o Options, own bool) {
+	o = n.options
+	p := subProtocolOf(h.Proto)
+	if own = p.New != nil; own {
+		o.SubProtocols = append(o.SubProtocols[:len(o.SubProtocols):len(o.SubProtocols)], p)
+	}
+	return o, own
 }
 
 // parseRequest parses the head of a request.

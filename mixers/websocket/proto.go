@@ -33,9 +33,15 @@ func NewWsProtoFunc(subProto ...socket.ProtoFunc) socket.ProtoFunc {
 	if len(subProto) > 0 && subProto[0] != nil {
 		sub = subProto[0]
 	}
+	return newProtoFunc("", sub)
+}
+
+// newProtoFunc is NewWsProtoFunc for the sub-protocol that a client has chosen by a name; ""
+// is the one of clients that name none.
+func newProtoFunc(name string, sub socket.ProtoFunc) socket.ProtoFunc {
 	return func(rw io.ReadWriter) socket.Proto {
 		p := new(appender) // a part of it is used if the sub-protocol cannot append: few cannot
-		p.init(rw, sub)
+		p.init(rw, name, sub)
 		var ok bool
 		if p.app, ok = p.sub.(socket.FrameAppender); ok {
 			return p
@@ -44,8 +50,8 @@ func NewWsProtoFunc(subProto ...socket.ProtoFunc) socket.ProtoFunc {
 	}
 }
 
-func (p *wsProto) init(rw io.ReadWriter, sub socket.ProtoFunc) {
-	p.rw, p.in, p.op = rw, framing.NewReader(Name, rw), opBinary
+func (p *wsProto) init(rw io.ReadWriter, name string, sub socket.ProtoFunc) {
+	p.rw, p.in, p.op, p.name = rw, framing.NewReader(Name, rw), opBinary, name
 	p.message.p = p
 	p.peek, _ = rw.(socket.PeekReader)
 	if s, ok := rw.(socket.Sider); ok {
@@ -62,6 +68,7 @@ type wsProto struct {
 	rw   io.ReadWriter
 	peek socket.PeekReader // rw, if it is one
 	sub  socket.Proto      // set once
+	name string            // by which the client has chosen it; "": it has named none
 	in   framing.Reader
 	op   byte // of the messages that are written; set once
 
@@ -80,6 +87,7 @@ type wsProto struct {
 var (
 	_ socket.ControlCarrier = (*wsProto)(nil)
 	_ socket.Parter         = (*wsProto)(nil)
+	_ socket.Carrier        = (*wsProto)(nil)
 	_ socket.FrameAppender  = (*appender)(nil)
 )
 

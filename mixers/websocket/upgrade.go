@@ -118,7 +118,7 @@ func (u *upgrade) appendAnswer(dst []byte) []byte {
 // sub-protocol, nil for the JSON layout of v5 and v7.
 func (u *upgrade) proto(none socket.ProtoFunc) socket.ProtoFunc {
 	if u.sub != nil {
-		return NewWsProtoFunc(u.sub.New)
+		return newProtoFunc(u.sub.Name, u.sub.New)
 	}
 	return NewWsProtoFunc(none)
 }

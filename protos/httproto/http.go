@@ -172,6 +172,7 @@ var (
 	_ socket.Ender         = (*httpProto)(nil)
 	_ socket.ByeCarrier    = (*httpProto)(nil)
 	_ socket.Abandoner     = (*httpProto)(nil)
+	_ socket.Carrier       = (*httpProto)(nil)
 )
 
 // CarriesBye reports whether the client may be a peer of this project: those send the

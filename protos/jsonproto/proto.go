@@ -57,6 +57,7 @@ type jsonProto struct {
 var (
 	_ socket.FrameAppender = (*jsonProto)(nil)
 	_ socket.ByeCarrier    = (*jsonProto)(nil)
+	_ socket.Carrier       = (*jsonProto)(nil)
 )
 
 // CarriesBye reports whether the peer may be one of this project: those write V5.

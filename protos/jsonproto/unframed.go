@@ -46,6 +46,17 @@ func (p *documents) init(rw io.ReadWriter) {
 // Version returns ID and Name.
 func (*documents) Version() (byte, string) { return ID, Name }
 
+// AppendState and Restore are those of a socket.Carrier: each document stands for itself.
+func (*documents) AppendState(dst []byte) ([]byte, error) { return dst, nil }
+
+// Restore takes the empty state.
+func (*documents) Restore(state []byte) error {
+	if len(state) > 0 {
+		return framing.Errors(Name).NoState(state)
+	}
+	return nil
+}
+
 // next returns the whole message.
 func (p *documents) next(m socket.Message) ([]byte, error) {
 	n := 0
@@ -99,7 +110,10 @@ func (p *documents) setSize(m socket.Message, n int) error {
 // unframed is the layout of v5 and v7.
 type unframed struct{ documents }
 
-var _ socket.FrameAppender = (*unframed)(nil)
+var (
+	_ socket.FrameAppender = (*unframed)(nil)
+	_ socket.Carrier       = (*unframed)(nil)
+)
 
 // Pack writes the document of m with one Write.
 func (p *unframed) Pack(m socket.Message) error { return p.out.Pack(p, m) }

@@ -59,11 +59,20 @@ type pbProto struct {
 var (
 	_ socket.FrameAppender = (*pbProto)(nil)
 	_ socket.Hinter        = (*pbProto)(nil)
+	_ socket.Carrier       = (*pbProto)(nil)
 	_ socket.ByeCarrier    = (*pbProto)(nil)
 )
 
 // CarriesBye reports whether the peer may be one of this project: those write V5.
 func (p *pbProto) CarriesBye() bool { return p.Current() == V5 }
+
+// Restore is that of a socket.Carrier: a settled dialect is one of which a frame has arrived,
+// on a connection that was accepted, and only such are handed over.
+func (p *pbProto) Restore(state []byte) error {
+	err := p.Proto.Restore(state)
+	p.received = p.Settled() != 0
+	return err
+}
 
 // Pack writes the frame of m with one Write.
 func (p *pbProto) Pack(m socket.Message) error { return p.Out.Pack(p, m) }

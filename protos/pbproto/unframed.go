@@ -32,10 +32,24 @@ type unframed struct {
 	out framing.Writer
 }
 
-var _ socket.FrameAppender = (*unframed)(nil)
+var (
+	_ socket.FrameAppender = (*unframed)(nil)
+	_ socket.Carrier       = (*unframed)(nil)
+)
 
 // Version returns ID and Name.
 func (*unframed) Version() (byte, string) { return ID, Name }
+
+// AppendState and Restore are those of a socket.Carrier: each message stands for itself.
+func (*unframed) AppendState(dst []byte) ([]byte, error) { return dst, nil }
+
+// Restore takes the empty state.
+func (*unframed) Restore(state []byte) error {
+	if len(state) > 0 {
+		return errs.NoState(state)
+	}
+	return nil
+}
 
 // Pack writes the message with one Write.
 func (p *unframed) Pack(m socket.Message) error { return p.out.Pack(p, m) }

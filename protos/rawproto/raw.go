@@ -62,6 +62,7 @@ type rawProto struct{ framing.Proto[Dialect] }
 var (
 	_ socket.FrameAppender = (*rawProto)(nil)
 	_ socket.Hinter        = (*rawProto)(nil)
+	_ socket.Carrier       = (*rawProto)(nil)
 
 	_ socket.ControlCarrier = (*rawProto)(nil)
 )

@@ -78,11 +78,28 @@ type proto struct {
 var (
 	_ socket.FrameAppender = (*proto)(nil)
 	_ socket.ByeCarrier    = (*proto)(nil)
+	_ socket.Carrier       = (*proto)(nil)
 )
 
 // CarriesBye reports whether the peer may be one of this project: those write V5. In the
 // struct form it may be a program that expects nothing but the replies to its calls.
 func (p *proto) CarriesBye() bool { return p.form == binaryForm && p.Current() == V5 }
+
+// AppendState is that of a socket.Carrier: the dialect. No call that was read waits for its
+// reply then.
+func (p *proto) AppendState(dst []byte) ([]byte, error) {
+	return p.AppendDialect(append(dst, byte(p.form))), nil
+}
+
+// Restore takes the state of AppendState.
+func (p *proto) Restore(state []byte) error {
+	if len(state) == 3 && state[0] == byte(p.form) {
+		if _, ok := p.RestoreDialect(state[1:], dialects); ok {
+			return nil
+		}
+	}
+	return framing.Errors(errName).NoState(state)
+}
 
 // Version returns the form's id and name.
 func (p *proto) Version() (byte, string) {

@@ -11,3 +11,6 @@ import (
 func HandOver(context.Context, []*Listener) (*Child, error) {
 	return nil, fmt.Errorf("inherit: hand over listeners: %w", ErrNotSupported)
 }
+
+// NewLines returns ErrNotSupported.
+func NewLines() (near, far *Line, err error) { return nil, nil, ErrNotSupported }

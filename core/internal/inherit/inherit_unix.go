@@ -239,6 +239,23 @@ func newLine() (l *Line, child *os.File, err error) {
 	return l, child, nil
 }
 
+// NewLines returns both ends of a line in this process, for tests.
+func NewLines() (near, far *Line, err error) {
+	near, file, err := newLine()
+	if err != nil {
+		return nil, nil, err
+	}
+	fd, err := syscall.Dup(int(file.Fd()))
+	file.Close()
+	if err == nil {
+		far, err = openLine(fd)
+	}
+	if err != nil {
+		near.Close()
+	}
+	return near, far, err
+}
+
 // openLine returns the line with this descriptor, which it owns.
 func openLine(fd int) (*Line, error) {
 	if fd < 3 {

@@ -54,12 +54,20 @@ var ErrRefused = errors.New("the new process has refused it")
 // answerTime is how long the child may take for one connection.
 const answerTime = 2 * time.Second
 
-// Offer offers the connection with the descriptor of c to the other process. If that
+// Offer offers the connection c, a syscall.Conn, to the other process. If that
 // accepts it, and ready returns true then, the connection is the other's when Offer returns
 // nil: the caller closes its own descriptor, and does nothing else with it. After an error
 // the connection is the caller's. Offers are made one after the other; an error that
 // does not match ErrRefused and ErrNotReady ends the line.
-func (l *Line) Offer(ctx context.Context, head, rest []byte, c syscall.RawConn, ready func() bool) error {
+func (l *Line) Offer(ctx context.Context, head, rest []byte, c net.Conn, ready func() bool) error {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return fmt.Errorf("%w: a %T has no descriptor", ErrNotReady, c)
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotReady, err)
+	}
 	if len(head) > MaxHead || len(rest) > MaxRest {
 		return fmt.Errorf("%w: its state of %d bytes, or its %d unread bytes, are over the limit", ErrNotReady, len(head), len(rest))
 	}
@@ -74,7 +82,7 @@ func (l *Line) Offer(ctx context.Context, head, rest []byte, c syscall.RawConn, 
 		until = at
 	}
 	l.conn.SetDeadline(until)
-	err := l.offer(head, rest, c, ready)
+	err = l.offer(head, rest, raw, ready)
 	if err != nil && !errors.Is(err, ErrRefused) && !errors.Is(err, ErrNotReady) {
 		l.err = fmt.Errorf("the new process cannot be given connections: %w", err)
 		l.conn.Close()
@@ -151,6 +159,10 @@ func readText(r io.Reader) (string, error) {
 	_, err := io.ReadFull(r, text)
 	return string(text), err
 }
+
+// Rehearse moves the sessions of one peer to another one of this process, over a Line; both
+// are of the package tp, which sets it. It is for tests.
+var Rehearse func(ctx context.Context, from, to any) (moved int, stayed map[string]int)
 
 // Close ends the line.
 func (l *Line) Close() error { return l.conn.Close() }

@@ -82,3 +82,23 @@ func (n *Negotiation[D]) Settle(d D) {
 
 // Dialed reports whether this side dialled. It may be called concurrently.
 func (n *Negotiation[D]) Dialed() bool { return n.dialed }
+
+// AppendDialect appends the dialect to the state of a protocol; see [socket.Carrier].
+func (n *Negotiation[D]) AppendDialect(dst []byte) []byte {
+	return append(dst, byte(n.Current()), byte(n.settled))
+}
+
+// RestoreDialect takes the dialect, one of all, from the beginning of a state, and returns
+// the rest. ok is false if there is none.
+func (n *Negotiation[D]) RestoreDialect(state []byte, all []Dialect) (rest []byte, ok bool) {
+	if len(state) < 2 {
+		return nil, false
+	}
+	current, settled := D(state[0]), D(state[1])
+	if !Has(all, current) || settled != 0 && settled != current {
+		return nil, false
+	}
+	n.current.Store(uint32(current))
+	n.settled = settled
+	return state[2:], true
+}

@@ -114,3 +114,9 @@ func (e Errors) OverEnd(field string, n uint64) error {
 func (e Errors) NoDialect(d uint8) error {
 	return fmt.Errorf("%s: no such dialect: %d", string(e), d)
 }
+
+// NoState returns the error of a Restore for a state that is none of this protocol; see
+// [socket.Carrier].
+func (e Errors) NoState(state []byte) error {
+	return fmt.Errorf("%s: the state %.32x of a connection is not known here", string(e), state)
+}

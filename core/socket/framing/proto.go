@@ -120,3 +120,27 @@ func (p *Proto[D]) Finish(out []byte, at int, m socket.Message) error {
 	binary.BigEndian.PutUint32(out[at:], size)
 	return nil
 }
+
+// carryVersion begins the state of a Proto.
+const carryVersion = 1
+
+// AppendState is that of a [socket.Carrier]. A protocol that knows more of a connection has
+// one of its own, around this, and a Restore.
+func (p *Proto[D]) AppendState(dst []byte) ([]byte, error) {
+	return p.AppendDialect(append(dst, carryVersion)), nil
+}
+
+// Restore is that of a [socket.Carrier].
+func (p *Proto[D]) Restore(state []byte) error {
+	if len(state) != 3 || state[0] != carryVersion {
+		return Errors(p.format.Name).NoState(state)
+	}
+	if _, ok := p.RestoreDialect(state[1:], p.format.Dialects); !ok {
+		return Errors(p.format.Name).NoState(state)
+	}
+	if p.Settled() != 0 {
+		p.In.begins = nil
+	}
+	p.sent.ignore()
+	return nil
+}

@@ -1,0 +1,94 @@
+package websocket
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/socket"
+)
+
+// This file holds what crosses of a connection that a Reboot hands to the new process: its
+// side, the name of its sub-protocol, and the state of that.
+
+// carryVersion begins the state of a connection.
+const carryVersion = 1
+
+var (
+	errNoCarrier = errors.New("websocket: the sub-protocol cannot be handed over")
+	errOver      = errors.New("websocket: a close frame was sent, or has arrived")
+)
+
+// AppendState is that of a [socket.Carrier].
+func (p *wsProto) AppendState(dst []byte) ([]byte, error) {
+	sub, ok := p.sub.(socket.Carrier)
+	switch {
+	case !ok:
+		return dst, errNoCarrier
+	case p.left.Load() || p.ended != nil:
+		return dst, errOver
+	}
+	dst = append(dst, carryVersion, p.side())
+	return sub.AppendState(append(append(dst, p.name...), '\n'))
+}
+
+// side is the side of the connection: 1 the server's, 2 the client's, 0 neither.
+func (p *wsProto) side() byte {
+	switch {
+	case p.server:
+		return 1
+	case p.client:
+		return 2
+	}
+	return 0
+}
+
+// parseState takes a state apart.
+func parseState(state []byte) (side byte, name string, sub []byte, err error) {
+	if len(state) >= 2 && state[0] == carryVersion {
+		if before, sub, ok := bytes.Cut(state[2:], []byte("\n")); ok {
+			return state[1], string(before), sub, nil
+		}
+	}
+	return 0, "", nil, fmt.Errorf("websocket: the state %.32x of a connection is not known here", state)
+}
+
+// Restore takes the state of AppendState.
+func (p *wsProto) Restore(state []byte) error {
+	side, name, rest, err := parseState(state)
+	if err != nil {
+		return err
+	}
+	sub, ok := p.sub.(socket.Carrier)
+	switch {
+	case !ok:
+		return errNoCarrier
+	case side != p.side():
+		return fmt.Errorf("websocket: the state is of side %d of a connection, this is side %d", side, p.side())
+	case name != p.name:
+		return fmt.Errorf("websocket: the state is of the sub-protocol %.64q, this is %q", name, p.name)
+	}
+	return sub.Restore(rest)
+}
+
+// resume is what the handshake of a server does with the protocol, for a connection on which
+// the old process has shaken hands.
+func (n *network) resume(h *tp.Handshake, state []byte) error {
+	_, name, _, err := parseState(state)
+	if err != nil {
+		return err
+	}
+	o, own := n.ownSubProtocols(h)
+	var u upgrade
+	if name != "" {
+		var ok bool
+		if u.sub, ok = o.find([]string{name}); !ok {
+			return fmt.Errorf("websocket: the sub-protocol %.64q is not known here, but %s", name, o.known())
+		}
+	}
+	if u.sub != nil || own {
+		h.Proto = u.proto(o.Proto)
+	}
+	return nil
+}
