@@ -49,6 +49,18 @@ func (p *authPlugin) PostAccept(sess tp.PreSession) *tp.Rerror {
 	return sess.PreReply(m, p.s.bodies.wrap("welcome"), nil)
 }
 
+// AuthCall takes the same password on a session that is ready.
+func (p *authPlugin) AuthCall(ctx tp.AuthCallCtx) (any, *tp.Rerror) {
+	body := p.s.bodies.empty()
+	if _, err := ctx.Bind(body); err != nil {
+		return nil, tp.NewRerror(tp.CodeBadMessage, "", err.Error())
+	}
+	if p.s.bodies.text(body) != "open sesame" {
+		return nil, tp.NewRerror(tp.CodeUnauthorized, "", "wrong password")
+	}
+	return p.s.bodies.wrap("welcome back"), nil
+}
+
 func (p *authPlugin) newBody(tp.Header) any { return p.s.bodies.empty() }
 
 func checkAuth(r *recorder, s *suite) {
@@ -63,6 +75,16 @@ func checkAuth(r *recorder, s *suite) {
 	g.cli = s.newEnd(r, "dialling", cfg, &authPlugin{r, s, "open sesame"})
 	g.connect()
 	g.works()
+	for _, password := range []string{"open sesame", "please", "open sesame"} {
+		ret := s.bodies.empty()
+		got := g.cli.sess.Call("/tptest/auth", s.bodies.wrap(password), ret, tp.WithMtype(tp.TypeAuthCall)).Rerror()
+		if password == "please" {
+			wantCode(r, "an AUTH_CALL on the ready session, with a wrong password", got, tp.CodeUnauthorized)
+		} else if text := s.bodies.text(ret); got.HasError() || text != "welcome back" {
+			g.Errorf("an AUTH_CALL on the ready session got %s, %s; want %q", brief(text), got, "welcome back")
+		}
+		g.works()
+	}
 
 	thief := s.newEnd(r, "refused", cfg, &authPlugin{r, s, "please"})
 	sess, got := thief.peer.Dial(g.addr)

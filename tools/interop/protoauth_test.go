@@ -3,10 +3,12 @@ package interop
 import (
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/andeya/erpc/v7"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/plugins/auth"
 	"github.com/teleport-go/teleport/protos/httproto"
 )
 
@@ -96,4 +98,39 @@ func TestV5HTTPRefused(t *testing.T) {
 	const failure = `{"code":1403,"message":"not you","reason":"k=v 1/é&=%"}`
 	c.exactly(v5HTTP("HTTP/1.1 299 Business Error", "Content-Length: 56", "Content-Type: application/json", "X-Mtype: 5", "X-Seq: 1", failure))
 	c.end()
+}
+
+// Credentials that end, or may be renewed: a peer of v7 sees nothing of that but metadata
+// in the AUTH_REPLY, and the end of the session; and it is never asked to renew.
+func TestProtoAuthRenewal(t *testing.T) {
+	for _, w := range wires {
+		t.Run(w.name+", their bearer", func(t *testing.T) {
+			o := newOurs(t, tp.PeerConfig{}, auth.NewCheckerPlugin(func(_ auth.Session, recv auth.RecvOnce) (any, *tp.Rerror) {
+				r := recv(new(string))
+				return auth.Grant{Ret: welcome, Until: time.Now().Add(100 * time.Millisecond)}, r
+			}, tp.WithBodyCodec(plainID)))
+			addr := o.listen(t, w.detects)
+			var ret string
+			th := newTheirs(t, erpc.PeerConfig{}, theirBearer(token, &ret))
+			for range 2 {
+				if th.dial(t, addr, w.theirs); ret != welcome {
+					t.Errorf("got %q, want %q", ret, welcome)
+				}
+				ret = ""
+				receive(t, "the end of their session", th.over())
+			}
+		})
+		t.Run(w.name+", their checker", func(t *testing.T) {
+			addr := newTheirs(t, erpc.PeerConfig{}, theirChecker()).listen(t, w.theirs)
+			o := newOurs(t, tp.PeerConfig{}, bearerPlugin(token, new(string)))
+			o.dial(t, addr, w.v7)
+			if r := auth.Renew(t.Context(), o.sess); r == nil || r.Code != tp.CodeMtypeNotAllowed {
+				t.Errorf("Renew: %s; want 405", r)
+			}
+			sum := 0
+			if a := o.call(t, exchange{method: "/math/add", arg: []int{1, 2}, codec: jsonID, result: &sum}); a.code != 0 || sum != 3 {
+				t.Errorf("call afterwards: %v, %d", a.fault, sum)
+			}
+		})
+	}
 }
