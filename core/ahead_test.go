@@ -103,8 +103,8 @@ func TestRemoteFiltersRunAtOnce(t *testing.T) {
 		if took := time.Since(began); took > time.Second {
 			t.Errorf("100 calls took %v, and the filter of each 100ms; most at once %d", took, o.most.Load())
 		}
-		if n := o.most.Load(); n > 64 {
-			t.Errorf("%d filters ran at once; want at most 64", n)
+		if n := o.most.Load(); n > 2*64 {
+			t.Errorf("%d filters ran at once; want at most 64 at each end", n)
 		}
 		if n := s.link.sock.Ahead(); n != 0 {
 			t.Errorf("%d frames are queued; want none", n)
@@ -191,6 +191,43 @@ func TestRemoteFiltersFail(t *testing.T) {
 				if !isClosed(s.done.Done()) || !containsAll(s.CloseReason().Error(), test.reason) {
 					t.Errorf("the session has ended: %v, %v; want %q", isClosed(s.done.Done()), s.CloseReason(), test.reason)
 				}
+			})
+		})
+	}
+}
+
+// A filter that does not return ends the session, which says which one, and Close does not
+// wait for it.
+func TestRemoteFiltersHang(t *testing.T) {
+	const hour = "3600000"
+	for _, ends := range []string{"by itself", "by Close"} {
+		t.Run(ends, func(t *testing.T) {
+			inAhead(t, nil, func(t *testing.T, w *world, s *session, end *rawEnd, o *onTheWay) {
+				ch := call(s, "/x", "y")
+				end.receive()
+				end.conn.Write(row(t, message(TypePush, 0, "/ordered", "before§20", far()), message(TypePush, 0, "/ordered", "a§"+hour, far()), message(TypePush, 0, "/ordered", "b§"+hour, far())))
+				pass(time.Minute)
+				w.log.want(t, "ordered before§20")
+				if isClosed(s.done.Done()) {
+					t.Fatalf("the session has ended after a minute: %v", s.CloseReason())
+				}
+				if ends == "by Close" {
+					go s.Close()
+				}
+				pass(2 * time.Minute)
+				if !isClosed(s.done.Done()) {
+					t.Fatal("the session has not ended")
+				}
+				if _, r := ended(t, ch).v.Reply(); r.Code != CodeConnClosed {
+					t.Errorf("the pending call has the error %s; want one with the code %d", r, CodeConnClosed)
+				}
+				if want := "the filters testfar of a message have not returned within 2m0s"; ends == "by itself" && !containsAll(s.CloseReason().Error(), want) {
+					t.Errorf("the session has ended for %q; want %q", s.CloseReason(), want)
+				}
+				if n := o.now.Load(); n != 2 {
+					t.Errorf("%d filters run; want 2", n)
+				}
+				pass(time.Hour)
 			})
 		})
 	}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/teleport-go/teleport/core/internal/bufpool"
 	"github.com/teleport-go/teleport/core/internal/inbox"
@@ -33,6 +35,10 @@ const (
 	// aheadFlush is after how many messages in succession, without a wait, messages that
 	// were corked are written.
 	aheadFlush = 32
+	// aheadTime is how long the filters of a frame may take, from when it was queued. They
+	// have a bound of their own, which is shorter; the connection of one that does not
+	// keep it ends, with its goroutine left to it.
+	aheadTime = 2 * time.Minute
 )
 
 // unpackFree is how many bytes a message may unpack to without a reservation.
@@ -69,6 +75,8 @@ type ahead struct {
 	now     *queuedFrame // that Unpack reads again
 	rest    []byte       // of its bytes
 	last    *queuedFrame // that ReadInto has returned
+
+	timer *time.Timer // of await; nil: it was not needed yet
 }
 
 // queuedFrame is a frame that waits for its turn.
@@ -83,6 +91,7 @@ type queuedFrame struct {
 
 	done     chan struct{} // gets a value when the fields below are set; of capacity 1
 	running  bool          // the value was not received yet
+	until    time.Time     // when the connection does not wait for it any more
 	undone   bool          // the filters have run
 	plain    []byte
 	err      error
@@ -179,7 +188,10 @@ func (a *ahead) repeat(m *Envelope) error {
 		default:
 			a.in.BeforeWait()
 			a.quick = 0
-			<-f.done
+			if !a.await(f) {
+				a.end = fmt.Errorf("socket: the filters %s of a message have not returned within %v", strings.Join(f.pipe.Names(), ", "), aheadTime)
+				return a.end
+			}
 		}
 		f.running, f.undone = false, true
 	}
@@ -199,6 +211,22 @@ func (a *ahead) repeat(m *Envelope) error {
 		f.frame = nil
 	}
 	return err
+}
+
+// await waits for the filters of f. It returns false if they have taken too long.
+func (a *ahead) await(f *queuedFrame) bool {
+	if a.timer == nil {
+		a.timer = time.NewTimer(time.Until(f.until))
+	} else {
+		a.timer.Reset(time.Until(f.until))
+	}
+	defer a.timer.Stop()
+	select {
+	case <-f.done:
+		return true
+	case <-a.timer.C:
+		return false
+	}
 }
 
 // putsOff queues the frame whose filters are to be reversed, and lets them run, unless
@@ -221,7 +249,7 @@ func (a *ahead) putsOff(pipe *xfer.XferPipe, src []byte, most int) bool {
 	q.pipe.AppendFrom(pipe)
 	if n := int64(q.limit) + aheadStack; !a.full && a.draw(n) {
 		q.cost += n
-		q.running = true
+		q.running, q.until = true, time.Now().Add(aheadTime)
 		go q.run()
 	} else {
 		a.full = true
@@ -264,12 +292,17 @@ func (a *ahead) draw(n int64) bool {
 	return true
 }
 
-// free ends what a frame takes.
-func (a *ahead) free(q *queuedFrame) {
+// uncount ends what draw and add have counted for a frame.
+func (a *ahead) uncount(q *queuedFrame) {
 	a.bytes -= q.cost
 	if a.memory != nil {
 		a.memory.Draw(-q.cost)
 	}
+}
+
+// free ends what a frame takes.
+func (a *ahead) free(q *queuedFrame) {
+	a.uncount(q)
 	bufpool.Put(q.frame)
 	bufpool.Put(q.plain)
 	pipe := q.pipe
@@ -278,11 +311,13 @@ func (a *ahead) free(q *queuedFrame) {
 	a.spare = append(a.spare, q)
 }
 
-// close waits for the filters that run, and forgets the queue.
+// close waits for the filters that run, and forgets the queue. The memory of a frame whose
+// filters have taken too long is left to them.
 func (a *ahead) close() {
 	for _, q := range a.queue {
-		if q.running {
-			<-q.done
+		if q.running && !a.await(q) {
+			a.uncount(q)
+			continue
 		}
 		a.free(q)
 	}

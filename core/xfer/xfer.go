@@ -48,6 +48,10 @@ type Appender interface {
 // of several received messages of a session then run at once, beside the goroutine that
 // reads, if a filter of their pipe is remote; the order of the messages stays. A filter that
 // computes for some microseconds is not remote.
+//
+// Its methods return within a bound of their own, of seconds at most: they get no context, and
+// the session waits for them. A session ends if a message behind others has waited for its
+// filters for two minutes.
 type Remote interface {
 	XferFilter
 	// Remote reports whether the filter waits. Its answer never changes.

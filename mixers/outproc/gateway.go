@@ -10,6 +10,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	tp "github.com/teleport-go/teleport/core"
@@ -24,14 +25,39 @@ type gateway struct {
 	route string
 	stop  chan struct{} // closed by finish
 
+	slots   chan struct{} // holds a token for each foreign connection; set by serve
+	refused atomic.Uint64 // connections, by the guest or here
+
 	mu     sync.Mutex
 	lis    net.Listener // for the sessions of foreign connections; nil: not served
 	addr   string       // where the guest listens
 	closed bool
 }
 
-// foreignTime is how long a guest may take to say what a connection is.
-const foreignTime = 10 * time.Second
+// GatewayConfig says how a gateway is served.
+type GatewayConfig struct {
+	// MaxConns is how many foreign connections may be open at a time. The guest closes
+	// those that are over it, with words of its protocol if it is a guest.Refuser;
+	// Handle.GatewayStats counts them. Default 4096.
+	MaxConns int
+}
+
+const defaultMaxConns = 4096
+
+// GatewayStats are the foreign connections of a gateway.
+type GatewayStats struct {
+	Conns int // open now
+	// Refused is how many were refused because there were GatewayConfig.MaxConns already.
+	// The guest reports those that it has refused once a second.
+	Refused uint64
+}
+
+// How long a guest may take to say what a connection is, and how long the session of an
+// earlier one may take to end after its connection has ended in the guest.
+const (
+	foreignTime = 10 * time.Second
+	slotTime    = time.Second
+)
 
 func newGateway(h *Handle, desc contract.Part) (part, error) {
 	if err := contract.CheckRouteName(desc.Name); err != nil {
@@ -51,12 +77,16 @@ func (g *gateway) register(bool) error                      { return nil }
 // it had accepted that. It returns when the guest listens; ctx bounds that alone. A
 // process that takes the place of another one is opened too, when the port is free.
 // Close ends all connections of the gateway.
-func (h *Handle) ServeGateway(ctx context.Context, name string, peer tp.Peer) error {
+func (h *Handle) ServeGateway(ctx context.Context, name string, peer tp.Peer, config ...GatewayConfig) error {
+	var c GatewayConfig
+	for _, c = range config {
+	}
+	orDefault(&c.MaxConns, defaultMaxConns)
 	g := h.gateway(name)
 	if g == nil {
 		return fmt.Errorf("outproc: guest %s has no gateway %q", h.name, name)
 	}
-	if err := g.serve(ctx, peer); err != nil {
+	if err := g.serve(ctx, peer, c); err != nil {
 		return fmt.Errorf("outproc: guest %s: gateway %s: %w", h.name, name, err)
 	}
 	return nil
@@ -73,6 +103,17 @@ func (h *Handle) GatewayAddr(name string) string {
 	return g.addr
 }
 
+// GatewayStats returns the numbers of connections of the gateway with that name.
+func (h *Handle) GatewayStats(name string) (s GatewayStats) {
+	if g := h.gateway(name); g != nil {
+		g.mu.Lock()
+		s.Conns = len(g.slots)
+		g.mu.Unlock()
+		s.Refused = g.refused.Load()
+	}
+	return s
+}
+
 func (h *Handle) gateway(name string) *gateway {
 	for _, p := range h.parts {
 		if g, ok := p.part.(*gateway); ok && g.name == name {
@@ -82,7 +123,7 @@ func (h *Handle) gateway(name string) *gateway {
 	return nil
 }
 
-func (g *gateway) serve(ctx context.Context, peer tp.Peer) error {
+func (g *gateway) serve(ctx context.Context, peer tp.Peer, c GatewayConfig) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
@@ -101,7 +142,8 @@ func (g *gateway) serve(ctx context.Context, peer tp.Peer) error {
 		done()
 		return err
 	}
-	open := contract.GatewayOpen{Address: path, Token: rand.Text()}
+	open := contract.GatewayOpen{Address: path, Token: rand.Text(), MaxConns: c.MaxConns}
+	g.slots = make(chan struct{}, c.MaxConns)
 	g.h.owned.Go(func() {
 		defer done()
 		g.accept(lis, peer, open.Token)
@@ -197,23 +239,52 @@ func (g *gateway) accept(lis net.Listener, peer tp.Peer, token string) {
 			}
 			continue
 		}
+		if !g.takeSlot() {
+			g.refused.Add(1)
+			conn.Close()
+			g.h.guest.Logger.Warn("outproc: a connection of a gateway was refused: the guest has opened more than GatewayConfig.MaxConns", "guest", g.h.name, "gateway", g.name, "max_conns", cap(g.slots))
+			continue
+		}
 		g.h.owned.Go(func() {
-			if err := serveForeign(conn, peer, token); err != nil {
+			defer func() { <-g.slots }()
+			sess, err := serveForeign(conn, peer, token)
+			if err != nil {
 				g.h.guest.Logger.Warn("outproc: a connection of a gateway was refused", "guest", g.h.name, "gateway", g.name, "error", err)
+				return
 			}
+			<-sess.CloseNotify()
 		})
 	}
 }
 
+// takeSlot takes a slot for a connection. A guest that keeps to the limit has ended one
+// connection before it begins the next, but not yet its session here.
+func (g *gateway) takeSlot() bool {
+	select {
+	case g.slots <- struct{}{}:
+		return true
+	default:
+	}
+	t := time.NewTimer(slotTime)
+	defer t.Stop()
+	select {
+	case g.slots <- struct{}{}:
+		return true
+	case <-t.C:
+	case <-g.stop:
+	}
+	return false
+}
+
 // serveForeign starts the session of a foreign connection.
-func serveForeign(conn net.Conn, peer tp.Peer, token string) error {
+func serveForeign(conn net.Conn, peer tp.Peer, token string) (tp.Session, error) {
 	facts, err := readFacts(conn, token)
 	if err != nil {
 		conn.Close()
-		return err
+		return nil, err
 	}
-	_, r := peer.ServeConnWith(conn, facts, rawproto.NewRawProtoFunc())
-	return r.Err()
+	sess, r := peer.ServeConnWith(conn, facts, rawproto.NewRawProtoFunc())
+	return sess, r.Err()
 }
 
 // readFacts reads what the guest says of the connection.

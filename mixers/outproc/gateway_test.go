@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,6 +32,8 @@ type resp struct{}
 
 func (resp) Name() string                  { return "resp" }
 func (resp) Listen() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
+
+func (resp) Refuse(conn net.Conn) { io.WriteString(conn, "-ERR max number of clients reached\r\n") }
 
 func (resp) Routes(r tp.Router) {
 	tp.HandlePush(r, "/message", func(ctx tp.PushCtx, text *string) error {
@@ -209,6 +212,65 @@ func TestGatewayKilled(t *testing.T) {
 	}
 }
 
+// A connection over the limit is refused with words and counted, and there is room for
+// another one when one has ended.
+func TestGatewayLimit(t *testing.T) {
+	s := newStore(t)
+	h := loadRole(t, "resp", func(g *Guest) { g.pingEvery = 10 * time.Millisecond })
+	require.NoError(t, h.ServeGateway(t.Context(), "resp", s, GatewayConfig{MaxConns: 2}))
+	addr := h.GatewayAddr("resp")
+	a, b := dialForeign(t, addr), dialForeign(t, addr)
+	require.Equal(t, "+OK", a.do(t, "SET k v"))
+	require.Equal(t, "+v", b.do(t, "GET k"))
+	for n := range 3 {
+		c := dialForeign(t, addr)
+		require.Equal(t, "-ERR max number of clients reached", c.line(t))
+		c.gone(t)
+		require.Eventually(t, func() bool { return h.GatewayStats("resp") == GatewayStats{2, uint64(n + 1)} }, 30*time.Second, time.Millisecond, "%+v", h.GatewayStats("resp"))
+	}
+	require.Equal(t, 2, s.CountSession())
+	require.NoError(t, a.Close())
+	<-s.ended
+	require.Eventually(t, func() bool {
+		c := dialForeign(t, addr)
+		defer c.Close()
+		return c.do(t, "GET k") == "+v"
+	}, 30*time.Second, time.Millisecond)
+	require.NoError(t, h.Close())
+	b.gone(t)
+	require.Zero(t, h.GatewayStats("resp").Conns)
+	require.Zero(t, h.GatewayStats("other"))
+}
+
+// A guest that opens more connections than it may is refused by the host.
+func TestGatewayLimitOfHost(t *testing.T) {
+	s := newStore(t)
+	lis, err := net.Listen("unix", filepath.Join(t.TempDir(), "gw"))
+	require.NoError(t, err)
+	g := &gateway{h: &Handle{guest: Guest{Logger: tptest.Logger(t)}}, name: "resp", stop: make(chan struct{}), slots: make(chan struct{}, 1)}
+	g.h.owned.Go(func() { g.accept(lis, s, "t") })
+	open := func() net.Conn {
+		conn, err := net.Dial("unix", lis.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+		require.NoError(t, contract.WriteForeign(conn, &contract.Foreign{Token: "t", Network: "tcp", Address: "192.0.2.1:1"}))
+		return conn
+	}
+	first := open()
+	require.Eventually(t, func() bool { return s.CountSession() == 1 }, 30*time.Second, time.Millisecond)
+	second := open()
+	_, err = second.Read(make([]byte, 1))
+	require.Error(t, err)
+	require.EqualValues(t, 1, g.refused.Load())
+	require.NoError(t, first.Close())
+	<-s.ended
+	open()
+	require.Eventually(t, func() bool { return s.CountSession() == 1 }, 30*time.Second, time.Millisecond)
+	require.NoError(t, lis.Close())
+	require.NoError(t, s.Close())
+	g.h.owned.Wait()
+}
+
 // What is no guest's connection is refused.
 func TestGatewayRefuses(t *testing.T) {
 	s := newStore(t)
@@ -224,8 +286,9 @@ func TestGatewayRefuses(t *testing.T) {
 				io.WriteString(far, test.bytes)
 				far.Close()
 			}()
-			require.ErrorContains(t, serveForeign(near, s, "t"), test.words)
-			_, err := near.Write([]byte("x"))
+			_, err := serveForeign(near, s, "t")
+			require.ErrorContains(t, err, test.words)
+			_, err = near.Write([]byte("x"))
 			require.Error(t, err, "it is closed")
 		})
 	}

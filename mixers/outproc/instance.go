@@ -22,7 +22,8 @@ type instance struct {
 	desc  contract.Description
 	since time.Time // when it was ready
 
-	heard atomic.Bool // has answered something since the last ping
+	heard   atomic.Bool       // has answered something since the last ping
+	refused map[string]uint64 // connections by gateway, as the last ping said; belongs to monitor
 
 	slow bool // has not answered the last ping; guarded by h.mu
 	gone bool // gets no more items, and ends or has ended; guarded by h.mu
@@ -75,7 +76,7 @@ func (g *generation) start(ctx context.Context) (inst *instance, err error) {
 	if err != nil {
 		return nil, err
 	}
-	inst = &instance{h: h, to: to, leaving: make(chan struct{}), done: make(chan struct{})}
+	inst = &instance{h: h, to: to, leaving: make(chan struct{}), done: make(chan struct{}), refused: make(map[string]uint64)}
 	if err := inst.open(ctx); err != nil {
 		if inst.lane != nil {
 			inst.lane.Close()
@@ -243,8 +244,9 @@ func (i *instance) monitor() {
 		}
 		i.heard.Store(false)
 		ctx, cancel := context.WithTimeout(context.Background(), g.pingEvery)
-		i.ask(ctx, contract.RoutePing, nil)
+		pong, _ := i.ask(ctx, contract.RoutePing, nil)
 		cancel()
+		i.count(pong)
 		missed++
 		if i.heard.Load() {
 			missed = 0
@@ -253,6 +255,20 @@ func (i *instance) monitor() {
 		if missed == pingLimit {
 			i.kill(fmt.Errorf("it has answered nothing for %v: it hangs, or it was stopped", pingLimit*g.pingEvery))
 			return
+		}
+	}
+}
+
+// count counts the connections that the gateways have refused since the last ping.
+func (i *instance) count(pong []byte) {
+	var p contract.Pong
+	if len(pong) == 0 || json.Unmarshal(pong, &p) != nil {
+		return
+	}
+	for name, n := range p.Refused {
+		if g := i.h.gateway(name); g != nil && n > i.refused[name] {
+			g.refused.Add(n - i.refused[name])
+			i.refused[name] = n
 		}
 	}
 }

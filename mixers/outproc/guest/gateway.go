@@ -9,6 +9,7 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	tp "github.com/teleport-go/teleport/core"
@@ -33,6 +34,16 @@ type Gateway interface {
 	// conn fail, and conn is closed a second later at the latest. When Serve returns both
 	// are closed.
 	Serve(conn net.Conn, host tp.Session)
+}
+
+// Refuser is a Gateway that tells a client why it is refused.
+type Refuser interface {
+	Gateway
+	// Refuse is called with a connection that is over the host's limit of connections, and is
+	// closed when Refuse returns. It may write a few words in the gateway's protocol; conn
+	// has a deadline of 100 ms, since no other connection is accepted meanwhile. It is not
+	// called for connections with TLS, which would need a handshake first.
+	Refuse(conn net.Conn)
 }
 
 // Foreign returns the foreign connection of a gateway's session; nil for another one.
@@ -63,7 +74,7 @@ var gatewayKind = kind{
 				if err := json.Unmarshal(item, &o); err != nil {
 					return nil, err
 				}
-				addr, err := g.open(o)
+				addr, err := g.listen(o)
 				if err != nil {
 					return nil, err
 				}
@@ -75,8 +86,10 @@ var gatewayKind = kind{
 
 // gateway is a Gateway that serves.
 type gateway struct {
-	part  Gateway
-	conns sync.WaitGroup // goroutines
+	part    Gateway
+	conns   sync.WaitGroup // goroutines
+	open    atomic.Int64   // foreign connections
+	refused atomic.Uint64  // because there were too many
 
 	mu     sync.Mutex
 	to     contract.GatewayOpen
@@ -90,10 +103,14 @@ type gateway struct {
 const (
 	foreignTime = 10 * time.Second
 	lingerTime  = time.Second
+	refuseTime  = 100 * time.Millisecond
 )
 
-// open listens, unless that is done.
-func (g *gateway) open(to contract.GatewayOpen) (net.Addr, error) {
+// refusedEvery is how often the log says that connections are refused.
+const refusedEvery = 10 * time.Second
+
+// listen listens, unless that is done.
+func (g *gateway) listen(to contract.GatewayOpen) (net.Addr, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
@@ -142,6 +159,7 @@ func (g *gateway) close() {
 // accept serves foreign connections until the listener is closed.
 func (g *gateway) accept(lis net.Listener) {
 	pause := 5 * time.Millisecond
+	var logged time.Time
 	for {
 		conn, err := lis.Accept()
 		switch {
@@ -154,13 +172,41 @@ func (g *gateway) accept(lis net.Listener) {
 			continue
 		}
 		pause = 5 * time.Millisecond
+		if most := int64(g.to.MaxConns); most > 0 && g.open.Load() >= most {
+			g.refuse(conn)
+			if time.Since(logged) > refusedEvery {
+				logged = time.Now()
+				slog.Warn("gateway: connections are refused, because there are as many as GatewayConfig.MaxConns of the host allows",
+					"gateway", g.part.Name(), "max_conns", most, "refused", g.refused.Load(), "remote", conn.RemoteAddr().String())
+			}
+			continue
+		}
+		g.open.Add(1)
 		g.conns.Go(func() {
+			defer g.open.Add(-1)
 			defer conn.Close()
 			if err := g.serve(conn); err != nil {
 				slog.Warn("gateway: a connection was closed", "gateway", g.part.Name(), "remote", conn.RemoteAddr().String(), "error", err)
 			}
 		})
 	}
+}
+
+// refuse closes a connection that is one too many.
+func (g *gateway) refuse(conn net.Conn) {
+	defer conn.Close()
+	g.refused.Add(1)
+	r, ok := g.part.(Refuser)
+	if _, secure := conn.(*tls.Conn); secure || !ok {
+		return
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			slog.Error("gateway: panic in Refuse", "gateway", g.part.Name(), "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
+	conn.SetDeadline(time.Now().Add(refuseTime))
+	r.Refuse(conn)
 }
 
 // serve serves one foreign connection.

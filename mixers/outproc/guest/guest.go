@@ -312,7 +312,7 @@ func (s *server) routes() {
 		}
 		return nil, s.cfg.Configure(c.Config)
 	})
-	handle(s.peer, contract.RoutePing, func(tp.CallCtx, []byte) ([]byte, error) { return nil, nil })
+	handle(s.peer, contract.RoutePing, func(tp.CallCtx, []byte) ([]byte, error) { return s.pong() })
 	handle(s.peer, contract.RouteDrain, func(tp.CallCtx, []byte) ([]byte, error) {
 		if s.cfg.Listen == "" { // else other hosts go on
 			s.end() // serve then closes the peer, which waits for its handlers
@@ -330,6 +330,18 @@ func (s *server) routes() {
 			k.serve(s, parts)
 		}
 	}
+}
+
+// pong is the reply to a ping.
+func (s *server) pong() ([]byte, error) {
+	if len(s.gateways) == 0 {
+		return nil, nil
+	}
+	p := contract.Pong{Refused: make(map[string]uint64)}
+	for _, g := range s.gateways {
+		p.Refused[g.part.Name()] = g.refused.Load()
+	}
+	return json.Marshal(p)
 }
 
 // handle registers a handler whose argument and reply are bytes. The reply may share memory

@@ -30,6 +30,7 @@ var gatewayChecks = []check{
 	{name: "garbage", run: gatewayGarbage},
 	{name: "many", run: gatewayMany},
 	{name: "refused by the peer", run: gatewayRefused},
+	{name: "limit", run: gatewayLimit},
 	{name: "killed", run: gatewayKilled},
 	{name: "reload", run: gatewayReloaded},
 }
@@ -75,7 +76,7 @@ type served struct {
 	refuse   atomic.Bool
 }
 
-func serveGateway(t *testing.T, h *outproc.Handle, part contract.Part) *served {
+func serveGateway(t *testing.T, h *outproc.Handle, part contract.Part, config ...outproc.GatewayConfig) *served {
 	s := &served{t: t, h: h, name: part.Name, accepted: make(chan tp.Session, 1000)}
 	s.peer = tptest.NewPeer(t, tp.PeerConfig{Logger: tptest.Logger(t), DefaultBodyCodec: "json"}, &tp.PluginImpl{
 		PluginName:  "outproctest",
@@ -87,7 +88,7 @@ func serveGateway(t *testing.T, h *outproc.Handle, part contract.Part) *served {
 			return nil
 		},
 	})
-	require.NoError(t, h.ServeGateway(t.Context(), part.Name, s.peer))
+	require.NoError(t, h.ServeGateway(t.Context(), part.Name, s.peer, config...))
 	require.NotEmpty(t, h.GatewayAddr(part.Name))
 	s.secure = s.speaksTLS()
 	return s
@@ -270,6 +271,23 @@ func gatewayRefused(t *testing.T, h *outproc.Handle, part contract.Part) {
 	require.Zero(t, h.Restarts())
 }
 
+// gatewayLimit: a connection over the limit is closed and counted, and there is room for
+// another one when one has ended.
+func gatewayLimit(t *testing.T, h *outproc.Handle, part contract.Part) {
+	s := serveGateway(t, h, part, outproc.GatewayConfig{MaxConns: 2})
+	first, sess := s.dial()
+	s.dial()
+	if over, err := dialGateway(s.addr(), s.secure); err == nil {
+		wantGone(t, over, "it is one more than GatewayConfig.MaxConns")
+		over.Close()
+	}
+	require.Eventually(t, func() bool { return h.GatewayStats(part.Name).Refused > 0 }, patience, time.Millisecond, "the connection over the limit was not counted")
+	require.Equal(t, 2, s.peer.CountSession())
+	require.NoError(t, first.Close())
+	s.wantEnd(sess, "that has ended")
+	s.wantRoom("there is room for a connection again")
+}
+
 // gatewayKilled: when the guest is killed its connections end, and the next process listens.
 func gatewayKilled(t *testing.T, h *outproc.Handle, part contract.Part) {
 	s := serveGateway(t, h, part)
@@ -291,10 +309,16 @@ func (s *served) replaced(replace func()) {
 	replace()
 	wantGone(s.t, conn, "its process was replaced")
 	s.wantEnd(sess, "its process was replaced")
+	s.wantRoom("the new process listens")
+}
+
+// wantRoom waits until a connection is accepted.
+func (s *served) wantRoom(why string) {
+	s.t.Helper()
 	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
 		if conn, _ := s.tryDial(); conn != nil {
 			return
 		}
-		require.Less(s.t, time.Since(begun), patience, "the new process does not listen")
+		require.Less(s.t, time.Since(begun), patience, "no connection is accepted, although %s", why)
 	}
 }

@@ -40,7 +40,7 @@ const (
 	RouteHello     = "/guest/hello"     // Hello to Welcome: the first message of a lane
 	RouteDescribe  = "/guest/describe"  // nothing to Description
 	RouteConfigure = "/guest/configure" // Configuration to nothing
-	RoutePing      = "/guest/ping"      // nothing to nothing
+	RoutePing      = "/guest/ping"      // nothing to Pong
 	RouteDrain     = "/guest/drain"     // nothing to nothing: the guest answers what is under way, and ends
 )
 
@@ -66,6 +66,13 @@ type Hello struct {
 // Welcome is the reply to Hello.
 type Welcome struct {
 	Contract int `json:"contract"`
+}
+
+// Pong is the reply to a ping, which may be empty.
+type Pong struct {
+	// Refused is how many foreign connections each gateway of the process has closed because
+	// there were GatewayOpen.MaxConns already, by the names of the gateways.
+	Refused map[string]uint64 `json:"refused,omitempty"`
 }
 
 // Description is what a guest says of itself, on the lane and as `BINARY describe`.

@@ -19,6 +19,8 @@ func GatewayRoute(name string) string { return "/gateway/" + name + "/open" }
 type GatewayOpen struct {
 	Address string `json:"address"` // path of a unix socket
 	Token   string `json:"token"`
+	// MaxConns is how many foreign connections may be open at a time. 0 is no limit.
+	MaxConns int `json:"max_conns,omitempty"`
 }
 
 // GatewayOpened says where the gateway listens.

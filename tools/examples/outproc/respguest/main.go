@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 
@@ -45,6 +46,9 @@ func (g *resp) configure(config json.RawMessage) error {
 func (*resp) Name() string { return "resp" }
 
 func (g *resp) Listen() (net.Listener, error) { return net.Listen("tcp", g.listen) }
+
+// Refuse is called with a connection that is one too many; the words are those of Redis.
+func (*resp) Refuse(conn net.Conn) { io.WriteString(conn, "-ERR max number of clients reached\r\n") }
 
 // Routes are what the host calls and pushes. One Write is one reply, so they do not mix
 // with those of Serve.
