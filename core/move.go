@@ -442,3 +442,17 @@ func (p *peer) moveAll(ctx context.Context, to taker, list []*session, hold time
 // movers is how many sessions of a peer are prepared for their move at once. Their offers
 // are made one after the other.
 const movers = 32
+
+const (
+	// redialPace is the time between two redials of sessions that have not moved, on average:
+	// a TLS handshake takes the new process about a millisecond of a processor.
+	redialPace = 500 * time.Microsecond
+	// leastSpread is the shortest window over which redials are spread, longestAfter the longest.
+	leastSpread = 50 * time.Millisecond
+)
+
+// spreadRedials lets the farewells of the peer's sessions say when to come back, spread over
+// a window.
+func (p *peer) spreadRedials() {
+	p.env.comeBack.Store(int64(min(max(time.Duration(p.env.hub.count())*redialPace, leastSpread), longestAfter)))
+}
