@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/teleport-go/teleport/core/internal/inherit"
 	"github.com/teleport-go/teleport/core/socket"
@@ -265,7 +266,16 @@ func rehearse(ctx context.Context, from, to any) (moved int, stayed map[string]i
 	if err != nil {
 		return 0, map[string]int{err.Error(): 1}
 	}
-	new := to.(*peer)
+	old, new := from.(*peer), to.(*peer)
+	old.mu.Lock()
+	listeners := slices.Clone(old.listeners)
+	old.mu.Unlock()
+	new.mu.Lock()
+	for _, l := range listeners { // a new process has the same
+		l.again = true
+		new.listeners = append(new.listeners, l)
+	}
+	new.mu.Unlock()
 	done := make(chan error)
 	go func() {
 		done <- far.Adopt(func(head, rest []byte, conn net.Conn) (func(bool), error) {
@@ -279,7 +289,7 @@ func rehearse(ctx context.Context, from, to any) (moved int, stayed map[string]i
 			})
 		})
 	}()
-	moved, stayed = from.(*peer).moveSessions(ctx, near)
+	moved, stayed = old.moveSessions(ctx, near)
 	near.Close()
 	if err := <-done; err != nil {
 		stayed["the line: "+err.Error()]++

@@ -325,7 +325,11 @@ func (s *session) redial() *link {
 	var last *Rerror
 	begun := time.Now()
 	for n := int32(0); s.env.cfg.RedialTimes < 0 || n < s.env.cfg.RedialTimes; n++ {
-		if !pause(ctx, backoff(s.env.cfg.RedialInterval, s.plan.pauses)) {
+		wait := backoff(s.env.cfg.RedialInterval, s.plan.pauses)
+		if f := old.bye.Load(); n == 0 && f != nil && f.after > 0 {
+			wait = f.after
+		}
+		if !pause(ctx, wait) {
 			return nil
 		}
 		s.plan.pauses = min(s.plan.pauses+1, maxPauses)

@@ -32,6 +32,10 @@ var ErrStreamEnded = errors.New("tp: the stream has ended")
 // errPushes ends a session whose PUSHes cannot be held up any longer.
 var errPushes = errors.New("the PUSHes that are being handled take too much memory")
 
+// ErrHandedOver is the cause in the CloseReason of a session that a Reboot has handed to the
+// new process, with its connection: it has ended in this process only.
+var ErrHandedOver = errors.New("handed over to the new process")
+
 // errMoving is the error of a connection that is about to move to another process. It never
 // leaves the engine.
 var errMoving = errors.New("tp: the session moves to another process")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +33,13 @@ const (
 	byeCode    = "code"
 	byeMessage = "message"
 	byeReason  = "reason"
+	byeAfter   = "after" // milliseconds; a REPLY has metaByeAfter
+
+	metaByeAfter = "X-Bye-After"
+
+	// longestAfter is how long a session waits at most because of its peer's farewell before
+	// it redials.
+	longestAfter = 10 * time.Second
 
 	// maxByeText is the longest text of a farewell, in bytes.
 	maxByeText = 4 << 10
@@ -101,12 +109,17 @@ func (l *link) enqueueBye(reason *CloseReason, answered bool) {
 	if t := (*told)(nil); errors.As(reason.Cause, &t) {
 		rerr = NewRerror(t.rerr.Code, clip(t.rerr.Message), clip(t.rerr.Reason))
 	}
+	after := ""
+	if window := l.env.comeBack.Load(); window > 0 && rerr == nil {
+		after = strconv.FormatInt(1+rand.Int64N(window)/int64(time.Millisecond), 10)
+	}
 	var m socket.Envelope
 	switch {
 	case l.sock.CarriesControl():
 		m.SetMtype(TypeControl)
 		m.SetServiceMethod(verbBye)
 		addText(m.Meta(), byeNumber, number)
+		addText(m.Meta(), byeAfter, after)
 		if rerr != nil {
 			m.Meta().Add(byeCode, strconv.Itoa(int(rerr.Code)))
 			addText(m.Meta(), byeMessage, rerr.Message)
@@ -115,6 +128,7 @@ func (l *link) enqueueBye(reason *CloseReason, answered bool) {
 	case l.carriesBye():
 		m.SetMtype(TypeReply)
 		m.Meta().Add(MetaBye, number)
+		addText(m.Meta(), metaByeAfter, after)
 		m.SetRerror(rerr)
 	default:
 		return
@@ -281,12 +295,15 @@ func (l *link) acceptByeMessage(m *socket.Envelope) {
 	if code, err := strconv.ParseInt(string(m.Meta().Peek(byeCode)), 10, 32); err == nil && int32(code) != CodeNoError {
 		rerr = NewRerror(int32(code), string(m.Meta().Peek(byeMessage)), string(m.Meta().Peek(byeReason)))
 	}
-	l.acceptBye(m.Meta().Peek(byeNumber), rerr)
+	l.acceptBye(m.Meta().Peek(byeNumber), m.Meta().Peek(byeAfter), rerr)
 }
 
 // acceptBye takes the peer's farewell.
-func (l *link) acceptBye(number []byte, rerr *Rerror) {
+func (l *link) acceptBye(number, after []byte, rerr *Rerror) {
 	f := &farewell{rerr: rerr}
+	if ms, err := strconv.ParseInt(string(after), 10, 64); err == nil && ms > 0 {
+		f.after = time.Duration(min(ms, longestAfter.Milliseconds())) * time.Millisecond
+	}
 	if n, err := strconv.ParseInt(string(number), 10, 32); err == nil && n >= 0 {
 		f.last, f.known = int32(n), true
 	}

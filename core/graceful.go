@@ -270,6 +270,7 @@ func (g *grace) reboot(timeout []time.Duration) {
 	}
 	log.Noticef("tp: process %d has taken over", child.Pid)
 	if mine {
+		g.spreadRedials()
 		g.finish(log, timeout)
 	}
 }
@@ -315,6 +316,17 @@ func (g *grace) moveSessions(ctx context.Context, log logger, child *inherit.Chi
 		return fmt.Errorf("process %d has ended while sessions moved to it (%s)", child.Pid, end)
 	}
 	return nil
+}
+
+// spreadRedials lets the sessions that have not moved come back one after the other.
+func (g *grace) spreadRedials() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, q := range g.peers {
+		if p, ok := q.(interface{ spreadRedials() }); ok {
+			p.spreadRedials()
+		}
+	}
 }
 
 // longestMove is how long sessions may take to move at a Reboot without a limit.

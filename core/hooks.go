@@ -251,10 +251,11 @@ type PostExchangePlugin interface {
 // process. Save returns what the plugin of the old process knows of the session; an error keeps the
 // session there, and is logged. Restore runs in the new process in place of PostAccept, of the plugin of
 // the same name, with what Save has returned; an error leaves the session with the old
-// process. What it gets may come from another version of the program. Both run while the
+// process. What it gets may come from another version of the program. They run while the
 // session is held up, so they must not wait; nothing can be sent or received meanwhile.
 // PostReady follows in the new process, and PostDisconnect in the old one, where the session's
-// CloseReason is then that it was handed over.
+// CloseReason is then [ErrHandedOver]. Save runs again right before that: if it returns
+// something else then, the session is not handed over yet.
 //
 // A session stays with the old process, and ends there, if a plugin that has a PostAccept is no
 // HandOverPlugin, in either process: what PostAccept would check is not skipped.

@@ -1,6 +1,7 @@
 package tp
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,10 +26,7 @@ import (
 // the attempt may, or something comes between, all goes back to what it was, and is
 // tried again later, with more patience: a session moves whole or not at all.
 
-var (
-	// errHandedOver is the cause of the end of a session that has moved.
-	errHandedOver = errors.New("handed over to the new process")
-)
+var ()
 
 const (
 	// firstHold and longestHold are how long an attempt may hold up a session: twice as long each
@@ -145,11 +143,15 @@ func (s *session) tryMove(ctx context.Context, to taker, hold time.Duration) (er
 	if err := s.quiesce(m, l); err != nil {
 		return err
 	}
-	head, rest, err := s.record(l)
+	r, rest, err := s.record(l)
 	if err != nil {
 		return err
 	}
-	if err := to.Offer(ctx, head, rest, l.conn, func() bool { return s.commitMove(l) }); err != nil {
+	head, err := json.Marshal(r)
+	if err != nil {
+		return stays("%w", err)
+	}
+	if err := to.Offer(ctx, head, rest, l.conn, func() bool { return s.commitMove(l, r) }); err != nil {
 		s.uncommitMove()
 		return err
 	}
@@ -252,23 +254,35 @@ func (s *session) endMove(m *move, l *link) {
 }
 
 // commitMove is the last moment in which the session may stay: it returns false if it was
-// closed, or has failed, meanwhile.
-func (s *session) commitMove(l *link) bool {
+// closed, has failed, or is not any more what was saved. A plugin, or another user of the
+// Swap, that changes what is saved, and then finds that CloseReason is not ErrHandedOver,
+// has been in time.
+func (s *session) commitMove(l *link, r *moveRecord) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.state != moving || l.killed.Load() != nil {
+	over := s.state != moving || l.killed.Load() != nil
+	if !over {
+		s.state = broken // from here on Close has nothing to do
+		s.reason = &CloseReason{SideLocal, ErrHandedOver, "handing over"}
+	}
+	s.mu.Unlock()
+	if over {
 		return false
 	}
-	s.state = broken // from here on Close has nothing to do
-	s.reason = &CloseReason{SideLocal, errHandedOver, "handing over"}
-	return true
+	plugins, err := s.savePlugins()
+	swap, err2 := s.saveSwap()
+	same := err == nil && err2 == nil && slices.EqualFunc(swap, r.Swap, bytes.Equal) &&
+		slices.EqualFunc(plugins, r.Plugins, func(a, b moveState) bool { return a.Plugin == b.Plugin && bytes.Equal(a.State, b.State) })
+	if !same {
+		s.uncommitMove()
+	}
+	return same
 }
 
 // uncommitMove takes commitMove back.
 func (s *session) uncommitMove() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == broken && errors.Is(s.reason, errHandedOver) {
+	if s.state == broken && errors.Is(s.reason, ErrHandedOver) {
 		s.state, s.reason = moving, nil
 	}
 }
@@ -292,13 +306,13 @@ func (s *session) finishMove(m *move, l *link) {
 }
 
 // record returns what crosses of the session. The caller holds the reading.
-func (s *session) record(l *link) (head, rest []byte, err error) {
+func (s *session) record(l *link) (r *moveRecord, rest []byte, err error) {
 	state, err := l.sock.AppendState(nil)
 	if err != nil {
 		return nil, nil, stays("%w", err)
 	}
 	_, name := l.sock.Proto().Version()
-	r := moveRecord{
+	r = &moveRecord{
 		Version: recordVersion, Network: s.env.cfg.Network, Listener: s.env.listenerOf(l),
 		Protocol: name, State: state, ID: s.ID(), Epoch: l.epoch, Seq: s.pending.Last(),
 		Taken: l.taken, Hello: l.hello.Load(), PeerWindow: l.peerWindow.Load(), Silent: l.silent, ContextAge: s.ContextAge(),
@@ -321,14 +335,7 @@ func (s *session) record(l *link) (head, rest []byte, err error) {
 	if r.Swap, err = s.saveSwap(); err != nil {
 		return nil, nil, err
 	}
-	if head, err = json.Marshal(&r); err != nil {
-		return nil, nil, stays("%w", err)
-	}
-	rest = l.sock.AppendUnread(nil)
-	if len(head) > inherit.MaxHead || len(rest) > inherit.MaxRest {
-		return nil, nil, fmt.Errorf("%w: its state takes %d bytes, and %d bytes have arrived and not been read", errBusy, len(head), len(rest))
-	}
-	return head, rest, nil
+	return r, l.sock.AppendUnread(nil), nil
 }
 
 // savePlugins returns what the plugins know of the session.
@@ -371,6 +378,7 @@ func (s *session) saveSwap() (saved [][]byte, err error) {
 		saved = append(saved, b)
 		return true
 	})
+	slices.SortFunc(saved, bytes.Compare) // Range has no order
 	return saved, err
 }
 
@@ -434,3 +442,17 @@ func (p *peer) moveAll(ctx context.Context, to taker, list []*session, hold time
 // movers is how many sessions of a peer are prepared for their move at once. Their offers
 // are made one after the other.
 const movers = 32
+
+const (
+	// redialPace is the time between two redials of sessions that have not moved, on average:
+	// a TLS handshake takes the new process about a millisecond of a processor.
+	redialPace = 500 * time.Microsecond
+	// leastSpread is the shortest window over which redials are spread, longestAfter the longest.
+	leastSpread = 50 * time.Millisecond
+)
+
+// spreadRedials lets the farewells of the peer's sessions say when to come back, spread over
+// a window.
+func (p *peer) spreadRedials() {
+	p.env.comeBack.Store(int64(min(max(time.Duration(p.env.hub.count())*redialPace, leastSpread), longestAfter)))
+}

@@ -25,7 +25,7 @@ type moveRecord struct {
 	ID         string        `json:"id"`
 	Epoch      uint32        `json:"epoch"`
 	Seq        int32         `json:"seq"`             // the number given last
-	Taken      int32         `json:"taken,omitempty"` // of the peer's, the last that was taken
+	Taken      int32         `json:"taken,omitempty"` // of the peer's, the last that was taken; below 0 over HTTP
 	Hello      uint32        `json:"hello,omitempty"`
 	PeerWindow int32         `json:"peer_window,omitempty"`
 	Silent     bool          `json:"silent,omitempty"` // no message has come yet
@@ -73,7 +73,7 @@ func parseRecord(b []byte) (*moveRecord, error) {
 		return nil, errors.New("its record has bytes behind its end")
 	case r.Version != recordVersion:
 		return nil, fmt.Errorf("its record is of version %d, not %d", r.Version, recordVersion)
-	case r.ID == "" || r.Epoch == 0 || r.Seq < 0 || r.Taken < 0 || r.SessionAge < 0 || r.AgeLeft < 0 || r.ContextAge < 0:
+	case r.ID == "" || r.Epoch == 0 || r.Seq < 0 || r.SessionAge < 0 || r.AgeLeft < 0 || r.ContextAge < 0:
 		return nil, errors.New("its record has no id or epoch, or a number below 0")
 	}
 	return r, nil

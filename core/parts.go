@@ -43,6 +43,7 @@ type env struct {
 	guard       guard             // for the hooks of messages
 	firstErrors throttle.Throttle // limits lines about peers whose first frame cannot be read
 	serial      atomic.Uint32     // serial of the last session
+	comeBack    atomic.Int64      // nanoseconds over which farewells spread the redials; 0: they do not
 	stats       counters
 
 	// wakes holds channels of capacity 1 for callers that wait; the user never sees
@@ -186,8 +187,9 @@ type handlerList struct {
 // farewell is what the peer has said last.
 type farewell struct {
 	known bool
-	last  int32   // with known: CALLs with a number above it that were not answered have not run
-	rerr  *Rerror // why the peer has closed the session; nil: it did not say
+	last  int32         // with known: CALLs with a number above it that were not answered have not run
+	rerr  *Rerror       // why the peer has closed the session; nil: it did not say
+	after time.Duration // when to redial, so that not all come at once; 0: it did not say
 }
 
 // keptRequests holds the requests that PreCall has read.

@@ -16,7 +16,7 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 		c.link.bye.CompareAndSwap(nil, &farewell{known: true})
 	}
 	if !ok && isBye(&c.in) {
-		c.link.acceptBye(c.in.Meta().Peek(MetaBye), c.in.Rerror())
+		c.link.acceptBye(c.in.Meta().Peek(MetaBye), c.in.Meta().Peek(metaByeAfter), c.in.Rerror())
 		return reuse
 	}
 	if !ok {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -80,13 +81,17 @@ func GrantOf(s Swapper) (Grant, bool) {
 // returns is refused with 403. A handler that runs goes on, and its reply is sent: if it
 // must not, see Revoke. A renewal whose Checker runs at the time is refused with 503, since
 // that may not know of it; a later one replaces what Narrow has done. Narrow returns an
-// error if the session is not that of a peer with a CheckerPlugin.
+// error if the session is not that of a peer with a CheckerPlugin, and tp.ErrHandedOver if a
+// Reboot has handed it to the new process.
 func Narrow(sess tp.Session, routes ...string) error {
 	p := checkerOf(sess)
 	if p == nil {
 		return fmt.Errorf("auth: Narrow: the peer of the session %s has no CheckerPlugin", sess.ID())
 	}
 	p.granted(sess).narrow(routes)
+	if errors.Is(sess.CloseReason(), tp.ErrHandedOver) {
+		return fmt.Errorf("auth: Narrow: the session %s: %w, with the routes that it had", sess.ID(), tp.ErrHandedOver)
+	}
 	return nil
 }
 

@@ -108,3 +108,7 @@ func parseRate(text []byte) (time.Duration, bool) {
 func rateText(rate time.Duration) string {
 	return strconv.FormatInt(int64((rate+time.Second-1)/time.Second), 10)
 }
+
+// OwnsSwap reports whether the key is that of the plugin's state of a session; see
+// tp.SwapOwner.
+func (s *schedule) OwnsSwap(key any) bool { return key == any(s) }

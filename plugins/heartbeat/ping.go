@@ -49,6 +49,7 @@ type ping struct {
 var (
 	_ tp.PostDialPlugin            = (*ping)(nil)
 	_ tp.PostAcceptPlugin          = (*ping)(nil)
+	_ tp.SwapOwner                 = (*ping)(nil)
 	_ tp.PostDisconnectPlugin      = (*ping)(nil)
 	_ tp.PostWriteCallPlugin       = (*ping)(nil)
 	_ tp.PostWritePushPlugin       = (*ping)(nil)
@@ -78,6 +79,12 @@ func (p *ping) PostDial(sess tp.PreSession) *tp.Rerror {
 }
 
 func (p *ping) PostAccept(sess tp.PreSession) *tp.Rerror { return p.PostDial(sess) }
+
+// Save saves nothing: the new process begins with a rate of its own.
+func (p *ping) Save(tp.BaseSession) ([]byte, error) { return nil, nil }
+
+// Restore begins to watch the session in the new process.
+func (p *ping) Restore(sess tp.PreSession, _ []byte) *tp.Rerror { return p.PostDial(sess) }
 
 func (p *ping) PostDisconnect(sess tp.BaseSession) *tp.Rerror {
 	if w := p.of(sess.Swap()); w != nil {

@@ -1,6 +1,7 @@
 package heartbeat
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ var (
 	_ tp.PostNewPeerPlugin         = (*pong)(nil)
 	_ tp.PostDialPlugin            = (*pong)(nil)
 	_ tp.PostAcceptPlugin          = (*pong)(nil)
+	_ tp.SwapOwner                 = (*pong)(nil)
 	_ tp.PostDisconnectPlugin      = (*pong)(nil)
 	_ tp.PostWritePushPlugin       = (*pong)(nil)
 	_ tp.PostReadCallHeaderPlugin  = (*pong)(nil)
@@ -63,6 +65,29 @@ func (p *pong) PostDial(sess tp.PreSession) *tp.Rerror {
 }
 
 func (p *pong) PostAccept(sess tp.PreSession) *tp.Rerror { return p.PostDial(sess) }
+
+// Save saves the rate of the peer's beats, as they carry it; nothing if it is not known.
+func (p *pong) Save(sess tp.BaseSession) ([]byte, error) {
+	if w := p.of(sess.Swap()); w != nil && w.rate.Load() > 0 {
+		return []byte(rateText(time.Duration(w.rate.Load()))), nil
+	}
+	return nil, nil
+}
+
+// Restore goes on watching the session in the new process.
+func (p *pong) Restore(sess tp.PreSession, saved []byte) *tp.Rerror {
+	w := p.watch(sess)
+	if len(saved) == 0 {
+		return nil
+	}
+	rate, ok := parseRate(saved)
+	if !ok {
+		return tp.NewRerror(tp.CodeBadMessage, tp.CodeText(tp.CodeBadMessage), fmt.Sprintf("heartbeat: the rate %.32q is none", saved))
+	}
+	w.rate.Store(int64(rate))
+	p.put(w, w.received.Load()+2*int64(rate))
+	return nil
+}
 
 func (p *pong) PostDisconnect(sess tp.BaseSession) *tp.Rerror {
 	if w := p.of(sess.Swap()); w != nil {

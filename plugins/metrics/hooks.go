@@ -12,6 +12,7 @@ var (
 	_ tp.PostDialPlugin            = (*Metrics)(nil)
 	_ tp.PostRedialPlugin          = (*Metrics)(nil)
 	_ tp.PostAcceptPlugin          = (*Metrics)(nil)
+	_ tp.HandOverPlugin            = (*Metrics)(nil)
 	_ tp.PostDisconnectPlugin      = (*Metrics)(nil)
 	_ tp.PreReadCallBodyPlugin     = (*Metrics)(nil)
 	_ tp.PostWriteReplyPlugin      = (*Metrics)(nil)
@@ -70,6 +71,12 @@ func (m *Metrics) PostAccept(sess tp.PreSession) *tp.Rerror {
 	m.open(sess, false)
 	return nil
 }
+
+// Save saves nothing: each process counts what it does itself.
+func (*Metrics) Save(tp.BaseSession) ([]byte, error) { return nil, nil }
+
+// Restore counts a session that a Reboot has handed to this process as an accepted one.
+func (m *Metrics) Restore(sess tp.PreSession, _ []byte) *tp.Rerror { return m.PostAccept(sess) }
 
 func (m *Metrics) open(sess any, dialled bool) {
 	m.opened.WithLabelValues(side(dialled)).Inc()

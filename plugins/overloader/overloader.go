@@ -92,6 +92,7 @@ var (
 	_ tp.PostDialPlugin        = (*Overloader)(nil)
 	_ tp.PostRedialPlugin      = (*Overloader)(nil)
 	_ tp.PostAcceptPlugin      = (*Overloader)(nil)
+	_ tp.HandOverPlugin        = (*Overloader)(nil)
 	_ tp.PostDisconnectPlugin  = (*Overloader)(nil)
 	_ tp.PreReadCallBodyPlugin = (*Overloader)(nil)
 	_ tp.PreReadPushBodyPlugin = (*Overloader)(nil)
@@ -182,6 +183,18 @@ func (o *Overloader) PostRedial(tp.PreSession) *tp.Rerror { return nil }
 // PostAccept takes a place for an accepted session; 429 if there is none, which
 // closes the connection.
 func (o *Overloader) PostAccept(s tp.PreSession) *tp.Rerror { return o.takePlace(s) }
+
+// Save saves nothing: the session's place is its only state.
+func (*Overloader) Save(tp.BaseSession) ([]byte, error) { return nil, nil }
+
+// Restore takes a place for a session that a Reboot hands to this process, over the limit
+// too: it had one in the old process.
+func (o *Overloader) Restore(s tp.PreSession, _ []byte) *tp.Rerror {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.places[s] = struct{}{}
+	return nil
+}
 
 func (o *Overloader) takePlace(s tp.PreSession) *tp.Rerror {
 	o.mu.Lock()

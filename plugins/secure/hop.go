@@ -173,6 +173,8 @@ var (
 	_ socket.Proto  = (*proto)(nil)
 	_ socket.Ender  = (*proto)(nil)
 	_ socket.Hinter = (*proto)(nil)
+
+	_ socket.Carrier = (*proto)(nil)
 )
 
 func (p *proto) Version() (byte, string) { return p.inner.Version() }

@@ -173,6 +173,7 @@ type plugin struct {
 var (
 	_ tp.PostDialPlugin      = (*plugin)(nil)
 	_ tp.PostAcceptPlugin    = (*plugin)(nil)
+	_ tp.HandOverPlugin      = (*plugin)(nil)
 	_ tp.PreWriteCallPlugin  = (*plugin)(nil)
 	_ tp.PreWritePushPlugin  = (*plugin)(nil)
 	_ tp.PreWriteReplyPlugin = (*plugin)(nil)
@@ -247,6 +248,11 @@ func (p *plugin) wrap(s tp.PreSession, dialler, acceptor []byte, me byte) {
 	sum := sha256.Sum256(append(append([]byte("teleport secure 1"), dialler...), acceptor...))
 	h := &hop{keys: p.keys, out: me, in: fromDialler + fromAcceptor - me}
 	copy(h.nonce[:], sum[:])
+	p.seal(s, h)
+}
+
+// seal puts the hop around the protocol of the connection.
+func (p *plugin) seal(s tp.PreSession, h *hop) {
 	pf := s.GetProtoFunc()
 	s.ModifySocket(func(net.Conn) (net.Conn, tp.ProtoFunc) {
 		return nil, func(rw io.ReadWriter) socket.Proto {

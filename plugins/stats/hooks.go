@@ -12,6 +12,7 @@ var (
 	_ tp.PostDialPlugin            = (*Stats)(nil)
 	_ tp.PostRedialPlugin          = (*Stats)(nil)
 	_ tp.PostAcceptPlugin          = (*Stats)(nil)
+	_ tp.HandOverPlugin            = (*Stats)(nil)
 	_ tp.PostDisconnectPlugin      = (*Stats)(nil)
 	_ tp.PreReadCallBodyPlugin     = (*Stats)(nil)
 	_ tp.PostWriteReplyPlugin      = (*Stats)(nil)
@@ -65,6 +66,12 @@ func (s *Stats) PostAccept(sess tp.PreSession) *tp.Rerror {
 	s.open(sess, false)
 	return nil
 }
+
+// Save saves nothing: each process counts what it does itself.
+func (*Stats) Save(tp.BaseSession) ([]byte, error) { return nil, nil }
+
+// Restore counts a session that a Reboot has handed to this process as an accepted one.
+func (s *Stats) Restore(sess tp.PreSession, _ []byte) *tp.Rerror { return s.PostAccept(sess) }
 
 func (s *Stats) open(sess any, dialled bool) {
 	s.mu.Lock()

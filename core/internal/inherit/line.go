@@ -245,6 +245,9 @@ func (l *Line) receive() (o *offer, err error) {
 	if file != nil {
 		defer file.Close()
 	}
+	if n == 0 && errors.Is(err, io.EOF) {
+		return nil, io.EOF
+	}
 	if err == nil && n < len(first) {
 		_, err = io.ReadFull(l.conn, first[n:])
 	}
