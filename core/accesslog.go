@@ -184,6 +184,8 @@ func valueText(v any) (text string) {
 			return "null"
 		}
 		return bytesText(*b)
+	case *Prepared:
+		return bytesText(b.Bytes())
 	}
 	text2, err := json.Marshal(v)
 	if err != nil {

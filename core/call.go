@@ -167,8 +167,7 @@ func (cmd *callCmd) prepare(k kind, serviceMethod string, arg any, setting []Mes
 func (cmd *callCmd) preWrite(k kind, hooks moment[WriteCtx]) *Rerror {
 	s := cmd.sess
 	if k == kindPush {
-		cmd.seq = s.pending.Next()
-		cmd.out.SetSeq(cmd.seq)
+		cmd.number()
 		return hooks.run(s.env.guard, cmd)
 	}
 	seq, err := s.pending.Hold()
@@ -222,6 +221,7 @@ func prepareMessage(s *session, m *socket.Envelope, mtype byte, serviceMethod st
 	if t := m.Mtype(); t != mtype && (t == TypeControl || t == TypeData) {
 		return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), fmt.Sprintf("messages of the type %s are sent by the engine alone", TypeText(t)))
 	}
+	m.Share()
 	if m.BodyCodec() == codec.NilCodecID {
 		m.SetBodyCodec(s.env.cfg.codecID)
 	}

@@ -44,6 +44,7 @@ type PeerConfig struct {
 	RedialWait         time.Duration `yaml:"redial_wait"          ini:"redial_wait"          comment:"Longest wait of a call without deadline for a redial, default 30s; ns,µs,ms,s,m,h"`
 	MaxHandlers        int           `yaml:"max_handlers"         ini:"max_handlers"         comment:"Handlers that run at once per session, default 10000"`
 	WriteBound         int           `yaml:"write_bound"          ini:"write_bound"          comment:"Bytes per session that may be queued for writing, default 4194304"`
+	PushPolicy         PushPolicy    `yaml:"push_policy"          ini:"push_policy"          comment:"What happens to a push for which there is no room: wait (the default), fail, drop-newest, drop-oldest, latest or disconnect"`
 	BusyPoll           time.Duration `yaml:"busy_poll"            ini:"busy_poll"            comment:"Longest time a reader whose messages come in quick succession polls before it sleeps, default 100µs; negative: never; ns,µs,ms,s,m,h"`
 	Loops              int           `yaml:"loops"                ini:"loops"                comment:"Event loops that serve all sessions, also a few, with a listener each for TCP on Linux; negative: one per processor; default 0: one per processor for sessions from the 16th on"`
 	ReadMemory         int64         `yaml:"read_memory"          ini:"read_memory"          comment:"Bytes that received messages of all sessions may take until they are handled, default 1073741824"`
@@ -141,6 +142,12 @@ func (c *PeerConfig) check() error {
 		return fmt.Errorf("tp: config: loops: %d, at most %d are possible", c.Loops, maxLoops)
 	}
 	positive(&c.WriteBound, 4<<20)
+	if err := c.PushPolicy.Check(); err != nil {
+		return fmt.Errorf("tp: config: push_policy: %w", err)
+	}
+	if c.PushPolicy == "" {
+		c.PushPolicy = PushWait
+	}
 	positive(&c.ReadMemory, 1<<30)
 	positive(&c.SessionMemory, c.ReadMemory/4)
 	positive(&c.XferPipeMin, 1024)

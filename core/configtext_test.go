@@ -65,6 +65,8 @@ func textValueOf(t *testing.T, f textField) textValue {
 		return textValue{"true", true}
 	case string:
 		return textValue{"x", "x"}
+	case PushPolicy:
+		return textValue{"latest", PushLatest}
 	case []string:
 		return textValue{"x,y", []string{"x", "y"}}
 	case int:

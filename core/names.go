@@ -36,6 +36,10 @@ type (
 	XferFilter = xfer.XferFilter
 	// XferPipe is the list of a message's filters.
 	XferPipe = xfer.XferPipe
+	// PushPolicy says what happens to a PUSH for which there is no room.
+	PushPolicy = socket.PushPolicy
+	// Prepared is a body that is encoded already, to be sent many times.
+	Prepared = socket.Prepared
 	// Rerror is an error that crosses the wire: code, message, reason.
 	Rerror = socket.Rerror
 )
@@ -50,6 +54,16 @@ const (
 	TypeAuthReply = socket.TypeAuthReply
 	TypeControl   = socket.TypeControl
 	TypeData      = socket.TypeData
+)
+
+// What happens to a PUSH for which there is no room.
+const (
+	PushWait       = socket.PushWait
+	PushFail       = socket.PushFail
+	PushDropNewest = socket.PushDropNewest
+	PushDropOldest = socket.PushDropOldest
+	PushLatest     = socket.PushLatest
+	PushDisconnect = socket.PushDisconnect
 )
 
 // Codes of a Rerror. An application's own codes should be above 1000.
@@ -163,5 +177,7 @@ var (
 	WithXferPipe        = socket.WithXferPipe
 	WithRerror          = socket.WithRerror
 	WithRealIP          = socket.WithRealIP
+	WithPushPolicy      = socket.WithPushPolicy
+	WithPushKey         = socket.WithPushKey
 	WithAcceptBodyCodec = socket.WithAcceptBodyCodec
 )

@@ -63,7 +63,7 @@ type env struct {
 type counters struct {
 	refusedConnections, refusedCalls, droppedPushes, droppedMessages   atomic.Uint64
 	droppedReplies, unsentReplies, canceledCalls, memoryCloses, pauses atomic.Uint64
-	droppedData                                                        atomic.Uint64
+	droppedData, unsentPushes                                          atomic.Uint64
 }
 
 // session implements Session, on either side. state.go shows its states.
@@ -79,7 +79,9 @@ type session struct {
 	plan       *dialPlan            // how to dial and redial; nil if it was accepted
 	id         atomic.Pointer[string]
 
-	_       [24]byte // what is above shares no cache line with the lock of pending, which each call takes
+	pushing atomic.Pointer[pushState] // made on demand
+
+	_       [16]byte // what is above shares no cache line with the lock of pending, which each call takes
 	pending pending.Table[*callCmd]
 	swap    atomic.Pointer[Swap] // made on demand
 	move    atomic.Pointer[move] // under way, or that has handed the session over; nil: none
@@ -265,6 +267,7 @@ type callCmd struct {
 	async     bool       // no caller waits on wake
 	pooled    bool       // returns to env.commands; no user sees it
 	auth      bool       // an AUTH_CALL
+	lost      bool       // a PUSH that its policy has dropped
 	exclusive bool       // raw belongs to this call alone
 	inCodec   byte
 	inSize    uint32

@@ -234,6 +234,7 @@ func (p *peer) Stats() PeerStats {
 		DroppedMessages:    c.droppedMessages.Load(),
 		DroppedReplies:     c.droppedReplies.Load(),
 		UnsentReplies:      c.unsentReplies.Load(),
+		UnsentPushes:       c.unsentPushes.Load(),
 		CanceledCalls:      c.canceledCalls.Load(),
 		DroppedData:        c.droppedData.Load(),
 		MemoryCloses:       c.memoryCloses.Load(),

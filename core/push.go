@@ -13,6 +13,13 @@ func (s *session) command() *callCmd {
 }
 
 func (s *session) Push(serviceMethod string, arg any, setting ...MessageSetting) *Rerror {
+	_, r := s.push(serviceMethod, arg, setting, PushWait)
+	return r
+}
+
+// push is Push with another policy in place of PushWait. lost says that the policy has
+// dropped the message.
+func (s *session) push(serviceMethod string, arg any, setting []MessageSetting, wait PushPolicy) (lost bool, r *Rerror) {
 	p := s.command()
 	pushed := false
 	defer func() {
@@ -20,11 +27,11 @@ func (s *session) Push(serviceMethod string, arg any, setting ...MessageSetting)
 			s.logPush(p, goexitRerror())
 		}
 	}()
-	r := p.push(serviceMethod, arg, setting)
-	pushed = true
+	r = p.push(serviceMethod, arg, setting, wait)
+	pushed, lost = true, p.lost
 	s.logPush(p, r)
 	p.recycle()
-	return r
+	return lost, r
 }
 
 // recycle returns a command of command to the pool. No other goroutine may hold it.
@@ -37,20 +44,20 @@ func (cmd *callCmd) recycle() {
 	cmd.logger, cmd.sess, cmd.link, cmd.result, cmd.swap, cmd.rerr = logger{}, nil, nil, nil, nil, nil
 	cmd.giveUpAt, cmd.deadline, cmd.repeats = 0, 0, 0
 	cmd.start, cmd.cost, cmd.seq, cmd.detail, cmd.method, cmd.inCodec, cmd.inSize = time.Time{}, 0, 0, "", "", 0, 0
-	cmd.raw, cmd.reply, cmd.memory, cmd.mode, cmd.over, cmd.pooled, cmd.exclusive = nil, nil, nil, 0, false, false, false
+	cmd.raw, cmd.reply, cmd.memory, cmd.mode, cmd.over, cmd.pooled, cmd.exclusive, cmd.lost = nil, nil, nil, 0, false, false, false, false
 	e.commands.Put(cmd)
 }
 
-func (cmd *callCmd) push(serviceMethod string, arg any, setting []MessageSetting) *Rerror {
+func (cmd *callCmd) push(serviceMethod string, arg any, setting []MessageSetting, wait PushPolicy) *Rerror {
 	s := cmd.sess
 	if r := cmd.prepare(kindPush, serviceMethod, arg, setting); r != nil {
 		return r
 	}
 	m := &cmd.out
-	if cmd.seq == 0 {
-		cmd.seq = s.pending.Next()
+	cmd.number()
+	if p := cmd.policy(wait); p != PushWait {
+		return cmd.pushNow(p)
 	}
-	m.SetSeq(cmd.seq)
 	var r *Rerror
 	l := s.cur.Load()
 	if l == nil {
@@ -75,4 +82,15 @@ func (cmd *callCmd) push(serviceMethod string, arg any, setting []MessageSetting
 	s.flush(l, ctx != nil && ctx.Done() != nil, s.pending.Len() > 0)
 	cmd.written(kindPush)
 	return nil
+}
+
+// number gives a PUSH its sequence number; one with a prepared body has 0, as all with that
+// body have.
+func (cmd *callCmd) number() {
+	if cmd.seq == 0 {
+		if _, shared := cmd.out.Body().(*Prepared); !shared {
+			cmd.seq = cmd.sess.pending.Next()
+		}
+	}
+	cmd.out.SetSeq(cmd.seq)
 }

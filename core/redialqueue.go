@@ -61,6 +61,10 @@ func (s *session) queueEntry(w *redialEntry, cmd *callCmd) (*link, *Rerror) {
 	return nil, r
 }
 
+func errPreparing() *Rerror {
+	return NewRerror(CodeInvalidOp, CodeText(CodeInvalidOp), "the session is being prepared: only the methods of PreSession can be called")
+}
+
 // enqueueForRedial puts w into the redial queue. If the session is ready it returns
 // the link; if it will not redial, or the queue is full, an error.
 func (s *session) enqueueForRedial(w *redialEntry, cmd *callCmd) (*link, *Rerror) {
@@ -73,7 +77,7 @@ func (s *session) enqueueForRedial(w *redialEntry, cmd *callCmd) (*link, *Rerror
 			return l, nil
 		case s.state == preparing:
 			s.mu.Unlock()
-			return nil, NewRerror(CodeInvalidOp, CodeText(CodeInvalidOp), "the session is being prepared: only the methods of PreSession can be called")
+			return nil, errPreparing()
 		case s.reason != nil || s.state == draining || s.state == closed:
 			reason := s.reason
 			s.mu.Unlock()

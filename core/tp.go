@@ -83,6 +83,7 @@ type PeerStats struct {
 	DroppedMessages    uint64 // of an unexpected type, or not readable
 	DroppedReplies     uint64 // replies to no pending call, mostly of calls that had ended with their context
 	UnsentReplies      uint64 // of handlers that ran, because the connection ended or the context age was over
+	UnsentPushes       uint64 // PUSHes of this side that their PushPolicy has dropped or refused
 	CanceledCalls      uint64 // CALLs whose caller gave up before they were answered
 	DroppedData        uint64 // DATA, and credit, of streams that are not open, mostly since they have just ended
 	MemoryCloses       uint64 // connections ended since messages took more than ReadMemory or twice SessionMemory
@@ -282,6 +283,12 @@ type Session interface {
 	SetSessionAge(time.Duration)
 	// SetContextAge changes the context age of handlers that begin later.
 	SetContextAge(time.Duration)
+	// SetPushPolicy changes what happens to PUSHes for which there is no room, from now
+	// on; "" is PeerConfig.PushPolicy. The error says that p is no policy.
+	SetPushPolicy(p PushPolicy) error
+	// Queue returns what waits to be written, and what the policy has dropped. It may be
+	// called at any time, and costs a lock.
+	Queue() Queue
 	// ControlFD calls f with the file descriptor of the connection. It returns
 	// syscall.EINVAL if there is none, net.ErrClosed after the session's end.
 	ControlFD(f func(fd uintptr)) error

@@ -268,6 +268,16 @@ func (c *Conn) Crowded() bool { return c.out.Crowded() }
 // Queued returns what was accepted and is not yet written.
 func (c *Conn) Queued() (messages, bytes int) { return c.out.Queued() }
 
+// OldestQueued returns how long the oldest of these messages has waited, about; 0 if the
+// network has taken all at once.
+func (c *Conn) OldestQueued() time.Duration {
+	since, ok := c.out.Oldest()
+	if !ok {
+		return 0
+	}
+	return time.Since(since)
+}
+
 // WaitFlushed waits until all that was enqueued before is written, until ctx
 // ends or the connection dies.
 func (c *Conn) WaitFlushed(ctx context.Context) error { return c.out.Wait(ctx) }

@@ -2,6 +2,7 @@ package socket
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -37,14 +38,64 @@ func (e *PackError) Unwrap() error { return e.Err }
 // Enqueue appends the message to the outgoing batch. It waits for room until ctx
 // ends (nil: without end). Call Flush afterwards. Errors: a *PackError, ctx's
 // error, or what the connection died of. Safe for concurrent use.
-func (c *Conn) Enqueue(ctx context.Context, m *Envelope) error { return c.enqueue(ctx, m, enqueueWait) }
+func (c *Conn) Enqueue(ctx context.Context, m *Envelope) error {
+	return c.enqueue(ctx, m, enqueueWait, nil)
+}
 
 // EnqueueNow is Enqueue for the reading goroutine: it never waits for room and
 // may overshoot the bound up to twice; beyond that it fails.
-func (c *Conn) EnqueueNow(m *Envelope) error { return c.enqueue(context.Background(), m, enqueueNow) }
+func (c *Conn) EnqueueNow(m *Envelope) error {
+	return c.enqueue(context.Background(), m, enqueueNow, nil)
+}
 
 // TryEnqueue is Enqueue if there is room at once, else its error is ErrFull.
-func (c *Conn) TryEnqueue(m *Envelope) error { return c.enqueue(context.Background(), m, enqueueTry) }
+func (c *Conn) TryEnqueue(m *Envelope) error {
+	return c.enqueue(context.Background(), m, enqueueTry, nil)
+}
+
+// pushing returns what the settings say, made on demand.
+func (m *Envelope) pushing() *pushing {
+	if m.push == nil {
+		m.push = new(pushing)
+	}
+	return m.push
+}
+
+// PushPolicy returns what WithPushPolicy has set, "" if nothing.
+func (m *Envelope) PushPolicy() PushPolicy {
+	if m.push == nil {
+		return ""
+	}
+	return m.push.policy
+}
+
+// pushKey returns what WithPushKey has set, or else the service method.
+func (m *Envelope) pushKey() string {
+	if m.push == nil || m.push.key == "" {
+		return m.method
+	}
+	return m.push.key
+}
+
+// EnqueuePush is Enqueue for a PUSH with a policy that does not wait. dropped is how many
+// other messages it has dropped; taken is false if it has dropped this one. With PushFail and
+// PushDisconnect the error wraps ErrFull if there is no room. It never waits for the network.
+// Call Flush afterwards.
+func (c *Conn) EnqueuePush(m *Envelope, p PushPolicy) (taken bool, dropped int, err error) {
+	t := try{policy: p.queued(), taken: true}
+	err = c.enqueue(context.Background(), m, enqueuePush, &t)
+	if errors.Is(err, ErrFull) && t.policy != outbox.Fail {
+		return false, 0, nil // there was no memory to pack it
+	}
+	return t.taken && err == nil, t.dropped, err
+}
+
+// try is how a PUSH that does not wait fares.
+type try struct {
+	policy  outbox.Policy
+	taken   bool
+	dropped int
+}
 
 // ErrFull says that there is no room for a message at the moment.
 var ErrFull = outbox.ErrFull
@@ -55,13 +106,15 @@ const (
 	enqueueWait admission = iota
 	enqueueNow
 	enqueueTry
+	enqueuePush // as its policy says
 
 	measured admission = 1 << 7 // the pipe has been chosen
 )
 
-func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
+// enqueue appends m to the batch. push is not nil for enqueuePush.
+func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission, push *try) error {
 	if c.pipe != nil && how&measured == 0 && m.pipe.Len() == 0 {
-		return c.enqueueMeasured(ctx, m, how)
+		return c.enqueueMeasured(ctx, m, how, push)
 	}
 	how &^= measured
 	m.limit, m.sized = c.limit.Load(), 0
@@ -77,20 +130,24 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 			b, err = c.out.BeginNow()
 		case enqueueTry:
 			b, err = c.out.TryBegin()
+		case enqueuePush:
+			b, err = c.out.BeginPush(push.policy)
 		}
-		if err != nil {
+		if err == nil {
+			if size += beside + len(m.method); size > roomAlways && size > cap(b)-len(b) {
+				b = c.out.Room(size)
+			}
+			if err = c.appendFrame(app, b, m); err != nil {
+				return &PackError{err}
+			}
+			c.nowSpoke()
+			return nil
+		}
+		if how != enqueuePush || err != ErrFull {
 			return err
 		}
-		if size += beside + len(m.method); size > roomAlways && size > cap(b)-len(b) {
-			b = c.out.Room(size)
-		}
-		if err = c.appendFrame(app, b, m); err != nil {
-			return &PackError{err}
-		}
-		c.nowSpoke()
-		return nil
 	}
-	if how != enqueueNow {
+	if how == enqueueWait || how == enqueueTry {
 		slots, err := c.acquirePacking(ctx, how, m.pipe.Remote())
 		if err != nil {
 			return err
@@ -122,6 +179,8 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission) error {
 		at, err = c.out.SendNow(frame)
 	case enqueueTry:
 		at, err = c.out.TrySend(frame)
+	case enqueuePush:
+		push.taken, push.dropped, err = c.out.Push(frame, push.policy, m.pushKey())
 	}
 	if err == nil {
 		m.place = at + 1
@@ -204,7 +263,7 @@ func (c *Conn) claim(ctx context.Context, m *Envelope, size int, how admission) 
 	switch {
 	case how == enqueueNow, m.exempt:
 		claim.Force()
-	case how == enqueueTry:
+	case how == enqueueTry, how == enqueuePush:
 		return claim, ErrFull
 	default:
 		var ended <-chan struct{}
@@ -227,7 +286,7 @@ func (c *Conn) claim(ctx context.Context, m *Envelope, size int, how admission) 
 func (c *Conn) Unwritten(m *Envelope) bool { return m.place == 0 || c.out.Unwritten(m.place-1) }
 
 // enqueueMeasured gives a message the connection's pipe if its body is large enough.
-func (c *Conn) enqueueMeasured(ctx context.Context, m *Envelope, how admission) error {
+func (c *Conn) enqueueMeasured(ctx context.Context, m *Envelope, how admission, push *try) error {
 	if m.mtype == TypeCall || m.mtype == TypeReply || m.mtype == TypePush || m.mtype == TypeData {
 		size, known := m.inPlace(math.MaxInt32 - 1)
 		if !known {
@@ -243,7 +302,7 @@ func (c *Conn) enqueueMeasured(ctx context.Context, m *Envelope, how admission) 
 			m.pipe.AppendFrom(c.pipe)
 		}
 	}
-	return c.enqueue(ctx, m, how|measured)
+	return c.enqueue(ctx, m, how|measured, push)
 }
 
 // encode encodes the body of m, beside the batch, for what follows.

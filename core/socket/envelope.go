@@ -47,6 +47,13 @@ type Envelope struct {
 	meta    Meta // its first fields are what Clear looks at; most messages have no use for the rest
 	intern  Interner
 	account codec.Account
+	push    *pushing // what WithPushPolicy and WithPushKey have set; nil: nothing
+}
+
+// pushing is what happens to a PUSH for which there is no room.
+type pushing struct {
+	policy PushPolicy
+	key    string
 }
 
 var _ Message = (*Envelope)(nil)
@@ -110,7 +117,7 @@ func (m *Envelope) Clear() {
 	if m.pipe.Len() > 0 {
 		m.pipe.Reset()
 	}
-	m.rerr, m.body, m.newBody, m.raw, m.ctx = nil, nil, nil, nil, nil
+	m.rerr, m.body, m.newBody, m.raw, m.ctx, m.push = nil, nil, nil, nil, nil, nil
 }
 
 func (m *Envelope) apply(settings []MessageSetting) {
@@ -235,6 +242,8 @@ func (m *Envelope) marshal() ([]byte, error) {
 			return nil, nil
 		}
 		return *b, nil
+	case *Prepared:
+		return b.encodedFor(m.codec)
 	}
 	return codec.Marshal(m.codec, m.body)
 }
@@ -261,6 +270,9 @@ func (m *Envelope) appendBody(dst []byte) ([]byte, error) {
 			return dst, nil
 		}
 		return append(dst, *b...), nil
+	case *Prepared:
+		body, err := b.encodedFor(m.codec)
+		return append(dst, body...), err
 	}
 	c, err := codec.Get(m.codec)
 	if err != nil {
@@ -338,6 +350,8 @@ func (m *Envelope) bodyLen() int {
 			return 0
 		}
 		return len(*b)
+	case *Prepared:
+		return len(b.body)
 	}
 	return -1
 }
@@ -447,4 +461,22 @@ func (m *Envelope) String() string {
 		text, _ = json.MarshalIndent(pic, "", "  ")
 	}
 	return string(text)
+}
+
+// Share gives a message with a Prepared body, whose settings have been applied, the codec
+// and the filters of that.
+func (m *Envelope) Share() {
+	p, ok := m.body.(*Prepared)
+	if !ok || p == nil {
+		return
+	}
+	if m.codec == codec.NilCodecID {
+		m.codec = p.codec
+	}
+	if m.pipe.Len() == 0 {
+		m.pipe.AppendFrom(&p.pipe)
+	}
+	if m.mtype == TypePush { // each CALL has another number
+		m.pipe.Remember(&p.memo)
+	}
 }

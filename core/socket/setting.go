@@ -83,6 +83,23 @@ func WithXferPipe(ids ...byte) MessageSetting {
 	}
 }
 
+// WithPushPolicy says what happens to a PUSH for which there is no room, in place of the
+// session's policy. It panics for a policy that is none.
+func WithPushPolicy(p PushPolicy) MessageSetting {
+	return func(m Message) {
+		if err := p.Check(); err != nil {
+			panic(err)
+		}
+		m.envelope().pushing().policy = p
+	}
+}
+
+// WithPushKey sets the key of a PUSH with the policy PushLatest, which takes the place of one with the
+// same key that has not been sent. Without it the key is the service method.
+func WithPushKey(key string) MessageSetting {
+	return func(m Message) { m.envelope().pushing().key = key }
+}
+
 // WithRerror sets the error that a REPLY carries.
 func WithRerror(rerr *Rerror) MessageSetting { return func(m Message) { m.SetRerror(rerr) } }
 

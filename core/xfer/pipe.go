@@ -16,6 +16,7 @@ const maxLen = math.MaxUint8
 // be called concurrently with others; a pipe must not be copied.
 type XferPipe struct {
 	filters []XferFilter
+	memo    *Memo // nil: it remembers nothing
 }
 
 // NewXferPipe returns an empty pipe.
@@ -47,6 +48,9 @@ func (x *XferPipe) AppendFrom(src *XferPipe) {
 		x.filters = append(x.filters, src.filters...)
 	}
 }
+
+// Remember lets AppendPack look into m first, until Reset; nil ends that.
+func (x *XferPipe) Remember(m *Memo) { x.memo = m }
 
 // IDs returns a new slice with the ids of the filters, in order.
 func (x *XferPipe) IDs() []byte {
@@ -93,7 +97,7 @@ func (x *XferPipe) Remote() bool {
 }
 
 // Reset empties the pipe.
-func (x *XferPipe) Reset() { x.filters = x.filters[:0] }
+func (x *XferPipe) Reset() { x.filters, x.memo = x.filters[:0], nil }
 
 // OnPack packs data through the filters from the last one to the first one. An
 // empty pipe returns data itself, any other a new slice.
@@ -118,6 +122,22 @@ func (x *XferPipe) OnUnpack(data []byte) ([]byte, error) {
 // and appends the result to dst. If it fails it returns dst, unchanged in length.
 // src and dst do not overlap; src is neither modified nor retained.
 func (x *XferPipe) AppendPack(dst, src []byte) ([]byte, error) {
+	if x.memo == nil || len(x.filters) == 0 {
+		return x.pack(dst, src)
+	}
+	var buf [8]byte
+	ids := x.AppendIDs(buf[:0])
+	if result := x.memo.find(ids, src); result != nil {
+		return append(dst, result...), nil
+	}
+	out, err := x.pack(dst, src)
+	if err == nil {
+		x.memo.add(ids, src, out[len(dst):])
+	}
+	return out, err
+}
+
+func (x *XferPipe) pack(dst, src []byte) ([]byte, error) {
 	if len(x.filters) > maxLen {
 		return dst, ErrXferPipeTooLong
 	}

@@ -63,6 +63,7 @@ func (w *Writer) Flush(mode Mode) {
 
 	n, err := w.write(!w.raw.usable())
 	if err == errAgain {
+		w.blocked()
 		w.mu.Lock()
 		w.account(n)
 		w.mu.Unlock()
@@ -130,6 +131,7 @@ func (w *Writer) swap() {
 	w.in, w.out.batch = w.out.batch, w.in
 	w.hint = len(w.out.tail)
 	w.outMsgs = w.out.msgs
+	w.swapped()
 }
 
 // finish counts the last n written bytes and reports whether the flushing has
@@ -153,7 +155,8 @@ func (w *Writer) finish(n int, err error) (ended bool) {
 	if w.in.empty() {
 		w.in.giveBack()
 	}
-	if p := w.waiting; p != nil && p.room.first == nil && p.drained.first == nil && p.refused == nil {
+	w.swapped()
+	if p := w.waiting; p != nil && w.plain == nil && p.room.first == nil && p.drained.first == nil && p.refused == nil {
 		w.waiting = nil
 	}
 	w.yield.Store(false)
@@ -236,16 +239,10 @@ func (w *Writer) writeWait(b []byte) (int, error) {
 	if err != errAgain {
 		return n, err
 	}
+	w.blocked()
 	n, err = w.waitRaw(b)
 	w.conn.SetWriteDeadline(time.Time{}) // a later user of the connection would find it expired
 	return n, err
-}
-
-// plainWriter is the state of plain writes, those through the connection's own Write.
-type plainWriter struct {
-	chunk    int            // bytes of one write at most
-	armed    bool           // the connection has a write deadline
-	progress *progressTimer // nil: the progress of a write is seen only at its end
 }
 
 // writePlain writes a part of b through the connection's own Write.
@@ -255,6 +252,7 @@ func (w *Writer) writePlain(b []byte) (int, error) {
 	}
 	p := w.plain
 	b = b[:min(len(b), p.chunk)]
+	w.blocked() // it may be for long
 	begin := time.Now()
 	if w.conn.SetWriteDeadline(begin.Add(w.cfg.WriteTimeout)) == nil {
 		p.armed = true

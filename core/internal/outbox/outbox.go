@@ -125,6 +125,13 @@ type Writer struct {
 	plain *plainWriter // nil before the first plain write
 }
 
+// plainWriter is the state of plain writes, those through the connection's own Write.
+type plainWriter struct {
+	chunk    int            // bytes of one write at most
+	armed    bool           // the connection has a write deadline
+	progress *progressTimer // nil: the progress of a write is seen only at its end
+}
+
 // New returns a Writer to conn. While the Writer is in use, no other code may write to
 // conn, and the write deadline of conn belongs to the Writer.
 func New(conn net.Conn, cfg Config) *Writer {
@@ -203,6 +210,7 @@ func (w *Writer) Commit(b []byte) (at uint64) {
 	}
 	w.in.commit(b)
 	w.used += n
+	w.joined()
 	w.wake()
 	w.mu.Unlock()
 	return at
@@ -263,6 +271,14 @@ func (w *Writer) TrySend(frame []byte) (at uint64, err error) {
 // lock, which it releases.
 func (w *Writer) accept(frame []byte) (at uint64) {
 	at = w.accepted()
+	w.put(frame)
+	w.wake()
+	w.mu.Unlock()
+	return at
+}
+
+// put appends frame to the batch. Called with the lock.
+func (w *Writer) put(frame []byte) {
 	n := len(frame)
 	switch {
 	case n == 0:
@@ -278,9 +294,7 @@ func (w *Writer) accept(frame []byte) (at uint64) {
 		w.drawn += n
 		w.cfg.Draw(int64(n))
 	}
-	w.wake()
-	w.mu.Unlock()
-	return at
+	w.joined()
 }
 
 // giveBack ends what is counted by cfg.Draw. Called with the lock.
@@ -291,13 +305,18 @@ func (w *Writer) giveBack() {
 	}
 }
 
-// Queued returns how much has been accepted and not yet been written. The number of
+// Queued returns how much has been accepted and not yet been written, what is queued
+// included. The number of
 // bytes is exact except for a write that has not returned; a message counts until the
 // whole buffer that holds it has been written.
 func (w *Writer) Queued() (messages, bytes int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.in.msgs + w.outMsgs, w.used
+	messages, bytes = w.in.msgs+w.outMsgs, w.used
+	if w.waiting != nil {
+		messages, bytes = messages+w.waiting.msgs, bytes+w.waiting.bytes
+	}
+	return messages, bytes
 }
 
 // Crowded reports whether a message waits for room.
@@ -356,7 +375,7 @@ func (w *Writer) refuse(err error) {
 		return
 	}
 	w.err = err
-	w.lost = w.in.msgs + w.outMsgs
+	w.lost = w.in.msgs + w.outMsgs + w.discardQueue()
 	w.begun = w.accepted() - w.in.size()
 	w.in.discard()
 	w.used, w.outMsgs = 0, 0
@@ -376,3 +395,50 @@ func slowReader(used, bound int) error {
 
 // recycle returns a buffer to the pool.
 func recycle(b []byte) { bufpool.Put(b) }
+
+// queue returns the backlog. Called with the lock, as the functions below are.
+func (w *Writer) queue() *backlog { return &w.waiters().backlog }
+
+// unqueue takes a frame out of the queue.
+func (w *Writer) unqueue(t *waiter) (frame []byte) {
+	b := w.queue()
+	b.msgs--
+	b.bytes -= len(t.frame)
+	if t.policy == Latest {
+		delete(b.byKey, t.key)
+	}
+	w.count(-len(t.frame))
+	frame, t.pushed = t.frame, pushed{}
+	w.waiting.room.remove(t)
+	return frame
+}
+
+// count counts n bytes of a large frame by cfg.Draw.
+func (w *Writer) count(n int) {
+	if (n > sealAt || n < -sealAt) && w.cfg.Draw != nil {
+		w.cfg.Draw(int64(n))
+	}
+}
+
+// discardQueue drops what is queued, and returns how many frames that is.
+func (w *Writer) discardQueue() (n int) {
+	if w.waiting == nil {
+		return 0
+	}
+	for t := w.first(); t != nil; {
+		next := t.next
+		if t.frame != nil {
+			recycle(w.unqueue(t))
+			n++
+		}
+		t = next
+	}
+	return n
+}
+
+// joined notes that a frame has been accepted into the batch, behind others that wait.
+func (w *Writer) joined() {
+	if b := w.waiting; b != nil && !b.outSince.IsZero() && b.inSince.IsZero() {
+		b.inSince = time.Now()
+	}
+}

@@ -1,10 +1,59 @@
 package outbox
 
-import "context"
+import (
+	"context"
+	"time"
+)
+
+// A frame that must not wait for room, and for which there is none, becomes a waiter
+// without a goroutine: it is queued, in the order of all that wait, and goes into the batch
+// when it is its turn. Until then it can still be dropped.
+
+// Policy says what Push does with a frame for which there is no room.
+type Policy uint8
+
+const (
+	Fail       Policy = iota + 1 // nothing: the error is ErrFull
+	DropNewest                   // it drops that frame
+	DropOldest                   // it drops the oldest ones that were queued with this policy or Latest
+	Latest                       // it puts it in place of the one with the same key, and else is DropOldest
+)
+
+// ready is how many bytes may wait in the batch if a frame that may be dropped is to join
+// them: what is in the batch cannot be dropped, and becomes older.
+const ready = 64 << 10
+
+// besideQueued is what a queued frame takes beside its bytes, about.
+const besideQueued = 192
+
+// pushed is a frame that waits to go into the batch.
+type pushed struct {
+	frame  []byte
+	policy Policy
+	key    string
+}
+
+func (p *pushed) cost() int { return len(p.frame) + besideQueued }
+
+func (p *pushed) droppable() bool { return p.policy >= DropOldest }
+
+// backlog holds the frames that are queued, and when what is in the batch was accepted. It
+// is guarded by the Writer's lock.
+type backlog struct {
+	msgs  int
+	bytes int
+	byKey map[string]*waiter // those with the policy Latest; nil: there was none
+
+	outSince time.Time // when the oldest frame that is being written was accepted, about; zero: not long ago
+	inSince  time.Time // the same of the batch that is filled
+}
+
+func (b *backlog) cost() int { return b.bytes + b.msgs*besideQueued }
 
 // A waiter is one goroutine that waits for room, or for the bytes up to a mark
-// to have been written.
+// to have been written; or a frame that is queued, if there is one.
 type waiter struct {
+	pushed
 	n          int    // bytes wanted; 0 when not known yet
 	mark       uint64 // bytes that have to be written
 	wake       chan struct{}
@@ -23,6 +72,8 @@ type waiting struct {
 	room    waitList      // those that wait for room, in order of arrival
 	drained waitList      // those in Wait, in order of their marks
 	refused chan struct{} // see Refused; nil before the first call
+	callers int           // goroutines in room
+	backlog
 }
 
 // waiters returns the lists to push to. Called with the lock.
@@ -88,7 +139,7 @@ func (l *waitList) remove(t *waiter) {
 	case <-t.wake: // take a last signal: from here on no goroutine signals t
 	default:
 	}
-	t.prev, t.next = nil, l.free
+	t.prev, t.next, t.pushed = nil, l.free, pushed{}
 	l.free = t
 }
 
@@ -122,6 +173,7 @@ func (w *Writer) admit(ctx context.Context, n int) error {
 		return nil
 	}
 	t := w.waiters().room.push(n, 0)
+	w.waiting.callers++
 	w.crowded.Store(true)
 	w.wake()
 	w.mu.Unlock()
@@ -134,7 +186,7 @@ func (w *Writer) admit(ctx context.Context, n int) error {
 		}
 		if err != nil || w.first() == t && w.fits(n) {
 			w.waiting.room.remove(t)
-			if w.first() == nil {
+			if w.waiting.callers--; w.waiting.callers == 0 {
 				w.crowded.Store(false)
 			}
 			if err != nil {
@@ -181,13 +233,17 @@ func (w *Writer) fits(n int) bool {
 	return w.used == 0 || w.used < w.cfg.Bound && n <= w.cfg.Bound-w.used
 }
 
-// wake wakes the first waiter for room if there is room for it, and else makes sure
-// that a goroutine flushes. It is called with the lock whenever the queue or the room
-// may have changed.
+// wake moves the frames whose turn it is into the batch, wakes the next waiter for room if
+// there is room for it, and else makes sure that a goroutine flushes. It is called with the
+// lock whenever the queue or the room may have changed.
 func (w *Writer) wake() {
+	if w.waiting == nil {
+		return
+	}
+	w.move()
 	switch t := w.first(); {
 	case t == nil || w.err != nil:
-	case w.fits(t.n):
+	case t.frame == nil && w.fits(t.n):
 		t.signal()
 	default:
 		w.start()
@@ -199,6 +255,13 @@ func (w *Writer) wake() {
 // end.
 func (w *Writer) Wait(ctx context.Context) error {
 	w.mu.Lock()
+	if w.waiting != nil && w.waiting.msgs > 0 {
+		w.mu.Unlock()
+		if err := w.admit(ctx, 0); err != nil { // behind the frames that are queued
+			return err
+		}
+		w.wake()
+	}
 	if w.err != nil || w.used == 0 {
 		defer w.mu.Unlock()
 		return w.err
