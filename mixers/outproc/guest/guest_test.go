@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	tp "github.com/teleport-go/teleport/core"
-	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
 )
 
@@ -116,56 +115,4 @@ func TestToken(t *testing.T) {
 	require.Equal(t, 1, Config{}.run(nil, nil, io.Discard, &errs, []any{same{}}))
 	require.Contains(t, errs.String(), "listen on the lane's socket")
 	require.Empty(t, os.Getenv(contract.EnvToken))
-}
-
-// Numbers keep their kind, and maps get text as keys.
-func TestTranscode(t *testing.T) {
-	var seen any
-	c := &spy{seen: &seen}
-	_, err := fromJSON(c, []byte(`{"i":-9223372036854775808,"u":18446744073709551615,"f":1.5,"e":1e3,"l":[1,{"n":2}],"s":"x","z":null}`))
-	require.NoError(t, err)
-	require.Equal(t, map[string]any{
-		"i": int64(-1 << 63), "u": uint64(1<<64 - 1), "f": 1.5, "e": 1000.0, "l": []any{int64(1), map[string]any{"n": int64(2)}}, "s": "x", "z": nil,
-	}, seen)
-	for _, bad := range []string{"", "{", `{"a":1} trailing`, `1e400`} {
-		_, err := fromJSON(c, []byte(bad))
-		require.Error(t, err, bad)
-	}
-
-	c.decoded = map[any]any{"a": []any{map[any]any{"b": []byte{1, 2}}}}
-	got, err := toJSON(c, nil)
-	require.NoError(t, err)
-	require.JSONEq(t, `{"a":[{"b":"AQI="}]}`, string(got))
-	c.decoded = map[string]any{"a": map[any]any{3: "x"}}
-	_, err = toJSON(c, nil)
-	require.ErrorContains(t, err, "a map has a key that is not text, which JSON cannot carry: 3")
-}
-
-// spy is a codec that keeps what it encodes, and decodes to a value of the test.
-type spy struct {
-	text
-	seen    *any
-	decoded any
-}
-
-func (s *spy) Marshal(v any) ([]byte, error) { *s.seen = v; return nil, nil }
-func (s *spy) Unmarshal(_ []byte, v any) error {
-	*v.(*any) = s.decoded
-	return nil
-}
-
-var _ codec.Codec = (*spy)(nil)
-
-func FuzzTranscode(f *testing.F) {
-	f.Add([]byte(`{"i":1,"l":[1.5,null,"x"]}`))
-	f.Add([]byte(`1e400`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		data, err := fromJSON(text{}, b)
-		if err != nil {
-			return
-		}
-		if _, err := toJSON(text{}, data); err != nil {
-			t.Errorf("%q was encoded as %q, which cannot be decoded: %v", b, data, err)
-		}
-	})
 }

@@ -27,7 +27,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/teleport-go/teleport/codecs/jsoncodec"
+	"github.com/teleport-go/teleport/codecs/jsoncodec/transcode"
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/xfer"
 )
@@ -60,6 +60,9 @@ func newServer(parts []any) (*server, error) {
 		case xfer.XferFilter:
 			s.parts = append(s.parts, part{Kind: "filter", ID: v.ID(), Name: v.Name(), filter: v})
 		case codec.Codec:
+			if err := transcode.Check(v); err != nil {
+				return nil, fmt.Errorf("guest.Serve: %w", err)
+			}
 			s.parts = append(s.parts, part{Kind: "codec", ID: v.ID(), Name: v.Name(), codec: v})
 		default:
 			return nil, fmt.Errorf("guest.Serve: part %d is a %T: a part is an xfer.XferFilter or a codec.Codec", i, v)
@@ -152,11 +155,7 @@ func encode(p part, dst, in []byte, _ int) ([]byte, error) {
 	if p.codec == nil {
 		return nil, errNoCodec
 	}
-	v, err := fromJSON(in)
-	if err != nil {
-		return nil, err
-	}
-	return codec.AppendBody(dst, p.codec, v)
+	return transcode.FromJSON(dst, p.codec, in)
 }
 
 // decode makes JSON of what the codec reads.
@@ -164,9 +163,5 @@ func decode(p part, dst, in []byte, _ int) ([]byte, error) {
 	if p.codec == nil {
 		return nil, errNoCodec
 	}
-	var v any
-	if err := p.codec.Unmarshal(in, &v); err != nil {
-		return nil, err
-	}
-	return jsoncodec.Codec{}.Append(dst, v)
+	return transcode.ToJSON(dst, p.codec, in)
 }

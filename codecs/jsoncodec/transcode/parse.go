@@ -1,4 +1,4 @@
-package guest
+package transcode
 
 import (
 	"bytes"
@@ -11,12 +11,12 @@ import (
 	"unicode/utf8"
 )
 
-// fromJSON decodes one value, of the types that encoding/json gives an any, but for
+// parse decodes one value, of the types that encoding/json gives an any, but for
 // numbers: an integer is an int64, a uint64 or a *big.Int, so that it stays exact.
 //
-// encoding/json takes several calls for each byte, and a call takes long in WebAssembly: it
-// needs four times as long for a record of 600 bytes.
-func fromJSON(text []byte) (any, error) {
+// encoding/json takes several calls for each byte, and a call takes long in WebAssembly: there
+// it needs four times as long for a record of 600 bytes.
+func parse(text []byte) (any, error) {
 	if !utf8.Valid(text) {
 		return nil, errors.New("JSON that is not UTF-8")
 	}
