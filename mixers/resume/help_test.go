@@ -70,3 +70,13 @@ func pair(t testing.TB, n tp.Network, addr func(string) string) (dialled, accept
 	t.Cleanup(func() { accepted.Close() })
 	return dialled, accepted
 }
+
+// sessionOf returns the session of a server that has one.
+func sessionOf(t testing.TB, srv tp.Peer) (sess tp.Session) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		srv.RangeSession(func(s tp.Session) bool { sess = s; return false })
+		return sess != nil
+	}, patience, time.Millisecond)
+	return sess
+}
