@@ -1,0 +1,301 @@
+package resume
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Conn is a stream. It is safe for concurrent use.
+//
+// What a connection reads is taken from it by the goroutine that calls Read, where that is
+// possible, else by one of the stream's own (pump).
+type Conn struct {
+	o             *Options
+	side          side
+	token         token
+	identity      identity
+	local, remote net.Addr // of the first connection
+
+	reading    sync.Mutex // held by a Read
+	writing    sync.Mutex // held by a Write
+	readLimit  deadline
+	writeLimit deadline
+	arrived    chan struct{} // has a value if a Read may go on
+	roomy      chan struct{} // has a value if a Write may go on
+	taken      chan struct{} // has a value if pump may go on
+	attached   chan struct{} // has a value if there is a connection again
+	closing    chan struct{} // closed by Close
+	over       chan struct{} // closed when the stream has ended
+	ctx        context.Context
+	cancel     context.CancelFunc // called with over
+
+	swap sync.Mutex // held while a connection takes the place of another one
+
+	heard   atomic.Bool   // something has arrived since the last tick
+	starved atomic.Bool   // a Write waits for room
+	stuffed atomic.Bool   // pump waits for a Read
+	ackable atomic.Uint64 // position that the other side may forget
+	ackSent atomic.Uint64 // the last one that it was told; changed with mu
+	attends atomic.Bool   // the goroutine attend reads; changed with mu
+
+	rmu      sync.Mutex // guards the fields below, and reading from a raw connection
+	records  records
+	received uint64 // position
+	inbound  []byte // bytes of the stream that have arrived and were not read: inbound[off:]
+	off      int
+
+	mu       sync.Mutex // guards the fields below; taken after rmu
+	cur      atomic.Pointer[carrier]
+	sent     sent
+	wire     uint64 // position up to which cur has been written
+	flushing bool   // a goroutine writes
+	shown    uint64 // position up to which a connection may have been written
+	wrote    bool   // something was written since the last tick
+	ackAt    uint64 // where the last ack is in sent
+	finished bool   // this side's direction has ended
+	endAt    uint64 // position behind the record of that
+	byeAt    uint64 // position behind the last record; 0: none yet
+	peerEnd  bool
+	peerBye  bool
+	lostAt   time.Time
+	lostErr  error
+	quiet    time.Duration // since something was heard
+	timer    *time.Timer
+	err      error // why the stream has ended; nil: in order
+	isOver   bool
+}
+
+// side is the side of the stream that connects it again.
+type side interface {
+	// lost notes that the stream has no connection; grown, that it holds n bytes more since;
+	// found, that it has one again; and forget, that it has ended. They are called with the
+	// lock of the stream.
+	lost(*Conn)
+	grown(c *Conn, n int)
+	found(*Conn)
+	forget(*Conn)
+}
+
+// ackEvery is how many bytes may arrive before this side acknowledges them, if it sends
+// nothing else.
+const ackEvery = 32 << 10
+
+// slack is the room that Options.Buffer does not count: for acks and the end.
+const slack = 4 << 10
+
+// noAck is the place of an ack that is not there.
+const noAck = ^uint64(0)
+
+func newConn(o *Options, s side, t token, id identity, conn net.Conn) *Conn {
+	c := &Conn{
+		o: o, side: s, token: t, identity: id, local: conn.LocalAddr(), remote: conn.RemoteAddr(),
+		arrived: make(chan struct{}, 1), roomy: make(chan struct{}, 1), taken: make(chan struct{}, 1),
+		attached: make(chan struct{}, 1), closing: make(chan struct{}), over: make(chan struct{}),
+		ackAt: noAck,
+	}
+	c.sent.max = o.Buffer + slack
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.mu.Lock()
+	c.timer = time.AfterFunc(o.KeepAlive, c.tick)
+	c.mu.Unlock()
+	o.Stats.Streams.Add(1)
+	return c
+}
+
+// asNet returns the stream as what a network makes: with the TLS state of its first
+// connection, if there is one.
+func (c *Conn) asNet(conn net.Conn) net.Conn {
+	if t, ok := conn.(interface{ ConnectionState() tls.ConnectionState }); ok {
+		return &secureConn{c, t.ConnectionState()}
+	}
+	return c
+}
+
+// secureConn is a Conn over TLS.
+type secureConn struct {
+	*Conn
+	state tls.ConnectionState
+}
+
+// ConnectionState returns the TLS state of the first connection.
+func (c *secureConn) ConnectionState() tls.ConnectionState { return c.state }
+
+// LocalAddr returns the address of this side of the first connection.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// RemoteAddr returns the address of the other side of the first connection, so that a
+// session keeps its id.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// SetDeadline sets both deadlines.
+func (c *Conn) SetDeadline(t time.Time) error {
+	c.SetReadDeadline(t)
+	return c.SetWriteDeadline(t)
+}
+
+// SetReadDeadline sets the deadline of Reads, the present one included.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.readLimit.set(t)
+	c.passReadLimit()
+	return nil
+}
+
+// passReadLimit sets the deadline of the connection, if Read waits with that. The caller
+// holds c.mu.
+func (c *Conn) passReadLimit() {
+	if k := c.cur.Load(); k != nil && k.raw != nil && !c.attends.Load() {
+		k.conn.SetReadDeadline(c.readLimit.get())
+	}
+}
+
+// SetWriteDeadline sets the deadline of Writes, the present one included.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.writeLimit.set(t)
+	return nil
+}
+
+// Read reads what has arrived. While the stream has no connection, it waits.
+func (c *Conn) Read(p []byte) (n int, err error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	for {
+		switch {
+		case isClosed(c.closing):
+			return 0, net.ErrClosed
+		case c.readLimit.passed():
+			return 0, os.ErrDeadlineExceeded
+		case len(p) == 0:
+			return 0, nil
+		}
+		k := c.cur.Load()
+		if k == nil || k.raw == nil || c.attends.Load() {
+			if n, err = c.tryRead(p); err != errAgain {
+				return n, err
+			}
+			c.readLimit.wait(0, c.arrived, c.closing)
+			continue
+		}
+		err = errAgain
+		k.raw.waitRead(func(uintptr) bool { // fails if the deadline has passed, or the connection is gone
+			n, err = c.tryRead(p)
+			return err != errAgain || c.cur.Load() != k
+		})
+		if err != errAgain {
+			return n, err
+		}
+	}
+}
+
+// tryRead reads what has arrived, without a wait; errAgain says that it is nothing.
+func (c *Conn) tryRead(p []byte) (n int, err error) {
+	c.rmu.Lock()
+	defer c.rmu.Unlock()
+	if n := c.takeInbound(p); n > 0 {
+		return n, nil
+	}
+	for {
+		if c.records.ended {
+			return 0, io.EOF
+		}
+		k := c.cur.Load()
+		switch {
+		case k == nil:
+			return 0, c.readError()
+		case k.raw == nil:
+			return 0, errAgain
+		}
+		n, err := k.raw.read(p)
+		if err == errAgain {
+			return 0, err
+		}
+		if err != nil {
+			c.lose(k, err)
+			continue
+		}
+		if n, err = c.take(p[:n], false); n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+// readError is the error of a stream that has ended, errAgain if it has not.
+func (c *Conn) readError() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.err != nil:
+		return c.err
+	case c.isOver:
+		return net.ErrClosed
+	}
+	return errAgain
+}
+
+// takeInbound moves bytes that have arrived to p. The caller holds c.rmu.
+func (c *Conn) takeInbound(p []byte) int {
+	n := copy(p, c.inbound[c.off:])
+	if n == 0 {
+		return 0
+	}
+	if c.off += n; c.off == len(c.inbound) {
+		c.off, c.inbound = 0, c.inbound[:0]
+		if cap(c.inbound) > inboundKept {
+			c.inbound = nil
+		}
+	}
+	c.noteReceived(news{})
+	signal(c.taken)
+	return n
+}
+
+// inboundKept is the largest buffer for what has arrived that an empty stream keeps.
+const inboundKept = 16 << 10
+
+// take takes what a connection has read. It returns how many bytes of the stream are at the
+// front of b, or, if keep is true, appends them to those that have arrived. The caller
+// holds c.rmu.
+func (c *Conn) take(b []byte, keep bool) (n int, err error) {
+	n, w, err := c.records.feed(b)
+	c.received += uint64(len(b))
+	c.heard.Store(true)
+	if keep && n > 0 && !isClosed(c.closing) {
+		if c.off > 0 && len(c.inbound)+n > cap(c.inbound) {
+			c.inbound, c.off = c.inbound[:copy(c.inbound, c.inbound[c.off:])], 0
+		}
+		c.inbound = append(c.inbound, b[:n]...)
+		signal(c.arrived)
+	}
+	if err == nil {
+		err = c.noteReceived(w)
+	}
+	if err != nil {
+		err = &ended{errProtocol, err}
+		c.fail(err)
+		return 0, err
+	}
+	return n, nil
+}
+
+// noteReceived acknowledges what was received, if it is time to, and notes what the records
+// said. The caller holds c.rmu.
+func (c *Conn) noteReceived(w news) error {
+	ackable := c.received
+	if !c.records.ended { // the other side sends at most its Buffer beyond what was read
+		ackable -= uint64(len(c.inbound) - c.off)
+	}
+	c.ackable.Store(ackable)
+	if w == (news{}) && ackable-c.ackSent.Load() < ackEvery {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.learn(w)
+}

@@ -1,0 +1,82 @@
+package resume
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/tptest"
+)
+
+const patience = 30 * time.Second
+
+// over makes a network over TCP.
+func over(t testing.TB, o Options) tp.Network {
+	t.Helper()
+	tcp, err := tp.LookupNetwork("tcp")
+	require.NoError(t, err)
+	return Over(tcp, o)
+}
+
+// newPeer makes a peer of the network that is closed at the end of the test.
+func newPeer(t testing.TB, o Options, cfg tp.PeerConfig, plugin ...tp.Plugin) tp.Peer {
+	t.Helper()
+	n := over(t, o)
+	cfg.Net, cfg.LocalIP = &n, "127.0.0.1"
+	return tptest.NewPeer(t, cfg, plugin...)
+}
+
+// echo makes a call that must succeed.
+func echo(t testing.TB, sess tp.Session, text string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	got, err := tp.Invoke[string](ctx, sess, "/echo", text)
+	require.NoError(t, err)
+	require.Equal(t, text, got)
+}
+
+// within waits for a value.
+func within[T any](t testing.TB, c <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+	}
+	require.FailNow(t, what+" has not come")
+	panic("unreachable")
+}
+
+// pair makes a stream: the side that has dialled, and the other.
+func pair(t testing.TB, n tp.Network, addr func(string) string) (dialled, accepted net.Conn) {
+	t.Helper()
+	lis, err := n.Listen(t.Context(), tp.ListenConfig{LocalIP: "127.0.0.1"})
+	require.NoError(t, err)
+	t.Cleanup(func() { lis.Close() })
+	to := lis.Addr().String()
+	if addr != nil {
+		to = addr(to)
+	}
+	dialled, err = n.Dial(t.Context(), tp.DialConfig{Addr: to})
+	require.NoError(t, err)
+	t.Cleanup(func() { dialled.Close() })
+	accepted, err = lis.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { accepted.Close() })
+	return dialled, accepted
+}
+
+// sessionOf returns the session of a server that has one.
+func sessionOf(t testing.TB, srv tp.Peer) (sess tp.Session) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		srv.RangeSession(func(s tp.Session) bool { sess = s; return false })
+		return sess != nil
+	}, patience, time.Millisecond)
+	return sess
+}

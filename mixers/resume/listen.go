@@ -1,0 +1,335 @@
+package resume
+
+import (
+	"container/list"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	tp "github.com/teleport-go/teleport/core"
+)
+
+// Listener accepts streams, and connections that resume them. It is the side of the streams
+// that it has accepted.
+type Listener struct {
+	inner net.Listener
+	n     *network
+	tls   *tls.Config // nil: none, or the inner network runs it
+	limit time.Duration
+	log   tp.Logger // may be nil
+
+	accepted chan net.Conn
+	ctx      context.Context // ends with Close
+	cancel   context.CancelFunc
+	tasks    sync.WaitGroup // run and its welcomes
+	failed   chan error     // why the inner listener has ended
+
+	mu      sync.Mutex // guards the fields below; taken after the lock of a stream
+	streams map[tokenHash]*Conn
+	missing map[*Conn]*absent
+	order   list.List // of *absent: streams without a connection, those that are so for the longest first
+	bytes   int64     // that they hold
+	shaking list.List // of net.Conn: handshakes, the oldest first
+}
+
+// tokenHash is what streams are found by: how long the search takes tells nothing about a
+// token.
+type tokenHash [sha256.Size]byte
+
+func (t token) hash() tokenHash { return sha256.Sum256(t[:]) }
+
+// absent is a stream without a connection.
+type absent struct {
+	c     *Conn
+	bytes int64
+	at    *list.Element
+}
+
+// maxShaking is how many handshakes of a listener go on at a time; then the oldest one is
+// ended.
+const maxShaking = 1024
+
+func (n *network) newListener(ctx context.Context, lc tp.ListenConfig) (*Listener, error) {
+	l := &Listener{
+		n: n, limit: handshakeTimeout(lc.HandshakeTimeout), log: lc.Logger,
+		accepted: make(chan net.Conn), failed: make(chan error, 1),
+		streams: map[tokenHash]*Conn{}, missing: map[*Conn]*absent{},
+	}
+	if !n.inner.OwnTLS {
+		l.tls = lc.TLS
+	}
+	lc.Network, lc.ReusePort = n.inner.Name, false
+	var err error
+	if l.inner, err = n.inner.Listen(ctx, lc); err != nil {
+		return nil, err
+	}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.tasks.Go(l.run)
+	return l, nil
+}
+
+// run accepts connections until the listener is closed.
+func (l *Listener) run() {
+	const least, most = 5 * time.Millisecond, time.Second
+	for wait := least; ; {
+		conn, err := l.inner.Accept()
+		var temporary interface{ Temporary() bool }
+		switch {
+		case err == nil:
+			wait = least
+			l.tasks.Go(func() { l.welcome(conn) })
+		case errors.As(err, &temporary) && temporary.Temporary():
+			l.logf("resume: accept on %s: %v; trying again in %v", l.Addr(), err, wait)
+			pause(l.ctx, wait)
+			wait = min(2*wait, most)
+		default:
+			l.failed <- err
+			return
+		}
+	}
+}
+
+func (l *Listener) logf(format string, args ...any) {
+	if l.log != nil {
+		l.log.Debugf(format, args...)
+	}
+}
+
+// welcome makes the handshake, and gives the connection a stream.
+func (l *Listener) welcome(conn net.Conn) {
+	ctx, cancel := context.WithTimeout(l.ctx, l.limit)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(longAgo) })
+	done := l.begin(conn)
+	secure, question, err := l.read(ctx, conn)
+	done()
+	var c *Conn
+	if err == nil {
+		c, err = l.answer(secure, question)
+	}
+	if !stop() && err == nil && question.token == (token{}) {
+		c.fail(net.ErrClosed) // out of time
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		if l.ctx.Err() == nil {
+			l.logf("resume: refused the connection of %s: %v", conn.RemoteAddr(), err)
+		}
+		conn.Close()
+		return
+	}
+	if question.token != (token{}) {
+		return
+	}
+	select {
+	case l.accepted <- c.asNet(secure):
+	case <-l.ctx.Done():
+		c.fail(&ended{ErrExpired, errNoListener})
+	}
+}
+
+// begin notes a handshake, until done, and ends the oldest one if there are too many.
+func (l *Listener) begin(conn net.Conn) (done func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.shaking.PushBack(conn)
+	if l.shaking.Len() > maxShaking {
+		oldest := l.shaking.Front()
+		l.shaking.Remove(oldest).(net.Conn).Close()
+	}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.shaking.Remove(e) // again: nothing
+	}
+}
+
+// read reads the preamble.
+func (l *Listener) read(ctx context.Context, conn net.Conn) (net.Conn, preamble, error) {
+	if l.tls != nil {
+		t := tls.Server(conn, l.tls)
+		if err := t.HandshakeContext(ctx); err != nil {
+			return nil, preamble{}, err
+		}
+		conn = t
+	}
+	var b [preambleSize]byte
+	if _, err := io.ReadFull(conn, b[:]); err != nil {
+		return nil, preamble{}, err
+	}
+	p, err := parsePreamble(b[:])
+	return conn, p, err
+}
+
+// answer answers a preamble, and attaches the connection to its stream.
+func (l *Listener) answer(conn net.Conn, question preamble) (*Conn, error) {
+	if question.token == (token{}) {
+		c := newConn(&l.n.o, l, newToken(), identityOf(conn), conn)
+		l.mu.Lock()
+		l.streams[c.token.hash()] = c
+		l.mu.Unlock()
+		c.swap.Lock()
+		defer c.swap.Unlock()
+		if err := c.answer(conn, question.received); err != nil {
+			c.fail(err)
+			return nil, err
+		}
+		return c, nil
+	}
+	l.mu.Lock()
+	c := l.streams[question.token.hash()]
+	l.mu.Unlock()
+	v := verdictUnknown
+	if c != nil && subtle.ConstantTimeCompare(c.token[:], question.token[:]) == 1 {
+		v = c.takeOver(conn, question)
+	}
+	if v == 0 {
+		return c, nil
+	}
+	l.n.o.Stats.Refused.Add(1)
+	_, err := conn.Write(preamble{sent: uint64(v)}.append(nil))
+	return nil, errors.Join(errors.New(v.String()), err)
+}
+
+// takeOver gives the stream another connection. It returns why not, 0 if it does, or if
+// that connection has broken meanwhile.
+func (c *Conn) takeOver(conn net.Conn, question preamble) verdict {
+	if id := identityOf(conn); subtle.ConstantTimeCompare(id[:], c.identity[:]) != 1 {
+		return verdictIdentity
+	}
+	c.swap.Lock()
+	defer c.swap.Unlock()
+	if v := c.judge(question); v != 0 {
+		return v
+	}
+	if k := c.cur.Load(); k != nil {
+		c.lose(k, errTakenOver)
+	}
+	if c.answer(conn, question.received) != nil {
+		conn.Close()
+	}
+	return 0
+}
+
+// judge compares positions.
+func (c *Conn) judge(question preamble) verdict {
+	c.rmu.Lock()
+	received := c.received
+	c.rmu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.isOver:
+		return verdictUnknown
+	case (question.received-c.sent.acked)&positionMask > c.sent.end-c.sent.acked:
+		return verdictPosition
+	case (question.sent-received)&positionMask > positionMask/2:
+		return verdictPosition
+	}
+	return 0
+}
+
+// answer sends the answer to a preamble, and attaches the connection. The caller holds
+// c.swap, and the stream has no connection.
+func (c *Conn) answer(conn net.Conn, received uint64) error {
+	p := c.question()
+	if _, err := conn.Write(p.append(nil)); err != nil {
+		return err
+	}
+	return c.attach(newCarrier(conn), received)
+}
+
+// lost notes a stream without a connection, and gives up others if there are too many.
+func (l *Listener) lost(c *Conn) {
+	l.mu.Lock()
+	a := &absent{c: c, bytes: int64(c.sent.len())}
+	a.at = l.order.PushBack(a)
+	l.missing[c] = a
+	l.bytes += a.bytes
+	l.mu.Unlock()
+	l.giveUp()
+}
+
+func (l *Listener) grown(c *Conn, n int) {
+	l.mu.Lock()
+	if a := l.missing[c]; a != nil {
+		a.bytes += int64(n)
+		l.bytes += int64(n)
+	}
+	l.mu.Unlock()
+	l.giveUp()
+}
+
+// giveUp ends streams without a connection while there are too many.
+func (l *Listener) giveUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for e := l.order.Front(); e != nil && (len(l.missing) > l.n.o.MaxLost || l.bytes > l.n.o.MaxLostBytes || l.ctx.Err() != nil); e = l.order.Front() {
+		c := e.Value.(*absent).c
+		l.remove(c)
+		go c.fail(&ended{ErrExpired, errTooMany}) // not with the lock of another stream
+	}
+}
+
+func (l *Listener) found(c *Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.remove(c)
+}
+
+// remove forgets that a stream has no connection. The caller holds l.mu.
+func (l *Listener) remove(c *Conn) {
+	if a := l.missing[c]; a != nil {
+		l.order.Remove(a.at)
+		l.bytes -= a.bytes
+		delete(l.missing, c)
+	}
+}
+
+func (l *Listener) forget(c *Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.remove(c)
+	delete(l.streams, c.token.hash())
+}
+
+// Accept waits for a stream.
+func (l *Listener) Accept() (net.Conn, error) {
+	select {
+	case <-l.ctx.Done():
+	case c := <-l.accepted:
+		return c, nil
+	case err := <-l.failed:
+		l.failed <- err
+		if !errors.Is(err, net.ErrClosed) {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("accept %s %s: %w", "resume+"+l.n.inner.Name, l.Addr(), net.ErrClosed)
+}
+
+// Addr returns the address of the inner listener.
+func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
+
+// Unwrap returns the inner listener, to be handed to another process.
+func (l *Listener) Unwrap() net.Listener { return l.inner }
+
+// Close ends Accept, and the streams without a connection, which nothing could resume any
+// more. Streams with a connection stay.
+func (l *Listener) Close() error {
+	if l.ctx.Err() != nil {
+		return net.ErrClosed
+	}
+	l.cancel()
+	err := l.inner.Close()
+	l.tasks.Wait()
+	l.giveUp()
+	return err
+}

@@ -1,0 +1,114 @@
+package resume
+
+// This file holds how a stream is read when that is not for a goroutine that calls Read.
+
+// inboundMax is how many bytes that nobody has read pump collects, unless a Write waits.
+const inboundMax = 64 << 10
+
+// pump reads a connection that cannot be read without a wait, until the stream has another
+// one.
+func (c *Conn) pump(k *carrier) {
+	b := make([]byte, 16<<10)
+	for {
+		n, err := k.conn.Read(b)
+		c.rmu.Lock()
+		if c.cur.Load() != k {
+			c.rmu.Unlock()
+			return
+		}
+		if n > 0 {
+			_, bad := c.take(b[:n], true)
+			if bad != nil {
+				c.rmu.Unlock()
+				return
+			}
+		}
+		c.rmu.Unlock()
+		if err != nil {
+			c.lose(k, err)
+			return
+		}
+		c.awaitTaken(k)
+	}
+}
+
+// awaitTaken waits until there is room for what arrives.
+func (c *Conn) awaitTaken(k *carrier) {
+	defer c.stuffed.Store(false)
+	for {
+		c.rmu.Lock()
+		have := len(c.inbound) - c.off
+		c.rmu.Unlock()
+		limit := inboundMax
+		if c.starved.Load() {
+			limit = c.o.Buffer
+		}
+		if have < limit || isClosed(c.closing) || c.cur.Load() != k {
+			return
+		}
+		c.stuffed.Store(true)
+		select {
+		case <-c.taken:
+		case <-c.closing:
+		case <-c.over:
+		}
+	}
+}
+
+// help is called by a Write that waits for room: it reads acknowledgements, unless others
+// read.
+func (c *Conn) help() {
+	signal(c.taken)
+	if !c.reading.TryLock() {
+		return
+	}
+	defer c.reading.Unlock()
+	if k := c.cur.Load(); k != nil && k.raw != nil {
+		c.pull(k, make([]byte, 4<<10))
+	}
+}
+
+// pull reads what has arrived, without a wait, and collects it.
+func (c *Conn) pull(k *carrier, b []byte) {
+	c.rmu.Lock()
+	defer c.rmu.Unlock()
+	for c.cur.Load() == k && len(c.inbound)-c.off < c.o.Buffer {
+		n, err := k.raw.read(b)
+		switch {
+		case err == errAgain:
+			return
+		case err != nil:
+			c.lose(k, err)
+			return
+		}
+		if _, err := c.take(b[:n], true); err != nil {
+			return
+		}
+	}
+}
+
+// attend starts a goroutine that reads until the stream has ended, when nobody else does any
+// more. The caller holds c.mu.
+func (c *Conn) attend() {
+	c.attends.Store(true)
+	go func() {
+		c.reading.Lock() // a Read that waits ends
+		c.reading.Unlock()
+		b := make([]byte, 4<<10)
+		for !isClosed(c.over) {
+			k := c.cur.Load()
+			if k == nil || k.raw == nil { // or it is read by pump
+				select {
+				case <-c.attached:
+				case <-c.over:
+				}
+				continue
+			}
+			k.conn.SetReadDeadline(noDeadline)
+			k.raw.waitRead(func(uintptr) bool {
+				c.pull(k, b)
+				return c.cur.Load() != k
+			})
+		}
+	}()
+}
