@@ -47,6 +47,9 @@ const (
 	slowConfig    = "a1000"
 )
 
+// hasSlowRow reports whether a candidate has a row in the table of slow handlers.
+func hasSlowRow(name string) bool { return name == fastCandidate || name == slowCandidate }
+
 // planSlow returns the turns of the table of slow handlers for the named candidates;
 // none if one of them is not in the list.
 func planSlow(list []candidate, rounds int, names ...string) (turns []turn) {

@@ -36,6 +36,7 @@ type options struct {
 	idle    int   // sessions; 0: no such table
 	sizes   []int // nil: no such table
 	slow    bool
+	streams bool
 	gate    bool
 	busy    int    // processes a CPU
 	against string // a revision to compare with
@@ -66,6 +67,7 @@ func (o *options) table() []option {
 		{"idle", "memory and setup rate of so many idle `sessions`; 0: no such table", into(&o.idle, numberOf(0, 100_000)), "10000", "0", "0"},
 		{"sizes", "the table of message sizes, 64 B to 16 MiB", into(&o.sizes, parseSizes), "true", "false", "false"},
 		{"slow", "the table of slow handlers", into(&o.slow, strconv.ParseBool), "true", "false", "false"},
+		{"streams", "the table of streams", into(&o.streams, strconv.ParseBool), "true", "false", "false"},
 		{"busy", "`number` of processes a CPU that use it up beside the measurement", into(&o.busy, numberOf(0, 100)), "0", "0", "0"},
 		{"against", "compare this program of the work tree with that of a `revision`, window by window; the candidates are " + strings.Join(compared, ","), into(&o.against, anyText), "", "", ""},
 		{"floor", "with -against: the lowest median `ratio` of a row, below which the exit status is 1", into(&o.floor, parseRatio), "0.97", "0.97", "0.97"},
@@ -94,7 +96,7 @@ func parseOptions(args []string, output io.Writer) (o options, err error) {
 	}
 	given := map[string]bool{}
 	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	quick, named := o.quick, o.configs != nil || o.idle > 0 || o.sizes != nil || o.slow
+	quick, named := o.quick, o.configs != nil || o.idle > 0 || o.sizes != nil || o.slow || o.streams
 	for _, row := range table {
 		value := row.full
 		switch {
@@ -120,13 +122,13 @@ func parseOptions(args []string, output io.Writer) (o options, err error) {
 		err = errors.Join(err, errors.New("-floor is for a comparison: it needs -against"))
 	}
 	if o.configs == nil && o.idle == 0 && o.sizes == nil { // the others have no window
-		o.list = slices.DeleteFunc(o.list, func(c candidate) bool { return !o.slow || c.name != fastCandidate && c.name != slowCandidate })
+		o.list = slices.DeleteFunc(o.list, func(c candidate) bool { return !(o.slow && hasSlowRow(c.name) || o.streams && mayHaveStreams(c.name)) })
 		if len(o.list) == 0 {
 			err = errors.Join(err, errors.New("nothing to measure: no candidate has a row in the tables that are asked for"))
 		}
 	}
-	if o.profile != "" && o.configs == nil {
-		err = errors.Join(err, errors.New("-profile is for the table of calls: it needs -configs"))
+	if o.profile != "" && o.configs == nil && !o.streams {
+		err = errors.Join(err, errors.New("-profile is for the tables of calls and of streams: it needs -configs or -streams"))
 	}
 	if o.quick {
 		for i := range o.list {

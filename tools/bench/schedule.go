@@ -66,7 +66,7 @@ func plan(list []candidate, cfgs []harness.Config, rounds int) (turns []turn) {
 		for i, cfg := range cfgs {
 			var fitting []candidate
 			for _, c := range list {
-				if fits(c.name, cfg) {
+				if !c.noCalls && fits(c.name, cfg) {
 					fitting = append(fitting, c)
 				}
 			}

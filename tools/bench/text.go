@@ -64,6 +64,8 @@ func configText(name string) string {
 		callers = "1 caller"
 	}
 	switch name[0] {
+	case harness.OneWay, harness.PingPong:
+		return fmt.Sprintf("%s: one connection, %d streams", name, cfg.Callers)
 	case 's':
 		return fmt.Sprintf("%s: sockets alone, %d connections", name, cfg.Conns)
 	case 'b':

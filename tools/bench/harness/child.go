@@ -79,7 +79,7 @@ func (c *child) run(args []string) error {
 		return c.busy()
 	case "list":
 		for _, candidate := range c.candidates {
-			if err := c.report(candidate.info()); err != nil {
+			if err := c.report(candidate.Info()); err != nil {
 				return err
 			}
 		}
@@ -172,23 +172,18 @@ func (c *child) load(args []string) error {
 	if err != nil {
 		return err
 	}
-	if *size > 0 && candidate.DialSized == nil {
-		return fmt.Errorf("harness: %s does not send bodies of a given size", candidate.Name)
+	if err := candidate.can(cfg, *size); err != nil {
+		return err
 	}
 	lines := c.lines()
 	begin := time.Now()
-	calls, err := connect(func() (func() error, error) {
-		if *size > 0 {
-			return candidate.DialSized(*addr, *size)
-		}
-		return candidate.Dial(*addr)
-	}, cfg.Conns, !*uncalled)
+	callers, err := candidate.callers(cfg, *addr, *size, !*uncalled)
 	if err != nil {
 		return err
 	}
 	ready := Ready{Connecting: time.Since(begin)}
 	if !*idle {
-		if _, err := drive(calls, cfg.Callers, *window/3); err != nil {
+		if _, err := drive(callers, *window/3); err != nil {
 			return err
 		}
 	}
@@ -201,7 +196,7 @@ func (c *child) load(args []string) error {
 		return err
 	}
 	was := used()
-	l, err := drive(calls, cfg.Callers, *window)
+	l, err := drive(callers, *window)
 	if err != nil {
 		return err
 	}

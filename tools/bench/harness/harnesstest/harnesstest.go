@@ -3,6 +3,7 @@ package harnesstest
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -17,11 +18,14 @@ const (
 	callers = 32
 	times   = 4
 	limit   = time.Minute // of one candidate
+
+	messages = 3000 // over a stream, 1.7 MB: more than windows and buffers of a connection hold
 )
 
 // Run makes calls through each candidate over two connections, one after the other:
-// one call, then concurrent ones. The test fails if a call fails, or if there are more
-// connections than dials.
+// one call, then concurrent ones; and it sends messages over its streams. The test fails
+// if a call fails, if a message does not arrive, or if there are more connections than
+// dials. A candidate may have no calls, or no streams.
 func Run(t *testing.T, candidates ...harness.Candidate) { each(t, run, candidates) }
 
 // RunSerial makes ten calls through each candidate over each of two connections, one after
@@ -58,6 +62,15 @@ func run(t *testing.T, c harness.Candidate) {
 		t.Error(err)
 		return
 	}
+	if c.Dial != nil {
+		runCalls(t, c, p)
+	}
+	if c.Streams != nil {
+		runStreams(t, c, p)
+	}
+}
+
+func runCalls(t *testing.T, c harness.Candidate, p *proxy) {
 	for conns := int64(1); conns <= 2; conns++ {
 		call, err := c.Dial(p.addr)
 		if err == nil {
@@ -83,6 +96,51 @@ func run(t *testing.T, c harness.Candidate) {
 			t.Errorf("%d connections to the server, %d were dialled", got, conns)
 		}
 	}
+}
+
+// runStreams sends over one stream, then over several at once.
+func runStreams(t *testing.T, c harness.Candidate, p *proxy) {
+	for _, n := range []int{1, callers / 4} {
+		was, want := p.accepted.Load(), 1
+		if c.Apart {
+			want = n
+		}
+		streams, err := c.Streams(p.addr, n)
+		if err != nil || len(streams) != n {
+			t.Errorf("%d of %d streams: %v", len(streams), n, err)
+			return
+		}
+		var wg sync.WaitGroup
+		for _, s := range streams {
+			wg.Go(func() {
+				for _, sent := range []int{0, messages, 1, 0} {
+					if err := sendAndAsk(s, sent); err != nil {
+						t.Errorf("%d messages over one of %d streams: %v", sent, n, err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if got := p.accepted.Load() - was; got != int64(want) {
+			t.Errorf("%d connections for %d streams, want %d", got, n, want)
+		}
+	}
+}
+
+func sendAndAsk(s harness.Stream, n int) error {
+	for range n {
+		if err := s.Send(); err != nil {
+			return err
+		}
+	}
+	switch received, err := s.Ask(); {
+	case err != nil:
+		return err
+	case received != n+1:
+		return fmt.Errorf("%d were received, %d were sent", received, n+1)
+	}
+	return nil
 }
 
 func runSerial(t *testing.T, c harness.Candidate) {

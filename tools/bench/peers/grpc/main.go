@@ -22,8 +22,8 @@ func main() { harness.Main(candidates()...) }
 
 func candidates() []harness.Candidate {
 	return []harness.Candidate{{
-		Name: "grpc", Serve: serve, Dial: dial,
-		Note: "without TLS; default buffers and windows; a goroutine a call",
+		Name: "grpc", Serve: serve, Dial: dial, Streams: streams,
+		Note: "without TLS; default buffers and windows, which adapt; a goroutine a call; its streams by vtprotobuf in pooled buffers",
 	}}
 }
 
@@ -43,6 +43,7 @@ var service = grpc.ServiceDesc{
 			return m, nil
 		},
 	}},
+	Streams: []grpc.StreamDesc{counting},
 }
 
 func serve() (string, error) {
@@ -56,12 +57,18 @@ func serve() (string, error) {
 	return lis.Addr().String(), nil
 }
 
-func dial(addr string) (func() error, error) {
+// newClient returns a client with a connection.
+func newClient(addr string) (*grpc.ClientConn, error) {
 	c, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return nil, err
 	}
-	if err := connect(c); err != nil {
+	return c, connect(c)
+}
+
+func dial(addr string) (func() error, error) {
+	c, err := newClient(addr)
+	if err != nil {
 		return nil, err
 	}
 	request := benchmsg.New[std.Message]()
