@@ -24,6 +24,8 @@ func (d *document) report(w io.Writer) error {
 	r.sizes()
 	r.slow()
 	r.streams()
+	r.bulk()
+	r.broadcast()
 	r.candidates()
 	_, err := io.WriteString(w, r.b.String())
 	return err

@@ -10,42 +10,23 @@ import (
 
 // streamConfigs are those of the table of streams: one way over one stream and over eight
 // of a connection, and ping-pong over one.
-var streamConfigs = []string{"t1", "t8", "p1"}
+const streamConfigs = "t1,t8,p1"
 
 // planStreams returns the turns of the table of streams.
 func planStreams(list []candidate, rounds int) (turns []turn) {
-	return planTable(tableStreams, list, streamConfigs, rounds)
+	return planNamed(tableStreams, list, streamConfigs, rounds, alsoHas)
 }
 
-// mayHaveStreams reports whether a candidate's program has streams, before it is built.
-func mayHaveStreams(name string) bool {
-	return slices.ContainsFunc(own(), func(c harness.Candidate) bool { return c.Name == name && c.Streams != nil }) ||
-		slices.ContainsFunc(peers, func(p peer) bool { return p.streams && slices.Contains(p.names, name) })
+// alsoHas reports whether a candidate has a configuration other than those of calls.
+func alsoHas(c candidate, cfg harness.Config) bool {
+	return strings.ContainsRune(c.also, rune(cfg.Name[0]))
 }
 
-// planTable returns the turns of a table, in the order of the rounds, for the candidates
-// that have its configurations.
-func planTable(table string, list []candidate, configs []string, rounds int) (turns []turn) {
-	block := 0
-	for round := range rounds {
-		for i, name := range configs {
-			cfg, err := harness.ParseConfig(name)
-			if err != nil {
-				continue
-			}
-			var fitting []candidate
-			for _, c := range list {
-				if strings.ContainsRune(c.also, rune(name[0])) {
-					fitting = append(fitting, c)
-				}
-			}
-			for _, j := range order(len(fitting), round+i) {
-				turns = append(turns, turn{table: table, candidate: fitting[j], config: cfg, round: round, block: block})
-			}
-			block++
-		}
-	}
-	return turns
+// mayHave reports whether a candidate has a row in one of the tables with these letters,
+// before its program is built.
+func mayHave(name, letters string) bool {
+	return slices.ContainsFunc(own(), func(c harness.Candidate) bool { return c.Name == name && strings.ContainsAny(c.Info().Also, letters) }) ||
+		slices.ContainsFunc(peers, func(p peer) bool { return strings.ContainsAny(p.also, letters) && slices.Contains(p.names, name) })
 }
 
 // streams writes the table of streams.
@@ -59,7 +40,7 @@ func (r *reporter) streams() {
 	var failures []string
 	for _, c := range r.d.Candidates {
 		row, some := []string{c.Name}, false
-		for _, config := range streamConfigs {
+		for _, config := range strings.Split(streamConfigs, ",") {
 			k := cellKey{tableStreams, c.Name, config, 0}
 			windows := r.d.cells[k]
 			some = some || len(windows) > 0

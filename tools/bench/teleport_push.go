@@ -23,8 +23,8 @@ const (
 
 func pushCandidates() []harness.Candidate {
 	return []harness.Candidate{{
-		Name: "teleport-push", Serve: pushServe, Streams: pushStreams,
-		Note: "pushes, generated codec (vtprotobuf), in place of streams; a call waits until they have been handled",
+		Name: "teleport-push", Serve: pushServe, Streams: pushStreams, Broadcast: joinGroup,
+		Note: "pushes, generated codec (vtprotobuf): in place of streams, where a call waits until they have been handled; to a group, RangeSession with a Push each",
 	}}
 }
 
@@ -33,7 +33,7 @@ type pushed [maxPushers]atomic.Int64
 
 func pushServe() (string, error) {
 	tp.SetLoggerLevel("OFF") // a lost push is missing in the count
-	srv, err := tp.Open(tp.PeerConfig{LocalIP: "127.0.0.1"})
+	srv, err := tp.Open(tp.PeerConfig{LocalIP: "127.0.0.1", DefaultBodyCodec: codec.NameProtobuf})
 	if err != nil {
 		return "", err
 	}
@@ -55,6 +55,7 @@ func pushServe() (string, error) {
 		m.Int2 = benchmsg.Asked + int32(count.Swap(0)) + 1 // the call as well
 		return m, nil
 	})
+	handleGroup(srv, pushLoop)
 	if err := srv.Listen(); err != nil {
 		return "", err
 	}

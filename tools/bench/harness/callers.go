@@ -4,38 +4,54 @@ import "fmt"
 
 // can returns an error if the candidate has no callers of the configuration.
 func (c Candidate) can(cfg Config, size int) error {
-	what := ""
-	switch letter := cfg.Name[0]; {
-	case letter == OneWay || letter == PingPong:
-		if c.Streams == nil {
-			what = "has no streams"
-		}
+	switch letter := rune(cfg.Name[0]); {
+	case letter == OneWay, letter == PingPong:
+		return c.lacks(c.Streams == nil, "streams")
+	case letter == Bulk:
+		return c.lacks(c.Beside == nil, "calls beside a bulk stream")
+	case letter == Group:
+		return c.lacks(c.Broadcast == nil, "broadcast")
 	case size > 0:
-		if c.DialSized == nil {
-			what = "does not send bodies of a given size"
-		}
-	case c.Dial == nil:
-		what = "has no calls"
+		return c.lacks(c.DialSized == nil, "bodies of a given size")
 	}
-	if what == "" {
-		return nil
-	}
-	return fmt.Errorf("harness: %s %s", c.Name, what)
+	return c.lacks(c.Dial == nil, "calls")
 }
 
-// callers connects to the server, and returns the callers of a window, which the candidate has. If call is set, each
-// connection has made a call; a stream always has.
-func (c Candidate) callers(cfg Config, addr string, size int, call bool) ([]caller, error) {
+func (c Candidate) lacks(it bool, what string) error {
+	if !it {
+		return nil
+	}
+	return fmt.Errorf("harness: %s has no %s", c.Name, what)
+}
+
+// crew is what works in a window.
+type crew struct {
+	callers []caller
+	bulk    *bulk // beside them; nil: none
+}
+
+// crew connects to the server, and returns the crew of a configuration that the candidate
+// has. If call is set, each connection has made a call; one with a stream always has.
+func (c Candidate) crew(cfg Config, addr string, size int, call bool) (crew, error) {
 	switch cfg.Name[0] {
 	case OneWay, PingPong:
-		return c.streamCallers(cfg, addr)
+		callers, err := c.streamCallers(cfg, addr)
+		return crew{callers: callers}, err
+	case Bulk:
+		return c.besideBulk(cfg, addr)
+	case Group:
+		call, err := c.Broadcast(addr, cfg.Conns)
+		if err == nil {
+			err = call()
+		}
+		return crew{callers: share([]func() error{call}, 1)}, err
 	}
 	dial := func() (func() error, error) { return c.Dial(addr) }
 	if size > 0 {
 		dial = func() (func() error, error) { return c.DialSized(addr, size) }
 	}
-	calls, err := connect(dial, cfg.Conns, call)
-	return share(calls, cfg.Callers), err
+	calls, err := Connect(dial, cfg.Conns, call)
+	return crew{callers: share(calls, cfg.Callers)}, err
 }
 
 // share returns n callers that share the calls.

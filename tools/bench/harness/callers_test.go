@@ -50,10 +50,10 @@ func TestStreamsOfAWindow(t *testing.T) {
 			require.NoError(t, err)
 			c := Candidate{Name: "x", Streams: fakeStreams(test.lost, test.ends)}
 			require.NoError(t, c.can(cfg, 0))
-			callers, err := c.callers(cfg, "", 0, true)
+			crew, err := c.crew(cfg, "", 0, true)
 			require.NoError(t, err)
-			require.Len(t, callers, cfg.Callers)
-			l, err := drive(callers, time.Millisecond)
+			require.Len(t, crew.callers, cfg.Callers)
+			l, err := drive(crew.callers, time.Millisecond)
 			if test.want != "" {
 				require.ErrorContains(t, err, test.want)
 				return
@@ -70,9 +70,11 @@ func TestWithoutSuchCallers(t *testing.T) {
 		size         int
 	}{
 		{"a1", "x has no calls", 0},
-		{"a1", "x does not send bodies", 5},
+		{"a1", "x has no bodies of a given size", 5},
 		{"t8", "x has no streams", 0},
 		{"p1", "x has no streams", 0},
+		{"l1", "x has no calls beside a bulk stream", 0},
+		{"g8", "x has no broadcast", 0},
 	} {
 		cfg, err := ParseConfig(test.config)
 		require.NoError(t, err)
@@ -82,7 +84,11 @@ func TestWithoutSuchCallers(t *testing.T) {
 	}
 }
 
-func TestInfoNamesTheStreams(t *testing.T) {
+func TestInfo(t *testing.T) {
 	require.Equal(t, Info{NoCalls: true}, Candidate{}.Info())
-	require.Equal(t, Info{NoCalls: true, Also: "tp"}, Candidate{Streams: fakeStreams(0, nil)}.Info())
+	require.Equal(t, Info{NoCalls: true, Also: "tplg"}, Candidate{
+		Streams:   fakeStreams(0, nil),
+		Beside:    func(string) (func() error, Stream, error) { return nil, Stream{}, nil },
+		Broadcast: func(string, int) (func() error, error) { return nil, nil },
+	}.Info())
 }

@@ -26,6 +26,12 @@ type Candidate struct {
 	// Apart reports that a connection carries one stream at a time: Streams makes n
 	// connections.
 	Apart bool
+	// Beside makes exactly one connection, and returns a call over it as Dial does, and a
+	// stream of chunks of ChunkSize bytes beside it; nil if the candidate has none.
+	Beside func(addr string) (call func() error, bulk Stream, err error)
+	// Broadcast makes n connections. A call has the server send benchmsg's message to each
+	// of them, and returns when all have received it; nil if the candidate has none.
+	Broadcast func(addr string, n int) (call func() error, err error)
 	// Note is what readers of the results must know about this candidate.
 	Note string
 }
@@ -54,6 +60,12 @@ func (c Candidate) Info() Info {
 	if c.Streams != nil {
 		i.Also += string(OneWay) + string(PingPong)
 	}
+	if c.Beside != nil {
+		i.Also += string(Bulk)
+	}
+	if c.Broadcast != nil {
+		i.Also += string(Group)
+	}
 	return i
 }
 
@@ -81,11 +93,14 @@ const maxNumber = 100_000
 const (
 	OneWay   = 't' // a message is sent over a stream
 	PingPong = 'p' // a message is sent over a stream, and answered
+	Bulk     = 'l' // a call beside a bulk stream of the same connection
+	Group    = 'g' // a message is sent to a group of connections
 )
 
 // ParseConfig parses a configuration: a letter and the number of callers. The letter
 // a means one connection, c 8, b and s as many connections as callers; t and p mean one
-// connection with a stream a caller.
+// connection with a stream a caller, l one connection, and g as many connections as the
+// number says, with one caller.
 func ParseConfig(name string) (Config, error) {
 	if len(name) < 2 {
 		return Config{}, fmt.Errorf("harness: configuration %q: want a letter and a number, like a100", name)
@@ -95,12 +110,14 @@ func ParseConfig(name string) (Config, error) {
 		return Config{}, fmt.Errorf("harness: configuration %q: want a number of 1 to %d behind the letter", name, maxNumber)
 	}
 	switch name[0] {
-	case 'a', OneWay, PingPong:
+	case 'a', OneWay, PingPong, Bulk:
 		return Config{name, 1, n}, nil
+	case Group:
+		return Config{name, n, 1}, nil
 	case 'b', 's':
 		return Config{name, n, n}, nil
 	case 'c':
 		return Config{name, 8, n}, nil
 	}
-	return Config{}, fmt.Errorf("harness: configuration %q: the letter is a, b, c, s, t or p", name)
+	return Config{}, fmt.Errorf("harness: configuration %q: the letter is a, b, c, s, t, p, l or g", name)
 }

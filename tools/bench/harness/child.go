@@ -177,13 +177,13 @@ func (c *child) load(args []string) error {
 	}
 	lines := c.lines()
 	begin := time.Now()
-	callers, err := candidate.callers(cfg, *addr, *size, !*uncalled)
+	crew, err := candidate.crew(cfg, *addr, *size, !*uncalled)
 	if err != nil {
 		return err
 	}
 	ready := Ready{Connecting: time.Since(begin)}
 	if !*idle {
-		if _, err := drive(callers, *window/3); err != nil {
+		if _, err := drive(crew.callers, *window/3); err != nil {
 			return err
 		}
 	}
@@ -195,12 +195,12 @@ func (c *child) load(args []string) error {
 	if err != nil {
 		return err
 	}
-	was := used()
-	l, err := drive(callers, *window)
+	was, moved := used(), crew.bulk.moved()
+	l, err := drive(crew.callers, *window)
 	if err != nil {
 		return err
 	}
-	l.Usage = used().Since(was)
+	l.Usage, l.Bulk = used().Since(was), crew.bulk.moved()-moved
 	if err := errors.Join(stop(), c.report(l)); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ type Load struct {
 	Mean, P50, P99 time.Duration // of every eighth call
 	P999, Min, Max time.Duration
 	Usage          Usage
+	Bulk           int64 `json:",omitempty"` // bytes that a bulk stream has moved meanwhile
 }
 
 // Ready is what a client reports before it waits for the line that starts the window.

@@ -26,6 +26,8 @@ func TestParseConfig(t *testing.T) {
 		{"s7", Config{"s7", 7, 7}, ""},
 		{"t8", Config{"t8", 1, 8}, ""},
 		{"p1", Config{"p1", 1, 1}, ""},
+		{"l2", Config{"l2", 1, 2}, ""},
+		{"g1000", Config{"g1000", 1000, 1}, ""},
 		{"", Config{}, "want a letter and a number"},
 		{"a", Config{}, "want a letter and a number"},
 		{"a0", Config{}, "want a number of 1 to"},
@@ -63,7 +65,7 @@ func TestConnect(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			dialled.Store(0)
 			called.Store(0)
-			calls, err := connect(dial, n, test.call)
+			calls, err := Connect(dial, n, test.call)
 			if err != nil || len(calls) != n || dialled.Load() != n || called.Load() != test.calls {
 				t.Errorf("%d of %d connections, %d calls, %v; want %d calls", len(calls), dialled.Load(), called.Load(), err, test.calls)
 			}
@@ -73,9 +75,9 @@ func TestConnect(t *testing.T) {
 		})
 	}
 	refused := errors.New("refused")
-	_, err := connect(func() (func() error, error) { return nil, refused }, 3, true)
+	_, err := Connect(func() (func() error, error) { return nil, refused }, 3, true)
 	if !errors.Is(err, refused) || !strings.Contains(err.Error(), "connection 1 of 3") {
-		t.Errorf("connect: %v", err)
+		t.Errorf("Connect: %v", err)
 	}
 }
 
@@ -174,10 +176,10 @@ func TestWrongArguments(t *testing.T) {
 		{"none", "", "want serve, load, list or busy"},
 		{"unknown", "dance", `"dance" is not known`},
 		{"unknown candidate", "serve -peer z", "there are: x y"},
-		{"unknown configuration", "load -peer x -config q1", "the letter is a, b, c, s, t or p"},
+		{"unknown configuration", "load -peer x -config q1", "the letter is a, b, c, s, t, p, l or g"},
 		{"no calls", "load -peer y -config a1", "y has no calls"},
 		{"no streams", "load -peer x -config t8", "x has no streams"},
-		{"not sized", "load -peer x -config a1 -size 5", "x does not send bodies"},
+		{"not sized", "load -peer x -config a1 -size 5", "x has no bodies of a given size"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if err := c.run(strings.Fields(test.args)); err == nil || !strings.Contains(err.Error(), test.want) {

@@ -19,6 +19,7 @@ const (
 	times   = 4
 	limit   = time.Minute // of one candidate
 
+	chunks   = 50
 	messages = 3000 // over a stream, 1.7 MB: more than windows and buffers of a connection hold
 )
 
@@ -67,6 +68,53 @@ func run(t *testing.T, c harness.Candidate) {
 	}
 	if c.Streams != nil {
 		runStreams(t, c, p)
+	}
+	if c.Beside != nil {
+		runBeside(t, c, p)
+	}
+	if c.Broadcast != nil {
+		runBroadcast(t, c, p)
+	}
+}
+
+// runBeside makes calls while chunks go over a stream of the same connection.
+func runBeside(t *testing.T, c harness.Candidate, p *proxy) {
+	was := p.accepted.Load()
+	call, stream, err := c.Beside(p.addr)
+	if err != nil {
+		t.Errorf("Beside: %v", err)
+		return
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range times {
+			if err := sendAndAsk(stream, chunks); err != nil {
+				t.Errorf("the bulk stream: %v", err)
+			}
+		}
+	})
+	for range callers {
+		if err := call(); err != nil {
+			t.Errorf("a call beside the bulk stream: %v", err)
+		}
+	}
+	wg.Wait()
+	if got := p.accepted.Load() - was; got != 1 {
+		t.Errorf("%d connections for calls and a bulk stream, want 1", got)
+	}
+}
+
+// runBroadcast sends to a group of connections several times.
+func runBroadcast(t *testing.T, c harness.Candidate, p *proxy) {
+	was := p.accepted.Load()
+	call, err := c.Broadcast(p.addr, callers)
+	for range times {
+		if err == nil {
+			err = call()
+		}
+	}
+	if got := p.accepted.Load() - was; err != nil || got != callers {
+		t.Errorf("broadcast to %d connections, want %d: %v", got, callers, err)
 	}
 }
 

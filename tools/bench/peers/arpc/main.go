@@ -25,7 +25,7 @@ func main() { harness.Main(candidates()...) }
 func candidates() []harness.Candidate {
 	return []harness.Candidate{
 		{
-			Name: "arpc", Serve: func() (string, error) { return serve(false) }, Dial: dial, Streams: streams,
+			Name: "arpc", Serve: func() (string, error) { return serve(false) }, Dial: dial, Streams: streams, Beside: beside, Broadcast: broadcast,
 			Note: "handlers run in the connection's reader: a slow one holds up all others; streams by vtprotobuf, with queues of 1024 messages",
 		},
 		{
@@ -77,6 +77,8 @@ func serve(async bool) (string, error) {
 		ctx.Write(m)
 	}, async)
 	srv.Handler.HandleStream(streamMethod, count, true)
+	srv.Handler.HandleStream(bulkMethod, takeBulk, true)
+	handleGroup(srv)
 	go srv.Serve(lis)
 	return lis.Addr().String(), nil
 }
@@ -88,10 +90,13 @@ func configure(h arpc.Handler) {
 	h.SetStreamQueueSize(streamQueue)
 }
 
-func newClient(addr string) (*arpc.Client, error) {
+func newClient(addr string, handlers ...func(arpc.Handler)) (*arpc.Client, error) {
 	log.SetLevel(log.LevelNone)
 	h := arpc.DefaultHandler.Clone()
 	configure(h)
+	for _, handle := range handlers {
+		handle(h)
+	}
 	client, err := arpc.NewClient(func() (net.Conn, error) { return net.DialTimeout("tcp", addr, timeout) }, h)
 	if err != nil {
 		return nil, err
@@ -105,6 +110,10 @@ func dial(addr string) (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
+	return caller(client), nil
+}
+
+func caller(client *arpc.Client) func() error {
 	request := benchmsg.New[std.Message]()
 	return func() error {
 		reply := new(std.Message)
@@ -112,5 +121,5 @@ func dial(addr string) (func() error, error) {
 			return err
 		}
 		return benchmsg.Check(reply)
-	}, nil
+	}
 }

@@ -7,7 +7,10 @@ import (
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
-const streamMethod = "/count"
+const (
+	streamMethod = "/count"
+	bulkMethod   = "/bulk"
+)
 
 // streamQueue is the number of messages that wait in a stream. When it is full the
 // connection's reader waits; the default is 4.
@@ -37,4 +40,28 @@ func streams(addr string, n int) (list []harness.Stream, err error) {
 		list = append(list, harness.MessageStream(sending(s), reused(s)))
 	}
 	return list, nil
+}
+
+func takeBulk(s *arpc.Stream) {
+	harness.ServeBytes(receivingBytes(s), sendingBytes(s)) // an error: the client has gone
+}
+
+func receivingBytes(s *arpc.Stream) func() ([]byte, error) {
+	return func() (b []byte, err error) {
+		err = s.Recv(&b)
+		return b, err
+	}
+}
+
+func sendingBytes(s *arpc.Stream) func([]byte) error {
+	return func(b []byte) error { return s.Send(b) }
+}
+
+func beside(addr string) (call func() error, stream harness.Stream, err error) {
+	c, err := newClient(addr)
+	if err != nil {
+		return nil, stream, err
+	}
+	s := c.NewStream(bulkMethod)
+	return caller(c), harness.BytesStream(harness.ChunkSize, sendingBytes(s), receivingBytes(s)), nil
 }

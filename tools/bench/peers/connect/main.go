@@ -18,6 +18,7 @@ import (
 const (
 	method       = "/bench.Echo/Say"
 	streamMethod = "/bench.Echo/Count"
+	bulkMethod   = "/bench.Echo/Bulk"
 )
 
 // window is the size of the windows of HTTP/2, of a stream and of a connection. The
@@ -28,13 +29,13 @@ func main() { harness.Main(candidates()...) }
 
 func candidates() []harness.Candidate {
 	return []harness.Candidate{{
-		Name: "connect", Serve: serve, Dial: dial, Streams: streams,
+		Name: "connect", Serve: serve, Dial: dial, Streams: streams, Beside: beside,
 		Note: "the Connect protocol on net/http over HTTP/2 without TLS, windows of 4 MiB, no compression; vtprotobuf",
 	}}
 }
 
-// codec is vtprotobuf's generated code, under the name of the protobuf codec; the library's
-// own errors are standard protobuf.
+// codec is vtprotobuf's generated code, and bytes as they are, under the name of the
+// protobuf codec; the library's own errors are standard protobuf.
 type codec struct{}
 
 func (codec) Name() string { return "proto" }
@@ -48,6 +49,8 @@ func (codec) MarshalAppend(dst []byte, v any) ([]byte, error) {
 		dst = append(dst, make([]byte, n)...)
 		_, err := m.MarshalToSizedBufferVT(dst[was:])
 		return dst, err
+	case *[]byte:
+		return append(dst, *m...), nil
 	case proto.Message:
 		return proto.MarshalOptions{}.MarshalAppend(dst, m)
 	}
@@ -59,6 +62,9 @@ func (codec) Unmarshal(data []byte, v any) error {
 	case *vt.Message:
 		m.Reset()
 		return m.UnmarshalVT(data)
+	case *[]byte:
+		*m = append((*m)[:0], data...)
+		return nil
 	case proto.Message:
 		return proto.Unmarshal(data, m)
 	}
@@ -85,33 +91,44 @@ func serve() (string, error) {
 	mux.Handle(streamMethod, connect.NewBidiStreamHandler(streamMethod, func(_ context.Context, s *connect.BidiStream[vt.Message, vt.Message]) error {
 		return harness.ServeStream(s.Receive, s.Send)
 	}, connect.WithCodec(codec{})))
+	mux.Handle(bulkMethod, connect.NewBidiStreamHandler(bulkMethod, func(_ context.Context, s *connect.BidiStream[[]byte, []byte]) error {
+		return harness.ServeBytes(receiving(s), sending(s))
+	}, connect.WithCodec(codec{})))
 	srv := &http.Server{Handler: mux}
 	srv.Protocols, srv.HTTP2 = http2()
 	go srv.Serve(lis)
 	return lis.Addr().String(), nil
 }
 
-// newClient returns a client with one connection to addr.
-func newClient(addr, procedure string) *connect.Client[vt.Message, vt.Message] {
+// newTransport returns a client of HTTP/2, which makes one connection.
+func newTransport() *http.Client {
 	t := &http.Transport{DisableCompression: true}
 	t.Protocols, t.HTTP2 = http2()
-	return connect.NewClient[vt.Message, vt.Message](&http.Client{Transport: t}, "http://"+addr+procedure, connect.WithCodec(codec{}))
+	return &http.Client{Transport: t}
+}
+
+func newClient[T any](t *http.Client, addr, procedure string) *connect.Client[T, T] {
+	return connect.NewClient[T, T](t, "http://"+addr+procedure, connect.WithCodec(codec{}))
 }
 
 func dial(addr string) (func() error, error) {
-	c, request := newClient(addr, method), benchmsg.New[vt.Message]()
-	call := func() error {
+	call := caller(newTransport(), addr)
+	return call, call() // the first call connects
+}
+
+func caller(t *http.Client, addr string) func() error {
+	c, request := newClient[vt.Message](t, addr, method), benchmsg.New[vt.Message]()
+	return func() error {
 		reply, err := c.CallUnary(context.Background(), connect.NewRequest(request))
 		if err != nil {
 			return err
 		}
 		return benchmsg.Check(reply.Msg)
 	}
-	return call, call() // the first call connects
 }
 
 func streams(addr string, n int) (list []harness.Stream, err error) {
-	c := newClient(addr, streamMethod)
+	c := newClient[vt.Message](newTransport(), addr, streamMethod)
 	for range n {
 		s := c.CallBidiStream(context.Background())
 		stream := harness.MessageStream(s.Send, s.Receive)
@@ -121,4 +138,34 @@ func streams(addr string, n int) (list []harness.Stream, err error) {
 		list = append(list, stream)
 	}
 	return list, nil
+}
+
+// bidi is a stream of bytes as both sides have it.
+type bidi interface {
+	Receive() (*[]byte, error)
+	Send(*[]byte) error
+}
+
+func receiving(s bidi) func() ([]byte, error) {
+	return func() ([]byte, error) {
+		b, err := s.Receive()
+		if err != nil {
+			return nil, err
+		}
+		return *b, nil
+	}
+}
+
+func sending(s bidi) func([]byte) error {
+	return func(b []byte) error { return s.Send(&b) }
+}
+
+func beside(addr string) (call func() error, stream harness.Stream, err error) {
+	t := newTransport()
+	call = caller(t, addr)
+	if err := call(); err != nil { // it connects
+		return nil, stream, err
+	}
+	s := newClient[[]byte](t, addr, bulkMethod).CallBidiStream(context.Background())
+	return call, harness.BytesStream(harness.ChunkSize, sending(s), receiving(s)), nil
 }

@@ -22,7 +22,7 @@ func main() { harness.Main(candidates()...) }
 
 func candidates() []harness.Candidate {
 	return []harness.Candidate{{
-		Name: "grpc", Serve: serve, Dial: dial, Streams: streams,
+		Name: "grpc", Serve: serve, Dial: dial, Streams: streams, Beside: beside,
 		Note: "without TLS; default buffers and windows, which adapt; a goroutine a call; its streams by vtprotobuf in pooled buffers",
 	}}
 }
@@ -43,7 +43,7 @@ var service = grpc.ServiceDesc{
 			return m, nil
 		},
 	}},
-	Streams: []grpc.StreamDesc{counting},
+	Streams: []grpc.StreamDesc{counting, bulk},
 }
 
 func serve() (string, error) {
@@ -71,6 +71,10 @@ func dial(addr string) (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
+	return caller(c), nil
+}
+
+func caller(c *grpc.ClientConn) func() error {
 	request := benchmsg.New[std.Message]()
 	return func() error {
 		reply := new(std.Message)
@@ -78,7 +82,7 @@ func dial(addr string) (func() error, error) {
 			return err
 		}
 		return benchmsg.Check(reply)
-	}, nil
+	}
 }
 
 // connect makes the connection, which the client would put off until the first call.
