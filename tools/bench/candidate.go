@@ -9,7 +9,7 @@ import (
 
 // own returns the candidates of this program: those without a foreign framework.
 func own() []harness.Candidate {
-	return slices.Concat(floorCandidates(), teleportCandidates(), netRPCCandidates())
+	return slices.Concat(floorCandidates(), teleportCandidates(), pushCandidates(), netRPCCandidates())
 }
 
 // candidate is one way to make calls: the driver's part of it.
@@ -17,6 +17,8 @@ type candidate struct {
 	name, note string
 	side       string        // before or after, where two commits are compared
 	sized      bool          // whether it sends bodies of any size
+	noCalls    bool          // whether it has no configurations of calls
+	also       string        // letters of the other configurations it has
 	program    string        // file that serves and calls; "" is this program
 	err        error         // why there is no program
 	timeout    time.Duration // of its children's answers; 0 is answerTimeout

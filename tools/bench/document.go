@@ -154,6 +154,7 @@ var peerModules = []struct{ prefix, path string }{
 	{"grpc", "google.golang.org/grpc"},
 	{"kitex", "github.com/cloudwego/kitex"},
 	{"drpc", "storj.io/drpc"},
+	{"connect", "connectrpc.com/connect"},
 	{"nats", "github.com/nats-io/nats.go"},
 	{"net-rpc", "go"},
 }

@@ -25,7 +25,7 @@ const (
 func floorCandidates() []harness.Candidate {
 	return []harness.Candidate{
 		{
-			Name: "floor", Serve: floorServe, DialSized: floorDial,
+			Name: "floor", Serve: floorServe, DialSized: floorDial, Streams: floorStreams,
 			Dial: func(addr string) (func() error, error) { return floorDial(addr, benchmsg.Size) },
 			Note: "a framed echo of plain bytes without any framework",
 		},
@@ -58,13 +58,14 @@ func floorServe() (string, error) {
 func floorEcho(c net.Conn) {
 	defer c.Close()
 	r, w := bufio.NewReaderSize(c, floorBuffer), bufio.NewWriterSize(c, floorBuffer)
+	tally := floorTally{}
 	for {
 		head, err := r.Peek(floorHeader)
 		if err != nil {
 			return
 		}
 		n := floorHeader + int(binary.BigEndian.Uint32(head))
-		if err := floorCopy(w, r, n); err != nil {
+		if err := floorCopy(w, r, n, tally); err != nil {
 			return
 		}
 		if r.Buffered() == 0 {
@@ -75,8 +76,8 @@ func floorEcho(c net.Conn) {
 	}
 }
 
-// floorCopy copies n bytes, a small frame in one write.
-func floorCopy(w *bufio.Writer, r *bufio.Reader, n int) error {
+// floorCopy copies n bytes, a small frame in one write. A frame one way is counted only.
+func floorCopy(w *bufio.Writer, r *bufio.Reader, n int, tally floorTally) error {
 	if n > floorBuffer {
 		_, err := io.CopyN(w, r, int64(n))
 		return err
@@ -85,7 +86,9 @@ func floorCopy(w *bufio.Writer, r *bufio.Reader, n int) error {
 	if err != nil {
 		return err
 	}
-	w.Write(frame) // Flush returns its error
+	if !tally.next(frame) {
+		w.Write(frame) // Flush returns its error
+	}
 	_, err = r.Discard(n)
 	return err
 }

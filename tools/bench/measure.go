@@ -11,9 +11,12 @@ import (
 
 // The tables of windows.
 const (
-	tableCalls = "calls"
-	tableSizes = "sizes"
-	tableSlow  = "slow"
+	tableCalls     = "calls"
+	tableSizes     = "sizes"
+	tableSlow      = "slow"
+	tableStreams   = "streams"
+	tableBulk      = "bulk"
+	tableBroadcast = "broadcast"
 )
 
 // window is the result of one window: one candidate in one configuration.

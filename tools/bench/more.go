@@ -47,23 +47,17 @@ const (
 	slowConfig    = "a1000"
 )
 
+// hasSlowRow reports whether a candidate has a row in the table of slow handlers.
+func hasSlowRow(name string) bool { return name == fastCandidate || name == slowCandidate }
+
 // planSlow returns the turns of the table of slow handlers for the named candidates;
 // none if one of them is not in the list.
-func planSlow(list []candidate, rounds int, names ...string) (turns []turn) {
-	cfg, err := harness.ParseConfig(slowConfig)
-	if err != nil {
-		return nil
-	}
+func planSlow(list []candidate, rounds int, names ...string) []turn {
 	list = slices.DeleteFunc(slices.Clone(list), func(c candidate) bool { return !slices.Contains(names, c.name) })
 	if len(list) < len(names) {
 		return nil
 	}
-	for round := range rounds {
-		for _, i := range order(len(list), round) {
-			turns = append(turns, turn{table: tableSlow, candidate: list[i], config: cfg, round: round, block: round})
-		}
-	}
-	return turns
+	return planNamed(tableSlow, list, slowConfig, rounds, func(candidate, harness.Config) bool { return true })
 }
 
 func (r *reporter) idle() {

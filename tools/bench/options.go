@@ -28,19 +28,22 @@ var compared = []string{"teleport-seed", fastCandidate, "teleport-pooled", "tele
 
 // options is a parsed command line.
 type options struct {
-	list    []candidate
-	configs []harness.Config // of the table of calls; nil: no such table
-	rounds  int
-	window  time.Duration
-	quick   bool
-	idle    int   // sessions; 0: no such table
-	sizes   []int // nil: no such table
-	slow    bool
-	gate    bool
-	busy    int    // processes a CPU
-	against string // a revision to compare with
-	builds  *builds
-	floor   float64 // lowest ratio of a comparison
+	list      []candidate
+	configs   []harness.Config // of the table of calls; nil: no such table
+	rounds    int
+	window    time.Duration
+	quick     bool
+	idle      int   // sessions; 0: no such table
+	sizes     []int // nil: no such table
+	slow      bool
+	streams   bool
+	bulk      bool
+	broadcast int // sessions; 0: no such table
+	gate      bool
+	busy      int    // processes a CPU
+	against   string // a revision to compare with
+	builds    *builds
+	floor     float64 // lowest ratio of a comparison
 
 	jsonFile, out, profile string
 }
@@ -66,6 +69,9 @@ func (o *options) table() []option {
 		{"idle", "memory and setup rate of so many idle `sessions`; 0: no such table", into(&o.idle, numberOf(0, 100_000)), "10000", "0", "0"},
 		{"sizes", "the table of message sizes, 64 B to 16 MiB", into(&o.sizes, parseSizes), "true", "false", "false"},
 		{"slow", "the table of slow handlers", into(&o.slow, strconv.ParseBool), "true", "false", "false"},
+		{"streams", "the table of streams", into(&o.streams, strconv.ParseBool), "true", "false", "false"},
+		{"bulk", "the table of calls beside a bulk stream", into(&o.bulk, strconv.ParseBool), "true", "false", "false"},
+		{"broadcast", "broadcasts to so many `sessions`; 0: no such table", into(&o.broadcast, numberOf(0, 100_000)), "1000", "0", "0"},
 		{"busy", "`number` of processes a CPU that use it up beside the measurement", into(&o.busy, numberOf(0, 100)), "0", "0", "0"},
 		{"against", "compare this program of the work tree with that of a `revision`, window by window; the candidates are " + strings.Join(compared, ","), into(&o.against, anyText), "", "", ""},
 		{"floor", "with -against: the lowest median `ratio` of a row, below which the exit status is 1", into(&o.floor, parseRatio), "0.97", "0.97", "0.97"},
@@ -94,7 +100,7 @@ func parseOptions(args []string, output io.Writer) (o options, err error) {
 	}
 	given := map[string]bool{}
 	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	quick, named := o.quick, o.configs != nil || o.idle > 0 || o.sizes != nil || o.slow
+	quick, named := o.quick, o.configs != nil || o.idle > 0 || o.sizes != nil || o.slow || o.also() != ""
 	for _, row := range table {
 		value := row.full
 		switch {
@@ -120,13 +126,13 @@ func parseOptions(args []string, output io.Writer) (o options, err error) {
 		err = errors.Join(err, errors.New("-floor is for a comparison: it needs -against"))
 	}
 	if o.configs == nil && o.idle == 0 && o.sizes == nil { // the others have no window
-		o.list = slices.DeleteFunc(o.list, func(c candidate) bool { return !o.slow || c.name != fastCandidate && c.name != slowCandidate })
+		o.list = slices.DeleteFunc(o.list, func(c candidate) bool { return !(o.slow && hasSlowRow(c.name) || mayHave(c.name, o.also())) })
 		if len(o.list) == 0 {
 			err = errors.Join(err, errors.New("nothing to measure: no candidate has a row in the tables that are asked for"))
 		}
 	}
-	if o.profile != "" && o.configs == nil {
-		err = errors.Join(err, errors.New("-profile is for the table of calls: it needs -configs"))
+	if o.profile != "" && o.configs == nil && o.also() == "" {
+		err = errors.Join(err, errors.New("-profile is for the tables of calls, streams, bulk and broadcast: it needs -configs or one of their flags"))
 	}
 	if o.quick {
 		for i := range o.list {
@@ -134,6 +140,21 @@ func parseOptions(args []string, output io.Writer) (o options, err error) {
 		}
 	}
 	return o, err
+}
+
+// also returns the letters of the configurations in the tables of streams, of calls beside
+// a bulk stream, and of broadcasts that are asked for.
+func (o *options) also() (letters string) {
+	if o.streams {
+		letters += string(harness.OneWay) + string(harness.PingPong)
+	}
+	if o.bulk {
+		letters += string(harness.Bulk)
+	}
+	if o.broadcast > 0 {
+		letters += string(harness.Group)
+	}
+	return letters
 }
 
 // checkAgainst refuses what a comparison of two commits does not have.

@@ -19,16 +19,18 @@ type peer struct {
 	folder string
 	names  []string // of its candidates
 	asked  bool     // they are measured only where -peers names them
+	also   string   // letters of the configurations they have beside those of calls
 }
 
 var peers = []peer{
-	{folder: "arpc", names: []string{"arpc", "arpc-async"}},
+	{folder: "arpc", names: []string{"arpc", "arpc-async"}, also: "tplg"},
 	{folder: "erpc", names: []string{"erpc"}},
 	{folder: "rpcx", names: []string{"rpcx"}},
-	{folder: "grpc", names: []string{"grpc"}},
+	{folder: "grpc", names: []string{"grpc"}, also: "tpl"},
+	{folder: "connect", names: []string{"connect"}, also: "tpl"},
 	{folder: "kitex", names: []string{"kitex"}},
-	{folder: "drpc", names: []string{"drpc"}},
-	{folder: "nats", names: []string{"nats"}},
+	{folder: "drpc", names: []string{"drpc", "drpc-manual"}, also: "tp"},
+	{folder: "nats", names: []string{"nats"}, also: "g"},
 	{folder: "websocket", names: []string{"tcp-bytes", "ws-bytes", "tls-bytes", "wss-bytes", "ws-json", "gorilla", "coder", "gws", "nbio"}, asked: true},
 	{folder: "carriers", names: []string{"carrier-tcp", "carrier-unix", "carrier-tls", "carrier-ws", "carrier-wss", "carrier-quic", "carrier-kcp"}, asked: true},
 	{folder: "loops", names: []string{"loops-peer", "loops-evio", "loops-gnet", "loops-nbio"}, asked: true},

@@ -23,6 +23,9 @@ func (d *document) report(w io.Writer) error {
 	r.idle()
 	r.sizes()
 	r.slow()
+	r.streams()
+	r.bulk()
+	r.broadcast()
 	r.candidates()
 	_, err := io.WriteString(w, r.b.String())
 	return err
@@ -86,17 +89,11 @@ func (r *reporter) throughput() {
 		return
 	}
 	r.matrix("Calls per second", configs, func(c cell, _ cellKey) string { return rateText(c.rate()) })
-	var best []string
-	for _, config := range configs {
-		if name := d.bestPeer(cellKey{table: tableCalls, config: config}); name != "" {
-			best = append(best, config+" "+name)
-		}
-	}
-	if len(best) > 0 {
+	if best := r.bests(tableCalls); best != "" {
 		r.matrix("Calls per second ÷ best peer", configs, func(c cell, k cellKey) string {
 			return ratioText(c.over(d.best(k), window.rate, d.Gate))
 		})
-		r.line("\nThe best peers: %s.", strings.Join(best, ", "))
+		r.line("\n%s", best)
 	}
 	r.matrix("Calls per second ÷ floor", configs, func(c cell, k cellKey) string {
 		return ratioText(c.over(d.floor(k), window.rate, d.Gate))
@@ -154,26 +151,13 @@ func (r *reporter) config(config string) {
 			took(func(l harness.Load) time.Duration { return l.Min }), took(func(l harness.Load) time.Duration { return l.Max }),
 			ratioText(windows.over(d.best(k), func(w window) float64 { return float64(w.Load.P99) }, d.Gate)),
 		})
-		figure := func(format string, f func(w window) float64) string { return fmt.Sprintf(format, windows.of(f)) }
-		cost.rows = append(cost.rows, []string{
-			c.Name,
-			figure("%.2f", func(w window) float64 { return w.perCall(uint64(w.Load.Usage.CPU)) / 1e3 }),
-			figure("%.2f", func(w window) float64 { return w.perCall(uint64(w.Server.CPU)) / 1e3 }),
-			figure("%.1f", func(w window) float64 { return w.perCall(w.Load.Usage.Allocs) }),
-			figure("%.1f", func(w window) float64 { return w.perCall(w.Server.Allocs) }),
-			figure("%.0f", func(w window) float64 { return w.perCall(w.Load.Usage.Bytes) }),
-			figure("%.0f", func(w window) float64 { return w.perCall(w.Server.Bytes) }),
-			figure("%.1f", func(w window) float64 { return float64(w.Load.Usage.RSS) / 1e6 }),
-			figure("%.1f", func(w window) float64 { return float64(w.Server.RSS) / 1e6 }),
-		})
+		cost.rows = append(cost.rows, windows.costs(c.Name))
 	}
 	r.line("\n## %s\n", configText(config))
 	latency.write(&r.b)
 	r.line("\nCost of a call, and resident memory at the end:\n")
 	cost.write(&r.b)
-	for _, f := range failures {
-		r.line("\n**%s**", strings.ReplaceAll(f, "\n", "; "))
-	}
+	r.failures(failures)
 }
 
 func (r *reporter) candidates() {

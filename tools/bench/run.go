@@ -30,11 +30,21 @@ func measureAll(ctx context.Context, o options, out io.Writer, live *progress) (
 	if o.slow {
 		slow = o.builds.pairs(planSlow(working, o.rounds, slowNames...))
 	}
+	var others []turn
+	if o.streams {
+		others = o.builds.pairs(planStreams(working, o.rounds))
+	}
+	if o.bulk {
+		others = append(others, o.builds.pairs(planBulk(working, o.rounds))...)
+	}
+	if o.broadcast > 0 {
+		others = append(others, o.builds.pairs(planBroadcast(working, o.broadcast, o.rounds))...)
+	}
 	var sessions []candidate
 	if o.idle > 0 {
-		sessions = o.builds.both(slices.DeleteFunc(slices.Clone(working), func(c candidate) bool { return !hasIdleRow(c.name) }))
+		sessions = o.builds.both(slices.DeleteFunc(slices.Clone(working), func(c candidate) bool { return c.noCalls || !hasIdleRow(c.name) }))
 	}
-	if len(working) > 0 && len(calls)+len(sizes)+len(slow)+len(sessions) == 0 {
+	if len(working) > 0 && len(calls)+len(sizes)+len(slow)+len(others)+len(sessions) == 0 {
 		return errors.New("nothing to measure: no candidate has a row in the tables that are asked for")
 	}
 
@@ -56,6 +66,7 @@ func measureAll(ctx context.Context, o options, out io.Writer, live *progress) (
 	d.Idle = measureIdle(ctx, sessions, o.idle, live)
 	measureTable(sizes, newBudget(min(o.window, 400*time.Millisecond), 0))
 	measureTable(slow, newBudget(o.window, 0))
+	measureTable(others, newBudget(o.window, 0))
 	live.close()
 	d.Candidates = describe(o.list)
 	d.Took = time.Since(d.Started)
@@ -63,7 +74,7 @@ func measureAll(ctx context.Context, o options, out io.Writer, live *progress) (
 
 	errs := []error{d.writeAll(o, out, live)}
 	if o.profile != "" && ctx.Err() == nil {
-		once := slices.DeleteFunc(calls, func(t turn) bool { return t.round > 0 })
+		once := slices.DeleteFunc(slices.Concat(calls, others), func(t turn) bool { return t.round > 0 })
 		errs = append(errs, writeProfiles(ctx, once, o.window, o.profile, live))
 		live.close()
 	}
@@ -96,7 +107,7 @@ func (d *document) writeAll(o options, out io.Writer, live *progress) (err error
 func loadInfos(list []candidate) {
 	known := map[string]harness.Info{}
 	for _, c := range own() {
-		known[c.Name] = harness.Info{Name: c.Name, Note: c.Note, Sized: c.DialSized != nil}
+		known[c.Name] = c.Info()
 	}
 	for i := range list {
 		c := &list[i]
@@ -109,7 +120,7 @@ func loadInfos(list []candidate) {
 		if !ok && c.err == nil {
 			c.err = fmt.Errorf("%s: its program has no such candidate", c.name)
 		}
-		c.note, c.sized = info.Note, info.Sized
+		c.note, c.sized, c.noCalls, c.also = info.Note, info.Sized, info.NoCalls, info.Also
 	}
 }
 

@@ -19,8 +19,8 @@ import (
 
 func TestWholeRun(t *testing.T) {
 	dir := t.TempDir()
-	o, err := parseOptions([]string{"-peers", "floor,teleport-typed,teleport-slow", "-configs", "a1,b2", "-rounds", "1", "-window", "20ms", "-busy", "1",
-		"-idle", "10", "-sizes", "-slow", "-json", filepath.Join(dir, "all.json"), "-out", filepath.Join(dir, "out"), "-profile", filepath.Join(dir, "profile")}, io.Discard)
+	o, err := parseOptions([]string{"-peers", "floor,teleport-typed,teleport-slow,teleport-push", "-configs", "a1,b2", "-rounds", "1", "-window", "20ms", "-busy", "1",
+		"-idle", "10", "-sizes", "-slow", "-streams", "-bulk", "-broadcast", "20", "-json", filepath.Join(dir, "all.json"), "-out", filepath.Join(dir, "out"), "-profile", filepath.Join(dir, "profile")}, io.Discard)
 	require.NoError(t, err)
 	o.sizes = []int{64, 1 << 16}
 	var lines bytes.Buffer
@@ -36,19 +36,19 @@ func TestWholeRun(t *testing.T) {
 			t.Errorf("window %+v", w)
 		}
 	}
-	if tables[tableCalls] != 4 || tables[tableSlow] != 2 || tables[tableSizes] < 4 {
+	if tables[tableCalls] != 4 || tables[tableSlow] != 2 || tables[tableStreams] != 9 || tables[tableBulk] != 2 || tables[tableBroadcast] != 1 || tables[tableSizes] < 4 {
 		t.Errorf("windows of tables: %v", tables)
 	}
 	if len(d.Idle) != 4 || d.Idle[0].Error != "" || d.Idle[0].Connecting <= 0 {
 		t.Errorf("idle sessions: %+v", d.Idle)
 	}
-	if d.Machine.Go == "" || d.Machine.CPUs == 0 || len(d.Candidates) != 3 || d.Candidates[0].Note == "" {
+	if d.Machine.Go == "" || d.Machine.CPUs == 0 || len(d.Candidates) != 4 || d.Candidates[0].Note == "" {
 		t.Errorf("machine %+v, candidates %+v", d.Machine, d.Candidates)
 	}
 	folder := filepath.Join(dir, "out", thisMachine().slug()+"-busy-1")
 	report, err := os.ReadFile(filepath.Join(folder, "report.md"))
 	require.NoError(t, err)
-	for _, want := range []string{"## Calls per second ÷ floor", "## a1: one connection, 1 caller", "## Idle sessions", "## Message sizes, a8", "## Slow handlers", "Busy processes beside the measurement: 1 a CPU.", "teleport-typed"} {
+	for _, want := range []string{"## Calls per second ÷ floor", "## a1: one connection, 1 caller", "## Idle sessions", "## Message sizes, a8", "## Slow handlers", "## Streams", "## Calls beside a bulk stream", "## Broadcast to 20 sessions", "Busy processes beside the measurement: 1 a CPU.", "teleport-typed"} {
 		if !strings.Contains(string(report), want) {
 			t.Errorf("the report does not have %q:\n%s", want, report)
 		}
@@ -56,7 +56,7 @@ func TestWholeRun(t *testing.T) {
 	for _, name := range []string{"throughput.svg", "p99.svg"} {
 		wellFormed(t, filepath.Join(folder, name))
 	}
-	for _, name := range []string{"floor-a1-server.cpu", "floor-a1-client.cpu", "teleport-typed-b2-server.alloc", "teleport-typed-b2-client.alloc"} {
+	for _, name := range []string{"floor-a1-server.cpu", "floor-a1-client.cpu", "teleport-typed-b2-server.alloc", "teleport-typed-b2-client.alloc", "teleport-push-t8-server.cpu"} {
 		compressed(t, filepath.Join(dir, "profile", name+".pprof"))
 	}
 	if got := strings.Count(lines.String(), " left\n"); got != len(d.Windows) {

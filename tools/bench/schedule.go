@@ -60,23 +60,37 @@ type turn struct {
 
 // plan returns the turns of the table of calls: in each round all configurations, in
 // each configuration all candidates that fit.
-func plan(list []candidate, cfgs []harness.Config, rounds int) (turns []turn) {
+func plan(list []candidate, cfgs []harness.Config, rounds int) []turn {
+	return planTable(tableCalls, list, cfgs, rounds, func(c candidate, cfg harness.Config) bool { return !c.noCalls && fits(c.name, cfg) })
+}
+
+// planTable returns the turns of a table, for the candidates that have a configuration.
+func planTable(table string, list []candidate, cfgs []harness.Config, rounds int, has func(candidate, harness.Config) bool) (turns []turn) {
 	block := 0
 	for round := range rounds {
 		for i, cfg := range cfgs {
 			var fitting []candidate
 			for _, c := range list {
-				if fits(c.name, cfg) {
+				if has(c, cfg) {
 					fitting = append(fitting, c)
 				}
 			}
 			for _, j := range order(len(fitting), round+i) {
-				turns = append(turns, turn{table: tableCalls, candidate: fitting[j], config: cfg, round: round, block: block})
+				turns = append(turns, turn{table: table, candidate: fitting[j], config: cfg, round: round, block: block})
 			}
 			block++
 		}
 	}
 	return turns
+}
+
+// planNamed is planTable for configurations by their names.
+func planNamed(table string, list []candidate, configs string, rounds int, has func(candidate, harness.Config) bool) []turn {
+	cfgs, err := parseConfigs(configs)
+	if err != nil {
+		return nil
+	}
+	return planTable(table, list, cfgs, rounds, has)
 }
 
 // warmUp is the length of the warm-up before a window, as a part of the window's.

@@ -71,17 +71,20 @@ func TestOptions(t *testing.T) {
 		want       string
 		err        string
 	}{
-		{"full", "", "13 configs, 5 rounds of 1s, 10000 idle, 10 sizes, slow true", ""},
-		{"quick", "-quick", "5 configs, 2 rounds of 400ms, 0 idle, 0 sizes, slow false", ""},
-		{"quick, as asked", "-quick -rounds 3 -window 50ms -configs a1,c1000", "2 configs, 3 rounds of 50ms, 0 idle, 0 sizes, slow false", ""},
-		{"quick and idle", "-quick -idle 500", "5 configs, 2 rounds of 400ms, 500 idle, 0 sizes, slow false", ""},
-		{"idle alone", "-idle 500", "0 configs, 5 rounds of 1s, 500 idle, 0 sizes, slow false", ""},
-		{"slow alone", "-slow", "0 configs, 5 rounds of 1s, 0 idle, 0 sizes, slow true", ""},
-		{"sizes and calls", "-sizes -configs b100,s1", "2 configs, 5 rounds of 1s, 0 idle, 10 sizes, slow false", ""},
-		{"calls alone", "-idle 0 -sizes=false -slow=false", "13 configs, 5 rounds of 1s, 0 idle, 0 sizes, slow false", ""},
-		{"all but one table", "-slow=false", "13 configs, 5 rounds of 1s, 10000 idle, 10 sizes, slow false", ""},
-		{"no calls", "-configs none", "0 configs, 5 rounds of 1s, 10000 idle, 10 sizes, slow true", ""},
-		{"some calls", "-configs a1,b100 -rounds 1", "2 configs, 1 rounds of 1s, 0 idle, 0 sizes, slow false", ""},
+		{"full", "", "13 configs, 5 rounds of 1s, 10000 idle, 10 sizes, slow true, also \"tplg\"", ""},
+		{"quick", "-quick", "5 configs, 2 rounds of 400ms, 0 idle, 0 sizes, slow false, also \"\"", ""},
+		{"quick, as asked", "-quick -rounds 3 -window 50ms -configs a1,c1000", "2 configs, 3 rounds of 50ms, 0 idle, 0 sizes, slow false, also \"\"", ""},
+		{"quick and idle", "-quick -idle 500", "5 configs, 2 rounds of 400ms, 500 idle, 0 sizes, slow false, also \"\"", ""},
+		{"idle alone", "-idle 500", "0 configs, 5 rounds of 1s, 500 idle, 0 sizes, slow false, also \"\"", ""},
+		{"slow alone", "-slow", "0 configs, 5 rounds of 1s, 0 idle, 0 sizes, slow true, also \"\"", ""},
+		{"streams alone", "-streams", "0 configs, 5 rounds of 1s, 0 idle, 0 sizes, slow false, also \"tp\"", ""},
+		{"bulk alone", "-bulk", "0 configs, 5 rounds of 1s, 0 idle, 0 sizes, slow false, also \"l\"", ""},
+		{"broadcast alone", "-broadcast 50", "0 configs, 5 rounds of 1s, 0 idle, 0 sizes, slow false, also \"g\"", ""},
+		{"sizes and calls", "-sizes -configs b100,s1", "2 configs, 5 rounds of 1s, 0 idle, 10 sizes, slow false, also \"\"", ""},
+		{"calls alone", "-idle 0 -sizes=false -slow=false -streams=false -bulk=false -broadcast 0", "13 configs, 5 rounds of 1s, 0 idle, 0 sizes, slow false, also \"\"", ""},
+		{"all but one table", "-slow=false", "13 configs, 5 rounds of 1s, 10000 idle, 10 sizes, slow false, also \"tplg\"", ""},
+		{"no calls", "-configs none", "0 configs, 5 rounds of 1s, 10000 idle, 10 sizes, slow true, also \"tplg\"", ""},
+		{"some calls", "-configs a1,b100 -rounds 1", "2 configs, 1 rounds of 1s, 0 idle, 0 sizes, slow false, also \"\"", ""},
 		{"unknown letter", "-configs d5", "", "letter"},
 		{"no number", "-configs a", "", "a"},
 		{"nobody", "-configs a0", "", "1 to 100000"},
@@ -91,8 +94,8 @@ func TestOptions(t *testing.T) {
 		{"no window", "-window 0s", "", "-window: want a duration above 0"},
 		{"too many sessions", "-idle 100001", "", "-idle: want a number of 0 to 100000"},
 		{"no truth", "-sizes=perhaps", "", "perhaps"},
-		{"profiles of no calls", "-slow -profile x", "", "-profile is for the table of calls"},
-		{"no table", "-configs none -idle 0 -sizes=false -slow=false", "", "nothing to measure"},
+		{"profiles of no calls", "-slow -profile x", "", "-profile is for the tables of calls"},
+		{"no table", "-configs none -idle 0 -sizes=false -slow=false -streams=false -bulk=false -broadcast 0", "", "nothing to measure"},
 		{"no flag", "quick", "", "quick"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -104,7 +107,7 @@ func TestOptions(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			got := fmt.Sprintf("%d configs, %d rounds of %v, %d idle, %d sizes, slow %v", len(o.configs), o.rounds, o.window, o.idle, len(o.sizes), o.slow)
+			got := fmt.Sprintf("%d configs, %d rounds of %v, %d idle, %d sizes, slow %v, also %q", len(o.configs), o.rounds, o.window, o.idle, len(o.sizes), o.slow, o.also())
 			if got != test.want {
 				t.Errorf("%s\nwant %s", got, test.want)
 			}

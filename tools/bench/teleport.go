@@ -32,7 +32,8 @@ func teleportCandidates() []harness.Candidate {
 		},
 		{
 			Name: "teleport-typed", Serve: teleportServe, Dial: teleportDial(codec.NameProtobuf, callTyped),
-			Note: "HandleCall and Invoke, generated codec (vtprotobuf)",
+			Streams: typedStreams, Beside: typedBeside,
+			Note: "HandleCall and Invoke, generated codec (vtprotobuf); HandleStream and OpenStream, which receive into new messages; its bulk stream is of bytes",
 		},
 		{
 			Name: "teleport-pooled", Serve: aliased(teleportServe), Dial: aliasedDial(teleportDial(codec.NameProtobuf, callPooled)),
@@ -41,7 +42,8 @@ func teleportCandidates() []harness.Candidate {
 		{
 			Name: "teleport-bytes", Serve: teleportServe,
 			Dial: func(addr string) (func() error, error) { return dialBytes(addr, benchmsg.Size) }, DialSized: dialBytes,
-			Note: "HandleCallInto and InvokeInto, a body of plain bytes, echoed into reused buffers, as the floor does",
+			Streams: bytesStreams,
+			Note:    "HandleCallInto and InvokeInto, a body of plain bytes, echoed into reused buffers, as the floor does; streams of bytes",
 		},
 		{
 			Name: "teleport-owned-bytes", Serve: teleportServe,
@@ -111,6 +113,7 @@ func teleportServe() (string, error) {
 		arg.ID = benchmsg.Answered
 		return arg, nil
 	})
+	handleStreams(srv)
 	if err := srv.Listen(); err != nil {
 		return "", err
 	}

@@ -64,6 +64,12 @@ func configText(name string) string {
 		callers = "1 caller"
 	}
 	switch name[0] {
+	case harness.OneWay, harness.PingPong:
+		return fmt.Sprintf("%s: one connection, %d streams", name, cfg.Callers)
+	case harness.Bulk:
+		return fmt.Sprintf("%s: one connection, %s beside a bulk stream", name, callers)
+	case harness.Group:
+		return fmt.Sprintf("%s: a group of %d connections", name, cfg.Conns)
 	case 's':
 		return fmt.Sprintf("%s: sockets alone, %d connections", name, cfg.Conns)
 	case 'b':

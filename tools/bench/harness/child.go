@@ -79,7 +79,7 @@ func (c *child) run(args []string) error {
 		return c.busy()
 	case "list":
 		for _, candidate := range c.candidates {
-			if err := c.report(candidate.info()); err != nil {
+			if err := c.report(candidate.Info()); err != nil {
 				return err
 			}
 		}
@@ -172,23 +172,18 @@ func (c *child) load(args []string) error {
 	if err != nil {
 		return err
 	}
-	if *size > 0 && candidate.DialSized == nil {
-		return fmt.Errorf("harness: %s does not send bodies of a given size", candidate.Name)
+	if err := candidate.can(cfg, *size); err != nil {
+		return err
 	}
 	lines := c.lines()
 	begin := time.Now()
-	calls, err := connect(func() (func() error, error) {
-		if *size > 0 {
-			return candidate.DialSized(*addr, *size)
-		}
-		return candidate.Dial(*addr)
-	}, cfg.Conns, !*uncalled)
+	crew, err := candidate.crew(cfg, *addr, *size, !*uncalled)
 	if err != nil {
 		return err
 	}
 	ready := Ready{Connecting: time.Since(begin)}
 	if !*idle {
-		if _, err := drive(calls, cfg.Callers, *window/3); err != nil {
+		if _, err := drive(crew.callers, *window/3); err != nil {
 			return err
 		}
 	}
@@ -200,12 +195,12 @@ func (c *child) load(args []string) error {
 	if err != nil {
 		return err
 	}
-	was := used()
-	l, err := drive(calls, cfg.Callers, *window)
+	was, moved := used(), crew.bulk.moved()
+	l, err := drive(crew.callers, *window)
 	if err != nil {
 		return err
 	}
-	l.Usage = used().Since(was)
+	l.Usage, l.Bulk = used().Since(was), crew.bulk.moved()-moved
 	if err := errors.Join(stop(), c.report(l)); err != nil {
 		return err
 	}

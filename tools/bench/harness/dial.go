@@ -12,8 +12,8 @@ const dialers = 64
 // spareFiles is the number of open files of a process beside its connections.
 const spareFiles = 64
 
-// connect makes n connections and, if call is set, one call over each.
-func connect(dial func() (func() error, error), n int, call bool) ([]func() error, error) {
+// Connect makes n connections and, if call is set, one call over each.
+func Connect(dial func() (func() error, error), n int, call bool) ([]func() error, error) {
 	if err := allowFiles(n); err != nil {
 		return nil, err
 	}

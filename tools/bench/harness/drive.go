@@ -16,6 +16,7 @@ type Load struct {
 	Mean, P50, P99 time.Duration // of every eighth call
 	P999, Min, Max time.Duration
 	Usage          Usage
+	Bulk           int64 `json:",omitempty"` // bytes that a bulk stream has moved meanwhile
 }
 
 // Ready is what a client reports before it waits for the line that starts the window.
@@ -29,8 +30,14 @@ const sampled = 8
 // longest is the longest time of a call that is recorded; longer ones count as it.
 const longest = time.Minute
 
+// caller is what one of the goroutines of a window does.
+type caller struct {
+	call func() error // again and again
+	end  func() error // at the end, within the measured time; nil: nothing
+}
+
 // drive runs the callers for the window, and waits for their last calls.
-func drive(calls []func() error, callers int, window time.Duration) (Load, error) {
+func drive(callers []caller, window time.Duration) (Load, error) {
 	var stop atomic.Bool
 	var mu sync.Mutex
 	var first error
@@ -39,10 +46,12 @@ func drive(calls []func() error, callers int, window time.Duration) (Load, error
 	all := hdrhistogram.New(1, int64(longest), 3)
 	var wg sync.WaitGroup
 	begin := time.Now()
-	for i := range callers {
-		call := calls[i%len(calls)]
+	for _, c := range callers {
 		wg.Go(func() {
-			n, times, err := callUntil(&stop, call)
+			n, times, err := callUntil(&stop, c.call)
+			if err == nil && c.end != nil {
+				err = c.end()
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			total += n
@@ -61,7 +70,7 @@ func drive(calls []func() error, callers int, window time.Duration) (Load, error
 	defer timer.Stop()
 	wg.Wait()
 	if first != nil {
-		return Load{}, fmt.Errorf("harness: %d of %d callers failed: %w", failed, callers, first)
+		return Load{}, fmt.Errorf("harness: %d of %d callers failed: %w", failed, len(callers), first)
 	}
 	return Load{
 		Calls: total, Elapsed: time.Since(begin), Mean: time.Duration(all.Mean()),

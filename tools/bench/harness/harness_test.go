@@ -24,6 +24,10 @@ func TestParseConfig(t *testing.T) {
 		{"b5000", Config{"b5000", 5000, 5000}, ""},
 		{"c1000", Config{"c1000", 8, 1000}, ""},
 		{"s7", Config{"s7", 7, 7}, ""},
+		{"t8", Config{"t8", 1, 8}, ""},
+		{"p1", Config{"p1", 1, 1}, ""},
+		{"l2", Config{"l2", 1, 2}, ""},
+		{"g1000", Config{"g1000", 1000, 1}, ""},
 		{"", Config{}, "want a letter and a number"},
 		{"a", Config{}, "want a letter and a number"},
 		{"a0", Config{}, "want a number of 1 to"},
@@ -61,7 +65,7 @@ func TestConnect(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			dialled.Store(0)
 			called.Store(0)
-			calls, err := connect(dial, n, test.call)
+			calls, err := Connect(dial, n, test.call)
 			if err != nil || len(calls) != n || dialled.Load() != n || called.Load() != test.calls {
 				t.Errorf("%d of %d connections, %d calls, %v; want %d calls", len(calls), dialled.Load(), called.Load(), err, test.calls)
 			}
@@ -71,9 +75,9 @@ func TestConnect(t *testing.T) {
 		})
 	}
 	refused := errors.New("refused")
-	_, err := connect(func() (func() error, error) { return nil, refused }, 3, true)
+	_, err := Connect(func() (func() error, error) { return nil, refused }, 3, true)
 	if !errors.Is(err, refused) || !strings.Contains(err.Error(), "connection 1 of 3") {
-		t.Errorf("connect: %v", err)
+		t.Errorf("Connect: %v", err)
 	}
 }
 
@@ -87,7 +91,7 @@ func TestTooManyFiles(t *testing.T) {
 func TestDrive(t *testing.T) {
 	var n atomic.Int64
 	slow := func() error { n.Add(1); time.Sleep(time.Millisecond); return nil }
-	l, err := drive([]func() error{slow, slow}, 4, 30*time.Millisecond)
+	l, err := drive(share([]func() error{slow, slow}, 4), 30*time.Millisecond)
 	require.NoError(t, err)
 	if l.Calls != n.Load() || l.Calls < 4 || l.Elapsed < 30*time.Millisecond {
 		t.Errorf("%d calls in %v, %d were made", l.Calls, l.Elapsed, n.Load())
@@ -97,7 +101,7 @@ func TestDrive(t *testing.T) {
 	}
 
 	broken := errors.New("broken")
-	_, err = drive([]func() error{slow, func() error { return broken }}, 4, 30*time.Millisecond)
+	_, err = drive(share([]func() error{slow, func() error { return broken }}, 4), 30*time.Millisecond)
 	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "2 of 4 callers") {
 		t.Errorf("drive: %v", err)
 	}
@@ -106,9 +110,12 @@ func TestDrive(t *testing.T) {
 func TestServe(t *testing.T) {
 	var out bytes.Buffer
 	c := &child{
-		candidates: []Candidate{{Name: "x", Note: "why", Serve: func() (string, error) { return "here", nil }}},
-		in:         bufio.NewScanner(strings.NewReader("usage\ngc\n")),
-		out:        &out,
+		candidates: []Candidate{{
+			Name: "x", Note: "why", Serve: func() (string, error) { return "here", nil },
+			Dial: func(string) (func() error, error) { return nil, errors.New("not dialled in this test") },
+		}},
+		in:  bufio.NewScanner(strings.NewReader("usage\ngc\n")),
+		out: &out,
 	}
 	require.NoError(t, c.run([]string{"serve", "-peer", "x", "-conns", "10"}))
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
@@ -163,13 +170,16 @@ func TestBusy(t *testing.T) {
 }
 
 func TestWrongArguments(t *testing.T) {
-	c := &child{candidates: []Candidate{{Name: "x"}, {Name: "y"}}, in: bufio.NewScanner(strings.NewReader("")), out: io.Discard}
+	dial := func(string) (func() error, error) { return nil, errors.New("not dialled in this test") }
+	c := &child{candidates: []Candidate{{Name: "x", Dial: dial}, {Name: "y"}}, in: bufio.NewScanner(strings.NewReader("")), out: io.Discard}
 	for _, test := range []struct{ name, args, want string }{
 		{"none", "", "want serve, load, list or busy"},
 		{"unknown", "dance", `"dance" is not known`},
 		{"unknown candidate", "serve -peer z", "there are: x y"},
-		{"unknown configuration", "load -peer x -config q1", "the letter is"},
-		{"not sized", "load -peer x -config a1 -size 5", "x does not send bodies"},
+		{"unknown configuration", "load -peer x -config q1", "the letter is a, b, c, s, t, p, l or g"},
+		{"no calls", "load -peer y -config a1", "y has no calls"},
+		{"no streams", "load -peer x -config t8", "x has no streams"},
+		{"not sized", "load -peer x -config a1 -size 5", "x has no bodies of a given size"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if err := c.run(strings.Fields(test.args)); err == nil || !strings.Contains(err.Error(), test.want) {

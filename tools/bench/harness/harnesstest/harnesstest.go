@@ -3,6 +3,7 @@ package harnesstest
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -17,11 +18,15 @@ const (
 	callers = 32
 	times   = 4
 	limit   = time.Minute // of one candidate
+
+	chunks   = 50
+	messages = 3000 // over a stream, 1.7 MB: more than windows and buffers of a connection hold
 )
 
 // Run makes calls through each candidate over two connections, one after the other:
-// one call, then concurrent ones. The test fails if a call fails, or if there are more
-// connections than dials.
+// one call, then concurrent ones; and it sends messages over its streams. The test fails
+// if a call fails, if a message does not arrive, or if there are more connections than
+// dials. A candidate may have no calls, or no streams.
 func Run(t *testing.T, candidates ...harness.Candidate) { each(t, run, candidates) }
 
 // RunSerial makes ten calls through each candidate over each of two connections, one after
@@ -58,6 +63,62 @@ func run(t *testing.T, c harness.Candidate) {
 		t.Error(err)
 		return
 	}
+	if c.Dial != nil {
+		runCalls(t, c, p)
+	}
+	if c.Streams != nil {
+		runStreams(t, c, p)
+	}
+	if c.Beside != nil {
+		runBeside(t, c, p)
+	}
+	if c.Broadcast != nil {
+		runBroadcast(t, c, p)
+	}
+}
+
+// runBeside makes calls while chunks go over a stream of the same connection.
+func runBeside(t *testing.T, c harness.Candidate, p *proxy) {
+	was := p.accepted.Load()
+	call, stream, err := c.Beside(p.addr)
+	if err != nil {
+		t.Errorf("Beside: %v", err)
+		return
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range times {
+			if err := sendAndAsk(stream, chunks); err != nil {
+				t.Errorf("the bulk stream: %v", err)
+			}
+		}
+	})
+	for range callers {
+		if err := call(); err != nil {
+			t.Errorf("a call beside the bulk stream: %v", err)
+		}
+	}
+	wg.Wait()
+	if got := p.accepted.Load() - was; got != 1 {
+		t.Errorf("%d connections for calls and a bulk stream, want 1", got)
+	}
+}
+
+// runBroadcast sends to a group of connections several times.
+func runBroadcast(t *testing.T, c harness.Candidate, p *proxy) {
+	was := p.accepted.Load()
+	call, err := c.Broadcast(p.addr, callers)
+	for range times {
+		if err == nil {
+			err = call()
+		}
+	}
+	if got := p.accepted.Load() - was; err != nil || got != callers {
+		t.Errorf("broadcast to %d connections, want %d: %v", got, callers, err)
+	}
+}
+
+func runCalls(t *testing.T, c harness.Candidate, p *proxy) {
 	for conns := int64(1); conns <= 2; conns++ {
 		call, err := c.Dial(p.addr)
 		if err == nil {
@@ -83,6 +144,51 @@ func run(t *testing.T, c harness.Candidate) {
 			t.Errorf("%d connections to the server, %d were dialled", got, conns)
 		}
 	}
+}
+
+// runStreams sends over one stream, then over several at once.
+func runStreams(t *testing.T, c harness.Candidate, p *proxy) {
+	for _, n := range []int{1, callers / 4} {
+		was, want := p.accepted.Load(), 1
+		if c.Apart {
+			want = n
+		}
+		streams, err := c.Streams(p.addr, n)
+		if err != nil || len(streams) != n {
+			t.Errorf("%d of %d streams: %v", len(streams), n, err)
+			return
+		}
+		var wg sync.WaitGroup
+		for _, s := range streams {
+			wg.Go(func() {
+				for _, sent := range []int{0, messages, 1, 0} {
+					if err := sendAndAsk(s, sent); err != nil {
+						t.Errorf("%d messages over one of %d streams: %v", sent, n, err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if got := p.accepted.Load() - was; got != int64(want) {
+			t.Errorf("%d connections for %d streams, want %d", got, n, want)
+		}
+	}
+}
+
+func sendAndAsk(s harness.Stream, n int) error {
+	for range n {
+		if err := s.Send(); err != nil {
+			return err
+		}
+	}
+	switch received, err := s.Ask(); {
+	case err != nil:
+		return err
+	case received != n+1:
+		return fmt.Errorf("%d were received, %d were sent", received, n+1)
+	}
+	return nil
 }
 
 func runSerial(t *testing.T, c harness.Candidate) {

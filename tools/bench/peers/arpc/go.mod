@@ -3,9 +3,12 @@ module github.com/teleport-go/teleport/tools/bench/peers/arpc
 go 1.25.0
 
 require (
-	github.com/lesismal/arpc v1.2.9
+	github.com/lesismal/arpc v1.2.17
 	github.com/teleport-go/teleport/tools/bench v0.1.0
 	google.golang.org/protobuf v1.36.12
 )
 
-require github.com/HdrHistogram/hdrhistogram-go v1.4.0 // indirect
+require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0 // indirect
+	github.com/planetscale/vtprotobuf v0.6.0 // indirect
+)

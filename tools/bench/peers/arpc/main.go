@@ -11,6 +11,7 @@ import (
 
 	"github.com/teleport-go/teleport/tools/bench/benchmsg"
 	"github.com/teleport-go/teleport/tools/bench/benchmsg/std"
+	"github.com/teleport-go/teleport/tools/bench/benchmsg/vt"
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
@@ -24,8 +25,8 @@ func main() { harness.Main(candidates()...) }
 func candidates() []harness.Candidate {
 	return []harness.Candidate{
 		{
-			Name: "arpc", Serve: func() (string, error) { return serve(false) }, Dial: dial,
-			Note: "handlers run in the connection's reader: a slow one holds up all others",
+			Name: "arpc", Serve: func() (string, error) { return serve(false) }, Dial: dial, Streams: streams, Beside: beside, Broadcast: broadcast,
+			Note: "handlers run in the connection's reader: a slow one holds up all others; streams by vtprotobuf, with queues of 1024 messages",
 		},
 		{
 			Name: "arpc-async", Serve: func() (string, error) { return serve(true) }, Dial: dial,
@@ -34,11 +35,23 @@ func candidates() []harness.Candidate {
 	}
 }
 
-// codec is standard protobuf.
+// codec is standard protobuf, and vtprotobuf for the messages of streams.
 type codec struct{}
 
-func (codec) Marshal(v any) ([]byte, error)      { return proto.Marshal(v.(proto.Message)) }
-func (codec) Unmarshal(data []byte, v any) error { return proto.Unmarshal(data, v.(proto.Message)) }
+func (codec) Marshal(v any) ([]byte, error) {
+	if m, ok := v.(*vt.Message); ok {
+		return m.MarshalVT()
+	}
+	return proto.Marshal(v.(proto.Message))
+}
+
+func (codec) Unmarshal(data []byte, v any) error {
+	if m, ok := v.(*vt.Message); ok {
+		m.Reset()
+		return m.UnmarshalVT(data)
+	}
+	return proto.Unmarshal(data, v.(proto.Message))
+}
 
 // buffer is the size of arpc's read buffers: with the default of 8 KiB a read gets
 // 12 messages.
@@ -63,6 +76,9 @@ func serve(async bool) (string, error) {
 		m.Int2 = benchmsg.Answered
 		ctx.Write(m)
 	}, async)
+	srv.Handler.HandleStream(streamMethod, count, true)
+	srv.Handler.HandleStream(bulkMethod, takeBulk, true)
+	handleGroup(srv)
 	go srv.Serve(lis)
 	return lis.Addr().String(), nil
 }
@@ -71,17 +87,33 @@ func serve(async bool) (string, error) {
 func configure(h arpc.Handler) {
 	h.EnablePool(true)
 	h.SetRecvBufferSize(buffer)
+	h.SetStreamQueueSize(streamQueue)
 }
 
-func dial(addr string) (func() error, error) {
+func newClient(addr string, handlers ...func(arpc.Handler)) (*arpc.Client, error) {
 	log.SetLevel(log.LevelNone)
 	h := arpc.DefaultHandler.Clone()
 	configure(h)
+	for _, handle := range handlers {
+		handle(h)
+	}
 	client, err := arpc.NewClient(func() (net.Conn, error) { return net.DialTimeout("tcp", addr, timeout) }, h)
 	if err != nil {
 		return nil, err
 	}
 	client.Codec = codec{}
+	return client, nil
+}
+
+func dial(addr string) (func() error, error) {
+	client, err := newClient(addr)
+	if err != nil {
+		return nil, err
+	}
+	return caller(client), nil
+}
+
+func caller(client *arpc.Client) func() error {
 	request := benchmsg.New[std.Message]()
 	return func() error {
 		reply := new(std.Message)
@@ -89,5 +121,5 @@ func dial(addr string) (func() error, error) {
 			return err
 		}
 		return benchmsg.Check(reply)
-	}, nil
+	}
 }

@@ -21,10 +21,16 @@ const method = "/bench.Echo/Say"
 func main() { harness.Main(candidates()...) }
 
 func candidates() []harness.Candidate {
-	return []harness.Candidate{{
-		Name: "drpc", Serve: serve, Dial: dial,
-		Note: "one call at a time on a connection: the callers of a shared connection take turns",
-	}}
+	return []harness.Candidate{
+		{
+			Name: "drpc", Serve: serve, Dial: dial, Streams: streams, Apart: true,
+			Note: "one call at a time on a connection: the callers of a shared connection take turns, and each stream has a connection of its own; its streams by vtprotobuf, a write a message",
+		},
+		{
+			Name: "drpc-manual", Serve: serve, Streams: manualStreams, Apart: true,
+			Note: "the same streams, flushed by hand (ManualFlush): a message leaves when 64 KiB of them have been sent, or before an answer is awaited",
+		},
+	}
 }
 
 // encoding is standard protobuf, with the append method of drpc's generated code.
@@ -46,12 +52,17 @@ func (echo) Say(_ context.Context, m *std.Message) (*std.Message, error) {
 	return m, nil
 }
 
-// description is what protoc-gen-go-drpc would write for a service with one method.
+// description is what protoc-gen-go-drpc would write for a service with two methods.
 type description struct{}
 
-func (description) NumMethods() int { return 1 }
+func (description) NumMethods() int { return 2 }
 
 func (description) Method(n int) (string, drpc.Encoding, drpc.Receiver, any, bool) {
+	if n == 1 {
+		return streamMethod, fastEncoding{}, func(srv any, _ context.Context, in1, _ any) (drpc.Message, error) {
+			return nil, srv.(echo).Count(in1.(drpc.Stream))
+		}, echo.Count, true
+	}
 	return method, encoding{}, func(srv any, ctx context.Context, in1, _ any) (drpc.Message, error) {
 		return srv.(echo).Say(ctx, in1.(*std.Message))
 	}, echo.Say, n == 0

@@ -22,8 +22,8 @@ func main() { harness.Main(candidates()...) }
 
 func candidates() []harness.Candidate {
 	return []harness.Candidate{{
-		Name: "grpc", Serve: serve, Dial: dial,
-		Note: "without TLS; default buffers and windows; a goroutine a call",
+		Name: "grpc", Serve: serve, Dial: dial, Streams: streams, Beside: beside,
+		Note: "without TLS; default buffers and windows, which adapt; a goroutine a call; its streams by vtprotobuf in pooled buffers",
 	}}
 }
 
@@ -43,6 +43,7 @@ var service = grpc.ServiceDesc{
 			return m, nil
 		},
 	}},
+	Streams: []grpc.StreamDesc{counting, bulk},
 }
 
 func serve() (string, error) {
@@ -56,14 +57,24 @@ func serve() (string, error) {
 	return lis.Addr().String(), nil
 }
 
-func dial(addr string) (func() error, error) {
+// newClient returns a client with a connection.
+func newClient(addr string) (*grpc.ClientConn, error) {
 	c, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return nil, err
 	}
-	if err := connect(c); err != nil {
+	return c, connect(c)
+}
+
+func dial(addr string) (func() error, error) {
+	c, err := newClient(addr)
+	if err != nil {
 		return nil, err
 	}
+	return caller(c), nil
+}
+
+func caller(c *grpc.ClientConn) func() error {
 	request := benchmsg.New[std.Message]()
 	return func() error {
 		reply := new(std.Message)
@@ -71,7 +82,7 @@ func dial(addr string) (func() error, error) {
 			return err
 		}
 		return benchmsg.Check(reply)
-	}, nil
+	}
 }
 
 // connect makes the connection, which the client would put off until the first call.

@@ -26,8 +26,8 @@ func main() { harness.Main(candidates()...) }
 
 func candidates() []harness.Candidate {
 	return []harness.Candidate{{
-		Name: "nats", Serve: serve, Dial: dial,
-		Note: "through a broker, embedded in the server's process; the service has one connection to it, in process, and handles one message after the other in its subscription",
+		Name: "nats", Serve: serve, Dial: dial, Broadcast: broadcast,
+		Note: "through a broker, embedded in the server's process; the service has one connection to it, in process, and handles one message after the other in its subscription; to a group, one publish of a message that is encoded once",
 	}}
 }
 
@@ -50,6 +50,9 @@ func serve() (string, error) {
 	}
 	sub, err := service.Subscribe(subject, answer)
 	if err != nil {
+		return "", err
+	}
+	if _, err := service.Subscribe(trigger, sendToGroup(service)); err != nil {
 		return "", err
 	}
 	if err := sub.SetPendingLimits(-1, -1); err != nil {
