@@ -153,7 +153,7 @@ func (w *Writer) finish(n int, err error) (ended bool) {
 	if w.in.empty() {
 		w.in.giveBack()
 	}
-	if p := w.waiting; p != nil && p.room.first == nil && p.drained.first == nil && p.refused == nil {
+	if p := w.waiting; p != nil && p.room.first == nil && p.drained.first == nil && p.bulk.first == nil && p.refused == nil {
 		w.waiting = nil
 	}
 	w.yield.Store(false)
@@ -186,6 +186,9 @@ func (w *Writer) account(n int) {
 		return
 	}
 	for t := w.waiting.drained.first; t != nil && t.mark <= w.written; t = t.next {
+		t.signal()
+	}
+	if t := w.waiting.bulk.first; t != nil && t.mark <= w.written {
 		t.signal()
 	}
 	w.wake()
