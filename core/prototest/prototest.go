@@ -41,6 +41,8 @@ const (
 	// AnyMeta: metadata of any bytes, in its order and with keys that repeat.
 	// Without it, a few plain pairs must arrive, among others.
 	AnyMeta Feature = "any meta"
+	// Streams: messages of the types CONTROL and DATA, in sessions of package tptest.
+	Streams Feature = "streams"
 	// AnyCodec: every body codec id. Without it, that of Base is used.
 	AnyCodec Feature = "any codec"
 )

@@ -106,6 +106,7 @@ type Conn struct {
 type packingSlots struct {
 	local  chan struct{} // so many that all processors are busy
 	remote chan struct{} // with filters that wait elsewhere
+	bulk   *outbox.Bulk
 }
 
 // NewConn makes a Conn of conn with the protocol that pf makes.

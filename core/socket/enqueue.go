@@ -174,6 +174,10 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission, push *tr
 	var at uint64
 	switch how {
 	case enqueueWait:
+		if m.mtype == TypeData && len(frame) >= outbox.BulkFrom {
+			at, err = c.out.SendBulk(ctx, c.packing.Load().bulk, frame)
+			break
+		}
 		at, err = c.out.Send(ctx, frame)
 	case enqueueNow:
 		at, err = c.out.SendNow(frame)
@@ -200,7 +204,7 @@ const remotePacking = 64
 func (c *Conn) acquirePacking(ctx context.Context, how admission, remote bool) (slots chan struct{}, err error) {
 	p := c.packing.Load()
 	if p == nil {
-		c.packing.CompareAndSwap(nil, &packingSlots{make(chan struct{}, runtime.GOMAXPROCS(0)), make(chan struct{}, remotePacking)})
+		c.packing.CompareAndSwap(nil, &packingSlots{make(chan struct{}, runtime.GOMAXPROCS(0)), make(chan struct{}, remotePacking), outbox.NewBulk()})
 		p = c.packing.Load()
 	}
 	slots = p.local

@@ -37,6 +37,7 @@ var protoChecks = []check{
 	{"poison", "the protocol keeps no borrowed memory", false, checkPoison},
 	{"meta", "calls, replies and pushes carry metadata", false, checkMeta},
 	{"pipe", "filters work on calls, replies and pushes", false, checkPipe},
+	{"streams", "messages of streams go both ways, in order, whichever side opens; an error, the end of either side and a cancel arrive", false, checkStreams},
 	{"unreadable", "a call whose reply cannot be unpacked ends, with 102 or 400", false, checkUnreadable},
 	{"auth", "AUTH_CALL and AUTH_REPLY work before the session is ready, and on it; Dial returns a refusal, 405 if the other side asks for none", false, checkAuth},
 	{"deadline", "a call ends with its context, the handler gets the deadline, a late reply does no harm", false, checkDeadline},

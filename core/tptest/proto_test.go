@@ -199,6 +199,18 @@ func TestRunProtoFinds(t *testing.T) {
 			}
 		})},
 		{"pipe", "does not filter", before(func(m *socket.Envelope) { m.XferPipe().Reset() })},
+		{"streams", "loses DATA", losing(func(m *socket.Envelope) bool { return m.Mtype() == tp.TypeData && m.Seq() < 0 })},
+		{"streams", "loses the sign", before(func(m *socket.Envelope) { m.SetSeq(max(m.Seq(), -m.Seq())) })},
+		{"streams", "loses credit", before(func(m *socket.Envelope) {
+			if m.ServiceMethod() == "credit" {
+				m.Meta().Reset()
+			}
+		})},
+		{"streams", "loses the end", before(func(m *socket.Envelope) {
+			if m.ServiceMethod() == "end" {
+				m.SetServiceMethod("")
+			}
+		})},
 		{"unreadable", "reads the next message instead", skipping},
 		{"auth", "does not know AUTH_REPLY", before(func(m *socket.Envelope) {
 			if m.Mtype() == tp.TypeAuthReply {
@@ -273,6 +285,7 @@ func TestWithout(t *testing.T) {
 		{"concurrent", prototest.Push, losing(func(m *socket.Envelope) bool { return m.Mtype() == tp.TypePush })},
 		{"pipe", prototest.Pipe, before(func(m *socket.Envelope) { m.XferPipe().Reset() })},
 		{"auth", prototest.Auth, before(func(m *socket.Envelope) { m.SetMtype(min(m.Mtype(), tp.TypePush)) })},
+		{"streams", prototest.Streams, losing(func(m *socket.Envelope) bool { return m.Mtype() == tp.TypeData })},
 		{"meta", prototest.AnyMeta, before(func(m *socket.Envelope) { m.Meta().Del("odd = key") })},
 	} {
 		t.Run(test.check, func(t *testing.T) {

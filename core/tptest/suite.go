@@ -10,7 +10,7 @@ import (
 )
 
 // Feature is an optional ability of a protocol or a network. RunProto knows Pipe, Push,
-// Auth and AnyMeta of package prototest, with the same meaning.
+// Auth, AnyMeta and Streams of package prototest, with the same meaning.
 type Feature = prototest.Feature
 
 // Features for RunNetwork.
@@ -117,6 +117,8 @@ func newSuite(opts []Option) *suite {
 type bodies interface {
 	handleCall(r tp.Router, method string, f func(ctx tp.CallCtx, text string) (string, error), plugin ...tp.Plugin)
 	handlePush(r tp.Router, method string, f func(ctx tp.PushCtx, text string), plugin ...tp.Plugin)
+	handleStream(r tp.Router, method string, f func(ctx tp.StreamCtx, s texts) error)
+	openStream(ctx context.Context, s tp.Session, method string, set ...tp.MessageSetting) (texts, error)
 	wrap(text string) any
 	empty() any // returns the value to decode a body into
 	text(body any) string
@@ -147,3 +149,11 @@ func (b bodiesOf[T]) handlePush(r tp.Router, method string, f func(tp.PushCtx, s
 func (b bodiesOf[T]) wrap(text string) any { return b.make(text) }
 func (b bodiesOf[T]) empty() any           { return new(T) }
 func (b bodiesOf[T]) text(body any) string { return b.take(body.(*T)) }
+
+// texts is a stream of bodies that stand for texts.
+type texts interface {
+	send(text string) error
+	recv() (string, error)
+	closeSend() error
+	close() error
+}

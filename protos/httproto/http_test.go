@@ -32,7 +32,7 @@ func TestSessions(t *testing.T) {
 	for _, d := range []Dialect{V5, V7} {
 		t.Run(d.String(), func(t *testing.T) {
 			tptest.RunProto(t, NewHTTProtoFunc(d),
-				tptest.Without(prototest.Pipe, prototest.Push, prototest.AnyMeta))
+				tptest.Without(prototest.Pipe, prototest.Push, prototest.AnyMeta, prototest.Streams))
 		})
 	}
 }

@@ -25,7 +25,7 @@ func (p *proto) setBody(m socket.Message, f *message) error {
 		if len(body) == 0 {
 			return p.noStruct(m, f)
 		}
-		if len(body) == 1 && body[0] == stop {
+		if len(body) == 1 && body[0] == stop && m.Mtype() != socket.TypeData {
 			body = nil // no body is written as the struct without fields
 		}
 	default:

@@ -131,5 +131,9 @@ func TestSessions(t *testing.T) {
 			tptest.RunProto(t, NewStructProtoFunc(d), tptest.Without(prototest.Pipe),
 				tptest.Bodies("thrift", func(s string) *text { return &text{s} }, func(v *text) string { return v.s }))
 		})
+		t.Run("struct without fields "+d.String(), func(t *testing.T) {
+			tptest.RunProto(t, NewStructProtoFunc(d), tptest.Without(prototest.Pipe),
+				tptest.Bodies("thrift", func(s string) *optional { return &optional{text{s}} }, func(v *optional) string { return v.s }))
+		})
 	}
 }

@@ -104,6 +104,10 @@ func (f *message) mtype() (byte, error) {
 			return socket.TypeAuthCall, nil
 		case string(v) == "5" && f.kind == thriftReply:
 			return socket.TypeAuthReply, nil
+		case string(v) == "6" && f.kind == thriftOneway:
+			return socket.TypeControl, nil
+		case string(v) == "7" && f.kind == thriftOneway:
+			return socket.TypeData, nil
 		}
 		return 0, bad("message type", "%q is not one of Thrift's type %d", v, f.kind)
 	}

@@ -36,6 +36,9 @@ func (sumFilter) OnUnpack(b []byte) ([]byte, error) {
 // text is struct { 1: string }.
 type text struct{ s string }
 
+// optional is a text whose field is left out if it is empty: then the struct is a STOP.
+type optional struct{ text }
+
 // textCodec is the thrift codec for that struct.
 type textCodec struct{}
 
@@ -43,6 +46,11 @@ func (textCodec) ID() byte     { return codec.Thrift }
 func (textCodec) Name() string { return codec.NameThrift }
 
 func (textCodec) Marshal(v any) ([]byte, error) {
+	if o, ok := v.(*optional); ok {
+		if v = &o.text; o.s == "" {
+			return []byte{stop}, nil
+		}
+	}
 	t, ok := v.(*text)
 	if !ok {
 		return nil, fmt.Errorf("thrift codec: %T does not implement thrift.TStruct", v)
@@ -52,6 +60,11 @@ func (textCodec) Marshal(v any) ([]byte, error) {
 }
 
 func (textCodec) Unmarshal(b []byte, v any) error {
+	if o, ok := v.(*optional); ok {
+		if v = &o.text; len(b) == 1 && b[0] == stop {
+			return nil
+		}
+	}
 	t, ok := v.(*text)
 	if !ok {
 		return fmt.Errorf("thrift codec: %T does not implement thrift.TStruct", v)

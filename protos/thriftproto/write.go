@@ -34,7 +34,7 @@ func typeOf(mtype byte) (uint32, error) {
 		return thriftCall, nil
 	case socket.TypeReply, socket.TypeAuthReply:
 		return thriftReply, nil
-	case socket.TypePush:
+	case socket.TypePush, socket.TypeControl, socket.TypeData:
 		return thriftOneway, nil
 	}
 	return 0, refused("message type", "%d is not carried", mtype)
@@ -89,7 +89,7 @@ func (p *proto) appendFrame(dst []byte, m socket.Message) (out []byte, answered 
 	dst = append(dst, 0, 0, 0, 0, magic[0], magic[1], 0, 0)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(m.Seq()))
 	order := p.orders[d]
-	if m.Mtype() == socket.TypeAuthCall || m.Mtype() == socket.TypeAuthReply {
+	if m.Mtype() > socket.TypePush {
 		order = append(order[:len(order):len(order)], tpType)
 	}
 	if dst, err = appendHeaders(dst, m, order, d); err != nil {
@@ -133,6 +133,9 @@ func appendStruct(dst []byte, m socket.Message) ([]byte, error) {
 	at := len(dst)
 	dst, err := m.AppendBody(dst)
 	if err == nil && len(dst) == at {
+		if m.Mtype() == socket.TypeData { // both sides count the bytes of a stream
+			return dst, refused("body", "of DATA is empty: in the struct form it must be a struct")
+		}
 		dst = append(dst, stop)
 	}
 	return dst, err

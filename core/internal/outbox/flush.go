@@ -156,7 +156,7 @@ func (w *Writer) finish(n int, err error) (ended bool) {
 		w.in.giveBack()
 	}
 	w.swapped()
-	if p := w.waiting; p != nil && w.plain == nil && p.room.first == nil && p.drained.first == nil && p.refused == nil {
+	if p := w.waiting; p != nil && w.plain == nil && p.room.first == nil && p.drained.first == nil && p.bulk.first == nil && p.refused == nil {
 		w.waiting = nil
 	}
 	w.yield.Store(false)
@@ -189,6 +189,9 @@ func (w *Writer) account(n int) {
 		return
 	}
 	for t := w.waiting.drained.first; t != nil && t.mark <= w.written; t = t.next {
+		t.signal()
+	}
+	if t := w.waiting.bulk.first; t != nil && t.mark <= w.written {
 		t.signal()
 	}
 	w.wake()

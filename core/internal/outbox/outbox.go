@@ -383,6 +383,7 @@ func (w *Writer) refuse(err error) {
 	if w.waiting != nil {
 		w.waiting.room.signalAll()
 		w.waiting.drained.signalAll()
+		w.waiting.bulk.signalAll()
 		if w.waiting.refused != nil {
 			close(w.waiting.refused)
 		}
