@@ -392,7 +392,11 @@ func (st *stream) giveBack(n int64) {
 	m.SetSeq(st.key)
 	m.Meta().Add(creditBytes, strconv.FormatInt(owed, 10))
 	m.Meta().Add(creditMessages, strconv.FormatInt(st.received, 10))
-	if l.sock.EnqueueNow(&m) == nil { // an error: the connection has failed, or its peer does not read
+	err := l.sock.EnqueueNow(&m)
+	if err != nil && l.sock.Err() == nil { // far too much is queued; without the credit the stream would stand still
+		err = l.sock.Enqueue(st.ctx, &m)
+	}
+	if err == nil { // else the stream has ended, or its connection
 		l.sock.Flush(socket.NoBlock)
 	}
 }

@@ -281,6 +281,9 @@ func (c *Conn) OldestQueued() time.Duration {
 	return time.Since(since)
 }
 
+// Err returns why nothing is accepted any more, nil while that is not so.
+func (c *Conn) Err() error { return c.out.Err() }
+
 // WaitFlushed waits until all that was enqueued before is written, until ctx
 // ends or the connection dies.
 func (c *Conn) WaitFlushed(ctx context.Context) error { return c.out.Wait(ctx) }
