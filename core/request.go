@@ -69,6 +69,8 @@ func (c *handlerCtx) unreadable(err error) (dropped bool, fatal error) {
 		return false, &frameError{err}
 	case s.pending.Len() > 0:
 		return false, &frameError{fmt.Errorf("a message that may be the reply to a pending call cannot be read: %w", err)}
+	case c.link.hasStreams():
+		return false, &frameError{fmt.Errorf("a message that may be one of an open stream cannot be read: %w", err)}
 	}
 	s.env.stats.droppedMessages.Add(1)
 	s.env.throttled(&s.drops, throttle.Burst, WARNING, "dropped a message from %s: %v", c.link.ip, err)

@@ -78,6 +78,7 @@ func (k *walk) run(t *testing.T) {
 			cfg.CloseTimeout = time.Duration(k.rng.IntN(3000)) * time.Millisecond
 			cfg.HandshakeTimeout, cfg.RedialWait = 2*time.Second, 3*time.Second
 			cfg.MaxHandlers = 1 + k.rng.IntN(30)
+			cfg.StreamWindow = 1 << k.rng.IntN(16)
 			if k.rng.IntN(3) == 0 {
 				cfg.DefaultContextAge = time.Duration(k.rng.IntN(2000)) * time.Millisecond
 			}
@@ -86,6 +87,7 @@ func (k *walk) run(t *testing.T) {
 			}
 		}, k.hooks)
 		k.routes(k.peers[i])
+		k.routeStreams(k.peers[i])
 		k.addrs[i] = k.w.listen(k.peers[i])
 	}
 	k.dial(0)
@@ -235,7 +237,10 @@ func (k *walk) step() {
 		s.SetSessionAge(d)
 	case n < 91:
 		k.hooks.misbehave(k.rng.IntN(3))
-	case n < 92:
+	case n < 91+5:
+		k.log("stream on %s", s.ID())
+		k.stream(s, set)
+	case n < 97:
 		k.log("peer %d closes", side)
 		k.ops.Go(func() { k.peers[side].Close() })
 	default:
@@ -244,10 +249,12 @@ func (k *walk) step() {
 }
 
 // context returns a context that may end soon, and the settings with it.
-func (k *walk) context() (context.Context, []MessageSetting) {
-	d := time.Duration(k.rng.IntN(1500)) * time.Millisecond
+func (k *walk) context() (context.Context, []MessageSetting) { return contextOf(k.rng) }
+
+func contextOf(rng *rand.Rand) (context.Context, []MessageSetting) {
+	d := time.Duration(rng.IntN(1500)) * time.Millisecond
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	switch k.rng.IntN(4) {
+	switch rng.IntN(4) {
 	case 0:
 		cancel()
 		return context.Background(), nil
@@ -373,6 +380,9 @@ func remains(s *session) (all []string) {
 	}
 	add(s.getState() != closed, "state %v", s.getState())
 	if l := s.currentLink(); l != nil {
+		for _, what := range leftOfStreams(l) {
+			add(true, "%s", what)
+		}
 		add(l.sock.Ahead() != 0, "%d frames wait for their filters", l.sock.Ahead())
 	}
 	add(s.CloseReason() == nil || !isClosed(s.CloseNotify()) || s.Health(), "it reports that it is alive")

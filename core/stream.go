@@ -103,10 +103,20 @@ func (s *Stream[In, Out]) Send(v Out) error { return s.st.send(v) }
 // error 400 of this Recv; the stream goes on.
 func (s *Stream[In, Out]) Recv() (*In, error) {
 	v := new(In)
-	if err := s.st.recv(v); err != nil {
+	if err := s.st.recv(v, false, nil); err != nil {
 		return nil, err
 	}
 	return v, nil
+}
+
+// RecvInto is Recv with a message of the caller's: result is a pointer to an In, or a
+// *Reused[In], and serves many messages, as with InvokeInto.
+func (s *Stream[In, Out]) RecvInto(result any) error {
+	var memory *[]byte
+	if r, ok := result.(interface{ reused() (any, *[]byte) }); ok {
+		result, memory = r.reused()
+	}
+	return s.st.recv(result, true, memory)
 }
 
 // All returns an iterator over the messages that Recv returns. It ends with io.EOF, which it

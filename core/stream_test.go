@@ -41,6 +41,12 @@ func (w *world) routeStreams(p Peer) {
 		s.Send("last words")
 		return NewRerror(1234, "failed", ctx.Query().Get("why")).Err()
 	})
+	// hold waits for the end of its context, and receives nothing.
+	HandleStream(p, "/hold", func(ctx StreamCtx, s *Stream[string, string]) error {
+		<-ctx.Context().Done()
+		w.log.add("hold: cause %v", context.Cause(ctx.Context()))
+		return nil
+	})
 	// wait waits for the end of its context.
 	HandleStream(p, "/wait", func(ctx StreamCtx, s *Stream[string, string]) error {
 		_, err := s.Recv()
@@ -60,7 +66,7 @@ func inStreamWorld(t *testing.T, change func(*PeerConfig), f func(t *testing.T, 
 	})
 }
 
-func open(t *testing.T, s *session, method string, setting ...MessageSetting) *Stream[string, string] {
+func openStream(t *testing.T, s *session, method string, setting ...MessageSetting) *Stream[string, string] {
 	t.Helper()
 	st, err := OpenStream[string, string](t.Context(), s, method, setting...)
 	if err != nil {
@@ -95,7 +101,7 @@ func TestStream(t *testing.T) {
 		run  func(t *testing.T, w *world, s *session)
 	}{
 		{"ping-pong", func(t *testing.T, w *world, s *session) {
-			st := open(t, s, "/chat")
+			st := openStream(t, s, "/chat")
 			for i := range 3 {
 				if err := st.Send(fmt.Sprint(i)); err != nil {
 					t.Fatal(err)
@@ -115,13 +121,13 @@ func TestStream(t *testing.T) {
 			}
 		}},
 		{"an empty message", func(t *testing.T, w *world, s *session) {
-			st := open(t, s, "/chat")
+			st := openStream(t, s, "/chat")
 			st.Send("")
 			st.CloseSend()
 			wantMessages(t, st, io.EOF, "re: ")
 		}},
 		{"many one way", func(t *testing.T, w *world, s *session) {
-			st := open(t, s, "/count?n=10000")
+			st := openStream(t, s, "/count?n=10000")
 			for i := range 10000 {
 				v, err := st.Recv()
 				if err != nil || *v != fmt.Sprint(i) {
@@ -131,7 +137,7 @@ func TestStream(t *testing.T) {
 			wantMessages(t, st, io.EOF)
 		}},
 		{"messages larger than the window", func(t *testing.T, w *world, s *session) {
-			st := open(t, s, "/chat")
+			st := openStream(t, s, "/chat")
 			large := strings.Repeat("x", 1<<20)
 			for range 3 {
 				st.Send(large)
@@ -140,23 +146,23 @@ func TestStream(t *testing.T) {
 			wantMessages(t, st, io.EOF, "re: "+large, "re: "+large, "re: "+large)
 		}},
 		{"an error of the handler", func(t *testing.T, w *world, s *session) {
-			st := open(t, s, "/failing?why=because")
+			st := openStream(t, s, "/failing?why=because")
 			wantMessages(t, st, NewRerror(1234, "", "").Err(), "last words")
 			if err := st.Wait(); Code(err) != 1234 {
 				t.Errorf("Wait: %v", err)
 			}
 		}},
 		{"no route", func(t *testing.T, w *world, s *session) {
-			wantMessages(t, open(t, s, "/nowhere"), ErrNotFound)
+			wantMessages(t, openStream(t, s, "/nowhere"), ErrNotFound)
 		}},
 		{"a CALL's route", func(t *testing.T, w *world, s *session) {
-			wantMessages(t, open(t, s, "/echo"), ErrBadMessage)
+			wantMessages(t, openStream(t, s, "/echo"), ErrBadMessage)
 		}},
 		{"a CALL to a stream's route", func(t *testing.T, w *world, s *session) {
 			wantRerror(t, s.Call("/chat", "x", nil).Rerror(), CodeBadMessage)
 		}},
 		{"the opener closes", func(t *testing.T, w *world, s *session) {
-			st := open(t, s, "/wait")
+			st := openStream(t, s, "/wait")
 			synctest.Wait()
 			st.Close()
 			wantMessages(t, st, ErrCanceled)
@@ -186,10 +192,8 @@ func TestStream(t *testing.T) {
 					}
 					test.run(t, w, c)
 					synctest.Wait()
+					wantNoStreams(t, c, s)
 					for _, s := range []*session{c, s} {
-						if tab := s.link.streams.Load(); tab != nil && (len(tab.open) != 0 || tab.windows != 0 || tab.bytes.Load() != 0 || tab.drawn.Load() != 0) {
-							t.Errorf("left of the streams: %d open, %d bytes of windows, %d of messages, %d of them drawn", len(tab.open), tab.windows, tab.bytes.Load(), tab.drawn.Load())
-						}
 						if n := s.env.memory.Used(); n != 0 {
 							t.Errorf("%d bytes of memory are in use", n)
 						}

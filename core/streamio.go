@@ -50,9 +50,9 @@ func (s *session) openStream(ctx context.Context, serviceMethod string, setting 
 	cmd.finishPart()
 	select {
 	case <-cmd.Done():
-		if cmd.rerr != nil {
+		if cmd.rerr != nil && l.sock.Unwritten(&cmd.out) {
 			return nil, cmd.rerr
-		}
+		} // else the peer has answered already, perhaps behind messages
 	default:
 	}
 	return st, nil
@@ -155,7 +155,7 @@ func (st *stream) send(v any) error {
 	st.sent++
 	st.mu.Unlock()
 	m.SetBody(nil)
-	l.sock.Flush(socket.NoBlock | socket.Yield)
+	l.sock.Flush(socket.Later | socket.Yield)
 	return nil
 }
 
@@ -246,15 +246,16 @@ func (st *stream) close() {
 	}
 }
 
-// recv receives a message, and decodes it into v.
-func (st *stream) recv(v any) error {
+// recv receives a message, and decodes it into v. over says that v has served another
+// message, memory is what the codec may use for it.
+func (st *stream) recv(v any, over bool, memory *[]byte) error {
 	st.receiving.Lock()
 	defer st.receiving.Unlock()
 	d, err := st.nextDatum()
 	if err != nil {
 		return err
 	}
-	return st.decode(&d, v)
+	return st.decode(&d, v, over, memory)
 }
 
 // nextDatum waits for the next message.
@@ -321,9 +322,30 @@ func (st *stream) endError() error {
 func (st *stream) contextEnded() { st.end(contextRerror(st.ctx), true) }
 
 // decode decodes a message that was received into v.
-func (st *stream) decode(d *datum, v any) error {
-	n := int64(len(d.body)) + dataOverhead
-	m := &st.in
+func (st *stream) decode(d *datum, v any, over bool, memory *[]byte) error {
+	m, r := st.receivedMessage(d)
+	if r == nil {
+		r = badMessage(safely(func() (err error) {
+			if over {
+				_, err = m.BindOver(v, memory, 0)
+			} else {
+				_, err = m.BindMode(v, codec.Fresh)
+			}
+			return err
+		}))
+	}
+	m.SetBody(nil)
+	m.FreeBody()
+	st.giveBack(int64(len(d.body)) + dataOverhead)
+	if r != nil {
+		return r.Err()
+	}
+	return nil
+}
+
+// receivedMessage makes a message of d, and runs its hooks.
+func (st *stream) receivedMessage(d *datum) (m *socket.Envelope, r *Rerror) {
+	m = &st.in
 	m.Clear()
 	m.SetMtype(TypeData)
 	m.SetSeq(-st.key)
@@ -335,20 +357,10 @@ func (st *stream) decode(d *datum, v any) error {
 	if d.own {
 		m.OwnBody()
 	}
-	var r *Rerror
 	if len(st.hooks.postReadData) > 0 {
 		r = st.hooks.postReadData.run(st.sess.env.guard, &dataCtx{st.sess.logger, st, m})
 	}
-	if r == nil {
-		r = badMessage(safely(func() error { _, err := m.BindMode(v, codec.Fresh); return err }))
-	}
-	m.SetBody(nil)
-	m.FreeBody()
-	st.giveBack(n)
-	if r != nil {
-		return r.Err()
-	}
-	return nil
+	return m, r
 }
 
 // giveBack lets the peer send as much as was received, when that is half of the window.
@@ -380,7 +392,11 @@ func (st *stream) giveBack(n int64) {
 	m.SetSeq(st.key)
 	m.Meta().Add(creditBytes, strconv.FormatInt(owed, 10))
 	m.Meta().Add(creditMessages, strconv.FormatInt(st.received, 10))
-	if l.sock.EnqueueNow(&m) == nil { // an error: the connection has failed, or its peer does not read
+	err := l.sock.EnqueueNow(&m)
+	if err != nil && l.sock.Err() == nil { // far too much is queued; without the credit the stream would stand still
+		err = l.sock.Enqueue(st.ctx, &m)
+	}
+	if err == nil { // else the stream has ended, or its connection
 		l.sock.Flush(socket.NoBlock)
 	}
 }

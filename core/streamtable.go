@@ -376,7 +376,9 @@ func (l *link) reset(st *stream, r *Rerror, say bool) {
 		m.SetSeq(st.key)
 		m.Meta().Add(byeCode, strconv.Itoa(int(r.Code)))
 		addText(m.Meta(), byeReason, clip(r.Reason))
-		l.sock.EnqueueNow(&m) // an error: the connection has failed, or its peer does not read
+		if err := l.sock.EnqueueNow(&m); err != nil && !isCloseReason(err) {
+			l.kill(SideNetwork, err, "writing")
+		}
 	}
 	if st.cmd != nil {
 		st.sess.failCall(st.key, r)

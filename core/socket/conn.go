@@ -23,6 +23,8 @@ const (
 	Yield = outbox.Yield
 	// NoBlock says that this goroutine must not wait for the network.
 	NoBlock = outbox.NoBlock
+	// Later says that this goroutine is about to enqueue more: another one writes.
+	Later = outbox.Later
 )
 
 // Options of a [Conn]. The zero value is usable.
@@ -259,7 +261,7 @@ func (c *Conn) Corked() bool { return c.out.Corked() }
 func (c *Conn) Uncork() { c.out.Uncork() }
 
 // Flush makes sure that what was enqueued gets written. mode is a combination
-// of Yield and NoBlock.
+// of Yield, NoBlock and Later.
 func (c *Conn) Flush(mode FlushMode) { c.out.Flush(mode) }
 
 // Crowded reports whether a message waits for room: the peer reads more slowly than this
@@ -278,6 +280,9 @@ func (c *Conn) OldestQueued() time.Duration {
 	}
 	return time.Since(since)
 }
+
+// Err returns why nothing is accepted any more, nil while that is not so.
+func (c *Conn) Err() error { return c.out.Err() }
 
 // WaitFlushed waits until all that was enqueued before is written, until ctx
 // ends or the connection dies.

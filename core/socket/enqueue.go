@@ -147,14 +147,25 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission, push *tr
 			return err
 		}
 	}
-	if how == enqueueWait || how == enqueueTry {
-		slots, err := c.acquirePacking(ctx, how, m.pipe.Remote())
-		if err != nil {
+	bulk := m.mtype == TypeData && how == enqueueWait
+	inTurn := bulk && size >= outbox.BulkFrom // else it is seen when it is packed
+	if inTurn {
+		if err := c.out.EnterBulk(ctx, c.packingSlots().bulk); err != nil {
 			return err
 		}
-		if slots != nil {
-			defer func() { <-slots }()
+		defer c.packingSlots().bulk.Leave()
+	}
+	var slots chan struct{}
+	if how == enqueueWait || how == enqueueTry {
+		var err error
+		if slots, err = c.acquirePacking(ctx, how, m.pipe.Remote()); err != nil {
+			return err
 		}
+		defer func() {
+			if slots != nil {
+				<-slots
+			}
+		}()
 	}
 	claim, err := c.claim(ctx, m, size, how)
 	if claim != nil {
@@ -174,11 +185,22 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission, push *tr
 	var at uint64
 	switch how {
 	case enqueueWait:
-		if m.mtype == TypeData && len(frame) >= outbox.BulkFrom {
-			at, err = c.out.SendBulk(ctx, c.packing.Load().bulk, frame)
-			break
+		bulk = bulk && len(frame) >= outbox.BulkFrom
+		if bulk && !inTurn {
+			if slots != nil {
+				<-slots
+				slots = nil
+			}
+			if err := c.out.EnterBulk(ctx, c.packingSlots().bulk); err != nil {
+				bufpool.Put(frame)
+				return err
+			}
+			defer c.packingSlots().bulk.Leave()
 		}
-		at, err = c.out.Send(ctx, frame)
+		n := len(frame)
+		if at, err = c.out.Send(ctx, frame); err == nil && bulk {
+			c.packingSlots().bulk.Accepted(at, n)
+		}
 	case enqueueNow:
 		at, err = c.out.SendNow(frame)
 	case enqueueTry:
@@ -202,11 +224,7 @@ const remotePacking = 64
 // the frame. If there is room, but those that pack take long, it does not wait for them:
 // a codec may send a message itself.
 func (c *Conn) acquirePacking(ctx context.Context, how admission, remote bool) (slots chan struct{}, err error) {
-	p := c.packing.Load()
-	if p == nil {
-		c.packing.CompareAndSwap(nil, &packingSlots{make(chan struct{}, runtime.GOMAXPROCS(0)), make(chan struct{}, remotePacking), outbox.NewBulk()})
-		p = c.packing.Load()
-	}
+	p := c.packingSlots()
 	slots = p.local
 	if remote {
 		slots = p.remote
@@ -242,6 +260,14 @@ func (c *Conn) acquirePacking(ctx context.Context, how admission, remote bool) (
 		return nil, err
 	}
 	return slots, nil
+}
+
+func (c *Conn) packingSlots() *packingSlots {
+	if p := c.packing.Load(); p != nil {
+		return p
+	}
+	c.packing.CompareAndSwap(nil, &packingSlots{make(chan struct{}, runtime.GOMAXPROCS(0)), make(chan struct{}, remotePacking), outbox.NewBulk()})
+	return c.packing.Load()
 }
 
 // packFree is how many bytes packing a message may take without a claim.

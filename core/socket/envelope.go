@@ -248,6 +248,10 @@ func (m *Envelope) marshal() ([]byte, error) {
 	return codec.Marshal(m.codec, m.body)
 }
 
+// SetPlain says that the body, which was just packed, has n bytes for the receiver: what was
+// encoded last was something else in its place, such as a sealed body.
+func (m *Envelope) SetPlain(n int) { m.encodedTo(n) }
+
 func (m *Envelope) encodedTo(n int) { m.plain = uint32(min(int64(n), math.MaxUint32)) }
 
 func (m *Envelope) AppendBody(dst []byte) ([]byte, error) {

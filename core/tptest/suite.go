@@ -124,6 +124,14 @@ type bodies interface {
 	text(body any) string
 }
 
+// texts is a stream of bodies that stand for texts.
+type texts interface {
+	send(text string) error
+	recv() (string, error)
+	closeSend() error
+	close() error
+}
+
 type bodiesOf[T any] struct {
 	make func(string) *T
 	take func(*T) string
@@ -149,11 +157,3 @@ func (b bodiesOf[T]) handlePush(r tp.Router, method string, f func(tp.PushCtx, s
 func (b bodiesOf[T]) wrap(text string) any { return b.make(text) }
 func (b bodiesOf[T]) empty() any           { return new(T) }
 func (b bodiesOf[T]) text(body any) string { return b.take(body.(*T)) }
-
-// texts is a stream of bodies that stand for texts.
-type texts interface {
-	send(text string) error
-	recv() (string, error)
-	closeSend() error
-	close() error
-}

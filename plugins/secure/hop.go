@@ -196,7 +196,7 @@ func (p *proto) Hint() string {
 // or push has an error says nothing: a protocol may let anybody write one there.
 func sealable(m socket.Message) bool {
 	switch m.Mtype() {
-	case tp.TypeCall, tp.TypePush:
+	case tp.TypeCall, tp.TypePush, tp.TypeData:
 		return true
 	case tp.TypeReply:
 		return !m.Rerror().HasError()
@@ -249,7 +249,12 @@ func (p *proto) prepare(m socket.Message) (restore func(), err error) {
 	}
 	plain := m.Body()
 	m.SetBody(sealed)
-	return func() { m.SetBody(plain) }, nil
+	return func() {
+		m.SetBody(plain)
+		if e, ok := m.(*socket.Envelope); ok {
+			e.SetPlain(len(body))
+		}
+	}, nil
 }
 
 func (p *proto) Unpack(m socket.Message) error {

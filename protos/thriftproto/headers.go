@@ -16,7 +16,7 @@ const (
 	tpStatus               // the outcome, of V7
 	tpCodec                // one byte, of the binary form
 	tpPipe                 // ids of filters, of the binary form
-	tpType                 // "4" or "5", of AUTH_CALL and AUTH_REPLY: Thrift has no such types
+	tpType                 // "4" to "7", of AUTH_CALL, AUTH_REPLY, CONTROL and DATA: Thrift has no such types
 	tpCount
 )
 

@@ -11,14 +11,20 @@ const bulkBound = 256 << 10
 // Bulk is what may be held up for the sake of others: large parts of long transfers. While
 // bulkBound of it waits to be written to a Writer, more of it waits outside of the batch, so
 // that a small frame finds no more than that in front of it.
+//
+//	if err := w.EnterBulk(ctx, b); err != nil {
+//		return err
+//	}
+//	defer b.Leave()
+//	at, err := w.Send(ctx, frame)
+//	if err == nil {
+//		b.Accepted(at, n)
+//	}
 type Bulk struct {
-	turn  chan struct{} // of capacity 1; full while a frame is being accepted, whose goroutine has the fields below
+	turn  chan struct{} // of capacity 1; full between EnterBulk and Leave, and who has filled it has the fields below
 	ends  []bulkEnd     // in order
 	bytes int           // of ends
 }
-
-// NewBulk returns the Bulk for one Writer.
-func NewBulk() *Bulk { return &Bulk{turn: make(chan struct{}, 1)} }
 
 // bulkEnd is where a frame of n bytes ends, counted in bytes accepted before.
 type bulkEnd struct {
@@ -26,31 +32,40 @@ type bulkEnd struct {
 	n  int
 }
 
-// SendBulk is Send for a frame that is bulk: it waits in addition until less than bulkBound
-// of bulk waits to be written, in the order of the calls.
-func (w *Writer) SendBulk(ctx context.Context, b *Bulk, frame []byte) (at uint64, err error) {
-	var ended <-chan struct{}
-	if ctx != nil {
-		ended = ctx.Done()
-	}
+// NewBulk returns the Bulk for one Writer.
+func NewBulk() *Bulk { return &Bulk{turn: make(chan struct{}, 1)} }
+
+// EnterBulk waits, in the order of the calls, until less than bulkBound of bulk waits to be
+// written. The caller sends one frame, and calls Leave. The wait ends as that of Begin.
+func (w *Writer) EnterBulk(ctx context.Context, b *Bulk) error {
 	select {
 	case b.turn <- struct{}{}:
-	case <-ended:
-		recycle(frame)
-		return 0, ctx.Err()
+	default:
+		var ended <-chan struct{}
+		if ctx != nil {
+			ended = ctx.Done()
+		}
+		select {
+		case b.turn <- struct{}{}:
+		case <-ended:
+			return ctx.Err()
+		}
 	}
-	defer func() { <-b.turn }()
-	if err := w.awaitBulk(ctx, b); err != nil {
-		recycle(frame)
-		return 0, err
+	err := w.awaitBulk(ctx, b)
+	if err != nil {
+		b.Leave()
 	}
-	n := len(frame)
-	if at, err = w.Send(ctx, frame); err == nil {
-		b.ends = append(b.ends, bulkEnd{at + uint64(n), n})
-		b.bytes += n
-	}
-	return at, err
+	return err
 }
+
+// Accepted says that a frame of n bytes was accepted, and what Send has returned.
+func (b *Bulk) Accepted(at uint64, n int) {
+	b.ends = append(b.ends, bulkEnd{at + uint64(n), n})
+	b.bytes += n
+}
+
+// Leave lets the next one enter.
+func (b *Bulk) Leave() { <-b.turn }
 
 // awaitBulk waits until there is room for bulk.
 func (w *Writer) awaitBulk(ctx context.Context, b *Bulk) error {
@@ -60,11 +75,7 @@ func (w *Writer) awaitBulk(ctx context.Context, b *Bulk) error {
 			defer w.mu.Unlock()
 			return w.err
 		}
-		i := 0
-		for ; i < len(b.ends) && b.ends[i].at <= w.written; i++ {
-			b.bytes -= b.ends[i].n
-		}
-		b.ends = b.ends[:copy(b.ends, b.ends[i:])]
+		b.written(w.written)
 		if b.bytes < bulkBound {
 			w.mu.Unlock()
 			return nil
@@ -80,4 +91,13 @@ func (w *Writer) awaitBulk(ctx context.Context, b *Bulk) error {
 			return err
 		}
 	}
+}
+
+// written forgets what ends before at.
+func (b *Bulk) written(at uint64) {
+	i := 0
+	for ; i < len(b.ends) && b.ends[i].at <= at; i++ {
+		b.bytes -= b.ends[i].n
+	}
+	b.ends = b.ends[:copy(b.ends, b.ends[i:])]
 }

@@ -46,7 +46,7 @@ func (w *Writer) Flush(mode Mode) {
 		w.mu.Unlock()
 		return
 	}
-	if !w.raw.usable() && mode&NoBlock != 0 {
+	if mode&Later != 0 || !w.raw.usable() && mode&NoBlock != 0 {
 		w.yield.Store(mode&Yield != 0)
 		w.start()
 		w.mu.Unlock()

@@ -89,6 +89,9 @@ const (
 	Yield Mode = 1 << iota
 	// NoBlock says that the caller must not wait for the network.
 	NoBlock
+	// Later says that the caller is about to append more: a goroutine of the Writer's own
+	// writes, which begins when the caller waits, or on another processor.
+	Later
 )
 
 // Writer collects frames and writes them to one connection. All methods may be
