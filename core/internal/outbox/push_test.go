@@ -310,3 +310,32 @@ func TestPushAtRandom(t *testing.T) {
 	}
 	idle(t, w)
 }
+
+// If the batch is full of frames that cannot be dropped, a new frame takes the place of older
+// ones that can.
+func TestPushBehindAFullBatch(t *testing.T) {
+	for _, policy := range []Policy{DropOldest, Latest} {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := pair(t, "pipe")
+			w := New(near, Config{Bound: 100 << 10})
+			for i := range 8 {
+				push(w, policy, i%2, i, 10<<10)
+				w.Flush(NoBlock)
+			}
+			synctest.Wait()
+			for i := range 2 { // begun below the bound
+				w.SendNow(appendFrame(bufpool.Get(30<<10), 0, 100+i, 30<<10))
+			}
+			for i := 8; i < 30; i++ {
+				if taken, _, err := push(w, policy, i%2, i, 10<<10); !taken || err != nil {
+					t.Fatalf("push %d with policy %d: taken %v, %v", i, policy, taken, err)
+				}
+			}
+			got := numbers(t, far)
+			if n := len(got); n < 10 || got[n-1] != 29 {
+				t.Errorf("with policy %d the peer has got %v; want the newest last", policy, got)
+			}
+			idle(t, w)
+		})
+	}
+}
