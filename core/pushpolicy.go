@@ -73,6 +73,12 @@ func (s *session) Queue() (q Queue) {
 	return q
 }
 
+// Queued returns a part of Queue, for plugins that were made before there was that.
+func (s *session) Queued() (messages, bytes int) {
+	q := s.Queue()
+	return q.Messages, q.Bytes
+}
+
 // pushNow sends a PUSH with a policy that does not wait.
 func (cmd *callCmd) pushNow(p PushPolicy) *Rerror {
 	s, m := cmd.sess, &cmd.out
