@@ -188,6 +188,17 @@ func (cmd *callCmd) preWrite(k kind, hooks moment[WriteCtx]) *Rerror {
 	return r
 }
 
+// number gives a PUSH its sequence number; one with a prepared body has 0, as all with that
+// body have.
+func (cmd *callCmd) number() {
+	if cmd.seq == 0 {
+		if _, shared := cmd.out.Body().(*Prepared); !shared {
+			cmd.seq = cmd.sess.pending.Next()
+		}
+	}
+	cmd.out.SetSeq(cmd.seq)
+}
+
 func pendingRerror(err error) *Rerror {
 	return markNotRun(NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()), nil)
 }

@@ -118,6 +118,12 @@ type session struct {
 	ordered inorder.Queues[*Handler, *handlerCtx] // one per ordered route; the key nil is for replies that must go out in order
 }
 
+// pushState is what a session needs that has a policy of its own or has dropped PUSHes.
+type pushState struct {
+	policy  atomic.Pointer[PushPolicy] // nil: that of the peer
+	dropped atomic.Uint64
+}
+
 // endQueue holds the connections whose reading has ended or is about to, until a goroutine
 // cleans up after each. A crowd that ends at once must not take the processors from the
 // others: so these goroutines start one by one, with pauses.

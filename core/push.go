@@ -83,14 +83,3 @@ func (cmd *callCmd) push(serviceMethod string, arg any, setting []MessageSetting
 	cmd.written(kindPush)
 	return nil
 }
-
-// number gives a PUSH its sequence number; one with a prepared body has 0, as all with that
-// body have.
-func (cmd *callCmd) number() {
-	if cmd.seq == 0 {
-		if _, shared := cmd.out.Body().(*Prepared); !shared {
-			cmd.seq = cmd.sess.pending.Next()
-		}
-	}
-	cmd.out.SetSeq(cmd.seq)
-}

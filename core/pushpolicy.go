@@ -3,8 +3,6 @@ package tp
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
-	"time"
 
 	"github.com/teleport-go/teleport/core/internal/outbox"
 	"github.com/teleport-go/teleport/core/internal/throttle"
@@ -15,20 +13,6 @@ import (
 // session, since PeerConfig.WriteBound bytes wait to be written already: see PushPolicy.
 // Nothing of it was sent.
 var ErrQueueFull = socket.ErrFull
-
-// Queue is what a session has accepted and has not written yet.
-type Queue struct {
-	Messages int
-	Bytes    int           // WriteBound at most, without what the reading goroutine adds
-	Age      time.Duration // how long the oldest message waits, about; 0: the network takes all at once, or there is no connection
-	Dropped  uint64        // PUSHes that the policy has dropped or refused, since the session began
-}
-
-// pushState is what a session needs that has a policy of its own or has dropped PUSHes.
-type pushState struct {
-	policy  atomic.Pointer[PushPolicy] // nil: that of the peer
-	dropped atomic.Uint64
-}
 
 // pushes returns s.pushing, made if necessary.
 func (s *session) pushes() *pushState {
@@ -87,6 +71,12 @@ func (s *session) Queue() (q Queue) {
 		q.Dropped = st.dropped.Load()
 	}
 	return q
+}
+
+// Queued returns a part of Queue, for plugins that were made before there was that.
+func (s *session) Queued() (messages, bytes int) {
+	q := s.Queue()
+	return q.Messages, q.Bytes
 }
 
 // pushNow sends a PUSH with a policy that does not wait.

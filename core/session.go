@@ -183,15 +183,6 @@ func (s *session) expireIn(left time.Duration) {
 
 func (s *session) SetContextAge(d time.Duration) { s.contextAge.Store(int64(max(d, 0))) }
 
-func (s *session) Queued() (messages, bytes int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.link != nil {
-		messages, bytes = s.link.sock.Queued()
-	}
-	return messages + len(s.redialQueue), bytes + s.redialBytes
-}
-
 func (s *session) ControlFD(f func(fd uintptr)) error {
 	s.mu.Lock()
 	l, st := s.link, s.state

@@ -312,6 +312,14 @@ type Session interface {
 	CloseReason() *CloseReason
 }
 
+// Queue is what a session has accepted and has not written yet.
+type Queue struct {
+	Messages int
+	Bytes    int           // WriteBound at most, without what the reading goroutine adds
+	Age      time.Duration // how long the oldest message waits, about; 0: the network takes all at once, or there is no connection
+	Dropped  uint64        // PUSHes that the policy has dropped or refused, since the session began
+}
+
 // Breaker is implemented by the sessions of this package, for code that learns before
 // the network does that a connection is dead.
 type Breaker interface {

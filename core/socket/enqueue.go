@@ -53,14 +53,6 @@ func (c *Conn) TryEnqueue(m *Envelope) error {
 	return c.enqueue(context.Background(), m, enqueueTry, nil)
 }
 
-// pushing returns what the settings say, made on demand.
-func (m *Envelope) pushing() *pushing {
-	if m.push == nil {
-		m.push = new(pushing)
-	}
-	return m.push
-}
-
 // PushPolicy returns what WithPushPolicy has set, "" if nothing.
 func (m *Envelope) PushPolicy() PushPolicy {
 	if m.push == nil {

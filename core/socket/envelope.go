@@ -50,12 +50,6 @@ type Envelope struct {
 	push    *pushing // what WithPushPolicy and WithPushKey have set; nil: nothing
 }
 
-// pushing is what happens to a PUSH for which there is no room.
-type pushing struct {
-	policy PushPolicy
-	key    string
-}
-
 var _ Message = (*Envelope)(nil)
 
 // routeURI is the URL that UriObject has returned, and a copy of it from then: a

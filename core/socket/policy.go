@@ -50,3 +50,17 @@ func (p PushPolicy) queued() outbox.Policy {
 	}
 	return outbox.Fail
 }
+
+// pushing is what happens to a PUSH for which there is no room.
+type pushing struct {
+	policy PushPolicy
+	key    string
+}
+
+// pushingOf returns *p, made on demand.
+func pushingOf(p **pushing) *pushing {
+	if *p == nil {
+		*p = new(pushing)
+	}
+	return *p
+}

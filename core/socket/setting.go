@@ -90,14 +90,14 @@ func WithPushPolicy(p PushPolicy) MessageSetting {
 		if err := p.Check(); err != nil {
 			panic(err)
 		}
-		m.envelope().pushing().policy = p
+		pushingOf(&m.envelope().push).policy = p
 	}
 }
 
 // WithPushKey sets the key of a PUSH with the policy PushLatest, which takes the place of one with the
 // same key that has not been sent. Without it the key is the service method.
 func WithPushKey(key string) MessageSetting {
-	return func(m Message) { m.envelope().pushing().key = key }
+	return func(m Message) { pushingOf(&m.envelope().push).key = key }
 }
 
 // WithRerror sets the error that a REPLY carries.

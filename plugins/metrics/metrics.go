@@ -62,8 +62,8 @@ type Metrics struct {
 	redials                       prometheus.Counter
 	duration                      *prometheus.HistogramVec
 
-	sessions, handlers, queuedMessages, queuedBytes *prometheus.Desc
-	refused, pauses, memory                         *prometheus.Desc
+	sessions, handlers, queuedMessages, queuedBytes, oldestQueued *prometheus.Desc
+	refused, pauses, memory                                       *prometheus.Desc
 
 	mu    sync.Mutex   // guards what follows
 	live  map[any]bool // sessions; true: dialled
@@ -107,6 +107,7 @@ func New(cfg Config) (*Metrics, error) {
 		handlers:       gauge("teleport_handlers_in_flight", "Calls that are being handled.", "route"),
 		queuedMessages: gauge("teleport_queued_messages", "Messages accepted for sending and not written."),
 		queuedBytes:    gauge("teleport_queued_bytes", "Bytes accepted for sending and not written."),
+		oldestQueued:   gauge("teleport_oldest_queued_seconds", "How long the oldest of them has waited."),
 		refused:        gauge("teleport_refused_total", "What was refused or dropped, and connections ended for want of memory.", "what"),
 		pauses:         gauge("teleport_pauses_total", "How often a session was not read for want of memory."),
 		memory:         gauge("teleport_message_bytes", "Bytes of received messages, as ReadMemory counts them."),
@@ -152,7 +153,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, c := range m.collectors() {
 		c.Describe(ch)
 	}
-	for _, d := range []*prometheus.Desc{m.sessions, m.handlers, m.queuedMessages, m.queuedBytes, m.refused, m.pauses, m.memory} {
+	for _, d := range []*prometheus.Desc{m.sessions, m.handlers, m.queuedMessages, m.queuedBytes, m.oldestQueued, m.refused, m.pauses, m.memory} {
 		ch <- d
 	}
 }
@@ -183,28 +184,31 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	var accepted, dialled, messages, bytes int
+	var oldest time.Duration
 	for sess, isDialled := range m.sessionsNow() {
 		if isDialled {
 			dialled++
 		} else {
 			accepted++
 		}
-		if q, ok := sess.(interface{ Queued() (messages, bytes int) }); ok {
-			n, size := q.Queued()
-			messages += n
-			bytes += size
+		if s, ok := sess.(interface{ Queue() tp.Queue }); ok {
+			q := s.Queue()
+			messages += q.Messages
+			bytes += q.Bytes
+			oldest = max(oldest, q.Age)
 		}
 	}
 	gauge(m.sessions, accepted, sideAccepted)
 	gauge(m.sessions, dialled, sideDialled)
 	gauge(m.queuedMessages, messages)
 	gauge(m.queuedBytes, bytes)
+	send(m.oldestQueued, prometheus.GaugeValue, oldest.Seconds())
 	stats := m.statsNow()
 	gauge(m.memory, int(stats.Memory))
 	send(m.pauses, prometheus.CounterValue, float64(stats.Pauses))
 	for what, n := range map[string]uint64{
 		"connection": stats.RefusedConnections, "call": stats.RefusedCalls, "push": stats.DroppedPushes, "message": stats.DroppedMessages,
-		"reply": stats.DroppedReplies, "unsent reply": stats.UnsentReplies, "memory": stats.MemoryCloses,
+		"reply": stats.DroppedReplies, "unsent reply": stats.UnsentReplies, "unsent push": stats.UnsentPushes, "memory": stats.MemoryCloses,
 	} {
 		send(m.refused, prometheus.CounterValue, float64(n), what)
 	}
@@ -226,6 +230,7 @@ func (m *Metrics) statsNow() (sum tp.PeerStats) {
 		sum.DroppedMessages += s.DroppedMessages
 		sum.DroppedReplies += s.DroppedReplies
 		sum.UnsentReplies += s.UnsentReplies
+		sum.UnsentPushes += s.UnsentPushes
 		sum.MemoryCloses += s.MemoryCloses
 		sum.Pauses += s.Pauses
 		sum.Memory += s.Memory

@@ -187,7 +187,14 @@ func TestQueue(t *testing.T) {
 		if messages == 0 {
 			t.Fatal("the connection is frozen, and no message waits")
 		}
-		check(t, "client", read(t, w.cli), map[string]float64{"queued_messages{}": float64(messages), "queued_bytes{}": float64(bytes)})
+		time.Sleep(3 * time.Second)
+		check(t, "client", read(t, w.cli), map[string]float64{
+			"queued_messages{}": float64(messages), "queued_bytes{}": float64(bytes), "oldest_queued_seconds{}": 3, "refused_total{unsent push}": 0,
+		})
+		for range 5 {
+			w.sess.Push("/note", strings.Repeat("x", 5<<20), tp.WithPushPolicy(tp.PushDropNewest)) // larger than what may wait
+		}
+		check(t, "client", read(t, w.cli), map[string]float64{"refused_total{unsent push}": 5})
 		conn.Cut()
 	})
 }

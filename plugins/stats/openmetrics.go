@@ -51,6 +51,8 @@ func (v Snapshot) AppendOpenMetrics(dst []byte) []byte {
 	sample(b, "teleport_queued_messages", uint64(max(v.QueuedMessages, 0)))
 	family(b, "teleport_queued_bytes", "gauge", "bytes", "Bytes accepted for sending and not written.")
 	sample(b, "teleport_queued_bytes", uint64(max(v.QueuedBytes, 0)))
+	family(b, "teleport_oldest_queued_seconds", "gauge", "seconds", "How long the oldest of them has waited.")
+	b.WriteString("teleport_oldest_queued_seconds " + strconv.FormatFloat(v.OldestQueued.Seconds(), 'g', -1, 64) + "\n")
 
 	family(b, "teleport_calls_in_flight", "gauge", "", "Calls under way.")
 	for _, r := range v.Routes {

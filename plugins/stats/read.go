@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/labels"
 )
 
@@ -29,8 +30,9 @@ type Snapshot struct {
 	DialledTotal  uint64 `json:"dialled_total"`
 	Redials       uint64 `json:"redials"`
 
-	QueuedMessages int `json:"queued_messages"` // accepted for sending and not written yet, in all sessions
-	QueuedBytes    int `json:"queued_bytes"`
+	QueuedMessages int           `json:"queued_messages"` // accepted for sending and not written yet, in all sessions
+	QueuedBytes    int           `json:"queued_bytes"`
+	OldestQueued   time.Duration `json:"oldest_queued_ns"` // how long the oldest of them has waited, about
 
 	Routes []Route `json:"routes"` // by direction and name
 }
@@ -99,10 +101,11 @@ func (s *Stats) Snapshot() Snapshot {
 	}
 	s.mu.Unlock()
 	for _, sess := range live {
-		if q, ok := sess.(interface{ Queued() (messages, bytes int) }); ok {
-			messages, bytes := q.Queued()
-			shot.QueuedMessages += messages
-			shot.QueuedBytes += bytes
+		if s, ok := sess.(interface{ Queue() tp.Queue }); ok {
+			q := s.Queue()
+			shot.QueuedMessages += q.Messages
+			shot.QueuedBytes += q.Bytes
+			shot.OldestQueued = max(shot.OldestQueued, q.Age)
 		}
 	}
 	shot.Routes = append(read(s.in, In), read(s.out, Out)...)

@@ -165,8 +165,13 @@ func TestQueue(t *testing.T) {
 			go sess.Push("/note", strings.Repeat("x", 1000))
 		}
 		synctest.Wait()
-		if s := cli.Snapshot(); s.QueuedMessages == 0 || s.QueuedBytes == 0 {
-			t.Errorf("the connection is frozen, and %d messages of %d bytes wait", s.QueuedMessages, s.QueuedBytes)
+		time.Sleep(3 * time.Second)
+		s := cli.Snapshot()
+		if text := string(s.AppendOpenMetrics(nil)); !strings.Contains(text, "\nteleport_oldest_queued_seconds 3\n") {
+			t.Errorf("the oldest message has waited for 3 s, and the text is\n%s", text)
+		}
+		if s.QueuedMessages == 0 || s.QueuedBytes == 0 || s.OldestQueued != 3*time.Second {
+			t.Errorf("the connection is frozen, and %d messages of %d bytes wait, for %v", s.QueuedMessages, s.QueuedBytes, s.OldestQueued)
 		}
 		conn.Cut()
 	})

@@ -53,7 +53,7 @@ func (w *Writer) Push(frame []byte, p Policy, key string) (taken bool, dropped i
 	defer w.wake()
 	n := len(frame) + besideQueued
 	if p == Latest {
-		if t := w.queue().byKey[key]; t != nil && w.used+w.waiting.cost()-t.cost()+n <= w.cfg.Bound {
+		if t := w.queue().byKey[key]; t != nil && (n <= t.cost() || w.queues(n-t.cost())) {
 			w.waiting.bytes += len(frame) - len(t.frame)
 			w.count(-len(t.frame))
 			recycle(t.frame)
@@ -61,17 +61,19 @@ func (w *Writer) Push(frame []byte, p Policy, key string) (taken bool, dropped i
 			return true, 1, nil
 		}
 	}
-	if p >= DropOldest && w.used+n <= w.cfg.Bound {
-		for w.used+w.queue().cost()+n > w.cfg.Bound {
+	room := 0 // that it has made itself: the batch alone may be over the bound
+	if p >= DropOldest && n <= max(w.cfg.Bound-w.used, w.queue().cost()) {
+		for !w.queues(n) && room < n {
 			t := w.oldest()
 			if t == nil {
 				break
 			}
+			room += t.cost()
 			recycle(w.unqueue(t))
 			dropped++
 		}
 	}
-	if w.used+w.queue().cost()+n <= w.cfg.Bound {
+	if w.queues(n) || room >= n {
 		w.enqueue(pushed{w.own(frame), p, key})
 		return true, dropped, nil
 	}
@@ -81,6 +83,9 @@ func (w *Writer) Push(frame []byte, p Policy, key string) (taken bool, dropped i
 	}
 	return false, dropped, nil
 }
+
+// queues reports whether n bytes more may be queued.
+func (w *Writer) queues(n int) bool { return w.used+w.queue().cost()+n <= w.cfg.Bound }
 
 // own returns frame in memory that is about as large, and counts it.
 func (w *Writer) own(frame []byte) []byte {
