@@ -382,7 +382,7 @@ func (cmd *callCmd) checkRun() *notRun {
 
 // notRun marks the reply to a CALL or AUTH_CALL with r, which the engine refuses.
 func (c *handlerCtx) notRun(r *Rerror) *Rerror {
-	if c.kind() == kindCall {
+	if c.in.Mtype() != TypePush {
 		c.out.Meta().Set(MetaNotRun, "1")
 		c.sess.env.stats.refusedCalls.Add(1)
 	}
