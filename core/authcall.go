@@ -13,15 +13,15 @@ import (
 
 // authHandler returns the handler of an AUTH_CALL; nil if no plugin answers them.
 func (e *env) authHandler() *Handler {
-	plugins := e.hooks().authCall
-	if len(plugins) == 0 {
+	hooks := e.hooks().authCall
+	if len(hooks) == 0 {
 		return nil
 	}
 	return &Handler{
 		name:    "AUTH_CALL",
 		unknown: true,
 		invoke: func(c *handlerCtx, _ any) (any, *Rerror) {
-			reply, r := plugins[0].AuthCall(c)
+			reply, r := hooks[0](c)
 			if r.HasError() {
 				return nil, r
 			}

@@ -24,7 +24,7 @@ func newAuthPlugin(hooked *atomic.Int32, f func(AuthCallCtx) (any, *Rerror)) *au
 	return &authPlugin{everyHook{func(string) { hooked.Add(1) }}, f}
 }
 
-func authCall(s *session, info string, ret any, set ...MessageSetting) CallCmd {
+func sendAuth(s *session, info string, ret any, set ...MessageSetting) CallCmd {
 	return s.Call("", info, ret, append(set, WithMtype(TypeAuthCall))...)
 }
 
@@ -55,13 +55,13 @@ func TestAuthCall(t *testing.T) {
 				}
 				synctest.Wait()
 				ret := ""
-				cmd := authCall(s, "good", &ret)
+				cmd := sendAuth(s, "good", &ret)
 				wantRerror(t, cmd.Rerror(), 0)
 				if until := cmd.InputMeta().Peek("until"); ret != "welcome good" || string(until) != "tomorrow" {
 					t.Errorf("the reply is %q, metadata %q", ret, until)
 				}
-				wantRerror(t, authCall(s, "bad", &ret).Rerror(), CodeForbidden, "bad")
-				wantRerror(t, authCall(s, "bad", &ret, WithBodyCodec(99)).Rerror(), CodeWriteFailed, "99")
+				wantRerror(t, sendAuth(s, "bad", &ret).Rerror(), CodeForbidden, "bad")
+				wantRerror(t, sendAuth(s, "bad", &ret, WithBodyCodec(99)).Rerror(), CodeWriteFailed, "99")
 				if n := hooked.Load(); n != 0 {
 					t.Errorf("%d hooks of messages ran; want none", n)
 				}
@@ -92,11 +92,11 @@ func TestAuthCallRefused(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inWorld(t, nil, func(t *testing.T, w *world) {
-				if test.plugin != nil {
-					w.server.PluginContainer().AppendLeft(&authPlugin{everyHook{func(string) {}}, test.plugin})
-				}
+				w.server.PluginContainer().AppendLeft(
+					&struct{ *PluginImpl }{&PluginImpl{PluginName: "embeds, and answers nothing"}}, // the next plugin does
+					&PluginImpl{PluginName: "auth", OnAuthCall: test.plugin})
 				c, s := w.pair()
-				wantRerror(t, authCall(c, test.info, new(string)).Rerror(), test.code, test.words)
+				wantRerror(t, sendAuth(c, test.info, new(string)).Rerror(), test.code, test.words)
 				wantReply(t, c.Call("/echo", "y", new(string)), "y")
 				synctest.Wait()
 				if n := s.work.running(); n != 0 {
@@ -123,18 +123,18 @@ func TestAuthCallEnds(t *testing.T) {
 		}})
 		c, s := w.pair()
 		ctx, cancel := context.WithCancel(t.Context())
-		given := begin(func() CallCmd { return authCall(c, "x", new(string), WithContext(ctx)) })
+		given := begin(func() CallCmd { return sendAuth(c, "x", new(string), WithContext(ctx)) })
 		seen := <-contexts
 		cancel()
 		wantRerror(t, ended(t, given).v.Rerror(), CodeCanceled)
 		wantGone(t, seen)
 
 		ret := ""
-		kept := begin(func() CallCmd { return authCall(c, "x", &ret) })
+		kept := begin(func() CallCmd { return sendAuth(c, "x", &ret) })
 		<-contexts
 		closing := begin(s.Close)
 		synctest.Wait()
-		r := authCall(c, "x", new(string)).Rerror()
+		r := sendAuth(c, "x", new(string)).Rerror()
 		if wantRerror(t, r, CodeConnClosed); !errors.Is(r.Err(), ErrNotRun) {
 			t.Errorf("the AUTH_CALL to a session that drains: %v; want one that has not run", r)
 		}
@@ -180,7 +180,7 @@ func TestAuthCallLog(t *testing.T) {
 	inWorld(t, func(cfg *PeerConfig) { cfg.Logger, cfg.PrintDetail = log.logger(), true }, func(t *testing.T, w *world) {
 		w.server.PluginContainer().AppendLeft(&authPlugin{everyHook{func(string) {}}, func(AuthCallCtx) (any, *Rerror) { return "hush-reply", nil }})
 		c, _ := w.pair()
-		wantRerror(t, authCall(c, "hush-token", new(string)).Rerror(), 0)
+		wantRerror(t, sendAuth(c, "hush-token", new(string)).Rerror(), 0)
 		pass(time.Millisecond)
 		text := log.String()
 		if strings.Contains(text, "hush") || !strings.Contains(text, "AUTH_CALL<-") || !strings.Contains(text, "AUTH_CALL->") {

@@ -125,18 +125,26 @@ func (l *link) enqueueCancel(seq int32) bool {
 }
 
 // sayByeSoon says on a connection that is cut off that nobody waits for its calls any
-// more, and goodbye, unless the peer does not read.
-func (l *link) sayByeSoon(reason *CloseReason) {
+// more, and goodbye, unless the peer does not read. If the peer shall learn why, what was
+// enqueued before may go out first, for a moment. said reports whether all is written,
+// parted whether the protocol had anything to say.
+func (l *link) sayByeSoon(reason *CloseReason) (parted, said bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), quietLimit)
+	defer cancel()
+	if reason.told() {
+		l.sock.Flush(socket.NoBlock)
+		l.sock.WaitFlushed(ctx)
+	}
 	if n, _ := l.sock.Queued(); n > 0 {
-		return
+		return false, false
 	}
 	if l.sess.pending.Len() > 0 {
 		l.enqueueCancel(everyCall)
 	}
-	l.sayBye(reason, false)
-	ctx, cancel := context.WithTimeout(context.Background(), quietTime)
+	parted = l.sayBye(reason, false)
+	ctx, cancel = context.WithTimeout(ctx, quietTime)
 	defer cancel()
-	l.sock.WaitFlushed(ctx)
+	return parted, l.sock.WaitFlushed(ctx) == nil
 }
 
 // acceptCancel ends the call of the peer's with this number, 0: all of them. The handler's

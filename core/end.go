@@ -275,18 +275,27 @@ func (s *session) drain(ctx context.Context, l *link) {
 	}
 	reason := s.CloseReason()
 	if !finished || ctx.Err() != nil {
-		l.sayByeSoon(reason)
+		parted, said := l.sayByeSoon(reason)
 		calls := s.takeCutOff() // before Stop: callers who wait for room take theirs away
 		l.sock.Stop(reason)     // before the rest, as in settleLink; and no cancelled handler's reply goes out by chance
 		handlers := l.handlerNames()
 		s.holdUp(func(h *holdUp) { h.handlers = handlers })
 		l.cancelHandlers(reason)
 		s.fail(calls, l, reason)
+		if said && reason.told() {
+			s.quiet.Fire()
+			l.linger(context.Background(), parted) // else what the peer sends meanwhile resets the connection
+		}
 		l.close()
 		return
 	}
 	if reason.Side != SideRemote && !l.sock.CarriesControl() {
 		l.awaitQuiet(ctx)
+	}
+	if reason.told() { // the peer shall read it, also if the session is cut off meanwhile
+		c, cancel := context.WithTimeout(context.Background(), lingerTime)
+		defer cancel()
+		ctx = c
 	}
 	parted := l.sayBye(reason, true)
 	l.sock.WaitFlushed(ctx)
@@ -297,18 +306,7 @@ func (s *session) drain(ctx context.Context, l *link) {
 		l.close()
 		return
 	}
-	// The peer answers what a protocol says last, and only then the connection is closed, as
-	// RFC 6455 section 5.5.1 demands. Firefox takes one that is half closed before for broken.
-	c, ok := l.conn.(interface{ CloseWrite() error })
-	if parted || ok && c.CloseWrite() == nil {
-		t := time.NewTimer(lingerTime)
-		defer t.Stop()
-		select {
-		case <-l.over.Done():
-		case <-ctx.Done():
-		case <-t.C:
-		}
-	}
+	l.linger(ctx, parted)
 	l.close()
 }
 

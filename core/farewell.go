@@ -210,6 +210,24 @@ func (l *link) hangUp(limit int64) {
 	io.Copy(io.Discard, io.LimitReader(l.conn, limit))
 }
 
+// linger ends this half of the connection and waits up to lingerTime for the peer to close
+// its own. The peer answers what a protocol says last (parted), and only then the
+// connection is closed, as RFC 6455 section 5.5.1 demands. Firefox takes one that is half
+// closed before for broken.
+func (l *link) linger(ctx context.Context, parted bool) {
+	c, ok := l.conn.(interface{ CloseWrite() error })
+	if !parted && (!ok || c.CloseWrite() != nil) {
+		return
+	}
+	t := time.NewTimer(lingerTime)
+	defer t.Stop()
+	select {
+	case <-l.over.Done():
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
 const (
 	// quietTime is how long nothing must arrive before this side closes a connection that
 	// carries no farewell, which would name the calls that have not run: a call that arrives
@@ -364,7 +382,7 @@ func (cmd *callCmd) checkRun() *notRun {
 
 // notRun marks the reply to a CALL or AUTH_CALL with r, which the engine refuses.
 func (c *handlerCtx) notRun(r *Rerror) *Rerror {
-	if c.kind() == kindCall {
+	if c.in.Mtype() != TypePush {
 		c.out.Meta().Set(MetaNotRun, "1")
 		c.sess.env.stats.refusedCalls.Add(1)
 	}

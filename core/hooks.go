@@ -76,7 +76,7 @@ type PostAcceptPlugin interface {
 // gets all of them; without one they are answered with 405. AuthCall runs on a goroutine
 // that is not the reader, also several times at once for one session. What it returns is
 // the AUTH_REPLY. ctx, of which Bind decodes the body, is valid until it returns. No other
-// hook runs for these messages, and PluginImpl has no function for this one.
+// hook runs for these messages. PluginImpl has a function for it, but not the method.
 type AuthCallPlugin interface {
 	Plugin
 	AuthCall(ctx AuthCallCtx) (reply any, rerr *Rerror)

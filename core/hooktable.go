@@ -40,7 +40,7 @@ type hookTable struct {
 	postListen  []PostListenPlugin
 	preDial     []PreDialPlugin
 	connection  []Plugin // with PostDial, PostRedial, PostAccept or PostDisconnect
-	authCall    []AuthCallPlugin
+	authCall    []func(AuthCallCtx) (any, *Rerror)
 	postReady   []PostReadyPlugin
 	postRename  []PostRenamePlugin
 	preClose    []PreClosePlugin
@@ -79,7 +79,9 @@ func newHookTable(all, middle []Plugin) *hookTable {
 		if isConnectionPlugin(p) {
 			t.connection = append(t.connection, p)
 		}
-		list(&t.authCall, p)
+		if f := authCall(p); f != nil {
+			t.authCall = append(t.authCall, f)
+		}
 		list(&t.postReady, p)
 		list(&t.postRename, p)
 		list(&t.preClose, p)
@@ -121,6 +123,7 @@ type selective interface {
 	skips(p Plugin, hook any) bool
 	neverBlocks() bool
 	postRedial() func(PreSession) *Rerror
+	authCall() func(AuthCallCtx) (any, *Rerror)
 }
 
 // takesPart returns p as a plugin with the hook P, if it uses that.
@@ -182,6 +185,17 @@ func postRedial(p Plugin) func(PreSession) *Rerror {
 	}
 	if s, ok := p.(selective); ok {
 		return s.postRedial()
+	}
+	return nil
+}
+
+// authCall returns the hook of p for AUTH_CALLs, nil if it has none.
+func authCall(p Plugin) func(AuthCallCtx) (any, *Rerror) {
+	if h, ok := p.(AuthCallPlugin); ok {
+		return h.AuthCall
+	}
+	if s, ok := p.(selective); ok {
+		return s.authCall()
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ type PluginImpl struct {
 	OnPostDial            func(PreSession) *Rerror
 	OnPostRedial          func(PreSession) *Rerror // nil: OnPostDial
 	OnPostAccept          func(PreSession) *Rerror
+	OnAuthCall            func(AuthCallCtx) (any, *Rerror)
 	OnPostReady           func(Session)
 	OnPostRename          func(s Session, oldID string)
 	OnPreWriteCall        func(WriteCtx) *Rerror
@@ -101,8 +102,10 @@ func (p *PluginImpl) skips(self Plugin, hook any) bool { return self == Plugin(p
 func (p *PluginImpl) neverBlocks() bool { return p.NonBlocking }
 
 // PluginImpl has no method PostRedial: a type that embeds it and has a PostDial of its own
-// would have both, and a redial would call the wrong one.
-func (p *PluginImpl) postRedial() func(PreSession) *Rerror { return p.OnPostRedial }
+// would have both, and a redial would call the wrong one. Nor has it AuthCall, by which a
+// type that embeds it would accept all credentials.
+func (p *PluginImpl) postRedial() func(PreSession) *Rerror       { return p.OnPostRedial }
+func (p *PluginImpl) authCall() func(AuthCallCtx) (any, *Rerror) { return p.OnAuthCall }
 
 // has reports whether there is a function for a hook; hook is a nil pointer to the
 // type of its interface.

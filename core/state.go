@@ -99,6 +99,12 @@ type told struct {
 func (t *told) Error() string   { return t.err.Error() }
 func (t *told) Unwrap() []error { return []error{t.err, t.rerr.Err()} }
 
+// told reports whether the peer shall learn the reason.
+func (r *CloseReason) told() bool {
+	t := (*told)(nil)
+	return errors.As(r.Cause, &t)
+}
+
 var (
 	errLocalClose  = errors.New("closed by this side")
 	errRemoteClose = errors.New("closed by peer")

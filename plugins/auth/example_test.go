@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/tptest"
@@ -121,4 +122,59 @@ func ExampleNewCheckerPlugin_oneSessionPerUser() {
 	// closed by peer: 409 Conflict: another session has taken the id
 	// 409 false true
 	// closed by peer: 403 Forbidden: your account is locked
+}
+
+// Credentials that end are renewed on the session, and taken away while it lives.
+func ExampleGrant() {
+	t := new(testing.T) // programs use tp.NewPeer, Listen and Dial
+	network := tptest.NewNetwork().Register(t)
+
+	srv := tptest.NewPeer(t, tp.PeerConfig{Network: network}, auth.NewCheckerPlugin(
+		func(sess auth.Session, fn auth.RecvOnce) (any, *tp.Rerror) {
+			var token string
+			rerr := fn(&token)
+			sess.SetID("ann")
+			return auth.Grant{
+				Until:  time.Now().Add(time.Hour), // the Bearer is called again before
+				Claims: map[string]string{"token": token},
+			}, rerr
+		}))
+	defer srv.Close()
+	tp.HandleCall(srv, "/orders/read", func(ctx tp.CallCtx, _ *string) (string, error) {
+		g, _ := auth.GrantOf(ctx)
+		return g.Claims["token"], nil
+	})
+	tp.HandleCall(srv, "/orders/delete", func(tp.CallCtx, *string) (string, error) { return "deleted", nil })
+	addr := tptest.Listen(t, srv)
+
+	n := 0
+	cli := tptest.NewPeer(t, tp.PeerConfig{Network: network}, auth.NewBearerPlugin(
+		func(_ auth.Session, fn auth.SendOnce) *tp.Rerror {
+			n++
+			return fn(fmt.Sprint("token ", n), nil)
+		}))
+	defer cli.Close()
+	sess, rerr := cli.Dial(addr)
+	if rerr != nil {
+		fmt.Println(rerr)
+		return
+	}
+	ctx := context.Background()
+	fmt.Println(tp.Invoke[string](ctx, sess, "/orders/read", ""))
+	fmt.Println(auth.Renew(ctx, sess)) // what happens by itself within the hour
+	fmt.Println(tp.Invoke[string](ctx, sess, "/orders/read", ""))
+
+	if ann, ok := srv.GetSession("ann"); ok {
+		auth.Narrow(ann, "/orders/read")
+		fmt.Println(tp.Invoke[string](ctx, sess, "/orders/delete", ""))
+		auth.Revoke(ann, nil)
+	}
+	<-sess.CloseNotify()
+	fmt.Println(sess.CloseReason())
+	// Output:
+	// token 1 <nil>
+	// <nil>
+	// token 2 <nil>
+	//  403 Forbidden: the credentials of the session do not allow /orders/delete
+	// closed by peer: 401 Unauthorized: the credentials have been revoked
 }
