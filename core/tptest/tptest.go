@@ -6,6 +6,8 @@
 //	func TestPlugin(t *testing.T)   { tptest.RunPlugin(t, func() tp.Plugin { return NewX() }) }
 //	func TestNetwork(t *testing.T)  { tptest.RunNetwork(t, dial, listen) }
 //
+// A network over UDP is also tested on bad paths, by RunDatagrams.
+//
 // Two connected peers, closed at the end of the test:
 //
 //	srv, cli, sess := tptest.Peers(t)

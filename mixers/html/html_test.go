@@ -140,13 +140,16 @@ func TestRedirect(t *testing.T) {
 		url      string
 		location string // "": an error
 	}{
+		{301, "/there", "/there"},
 		{302, "/there", "/there"},
 		{303, "/two words?q=é<", "/two%20words?q=%C3%A9%3C"},
+		{307, "?q=1", "?q=1"},
 		{308, "https://example.com/a%20b#c", "https://example.com/a%20b#c"},
 		{200, "/there", ""},
 		{304, "/there", ""},
 		{302, "", ""},
 		{302, "/there\r\nSet-Cookie: a=1", ""},
+		{302, "/there\x7f", ""},
 	} {
 		m := meta{}
 		rerr := Redirect(m, test.code, test.url)
@@ -200,6 +203,16 @@ func TestReload(t *testing.T) {
 	becomes("b.html", `html: there is no page "b.html"; there are: a.html`)
 	require.NoError(t, os.Remove(filepath.Join(dir, "a.html")))
 	require.Eventually(t, func() bool { return render("a.html") == "four" && lines.Contain("no file matches") }, 30*time.Second, 10*time.Millisecond)
+}
+
+// Without Reload the pages stay as they were.
+func TestNoReload(t *testing.T) {
+	fsys := files("a.html", "one")
+	p := Must(New(fsys, Options{}))
+	fsys["a.html"] = &fstest.MapFile{Data: []byte("another")}
+	got, rerr := p.Render(meta{}, "a.html", nil)
+	require.Nil(t, rerr)
+	require.Equal(t, "one", string(got))
 }
 
 func TestConcurrent(t *testing.T) {

@@ -53,7 +53,7 @@ func TestSilentDialler(t *testing.T) {
 	}
 	wg.Wait()
 	for range many {
-		require.Equal(t, "hello", within(t, got, "a push to a session that sends nothing"))
+		require.Equal(t, "hello", tptest.Receive(t, got, "a push to a session that sends nothing"))
 	}
 	require.Equal(t, many, srv.CountSession())
 }
@@ -88,7 +88,7 @@ func TestNoKey(t *testing.T) {
 				require.NoError(t, srv.SetTLSConfig(tp.GenerateTLSConfigForServer()))
 				require.NoError(t, cli.SetTLSConfig(tp.GenerateTLSConfigForClient()))
 			}
-			echo(t, tptest.Dial(t, cli, tptest.Listen(t, srv)), "hello")
+			tptest.Echo(t, tptest.Dial(t, cli, tptest.Listen(t, srv)), "hello")
 			require.Equal(t, test.want, strings.Count(strings.Join(lines.All(), "\n"), warning))
 		})
 	}
@@ -182,7 +182,7 @@ func TestV7(t *testing.T) {
 		cli := newPeer(t, V7(), tp.PeerConfig{})
 		sess := tptest.Dial(t, cli, addr)
 		for i := range 20 {
-			echo(t, sess, fmt.Sprint(i))
+			tptest.Echo(t, sess, fmt.Sprint(i))
 		}
 	})
 	t.Run("is dialled", func(t *testing.T) {

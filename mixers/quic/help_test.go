@@ -1,12 +1,9 @@
 package quic
 
 import (
-	"context"
 	"net"
 	"testing"
 	"time"
-
-	"github.com/stretchr/testify/require"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/tptest"
@@ -17,62 +14,43 @@ var serverConf, clientConf = tp.GenerateTLSConfigForServer(), tp.GenerateTLSConf
 
 const patience = 30 * time.Second
 
-// newPeer makes a peer of the network that is closed at the end of the test.
+// under is the network with these options, to be tested.
+func under(o Options) tptest.DatagramNetwork {
+	return tptest.DatagramNetwork{
+		Net: func(idleTimeout, keepAlive time.Duration) tp.Network {
+			o := o
+			if idleTimeout > 0 {
+				o.IdleTimeout, o.KeepAlive = idleTimeout, keepAlive
+			}
+			return New(o)
+		},
+		ServerTLS: serverConf,
+		ClientTLS: clientConf,
+		Grace:     grace,
+		Keeps:     true,
+	}
+}
+
+// Nothing is lost, every end is noticed, and a session keeps its client's new address: see
+// RunDatagrams.
+func TestDatagrams(t *testing.T) { tptest.RunDatagrams(t, under(Options{})) }
+
 func newPeer(t *testing.T, o Options, cfg tp.PeerConfig, plugin ...tp.Plugin) tp.Peer {
 	t.Helper()
-	n := New(o)
-	cfg.Net, cfg.LocalIP = &n, "127.0.0.1"
-	p := tptest.NewPeer(t, cfg, plugin...)
-	require.NoError(t, p.SetTLSConfig(clientConf))
-	return p
+	return under(o).Peer(t, cfg, plugin...)
 }
 
-// newServer makes a listening peer that replies to /echo with its argument.
 func newServer(t *testing.T, o Options, cfg tp.PeerConfig, plugin ...tp.Plugin) (srv tp.Peer, addr string) {
 	t.Helper()
-	n := New(o)
-	cfg.Net, cfg.LocalIP = &n, "127.0.0.1"
-	srv = tptest.NewPeer(t, cfg, plugin...)
-	require.NoError(t, srv.SetTLSConfig(serverConf))
-	tp.HandleCall(srv, "/echo", func(_ tp.CallCtx, s *string) (string, error) { return *s, nil })
-	return srv, tptest.Listen(t, srv)
+	return under(o).Server(t, cfg, plugin...)
 }
 
-// echo makes a call that must succeed.
-func echo(t *testing.T, sess tp.Session, text string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	got, err := tp.Invoke[string](ctx, sess, "/echo", text)
-	require.NoError(t, err)
-	require.Equal(t, text, got)
-}
-
-// within waits for a value.
-func within[T any](t *testing.T, c <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(patience):
-	}
-	require.FailNow(t, what+" has not come")
-	panic("unreachable")
-}
-
-// listen makes a listener of a network with these options.
 func listen(t *testing.T, o Options) net.Listener {
 	t.Helper()
-	lis, err := New(o).Listen(t.Context(), tp.ListenConfig{Network: "quic", LocalIP: "127.0.0.1", TLS: serverConf})
-	require.NoError(t, err)
-	t.Cleanup(func() { lis.Close() })
-	return lis
+	return under(o).Listen(t)
 }
 
 func dial(t *testing.T, o Options, addr string) net.Conn {
 	t.Helper()
-	c, err := New(o).Dial(t.Context(), tp.DialConfig{Network: "quic", Addr: addr, TLS: clientConf})
-	require.NoError(t, err)
-	t.Cleanup(func() { c.Close() })
-	return c
+	return under(o).Dial(t, addr)
 }

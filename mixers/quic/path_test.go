@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,38 +13,6 @@ import (
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/tptest"
 )
-
-// through makes a client of the server at addr, behind a relay. It does not redial, so
-// that a session which is lost stays lost.
-func through(t *testing.T, o Options, addr string) (cli tp.Peer, sess tp.Session, relay *tptest.Relay) {
-	t.Helper()
-	relay = tptest.NewRelay(t, addr)
-	cli = newPeer(t, o, tp.PeerConfig{})
-	return cli, tptest.Dial(t, cli, relay.Addr()), relay
-}
-
-// A client whose address changes keeps its session, also in the middle of large messages.
-func TestAddressChange(t *testing.T) {
-	srv, addr := newServer(t, Options{}, tp.PeerConfig{})
-	_, sess, relay := through(t, Options{}, addr)
-	echo(t, sess, "before")
-	id := ""
-	srv.RangeSession(func(s tp.Session) bool { id = s.ID(); return true })
-	big := strings.Repeat("0123456789", 100_000)
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() { echo(t, sess, big) })
-	}
-	require.Equal(t, 1, relay.Rebind())
-	wg.Wait()
-	for range 3 {
-		relay.Rebind()
-		echo(t, sess, "after")
-	}
-	require.Equal(t, 1, srv.CountSession())
-	_, same := srv.GetSession(id)
-	require.True(t, same, "the session is another one")
-}
 
 // The client moves to another local address by itself.
 func TestMigrate(t *testing.T) {
@@ -82,7 +49,7 @@ func TestMigrate(t *testing.T) {
 	pass(a, b)
 	go a.Close()
 	b.Close()
-	within(t, a.ended, "the end")
+	tptest.Receive(t, a.ended, "the end")
 	require.Error(t, a.Migrate(t.Context(), "127.0.0.1"))
 }
 
@@ -92,9 +59,9 @@ func TestOf(t *testing.T) {
 	p := new(mover)
 	cli := newPeer(t, Options{}, tp.PeerConfig{}, p)
 	sess := tptest.Dial(t, cli, addr)
-	echo(t, sess, "before")
+	tptest.Echo(t, sess, "before")
 	require.NoError(t, p.conn.Migrate(t.Context(), "127.0.0.1"))
-	echo(t, sess, "after")
+	tptest.Echo(t, sess, "after")
 	require.Equal(t, 1, srv.CountSession())
 	require.Equal(t, uint16(0x0304), sess.ConnectionState().Version) // TLS 1.3
 }
@@ -105,57 +72,6 @@ func (*mover) Name() string { return "mover" }
 
 func (m *mover) PostDial(s tp.PreSession) *tp.Rerror { m.conn = Of(s); return nil }
 
-// Calls and pushes succeed over a path that loses, repeats and reorders packets.
-func TestBadPath(t *testing.T) {
-	tptest.LeakCheck(t)
-	_, addr := newServer(t, Options{}, tp.PeerConfig{})
-	relay := tptest.NewRelay(t, addr)
-	relay.Set(tptest.Faults{Loss: 0.05, Duplicate: 0.05, Reorder: 0.2, Delay: 100 * time.Millisecond})
-	cli := newPeer(t, Options{}, tp.PeerConfig{})
-	sess := tptest.Dial(t, cli, relay.Addr())
-	var wg sync.WaitGroup
-	for range 10 {
-		wg.Go(func() {
-			for range 5 {
-				echo(t, sess, strings.Repeat("hello", 500))
-			}
-		})
-	}
-	wg.Wait()
-	require.NoError(t, cli.Close())
-}
-
-// A session ends on both sides when the other one has vanished, and says why.
-func TestVanished(t *testing.T) {
-	tptest.LeakCheck(t)
-	o := Options{IdleTimeout: 2 * time.Second}
-	srv, addr := newServer(t, o, tp.PeerConfig{})
-	_, sess, relay := through(t, o, addr)
-	echo(t, sess, "before")
-	var other tp.Session
-	srv.RangeSession(func(s tp.Session) bool { other = s; return true })
-	relay.Set(tptest.Faults{Loss: 1})
-	for _, s := range []tp.Session{sess, other} {
-		within(t, s.CloseNotify(), "the end of a session whose other side has vanished")
-		require.Equal(t, tp.SideNetwork, s.CloseReason().Side)
-		require.ErrorContains(t, s.CloseReason(), "nothing has come from the other side for the idle timeout")
-	}
-}
-
-// A session without messages lives on, by the packets of KeepAlive.
-func TestKeepAlive(t *testing.T) {
-	o := Options{IdleTimeout: 4 * time.Second, KeepAlive: 300 * time.Millisecond}
-	_, addr := newServer(t, o, tp.PeerConfig{})
-	cli := newPeer(t, o, tp.PeerConfig{})
-	sess := tptest.Dial(t, cli, addr)
-	select {
-	case <-sess.CloseNotify():
-		t.Fatalf("the session has ended: %v", sess.CloseReason())
-	case <-time.After(5 * time.Second):
-	}
-	echo(t, sess, "still there")
-}
-
 // Half of a handshake, connections without a stream and garbage cost nobody a session.
 func TestStrangers(t *testing.T) {
 	tptest.LeakCheck(t)
@@ -163,7 +79,7 @@ func TestStrangers(t *testing.T) {
 	srv, addr := newServer(t, o, tp.PeerConfig{HandshakeTimeout: 2 * time.Second})
 	cli := newPeer(t, o, tp.PeerConfig{})
 	sess := tptest.Dial(t, cli, addr)
-	echo(t, sess, "before")
+	tptest.Echo(t, sess, "before")
 
 	to, err := net.Dial("udp", addr)
 	require.NoError(t, err)
@@ -205,18 +121,18 @@ func TestStrangers(t *testing.T) {
 		c := streamless(t, addr)
 		silent = append(silent, c)
 	}
-	echo(t, sess, "meanwhile")
-	echo(t, tptest.Dial(t, cli, addr), "a new session")
+	tptest.Echo(t, sess, "meanwhile")
+	tptest.Echo(t, tptest.Dial(t, cli, addr), "a new session")
 	wg.Wait()
 	sink.Close()
 	<-forwarded
 	for _, c := range silent {
-		within(t, c.conn.Context().Done(), "the end of a connection without a stream")
+		tptest.Receive(t, c.conn.Context().Done(), "the end of a connection without a stream")
 		require.ErrorContains(t, context.Cause(c.conn.Context()), "no stream came within the handshake timeout")
 		c.Close()
-		within(t, c.ended, "the release of its socket")
+		tptest.Receive(t, c.ended, "the release of its socket")
 	}
-	echo(t, sess, "after")
+	tptest.Echo(t, sess, "after")
 	require.Equal(t, 2, srv.CountSession())
 }
 
@@ -245,5 +161,5 @@ func TestFirstByte(t *testing.T) {
 	_, err = c.Read(make([]byte, 1))
 	require.ErrorContains(t, err, "the first byte of the stream is 71, not 0")
 	c.Close()
-	within(t, c.ended, "the end")
+	tptest.Receive(t, c.ended, "the end")
 }

@@ -41,7 +41,7 @@ func TestSilentDialler(t *testing.T) {
 	}
 	wg.Wait()
 	for range many {
-		require.Equal(t, "hello", within(t, got, "a push to a session that sends nothing"))
+		require.Equal(t, "hello", tptest.Receive(t, got, "a push to a session that sends nothing"))
 	}
 	require.Equal(t, many, srv.CountSession())
 }
@@ -85,7 +85,7 @@ func TestV7(t *testing.T) {
 	sess := tptest.Dial(t, cli, addr)
 	time.Sleep(time.Second) // longer than the handshake timeout
 	require.Zero(t, srv.CountSession())
-	echo(t, sess, "late")
+	tptest.Echo(t, sess, "late")
 	require.Equal(t, 1, srv.CountSession())
 }
 
@@ -120,8 +120,11 @@ func TestDialErrors(t *testing.T) {
 		{"unknown host", "host.invalid:1", clientConf, "host.invalid"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			n := newNetwork(Options{})
-			_, err := n.dial(t.Context(), tp.DialConfig{Addr: test.addr, TLS: test.tls, HandshakeTimeout: 300 * time.Millisecond})
+			n, limit := newNetwork(Options{}), patience
+			if test.name == "nobody" {
+				limit = 300 * time.Millisecond
+			}
+			_, err := n.dial(t.Context(), tp.DialConfig{Addr: test.addr, TLS: test.tls, HandshakeTimeout: limit})
 			require.ErrorContains(t, err, test.want)
 			require.Empty(t, n.pool.byKey, "the socket of a failed dial is still open")
 		})

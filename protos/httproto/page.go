@@ -63,10 +63,10 @@ func settable(status int) bool { return status >= 200 && status <= 599 && status
 
 // chosen returns the status and the Content-Type that the handler has set in the metadata
 // of its reply; 200 and nil if it has set none.
-func chosen(m *socket.Meta, sender Dialect) (status int, contentType []byte, err error) {
+func chosen(m *socket.Meta, sender Dialect) (status int, contentType []byte) {
 	status = 200
 	if m.Len() == 0 || sender != 0 { // peers know 200 and 299, and read the codec from the type
-		return status, nil, nil
+		return status, nil
 	}
 	for k, v := range m.All() {
 		switch {
@@ -78,10 +78,7 @@ func chosen(m *socket.Meta, sender Dialect) (status int, contentType []byte, err
 			}
 		}
 	}
-	if !validValue(contentType) {
-		return 0, nil, fmt.Errorf("http: Content-Type %.40q cannot be the value of a header", contentType)
-	}
-	return status, contentType, nil
+	return status, contentType // scratch.meta refuses one that cannot be the value of a header
 }
 
 // bodiless reports whether responses of this status have no body (RFC 9110, sections

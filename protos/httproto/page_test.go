@@ -32,8 +32,10 @@ func servePages(t *testing.T, cfg tp.PeerConfig) *server {
 		for _, v := range q["cookie"] {
 			ctx.AddMeta("Set-Cookie", v)
 		}
-		if v := q.Get("policy"); v != "" {
-			ctx.SetMeta("content-security-policy", v)
+		for _, key := range []string{"content-security-policy", "content-disposition", "content-language", "content-location", "content-type", "content-md5", MetaStatus} {
+			if v := q.Get(key); v != "" {
+				ctx.SetMeta(key, v)
+			}
 		}
 		if v := q.Get("code"); v != "" {
 			n, _ := strconv.Atoi(v)
@@ -80,7 +82,17 @@ func TestPages(t *testing.T) {
 		{"code=304&location=/there", 299, "", ""},               // no redirect
 		{"code=404&status=201", 404, "", ""},                    // an error is an error
 		{"status=404&location=/x", 404, "Location=/x", "<p>hi"}, // a page may have links
-		{"policy=default-src+'self'", 200, "Content-Security-Policy=default-src 'self'", "<p>hi"},
+		{"code=301&location=/there", 301, "Location=/there", ""},
+		{"content-security-policy=default-src+'self'", 200, "Content-Security-Policy=default-src 'self'", "<p>hi"},
+		{"content-disposition=attachment", 200, "Content-Disposition=attachment", "<p>hi"},
+		{"content-language=de", 200, "Content-Language=de", "<p>hi"},
+		{"content-location=/hi", 200, "Content-Location=/hi", "<p>hi"},
+		{"content-type=text/html", 200, "Content-Type=text/html", "<p>hi"}, // whatever the case of the key
+		{"content-md5=x", 200, "Content-Md5", "<p>hi"},                     // of bytes that the handler does not see
+		{":status=201", 201, "", "<p>hi"},                                  // of a forwarded response, for example
+		{":status=299", 200, "", "<p>hi"},
+		{":status=100", 200, "", "<p>hi"},
+		{":status=99999999999999999999", 200, "", "<p>hi"},
 	} {
 		t.Run(test.query, func(t *testing.T) {
 			c.send(t, "GET /page?"+strings.ReplaceAll(test.query, " ", "+")+" HTTP/1.1\nHost: h\n\n")
@@ -98,6 +110,26 @@ func TestPages(t *testing.T) {
 				t.Errorf("header %v, body %q", resp.Header, body)
 			}
 		})
+	}
+}
+
+// The response to HEAD has the headers of that to GET, and no body, so that the next response
+// follows.
+func TestHead(t *testing.T) {
+	c := servePages(t, tp.PeerConfig{}).dial(t)
+	for _, query := range []string{"type=text/html", "status=404", "code=302&location=/there", "code=500"} {
+		var length [2]string
+		for i, method := range []string{"HEAD", "GET"} {
+			c.send(t, method+" /page?"+query+" HTTP/1.1\nHost: h\n\n")
+			resp, body := c.response(t, method)
+			length[i] = resp.Header.Get("Content-Length")
+			if method == "GET" && len(body) == 0 {
+				t.Errorf("%s: no body", query)
+			}
+		}
+		if length[0] != length[1] {
+			t.Errorf("%s: Content-Length %q of HEAD, %q of GET", query, length[0], length[1])
+		}
 	}
 }
 

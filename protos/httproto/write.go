@@ -153,9 +153,7 @@ func (p *httpProto) appendResponse(dst []byte, m socket.Message, s *scratch) ([]
 		s.add("Content-Type", "application/json")
 	default:
 		var ctype []byte
-		if status, ctype, err = chosen(m.Meta(), o.sender); err != nil {
-			return dst, err
-		}
+		status, ctype = chosen(m.Meta(), o.sender)
 		if bodiless(status) {
 			break
 		}
