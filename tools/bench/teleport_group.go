@@ -11,32 +11,47 @@ import (
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
 
+const (
+	groupMethod = "/group/message"
+	gzipID      = 'g'
+)
+
 // handleGroup has the server send a message to all sessions when one of them calls.
-func handleGroup(srv tp.Peer, send func(srv tp.Peer, m *vt.Message)) {
+func handleGroup(srv tp.Peer) {
 	m := benchmsg.New[vt.Message]()
 	m.Int2 = benchmsg.Answered
-	tp.HandleCall(srv, "/group/send", func(tp.CallCtx, *[]byte) ([]byte, error) {
-		send(srv, m)
-		return nil, nil
-	})
+	for method, send := range map[string]func(){
+		"/group/loop":      func() { pushLoop(srv, m) },
+		"/group/loop_gzip": func() { pushLoop(srv, m, tp.WithXferPipe(gzipID)) },
+	} {
+		tp.HandleCall(srv, method, func(tp.CallCtx, *[]byte) ([]byte, error) {
+			send() // a push that fails is missing at the client
+			return nil, nil
+		})
+	}
 	tp.HandleCall(srv, "/group/join", func(tp.CallCtx, *[]byte) ([]byte, error) { return nil, nil })
 }
 
 // pushLoop is a push to each session.
-func pushLoop(srv tp.Peer, m *vt.Message) {
+func pushLoop(srv tp.Peer, m *vt.Message, set ...tp.MessageSetting) {
 	srv.RangeSession(func(s tp.Session) bool {
-		s.Push("/group/message", m) // one that fails is missing at the client
+		s.Push(groupMethod, m, set...)
 		return true
 	})
 }
 
-// joinGroup makes n sessions. A call returns when all have received the server's message.
-func joinGroup(addr string, n int) (func() error, error) {
+// joinGroup makes n sessions. A call of the method returns when all have received the
+// server's message.
+func joinGroup(method string) func(addr string, n int) (func() error, error) {
+	return func(addr string, n int) (func() error, error) { return newGroup(addr, n, method) }
+}
+
+func newGroup(addr string, n int, method string) (func() error, error) {
 	tp.SetLoggerLevel("OFF") // an error fails a call, which is reported
 	cli := tp.NewPeer(tp.PeerConfig{DefaultBodyCodec: codec.NameProtobuf})
 	var received atomic.Int64
 	all := make(chan struct{}, 1)
-	tp.HandlePush(cli, "/group/message", func(_ tp.PushCtx, m *vt.Message) error {
+	tp.HandlePush(cli, groupMethod, func(_ tp.PushCtx, m *vt.Message) error {
 		if err := benchmsg.Check(m); err != nil {
 			return err
 		}
@@ -62,7 +77,7 @@ func joinGroup(addr string, n int) (func() error, error) {
 		return nil, err
 	}
 	return func() error {
-		if err := call(*first.Load(), "/group/send"); err != nil {
+		if err := call(*first.Load(), method); err != nil {
 			return err
 		}
 		<-all

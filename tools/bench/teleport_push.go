@@ -22,10 +22,16 @@ const (
 )
 
 func pushCandidates() []harness.Candidate {
-	return []harness.Candidate{{
-		Name: "teleport-push", Serve: pushServe, Streams: pushStreams, Broadcast: joinGroup,
-		Note: "pushes, generated codec (vtprotobuf): in place of streams, where a call waits until they have been handled; to a group, RangeSession with a Push each",
-	}}
+	return []harness.Candidate{
+		{
+			Name: "teleport-push", Serve: pushServe, Streams: pushStreams, Broadcast: joinGroup("/group/loop"),
+			Note: "pushes, generated codec (vtprotobuf): in place of streams, where a call waits until they have been handled; to a group, RangeSession with a Push each",
+		},
+		{
+			Name: "teleport-push-gzip", Serve: pushServe, Broadcast: joinGroup("/group/loop_gzip"),
+			Note: "as teleport-push, to a group only, through the gzip filter",
+		},
+	}
 }
 
 // pushed counts the messages of each sender since the answer before.
@@ -55,7 +61,7 @@ func pushServe() (string, error) {
 		m.Int2 = benchmsg.Asked + int32(count.Swap(0)) + 1 // the call as well
 		return m, nil
 	})
-	handleGroup(srv, pushLoop)
+	handleGroup(srv)
 	if err := srv.Listen(); err != nil {
 		return "", err
 	}
