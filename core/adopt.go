@@ -120,6 +120,14 @@ func (a *adoption) prepare(conn net.Conn, pf ProtoFunc, rest []byte) error {
 	l.taken, l.silent = r.Taken, r.Silent
 	l.hello.Store(r.Hello)
 	l.peerWindow.Store(r.PeerWindow)
+	if r.Hello&peerSpeaks != 0 {
+		l.greeted.Fire()
+	}
+	if r.PushPolicy != "" {
+		if err := s.SetPushPolicy(r.PushPolicy); err != nil {
+			return err
+		}
+	}
 	s.pending.SetNext(max(r.Seq, 0) + 1)
 	s.contextAge.Store(int64(r.ContextAge))
 	s.mu.Lock()

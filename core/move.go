@@ -175,6 +175,9 @@ func (s *session) beginMove(m *move) *link {
 
 // quiesce waits until the connection is the caller's alone.
 func (s *session) quiesce(m *move, l *link) error {
+	if l.hasStreams() {
+		return fmt.Errorf("%w: a stream is open", errBusy)
+	}
 	for s.pending.Len() > 0 { // launch looks for the link behind its entry here; see the comment there
 		if !m.again() {
 			return fmt.Errorf("%w: it waits for replies", errBusy)
@@ -316,6 +319,9 @@ func (s *session) record(l *link) (r *moveRecord, rest []byte, err error) {
 		Version: recordVersion, Network: s.env.cfg.Network, Listener: s.env.listenerOf(l),
 		Protocol: name, State: state, ID: s.ID(), Epoch: l.epoch, Seq: s.pending.Last(),
 		Taken: l.taken, Hello: l.hello.Load(), PeerWindow: l.peerWindow.Load(), Silent: l.silent, ContextAge: s.ContextAge(),
+	}
+	if p := s.pushing.Load(); p != nil && p.policy.Load() != nil {
+		r.PushPolicy = *p.policy.Load()
 	}
 	if f := l.facts; f != nil {
 		r.RealIP = f.RealIP

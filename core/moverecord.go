@@ -28,7 +28,8 @@ type moveRecord struct {
 	Taken      int32         `json:"taken,omitempty"` // of the peer's, the last that was taken; below 0 over HTTP
 	Hello      uint32        `json:"hello,omitempty"`
 	PeerWindow int32         `json:"peer_window,omitempty"`
-	Silent     bool          `json:"silent,omitempty"` // no message has come yet
+	PushPolicy PushPolicy    `json:"push_policy,omitempty"` // that SetPushPolicy has set
+	Silent     bool          `json:"silent,omitempty"`      // no message has come yet
 	SessionAge time.Duration `json:"session_age,omitempty"`
 	AgeLeft    time.Duration `json:"age_left,omitempty"` // 0: no end
 	ContextAge time.Duration `json:"context_age,omitempty"`

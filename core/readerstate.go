@@ -1,6 +1,9 @@
 package tp
 
-import "sync/atomic"
+import (
+	"errors"
+	"sync/atomic"
+)
 
 // A connection is read by one goroutine at a time, or by none while it is parked.
 // One word says which goroutine that is, and what it does:
@@ -172,3 +175,6 @@ func (r *readerState) returned(handler uint64) bool {
 func (r *readerState) steal(handler uint64) bool {
 	return r.change(handler, func(w uint64) uint64 { return wordOf(handler+1, reading, w&onPoller) })
 }
+
+// errNotReader says that this goroutine is not the reader of the connection any more.
+var errNotReader = errors.New("tp: the connection is read elsewhere")

@@ -1,7 +1,6 @@
 package tp
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"runtime"
@@ -16,9 +15,6 @@ import (
 // This file holds what the reader of a connection does: it waits, reads a message, and
 // runs the part of the message's path that is the reader's. Which goroutine is the
 // reader, reader.go decides.
-
-// errNotReader says that this goroutine is not the reader of the connection any more.
-var errNotReader = errors.New("tp: the connection is read elsewhere")
 
 // readLoop is the state of one goroutine that reads connections.
 type readLoop struct {

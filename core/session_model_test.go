@@ -2,13 +2,17 @@ package tp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/teleport-go/teleport/core/internal/inherit"
 	"github.com/teleport-go/teleport/core/internal/memnet"
 	"github.com/teleport-go/teleport/core/internal/poison"
 	"github.com/teleport-go/teleport/core/internal/testwire"
@@ -130,7 +134,7 @@ var modelMethods = []string{"/echo", "/echo", "/wait", "/wait", "/panic", "/queu
 func (k *walk) checkHubs() {
 	for _, p := range k.peers {
 		for _, s := range p.env.hub.all() {
-			if st := s.getState(); st != ready && st != redialing {
+			if st := s.getState(); st != ready && st != redialing && st != moving {
 				k.wrong("the hub has session %s in state %v", s.ID(), st)
 			}
 			if got := p.env.hub.get(s.ID()); got != s {
@@ -237,14 +241,60 @@ func (k *walk) step() {
 		s.SetSessionAge(d)
 	case n < 91:
 		k.hooks.misbehave(k.rng.IntN(3))
-	case n < 91+5:
+	case n < 94:
 		k.log("stream on %s", s.ID())
 		k.stream(s, set)
-	case n < 97:
+	case n < 95:
 		k.log("peer %d closes", side)
 		k.ops.Go(func() { k.peers[side].Close() })
+	case n < 97 && s.plan == nil:
+		to := &walkTaker{answer: k.rng.IntN(5), after: time.Duration(k.rng.IntN(50)) * time.Millisecond}
+		hold := time.Duration(k.rng.IntN(300)) * time.Millisecond
+		k.log("move %s: answer %d after %v, hold %v", s.ID(), to.answer, to.after, hold)
+		k.ops.Go(func() { k.move(s, to, hold) })
 	default:
 		pass(time.Duration(k.rng.IntN(2000)) * time.Millisecond)
+	}
+}
+
+// walkTaker is a new process that does what it should, or not.
+type walkTaker struct {
+	answer int
+	after  time.Duration
+	taken  bool
+}
+
+func (w *walkTaker) Offer(_ context.Context, head, _ []byte, _ net.Conn, ready func() bool) error {
+	if _, err := parseRecord(head); err != nil {
+		return fmt.Errorf("the record is wrong: %w", err)
+	}
+	time.Sleep(w.after)
+	switch w.answer {
+	case 0:
+		return inherit.ErrRefused
+	case 1:
+		return errors.New("the line has ended")
+	}
+	if !ready() {
+		return inherit.ErrNotReady
+	}
+	if w.answer == 2 {
+		return errors.New("the line has ended before the last word")
+	}
+	w.taken = true
+	return nil
+}
+
+// move tries to hand a session over. It must have ended then, if it was, and else be what it
+// was, or have ended for a reason of its own.
+func (k *walk) move(s *session, to *walkTaker, hold time.Duration) {
+	err := s.tryMove(context.Background(), to, hold)
+	st, reason := s.getState(), s.CloseReason()
+	if handed := errors.Is(reason, ErrHandedOver); handed != (err == nil && to.taken) || handed && st != closed {
+		k.wrong("the move of session %s returned %v: it is %v because of %v", s.ID(), err, st, reason)
+	}
+	if err != nil && strings.Contains(err.Error(), "record is wrong") {
+		k.wrong("the move of session %s: %v", s.ID(), err)
 	}
 }
 
