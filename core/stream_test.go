@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // routeStreams registers the handlers of streams of every test.
@@ -202,4 +203,17 @@ func TestStream(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The handler has failed before OpenStream returns: what it has sent is received all the
+// same.
+func TestStreamFailsEarly(t *testing.T) {
+	inStreamWorld(t, nil, func(t *testing.T, w *world) {
+		w.client.PluginContainer().AppendLeft(&PluginImpl{PluginName: "slow", OnPostWriteCall: func(WriteCtx) *Rerror {
+			time.Sleep(time.Second) // of the bubble: the reply has come
+			return nil
+		}})
+		c, _ := w.pair()
+		wantMessages(t, open(t, c, "/failing?why=because"), NewRerror(1234, "", "").Err(), "last words")
+	})
 }

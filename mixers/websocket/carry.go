@@ -12,8 +12,11 @@ import (
 // This file holds what crosses of a connection that a Reboot hands to the new process: its
 // side, the name of its sub-protocol, and the state of that.
 
-// carryVersion begins the state of a connection.
-const carryVersion = 1
+// carryVersion begins the state of a connection; its side is next, with carriesControl.
+const (
+	carryVersion   = 1
+	carriesControl = 4
+)
 
 var (
 	errNoCarrier = errors.New("websocket: the sub-protocol cannot be handed over")
@@ -29,7 +32,11 @@ func (p *wsProto) AppendState(dst []byte) ([]byte, error) {
 	case p.left.Load() || p.ended != nil:
 		return dst, errOver
 	}
-	dst = append(dst, carryVersion, p.side())
+	side := p.side()
+	if p.control {
+		side |= carriesControl
+	}
+	dst = append(dst, carryVersion, side)
 	return sub.AppendState(append(append(dst, p.name...), '\n'))
 }
 
@@ -45,18 +52,18 @@ func (p *wsProto) side() byte {
 }
 
 // parseState takes a state apart.
-func parseState(state []byte) (side byte, name string, sub []byte, err error) {
+func parseState(state []byte) (side byte, control bool, name string, sub []byte, err error) {
 	if len(state) >= 2 && state[0] == carryVersion {
 		if before, sub, ok := bytes.Cut(state[2:], []byte("\n")); ok {
-			return state[1], string(before), sub, nil
+			return state[1] &^ carriesControl, state[1]&carriesControl != 0, string(before), sub, nil
 		}
 	}
-	return 0, "", nil, fmt.Errorf("websocket: the state %.32x of a connection is not known here", state)
+	return 0, false, "", nil, fmt.Errorf("websocket: the state %.32x of a connection is not known here", state)
 }
 
 // Restore takes the state of AppendState.
 func (p *wsProto) Restore(state []byte) error {
-	side, name, rest, err := parseState(state)
+	side, control, name, rest, err := parseState(state)
 	if err != nil {
 		return err
 	}
@@ -69,13 +76,14 @@ func (p *wsProto) Restore(state []byte) error {
 	case name != p.name:
 		return fmt.Errorf("websocket: the state is of the sub-protocol %.64q, this is %q", name, p.name)
 	}
+	p.control = control
 	return sub.Restore(rest)
 }
 
 // resume is what the handshake of a server does with the protocol, for a connection on which
 // the old process has shaken hands.
 func (n *network) resume(h *tp.Handshake, state []byte) error {
-	_, name, _, err := parseState(state)
+	_, _, name, _, err := parseState(state)
 	if err != nil {
 		return err
 	}

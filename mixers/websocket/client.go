@@ -66,28 +66,29 @@ func readHead(r io.Reader) (head, rest []byte, err error) {
 var errHead = fmt.Errorf("websocket: the head of the handshake is longer than %d bytes", maxHead)
 
 // clientHandshake asks for WebSocket on a connection to host. sub is the name of the
-// sub-protocol, "" for none. rest is what was read behind the answer.
-func (o *Options) clientHandshake(conn io.ReadWriter, host, origin, sub string) (rest []byte, err error) {
+// sub-protocol, "" for none. rest is what was read behind the answer; control says that the
+// server reads CONTROL.
+func (o *Options) clientHandshake(conn io.ReadWriter, host, origin, sub string) (rest []byte, control bool, err error) {
 	var nonce [16]byte
 	rand.Read(nonce[:])
 	key := base64.StdEncoding.EncodeToString(nonce[:])
 	if _, err := conn.Write(o.appendRequest(nil, host, origin, sub, key)); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	head, rest, err := readHead(conn)
 	if err != nil {
 		if len(head) > 0 {
-			return nil, fmt.Errorf("websocket: the answer to the handshake ended after %d bytes, %.60q: %w", len(head), head, err)
+			return nil, false, fmt.Errorf("websocket: the answer to the handshake ended after %d bytes, %.60q: %w", len(head), head, err)
 		}
-		return nil, err
+		return nil, false, err
 	}
 	b := parsers.Get().(*parser)
 	defer parsers.Put(b)
 	answer, err := http.ReadResponse(b.reader(head), nil)
 	if err != nil {
-		return nil, fmt.Errorf("websocket: the answer to the handshake, %.60q, is not of HTTP: %w", head, err)
+		return nil, false, fmt.Errorf("websocket: the answer to the handshake, %.60q, is not of HTTP: %w", head, err)
 	}
-	return rest, checkAnswer(answer, io.MultiReader(bytes.NewReader(rest), conn), key, sub)
+	return rest, sub != "" && saysControl(answer.Header), checkAnswer(answer, io.MultiReader(bytes.NewReader(rest), conn), key, sub)
 }
 
 // appendRequest appends the request of the handshake.
@@ -98,7 +99,7 @@ func (o *Options) appendRequest(dst []byte, host, origin, sub, key string) []byt
 	}
 	dst = append(dst, "Sec-WebSocket-Version: 13\r\n"...)
 	if sub != "" {
-		dst = append(dst, "Sec-WebSocket-Protocol: "+sub+"\r\n"...)
+		dst = append(dst, "Sec-WebSocket-Protocol: "+sub+"\r\n"+controlLine+"\r\n"...)
 	}
 	buf := bytes.NewBuffer(dst)
 	o.Header.WriteSubset(buf, ownHeaders)
@@ -108,7 +109,7 @@ func (o *Options) appendRequest(dst []byte, host, origin, sub, key string) []byt
 
 // ownHeaders are those of the handshake itself.
 var ownHeaders = map[string]bool{"Host": true, "Upgrade": true, "Connection": true, "Sec-Websocket-Key": true,
-	"Sec-Websocket-Version": true, "Sec-Websocket-Protocol": true, "Sec-Websocket-Extensions": true, "Content-Length": true, "Transfer-Encoding": true}
+	"Sec-Websocket-Version": true, "Sec-Websocket-Protocol": true, "Sec-Websocket-Extensions": true, controlHeader: true, "Content-Length": true, "Transfer-Encoding": true}
 
 // maxExcerpt is how much of a refusal's body an error quotes.
 const maxExcerpt = 200

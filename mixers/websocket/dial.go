@@ -66,7 +66,7 @@ func (p *dialPlugin) PostDial(sess tp.PreSession) *tp.Rerror {
 		return tp.NewRerror(tp.CodeDialFailed, tp.CodeText(tp.CodeDialFailed), err.Error()).WithCause(err)
 	}
 	sess.ModifySocket(func(conn net.Conn) (net.Conn, tp.ProtoFunc) {
-		_, err = p.options.clientHandshake(byteReader{conn}, conn.RemoteAddr().String(), originOf(conn, p.options.path()), "")
+		_, _, err = p.options.clientHandshake(byteReader{conn}, conn.RemoteAddr().String(), originOf(conn, p.options.path()), "")
 		pf := sess.GetProtoFunc()
 		if subProtocolOf(pf).New == nil {
 			return nil, nil

@@ -63,6 +63,7 @@ func TestRequests(t *testing.T) {
 			"101 Switching Protocols", "", false},
 		{"with a query", "GET /ws?a=b HTTP/1.1|" + good + "|", "101 Switching Protocols", "", false},
 		{"a sub-protocol", get + good + "Sec-WebSocket-Protocol: teleport.json||", "101 Switching Protocols", "\r\nSec-WebSocket-Protocol: teleport.json\r\n", false},
+		{"a sub-protocol, and CONTROL", get + good + "Sec-WebSocket-Protocol: teleport.json|Teleport-Control: 1||", "101 Switching Protocols", "\r\nSec-WebSocket-Protocol: teleport.json\r\nTeleport-Control: 1\r\n\r\n", false},
 		{"the first that is known of sub-protocols", get + good + "Sec-WebSocket-Protocol: mqtt, teleport.raw|Sec-WebSocket-Protocol: teleport.json||", "101 Switching Protocols", "\r\nSec-WebSocket-Protocol: teleport.raw\r\n", false},
 		{"no sub-protocol that is known", get + good + "Sec-WebSocket-Protocol: mqtt||", "400 Bad Request", `none of the sub-protocols ["mqtt"] is known, but teleport.json, teleport.pb, teleport.raw`, false},
 		{"an extension is not used", get + good + "Sec-WebSocket-Extensions: permessage-deflate||", "101 Switching Protocols", "", false},

@@ -96,15 +96,15 @@ func (n *network) handshake(ctx context.Context, h *tp.Handshake) error {
 func (n *network) dialed(h *tp.Handshake) error {
 	sub := subProtocolOf(h.Proto)
 	if sub.New == nil {
-		rest, err := n.options.clientHandshake(h.Conn, hostOf(h.Addr), originOf(h.Conn, n.options.path()), "")
+		rest, _, err := n.options.clientHandshake(h.Conn, hostOf(h.Addr), originOf(h.Conn, n.options.path()), "")
 		h.Facts.Read = rest
 		return answered(err)
 	}
 	if !isToken(sub.Name) {
 		return fmt.Errorf("websocket: the protocol's name makes no sub-protocol: %q is not a token of HTTP", sub.Name)
 	}
-	rest, err := n.options.clientHandshake(h.Conn, hostOf(h.Addr), "", sub.Name)
-	h.Facts.Read, h.Proto = rest, NewWsProtoFunc(sub.New)
+	rest, control, err := n.options.clientHandshake(h.Conn, hostOf(h.Addr), "", sub.Name)
+	h.Facts.Read, h.Proto = rest, newProtoFunc(sub.Name, control, sub.New)
 	return answered(err)
 }
 

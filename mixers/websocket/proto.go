@@ -33,15 +33,17 @@ func NewWsProtoFunc(subProto ...socket.ProtoFunc) socket.ProtoFunc {
 	if len(subProto) > 0 && subProto[0] != nil {
 		sub = subProto[0]
 	}
-	return newProtoFunc("", sub)
+	return newProtoFunc("", false, sub)
 }
 
 // newProtoFunc is NewWsProtoFunc for the sub-protocol that a client has chosen by a name; ""
-// is the one of clients that name none.
-func newProtoFunc(name string, sub socket.ProtoFunc) socket.ProtoFunc {
+// is the one of clients that name none. control says that both sides have said in the
+// handshake that they read CONTROL.
+func newProtoFunc(name string, control bool, sub socket.ProtoFunc) socket.ProtoFunc {
 	return func(rw io.ReadWriter) socket.Proto {
 		p := new(appender) // a part of it is used if the sub-protocol cannot append: few cannot
 		p.init(rw, name, sub)
+		p.control = control
 		var ok bool
 		if p.app, ok = p.sub.(socket.FrameAppender); ok {
 			return p
@@ -72,6 +74,8 @@ type wsProto struct {
 	in   framing.Reader
 	op   byte // of the messages that are written; set once
 
+	control bool // both sides have said in the handshake that they read CONTROL; set once
+
 	// The side of the connection, set once: a client masks, a server does not. In tests
 	// without an engine it may be neither; then either is read, and nothing is masked.
 	server, client bool
@@ -94,10 +98,12 @@ var (
 // Version returns ID and Name.
 func (p *wsProto) Version() (byte, string) { return ID, Name }
 
-// CarriesControl asks the sub-protocol.
+// CarriesControl reports whether both sides have said so in the handshake, or else asks the
+// sub-protocol. A page cannot say so in its handshake: a script written by hand does not
+// expect CONTROL, and one with teleport.js sends the first.
 func (p *wsProto) CarriesControl() bool {
 	c, ok := p.sub.(socket.ControlCarrier)
-	return ok && c.CarriesControl()
+	return p.control || ok && c.CarriesControl()
 }
 
 // errLeft is the error of a message after the close frame.

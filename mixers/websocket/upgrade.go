@@ -50,9 +50,10 @@ func (r *refusal) append(dst []byte) []byte {
 
 // upgrade is a request that is in order.
 type upgrade struct {
-	key    string
-	sub    *SubProtocol // that the client has named; nil: none
-	values map[any]any  // for the Swap of the session
+	key     string
+	sub     *SubProtocol // that the client has named; nil: none
+	control bool         // the client has said that it reads CONTROL
+	values  map[any]any  // for the Swap of the session
 }
 
 // isUpgrade reports whether a request asks for WebSocket.
@@ -89,7 +90,7 @@ func (o *Options) upgrade(r *http.Request, peer tp.Peer) (*upgrade, *refusal) {
 	if rerr.HasError() {
 		return nil, refused(rerr)
 	}
-	return &upgrade{key, sub, values}, nil
+	return &upgrade{key, sub, sub != nil && saysControl(r.Header), values}, nil
 }
 
 func bad(text string) *refusal { return &refusal{status: http.StatusBadRequest, text: text} }
@@ -111,6 +112,9 @@ func (u *upgrade) appendAnswer(dst []byte) []byte {
 	if u.sub != nil {
 		dst = append(append(dst, "\r\nSec-WebSocket-Protocol: "...), u.sub.Name...)
 	}
+	if u.control {
+		dst = append(dst, "\r\n"+controlLine...)
+	}
 	return append(dst, "\r\n\r\n"...)
 }
 
@@ -118,10 +122,19 @@ func (u *upgrade) appendAnswer(dst []byte) []byte {
 // sub-protocol, nil for the JSON layout of v5 and v7.
 func (u *upgrade) proto(none socket.ProtoFunc) socket.ProtoFunc {
 	if u.sub != nil {
-		return newProtoFunc(u.sub.Name, u.sub.New)
+		return newProtoFunc(u.sub.Name, u.control, u.sub.New)
 	}
 	return NewWsProtoFunc(none)
 }
+
+// controlHeader says in a request that names a sub-protocol, and in the answer to it, that
+// this side reads messages of the types CONTROL and DATA.
+const (
+	controlHeader = "Teleport-Control"
+	controlLine   = controlHeader + ": 1"
+)
+
+func saysControl(h http.Header) bool { return h.Get(controlHeader) == "1" }
 
 // tokens returns the elements of a header that is a list.
 func tokens(h http.Header, name string) (list []string) {

@@ -160,16 +160,21 @@ func (p *script) appendBody(dst []byte, m socket.Message) ([]byte, error) {
 	return append(dst, '"'), nil
 }
 
-// isJSON reports whether the body, of the JSON codec, is JSON once it is encoded: bytes are
-// sent as they are.
+// isJSON reports whether the body, of the JSON codec, is JSON once it is encoded, without
+// space around it, which would be lost: bytes are sent as they are, and both sides of a
+// stream count them.
 func isJSON(body any) bool {
 	switch b := body.(type) {
 	case []byte:
-		return json.Valid(b) && utf8.Valid(b)
+		return isValue(b)
 	case *[]byte:
-		return b != nil && json.Valid(*b) && utf8.Valid(*b)
+		return b != nil && isValue(*b)
 	}
 	return body != nil
+}
+
+func isValue(b []byte) bool {
+	return json.Valid(b) && utf8.Valid(b) && b[0] > ' ' && b[len(b)-1] > ' '
 }
 
 // Unpack reads one document. The body it hands over is valid until the next call, if the

@@ -3,6 +3,7 @@ package jsonproto
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -148,4 +149,24 @@ func FuzzUnframed(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A body of the script's document arrives byte by byte.
+func TestScriptBodies(t *testing.T) {
+	for _, body := range []string{``, `1`, ` 1`, "[1]\n", `{ "a" : 1 }`, "\t{}", `""`, `" "`, ` `, `no JSON`, "\xff"} {
+		t.Run(fmt.Sprintf("%q", body), func(t *testing.T) {
+			var wire carrier
+			pf := NewScriptProtoFunc()
+			if err := pf(&wire).Pack(message(1, 1, "/a", 'j', body)); err != nil {
+				t.Fatal(err)
+			}
+			m := new(socket.Envelope)
+			if err := pf(&wire).Unpack(m); err != nil {
+				t.Fatalf("%s: %v", wire.String(), err)
+			}
+			if got := string(m.RawBody()); got != body {
+				t.Errorf("arrives as %q", got)
+			}
+		})
+	}
 }

@@ -84,6 +84,7 @@ func serve(settings string) {
 		peer, address = srv, srv.Addrs()[0].String()
 	}
 	h.register(peer)
+	h.registerStreams(peer)
 	fmt.Println(address)
 
 	ended := make(chan os.Signal, 1)
@@ -125,6 +126,7 @@ type handlers struct {
 	running map[string]bool       // of /slow
 	beats   int
 	joined  int
+	flooded map[string]int // messages of /flood
 }
 
 type note struct {
@@ -138,6 +140,7 @@ func newHandlers() *handlers {
 		marks:   make(map[string]tp.Session),
 		ended:   make(map[string]string),
 		running: make(map[string]bool),
+		flooded: make(map[string]int),
 	}
 }
 

@@ -18,8 +18,17 @@ export function bytesOf(body) {
   return ArrayBuffer.isView(body) ? new Uint8Array(body.buffer, body.byteOffset, body.byteLength) : null;
 }
 
-/** The body of a message that is sent: bytes travel as they are, all else as JSON. */
-export function encodeBody({ body, error }) {
+/**
+ * The body of a message that is sent: bytes travel as they are, all else as JSON. The
+ * message gets its size.
+ */
+export function encodeBody(message) {
+  const encoded = encode(message);
+  message.size = encoded.bytes.length;
+  return encoded;
+}
+
+function encode({ body, error }) {
   if (error || body === undefined) return { codec: codecs.none, bytes: new Uint8Array(0) };
   const bytes = bytesOf(body);
   if (bytes) return { codec: codecs.none, bytes };
@@ -53,6 +62,7 @@ export function readParts(query, codec, bytes, filters = []) {
     meta,
     codec,
     error: value === null ? undefined : readError(parse(value), meta.has("X-Not-Run")),
+    size: () => bytes.length,
     read(asBytes) {
       if (filters.length > 0) throw new Error(`the body has the filters ${[...filters]}, which are unknown here`);
       return asBytes ? bytes : decodeBody(codec, bytes);

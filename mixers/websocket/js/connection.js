@@ -1,12 +1,20 @@
 // A connection of a session: one WebSocket, and what is known of it.
 
-import { TeleportError, maxSeq } from "./message.js";
+import { Context } from "./context.js";
+import { CONTROL, TeleportError, maxSeq } from "./message.js";
+import { firstWindow, maxWindows, readBytes } from "./stream.js";
 
 export class Connection {
   ws = null;
   protocol = undefined; // the one that both ends have agreed on
   openedAt = Infinity;
   receivedAt = 0;
+  handlers = new Map(); // contexts of the server's calls, by their number
+  /** What the server has said that it understands; window: how many bytes of a stream it takes at first. */
+  peer = { known: false, cancel: false, window: 0 };
+  #greeted = false; // hello was said
+  #streams = new Map(); // ends by the number of the messages that they send
+  #windows = 0; // of them, in bytes
   #bye = {}; // what the server has said before it closes
   #options;
   #ended = new AbortController();
@@ -49,6 +57,57 @@ export class Connection {
     const size = sizeOf(data, limit);
     if (size > limit) throw new Error(`a message of ${size} bytes is over the limit of ${limit}`);
     if (this.ws.readyState === 1) this.ws.send(data); // else it has ended, as the other side knows
+  }
+
+  /** Sends a message of the type CONTROL; the metadata must not be large. */
+  control(verb, seq, meta = {}) {
+    this.send({ type: CONTROL, seq, route: verb, meta: new URLSearchParams(meta), body: undefined });
+  }
+
+  /** Says once what this side understands, so that the server says the same. */
+  sayHello() {
+    if (this.#greeted) return;
+    this.#greeted = true;
+    this.control("hello", 0, { v: 1, f: "cancel,stream", w: Math.min(this.#options.streamWindow, firstWindow) });
+  }
+
+  /** The server has said hello. */
+  acceptHello(meta) {
+    const features = (meta.get("f") ?? "").split(",");
+    const window = features.includes("stream") ? readBytes(meta.get("w")) || 0 : 0;
+    if (!this.peer.known) this.peer = { known: true, cancel: features.includes("cancel"), window };
+    this.sayHello();
+  }
+
+  /** Tells the server that nobody waits for a call any more. */
+  cancel(seq) {
+    if (this.peer.cancel) this.control("cancel", seq);
+  }
+
+  /** The server does not wait for a call any more; 0: for none of its calls. */
+  acceptCancel(seq) {
+    for (const [number, context] of this.handlers) {
+      if (seq === 0 || seq === number) Context.abort(context, new TeleportError(499, undefined, "the caller has given up"));
+    }
+  }
+
+  /** The stream of a number as the other side's messages have it. */
+  stream(seq) {
+    return this.#streams.get(-seq);
+  }
+
+  addStream(key, end, window) {
+    this.#streams.set(key, end);
+    this.#windows += window;
+  }
+
+  removeStream(key, window) {
+    if (this.#streams.delete(key)) this.#windows -= window;
+  }
+
+  /** The window of a new stream that shall have so many bytes. */
+  windowFor(bytes) {
+    return this.#windows + bytes > maxWindows ? Math.min(bytes, firstWindow) : bytes;
   }
 
   /** Closes the WebSocket. Its events no longer matter to the caller. */

@@ -10,12 +10,13 @@
 // bodyBase64 if they are not UTF-8.
 
 import { bytesOf, codecs, decodeBody, utf8 } from "./binary.js";
-import { CALL, REPLY, PUSH, isSeq, readError, readMeta } from "./message.js";
+import { CALL, REPLY, PUSH, DATA, isSeq, readError, readMeta } from "./message.js";
 
 export const json = {
   name: "teleport.json",
 
-  encode({ type, seq, route, meta, body, error }) {
+  encode(message) {
+    const { type, seq, route, meta, body, error } = message;
     const out = {};
     if (type !== PUSH) out.seq = seq;
     if (type > PUSH) out.mtype = type;
@@ -32,6 +33,7 @@ export const json = {
     } else {
       out.body = body === undefined && type === REPLY ? null : body;
     }
+    if (type === DATA) message.size = bytes ? bytes.length : utf8(JSON.stringify(body) ?? "").length;
     return JSON.stringify(out);
   },
 
@@ -48,16 +50,39 @@ export const json = {
     const message = { type, seq: seq ?? 0, route: serviceMethod ?? "", meta, codec: doc.bodyCodec ?? codecs.json };
     message.error = readError(doc.error, meta.has("X-Not-Run"));
     message.read = (asBytes) => readBody(doc, asBytes);
+    message.size = () => (isJSON(doc) ? utf8(bodyText(doc, data)) : readBody(doc, true)).length;
     return message;
   },
 };
 
 function readBody({ body, bodyCodec, bodyBase64, xferPipe }, asBytes) {
   if (xferPipe?.length > 0) throw new Error(`the body has the filters ${xferPipe}, which are unknown here`);
-  const isJSON = typeof bodyBase64 !== "string" && ((bodyCodec ?? null) === null || typeof body !== "string");
-  if (isJSON && !asBytes) return body;
-  const bytes = typeof bodyBase64 === "string" ? fromBase64(bodyBase64) : utf8(isJSON ? (JSON.stringify(body) ?? "") : body);
+  const plain = isJSON({ body, bodyCodec, bodyBase64 });
+  if (plain && !asBytes) return body;
+  const bytes = typeof bodyBase64 === "string" ? fromBase64(bodyBase64) : utf8(plain ? (JSON.stringify(body) ?? "") : body);
   return asBytes ? bytes : decodeBody(bodyCodec ?? codecs.json, bytes);
+}
+
+// isJSON reports whether the body is JSON itself, and not a string of bytes.
+function isJSON({ body, bodyCodec, bodyBase64 }) {
+  return typeof bodyBase64 !== "string" && ((bodyCodec ?? null) === null || typeof body !== "string");
+}
+
+// bodyText returns the body of a document as it stands there, which the other side has
+// counted: JSON.parse does not say how long it was.
+function bodyText({ body }, data) {
+  if (body === undefined) return "";
+  let depth = 0;
+  let from = -1;
+  let before = "";
+  for (const { 0: token, index } of data.matchAll(/"(?:[^"\\]+|\\.)*"|[{}[\]:,]|[^\s"{}[\]:,]+/g)) {
+    if (depth === 1 && from >= 0 && (token === "," || token === "}")) return data.slice(from, index).trim();
+    if (depth === 1 && token === ":" && before === '"body"') from = index + 1;
+    if (token === "{" || token === "[") depth++;
+    if (token === "}" || token === "]") depth--;
+    before = token;
+  }
+  return data; // its key is written in another way
 }
 
 // metaObject is an object of strings, or of a list where a key comes again.

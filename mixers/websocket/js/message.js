@@ -7,6 +7,7 @@ export const PUSH = 3;
 export const AUTH_CALL = 4;
 export const AUTH_REPLY = 5;
 export const CONTROL = 6;
+export const DATA = 7;
 
 export const maxSeq = 2 ** 31 - 1;
 
@@ -23,6 +24,7 @@ export function nextSeq(seq, taken) {
 }
 
 const texts = {
+  1: "Invalid Operation",
   102: "Connection Closed",
   104: "Write Failed",
   105: "Dial Failed",
@@ -36,6 +38,7 @@ const texts = {
   429: "Too Many Requests",
   499: "Canceled",
   500: "Internal Server Error",
+  501: "Not Implemented",
   503: "Busy",
 };
 

@@ -20,6 +20,8 @@ export interface Options {
   WebSocket?: WebSocketClass;
   /** Handlers by route, as handle registers them. */
   routes?: Record<string, Handler>;
+  /** Handlers of streams by route, as handleStream registers them. */
+  streams?: Record<string, StreamHandler>;
   /**
    * Runs on each new connection before anything that waits is sent, for example to log in or
    * to enter a room again. The session is open once it is done. If it fails, the connection
@@ -44,6 +46,11 @@ export interface Options {
   maxCalls?: number;
   /** The largest message in bytes, either way. Default: 64 MiB. */
   maxMessage?: number;
+  /**
+   * How many bytes of a stream the server may send that the page has not received yet: 1 to
+   * 16 MiB, the most for all streams of a connection together. Default: 256 KiB.
+   */
+  streamWindow?: number;
   /** Gets a line about each message that was dropped, and each handler that failed. Default: console.warn. */
   warn?: (text: string) => void;
 }
@@ -106,6 +113,16 @@ export interface Session extends EventTarget {
   push(route: string, body?: unknown, options?: CallOptions): Promise<void>;
 
   /**
+   * Opens a stream to a route of the server's: a call that stays open, while both sides send
+   * messages. It may be used at once; what is sent waits until the stream is open. It ends
+   * when the server's handler returns, and at the latest with the signal, the timeout, if
+   * there is one, or the connection; it is not opened again. Its error is 501 if the server
+   * has no streams.
+   */
+  openStream<In = unknown, Out = unknown>(route: string, options?: StreamOptions & { bytes?: false }): Stream<In, Out>;
+  openStream<Out = unknown>(route: string, options: StreamOptions & { bytes: true }): Stream<Uint8Array, Out>;
+
+  /**
    * Serves a route: what the handler returns is the reply to a call, what it throws the
    * error: a TeleportError as it is, any other as 500. A session answers /heartbeat by itself.
    *
@@ -115,6 +132,17 @@ export interface Session extends EventTarget {
    */
   handle<B = any>(route: string, handler: Handler<B>, options?: { bytes?: false }): () => void;
   handle(route: string, handler: Handler<Uint8Array>, options: { bytes: true }): () => void;
+
+  /**
+   * Serves a route with streams, which the server opens. A stream is open until the handler
+   * returns; what it throws is the error of the stream, as with handle.
+   *
+   * @param options bytes: the body of the call and the messages are as on the wire.
+   * @returns a function that removes the handler.
+   * @throws TypeError if the route has a handler.
+   */
+  handleStream<In = any, Out = unknown>(route: string, handler: StreamHandler<In, Out>, options?: { bytes?: false }): () => void;
+  handleStream<Out = unknown>(route: string, handler: StreamHandler<Uint8Array, Out>, options: { bytes: true }): () => void;
 
   /**
    * Ends the session. What waits or is pending fails with 102.
@@ -141,11 +169,61 @@ export interface SessionEvents {
 }
 
 export interface CallOptions {
-  /** Ends the call when it is aborted; the server is not notified. */
+  /** Ends the call when it is aborted; the context of the server's handler ends too. */
   signal?: AbortSignal;
   /** In ms, Infinity for none; a call carries it to the server. Default: that of the session. */
   timeout?: number;
   meta?: ConstructorParameters<typeof URLSearchParams>[0];
+}
+
+export interface StreamOptions extends CallOptions {
+  /** What the handler gets in the call that opens the stream. */
+  body?: unknown;
+  /** As streamWindow of the session, for this stream. */
+  window?: number;
+  /** Receive messages as they are on the wire, whatever their codec. */
+  bytes?: boolean;
+  /** In ms; it travels to the server. Default: Infinity. */
+  timeout?: number;
+}
+
+/**
+ * One side's end of a stream, and an iterator over the messages that it receives:
+ *
+ *     for await (const message of stream) …
+ *
+ * Use it up, or close it.
+ */
+export interface Stream<In = unknown, Out = unknown> extends AsyncIterableIterator<In, undefined> {
+  /**
+   * Sends a message. The promise is fulfilled when the WebSocket has it, which is when the
+   * other side has room for it: who awaits it before the next send has bounded memory.
+   * Messages are sent in the order of the calls. Rejects with 104 for a message that cannot
+   * be encoded or is too large, which is its error alone, and with the error of the stream if
+   * that has ended.
+   */
+  send(message: Out): Promise<void>;
+  /** This side sends no more: the other side's loop ends. The promise is never rejected. */
+  closeSend(): Promise<void>;
+  /**
+   * Ends the stream on this side at once: what has come is dropped, and the signal or context
+   * of the other side's handler ends. On the side of a handler the end is when it returns.
+   */
+  close(): void;
+  /**
+   * The next message; done is true behind the last one. Rejects with the error of the
+   * handler, 102 if the connection has ended, 499 or the signal's reason; first come the
+   * messages that were there before. With 400 for a message that cannot be read, which ends the
+   * stream.
+   */
+  next(): Promise<IteratorResult<In, undefined>>;
+  /** What leaving a loop early does: close, if this side has opened the stream. */
+  return(): Promise<IteratorResult<In, undefined>>;
+  [Symbol.asyncIterator](): this;
+  /** Is fulfilled with the metadata of the reply when the handler has returned, and rejected with the error of the stream. */
+  readonly closed: Promise<URLSearchParams | undefined>;
+  /** How many messages the program on the other side has certainly received; it grows by half windows. */
+  readonly acked: number;
 }
 
 export interface Reply<T = unknown> {
@@ -161,6 +239,13 @@ export interface First extends Pick<Session, "call" | "request" | "push"> {
 
 export type Handler<B = any> = (body: B, context: Context) => unknown;
 
+export type StreamHandler<In = any, Out = any> = (context: StreamContext, stream: Stream<In, Out>) => unknown;
+
+export interface StreamContext extends Context {
+  /** That of the call that has opened the stream. */
+  readonly body: any;
+}
+
 export interface Context {
   readonly session: Session;
   /** Without its query. */
@@ -171,7 +256,7 @@ export interface Context {
   readonly isCall: boolean;
   /** The metadata of the reply, for the handler to fill. */
   readonly replyMeta: URLSearchParams;
-  /** Is aborted when the caller's deadline has passed, or the connection has ended. */
+  /** Is aborted when the caller has given up, its deadline has passed, or the connection has ended. */
   readonly signal: AbortSignal;
 }
 
@@ -193,7 +278,7 @@ export interface Protocol {
 }
 
 export interface Message {
-  /** CALL 1, REPLY 2, PUSH 3, AUTH_CALL 4, AUTH_REPLY 5, CONTROL 6. */
+  /** CALL 1, REPLY 2, PUSH 3, AUTH_CALL 4, AUTH_REPLY 5, CONTROL 6, DATA 7. */
   type: number;
   seq: number;
   route: string;
@@ -206,6 +291,11 @@ export interface Message {
   error?: TeleportError;
   /** Reads the body of a message that was read, and throws if it is none. */
   read?: (asBytes: boolean) => unknown;
+  /**
+   * The bytes of the encoded body, as both sides count them: set by encode for a message of
+   * the type DATA, a function of one that was read. Without it a protocol has no streams.
+   */
+  size?: number | (() => number);
 }
 
 /** teleport.json: text frames. */

@@ -8,27 +8,13 @@
 // Types and doc comments of everything exported are in teleport.d.ts.
 
 import { Connection, sizeOf } from "./connection.js";
-import { Context } from "./context.js";
 import { json } from "./json.js";
-import { CALL, REPLY, PUSH, AUTH_CALL, AUTH_REPLY, CONTROL, TeleportError, nextSeq } from "./message.js";
+import { CALL, REPLY, PUSH, AUTH_CALL, AUTH_REPLY, CONTROL, DATA, TeleportError, nextSeq } from "./message.js";
+import { absolute, defaults, duration, reconnectDefaults, windowSize, withDefaults } from "./options.js";
+import { Routes } from "./routes.js";
+import { Stream, StreamEnd } from "./stream.js";
 
 export { TeleportError, json };
-
-const defaults = {
-  protocols: [json],
-  WebSocket: undefined,
-  routes: {},
-  setup: undefined,
-  timeout: 30_000,
-  waitTimeout: 10_000,
-  connectTimeout: 30_000,
-  heartbeat: 0,
-  reconnect: true,
-  maxCalls: 10_000,
-  maxMessage: 64 << 20,
-  warn: (text) => console.warn(text),
-};
-const reconnectDefaults = { min: 500, max: 30_000, attempts: Infinity, when: mayReconnect };
 
 const maxTimer = 2 ** 31 - 1; // of setTimeout, in ms; beyond that it fires at once
 const highWater = 4 << 20; // bytes in the WebSocket's buffer above which messages wait here
@@ -37,11 +23,6 @@ const steady = 5_000; // a connection that lasted this long, in ms, ends the bac
 /** Opens a session. It connects in the background: calls may be made at once. */
 export function connect(url, options = {}) {
   return new Session(url, options);
-}
-
-// Whether another connection may end otherwise. A refusal by 1008 says why, or is for good.
-function mayReconnect({ code, error }) {
-  return code === 1008 ? error !== undefined : ![1000, 1002, 1003, 1007].includes(code);
 }
 
 /** An event of a session: its fields are those of teleport.d.ts. */
@@ -56,7 +37,7 @@ class Session extends EventTarget {
   #url;
   #options;
   #reconnect; // null: never
-  #routes = new Map();
+  #routes;
   #state = "connecting"; // then "open", "waiting" (for the next attempt), "closed"
   #connection = null; // the present one, also while it is made
   #waiting = new Set(); // jobs that are not sent, in their order
@@ -82,8 +63,10 @@ class Session extends EventTarget {
       reconnect === false ? null : withDefaults("connect: reconnect", reconnectDefaults, reconnect === true ? {} : reconnect);
     this.#url = typeof url === "function" ? url : () => url;
     if (typeof url !== "function") absolute(url); // a bad URL throws here
-    this.#routes.set("/heartbeat", { handler: () => null, bytes: true });
+    windowSize("streamWindow", this.#options.streamWindow);
+    this.#routes = new Routes(this, this.#options);
     for (const [route, handler] of Object.entries(this.#options.routes)) this.handle(route, handler);
+    for (const [route, handler] of Object.entries(this.#options.streams)) this.handleStream(route, handler);
     globalThis.addEventListener?.("online", this.#online);
     this.#dial();
   }
@@ -116,12 +99,23 @@ class Session extends EventTarget {
     await this.#submit(PUSH, route, body, options);
   }
 
+  openStream(route, options = {}) {
+    const own = { body: undefined, window: this.#options.streamWindow };
+    const { body, window, ...rest } = withDefaults("openStream", { ...this.#jobDefaults(), timeout: Infinity, ...own }, options);
+    windowSize("window", window);
+    const end = new StreamEnd({ bytes: rest.bytes, isOpener: true });
+    this.#submit(CALL, route, body, rest, { stream: { end, window } }).catch((err) => end.finish(err, undefined, true));
+    return new Stream(end);
+  }
+
   handle(route, handler, options = {}) {
-    if (typeof handler !== "function") throw new TypeError(`handle ${route}: the handler is no function`);
-    if (this.#routes.has(route) && route !== "/heartbeat") throw new TypeError(`handle ${route}: it has a handler already`);
-    const entry = { handler, ...withDefaults(`handle ${route}`, { bytes: false }, options) };
-    this.#routes.set(route, entry);
-    return () => this.#routes.get(route) === entry && this.#routes.delete(route);
+    return this.#routes.add("handle", route, handler, options, false);
+  }
+
+  handleStream(route, handler, options = {}) {
+    const remove = this.#routes.add("handleStream", route, handler, options, true);
+    if (this.#state === "open") this.#connection.sayHello();
+    return remove;
   }
 
   close(code = 1000, reason = "") {
@@ -133,9 +127,9 @@ class Session extends EventTarget {
     return this.#closed.promise;
   }
 
-  // submit makes a job of a call or a push. On a connection that is being set up, the jobs
-  // of the setup go out before all that wait.
-  #submit(type, route, body, options = {}, setup = null) {
+  // submit makes a job of a call or a push; stream: the call opens it. On a connection that
+  // is being set up, the jobs of the setup go out before all that wait.
+  #submit(type, route, body, options = {}, { setup, stream } = {}) {
     const { timeout, meta, signal, bytes } = withDefaults(type === CALL ? "call" : "push", this.#jobDefaults(), options);
     duration("timeout", timeout);
     return new Promise((resolve, reject) => {
@@ -144,19 +138,20 @@ class Session extends EventTarget {
       if (this.#waiting.size + this.#pending.size >= this.#options.maxCalls) {
         throw new TeleportError(104, undefined, `${this.#options.maxCalls} calls are pending`, true);
       }
-      const job = { type, route, body, meta: new URLSearchParams(meta), bytes, resolve, reject, signal, seq: 0, timers: [] };
+      const job = { type, route, body, meta: new URLSearchParams(meta), bytes, resolve, reject, signal, stream, seq: 0, timers: [] };
       job.deadline = performance.now() + timeout;
       this.#after(job, timeout, () => new TeleportError(408, undefined, `no reply within ${timeout} ms`, job.seq === 0));
       if (signal) {
-        job.onAbort = () => this.#reject(job, signal.reason);
+        job.onAbort = () => this.#abandon(job, signal.reason);
         signal.addEventListener("abort", job.onAbort);
       }
+      if (stream) stream.end.abandon = (error, own) => (own ? this.#abandon(job, error) : this.#reject(job, error, true));
       if (setup) return this.#transmit(setup, job);
       this.#waiting.add(job);
       this.#flush();
       if (this.#waiting.has(job)) {
         const { waitTimeout } = this.#options;
-        job.unsent = this.#after(job, waitTimeout, () => this.#unsent(waitTimeout));
+        job.unsent = this.#after(job, waitTimeout, () => this.#unsent(job, waitTimeout));
       }
     });
   }
@@ -165,7 +160,8 @@ class Session extends EventTarget {
     return { timeout: this.#options.timeout, meta: undefined, signal: undefined, bytes: false };
   }
 
-  #unsent(ms) {
+  #unsent({ stream }, ms) {
+    if (stream && this.#state === "open") return noStreams(`it has not answered hello within ${ms} ms`);
     return new TeleportError(102, undefined, `not sent within ${ms} ms: the session is ${this.#state}`, true);
   }
 
@@ -182,9 +178,18 @@ class Session extends EventTarget {
     if (this.#pending.get(job.seq) === job) this.#pending.delete(job.seq);
   }
 
-  #reject(job, error) {
+  // reject ends a job with an error; drop: what has come over its stream is not received any more.
+  #reject(job, error, drop = false) {
     this.#end(job);
+    job.stream?.end.finish(error, undefined, drop);
     job.reject(error);
+  }
+
+  // abandon is reject for a caller that has given up, which the server gets to know.
+  #abandon(job, error) {
+    const sent = this.#pending.get(job.seq) === job;
+    this.#reject(job, error, true);
+    if (sent && job.type === CALL) this.#connection.cancel(job.seq);
   }
 
   // flush sends what waits, as far as the WebSocket's buffer is not full. It has no event
@@ -197,8 +202,14 @@ class Session extends EventTarget {
         this.#flushTimer = setTimeout(() => this.#flush(), 10);
         return;
       }
+      const { peer } = this.#connection;
+      if (job.stream && !peer.known) {
+        this.#connection.sayHello(); // it waits for the answer
+        continue;
+      }
       this.#waiting.delete(job);
-      this.#transmit(this.#connection, job);
+      if (job.stream && peer.window === 0) this.#reject(job, noStreams("its hello does not name them"));
+      else this.#transmit(this.#connection, job);
     }
   }
 
@@ -209,7 +220,10 @@ class Session extends EventTarget {
     const left = job.deadline - performance.now();
     if (type === CALL && left < maxTimer) meta.set("X-Timeout", Math.max(1, Math.floor(left)));
     job.seq = this.#seq = nextSeq(this.#seq, this.#pending);
+    const window = job.stream && connection.windowFor(job.stream.window);
+    if (window) meta.set("X-Stream", window);
     try {
+      if (type === CALL && job.signal && this.#state === "open") connection.sayHello(); // the call may be aborted
       connection.send({ type, seq: job.seq, route, meta, body });
     } catch (err) {
       this.#reject(job, new TeleportError(104, undefined, `${route}: ${err.message}`, true));
@@ -220,6 +234,7 @@ class Session extends EventTarget {
       job.resolve({});
     } else {
       this.#pending.set(job.seq, job);
+      job.stream?.end.open(connection, job.seq, connection.peer.window, window);
     }
   }
 
@@ -270,6 +285,7 @@ class Session extends EventTarget {
     }
     if (this.#connection !== connection) return;
     this.#state = "open";
+    if (this.#routes.hasStreams) connection.sayHello();
     const reconnected = this.#ready.done;
     this.#ready.resolve(this);
     if (this.#options.heartbeat > 0) this.#beat(connection);
@@ -279,7 +295,7 @@ class Session extends EventTarget {
 
   // first is what a setup gets: its messages are sent before those that wait.
   #first(connection) {
-    const submit = (type) => (route, body, options) => this.#submit(type, route, body, options, connection);
+    const submit = (type) => (route, body, options) => this.#submit(type, route, body, options, { setup: connection });
     const request = submit(CALL);
     return {
       request,
@@ -337,7 +353,7 @@ class Session extends EventTarget {
     const timer = setInterval(() => {
       const began = performance.now();
       const meta = { hb_: Math.max(1, Math.round(every / 1000)) };
-      this.#submit(CALL, "/heartbeat", undefined, { timeout: every, meta }, connection).catch((err) => {
+      this.#submit(CALL, "/heartbeat", undefined, { timeout: every, meta }, { setup: connection }).catch((err) => {
         if (err.code !== 408 || connection.receivedAt >= began || this.#connection !== connection) return;
         connection.end(4008, "no sign of life");
         this.#lost(connection, broken(`no sign of life for ${every} ms`));
@@ -369,14 +385,32 @@ class Session extends EventTarget {
         return this.#settle(message);
       case CALL:
       case PUSH:
-        return this.#serve(connection, message);
+        return this.#routes.serve(connection, message);
       case AUTH_CALL:
         return connection.send({ type: AUTH_REPLY, seq: message.seq, route: "", meta: new URLSearchParams(), error: new TeleportError(405) });
       case CONTROL:
-        if (message.route === "bye") connection.goodbye(message.meta);
-        return;
+        return this.#control(connection, message);
+      case DATA:
+        return connection.stream(message.seq)?.data(message); // without one, it has ended
       default:
         this.#options.warn(`teleport: a message of unknown type ${message.type} was dropped`);
+    }
+  }
+
+  // control handles what the engines say to each other. Verbs that are unknown are for later ones.
+  #control(connection, { route, seq, meta }) {
+    switch (route) {
+      case "bye":
+        return connection.goodbye(meta);
+      case "hello":
+        connection.acceptHello(meta);
+        return this.#flush();
+      case "cancel":
+        return connection.acceptCancel(seq);
+      case "end":
+      case "credit":
+      case "reset":
+        return connection.stream(seq)?.control(route, meta);
     }
   }
 
@@ -385,47 +419,17 @@ class Session extends EventTarget {
     if (!job) return; // its caller has given up
     if (error) return this.#reject(job, error);
     try {
-      job.resolve({ body: read(job.bytes), meta });
+      job.resolve({ body: job.stream ? undefined : read(job.bytes), meta });
       this.#end(job);
+      job.stream?.end.finish(undefined, meta, false);
     } catch (err) {
       this.#reject(job, new TeleportError(400, undefined, `the reply: ${err.message}`));
     }
   }
-
-  async #serve(connection, { type, seq, route, meta, read }) {
-    const reply = { type: REPLY, seq, route: "", meta: new URLSearchParams(), body: undefined, error: undefined };
-    const [path, query = ""] = route.split(/\?(.*)/s);
-    const isCall = type === CALL;
-    const context = new Context(connection.signal, {
-      session: this, route: path, query: new URLSearchParams(query), meta, isCall, replyMeta: reply.meta,
-    });
-    try {
-      const entry = this.#routes.get(path);
-      if (!entry) throw new TeleportError(404, undefined, path);
-      reply.body = await entry.handler(argument(read, entry.bytes), context);
-    } catch (err) {
-      reply.error = err instanceof TeleportError ? err : new TeleportError(500, undefined, String(err?.message ?? err));
-      if (!isCall || reply.error !== err) this.#options.warn(`teleport: ${path}: ${err?.stack ?? err}`);
-    } finally {
-      Context.end(context);
-    }
-    if (!isCall) return;
-    try {
-      connection.send(reply);
-    } catch (err) {
-      reply.error = new TeleportError(500, undefined, `the reply cannot be sent: ${err.message}`);
-      connection.send({ ...reply, meta: new URLSearchParams(), body: undefined });
-    }
-  }
 }
 
-// argument reads the body of a call or a push.
-function argument(read, bytes) {
-  try {
-    return read(bytes);
-  } catch (err) {
-    throw new TeleportError(400, undefined, err.message);
-  }
+function noStreams(why) {
+  return new TeleportError(501, undefined, `the server has no streams: ${why}`, true);
 }
 
 /** The close of a connection that ended without a code. */
@@ -451,25 +455,4 @@ function settled() {
   });
   p.promise.catch(() => {}); // not everybody waits for it
   return p;
-}
-
-function withDefaults(what, defaults, options) {
-  for (const name of Object.keys(options)) {
-    if (!Object.hasOwn(defaults, name)) throw new TypeError(`${what}: there is no option ${name}, only ${Object.keys(defaults).join(", ")}`);
-  }
-  const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  return { ...defaults, ...Object.fromEntries(given) };
-}
-
-function duration(name, ms) {
-  if (!(ms > 0)) throw new TypeError(`${name} is ${ms}: want milliseconds above 0, or Infinity`);
-}
-
-// absolute resolves a URL against the page's, and makes http: and https: of it ws: and wss:.
-function absolute(url) {
-  const u = new URL(url, globalThis.location?.href);
-  u.protocol = u.protocol.replace("http", "ws");
-  if (!/^wss?:$/.test(u.protocol)) throw new TypeError(`connect: ${u.href} is no URL of ws:, wss:, http: or https:`);
-  u.hash = "";
-  return u.href;
 }

@@ -246,6 +246,129 @@ const cases = {
     equal(await s.call("/math/add", [1]), 1);
   },
 
+  async "an aborted call ends its handler"({ open }) {
+    const s = open();
+    const stop = new AbortController();
+    const key = `aborted ${env.name}`;
+    const call = rejection(s.call("/slow", key, { signal: stop.signal }));
+    await eventually(() => s.call("/running", key));
+    stop.abort();
+    equal((await call).name, "AbortError");
+    equal(await eventually(() => s.call("/ended", key)), "context canceled");
+  },
+
+  async "a stream both ways"({ open }) {
+    const s = open();
+    const stream = s.openStream("/chat?to=é", { body: "re: ", meta: { who: "page" } });
+    const texts = ["é中😀", "", "a\nb", "x".repeat(100_000)];
+    const got = [];
+    await Promise.all([
+      (async () => {
+        for (const text of texts) await stream.send(text);
+        await stream.closeSend();
+      })(),
+      (async () => {
+        for await (const text of stream) got.push(text);
+      })(),
+    ]);
+    equal(got, texts.map((text) => `re: ${text}`));
+    equal((await stream.closed).get("who"), "page to é");
+  },
+
+  async "30,000 messages one way, and back"({ open }) {
+    const s = open({ streamWindow: 50_000 });
+    let n = 0;
+    for await (const i of s.openStream("/count?n=30000")) equal(i, n++);
+    equal(n, 30_000);
+    const stream = s.openStream("/total");
+    for (let i = 1; i <= 30_000; i++) await stream.send(i);
+    await stream.closeSend();
+    equal((await stream.next()).value, 450_015_000);
+    if (stream.acked < 1000) throw new Error(`acked is ${stream.acked}`);
+    await stream.closed;
+  },
+
+  async "bytes and objects over streams, whose sizes both sides count"({ open }) {
+    const s = open({ streamWindow: 3000 });
+    const bytes = Uint8Array.from({ length: 4000 }, (_, i) => i);
+    const echo = s.openStream("/bytes/echo", { bytes: true });
+    for (let i = 0; i < 50; i++) {
+      await echo.send(bytes.subarray(i));
+      equal([...(await echo.next()).value], [...bytes.subarray(i)]);
+    }
+    echo.close();
+    const objects = s.openStream("/json/echo");
+    for (let i = 0; i < 200; i++) {
+      const object = { body: [i, "<é&\u2028", { a: null }], text: "}" };
+      await objects.send(object);
+      equal((await objects.next()).value, object);
+    }
+    objects.close();
+  },
+
+  async "a page that does not receive holds up the server, and nobody else"({ open }) {
+    const s = open({ streamWindow: 100_000 });
+    const key = `flood ${env.name}`;
+    const stream = s.openStream("/flood", { body: key });
+    await eventually(async () => (await s.call("/flooded", key)) > 50);
+    let before = -1;
+    const sent = await eventually(async () => {
+      const now = await s.call("/flooded", key); // which the stream does not hold up
+      return before === (before = now) ? now : 0;
+    });
+    if (sent > 102) throw new Error(`${sent} KB were sent to a window of 100`);
+    let n = 0;
+    for await (const text of stream) n += text.length;
+    equal(n, 500_000);
+  },
+
+  async "the server opens a stream to the page"({ open }) {
+    const ends = [];
+    const s = open({
+      streams: {
+        "/page": async (ctx, stream) => {
+          for await (const text of stream) await stream.send(`${ctx.body} ${ctx.query.get("q")} ${text}`);
+          ends.push("returned");
+        },
+        "/fails": async (ctx, stream) => {
+          await stream.send("last words");
+          throw new env.lib.TeleportError(1001, "sold out", "é");
+        },
+        "/waits": async (ctx) => {
+          await new Promise((resolve) => ctx.signal.addEventListener("abort", resolve));
+          ends.push(`aborted: ${ctx.signal.reason.code}`);
+          throw ctx.signal.reason;
+        },
+      },
+    });
+    equal(await s.call("/openstream", { route: "/page?q=é", texts: ["a", "", "c"] }), ["hello é a", "hello é ", "hello é c"]);
+    equal(fields(await rejection(s.call("/openstream", { route: "/fails" }))), [1001, "sold out", "é: last words"]);
+    equal((await rejection(s.call("/openstream", { route: "/none" }))).code, 404);
+    equal((await rejection(s.call("/openstream", { route: "/waits", ms: 30 }))).code, 408);
+    await eventually(() => ends.length === 2);
+    equal(ends, ["returned", "aborted: 408"]);
+  },
+
+  async "errors and ends of streams"({ open }) {
+    const s = open();
+    const failing = s.openStream("/failing");
+    equal((await failing.next()).value, "last words");
+    equal(fields(await rejection(failing.next())), [777, "no", "because"]);
+    equal((await rejection(s.openStream("/nowhere").next())).code, 404);
+    equal((await rejection(s.openStream("/math/add").next())).code, 400);
+    equal((await rejection(s.call("/failing"))).code, 400);
+    for (const how of ["close", "signal", "loop"]) {
+      const stop = new AbortController();
+      const key = `stream ${how} ${env.name}`;
+      const stream = s.openStream("/hold", { body: key, signal: stop.signal });
+      equal((await stream.next()).value, "held");
+      if (how === "close") stream.close();
+      if (how === "signal") stop.abort();
+      if (how === "loop") for await (const _ of stream) break;
+      equal(await eventually(() => s.call("/ended", key)), "tp: the caller has given up");
+    }
+  },
+
   async timeout({ open }) {
     const s = open();
     const failed = await rejection(s.call("/slow", `timeout ${env.name}`, { timeout: 60 }));

@@ -135,7 +135,7 @@ test("a call that has ended leaves nothing behind", async (t) => {
   await tick(10);
   assert.equal((await late).code, 408);
   s.call("/x").catch(() => {}); // is not one too many
-  assert.equal(WebSocket.last.sent.length, 3);
+  assert.equal(WebSocket.last.messages.filter((m) => m.serviceMethod === "/x").length, 3);
 });
 
 test("bodies that cannot be encoded, and too large ones, are the error of their call alone", async (t) => {

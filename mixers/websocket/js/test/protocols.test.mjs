@@ -190,3 +190,32 @@ test("what a protocol cannot carry is an error", () => {
     assert.throws(() => protocol.encode({ ...message, body: () => 1 }), /a function is no body/);
   }
 });
+
+// Both sides of a stream count the bytes of its messages.
+for (const protocol of [json, raw, pb]) {
+  for (const [name, body] of Object.entries({
+    "no body": undefined, null: null, "empty text": "", text: "é中😀\"\\\n\u0001", object: { body: [1.5, { body: "," }], "a,b": "}" }, bytes: new Uint8Array([0, 255]),
+  })) {
+    test(`size of a message of a stream: ${protocol.name}, ${name}`, () => {
+      const message = { type: 7, seq: -5, route: "", meta: meta({ body: '"body":1' }), body, error: undefined };
+      const data = protocol.encode(message);
+      const got = protocol.decode(typeof data === "string" ? data : data.slice().buffer);
+      assert.deepEqual([got.type, got.seq, got.size()], [7, -5, message.size]);
+      assert.deepEqual(got.read(false), body);
+    });
+  }
+}
+
+test("size of a message of a stream: as it stands in a document", () => {
+  for (const [doc, want] of [
+    ['{"seq":1,"mtype":7,"body": {"a" : "é"} ,"meta":{"body":"x"}}', 12],
+    ['{"meta":{"body":"xxxx"},"body":1}', 1],
+    ['{"body":"","seq":1}', 2],
+    ['{"seq":1}', 0],
+    ['{"seq":1,"bodyCodec":106,"body":"[1,2]"}', 5],
+    ['{"seq":1,"bodyCodec":0,"bodyBase64":"AAE="}', 2],
+    ['{"\\u0062ody":[1]}', 17],
+  ]) {
+    assert.equal(json.decode(doc).size(), want, doc);
+  }
+});

@@ -2,7 +2,7 @@
 // must not. It is never run.
 
 import { connect, json, TeleportError } from "@teleport-go/websocket";
-import type { Close, Context, Options, Protocol, Session } from "@teleport-go/websocket";
+import type { Close, Context, Options, Protocol, Session, Stream } from "@teleport-go/websocket";
 import { pb } from "@teleport-go/websocket/pb.js";
 import { raw } from "@teleport-go/websocket/raw.js";
 import { WebSocket as NodeWebSocket } from "ws";
@@ -48,6 +48,24 @@ const remove: () => void = session.handle("/x", (body: string, { signal, query, 
   return isCall ? body + query.get("a") : undefined;
 });
 remove();
+
+const stream: Stream<string, { text: string }> = session.openStream("/chat", { window: 1 << 16, body: "tea", signal: AbortSignal.timeout(9) });
+await stream.send({ text: "hi" });
+// @ts-expect-error: not what the stream sends
+await stream.send("hi");
+for await (const message of stream) texts.push(message, `${stream.acked}`);
+await stream.closeSend();
+stream.close();
+const end: URLSearchParams | undefined = await stream.closed;
+const next = await session.openStream<number>("/count").next();
+const n: number | undefined = next.done ? undefined : next.value;
+for await (const chunk of session.openStream("/file", { bytes: true })) texts.push(`${chunk.length}`, `${end}`, `${n}`);
+session.handleStream("/sum", async ({ body, signal }, stream: Stream<number, number>) => {
+  for await (const x of stream) if (!signal.aborted) await stream.send(x + body);
+});
+session.handleStream("/blob", async (_, stream) => {
+  for await (const chunk of stream) await stream.send(chunk.subarray(1));
+}, { bytes: true });
 
 session.addEventListener("open", (event) => {
   const again: boolean = event.reconnected;
