@@ -346,7 +346,7 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	s, l := c.sess, c.link
 	c.result = r
 	if c.stream != nil {
-		c.stream.free()
+		c.endStream()
 	}
 	if !c.answeredBy.CompareAndSwap(answerOpen, answerHandler) {
 		c.stage = stageAnswered
