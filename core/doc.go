@@ -36,6 +36,12 @@
 //
 //	sum, err := tp.Invoke[int](ctx, sess, "/math/add", []int{1, 2, 3})
 //
+// A stream is a call that stays open, over which both sides send messages:
+//
+//	tp.HandleStream(srv, "/chat", func(ctx tp.StreamCtx, s *tp.Stream[Question, Answer]) error { … })
+//
+//	s, err := tp.OpenStream[Question, Answer](ctx, sess, "/chat")
+//
 // Messages of one session are handled concurrently; a route registered with
 // [Ordered] handles those of one session in order.
 //
@@ -67,6 +73,9 @@
 //	             the way back
 //	reply.go     acceptReply: the pending call with this number is resolved
 //	call.go      resolve → complete
+//
+// streamtable.go has what the reader does for streams, and how they begin and end,
+// streamio.go what their users' goroutines do: open, Send, Recv.
 //
 // control.go has what the engines say to each other meanwhile: that a caller has given up.
 //
@@ -105,6 +114,10 @@
 //	kind         CALL or PUSH, of a request, a handler, a hook
 //	refusal      why the handler of a request must not run
 //	drain        let what is under way finish; redial: connect again
+//	stream       a CALL that stays open; opener: who has called; DATA: a message of it
+//	credit       how much of a stream may be sent, in bytes; window: how much a side is
+//	             ready to hold of it
+//	bulk         messages of streams over 16 KiB, which wait for each other
 //	hello        what a side understands, in CONTROL hello; cancel: that a caller has given
 //	             up, in CONTROL cancel
 //	farewell     the last message of a side, in CONTROL bye: which calls it has not run

@@ -352,6 +352,7 @@ type stream struct {
 	wake     chan struct{} // of capacity 1: the end of a wait of Recv
 	waits    bool          // Recv waits
 	arrived  int64         // bytes that have come
+	came     int64         // messages
 	granted  int64         // bytes that the peer may send altogether
 	counted  int64         // bytes in the table's account
 	peerDone bool          // the peer sends no more

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +48,8 @@ type walk struct {
 	hooks *ledger
 
 	ops sync.WaitGroup // operations on other goroutines
+
+	corrupted atomic.Bool // bytes of a connection were damaged
 
 	mu       sync.Mutex // guards the fields below
 	trace    []string
@@ -230,6 +233,7 @@ func (k *walk) step() {
 		time.AfterFunc(time.Duration(k.rng.IntN(8000))*time.Millisecond, c.Thaw)
 	case n < 85:
 		k.log("corrupt %s", s.ID())
+		k.corrupted.Store(true)
 		mem(s).Corrupt(k.rng.IntN(300))
 	case n < 87:
 		times := k.rng.IntN(5) - 1

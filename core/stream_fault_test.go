@@ -66,6 +66,10 @@ func TestStreamFaults(t *testing.T) {
 		{"credit below 0", func(end *rawEnd) {
 			end.send(TypeControl, 1, "credit", "", WithAddMeta("n", "-7"))
 		}, CodeBadMessage, `credit: n is "-7"`, "400"},
+		{"an end behind other messages than have come", func(end *rawEnd) {
+			end.send(TypeData, 1, "", "x")
+			end.send(TypeControl, 1, "end", "", WithAddMeta("m", "2"))
+		}, CodeBadMessage, `1 messages of the stream have come; the other side says that it has sent "2"`, "400"},
 		{"a message behind the end", func(end *rawEnd) {
 			end.send(TypeControl, 1, "end", "")
 			end.send(TypeData, 1, "", "x")
@@ -339,6 +343,20 @@ func TestStreamHello(t *testing.T) {
 					t.Errorf("it took %v; want %v", took, test.took)
 				}
 			})
+		})
+	}
+}
+
+// The end of a stream says how many messages were sent, so that a gap is noticed.
+func TestStreamGap(t *testing.T) {
+	for m, want := range map[string]error{"": io.EOF, "1": io.EOF, "2": ErrBadMessage, "x": ErrBadMessage} {
+		inStreamWorld(t, nil, func(t *testing.T, w *world) {
+			s, end := w.rawStreams()
+			st := openStream(t, s, "/x")
+			end.want(TypeCall, 1, "")
+			end.send(TypeData, -1, "", "one")
+			end.send(TypeReply, 1, "", "", WithAddMeta("X-Stream", m))
+			wantMessages(t, st, want, "one")
 		})
 	}
 }

@@ -222,6 +222,7 @@ func (st *stream) closeSend() error {
 	m.SetMtype(TypeControl)
 	m.SetServiceMethod(verbEnd)
 	m.SetSeq(st.key)
+	m.Meta().Add(creditMessages, strconv.FormatInt(st.sentMessages(), 10))
 	if err := st.link.sock.Enqueue(st.ctx, &m); err != nil {
 		return st.writeError(err)
 	}
@@ -230,6 +231,12 @@ func (st *stream) closeSend() error {
 	st.mu.Unlock()
 	st.link.sock.Flush(socket.NoBlock)
 	return nil
+}
+
+func (st *stream) sentMessages() int64 {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.sent
 }
 
 // close ends the stream on this side: nothing is sent or received any more.

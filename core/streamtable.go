@@ -19,7 +19,7 @@ import (
 // open, and its REPLY is the end. Meanwhile both sides send DATA, and CONTROL messages with
 // the verbs
 //
-//	end      the sender sends no more DATA
+//	end      the sender sends no more DATA; it has sent m messages
 //	credit   the receiver has received m messages, and the sender may send n bytes more
 //	reset    the stream has ended for the sender of reset, by a fault: code and reason
 //
@@ -38,7 +38,7 @@ const (
 
 	// Keys of their metadata. Those of reset are those of bye.
 	creditBytes    = "n"
-	creditMessages = "m"
+	creditMessages = "m" // of end, too
 
 	// dataOverhead is what a message costs beside its body, in credit and in memory.
 	dataOverhead = 64
@@ -180,6 +180,17 @@ func newStream(l *link, credit int64) *stream {
 // free ends the stream of a handler that has ended.
 func (st *stream) free() { st.end(streamEnded(), true) }
 
+// endStream ends the stream of a handler that has ended, whose REPLY says how many messages
+// it has sent, unless it sends still.
+func (c *handlerCtx) endStream() {
+	st := c.stream
+	st.free()
+	if st.sending.TryLock() {
+		c.out.Meta().Set(MetaStream, strconv.FormatInt(st.sentMessages(), 10))
+		st.sending.Unlock()
+	}
+}
+
 // attach adds the stream of a call that has its number to the link on which the CALL is
 // about to be sent.
 func (st *stream) attach(l *link, cmd *callCmd) *Rerror {
@@ -200,8 +211,13 @@ func (st *stream) attach(l *link, cmd *callCmd) *Rerror {
 
 // replied ends the stream of a call that has ended.
 func (st *stream) replied() {
-	ctx := st.cmd.out.Context()
-	st.end(st.cmd.rerr, ctx.Err() != nil)
+	r := st.cmd.rerr
+	if r == nil {
+		st.mu.Lock()
+		r = st.checkCame(st.cmd.in.Peek(MetaStream))
+		st.mu.Unlock()
+	}
+	st.end(r, st.cmd.out.Context().Err() != nil)
 }
 
 // end ends the stream, with an error or nil. drop says that messages that have come are
@@ -284,6 +300,7 @@ func (st *stream) push(m *socket.Envelope) *Rerror {
 		return busy("the messages of streams that wait to be received take more than half of ReadMemory")
 	}
 	st.arrived += n
+	st.came++
 	st.counted += n
 	st.queue = append(st.queue, st.store(m))
 	wake := st.waits
@@ -332,8 +349,13 @@ func (l *link) acceptStreamControl(m *socket.Envelope) {
 	switch m.ServiceMethod() {
 	case verbEnd:
 		st.mu.Lock()
+		r := st.checkCame(m.Meta().Peek(creditMessages))
 		st.peerDone = true
 		st.mu.Unlock()
+		if r != nil {
+			l.reset(st, r, true)
+			return
+		}
 		wakeUp(st.wake)
 	case verbCredit:
 		if r := st.acceptCredit(m.Meta()); r != nil {
@@ -346,6 +368,15 @@ func (l *link) acceptStreamControl(m *socket.Envelope) {
 		}
 		l.reset(st, NewRerror(int32(code), CodeText(int32(code)), clip(string(m.Meta().Peek(byeReason)))), false)
 	}
+}
+
+// checkCame compares the number of messages that the peer says it has sent, if it does, with
+// those that have come: one with a damaged header may have been dropped. Called with mu.
+func (st *stream) checkCame(sent []byte) *Rerror {
+	if len(sent) == 0 || string(sent) == strconv.FormatInt(st.came, 10) {
+		return nil
+	}
+	return badMessage(fmt.Errorf("%d messages of the stream have come; the other side says that it has sent %q", st.came, clip(string(sent))))
 }
 
 func (st *stream) acceptCredit(m *Meta) *Rerror {

@@ -34,7 +34,8 @@ const (
 	// sender, where CONTROL is not carried: its value is the goodbye's parameter n.
 	MetaBye = "X-Bye"
 	// MetaStream makes a CALL the beginning of a stream: its value is how many bytes the
-	// sender is ready to receive, a decimal number.
+	// sender is ready to receive, a decimal number. In the REPLY, which ends the stream, it
+	// is how many messages were sent.
 	MetaStream = "X-Stream"
 )
 

@@ -130,6 +130,9 @@ func (p *endToEnd) write(m tp.Message) *tp.Rerror {
 		}
 		return nil
 	}
+	if m.Mtype() == tp.TypeCall && m.Meta().Has(tp.MetaStream) {
+		return tp.NewRerror(tp.CodeNotImplemented, tp.CodeText(tp.CodeNotImplemented), "secure: the messages of a stream are not sealed end to end")
+	}
 	x := p.begin(m)
 	rand.Read(x.id[:]) // never fails
 	return p.seal(m, x.id, x.method)

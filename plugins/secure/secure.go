@@ -177,6 +177,7 @@ var (
 	_ tp.PreWriteCallPlugin  = (*plugin)(nil)
 	_ tp.PreWritePushPlugin  = (*plugin)(nil)
 	_ tp.PreWriteReplyPlugin = (*plugin)(nil)
+	_ tp.PreWriteDataPlugin  = (*plugin)(nil)
 )
 
 func (*plugin) Name() string { return "secure" }
@@ -275,10 +276,18 @@ func (p *plugin) PreWriteReply(ctx tp.WriteCtx) *tp.Rerror {
 }
 
 // PreWriteCall encodes what is to be sealed.
-func (p *plugin) PreWriteCall(ctx tp.WriteCtx) *tp.Rerror { return p.encode(ctx) }
+func (p *plugin) PreWriteCall(ctx tp.WriteCtx) *tp.Rerror {
+	if m := ctx.Output().Meta(); p.conf.optional && m.Len() > 0 && m.Has(tp.MetaStream) && wantsSeal(m) {
+		return tp.NewRerror(tp.CodeNotImplemented, tp.CodeText(tp.CodeNotImplemented), "secure: a plugin that is Optional does not seal the messages of a stream")
+	}
+	return p.encode(ctx)
+}
 
 // PreWritePush encodes what is to be sealed.
 func (p *plugin) PreWritePush(ctx tp.WriteCtx) *tp.Rerror { return p.encode(ctx) }
+
+// PreWriteData encodes what is to be sealed.
+func (p *plugin) PreWriteData(ctx tp.WriteCtx) *tp.Rerror { return p.encode(ctx) }
 
 // encode encodes a body ahead, since with the bytes at hand it can be sealed when
 // its turn has come and not before it waits for that. An error comes again then.

@@ -158,6 +158,9 @@ func (l *legacy) write(m tp.Message) *tp.Rerror {
 		m.Meta().Del(MetaSecure)
 		return nil
 	}
+	if m.Mtype() == tp.TypeCall && m.Meta().Has(tp.MetaStream) {
+		return tp.NewRerror(tp.CodeNotImplemented, tp.CodeText(tp.CodeNotImplemented), "securelegacy: the messages of a stream are not encrypted")
+	}
 	body, err := m.MarshalBody()
 	if err == nil {
 		body, err = marshalEnvelope(m.BodyCodec(), envelope{CipherVersion: l.version, CipherText: l.encrypt(body)})

@@ -50,6 +50,21 @@ var goldens = func() map[string]func() socket.Message {
 	all["hello"] = func() socket.Message {
 		return message(0, socket.TypeControl, "hello", 0, "", socket.WithAddMeta("v", "1"), socket.WithAddMeta("f", "cancel"))
 	}
+	all["hello-stream"] = func() socket.Message {
+		return message(0, socket.TypeControl, "hello", 0, "", socket.WithAddMeta("v", "1"), socket.WithAddMeta("f", "cancel,stream"), socket.WithAddMeta("w", "16384"))
+	}
+	all["stream"] = func() socket.Message {
+		return message(5, socket.TypeCall, "/chat", 'j', "", socket.WithAddMeta("X-Stream", "262144"))
+	}
+	all["data"] = func() socket.Message { return message(5, socket.TypeData, "", 'j', `"hi"`) }
+	all["data-back"] = func() socket.Message { return message(-5, socket.TypeData, "", 'j', `"oh"`) }
+	all["credit"] = func() socket.Message {
+		return message(-5, socket.TypeControl, "credit", 0, "", socket.WithAddMeta("n", "131104"), socket.WithAddMeta("m", "1928"))
+	}
+	all["end"] = func() socket.Message { return message(5, socket.TypeControl, "end", 0, "") }
+	all["reset"] = func() socket.Message {
+		return message(-5, socket.TypeControl, "reset", 0, "", socket.WithAddMeta("code", "400"), socket.WithAddMeta("reason", "credit"))
+	}
 	all["cancel"] = func() socket.Message { return message(3, socket.TypeControl, "cancel", 0, "") }
 	all["bye"] = func() socket.Message {
 		return message(0, socket.TypeControl, "bye", 0, "", socket.WithAddMeta("n", "0"))
