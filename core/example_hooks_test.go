@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	tp "github.com/teleport-go/teleport/core"
@@ -256,6 +257,38 @@ func ExamplePostReadCallBodyPlugin() {
 	_, err := tp.Invoke[int](context.Background(), connect(srv, cli), "/arith/add", []int{1, 2, 3, 4})
 	fmt.Println(err)
 	// Output: 1002 too many numbers: 4
+}
+
+// closedFor answers calls while the service is closed, in place of their handlers.
+type closedFor struct{ reason atomic.Pointer[string] }
+
+func (*closedFor) Name() string { return "closed" }
+func (*closedFor) NonBlocking() {}
+
+func (c *closedFor) PreReadCallBody(tp.ReadCtx) *tp.Rerror {
+	if reason := c.reason.Load(); reason != nil {
+		return tp.Answer(*reason)
+	}
+	return nil
+}
+
+// A hook may answer a call: here with a page for the time of maintenance.
+func ExampleAnswer() {
+	var closed closedFor
+	srv := tp.NewPeer(quietly(tp.PeerConfig{LocalIP: "127.0.0.1"}))
+	defer srv.Close()
+	tp.HandleCall(srv, "/page", func(tp.CallCtx, *string) (string, error) { return "<h1>Welcome</h1>", nil }, &closed)
+	cli := tp.NewPeer(quietly(tp.PeerConfig{}))
+	defer cli.Close()
+	sess := connect(srv, cli)
+
+	fmt.Println(tp.Invoke[string](context.Background(), sess, "/page", "home"))
+	reason := "<h1>Back at nine</h1>"
+	closed.reason.Store(&reason)
+	fmt.Println(tp.Invoke[string](context.Background(), sess, "/page", "home"))
+	// Output:
+	// <h1>Welcome</h1> <nil>
+	// <h1>Back at nine</h1> <nil>
 }
 
 // stamp tells the caller which server has answered.

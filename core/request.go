@@ -75,7 +75,7 @@ func (c *handlerCtx) handOver() disposition {
 	switch {
 	case c.in.InTurn():
 		s.ordered.Add(nil, c, (*handlerCtx).handle)
-	case c.refusal == nil && h.ordered:
+	case h != nil && h.ordered && (c.refusal == nil || c.isAnswered()):
 		s.ordered.Add(h, c, (*handlerCtx).handle)
 	default:
 		s.env.workers.Go(s.serial, c)
@@ -169,7 +169,7 @@ func (c *handlerCtx) refuse(r *Rerror, running int) disposition {
 		return c.refused()
 	}
 	inTurn := c.in.InTurn()
-	if !inTurn && len(c.hooks.preWriteReply)+len(c.hooks.postWriteReply) == 0 {
+	if !inTurn && len(c.hooks.preWriteReply)+len(c.hooks.postWriteReply) == 0 && !c.isAnswered() {
 		c.reply(nil, r, true)
 		return c.refused()
 	}
@@ -344,6 +344,9 @@ func (c *handlerCtx) answer(reply any, r *Rerror) {
 // wait for room.
 func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 	s, l := c.sess, c.link
+	if v, ok := answered(r); ok {
+		body, r = v, nil
+	}
 	c.result = r
 	if c.stream != nil {
 		c.endStream()

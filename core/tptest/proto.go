@@ -40,6 +40,7 @@ var protoChecks = []check{
 	{"streams", "messages of streams go both ways, in order, whichever side opens; an error, the end of either side and a cancel arrive", false, checkStreams},
 	{"unreadable", "a call whose reply cannot be unpacked ends, with 102 or 400", false, checkUnreadable},
 	{"auth", "AUTH_CALL and AUTH_REPLY work before the session is ready, and on it; Dial returns a refusal, 405 if the other side asks for none", false, checkAuth},
+	{"answer", "a hook answers a call in place of its handler", false, checkAnswer},
 	{"deadline", "a call ends with its context, the handler gets the deadline, a late reply does no harm", false, checkDeadline},
 	{"context age", "the call of a handler that exceeds the context age gets 408, and the session goes on", false, checkContextAge},
 	{"session age", "a session ends at its age: 102", false, checkSessionAge},

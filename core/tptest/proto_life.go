@@ -102,6 +102,34 @@ func checkAuth(r *recorder, s *suite) {
 	took(r, "Dial with a password that nobody asks for", start, 0, sweepLate)
 }
 
+func checkAnswer(r *recorder, s *suite) {
+	LeakCheck(r)
+	g := &rig{recorder: r, s: s}
+	cfg := s.cfg
+	cfg.Network = NewNetwork().Register(r)
+	answer := func(path string) func(tp.ReadCtx) *tp.Rerror {
+		return func(ctx tp.ReadCtx) *tp.Rerror {
+			if ctx.Path() != path {
+				return nil
+			}
+			return tp.Answer(s.bodies.wrap(path))
+		}
+	}
+	g.srv = s.newEnd(r, "accepting", cfg, &tp.PluginImpl{PluginName: "tptest-answer",
+		OnPostReadCallHeader: answer("/header"), OnPreReadCallBody: answer("/before"), OnPostReadCallBody: answer("/after")})
+	g.cli = s.newEnd(r, "dialling", cfg)
+	for _, path := range []string{"/before", "/after"} {
+		s.bodies.handleCall(g.srv.peer, path, func(tp.CallCtx, string) (string, error) { return "the handler has run", nil })
+	}
+	g.connect()
+	for _, path := range []string{"/header", "/before", "/after"} {
+		if got, rerr := g.cli.call(path, "x"); rerr.HasError() || got != path {
+			g.Errorf("a call that a hook answers, at %s: %s, %s; want %q", path, brief(got), rerr, path)
+		}
+	}
+	g.works()
+}
+
 func checkSessionAge(r *recorder, s *suite) {
 	g := s.rig(r)
 	for _, e := range g.ends() {

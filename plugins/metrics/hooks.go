@@ -22,6 +22,7 @@ var (
 	_ tp.PostExchangePlugin        = (*Metrics)(nil)
 	_ tp.NonBlockingPlugin         = (*Metrics)(nil)
 	_ tp.PostNewPeerPlugin         = (*Metrics)(nil)
+	_ tp.PostClosePlugin           = (*Metrics)(nil)
 )
 
 // Name returns "metrics".

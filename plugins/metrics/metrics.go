@@ -9,6 +9,7 @@
 package metrics
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -68,6 +69,7 @@ type Metrics struct {
 	mu    sync.Mutex   // guards what follows
 	live  map[any]bool // sessions; true: dialled
 	peers []peerStats
+	past  tp.PeerStats // of peers that are closed
 }
 
 var _ prometheus.Collector = (*Metrics)(nil)
@@ -208,7 +210,8 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	send(m.pauses, prometheus.CounterValue, float64(stats.Pauses))
 	for what, n := range map[string]uint64{
 		"connection": stats.RefusedConnections, "call": stats.RefusedCalls, "push": stats.DroppedPushes, "message": stats.DroppedMessages,
-		"reply": stats.DroppedReplies, "unsent reply": stats.UnsentReplies, "unsent push": stats.UnsentPushes, "memory": stats.MemoryCloses,
+		"reply": stats.DroppedReplies, "unsent reply": stats.UnsentReplies, "unsent push": stats.UnsentPushes,
+		"canceled call": stats.CanceledCalls, "data": stats.DroppedData, "memory": stats.MemoryCloses,
 	} {
 		send(m.refused, prometheus.CounterValue, float64(n), what)
 	}
@@ -217,25 +220,45 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 // peerStats is a peer, in every version that has the method.
 type peerStats interface{ Stats() tp.PeerStats }
 
-// statsNow returns the sums over the peers that have the plugin.
-func (m *Metrics) statsNow() (sum tp.PeerStats) {
+// statsNow returns the sums over the peers that have, or had, the plugin.
+func (m *Metrics) statsNow() tp.PeerStats {
 	m.mu.Lock()
-	peers := slices.Clone(m.peers)
-	m.mu.Unlock()
-	for _, p := range peers {
-		s := p.Stats()
-		sum.RefusedConnections += s.RefusedConnections
-		sum.RefusedCalls += s.RefusedCalls
-		sum.DroppedPushes += s.DroppedPushes
-		sum.DroppedMessages += s.DroppedMessages
-		sum.DroppedReplies += s.DroppedReplies
-		sum.UnsentReplies += s.UnsentReplies
-		sum.UnsentPushes += s.UnsentPushes
-		sum.MemoryCloses += s.MemoryCloses
-		sum.Pauses += s.Pauses
-		sum.Memory += s.Memory
+	defer m.mu.Unlock()
+	sum := m.past
+	for _, p := range m.peers {
+		add(&sum, p.Stats())
 	}
 	return sum
+}
+
+// PostClose counts what the peer has refused for the last time, and forgets the peer.
+func (m *Metrics) PostClose(_ context.Context, p tp.Peer) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.peers = slices.DeleteFunc(m.peers, func(q peerStats) bool {
+		gone := any(q) == any(p)
+		if gone {
+			add(&m.past, q.Stats())
+			m.past.Memory = 0
+		}
+		return gone
+	})
+	return nil
+}
+
+func add(sum *tp.PeerStats, s tp.PeerStats) {
+	sum.RefusedConnections += s.RefusedConnections
+	sum.RefusedCalls += s.RefusedCalls
+	sum.DroppedPushes += s.DroppedPushes
+	sum.DroppedMessages += s.DroppedMessages
+	sum.DroppedReplies += s.DroppedReplies
+	sum.UnsentReplies += s.UnsentReplies
+	sum.UnsentPushes += s.UnsentPushes
+	sum.CanceledCalls += s.CanceledCalls
+	sum.DroppedData += s.DroppedData
+	sum.MemoryCloses += s.MemoryCloses
+	sum.Pauses += s.Pauses
+	sum.Memory += s.Memory
 }
 
 // Handler returns a handler that serves these metrics alone, in the format the
