@@ -67,7 +67,10 @@ func Shutdown(timeout ...time.Duration) { graceful.shutdown(timeout) }
 // called.
 //
 // The sockets of tcp and unix networks can be handed over, and those of other
-// networks whose listener wraps one and has a method Unwrap() net.Listener.
+// networks whose listener wraps one and has a method Unwrap() net.Listener. A port of
+// another network, such as quic, stays with this process until it has ended: then the
+// Listen of the new one returns, and clients that redial find it. So a program that listens
+// on both listens on tcp first.
 // On Windows Reboot logs that it is not supported and does nothing else.
 func Reboot(timeout ...time.Duration) { graceful.reboot(timeout) }
 
@@ -353,7 +356,7 @@ func (g *grace) beginReboot(r *rebooting) ([]*inherit.Listener, error) {
 				listeners = append(listeners, l)
 				continue
 			}
-			p.lines().Warnf("tp: reboot: the listener on %s %s cannot be handed over", lis.Addr().Network(), lis.Addr())
+			p.lines().Warnf("tp: reboot: the listener on %s %s cannot be handed over: the new process gets the port when this one has ended", lis.Addr().Network(), lis.Addr())
 		}
 	}
 	return listeners, nil

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/teleport-go/teleport/core/internal/inherit"
 	"github.com/teleport-go/teleport/core/internal/throttle"
 	"github.com/teleport-go/teleport/core/socket"
 )
@@ -84,7 +85,7 @@ func (p *peer) bind(protoFunc []ProtoFunc) ([]net.Listener, ProtoFunc, error) {
 		}
 	}()
 	for {
-		lis, err := p.env.network.Listen(p.ctx, c)
+		lis, err := p.listenAt(c)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -110,6 +111,31 @@ func (p *peer) bind(protoFunc []ProtoFunc) ([]net.Listener, ProtoFunc, error) {
 	bound = true
 	return all, pf, nil
 }
+
+// listenAt opens one listener. After a Reboot the old process has a port that cannot be handed
+// over, such as one of UDP, until its sessions have ended: listenAt waits for that.
+func (p *peer) listenAt(c ListenConfig) (net.Listener, error) {
+	for waits := false; ; waits = true {
+		old := inherit.ParentLives()
+		lis, err := p.env.network.Listen(p.ctx, c)
+		if err == nil || !old || !isAddrInUse(err) || slices.Contains(handedOver, c.Network) {
+			return lis, err
+		}
+		if !waits {
+			p.log.Printf("listen (network:%s, addr:%s): the old process has the port until it has ended; waiting", c.Network, joinPort(c.LocalIP, c.ListenPort))
+		}
+		pause(p.ctx, portEvery)
+		if p.ctx.Err() != nil {
+			return nil, err
+		}
+	}
+}
+
+// handedOver are the networks whose sockets a new process gets at once.
+var handedOver = []string{"tcp", "tcp4", "tcp6", "unix", "unixpacket"}
+
+// portEvery is how often a new process tries whether the old one has released a port.
+const portEvery = 50 * time.Millisecond
 
 // addListener notes a listener, to be closed. It returns false if the peer closes.
 func (p *peer) addListener(l listener) bool {

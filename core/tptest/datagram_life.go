@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +17,7 @@ import (
 // RunDatagrams checks what RunNetwork cannot: that a network over UDP loses nothing when a
 // path loses, repeats, delays and reorders datagrams, and when a connection is closed; that
 // it notices the end of the other side, a new address of it, and a server that was killed and
-// is back; and that its ports are free again.
+// is back, or that reboots; and that its ports are free again.
 //
 // It uses the real clock. The test must be a function of its own, not a subtest, since it is
 // run in another process too. Neither it nor its subtests may run in parallel to others.
@@ -37,7 +38,11 @@ func RunDatagrams(t *testing.T, n DatagramNetwork) {
 		{"vanished", DatagramNetwork.checkVanished},
 		{"keep alive", DatagramNetwork.checkKeepAlive},
 		{"killed server", DatagramNetwork.checkKilled},
+		{"reboot", DatagramNetwork.checkReboot},
 	} {
+		if c.name == "reboot" && runtime.GOOS == "windows" { // which has none
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			LeakCheck(t)
 			c.run(n, t)

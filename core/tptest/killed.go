@@ -43,9 +43,12 @@ func (n DatagramNetwork) serveAsChild(t *testing.T) bool {
 		n.ServerTLS = n.ServerTLS.Clone()
 		n.ServerTLS.Certificates = []tls.Certificate{cert}
 	}
-	_, addr := n.Server(t, tp.PeerConfig{ListenPort: uint16(p)})
+	srv, addr := n.Server(t, tp.PeerConfig{ListenPort: uint16(p)})
+	tp.HandleCall(srv, "/pid", func(tp.CallCtx, *string) (int, error) { return os.Getpid(), nil })
 	os.Stdout.WriteString(addr + "\n")
-	io.Copy(io.Discard, os.Stdin) // until the parent kills it, or ends
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); { // until the parent kills it, or ends
+		go tp.Reboot(patience)
+	}
 	return true
 }
 
@@ -56,15 +59,44 @@ func (n DatagramNetwork) checkKilled(t *testing.T) {
 	if n.ServerTLS != nil { // it has the same certificate when it is back
 		n.writeCert(t, dir)
 	}
-	addr, kill := startServer(t, dir, 0)
+	addr, _, kill := startServer(t, dir, 0)
 	cli := n.Peer(t, tp.PeerConfig{RedialTimes: -1, RedialInterval: 10 * time.Millisecond})
 	sess := Dial(t, cli, addr)
 	for range 2 {
 		Echo(t, sess, "before")
 		kill()
-		_, kill = startServer(t, dir, portOf(t, addr))
+		_, _, kill = startServer(t, dir, portOf(t, addr))
 		n.echoes(t, sess)
 	}
+}
+
+// checkReboot: a server that reboots gives its port to the new process when it has ended, and
+// clients redial.
+func (n DatagramNetwork) checkReboot(t *testing.T) {
+	dir := t.TempDir()
+	if n.ServerTLS != nil {
+		n.writeCert(t, dir)
+	}
+	addr, _, kill := startServer(t, dir, 0)
+	kill()
+	_, reboot, _ := startServer(t, dir, portOf(t, addr)) // the new process gets the same arguments
+	cli := n.Peer(t, tp.PeerConfig{RedialTimes: -1, RedialInterval: 10 * time.Millisecond})
+	sess := Dial(t, cli, addr)
+	pid := func() int {
+		pid, err := tp.Invoke[int](t.Context(), sess, "/pid", "")
+		if err != nil {
+			t.Errorf("a call of a session with a server that reboots: %v", err)
+		}
+		return pid
+	}
+	old := pid()
+	reboot()
+	for begun := time.Now(); pid() == old; time.Sleep(time.Millisecond) {
+		if took := time.Since(begun); t.Failed() || took > patience {
+			t.Fatalf("the old process serves %v after the reboot", took)
+		}
+	}
+	Echo(t, Dial(t, cli, addr), "a new session")
 }
 
 func (n DatagramNetwork) writeCert(t *testing.T, dir string) {
@@ -86,7 +118,7 @@ func (n DatagramNetwork) writeCert(t *testing.T, dir string) {
 
 // startServer runs the test that has called RunDatagrams in another process, which is a
 // server.
-func startServer(t *testing.T, certDir string, port uint16) (addr string, kill func()) {
+func startServer(t *testing.T, certDir string, port uint16) (addr string, reboot, kill func()) {
 	t.Helper()
 	test, _, _ := strings.Cut(t.Name(), "/")
 	self, err := os.Executable()
@@ -107,11 +139,12 @@ func startServer(t *testing.T, certDir string, port uint16) (addr string, kill f
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	kill = func() { cmd.Process.Kill(); cmd.Wait(); stdin.Close() }
+	reboot = func() { io.WriteString(stdin, "reboot\n") }
+	kill = func() { cmd.Process.Kill(); cmd.Wait(); stdin.Close() } // a process of a reboot ends with stdin
 	t.Cleanup(kill)
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		t.Fatalf("the server in another process has not started: %v", err)
 	}
-	return line[:len(line)-1], kill
+	return line[:len(line)-1], reboot, kill
 }

@@ -238,6 +238,8 @@ func sorted(listeners []*Listener) []*Listener {
 type takeover struct {
 	quiet, unclaim time.Duration
 
+	parent int // process id, 0 without one; set when the process starts
+
 	mu     sync.Mutex
 	left   []claim
 	line   *Line       // nil: there is none, or TakeLine has taken it
@@ -265,6 +267,10 @@ func Report(f func(error)) {
 	}
 	successor.errs = nil
 }
+
+// ParentLives reports whether this process has been started by HandOver, and its parent has
+// not ended. The parent keeps sockets that cannot be handed over until then.
+func ParentLives() bool { return successor.parent != 0 && os.Getppid() == successor.parent }
 
 // TakeLine returns the line over which this process gets connections of its parent, nil if
 // there is none. Only the first call gets it. The parent offers connections after this

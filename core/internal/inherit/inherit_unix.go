@@ -36,6 +36,7 @@ func (t *takeover) adopt(text string) {
 		t.problem(fmt.Errorf("inherit: environment variable %s: %w", Env, err))
 		return
 	}
+	t.parent = os.Getppid()
 	for _, e := range tab.Listeners {
 		lis, err := e.open()
 		if err != nil {
