@@ -214,6 +214,6 @@ func TestStreamFailsEarly(t *testing.T) {
 			return nil
 		}})
 		c, _ := w.pair()
-		wantMessages(t, open(t, c, "/failing?why=because"), NewRerror(1234, "", "").Err(), "last words")
+		wantMessages(t, openStream(t, c, "/failing?why=because"), NewRerror(1234, "", "").Err(), "last words")
 	})
 }
