@@ -23,10 +23,10 @@ type peer struct {
 }
 
 var peers = []peer{
-	{folder: "arpc", names: []string{"arpc", "arpc-async"}, also: "tplg"},
+	{folder: "arpc", names: []string{"arpc", "arpc-async", "arpc-bytes"}, also: "tplg"},
 	{folder: "erpc", names: []string{"erpc"}},
 	{folder: "rpcx", names: []string{"rpcx"}},
-	{folder: "grpc", names: []string{"grpc"}, also: "tpl"},
+	{folder: "grpc", names: []string{"grpc", "grpc-bytes"}, also: "tpl"},
 	{folder: "connect", names: []string{"connect"}, also: "tpl"},
 	{folder: "kitex", names: []string{"kitex"}},
 	{folder: "drpc", names: []string{"drpc", "drpc-manual"}, also: "tp"},

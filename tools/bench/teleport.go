@@ -37,13 +37,14 @@ func teleportCandidates() []harness.Candidate {
 		},
 		{
 			Name: "teleport-pooled", Serve: aliased(teleportServe), Dial: aliasedDial(teleportDial(codec.NameProtobuf, callPooled)),
-			Note: "HandleCallInto and InvokeInto, generated codec, strings alias memory that is reused with the message, a sync.Pool of replies in the client",
+			Streams: aliasedStreams(pooledStreams),
+			Note:    "HandleCallInto and InvokeInto, generated codec, strings alias memory that is reused with the message, a sync.Pool of replies in the client; streams by RecvInto",
 		},
 		{
 			Name: "teleport-bytes", Serve: teleportServe,
 			Dial: func(addr string) (func() error, error) { return dialBytes(addr, benchmsg.Size) }, DialSized: dialBytes,
 			Streams: bytesStreams,
-			Note:    "HandleCallInto and InvokeInto, a body of plain bytes, echoed into reused buffers, as the floor does; streams of bytes",
+			Note:    "HandleCallInto and InvokeInto, a body of plain bytes, echoed into reused buffers, as the floor does; streams of bytes by RecvInto",
 		},
 		{
 			Name: "teleport-owned-bytes", Serve: teleportServe,
@@ -128,6 +129,13 @@ func aliased(serve func() (string, error)) func() (string, error) {
 	return func() (string, error) {
 		aliases()
 		return serve()
+	}
+}
+
+func aliasedStreams(open func(addr string, n int) ([]harness.Stream, error)) func(addr string, n int) ([]harness.Stream, error) {
+	return func(addr string, n int) ([]harness.Stream, error) {
+		aliases()
+		return open(addr, n)
 	}
 }
 

@@ -23,6 +23,8 @@ func handleGroup(srv tp.Peer) {
 	for method, send := range map[string]func(){
 		"/group/loop":      func() { pushLoop(srv, m) },
 		"/group/loop_gzip": func() { pushLoop(srv, m, tp.WithXferPipe(gzipID)) },
+		"/group/once":      func() { tp.Broadcast(srv.RangeSession, groupMethod, m) },
+		"/group/once_gzip": func() { tp.Broadcast(srv.RangeSession, groupMethod, m, tp.WithXferPipe(gzipID)) },
 	} {
 		tp.HandleCall(srv, method, func(tp.CallCtx, *[]byte) ([]byte, error) {
 			send() // a push that fails is missing at the client

@@ -31,6 +31,14 @@ func pushCandidates() []harness.Candidate {
 			Name: "teleport-push-gzip", Serve: pushServe, Broadcast: joinGroup("/group/loop_gzip"),
 			Note: "as teleport-push, to a group only, through the gzip filter",
 		},
+		{
+			Name: "teleport-broadcast", Serve: pushServe, Broadcast: joinGroup("/group/once"),
+			Note: "tp.Broadcast, which encodes the message once",
+		},
+		{
+			Name: "teleport-broadcast-gzip", Serve: pushServe, Broadcast: joinGroup("/group/once_gzip"),
+			Note: "tp.Broadcast through the gzip filter",
+		},
 	}
 }
 

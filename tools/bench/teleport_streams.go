@@ -15,6 +15,9 @@ func handleStreams(srv tp.Peer) {
 	tp.HandleStream(srv, "/stream/messages", func(_ tp.StreamCtx, s *tp.Stream[vt.Message, *vt.Message]) error {
 		return harness.ServeStream(s.Recv, s.Send)
 	})
+	tp.HandleStream(srv, "/stream/pooled", func(_ tp.StreamCtx, s *tp.Stream[vt.Message, *vt.Message]) error {
+		return harness.ServeStream(reusing(s), s.Send)
+	})
 	tp.HandleStream(srv, "/stream/bytes", func(_ tp.StreamCtx, s *tp.Stream[[]byte, *[]byte]) error {
 		return harness.ServeBytes(receivingBytes(s), sendingBytes(s))
 	})
@@ -61,12 +64,10 @@ func sendingBytes(s *tp.Stream[[]byte, *[]byte]) func([]byte) error {
 }
 
 func receivingBytes(s *tp.Stream[[]byte, *[]byte]) func() ([]byte, error) {
+	var b []byte
 	return func() ([]byte, error) {
-		b, err := s.Recv()
-		if err != nil {
-			return nil, err
-		}
-		return *b, nil
+		err := s.RecvInto(&b)
+		return b, err
 	}
 }
 
@@ -81,4 +82,16 @@ func typedBeside(addr string) (call func() error, stream harness.Stream, err err
 		return nil, stream, err
 	}
 	return callTyped(s), bytesStream(harness.ChunkSize)(opened), nil
+}
+
+// pooledStreams receive into one message again and again.
+func pooledStreams(addr string, n int) ([]harness.Stream, error) {
+	return openStreams(addr, n, "/stream/pooled", func(s *tp.Stream[vt.Message, *vt.Message]) harness.Stream {
+		return harness.MessageStream(s.Send, reusing(s))
+	})
+}
+
+func reusing(s *tp.Stream[vt.Message, *vt.Message]) func() (*vt.Message, error) {
+	m := new(tp.Reused[vt.Message])
+	return func() (*vt.Message, error) { return &m.Value, s.RecvInto(m) }
 }

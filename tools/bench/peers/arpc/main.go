@@ -32,6 +32,10 @@ func candidates() []harness.Candidate {
 			Name: "arpc-async", Serve: func() (string, error) { return serve(true) }, Dial: dial,
 			Note: "a goroutine a call",
 		},
+		{
+			Name: "arpc-bytes", Serve: func() (string, error) { return serve(false) }, Streams: bytesStreams,
+			Note: "streams of plain bytes, as arpc; the library receives each into a new slice",
+		},
 	}
 }
 

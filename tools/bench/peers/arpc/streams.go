@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/lesismal/arpc"
 
+	"github.com/teleport-go/teleport/tools/bench/benchmsg"
 	"github.com/teleport-go/teleport/tools/bench/benchmsg/vt"
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
@@ -57,11 +58,27 @@ func sendingBytes(s *arpc.Stream) func([]byte) error {
 	return func(b []byte) error { return s.Send(b) }
 }
 
+func bytesStreams(addr string, n int) (list []harness.Stream, err error) {
+	c, err := newClient(addr)
+	if err != nil {
+		return nil, err
+	}
+	for range n {
+		list = append(list, bytesStream(c, benchmsg.Size))
+	}
+	return list, nil
+}
+
+// bytesStream opens a stream of messages of size bytes.
+func bytesStream(c *arpc.Client, size int) harness.Stream {
+	s := c.NewStream(bulkMethod)
+	return harness.BytesStream(size, sendingBytes(s), receivingBytes(s))
+}
+
 func beside(addr string) (call func() error, stream harness.Stream, err error) {
 	c, err := newClient(addr)
 	if err != nil {
 		return nil, stream, err
 	}
-	s := c.NewStream(bulkMethod)
-	return caller(c), harness.BytesStream(harness.ChunkSize, sendingBytes(s), receivingBytes(s)), nil
+	return caller(c), bytesStream(c, harness.ChunkSize), nil
 }

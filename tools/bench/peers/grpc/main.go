@@ -21,10 +21,16 @@ const method = "/bench.Echo/Say"
 func main() { harness.Main(candidates()...) }
 
 func candidates() []harness.Candidate {
-	return []harness.Candidate{{
-		Name: "grpc", Serve: serve, Dial: dial, Streams: streams, Beside: beside,
-		Note: "without TLS; default buffers and windows, which adapt; a goroutine a call; its streams by vtprotobuf in pooled buffers",
-	}}
+	return []harness.Candidate{
+		{
+			Name: "grpc", Serve: serve, Dial: dial, Streams: streams, Beside: beside,
+			Note: "without TLS; default buffers and windows, which adapt; a goroutine a call; its streams by vtprotobuf in pooled buffers",
+		},
+		{
+			Name: "grpc-bytes", Serve: serve, Streams: bytesStreams,
+			Note: "streams of plain bytes, received into one slice",
+		},
+	}
 }
 
 // service is what protoc-gen-go-grpc would write for a service with one method.

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 
+	"github.com/teleport-go/teleport/tools/bench/benchmsg"
 	"github.com/teleport-go/teleport/tools/bench/benchmsg/vt"
 	"github.com/teleport-go/teleport/tools/bench/harness"
 )
@@ -110,11 +111,35 @@ func sendingBytes(s grpc.Stream) func([]byte) error {
 	return func(b []byte) error { return s.SendMsg(b) }
 }
 
+// bytesStream opens a stream of messages of size bytes.
+func bytesStream(c *grpc.ClientConn, size int) (stream harness.Stream, err error) {
+	s, err := c.NewStream(context.Background(), &bulk, bulkMethod, grpc.CallContentSubtype(fast))
+	if err != nil {
+		return stream, err
+	}
+	return harness.BytesStream(size, sendingBytes(s), reusedBytes(s)), nil
+}
+
+func bytesStreams(addr string, n int) (list []harness.Stream, err error) {
+	c, err := newClient(addr)
+	if err != nil {
+		return nil, err
+	}
+	for range n {
+		s, err := bytesStream(c, benchmsg.Size)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
 func beside(addr string) (call func() error, stream harness.Stream, err error) {
 	c, err := newClient(addr)
 	if err != nil {
 		return nil, stream, err
 	}
-	s, err := c.NewStream(context.Background(), &bulk, bulkMethod, grpc.CallContentSubtype(fast))
-	return caller(c), harness.BytesStream(harness.ChunkSize, sendingBytes(s), reusedBytes(s)), err
+	stream, err = bytesStream(c, harness.ChunkSize)
+	return caller(c), stream, err
 }
