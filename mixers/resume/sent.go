@@ -22,7 +22,7 @@ func (s *sent) len() int { return int(s.end - s.base) }
 // room is how many bytes append may take.
 func (s *sent) room() int { return s.max - s.len() }
 
-// append appends p, for which there must be room.
+// append appends p, which is not empty, and for which there must be room.
 func (s *sent) append(p []byte) {
 	if s.base == s.end && !s.lent {
 		s.origin = s.base
