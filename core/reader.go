@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/poller"
@@ -24,6 +25,7 @@ type reader struct {
 	loop    *poller.Loop         // that the reader runs, with onPoller
 	slot    *watchdog.Slot[link] // nil: the watchdog does not see the reader
 	key     atomic.Uint64        // a poller.Key
+	roaming *roaming             // nil: the descriptor of the connection stays
 
 	// The sweeper checks at idleAt, in its time, whether the reader is idle; 0: not
 	// before a reader starts again. idleSeen is the state's word at the last check, and
@@ -168,17 +170,25 @@ func (s *session) hasLoops() bool { return s.env.cfg.Loops > 0 }
 // park leaves the connection to the poller. If it returns true, the caller is not the
 // reader any more.
 func (l *link) park() bool {
+	if c, ok := l.sock.NetConn().(socket.Roaming); ok && (l.roaming == nil || l.roaming.conn != c) {
+		l.roaming = &roaming{conn: c}
+		c.OnRoam(l.roamed)
+	}
 	raw := l.sock.Pollable()
 	if raw == nil || l.kept != nil || !l.sock.Settled() {
 		return false
 	}
 	l.mayBlock()
 	l.cadence.parked(l.env.sweeper.Now())
+	m := l.roaming
+	if m != nil {
+		m.at = raw
+	}
 	l.state.park()
 	if l.poller().Register(raw, l, func(k poller.Key) { l.key.Store(uint64(k)) }) != nil {
 		return !l.state.unpark(0) // false: a concurrent close has unparked it, and started a reader
 	}
-	if l.shut.Load() && l.state.unpark(0) { // Register need not fail: the descriptor of a Pollable may outlive its Close
+	if (l.shut.Load() || m.isAway(raw)) && l.state.unpark(0) { // Register need not fail: the descriptor of a Pollable may outlive its Close
 		l.deregister()
 		return false
 	}
@@ -186,20 +196,48 @@ func (l *link) park() bool {
 }
 
 // rearm is park for the poll loop, whose registration stays. It returns false if this
-// side has closed the connection meanwhile, since the poller reports no event for that.
+// side has closed the connection meanwhile, or its descriptor has changed, since the poller
+// reports no event for that.
 func (l *link) rearm() bool {
-	loop := l.loop
+	loop, m := l.loop, l.roaming
+	at := m.registered()
 	l.releaseSlot()
 	l.sock.Flush(socket.NoBlock)
 	l.sock.ReleaseIfEmpty()
 	l.loop = nil
 	l.cadence.parked(l.env.sweeper.Now())
 	l.state.park()
-	if !l.shut.Load() || !l.state.unpark(onPoller) {
+	if !l.shut.Load() && !m.isAway(at) || !l.state.unpark(onPoller) {
 		return true
 	}
 	l.loop = loop
 	return false
+}
+
+// roaming is a connection whose descriptor changes. A nil *roaming is one whose descriptor
+// stays.
+type roaming struct {
+	conn socket.Roaming
+	at   syscall.RawConn // that the poller waits with; the reader's
+}
+
+func (m *roaming) registered() syscall.RawConn {
+	if m == nil {
+		return nil
+	}
+	return m.at
+}
+
+// isAway reports whether raw is not the descriptor any more.
+func (m *roaming) isAway(raw syscall.RawConn) bool { return m != nil && m.conn.Descriptor() != raw }
+
+// roamed is called when the descriptor of the connection has changed: if it was parked, a
+// reader waits until it can be parked again. Any goroutine may call it.
+func (l *link) roamed() {
+	if l.state.unpark(0) {
+		l.deregister()
+		l.startReader()
+	}
 }
 
 // OnReadable serves the connection on the poll loop, which calls it when bytes arrive.
@@ -267,7 +305,7 @@ var pastTime = time.Unix(1, 0)
 
 // scheduleIdleCheck lets the sweeper check a reader that starts.
 func (l *link) scheduleIdleCheck() {
-	if l.pollable() {
+	if l.roaming != nil || l.pollable() {
 		at := l.env.sweeper.Now() + idleAfter
 		l.idleAt.Store(at)
 		l.env.sweeper.Touch(l.sess, at)

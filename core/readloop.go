@@ -366,11 +366,11 @@ func (r *readLoop) await() error {
 // poll loop any more, and must wait as an ordinary reader.
 func (r *readLoop) awaitPolled() (done bool, err error) {
 	l := r.l
-	if !l.pollable() { // the protocol reads ahead: only it knows whether bytes are there
-		l.detach()
-		return false, nil
-	}
 	for l.sock.Buffered() == 0 {
+		if !l.pollable() || l.roaming.isAway(l.roaming.registered()) { // only the protocol, or the connection, knows whether bytes are there
+			l.detach()
+			return false, nil
+		}
 		if l.cadence.reads > 0 && l.sock.LastReadShort() && l.rearm() {
 			return true, errNotReader
 		}

@@ -61,7 +61,23 @@ type Options struct {
 // one, in the same way.
 type Pollable = inbox.Pollable
 
-// ErrAgain is the error of Pollable.TryRead if nothing has arrived.
+// Roaming is a Pollable whose descriptor changes: it is another one, or nil, at times. The
+// engine asks for it whenever nothing has arrived. OnRoam sets the function that must be
+// called when the descriptor has changed, or when something can be read that it does not
+// show; the function does not block, and may be called for nothing. Drained reports whether
+// the last TryRead left nothing behind, most likely: then the engine does not try again
+// before it waits.
+type Roaming = inbox.Roaming
+
+// TryWriter is a connection that can be written without waiting for the network, so that
+// the goroutine that reads it need not start another one for its replies. TryWrite takes a
+// part of p, at least one byte, or returns an error: [ErrAgain] if it takes nothing at the
+// moment. Then the engine calls Write, which waits until the write deadline. The engine
+// uses TryWrite on Linux and macOS.
+type TryWriter = outbox.TryWriter
+
+// ErrAgain is the error of Pollable.TryRead if nothing has arrived, and of
+// TryWriter.TryWrite if nothing is taken.
 var ErrAgain = inbox.ErrAgain
 
 // ErrMemory is in the error of a connection that was ended because Options.Memory is used up.

@@ -22,8 +22,10 @@ type Conn struct {
 	identity      identity
 	local, remote net.Addr // of the first connection
 
-	reading    sync.Mutex // held by a Read
-	writing    sync.Mutex // held by a Write
+	reading    sync.Mutex            // held by a Read
+	read       readCall              // guarded by reading
+	readOn     func(fd uintptr) bool // made once: a closure for each Read would allocate
+	writing    sync.Mutex            // held by a Write
 	readLimit  deadline
 	writeLimit deadline
 	arrived    chan struct{} // has a value if a Read may go on
@@ -40,9 +42,13 @@ type Conn struct {
 	heard   atomic.Bool   // something has arrived since the last tick
 	starved atomic.Bool   // a Write waits for room
 	stuffed atomic.Bool   // pump waits for a Read
+	stocked atomic.Bool   // inbound is not empty
+	drained atomic.Bool   // see Drained
 	ackable atomic.Uint64 // position that the other side may forget
 	ackSent atomic.Uint64 // the last one that it was told; changed with mu
 	attends atomic.Bool   // the goroutine attend reads; changed with mu
+
+	roamed func() // see OnRoam; set before the first TryRead
 
 	rmu      sync.Mutex // guards the fields below, and reading from a raw connection
 	records  records
@@ -100,6 +106,7 @@ func newConn(o *Options, s side, t token, id identity, conn net.Conn) *Conn {
 		ackAt: noAck,
 	}
 	c.sent.max = o.Buffer + slack
+	c.readOn = c.tryOn
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.mu.Lock()
 	c.timer = time.AfterFunc(o.KeepAlive, c.tick)
@@ -177,28 +184,44 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 		}
 		k := c.cur.Load()
 		if k == nil || k.raw == nil || c.attends.Load() {
-			if n, err = c.tryRead(p); err != errAgain {
+			if n, err = c.TryRead(p); err != errAgain {
 				return n, err
 			}
 			c.readLimit.wait(0, c.arrived, c.closing)
 			continue
 		}
-		err = errAgain
-		k.raw.waitRead(func(uintptr) bool { // fails if the deadline has passed, or the connection is gone
-			n, err = c.tryRead(p)
-			return err != errAgain || c.cur.Load() != k
-		})
-		if err != errAgain {
+		c.read = readCall{k: k, p: p, err: errAgain}
+		k.raw.waitRead(c.readOn) // fails if the deadline has passed, or the connection is gone
+		n, err = c.read.n, c.read.err
+		if c.read = (readCall{}); err != errAgain {
 			return n, err
 		}
 	}
 }
 
-// tryRead reads what has arrived, without a wait; errAgain says that it is nothing.
-func (c *Conn) tryRead(p []byte) (n int, err error) {
+// readCall is the arguments and results of tryOn.
+type readCall struct {
+	k   *carrier
+	p   []byte
+	n   int
+	err error
+}
+
+// tryOn is called when something has arrived for a Read. It reports whether that ends, or
+// has to look for another connection.
+func (c *Conn) tryOn(uintptr) (done bool) {
+	r := &c.read
+	r.n, r.err = c.TryRead(r.p)
+	return r.err != errAgain || c.cur.Load() != r.k
+}
+
+// TryRead reads what has arrived without a wait, for the engine: the error is
+// socket.ErrAgain if that is nothing.
+func (c *Conn) TryRead(p []byte) (n int, err error) {
 	c.rmu.Lock()
 	defer c.rmu.Unlock()
 	if n := c.takeInbound(p); n > 0 {
+		c.drained.Store(false)
 		return n, nil
 	}
 	for {
@@ -219,6 +242,9 @@ func (c *Conn) tryRead(p []byte) (n int, err error) {
 		if err != nil {
 			c.lose(k, err)
 			continue
+		}
+		if drained := n < len(p); drained != c.drained.Load() {
+			c.drained.Store(drained)
 		}
 		if n, err = c.take(p[:n], false); n > 0 || err != nil {
 			return n, err
@@ -247,6 +273,7 @@ func (c *Conn) takeInbound(p []byte) int {
 	}
 	if c.off += n; c.off == len(c.inbound) {
 		c.off, c.inbound = 0, c.inbound[:0]
+		c.stocked.Store(false)
 		if cap(c.inbound) > inboundKept {
 			c.inbound = nil
 		}
@@ -271,6 +298,7 @@ func (c *Conn) take(b []byte, keep bool) (n int, err error) {
 			c.inbound, c.off = c.inbound[:copy(c.inbound, c.inbound[c.off:])], 0
 		}
 		c.inbound = append(c.inbound, b[:n]...)
+		c.stocked.Store(true)
 		signal(c.arrived)
 	}
 	if err == nil {

@@ -14,7 +14,9 @@ import (
 // cutter forwards connections to a server, and cuts each one after a random number of bytes.
 type cutter struct {
 	lis    net.Listener
-	server string
+	server atomic.Pointer[string]
+	refuse atomic.Bool
+	frozen atomic.Bool  // what is read is dropped
 	most   atomic.Int64 // bytes until a connection is cut; 0: never
 	cuts   atomic.Int64
 	conns  sync.Map // of *net.TCPConn: open ones
@@ -25,7 +27,8 @@ func newCutter(t testing.TB, server string, most int64) *cutter {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	c := &cutter{lis: lis, server: server}
+	c := &cutter{lis: lis}
+	c.server.Store(&server)
 	c.most.Store(most)
 	c.tasks.Go(c.run)
 	t.Cleanup(func() {
@@ -44,7 +47,11 @@ func (c *cutter) run() {
 		if err != nil {
 			return
 		}
-		back, err := net.Dial("tcp", c.server)
+		back, err := net.Dial("tcp", *c.server.Load())
+		if err == nil && c.refuse.Load() {
+			back.Close()
+			err = io.EOF
+		}
 		if err != nil {
 			front.Close()
 			continue
@@ -78,6 +85,9 @@ func (c *cutter) forward(front, back *net.TCPConn) {
 		b := make([]byte, 16<<10)
 		for {
 			n, err := from.Read(b)
+			if c.frozen.Load() && err == nil {
+				continue
+			}
 			if most > 0 {
 				if rest := left.Add(-int64(n)); rest < 0 {
 					n = max(0, n+int(rest))

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+
+	"github.com/teleport-go/teleport/core/socket"
 )
 
 // Reasons why a stream has ended although neither side has closed it. They are in the cause
@@ -19,8 +21,10 @@ var (
 	ErrExpired = errors.New("resume: no connection in time")
 )
 
+// errAgain says that nothing can be read, or written, at the moment.
+var errAgain = socket.ErrAgain
+
 var (
-	errAgain      = errors.New("resume: nothing can be read or written at the moment")
 	errIdle       = errors.New("nothing has come from the other side for the idle timeout")
 	errPeerClosed = errors.New("the other side has closed the stream")
 	errTakenOver  = errors.New("another connection has taken its place")

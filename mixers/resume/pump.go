@@ -1,5 +1,7 @@
 package resume
 
+import "syscall"
+
 // This file holds how a stream is read when that is not for a goroutine that calls Read.
 
 // inboundMax is how many bytes that nobody has read pump collects, unless a Write waits.
@@ -81,8 +83,13 @@ func (c *Conn) pull(k *carrier, b []byte) {
 			c.lose(k, err)
 			return
 		}
-		if _, err := c.take(b[:n], true); err != nil {
+		if n, err = c.take(b[:n], true); err != nil {
 			return
+		}
+		if n > 0 {
+			c.mu.Lock()
+			c.roam()
+			c.mu.Unlock()
 		}
 	}
 }
@@ -91,6 +98,7 @@ func (c *Conn) pull(k *carrier, b []byte) {
 // more. The caller holds c.mu.
 func (c *Conn) attend() {
 	c.attends.Store(true)
+	c.roam()
 	go func() {
 		c.reading.Lock() // a Read that waits ends
 		c.reading.Unlock()
@@ -111,4 +119,32 @@ func (c *Conn) attend() {
 			})
 		}
 	}()
+}
+
+// Descriptor returns what a poller can wait with, for the engine; nil while only Read and
+// TryRead can tell what has arrived.
+func (c *Conn) Descriptor() syscall.RawConn {
+	k := c.cur.Load()
+	if k == nil || k.raw == nil || c.stocked.Load() || c.attends.Load() {
+		return nil
+	}
+	return k.raw.descriptor()
+}
+
+// OnRoam sets a function that is called when Descriptor returns another value, for the
+// engine.
+func (c *Conn) OnRoam(roamed func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.roamed = roamed
+}
+
+// Drained reports whether the last TryRead left nothing behind, most likely.
+func (c *Conn) Drained() bool { return c.drained.Load() }
+
+// roam calls the function of OnRoam. The caller holds c.mu.
+func (c *Conn) roam() {
+	if c.roamed != nil {
+		c.roamed()
+	}
 }

@@ -2,7 +2,10 @@
 
 package resume
 
-import "net"
+import (
+	"net"
+	"syscall"
+)
 
 // rawConn does not exist here: a goroutine reads each connection, and another writes.
 type rawConn struct{}
@@ -14,3 +17,4 @@ func (*rawConn) write([]byte) (int, error)          { return 0, errAgain }
 func (*rawConn) waitRead(func(uintptr) bool) error  { return errAgain }
 func (*rawConn) waitWrite(func(uintptr) bool) error { return errAgain }
 func (*rawConn) readable() bool                     { return false }
+func (*rawConn) descriptor() syscall.RawConn        { return nil }

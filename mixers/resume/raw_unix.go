@@ -20,8 +20,8 @@ type rawConn struct {
 	nIn, nOut int
 	inErr     error
 	outErr    error
-	readNow   func(fd uintptr)
-	writeNow  func(fd uintptr)
+	readOnce  func(fd uintptr)
+	writeOnce func(fd uintptr)
 }
 
 // newRaw returns nil unless conn is a stream socket itself.
@@ -42,8 +42,8 @@ func newRaw(conn net.Conn) *rawConn {
 	if err != nil {
 		return nil
 	}
-	r.readNow = func(fd uintptr) { r.nIn, r.inErr = again(int(fd), r.in, syscall.Read) }
-	r.writeNow = func(fd uintptr) { r.nOut, r.outErr = again(int(fd), r.out, syscall.Write) }
+	r.readOnce = func(fd uintptr) { r.nIn, r.inErr = again(int(fd), r.in, readNow) }
+	r.writeOnce = func(fd uintptr) { r.nOut, r.outErr = again(int(fd), r.out, writeNow) }
 	return r
 }
 
@@ -59,7 +59,7 @@ func again(fd int, b []byte, f func(int, []byte) (int, error)) (int, error) {
 // read returns errAgain if nothing has arrived.
 func (r *rawConn) read(p []byte) (int, error) {
 	r.in = p
-	err := r.conn.Control(r.readNow) // Read would take the runtime's lock, which waitRead holds
+	err := r.conn.Control(r.readOnce) // Read would take the runtime's lock, which waitRead holds
 	r.in = nil
 	return result("read", r.nIn, err, r.inErr, io.EOF)
 }
@@ -67,7 +67,7 @@ func (r *rawConn) read(p []byte) (int, error) {
 // write returns errAgain if the socket takes nothing.
 func (r *rawConn) write(p []byte) (int, error) {
 	r.out = p
-	err := r.conn.Control(r.writeNow)
+	err := r.conn.Control(r.writeOnce)
 	r.out = nil
 	return result("write", r.nOut, err, r.outErr, io.ErrShortWrite)
 }
@@ -85,6 +85,9 @@ func result(what string, n int, closed, err, nothing error) (int, error) {
 	}
 	return n, nil
 }
+
+// descriptor returns what a poller can wait with.
+func (r *rawConn) descriptor() syscall.RawConn { return r.conn }
 
 // waitRead calls f until it returns true, at first and whenever something has arrived.
 func (r *rawConn) waitRead(f func(uintptr) bool) error { return r.conn.Read(f) }

@@ -3,7 +3,8 @@ package resume
 // sent holds the records that the other side has not acknowledged: the bytes of the
 // positions base to end, in a ring.
 type sent struct {
-	ring      []byte // the byte of position p is ring[p%len(ring)]
+	ring      []byte // the byte of position p is ring[(p-origin)%len(ring)]
+	origin    uint64 // moved while there are no bytes: then those of a write lie in one piece
 	base, end uint64
 	acked     uint64 // at least base: what is lent stays
 	max       int    // length of ring at most
@@ -21,8 +22,11 @@ func (s *sent) len() int { return int(s.end - s.base) }
 // room is how many bytes append may take.
 func (s *sent) room() int { return s.max - s.len() }
 
-// append appends p, for which there must be room.
+// append appends p, which is not empty, and for which there must be room.
 func (s *sent) append(p []byte) {
+	if s.base == s.end && !s.lent {
+		s.origin = s.base
+	}
 	if n := s.len() + len(p); n > len(s.ring) {
 		s.resize(min(max(2*len(s.ring), n, leastRing), s.max))
 	}
@@ -32,14 +36,17 @@ func (s *sent) append(p []byte) {
 
 // write writes p at a position.
 func (s *sent) write(at uint64, p []byte) {
-	n := copy(s.ring[at%uint64(len(s.ring)):], p)
+	n := copy(s.ring[s.index(at):], p)
 	copy(s.ring, p[n:])
 }
+
+// index is where the byte of a position is.
+func (s *sent) index(p uint64) uint64 { return (p - s.origin) % uint64(len(s.ring)) }
 
 // resize moves the bytes to a ring of n bytes. Those that are lent stay valid.
 func (s *sent) resize(n int) {
 	old := *s
-	s.ring = make([]byte, n)
+	s.ring, s.origin = make([]byte, n), s.base
 	for p := s.base; p < s.end; {
 		b := old.part(p)
 		s.write(p, b)
@@ -52,7 +59,7 @@ func (s *sent) part(p uint64) []byte {
 	if p == s.end {
 		return nil
 	}
-	at := p % uint64(len(s.ring))
+	at := s.index(p)
 	return s.ring[at:min(uint64(len(s.ring)), at+s.end-p)]
 }
 

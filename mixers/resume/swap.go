@@ -41,6 +41,7 @@ func (c *Conn) attach(k *carrier, low uint64) error {
 	signal(c.roomy)
 	signal(c.arrived)
 	signal(c.attached)
+	c.roam()
 	c.flush()
 	return nil
 }
@@ -115,6 +116,7 @@ func (c *Conn) end(err error) {
 	c.side.forget(c)
 	signal(c.arrived)
 	signal(c.taken)
+	c.roam()
 }
 
 // tick runs on a timer: every KeepAlive while there is a connection, and when the Window is

@@ -23,7 +23,7 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 		if c.writeLimit.passed() {
 			return n, os.ErrDeadlineExceeded
 		}
-		m, err := c.tryWrite(p[n:])
+		m, err := c.TryWrite(p[n:])
 		if n += m; n == len(p) || err != nil && err != errAgain {
 			return n, err
 		}
@@ -34,8 +34,9 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	}
 }
 
-// tryWrite takes a part of p, without a wait; errAgain says that there is no room.
-func (c *Conn) tryWrite(p []byte) (n int, err error) {
+// TryWrite takes a part of p without a wait, for the engine: the error is socket.ErrAgain if
+// there is no room.
+func (c *Conn) TryWrite(p []byte) (n int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.writeError(); err != nil {

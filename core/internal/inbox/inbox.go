@@ -49,6 +49,18 @@ type Pollable interface {
 	TryRead(p []byte) (int, error)
 }
 
+// Roaming is a Pollable whose descriptor is another one at times, or nil: then only TryRead
+// and Read can tell what has arrived.
+type Roaming interface {
+	Pollable
+	// OnRoam sets the function that is called when the descriptor has changed, or something
+	// can be read that it does not show. The function does not block, and may be called with
+	// a lock held and for nothing.
+	OnRoam(roamed func())
+	// Drained reports whether the last TryRead left nothing behind, most likely.
+	Drained() bool
+}
+
 // Config configures a Reader. The zero value is ready for use.
 type Config struct {
 	// Buffer is the size of the usual buffer in bytes, rounded up to a power of
@@ -83,7 +95,8 @@ type Reader struct {
 	tryWait func(fd uintptr) bool // try that is called again when something has arrived; nil before the first wait
 	size    int                   // of the usual buffer, a power of two
 
-	polls   bool // try uses TryRead, and raw only waits
+	roaming Roaming // raw is its descriptor at the moment, and is not stored; nil: raw stays
+	polls   bool    // try uses TryRead, and raw only waits
 	packets bool
 	owned   bool // the last Peek's bytes are in big
 	given   bool // a part of big has been discarded, and its caller may keep it
@@ -170,7 +183,12 @@ func (r *Reader) Settled() bool {
 func (r *Reader) Buffered() int { return len(r.big) - r.off + r.w - r.r }
 
 // Raw returns the raw connection that Wait waits with; nil if it uses the connection's Read.
-func (r *Reader) Raw() syscall.RawConn { return r.raw }
+func (r *Reader) Raw() syscall.RawConn {
+	if r.roaming != nil {
+		return r.roaming.Descriptor()
+	}
+	return r.raw
+}
 
 // Wait returns when at least one byte is buffered. While it waits, the buffer
 // of a TCP or unix connection is in the pool. The error is io.EOF at the end.
@@ -372,7 +390,7 @@ func (r *Reader) read(dst []byte, how waiting) (n int, err error) {
 	case r.pending != nil:
 		err, r.pending = r.pending, nil
 		return 0, err
-	case r.raw != nil:
+	case r.try != nil:
 		n, err = r.readRaw(dst, how == mustWait)
 		if err == errNothing && how == mayWait {
 			r.willWait() // not within RawConn.Read: a Close would wait for that to return

@@ -22,6 +22,10 @@ func (r *Reader) useRaw() {
 		r.raw, err = c.SyscallConn()
 	case *net.UnixConn:
 		r.raw, err = c.SyscallConn()
+	case Roaming:
+		r.roaming = c
+		r.useTryRead(nil, c.TryRead)
+		return
 	case Pollable:
 		r.useTryRead(c.Descriptor(), c.TryRead)
 	default:
@@ -43,6 +47,9 @@ func (r *Reader) useTryRead(raw syscall.RawConn, read func([]byte) (int, error))
 
 // readRaw reads by the descriptor. Without wait it may fail with errNothing.
 func (r *Reader) readRaw(dst []byte, wait bool) (int, error) {
+	if wait && r.roaming != nil {
+		return r.readConn(dst)
+	}
 	r.dst, r.got, r.gotErr = dst[:min(len(dst), maxRead)], 0, nil
 	var err error
 	if wait {
@@ -109,7 +116,7 @@ func (r *Reader) tryPoll(read func([]byte) (int, error)) {
 		err = io.ErrNoProgress
 	}
 	r.got, r.gotErr = max(n, 0), err
-	r.short = false // how much it has read ahead is not known
+	r.short = r.roaming != nil && r.roaming.Drained() // of others it is not known how much they have read ahead
 }
 
 // nothing notes that nothing has arrived.

@@ -4,6 +4,7 @@ package outbox
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -16,8 +17,9 @@ import (
 // A rawWriter writes to a socket, with or without waiting for it. A write that does not
 // wait allocates nothing: its function for RawConn is made once.
 type rawWriter struct {
-	rc  syscall.RawConn  // nil: the connection has to be written through its Write
+	rc  syscall.RawConn  // nil: the connection has to be written through its Write or TryWrite
 	now func(fd uintptr) // nil: TLS
+	try TryWriter        // nil: it has no TryWrite
 
 	// Argument and results of once, used by the flusher only.
 	b   []byte
@@ -28,10 +30,10 @@ type rawWriter struct {
 // maxSealed is how many bytes are encrypted before they are sent.
 const maxSealed = 64 << 10
 
-func (r *rawWriter) usable() bool { return r.rc != nil }
+func (r *rawWriter) usable() bool { return r.rc != nil || r.try != nil }
 
-// init returns false unless conn is exactly a TCP or Unix socket, or TLS over one by
-// package tlspoll. A type that embeds one has its SyscallConn too, but may have a Write of
+// init returns false unless conn is exactly a TCP or Unix socket, TLS over one by package
+// tlspoll, or a TryWriter. A type that embeds one has its SyscallConn too, but may have a Write of
 // its own, which must not be bypassed.
 func (r *rawWriter) init(conn net.Conn) bool {
 	var rc syscall.RawConn
@@ -41,6 +43,9 @@ func (r *rawWriter) init(conn net.Conn) bool {
 		rc, err = c.SyscallConn()
 	case *net.UnixConn:
 		rc, err = c.SyscallConn()
+	case TryWriter:
+		r.try = c
+		return true
 	default:
 		if c := tlspoll.Of(conn); c != nil {
 			r.rc = c.Descriptor()
@@ -67,6 +72,9 @@ func (r *rawWriter) once(fd uintptr) {
 // write writes a part of b to conn, at least one byte unless it fails. If the socket
 // takes none, it waits, up to the write deadline, or without wait returns errAgain.
 func (r *rawWriter) write(conn net.Conn, b []byte, wait bool) (int, error) {
+	if r.try != nil {
+		return r.writeTry(b, wait)
+	}
 	if r.now == nil {
 		return r.writeTLS(tlspoll.Of(conn), b, wait)
 	}
@@ -95,6 +103,24 @@ func (r *rawWriter) write(conn net.Conn, b []byte, wait bool) (int, error) {
 		return 0, io.ErrShortWrite
 	}
 	return r.n, nil
+}
+
+// writeTry is write for a TryWriter.
+func (r *rawWriter) writeTry(b []byte, wait bool) (n int, err error) {
+	if wait {
+		n, err = r.try.Write(b)
+	} else if n, err = r.try.TryWrite(b); err == ErrAgain {
+		err = errAgain
+	}
+	switch {
+	case n < 0 || n > len(b):
+		return 0, fmt.Errorf("outbox: %T wrote %d of %d bytes", r.try, n, len(b))
+	case n > 0:
+		err = nil // there was progress
+	case n == 0 && err == nil:
+		err = io.ErrShortWrite
+	}
+	return n, err
 }
 
 // writeTLS is write for TLS. What is encrypted counts as written when the socket has taken

@@ -1,0 +1,279 @@
+package resume
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/tptest"
+)
+
+// life is two peers with a cutter between.
+type life struct {
+	srv, cli tp.Peer
+	cut      *cutter
+	sess     tp.Session // of the client
+	other    tp.Session // of the server
+	runs     atomic.Int64
+	begun    chan struct{} // has a value for each run of /slow
+	release  chan struct{} // ends them
+}
+
+func newLife(t *testing.T, o Options, cfg tp.PeerConfig) *life {
+	t.Helper()
+	l := &life{begun: make(chan struct{}, 10), release: make(chan struct{})}
+	l.srv = l.newServer(t, o)
+	l.cli = newPeer(t, o, cfg)
+	l.cut = newCutter(t, tptest.Listen(t, l.srv), 0)
+	l.sess = tptest.Dial(t, l.cli, l.cut.addr())
+	l.other = sessionOf(t, l.srv)
+	return l
+}
+
+func (l *life) newServer(t *testing.T, o Options) tp.Peer {
+	srv := newPeer(t, o, tp.PeerConfig{})
+	tp.HandleCall(srv, "/echo", func(_ tp.CallCtx, s *string) (string, error) { return *s, nil })
+	tp.HandleCall(srv, "/slow", func(_ tp.CallCtx, s *string) (string, error) {
+		l.runs.Add(1)
+		l.begun <- struct{}{}
+		<-l.release
+		return *s, nil
+	})
+	return srv
+}
+
+// slow makes a call that lasts until release.
+func (l *life) slow(t *testing.T) (reply <-chan error) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		got, err := tp.Invoke[string](t.Context(), l.sess, "/slow", "hello")
+		if err == nil && got != "hello" {
+			err = io.ErrUnexpectedEOF
+		}
+		done <- err
+	}()
+	within(t, l.begun, "the call")
+	return done
+}
+
+// A call that runs while the connection breaks gets its reply, and runs once.
+func TestCallOutlives(t *testing.T) {
+	tptest.LeakCheck(t)
+	l := newLife(t, Options{}, tp.PeerConfig{})
+	done := l.slow(t)
+	for range 3 {
+		l.cut.cutAll()
+	}
+	close(l.release)
+	require.NoError(t, within(t, done, "the reply"))
+	require.EqualValues(t, 1, l.runs.Load())
+	require.Equal(t, 1, l.srv.CountSession())
+	require.Equal(t, l.other.ID(), sessionOf(t, l.srv).ID())
+}
+
+// Sessions break when there was no connection within the Window, and say why; the client's
+// begins anew.
+func TestExpired(t *testing.T) {
+	tptest.LeakCheck(t)
+	l := newLife(t, Options{Window: 200 * time.Millisecond}, tp.PeerConfig{RedialTimes: -1, RedialInterval: time.Millisecond})
+	close(l.release)
+	ended := make(chan error, 1)
+	go func() {
+		<-l.other.CloseNotify()
+		ended <- l.other.CloseReason()
+	}()
+	l.cut.refuse.Store(true)
+	l.cut.cutAll()
+	require.ErrorIs(t, within(t, ended, "the end of the server's session"), ErrExpired)
+	l.cut.refuse.Store(false)
+	require.Eventually(t, func() bool {
+		_, err := tp.Invoke[string](t.Context(), l.sess, "/echo", "again")
+		return err == nil
+	}, patience, time.Millisecond)
+}
+
+// A server that was restarted does not know the stream: the verdict is fresh.
+func TestFresh(t *testing.T) {
+	tptest.LeakCheck(t)
+	l := newLife(t, Options{}, tp.PeerConfig{})
+	close(l.release)
+	restarted := tptest.Listen(t, l.newServer(t, Options{}))
+	l.cut.server.Store(&restarted)
+	l.cut.cutAll()
+	within(t, l.sess.CloseNotify(), "the end of the session")
+	reason := l.sess.CloseReason()
+	require.ErrorIs(t, reason, ErrFresh)
+	require.Equal(t, tp.SideNetwork, reason.Side)
+	require.ErrorContains(t, reason, "resume: verdict fresh: the other side does not have the stream any more")
+}
+
+// A connection over which nothing arrives any more is replaced, though neither side has
+// seen it end.
+func TestHalfOpen(t *testing.T) {
+	tptest.LeakCheck(t)
+	stats := new(Stats)
+	l := newLife(t, Options{KeepAlive: 50 * time.Millisecond, IdleTimeout: 300 * time.Millisecond, Stats: stats}, tp.PeerConfig{})
+	done := l.slow(t)
+	l.cut.frozen.Store(true)
+	close(l.release) // the reply is lost on its way
+	require.Eventually(t, func() bool { return stats.Lost.Load() > 0 }, patience, time.Millisecond)
+	l.cut.frozen.Store(false)
+	require.NoError(t, within(t, done, "the reply"))
+	require.EqualValues(t, 1, l.runs.Load())
+}
+
+// Closing a session tells the other side at once, also if the connection has just broken.
+func TestClose(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		cut  bool
+	}{{"connected", false}, {"cut", true}} {
+		t.Run(test.name, func(t *testing.T) {
+			tptest.LeakCheck(t)
+			l := newLife(t, Options{}, tp.PeerConfig{})
+			close(l.release)
+			echo(t, l.sess, "before")
+			if test.cut {
+				l.cut.cutAll()
+			}
+			require.NoError(t, l.sess.Close())
+			within(t, l.other.CloseNotify(), "the end of the other session")
+			require.Equal(t, tp.SideRemote, l.other.CloseReason().Side)
+		})
+	}
+}
+
+// Deadlines hold also while there is no connection, and what was written goes out later.
+func TestLostDeadlines(t *testing.T) {
+	tptest.LeakCheck(t)
+	var cut *cutter
+	dialled, accepted := pair(t, over(t, Options{Buffer: leastBuffer}), func(addr string) string {
+		cut = newCutter(t, addr, 0)
+		return cut.addr()
+	})
+	cut.refuse.Store(true)
+	cut.cutAll()
+	c := dialled.(*Conn)
+	require.Eventually(t, func() bool { c.TryRead(make([]byte, 1)); return c.cur.Load() == nil }, patience, time.Millisecond)
+	c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+	_, err := c.Read(make([]byte, 1))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	data := make([]byte, 2*leastBuffer)
+	pattern(data, 1, 0)
+	c.SetWriteDeadline(time.Now().Add(time.Second))
+	n, err := c.Write(data)
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.Greater(t, n, leastBuffer/2)
+	require.Less(t, n, len(data))
+	cut.refuse.Store(false)
+	got := make([]byte, n)
+	_, err = io.ReadFull(accepted, got)
+	require.NoError(t, err)
+	require.Equal(t, data[:n], got)
+	c.SetDeadline(time.Time{})
+	_, err = accepted.Write([]byte("x"))
+	require.NoError(t, err)
+	_, err = c.Read(got[:1])
+	require.NoError(t, err)
+}
+
+// A side that writes without reading goes on as long as the other one reads: the
+// acknowledgements lie behind what it does not read.
+func TestWriteWithoutRead(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		d    tp.DialConfig
+		l    tp.ListenConfig
+	}{
+		{"tcp", tp.DialConfig{}, tp.ListenConfig{}},
+		{"tls", tp.DialConfig{TLS: tp.GenerateTLSConfigForClient()}, tp.ListenConfig{TLS: tp.GenerateTLSConfigForServer()}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			tptest.LeakCheck(t)
+			n := over(t, Options{Buffer: leastBuffer})
+			test.l.LocalIP = "127.0.0.1"
+			lis, err := n.Listen(t.Context(), test.l)
+			require.NoError(t, err)
+			defer lis.Close()
+			test.d.Addr = lis.Addr().String()
+			writer, err := n.Dial(t.Context(), test.d)
+			require.NoError(t, err)
+			defer writer.Close()
+			reader, err := lis.Accept()
+			require.NoError(t, err)
+			defer reader.Close()
+			const size, unread = 2 << 20, 100_000
+			done := make(chan error, 2)
+			go func() { done <- readPattern(reader, 1, size) }()
+			b := make([]byte, unread)
+			pattern(b, 2, 0)
+			_, err = reader.Write(b)
+			require.NoError(t, err)
+			go func() { done <- writePattern(writer, 1, size) }()
+			require.NoError(t, within(t, done, "the end of the writing"))
+			require.NoError(t, within(t, done, "the end of the reading"))
+			got := make([]byte, unread)
+			_, err = io.ReadFull(writer, got)
+			require.NoError(t, err)
+			require.Equal(t, b, got)
+		})
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for _, test := range []struct {
+		o    Options
+		want string
+	}{
+		{Options{Buffer: 1000}, "resume: Options.Buffer is 1000; at least 131072 bytes are needed"},
+		{Options{Window: -1}, "resume: a negative number in Options"},
+	} {
+		n := over(t, test.o)
+		_, err := n.Dial(t.Context(), tp.DialConfig{Addr: "127.0.0.1:1"})
+		require.EqualError(t, err, test.want)
+		_, err = n.Listen(t.Context(), tp.ListenConfig{})
+		require.EqualError(t, err, "tp: listen: "+test.want)
+	}
+}
+
+// The error of Dial says what the other side has sent that is no preamble.
+func TestDialErrors(t *testing.T) {
+	tptest.LeakCheck(t)
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer lis.Close()
+	say := make(chan string, 1)
+	go func() {
+		for {
+			c, err := lis.Accept()
+			if err != nil {
+				return
+			}
+			io.ReadFull(c, make([]byte, preambleSize))
+			if text := <-say; text != "" {
+				io.WriteString(c, text)
+				io.Copy(io.Discard, c)
+			}
+			c.Close()
+		}
+	}()
+	n := over(t, Options{})
+	dial := func() error {
+		_, err := n.Dial(t.Context(), tp.DialConfig{Addr: lis.Addr().String(), HandshakeTimeout: 200 * time.Millisecond})
+		return err
+	}
+	say <- "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
+	require.EqualError(t, dial(), `the other side does not speak resume: its first bytes are "HTTP/1.1 400 Bad Request\r\nConnec"`)
+	say <- ""
+	require.EqualError(t, dial(), "the other side does not speak resume: it has closed the connection after the preamble")
+	say <- "tpr"
+	require.ErrorIs(t, dial(), context.DeadlineExceeded)
+}
