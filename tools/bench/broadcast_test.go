@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -51,9 +52,9 @@ func (s sink) SetWriteDeadline(time.Time) error { return nil }
 func (s sink) LocalAddr() net.Addr              { return tp.NewFakeAddr("tcp", "127.0.0.1", "1") }
 func (s sink) RemoteAddr() net.Addr             { return tp.NewFakeAddr("tcp", "127.0.0.1", "2") }
 
-// broadcaster is a peer with sessions to push to.
-func broadcaster(b *testing.B, sessions int, tcp bool) tp.Peer {
-	p := tp.NewPeer(tp.PeerConfig{DefaultBodyCodec: "json", Logger: slog.New(slog.DiscardHandler)})
+// broadcaster is a peer with sessions to push to; the peers of the first ones do not read.
+func broadcaster(b *testing.B, sessions int, tcp bool, stopped int) tp.Peer {
+	p := tp.NewPeer(tp.PeerConfig{DefaultBodyCodec: "json", WriteBound: 64 << 10, WriteTimeout: time.Hour, Logger: slog.New(slog.DiscardHandler)})
 	closed := make(chan struct{})
 	b.Cleanup(func() { close(closed); p.Close() })
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
@@ -61,7 +62,7 @@ func broadcaster(b *testing.B, sessions int, tcp bool) tp.Peer {
 		b.Fatal(err)
 	}
 	defer lis.Close()
-	for range sessions {
+	for i := range sessions {
 		conn := net.Conn(sink{closed: closed})
 		if tcp {
 			far, err := net.Dial("tcp", lis.Addr().String())
@@ -69,9 +70,14 @@ func broadcaster(b *testing.B, sessions int, tcp bool) tp.Peer {
 				b.Fatal(err)
 			}
 			b.Cleanup(func() { far.Close() })
-			go io.Copy(io.Discard, far)
 			if conn, err = lis.Accept(); err != nil {
 				b.Fatal(err)
+			}
+			if i >= stopped {
+				go io.Copy(io.Discard, far)
+			} else {
+				far.(*net.TCPConn).SetReadBuffer(4 << 10)
+				conn.(*net.TCPConn).SetWriteBuffer(4 << 10)
 			}
 		}
 		if p.ServeConn(conn) == nil {
@@ -91,7 +97,7 @@ func BenchmarkBroadcast(b *testing.B) {
 		sessions int
 		tcp      bool
 	}{{"nowhere", 10_000, false}, {"tcp", 1_000, true}} {
-		p := broadcaster(b, conn.sessions, conn.tcp)
+		p := broadcaster(b, conn.sessions, conn.tcp, 0)
 		run := func(name string, all func()) {
 			b.Run(conn.name+"/"+name, func(b *testing.B) {
 				for range b.N {
@@ -112,6 +118,35 @@ func BenchmarkBroadcast(b *testing.B) {
 				b.Fatal(err)
 			}
 			tp.Broadcast(p.RangeSession, "/orders/new", body)
+		})
+	}
+}
+
+// BenchmarkStoppedReader broadcasts in turn to sessions that all read, and to as many of
+// which one does not: what that costs the others, and how much waits for it.
+func BenchmarkStoppedReader(b *testing.B) {
+	const sessions = 1000 // of which WriteBound is 64 KiB
+	arg := newPurchase()
+	peers := [2]tp.Peer{broadcaster(b, sessions, true, 0), broadcaster(b, sessions, true, 1)}
+	for _, policy := range []tp.PushPolicy{tp.PushFail, tp.PushDropOldest, tp.PushLatest} {
+		b.Run(string(policy), func(b *testing.B) {
+			var took [2][]time.Duration
+			for range b.N {
+				for i, p := range peers {
+					began := time.Now()
+					tp.Broadcast(p.RangeSession, "/orders/new", &arg, tp.WithPushPolicy(policy))
+					took[i] = append(took[i], time.Since(began))
+				}
+			}
+			for i, name := range []string{"all", "one-stopped"} {
+				slices.Sort(took[i])
+				b.ReportMetric(float64(took[i][len(took[i])*99/100])/1e6, "p99-ms-"+name)
+				b.ReportMetric(float64(took[i][len(took[i])/2])/1e6, "p50-ms-"+name)
+			}
+			most := 0
+			peers[1].RangeSession(func(s tp.Session) bool { most = max(most, s.Queue().Bytes); return true })
+			b.ReportMetric(float64(most), "queued-bytes")
+			b.ReportMetric(0, "ns/op")
 		})
 	}
 }
