@@ -88,6 +88,12 @@ func (l *link) acceptHello(m *socket.Envelope) {
 	l.greeted.Fire()
 }
 
+// getBytes reads a number of bytes from 1 to 2^31-1.
+func getBytes(m *Meta, key string) (n int64, ok bool) {
+	n, err := strconv.ParseInt(string(m.Peek(key)), 10, 32)
+	return n, err == nil && n > 0
+}
+
 // everyCall is the number of a cancel that is about all calls.
 const everyCall = 0
 

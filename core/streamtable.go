@@ -52,12 +52,6 @@ const (
 
 var errOverdrawn = errors.New("the other side has sent more than the window of the stream")
 
-// getBytes reads a number of bytes from 1 to 2^31-1.
-func getBytes(m *Meta, key string) (n int64, ok bool) {
-	n, err := strconv.ParseInt(string(m.Peek(key)), 10, 32)
-	return n, err == nil && n > 0
-}
-
 // table returns the table of the link's streams, made if necessary.
 func (l *link) table() *streamTable {
 	if t := l.streams.Load(); t != nil {

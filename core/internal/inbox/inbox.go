@@ -40,27 +40,6 @@ var ErrNothing = errNothing
 // ErrAgain is the error of a TryRead if nothing has arrived.
 var ErrAgain = tlspoll.ErrAgain
 
-// Pollable is a connection that can be waited for by its descriptor. After a TryRead that
-// has failed with ErrAgain nothing that could be read is left in memory: the descriptor
-// becomes readable when more arrives.
-type Pollable interface {
-	net.Conn
-	Descriptor() syscall.RawConn
-	TryRead(p []byte) (int, error)
-}
-
-// Roaming is a Pollable whose descriptor is another one at times, or nil: then only TryRead
-// and Read can tell what has arrived.
-type Roaming interface {
-	Pollable
-	// OnRoam sets the function that is called when the descriptor has changed, or something
-	// can be read that it does not show. The function does not block, and may be called with
-	// a lock held and for nothing.
-	OnRoam(roamed func())
-	// Drained reports whether the last TryRead left nothing behind, most likely.
-	Drained() bool
-}
-
 // Config configures a Reader. The zero value is ready for use.
 type Config struct {
 	// Buffer is the size of the usual buffer in bytes, rounded up to a power of
