@@ -20,7 +20,7 @@ const (
 	limit   = time.Minute // of one candidate
 
 	chunks   = 50
-	messages = 3000 // over a stream, 1.7 MB: more than windows and buffers of a connection hold
+	messages = 1000 // over a stream, 0.6 MB: more than the window of one holds
 )
 
 // Run makes calls through each candidate over two connections, one after the other:

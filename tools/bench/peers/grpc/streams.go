@@ -68,13 +68,19 @@ var (
 	bulk     = grpc.StreamDesc{StreamName: "Bulk", Handler: takeBulk, ServerStreams: true, ClientStreams: true}
 )
 
+// messages is a stream as both sides have it.
+type messages interface {
+	SendMsg(m any) error
+	RecvMsg(m any) error
+}
+
 // reused returns a function that receives into one message again and again.
-func reused(s grpc.Stream) func() (*vt.Message, error) {
+func reused(s messages) func() (*vt.Message, error) {
 	m := new(vt.Message)
 	return func() (*vt.Message, error) { return m, s.RecvMsg(m) }
 }
 
-func sending(s grpc.Stream) func(*vt.Message) error {
+func sending(s messages) func(*vt.Message) error {
 	return func(m *vt.Message) error { return s.SendMsg(m) }
 }
 
@@ -99,7 +105,7 @@ func takeBulk(_ any, s grpc.ServerStream) error {
 	return harness.ServeBytes(reusedBytes(s), sendingBytes(s))
 }
 
-func reusedBytes(s grpc.Stream) func() ([]byte, error) {
+func reusedBytes(s messages) func() ([]byte, error) {
 	var b []byte
 	return func() ([]byte, error) {
 		err := s.RecvMsg(&b)
@@ -107,7 +113,7 @@ func reusedBytes(s grpc.Stream) func() ([]byte, error) {
 	}
 }
 
-func sendingBytes(s grpc.Stream) func([]byte) error {
+func sendingBytes(s messages) func([]byte) error {
 	return func(b []byte) error { return s.SendMsg(b) }
 }
 
