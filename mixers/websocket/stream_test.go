@@ -121,7 +121,7 @@ func TestStreamsScript(t *testing.T) {
 			say(t, c, `{"seq":2,"mtype":7,"body":"hi"}`)
 			require.Equal(t, `{"seq":-2,"mtype":7,"body":"re: hi"}`, hear(t, c))
 			say(t, c, `{"seq":2,"mtype":6,"serviceMethod":"end"}`)
-			require.Equal(t, `{"seq":2,"mtype":2,"bodyCodec":106}`, hear(t, c))
+			require.Equal(t, `{"seq":2,"mtype":2,"meta":{"X-Stream":"1"},"bodyCodec":106}`, hear(t, c))
 
 			s, err := tp.OpenStream[string, string](ctx, sess, "/page")
 			require.NoError(t, err)

@@ -13,6 +13,7 @@ require (
 	github.com/teleport-go/teleport/core v0.1.0
 	github.com/teleport-go/teleport/mixers/html v0.1.0
 	github.com/teleport-go/teleport/mixers/outproc v0.1.0
+	github.com/teleport-go/teleport/mixers/resume v0.1.0
 	github.com/teleport-go/teleport/mixers/standard v0.1.0
 	github.com/teleport-go/teleport/mixers/websocket v0.1.0
 	github.com/teleport-go/teleport/plugins/auth v0.1.0

@@ -65,6 +65,7 @@ export class Routes {
       Context.end(context);
       if (connection.handlers.get(seq) === context) connection.handlers.delete(seq);
       stream?.finish(undefined, undefined, true);
+      if (stream) reply.meta.set("X-Stream", stream.sent);
     }
     if (!isCall || Context.gone(context)) return;
     try {

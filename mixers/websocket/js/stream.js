@@ -67,6 +67,7 @@ export class Stream {
 /** This side's end of a stream. */
 export class StreamEnd {
   acked = 0; // messages that the other side has certainly received
+  sent = 0; // messages
   over = false;
   /** Ends the stream, and its call or handler, with an error; own: not by a fault. Set by those who make it. */
   abandon = (error, own) => this.finish(error, undefined, true);
@@ -83,7 +84,7 @@ export class StreamEnd {
   #peerDone = false; // the other side sends no more
   #credit = 0;
   #waiting = []; // messages that wait for credit, and the end
-  #sent = 0;
+  #came = 0; // messages
   #sendDone = false;
   #error; // why the stream is over
   #settleClosed;
@@ -142,7 +143,7 @@ export class StreamEnd {
     while (this.#connection && this.#waiting.length > 0 && (this.#credit > 0 || this.#waiting[0].isEnd)) {
       const { value, isEnd, resolve, reject } = this.#waiting.shift();
       if (isEnd) {
-        this.#connection.control("end", this.#key);
+        this.#connection.control("end", this.#key, { m: this.sent });
         resolve();
         continue;
       }
@@ -155,7 +156,7 @@ export class StreamEnd {
       }
       if (message.size === undefined) return this.fault(new TeleportError(501, undefined, "the sub-protocol does not count the bytes of messages, and has no streams"));
       this.#credit -= message.size + overhead;
-      this.#sent++;
+      this.sent++;
       resolve();
     }
   }
@@ -209,6 +210,7 @@ export class StreamEnd {
       return this.fault(new TeleportError(400, undefined, `a message of the stream: ${err.message}`));
     }
     this.#arrived += cost;
+    this.#came++;
     this.#queue.push({ read, cost });
     this.#deliver();
   }
@@ -216,9 +218,12 @@ export class StreamEnd {
   /** A message of the type CONTROL has come. */
   control(verb, meta) {
     switch (verb) {
-      case "end":
+      case "end": {
+        const error = this.#lost(meta.get("m"));
+        if (error) return this.fault(error);
         this.#peerDone = true;
         return this.#deliver();
+      }
       case "credit": {
         const n = readBytes(meta.get("n"));
         if (!(this.#credit + n <= mostCredit)) {
@@ -226,12 +231,25 @@ export class StreamEnd {
         }
         this.#credit += n;
         const m = Number(meta.get("m"));
-        if (m > this.acked) this.acked = Math.min(m, this.#sent);
+        if (m > this.acked) this.acked = Math.min(m, this.sent);
         return this.#pump();
       }
       case "reset":
         return this.abandon(new TeleportError(Number(meta.get("code")) || 499, undefined, meta.get("reason") ?? ""), false);
     }
+  }
+
+  // lost is the error of a stream of which not all has come that was sent; null does not say.
+  #lost(sent) {
+    if (sent === null || sent === `${this.#came}`) return undefined;
+    return new TeleportError(400, undefined, `${this.#came} messages of the stream have come; the other side says that it has sent ${sent}`);
+  }
+
+  /** The handler has returned, with these metadata. */
+  replied(meta) {
+    const error = this.#lost(meta.get("X-Stream"));
+    meta.delete("X-Stream");
+    this.finish(error, meta, false);
   }
 
   /** Ends the stream by a fault of the other side, which is sent to it. */

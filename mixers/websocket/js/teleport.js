@@ -421,7 +421,7 @@ class Session extends EventTarget {
     try {
       job.resolve({ body: job.stream ? undefined : read(job.bytes), meta });
       this.#end(job);
-      job.stream?.end.finish(undefined, meta, false);
+      job.stream?.end.replied(meta);
     } catch (err) {
       this.#reject(job, new TeleportError(400, undefined, `the reply: ${err.message}`));
     }

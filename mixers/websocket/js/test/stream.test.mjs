@@ -40,7 +40,7 @@ test("a stream waits for the server's hello, with what is sent over it", async (
     { seq: 2, serviceMethod: "/chat?room=tea", meta: { k: "v", "X-Stream": "500" }, body: { user: "ann" } },
     { seq: 2, mtype: 7, body: "a" },
     { seq: 2, mtype: 7 },
-    { seq: 2, mtype: 6, serviceMethod: "end" },
+    { seq: 2, mtype: 6, serviceMethod: "end", meta: { m: "2" } },
   ]);
   assert.equal((await rejection(stream.send("b"))).reason, "closeSend was called");
   await stream.closeSend();
@@ -56,11 +56,11 @@ test("messages are received in order, until the reply", async (t) => {
   await data({ b: 1 });
   await data("c");
   assert.deepEqual(await first, { done: false, value: "a" });
-  await reply({ meta: { k: "v" } });
+  await reply({ meta: { k: "v", "X-Stream": "3" } });
   const rest = [];
   for await (const message of stream) rest.push(message);
   assert.deepEqual(rest, [{ b: 1 }, "c"]);
-  assert.equal((await stream.closed).get("k"), "v");
+  assert.equal(`${await stream.closed}`, "k=v");
   assert.deepEqual(await stream.next(), { done: true, value: undefined });
   const late = await rejection(stream.send("late"));
   assert.deepEqual([late.code, late.reason], [1, "the stream has ended"]);
@@ -69,7 +69,7 @@ test("messages are received in order, until the reply", async (t) => {
 test("the end of the other side's messages is not that of the stream", async (t) => {
   const { stream, data, control, sent, reply } = await open(t);
   await data("last");
-  await control("end");
+  await control("end", { m: "1" });
   assert.equal((await stream.next()).value, "last");
   assert.equal((await stream.next()).done, true);
   await stream.send("still");
@@ -151,6 +151,7 @@ test("messages that nobody receives are bounded by the window", async (t) => {
 
 for (const [name, act, reason] of [
   ["a message behind the end", async ({ control, data }) => (await control("end"), data(1)), /behind its end/],
+  ["a message is lost", async ({ data, control }) => (await data(1), control("end", { m: "2" })), /1 messages of the stream have come; the other side says that it has sent 2/],
   ["no credit", ({ control }) => control("credit", { n: "0", m: "0" }), /credit: 0 bytes more than 1000/],
   ["negative credit", ({ control }) => control("credit", { n: "-1" }), /credit: -1 bytes/],
   ["credit that is no number", ({ control }) => control("credit", { n: "1e3" }), /credit: 1e3 bytes/],
@@ -176,6 +177,14 @@ test("a message that cannot be read ends the stream", async (t) => {
   assert.match(err.reason, /a message of the stream: .*JSON/);
   assert.equal(ws.messages.at(-1).serviceMethod, "reset");
   assert.equal(await rejection(stream.closed), err);
+});
+
+test("the reply says that a message is lost", async (t) => {
+  const { stream, data, reply } = await open(t);
+  await data("a");
+  await reply({ meta: { "X-Stream": "2" } });
+  assert.equal((await stream.next()).value, "a");
+  assert.match((await rejection(stream.next())).reason, /1 messages of the stream have come/);
 });
 
 test("a reset by the server", async (t) => {

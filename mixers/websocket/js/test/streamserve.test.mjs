@@ -51,7 +51,7 @@ test("a stream is served until its handler returns", async (t) => {
   assert.deepEqual(ws.messages.slice(at), [
     { seq: -5, mtype: 7, body: "re: a" },
     { seq: -5, mtype: 7, body: "re: b" },
-    { seq: 5, meta: { n: "2" }, body: null },
+    { seq: 5, meta: { n: "2", "X-Stream": "2" }, body: null },
   ]);
   const n = ws.sent.length;
   await data("late");
@@ -64,7 +64,7 @@ test("the end of a handler is that of its stream", async (t) => {
     kept = stream;
     throw new TeleportError(1001, "sold out");
   });
-  assert.deepEqual(ws.messages.at(-1), { seq: 5, error: { code: 1001, message: "sold out" } });
+  assert.deepEqual(ws.messages.at(-1), { seq: 5, meta: { "X-Stream": "0" }, error: { code: 1001, message: "sold out" } });
   assert.equal((await rejection(kept.send("late"))).code, 1);
   assert.equal((await kept.next()).done, true);
   await kept.closed;
@@ -76,7 +76,7 @@ test("a handler that leaves its loop may send on", async (t) => {
     await stream.send("thanks");
   });
   await data("a");
-  assert.deepEqual(ws.messages.slice(-2), [{ seq: -5, mtype: 7, body: "thanks" }, { seq: 5, body: null }]);
+  assert.deepEqual(ws.messages.slice(-2), [{ seq: -5, mtype: 7, body: "thanks" }, { seq: 5, meta: { "X-Stream": "1" }, body: null }]);
 });
 
 test("routes of streams and of calls are not mixed", async (t) => {
