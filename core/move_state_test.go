@@ -4,6 +4,12 @@ import "testing"
 
 // Nobody reads a connection that is held, and one goroutine ends that.
 func TestHeldConnectionHasNoReader(t *testing.T) {
+	is := func(t *testing.T, r *readerState, phase uint64, registered bool) {
+		t.Helper()
+		if r.phase() != phase || r.registered() != registered {
+			t.Errorf("phase %d, registered %v; want %d, %v", r.phase(), r.registered(), phase, registered)
+		}
+	}
 	for _, from := range []string{"parked", "reading"} {
 		var r readerState
 		if from == "parked" {
