@@ -55,16 +55,23 @@ func SetShutdown(timeout time.Duration, firstSweep, beforeExiting func() error) 
 func Shutdown(timeout ...time.Duration) { graceful.shutdown(timeout) }
 
 // Reboot starts this program again, with the same arguments, environment and
-// working directory, hands it the listening sockets, and then shuts this process
-// down as Shutdown does, so that no client is refused meanwhile. The new process
-// listens on the addresses it is configured with; for an address of this process it
-// gets the same socket, and the same port for port 0.
+// working directory, hands it the listening sockets and the established sessions, and then
+// shuts this process down as Shutdown does. So no client is refused meanwhile, and those
+// whose sessions move do not notice: accepted ones of tcp, unix and ws without TLS, if nothing
+// runs on them in half of the time, if their protocol is a [socket.Carrier], if all plugins
+// with a PostAccept are a [HandOverPlugin], and if nothing is in their Swap but what
+// PeerConfig.CarrySwap saves. The others are drained; their peers are told to come back at
+// different times. In this process a session that has moved ends with [ErrHandedOver].
 //
-// The new process must listen on all these addresses within the timeout. If it is
+// The new process listens on the addresses it is configured with; for an address of this
+// process it gets the same socket, and the same port for port 0.
+//
+// It must listen on all these addresses within the timeout. If it is
 // configured with fewer, it is ready once it has listened on some, and for a second
 // on no further one. If it ends before, or takes longer, it is killed, an ERROR is
 // logged, and Reboot returns: this process goes on serving, and firstSweep is not
-// called.
+// called. So it is if the new process ends while sessions move to it; those that it has are
+// lost then.
 //
 // The sockets of tcp and unix networks can be handed over, and those of other
 // networks whose listener wraps one and has a method Unwrap() net.Listener. A port of

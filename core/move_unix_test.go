@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,27 +23,13 @@ import (
 // The environment of TestMoveProcess.
 const (
 	moveProcess = "TP_TEST_MOVE_PROCESS" // network and address to listen on
-	moveFault   = "TP_TEST_MOVE_FAULT"   // what the process does wrong as a child
+	moveFault   = "TP_TEST_MOVE_FAULT"   // name of a file that says when the process dies
 )
 
 func moveConfig(network, addr string) PeerConfig {
 	testwire.Register()
 	cfg := PeerConfig{Network: network, LocalIP: addr, DefaultBodyCodec: "testtext", Protocol: testwire.New, CloseTimeout: time.Second}
 	return cfg
-}
-
-// movable is a plugin that counts the sessions it has seen.
-type movable struct{ restored, disconnected atomic.Int32 }
-
-func (*movable) Name() string { return "movable" }
-func (*movable) PostListen(addr net.Addr) error {
-	fmt.Println("serves", os.Getpid(), addr)
-	return nil
-}
-
-func (m *movable) PostDisconnect(s BaseSession) *Rerror {
-	m.disconnected.Add(1)
-	return nil
 }
 
 // TestMoveProcess is the server of the tests below, and each that replaces it; without its
@@ -57,7 +42,11 @@ func TestMoveProcess(t *testing.T) {
 	SetLoggerLevel("NOTICE")
 	SetShutdown(10*time.Second, nil, func() error { fmt.Println("ends", os.Getpid()); return nil })
 	network, addr, _ := strings.Cut(os.Getenv(moveProcess), " ")
-	peer, err := Open(moveConfig(network, addr), new(movable))
+	var fault dies
+	if b, err := os.ReadFile(os.Getenv(moveFault)); err == nil {
+		fault.when = string(b)
+	}
+	peer, err := Open(moveConfig(network, addr), fault)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +101,8 @@ func startMoved(t *testing.T, network string, env ...string) *movedServer {
 	m := &movedServer{t: t, lines: make(chan string, 100)}
 	m.cmd = exec.Command(os.Args[0], "-test.run=^TestMoveProcess$")
 	m.cmd.Env = append(append(os.Environ(), moveProcess+"="+network+" "+addr), env...)
-	m.cmd.Stderr = os.Stderr
+	m.cmd.Stderr = m // for the line that a process goes on
+	m.cmd.WaitDelay = time.Second
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := m.cmd.StdoutPipe()
 	if err != nil {
@@ -125,8 +115,7 @@ func startMoved(t *testing.T, network string, env ...string) *movedServer {
 		_ = syscall.Kill(-m.cmd.Process.Pid, syscall.SIGKILL)
 		_ = m.cmd.Wait()
 	})
-	go func() {
-		defer close(m.lines)
+	go func() { // ends with the last process
 		for in := bufio.NewScanner(out); in.Scan(); {
 			m.lines <- in.Text()
 		}
@@ -135,16 +124,21 @@ func startMoved(t *testing.T, network string, env ...string) *movedServer {
 	return m
 }
 
+// Write makes the line of the log that a process goes on after a Reboot one of the lines.
+func (m *movedServer) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), "this process goes on") {
+		m.lines <- fmt.Sprintf("stays %d %s", m.cmd.Process.Pid, b)
+	}
+	return len(b), nil
+}
+
 // next returns the next line of one of these kinds.
 func (m *movedServer) next(kinds ...string) (kind string, pid int, rest string) {
 	m.t.Helper()
-	late := time.After(time.Minute)
+	late := time.After(20 * time.Second)
 	for {
 		select {
-		case line, ok := <-m.lines:
-			if !ok {
-				m.t.Fatalf("the processes have ended; want a line of %q", kinds)
-			}
+		case line := <-m.lines:
 			w := strings.SplitN(line+"  ", " ", 3)
 			for _, k := range kinds {
 				if w[0] == k {

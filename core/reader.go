@@ -391,7 +391,10 @@ func (l *link) quietSince(now int64) int64 {
 func (l *link) rouse() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p := l.state.phase(); p == waiting || p == reading && l.sock.Repeats() {
+	switch word := l.state.word.Load(); {
+	case l.state.interrupt(word): // so that the reader clears the deadline before it reads on
+		l.conn.SetReadDeadline(pastTime)
+	case phaseOf(word) == reading && l.sock.Repeats():
 		l.roused = true
 		l.conn.SetReadDeadline(pastTime)
 	}

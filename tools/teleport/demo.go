@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 type demoCmd struct {
 	Duration time.Duration `default:"5s" help:"How long the benchmark runs."`
 	Callers  int           `default:"64" help:"How many goroutines of the client call at once in the benchmark, over one connection."`
+	Sessions int           `default:"200" help:"How many sessions are open, and call, while the process of the server is replaced; 0: it is not."`
 	Quick    bool          `help:"A benchmark of one second."`
 }
 
@@ -25,8 +27,8 @@ func (c *demoCmd) Run(ctx context.Context) error {
 	if c.Quick {
 		c.Duration = time.Second
 	}
-	if c.Callers < 1 || c.Duration <= 0 {
-		return fmt.Errorf("teleport: demo: --callers and --duration must be above 0, not %d and %v", c.Callers, c.Duration)
+	if c.Callers < 1 || c.Duration <= 0 || c.Sessions < 0 {
+		return fmt.Errorf("teleport: demo: --callers and --duration must be above 0, not %d and %v, and --sessions not below, not %d", c.Callers, c.Duration, c.Sessions)
 	}
 	tp.SetLoggerLevel("OFF")
 	d := &demo{out: os.Stdout}
@@ -62,6 +64,11 @@ func (d *demo) run(ctx context.Context, c *demoCmd) error {
 	defer d.peer.Close()
 	for _, act := range []func(context.Context) error{d.talk, d.fail, d.redial} {
 		if err := act(ctx); err != nil {
+			return err
+		}
+	}
+	if c.Sessions > 0 && runtime.GOOS != "windows" {
+		if err := d.restart(ctx, c.Sessions); err != nil {
 			return err
 		}
 	}

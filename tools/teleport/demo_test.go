@@ -38,7 +38,7 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 }
 
 func TestDemo(t *testing.T) {
-	out, err := command(t, "demo", "--duration", "200ms", "--callers", "4").CombinedOutput()
+	out, err := command(t, "demo", "--duration", "200ms", "--callers", "4", "--sessions", "30").CombinedOutput()
 	if err != nil {
 		t.Fatalf("demo: %v\n%s", err, out)
 	}
@@ -52,6 +52,8 @@ func TestDemo(t *testing.T) {
 		`handler panics: .* -> 500 Internal Server Error: .*divide by zero`,
 		`deadline of 50ms: .* -> 408 Handle Timeout: .*deadline`,
 		`cut 3: 127\.0\.0\.1:\d+ reset; redialled after .* from 127\.0\.0\.1:\d+`,
+		`0 connections were closed, 0 calls failed; the longest call of a session took .*`,
+		`\n  restart      30 sessions moved to a new process, none closed, no call failed`,
 		`\n  throughput   [1-9]\d* calls/s`,
 		`\n  latency      p50 [1-9].*, p99 [1-9]`,
 		`\n  allocations  \d+\.\d a call in the client, \d+\.\d in the server\n`,

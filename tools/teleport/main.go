@@ -15,7 +15,7 @@ import (
 )
 
 type commands struct {
-	Demo   demoCmd   `cmd:"" help:"Show calls, pushes, errors, a broken connection and a benchmark between two processes."`
+	Demo   demoCmd   `cmd:"" help:"Show calls, pushes, errors, a broken connection, a restart with live sessions and a benchmark between two processes."`
 	Guests guestsCmd `cmd:"" help:"Filters, codecs and other parts in programs of their own: list, lock, check, measure them."`
 	Server serverCmd `cmd:"" name:"demo-server" hidden:"" help:"The server of the demo, started by it."`
 }

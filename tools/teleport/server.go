@@ -27,6 +27,12 @@ func (serverCmd) Run() error {
 	tp.HandleCall(srv, "/demo/greet", greet)
 	tp.HandleCall(srv, "/demo/sleep", sleep)
 	tp.HandleCall(srv, "/demo/mallocs", func(tp.CallCtx, *struct{}) (uint64, error) { return mallocs(), nil })
+	tp.HandleCall(srv, "/demo/pid", func(tp.CallCtx, *struct{}) (int, error) { return os.Getpid(), nil })
+	tp.SetShutdown(20*time.Second, nil, nil)
+	tp.HandleCall(srv, "/demo/restart", func(tp.CallCtx, *struct{}) (string, error) {
+		go tp.Reboot() // ends this process when the new one has the sessions
+		return "", nil
+	})
 	if err := srv.Listen(); err != nil {
 		return err
 	}

@@ -1,5 +1,7 @@
 package inherit
 
+import "time"
+
 // A Child is the process that takes over.
 type Child struct {
 	Pid  int
@@ -10,12 +12,22 @@ type Child struct {
 	end       string        // how; set before exited is closed
 }
 
-// Exited returns how the process has ended, "" while it runs.
+// deathTime is how long after the end of the line a process may take to have ended.
+const deathTime = time.Second
+
+// Exited returns how the process has ended, "" while it runs. If the line has ended without
+// Close, it waits a moment for that.
 func (c *Child) Exited() string {
+	wait := time.Duration(0)
+	if c.Line.failed() {
+		wait = deathTime
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
 	select {
 	case <-c.exited: // nil in tests: never
 		return c.end
-	default:
+	case <-t.C:
 		return ""
 	}
 }

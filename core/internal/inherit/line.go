@@ -160,6 +160,13 @@ func readText(r io.Reader) (string, error) {
 	return string(text), err
 }
 
+// failed reports whether an Offer has ended the line.
+func (l *Line) failed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err != nil
+}
+
 // Rehearse moves the sessions of one peer to another one of this process, over a Line; both
 // are of the package tp, which sets it. It is for tests.
 var Rehearse func(ctx context.Context, from, to any) (moved int, stayed map[string]int)
@@ -249,7 +256,9 @@ func (l *Line) receive() (o *offer, err error) {
 		return nil, io.EOF
 	}
 	if err == nil && n < len(first) {
-		_, err = io.ReadFull(l.conn, first[n:])
+		if _, err = io.ReadFull(l.conn, first[n:]); err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -92,7 +92,7 @@ func (w *Writer) Refused() <-chan struct{} {
 	p := w.waiters()
 	if p.refused == nil {
 		p.refused = make(chan struct{})
-		if w.err != nil {
+		if w.err != nil && !w.sealed {
 			close(p.refused)
 		}
 	}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	tp "github.com/teleport-go/teleport/core"
+)
+
+// busySessions is how many of the sessions call all the time; the others call now and then,
+// together restCalls times a second.
+const (
+	busySessions = 20
+	restCalls    = 4000
+)
+
+// restart replaces the process of the server while many sessions call it. The clients do not
+// redial, so a connection that is lost is a session that has ended.
+func (d *demo) restart(ctx context.Context, n int) error {
+	ctx, cancel := context.WithTimeout(ctx, patience+time.Duration(n)*2*time.Millisecond)
+	defer cancel()
+	d.heading("The server's process is replaced")
+	peer, err := tp.Open(tp.PeerConfig{})
+	if err != nil {
+		return err
+	}
+	defer peer.Close()
+	all := make([]*restarted, n)
+	for i := range all {
+		sess, rerr := peer.DialContext(ctx, d.addr)
+		if rerr != nil {
+			return fmt.Errorf("session %d: %w", i+1, rerr.Err())
+		}
+		all[i] = &restarted{sess: sess, every: time.Duration(n) * time.Second / restCalls}
+		if i < busySessions {
+			all[i].every = 0
+		}
+	}
+	first, err := tp.Invoke[int](ctx, d.sess, "/demo/pid", nil)
+	if err != nil {
+		return err
+	}
+	var calls atomic.Int64
+	var wg sync.WaitGroup
+	for _, r := range all {
+		wg.Go(func() { r.run(ctx, first, &calls) })
+	}
+	if err := waitFor(ctx, func() bool { return calls.Load() > int64(n) }); err != nil {
+		return err
+	}
+	start := time.Now()
+	if _, err := tp.Invoke[string](ctx, d.sess, "/demo/restart", nil); err != nil {
+		return err
+	}
+	wg.Wait() // each sees the new process
+	took := time.Since(start)
+	var pauses []time.Duration
+	failed, closed := 0, 0
+	for _, r := range all {
+		pauses = append(pauses, r.longest)
+		if r.err != nil {
+			failed++
+			err = r.err
+		}
+		if r.sess.CloseReason() != nil {
+			closed++
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d sessions have failed, for example: %w", failed, err)
+	}
+	slices.Sort(pauses)
+	d.say("client", "%d sessions made %d calls, while the new process came and took the connections, in %v", n, calls.Load(), round(took))
+	d.say("client", "%d connections were closed, %d calls failed; the longest call of a session took %v, of 99%% of them at most %v",
+		closed, failed, round(pauses[n-1]), round(pauses[n*99/100]))
+	d.shown = append(d.shown, [2]string{"restart", fmt.Sprintf("%d sessions moved to a new process, none closed, no call failed", n)})
+	return nil
+}
+
+// restarted is a session that calls until another process answers.
+type restarted struct {
+	sess    tp.Session
+	every   time.Duration
+	longest time.Duration
+	err     error
+}
+
+func (r *restarted) run(ctx context.Context, first int, calls *atomic.Int64) {
+	for {
+		start := time.Now()
+		pid, err := tp.Invoke[int](ctx, r.sess, "/demo/pid", nil)
+		r.longest = max(r.longest, time.Since(start))
+		calls.Add(1)
+		if err != nil || pid != first {
+			r.err = err
+			return
+		}
+		time.Sleep(r.every)
+	}
+}
