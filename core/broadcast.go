@@ -8,12 +8,12 @@ import (
 )
 
 // Prepare encodes v, once, with the codec of that id, to be the argument of many PUSHes or
-// CALLs; an id of 0 takes a []byte as it is. A message with the result as its argument has that codec, and the filters with the
-// ids of pipe unless its settings name others; what these make of it is kept as well, and is
-// made once for all sessions whose messages have the same method and the same metadata.
-// Therefore a PUSH with it has the sequence number 0.
-// Hooks see the Prepared as the body. The error is that of the codec, or names a codec or a
-// filter that is not registered.
+// CALLs; an id of 0 takes a []byte as it is. A message with the result as its argument has
+// that codec, and the filters with the ids of pipe unless its settings name others. What the
+// filters make of a PUSH is kept: it goes through them once for all sessions whose messages
+// have the same method and the same metadata. Therefore a PUSH with it has the sequence
+// number 0. Hooks see the Prepared as the body. The error is that of the codec, or names a
+// codec or a filter that is not registered.
 func Prepare(codecID byte, v any, pipe ...byte) (*Prepared, error) {
 	return socket.Prepare(codecID, v, pipe...)
 }
@@ -28,12 +28,14 @@ type BroadcastResult struct {
 
 // Broadcast pushes arg to all sessions of a sequence, such as peer.RangeSession, with the
 // settings, and encodes it once: arg may be the result of Prepare, and else is encoded with
-// the codec of WithBodyCodec, or of the first session's peer.
+// the codec of WithBodyCodec, or the default one of the first session's peer.
 //
-// It pushes to one session after the other, in the calling goroutine, and waits for none: where the
-// policy is PushWait, in the configuration and not in the settings, it is PushFail here, so that a reader that stands still holds up nobody. An
-// error does not end it. If arg cannot be encoded, or a setting is wrong, Taken is 0, and Err says so.
-// It may be called concurrently; then two sessions may get two messages in different orders.
+// It pushes to one session after the other, in the calling goroutine, and waits for none:
+// where the policy of the session or of its peer is PushWait, it is PushFail here, so that a
+// reader that stands still holds up nobody; WithPushPolicy(PushWait) among the settings waits.
+// An error does not end it. If arg cannot be encoded, or a setting is wrong, nothing is sent,
+// and Err says so. It may be called concurrently; then two sessions may get two messages in
+// different orders.
 func Broadcast(sessions iter.Seq[Session], serviceMethod string, arg any, setting ...MessageSetting) (res BroadcastResult) {
 	body, prepared := arg.(*Prepared)
 	for sess := range sessions {

@@ -322,6 +322,7 @@ func (c *Conn) enqueueMeasured(ctx context.Context, m *Envelope, how admission, 
 		}
 		if size >= c.pipeMin {
 			m.pipe.AppendFrom(c.pipe)
+			m.packOnce()
 		}
 	}
 	return c.enqueue(ctx, m, how|measured, push)

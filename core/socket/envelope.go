@@ -474,7 +474,13 @@ func (m *Envelope) Share() {
 	if m.pipe.Len() == 0 {
 		m.pipe.AppendFrom(&p.pipe)
 	}
-	if m.mtype == TypePush { // each CALL has another number
+	m.packOnce()
+}
+
+// packOnce lets the filters of a PUSH with a Prepared body look for what they have made of
+// it before. Each CALL has another number.
+func (m *Envelope) packOnce() {
+	if p, ok := m.body.(*Prepared); ok && m.mtype == TypePush && m.pipe.Len() > 0 {
 		m.pipe.Remember(&p.memo)
 	}
 }

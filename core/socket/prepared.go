@@ -19,9 +19,9 @@ type Prepared struct {
 
 // Prepare encodes v, once, with the codec of that id; an id of 0 takes a []byte as it is. A
 // message with the result as its body has that codec, and the filters with these ids if its
-// settings name none. The filters pack it once for all sessions whose messages are the same,
-// and so the sequence number of a PUSH with it is 0; metadata that differ make a difference. The error
-// is that of the codec, or names a codec or a filter that is not registered.
+// settings name none. The filters pack a PUSH with it once for all connections whose messages
+// are the same: so its sequence number must be 0, and other metadata make another message.
+// The error is that of the codec, or names a codec or a filter that is not registered.
 func Prepare(codecID byte, v any, pipe ...byte) (*Prepared, error) {
 	p := &Prepared{codec: codecID}
 	if err := p.pipe.Append(pipe...); err != nil {

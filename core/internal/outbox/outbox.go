@@ -55,7 +55,7 @@ var (
 	// messages of the reading goroutine are accepted: the peer reads too slowly.
 	ErrSlowReader = errors.New("outbox: slow reader")
 	// ErrFull says that there is no room at the moment.
-	ErrFull = errors.New("outbox: full")
+	ErrFull = errors.New("outbox: the queue is full")
 )
 
 // Config holds the limits of a Writer. The zero value is usable.

@@ -36,8 +36,8 @@ func (w *Writer) joins(n int, p Policy) bool {
 
 // Push accepts one whole frame without waiting for room: if there is none it does what the
 // policy says. dropped is how many other frames it has dropped; one that takes the place of
-// another with its key drops that. taken is false if it has dropped this one. Otherwise it is as Send. Frames
-// that are queued and those in the batch together take Config.Bound at most.
+// another with its key drops that. taken is false if it has dropped this one. Otherwise it is
+// as Send. Frames that are queued and those in the batch together take Config.Bound at most.
 func (w *Writer) Push(frame []byte, p Policy, key string) (taken bool, dropped int, err error) {
 	w.mu.Lock()
 	if w.err != nil {
