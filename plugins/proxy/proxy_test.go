@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -32,6 +33,9 @@ func (f swapped) OnUnpack(b []byte) ([]byte, error) { return f.OnPack(b) }
 
 func TestMain(m *testing.M) {
 	tp.SetLoggerLevel("ERROR")
+	if role := os.Getenv(envRole); role != "" {
+		runRole(role)
+	}
 	xfer.Register(swapped{})
 	m.Run()
 }

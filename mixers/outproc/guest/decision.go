@@ -28,7 +28,9 @@ type Decider interface {
 	// Hooks returns the hooks at which the Decider is asked, at least one.
 	Hooks() []Hook
 	// Decide answers one question. It is called concurrently. ctx ends when the host waits
-	// no longer, after 50 ms unless it says otherwise.
+	// no longer: at the deadline of the call, after 50 ms unless it says otherwise, or when
+	// the session is cut off. The host's session is not read while it waits for the answer
+	// about a message: that the caller itself has given up is not known until then.
 	Decide(ctx context.Context, q Question) Decision
 }
 
