@@ -53,10 +53,12 @@ type Pollable interface {
 // and Read can tell what has arrived.
 type Roaming interface {
 	Pollable
-	// OnRoam sets the function that is called when the descriptor has changed, or something
-	// can be read that it does not show. The function does not block, and may be called with
-	// a lock held and for nothing.
-	OnRoam(roamed func())
+	// Watch returns the descriptor, for a poller, and sets the function that is called when
+	// it has changed, or something can be read that it does not show. The function does not
+	// block, and may be called with a lock held and for nothing.
+	Watch(roamed func()) syscall.RawConn
+	// Roamed reports whether that is so since the last Watch.
+	Roamed() bool
 	// Drained reports whether the last TryRead left nothing behind, most likely.
 	Drained() bool
 }
@@ -95,8 +97,8 @@ type Reader struct {
 	tryWait func(fd uintptr) bool // try that is called again when something has arrived; nil before the first wait
 	size    int                   // of the usual buffer, a power of two
 
-	roaming Roaming // raw is its descriptor at the moment, and is not stored; nil: raw stays
-	polls   bool    // try uses TryRead, and raw only waits
+	polls   bool // try uses TryRead, and raw only waits
+	roams   bool // conn is Roaming, and raw is nil
 	packets bool
 	owned   bool // the last Peek's bytes are in big
 	given   bool // a part of big has been discarded, and its caller may keep it
@@ -184,8 +186,8 @@ func (r *Reader) Buffered() int { return len(r.big) - r.off + r.w - r.r }
 
 // Raw returns the raw connection that Wait waits with; nil if it uses the connection's Read.
 func (r *Reader) Raw() syscall.RawConn {
-	if r.roaming != nil {
-		return r.roaming.Descriptor()
+	if r.roams {
+		return r.conn.(Roaming).Descriptor()
 	}
 	return r.raw
 }
