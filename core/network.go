@@ -120,7 +120,7 @@ var networks = struct {
 }{byName: map[string]Network{}}
 
 // networkModules holds the modules of the networks that need an import.
-var networkModules = map[string]string{"quic": "quic", "kcp": "kcp", "ws": "websocket", "wss": "websocket", "websocket": "websocket"}
+var networkModules = map[string]string{"quic": "quic", "kcp": "kcp", "ws": "websocket", "wss": "websocket", "websocket": "websocket", "resume+tcp": "resume", "resume+unix": "resume"}
 
 func init() {
 	for _, name := range []string{"tcp", "tcp4", "tcp6"} {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/poller"
@@ -20,12 +19,12 @@ type reader struct {
 	current *handlerCtx          // accepted by the reader, and neither ended nor handed over
 	exits   uint8                // how often PreReadHeader has ended the reader's goroutine since the last message
 	lost    bool                 // nobody knows where the next frame begins
+	roams   bool                 // the descriptor of the connection may change
 	refuses bool                 // it has paused for as long as it may; see pauseWhile
 	taken   int32                // number of the last CALL that was not refused by draining; 0: none
 	loop    *poller.Loop         // that the reader runs, with onPoller
 	slot    *watchdog.Slot[link] // nil: the watchdog does not see the reader
 	key     atomic.Uint64        // a poller.Key
-	roaming *roaming             // nil: the descriptor of the connection stays
 
 	// The sweeper checks at idleAt, in its time, whether the reader is idle; 0: not
 	// before a reader starts again. idleSeen is the state's word at the last check, and
@@ -170,25 +169,23 @@ func (s *session) hasLoops() bool { return s.env.cfg.Loops > 0 }
 // park leaves the connection to the poller. If it returns true, the caller is not the
 // reader any more.
 func (l *link) park() bool {
-	if c, ok := l.sock.NetConn().(socket.Roaming); ok && (l.roaming == nil || l.roaming.conn != c) {
-		l.roaming = &roaming{conn: c}
-		c.OnRoam(l.roamed)
-	}
 	raw := l.sock.Pollable()
 	if raw == nil || l.kept != nil || !l.sock.Settled() {
 		return false
 	}
 	l.mayBlock()
 	l.cadence.parked(l.env.sweeper.Now())
-	m := l.roaming
-	if m != nil {
-		m.at = raw
+	c, roams := l.sock.NetConn().(socket.Roaming)
+	if l.roams = roams; roams {
+		if raw = c.Watch(l.roamed); raw == nil {
+			return false
+		}
 	}
 	l.state.park()
 	if l.poller().Register(raw, l, func(k poller.Key) { l.key.Store(uint64(k)) }) != nil {
 		return !l.state.unpark(0) // false: a concurrent close has unparked it, and started a reader
 	}
-	if (l.shut.Load() || m.isAway(raw)) && l.state.unpark(0) { // Register need not fail: the descriptor of a Pollable may outlive its Close
+	if (l.shut.Load() || roams && c.Roamed()) && l.state.unpark(0) { // Register need not fail: the descriptor of a Pollable may outlive its Close
 		l.deregister()
 		return false
 	}
@@ -199,37 +196,23 @@ func (l *link) park() bool {
 // side has closed the connection meanwhile, or its descriptor has changed, since the poller
 // reports no event for that.
 func (l *link) rearm() bool {
-	loop, m := l.loop, l.roaming
-	at := m.registered()
+	loop, roams := l.loop, l.roams
 	l.releaseSlot()
 	l.sock.Flush(socket.NoBlock)
 	l.sock.ReleaseIfEmpty()
 	l.loop = nil
 	l.cadence.parked(l.env.sweeper.Now())
 	l.state.park()
-	if !l.shut.Load() && !m.isAway(at) || !l.state.unpark(onPoller) {
+	if !l.shut.Load() && !(roams && l.hasRoamed()) || !l.state.unpark(onPoller) {
 		return true
 	}
 	l.loop = loop
 	return false
 }
 
-// roaming is a connection whose descriptor changes. A nil *roaming is one whose descriptor
-// stays.
-type roaming struct {
-	conn socket.Roaming
-	at   syscall.RawConn // that the poller waits with; the reader's
-}
-
-func (m *roaming) registered() syscall.RawConn {
-	if m == nil {
-		return nil
-	}
-	return m.at
-}
-
-// isAway reports whether raw is not the descriptor any more.
-func (m *roaming) isAway(raw syscall.RawConn) bool { return m != nil && m.conn.Descriptor() != raw }
+// hasRoamed reports whether the descriptor of a connection that may change it is not the
+// one that the poller waits with.
+func (l *link) hasRoamed() bool { return l.sock.NetConn().(socket.Roaming).Roamed() }
 
 // roamed is called when the descriptor of the connection has changed: if it was parked, a
 // reader waits until it can be parked again. Any goroutine may call it.
@@ -305,7 +288,7 @@ var pastTime = time.Unix(1, 0)
 
 // scheduleIdleCheck lets the sweeper check a reader that starts.
 func (l *link) scheduleIdleCheck() {
-	if l.roaming != nil || l.pollable() {
+	if l.roams || l.pollable() {
 		at := l.env.sweeper.Now() + idleAfter
 		l.idleAt.Store(at)
 		l.env.sweeper.Touch(l.sess, at)

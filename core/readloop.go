@@ -367,7 +367,7 @@ func (r *readLoop) await() error {
 func (r *readLoop) awaitPolled() (done bool, err error) {
 	l := r.l
 	for l.sock.Buffered() == 0 {
-		if !l.pollable() || l.roaming.isAway(l.roaming.registered()) { // only the protocol, or the connection, knows whether bytes are there
+		if !l.pollable() || l.roams && l.hasRoamed() { // only the protocol, or the connection, knows whether bytes are there
 			l.detach()
 			return false, nil
 		}

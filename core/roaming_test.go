@@ -25,6 +25,8 @@ type roamer struct {
 	next   chan struct{}
 	roamed func()
 	limit  time.Time
+
+	watched *net.TCPConn
 }
 
 func newRoamer(c net.Conn) *roamer {
@@ -52,10 +54,17 @@ func (r *roamer) roam(c *net.TCPConn) {
 	r.roamed()
 }
 
-func (r *roamer) OnRoam(f func()) {
+func (r *roamer) Watch(f func()) syscall.RawConn {
+	r.mu.Lock()
+	r.roamed, r.watched = f, r.cur
+	r.mu.Unlock()
+	return r.Descriptor()
+}
+
+func (r *roamer) Roamed() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.roamed = f
+	return r.cur == nil || r.cur != r.watched
 }
 
 func (r *roamer) Drained() bool { return false }
@@ -64,19 +73,11 @@ func (r *roamer) Descriptor() syscall.RawConn {
 	if c, _ := r.current(); c != nil {
 		raw, err := c.SyscallConn()
 		if err == nil {
-			return raws(c, raw)
+			return raw
 		}
 	}
 	return nil
 }
-
-// raws returns the same RawConn for the same connection.
-func raws(c *net.TCPConn, raw syscall.RawConn) syscall.RawConn {
-	first, _ := rawConns.LoadOrStore(c, raw)
-	return first.(syscall.RawConn)
-}
-
-var rawConns sync.Map
 
 func (r *roamer) TryRead(p []byte) (n int, err error) {
 	c, _ := r.current()

@@ -62,11 +62,11 @@ type Options struct {
 type Pollable = inbox.Pollable
 
 // Roaming is a Pollable whose descriptor changes: it is another one, or nil, at times. The
-// engine asks for it whenever nothing has arrived. OnRoam sets the function that must be
-// called when the descriptor has changed, or when something can be read that it does not
-// show; the function does not block, and may be called for nothing. Drained reports whether
-// the last TryRead left nothing behind, most likely: then the engine does not try again
-// before it waits.
+// engine registers what Watch returns with its poller, until the function that it gave to
+// Watch is called: when the descriptor has changed, or when something can be read that it
+// does not show; the function does not block, and may be called for nothing. Roamed reports
+// whether that is so since the last Watch. Drained reports whether the last TryRead left
+// nothing behind, most likely: then the engine does not try again before it waits.
 type Roaming = inbox.Roaming
 
 // TryWriter is a connection that can be written without waiting for the network, so that

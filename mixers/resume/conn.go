@@ -48,8 +48,6 @@ type Conn struct {
 	ackSent atomic.Uint64 // the last one that it was told; changed with mu
 	attends atomic.Bool   // the goroutine attend reads; changed with mu
 
-	roamed func() // see OnRoam; set before the first TryRead
-
 	rmu      sync.Mutex // guards the fields below, and reading from a raw connection
 	records  records
 	received uint64 // position
@@ -73,7 +71,9 @@ type Conn struct {
 	lostErr  error
 	quiet    time.Duration // since something was heard
 	timer    *time.Timer
-	err      error // why the stream has ended; nil: in order
+	roamed   func()   // see Watch; may be nil
+	watched  *carrier // at the last Watch
+	err      error    // why the stream has ended; nil: in order
 	isOver   bool
 }
 

@@ -131,18 +131,26 @@ func (c *Conn) Descriptor() syscall.RawConn {
 	return k.raw.descriptor()
 }
 
-// OnRoam sets a function that is called when Descriptor returns another value, for the
-// engine.
-func (c *Conn) OnRoam(roamed func()) {
+// Watch returns the Descriptor, and sets a function that is called when that is another
+// value, for the engine.
+func (c *Conn) Watch(roamed func()) syscall.RawConn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.roamed = roamed
+	c.roamed, c.watched = roamed, c.cur.Load()
+	return c.Descriptor()
+}
+
+// Roamed reports whether Descriptor has changed since the last Watch.
+func (c *Conn) Roamed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.watched == nil || c.watched != c.cur.Load() || c.Descriptor() == nil
 }
 
 // Drained reports whether the last TryRead left nothing behind, most likely.
 func (c *Conn) Drained() bool { return c.drained.Load() }
 
-// roam calls the function of OnRoam. The caller holds c.mu.
+// roam calls the function of Watch. The caller holds c.mu.
 func (c *Conn) roam() {
 	if c.roamed != nil {
 		c.roamed()

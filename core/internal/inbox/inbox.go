@@ -74,8 +74,8 @@ type Reader struct {
 	tryWait func(fd uintptr) bool // try that is called again when something has arrived; nil before the first wait
 	size    int                   // of the usual buffer, a power of two
 
-	roaming Roaming // raw is its descriptor at the moment, and is not stored; nil: raw stays
-	polls   bool    // try uses TryRead, and raw only waits
+	polls   bool // try uses TryRead, and raw only waits
+	roams   bool // conn is Roaming, and raw is nil
 	packets bool
 	owned   bool // the last Peek's bytes are in big
 	given   bool // a part of big has been discarded, and its caller may keep it
@@ -163,8 +163,8 @@ func (r *Reader) Buffered() int { return len(r.big) - r.off + r.w - r.r }
 
 // Raw returns the raw connection that Wait waits with; nil if it uses the connection's Read.
 func (r *Reader) Raw() syscall.RawConn {
-	if r.roaming != nil {
-		return r.roaming.Descriptor()
+	if r.roams {
+		return r.conn.(Roaming).Descriptor()
 	}
 	return r.raw
 }

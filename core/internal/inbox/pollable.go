@@ -18,10 +18,12 @@ type Pollable interface {
 // and Read can tell what has arrived.
 type Roaming interface {
 	Pollable
-	// OnRoam sets the function that is called when the descriptor has changed, or something
-	// can be read that it does not show. The function does not block, and may be called with
-	// a lock held and for nothing.
-	OnRoam(roamed func())
+	// Watch returns the descriptor, for a poller, and sets the function that is called when
+	// it has changed, or something can be read that it does not show. The function does not
+	// block, and may be called with a lock held and for nothing.
+	Watch(roamed func()) syscall.RawConn
+	// Roamed reports whether that is so since the last Watch.
+	Roamed() bool
 	// Drained reports whether the last TryRead left nothing behind, most likely.
 	Drained() bool
 }

@@ -23,7 +23,7 @@ func (r *Reader) useRaw() {
 	case *net.UnixConn:
 		r.raw, err = c.SyscallConn()
 	case Roaming:
-		r.roaming = c
+		r.roams = true
 		r.useTryRead(nil, c.TryRead)
 		return
 	case Pollable:
@@ -47,7 +47,7 @@ func (r *Reader) useTryRead(raw syscall.RawConn, read func([]byte) (int, error))
 
 // readRaw reads by the descriptor. Without wait it may fail with errNothing.
 func (r *Reader) readRaw(dst []byte, wait bool) (int, error) {
-	if wait && r.roaming != nil {
+	if wait && r.roams {
 		return r.readConn(dst)
 	}
 	r.dst, r.got, r.gotErr = dst[:min(len(dst), maxRead)], 0, nil
@@ -116,7 +116,7 @@ func (r *Reader) tryPoll(read func([]byte) (int, error)) {
 		err = io.ErrNoProgress
 	}
 	r.got, r.gotErr = max(n, 0), err
-	r.short = r.roaming != nil && r.roaming.Drained() // of others it is not known how much they have read ahead
+	r.short = r.roams && r.conn.(Roaming).Drained() // of others it is not known how much they have read ahead
 }
 
 // nothing notes that nothing has arrived.

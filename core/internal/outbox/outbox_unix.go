@@ -17,9 +17,8 @@ import (
 // A rawWriter writes to a socket, with or without waiting for it. A write that does not
 // wait allocates nothing: its function for RawConn is made once.
 type rawWriter struct {
-	rc  syscall.RawConn  // nil: the connection has to be written through its Write or TryWrite
-	now func(fd uintptr) // nil: TLS
-	try TryWriter        // nil: it has no TryWrite
+	rc  syscall.RawConn  // nil: the connection has to be written through its Write
+	now func(fd uintptr) // nil: TLS, or a TryWriter
 
 	// Argument and results of once, used by the flusher only.
 	b   []byte
@@ -30,7 +29,7 @@ type rawWriter struct {
 // maxSealed is how many bytes are encrypted before they are sent.
 const maxSealed = 64 << 10
 
-func (r *rawWriter) usable() bool { return r.rc != nil || r.try != nil }
+func (r *rawWriter) usable() bool { return r.rc != nil }
 
 // init returns false unless conn is exactly a TCP or Unix socket, TLS over one by package
 // tlspoll, or a TryWriter. A type that embeds one has its SyscallConn too, but may have a Write of
@@ -44,7 +43,7 @@ func (r *rawWriter) init(conn net.Conn) bool {
 	case *net.UnixConn:
 		rc, err = c.SyscallConn()
 	case TryWriter:
-		r.try = c
+		r.rc = noDescriptor{}
 		return true
 	default:
 		if c := tlspoll.Of(conn); c != nil {
@@ -59,6 +58,9 @@ func (r *rawWriter) init(conn net.Conn) bool {
 	return true
 }
 
+// noDescriptor is in place of the raw connection of a TryWriter.
+type noDescriptor struct{ syscall.RawConn }
+
 // once tries one write.
 func (r *rawWriter) once(fd uintptr) {
 	for {
@@ -72,11 +74,11 @@ func (r *rawWriter) once(fd uintptr) {
 // write writes a part of b to conn, at least one byte unless it fails. If the socket
 // takes none, it waits, up to the write deadline, or without wait returns errAgain.
 func (r *rawWriter) write(conn net.Conn, b []byte, wait bool) (int, error) {
-	if r.try != nil {
-		return r.writeTry(b, wait)
-	}
 	if r.now == nil {
-		return r.writeTLS(tlspoll.Of(conn), b, wait)
+		if c := tlspoll.Of(conn); c != nil {
+			return r.writeTLS(c, b, wait)
+		}
+		return writeTry(conn.(TryWriter), b, wait)
 	}
 	r.b, r.n, r.err = b, 0, nil
 	var err error
@@ -106,15 +108,15 @@ func (r *rawWriter) write(conn net.Conn, b []byte, wait bool) (int, error) {
 }
 
 // writeTry is write for a TryWriter.
-func (r *rawWriter) writeTry(b []byte, wait bool) (n int, err error) {
+func writeTry(conn TryWriter, b []byte, wait bool) (n int, err error) {
 	if wait {
-		n, err = r.try.Write(b)
-	} else if n, err = r.try.TryWrite(b); err == ErrAgain {
+		n, err = conn.Write(b)
+	} else if n, err = conn.TryWrite(b); err == ErrAgain {
 		err = errAgain
 	}
 	switch {
 	case n < 0 || n > len(b):
-		return 0, fmt.Errorf("outbox: %T wrote %d of %d bytes", r.try, n, len(b))
+		return 0, fmt.Errorf("outbox: %T wrote %d of %d bytes", conn, n, len(b))
 	case n > 0:
 		err = nil // there was progress
 	case n == 0 && err == nil:

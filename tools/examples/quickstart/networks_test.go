@@ -36,6 +36,7 @@ func TestTalkOverNetworks(t *testing.T) {
 	}{
 		{"quic", "quic", true},
 		{"kcp", "kcp", false},
+		{"resume+tcp", "resume", false},
 	} {
 		t.Run(network.name, func(t *testing.T) {
 			port, client := "0", ""
@@ -51,7 +52,7 @@ func TestTalkOverNetworks(t *testing.T) {
 				defer server.Process.Kill()
 				var all strings.Builder
 				log := bufio.NewReader(io.TeeReader(stderr, &all))
-				port = waitForLine(t, log, `listen and serve \(network:`+network.name+`, addr:.*:(\d+)\)`)[1]
+				port = waitForLine(t, log, `listen and serve \(network:`+regexp.QuoteMeta(network.name)+`, addr:.*:(\d+)\)`)[1]
 				if client == "" {
 					client = newClient(port).Path
 				}
