@@ -100,6 +100,21 @@ func TestStreams(t *testing.T) {
 	}
 }
 
+// TestControlCrosses: what both sides have said in the handshake goes with a connection that
+// a Reboot hands over.
+func TestControlCrosses(t *testing.T) {
+	for _, control := range []bool{false, true} {
+		pf := func(control bool) *appender {
+			return newProtoFunc(SubJSON, control, builtIn(SubJSON).New)(closedConn{}).(*appender)
+		}
+		state, err := pf(control).AppendState(nil)
+		require.NoError(t, err)
+		to := pf(false)
+		require.NoError(t, to.Restore(state))
+		require.Equal(t, control, to.CarriesControl())
+	}
+}
+
 // TestStreamsScript: a script written by hand gets no CONTROL before it has sent some.
 func TestStreamsScript(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -143,12 +143,13 @@ test("the deadline of the opener ends a stream", async (t) => {
 });
 
 test("a call that the server cancels", async (t) => {
+  const aborted = [];
   const { WebSocket, warnings } = await session(t, {
     routes: {
       "/waits": (_, { signal }) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
       "/late": async (_, ctx) => {
         await turn();
-        return ctx.signal.aborted;
+        aborted.push(ctx.signal.aborted, ctx.signal.reason.code); // asked for after the cancel
       },
     },
   });
@@ -158,5 +159,6 @@ test("a call that the server cancels", async (t) => {
     await turn();
     await turn();
   }
+  assert.deepEqual(aborted, [true, 499]);
   assert.deepEqual([WebSocket.last.sent, warnings], [[], []]);
 });
