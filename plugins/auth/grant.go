@@ -10,8 +10,8 @@ import (
 	tp "github.com/teleport-go/teleport/core"
 )
 
-// Grant is what a Checker grants the peer: it may return a Grant in place of ret. Then the
-// peer's Bearer can renew it as long as the session lives, and is asked to before it ends;
+// Grant is what a Checker grants the peer: it may return a Grant in place of ret. The peer
+// can renew it as long as the session lives, and a BearerPlugin does so before it ends;
 // each time the Checker runs again, and what it returns replaces the Grant. An answer that
 // is no Grant is one without an end and without bounds that cannot be renewed.
 type Grant struct {
