@@ -132,24 +132,26 @@ func (l *link) enqueueCancel(seq int32) bool {
 
 // sayByeSoon says on a connection that is cut off that nobody waits for its calls any
 // more, and goodbye, unless the peer does not read. If the peer shall learn why, what was
-// enqueued before may go out first, for a moment. said reports whether all is written,
-// parted whether the protocol had anything to say.
+// enqueued before may go out first, for lingerTime at most. said reports whether all is
+// written, parted whether the protocol had anything to say.
 func (l *link) sayByeSoon(reason *CloseReason) (parted, said bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), quietLimit)
+	limit := quietTime
+	if reason.told() {
+		limit = lingerTime
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if reason.told() {
 		l.sock.Flush(socket.NoBlock)
 		l.sock.WaitFlushed(ctx)
 	}
-	if n, _ := l.sock.Queued(); n > 0 {
+	if n, _ := l.sock.Queued(); n > 0 && !reason.told() || ctx.Err() != nil {
 		return false, false
 	}
 	if l.sess.pending.Len() > 0 {
 		l.enqueueCancel(everyCall)
 	}
 	parted = l.sayBye(reason, false)
-	ctx, cancel = context.WithTimeout(ctx, quietTime)
-	defer cancel()
 	return parted, l.sock.WaitFlushed(ctx) == nil
 }
 

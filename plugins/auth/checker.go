@@ -131,7 +131,8 @@ func (p *CheckerPlugin) PostAccept(sess tp.PreSession) *tp.Rerror {
 		return r
 	}
 	setting := append([]tp.MessageSetting{tp.WithBodyCodec(0)}, p.setting...)
-	if s, ok := sess.(tp.Session); ok && isGrant { // the engine's sessions are both
+	if isGrant {
+		s := sess.(tp.Session) // the engine's sessions are both
 		t := terms{Grant: grant, Renewable: true}
 		if id := sess.ID(); id != was {
 			t.ID = id
@@ -239,10 +240,10 @@ func (p *CheckerPlugin) PreReadCallBody(ctx tp.ReadCtx) *tp.Rerror { return p.al
 // PreReadPushBody refuses a PUSH that the session's Grant does not allow.
 func (p *CheckerPlugin) PreReadPushBody(ctx tp.ReadCtx) *tp.Rerror { return p.allows(ctx) }
 
-// PostReadCallBody asks again: the message may have waited for long.
+// PostReadCallBody checks again: the message may have waited for long.
 func (p *CheckerPlugin) PostReadCallBody(ctx tp.ReadCtx) *tp.Rerror { return p.allows(ctx) }
 
-// PostReadPushBody asks again: the message may have waited for long.
+// PostReadPushBody checks again: the message may have waited for long.
 func (p *CheckerPlugin) PostReadPushBody(ctx tp.ReadCtx) *tp.Rerror { return p.allows(ctx) }
 
 func (p *CheckerPlugin) allows(ctx tp.ReadCtx) *tp.Rerror {

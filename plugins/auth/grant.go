@@ -10,8 +10,8 @@ import (
 	tp "github.com/teleport-go/teleport/core"
 )
 
-// Grant is what a Checker grants the peer: it may return a Grant in place of ret. Then the
-// peer's Bearer can renew it as long as the session lives, and is asked to before it ends;
+// Grant is what a Checker grants the peer: it may return a Grant in place of ret. The peer
+// can renew it as long as the session lives, and a BearerPlugin does so before it ends;
 // each time the Checker runs again, and what it returns replaces the Grant. An answer that
 // is no Grant is one without an end and without bounds that cannot be renewed.
 type Grant struct {
@@ -101,8 +101,9 @@ func Narrow(sess tp.Session, routes ...string) error {
 // code 0 is 401. No message reaches a handler any more; of a peer without a CheckerPlugin,
 // those of Ordered routes may that wait already. The contexts of handlers that run
 // end, with rerr in their cause, and what they return is dropped; their callers get 102.
-// Revoke returns when the connection is closed, or after about a second if a hook keeps it
-// from that. It may be called anywhere, also in a handler of the session.
+// What is queued for the other side goes out before the reason: if it reads slowly, all of
+// this takes up to a second, but for that no message reaches a handler. Revoke returns when
+// the connection is closed, or after about a second. It may be called anywhere, also in a handler of the session.
 func Revoke(sess tp.Session, rerr *tp.Rerror) {
 	if !rerr.HasError() {
 		rerr = tp.NewRerror(tp.CodeUnauthorized, tp.CodeText(tp.CodeUnauthorized), "the credentials have been revoked")

@@ -412,8 +412,13 @@ func TestRenew(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if r := auth.Renew(ctx, sess); r == nil || r.Code != tp.CodeCanceled {
-			t.Errorf("the one that gives up: %s; want 499", r)
+		if r := auth.Renew(ctx, sess); r == nil || r.Code != tp.CodeHandleTimeout || r.Reason != "no time" {
+			t.Errorf("the one that waits for a second: %s; want 408", r)
+		}
+		gone, stop := context.WithCancel(t.Context())
+		stop()
+		if r := auth.Renew(gone, sess); r == nil || r.Code != tp.CodeCanceled {
+			t.Errorf("the one that has given up: %s; want 499", r)
 		}
 		group.Wait()
 		if most.Load() != 1 {

@@ -154,8 +154,20 @@ func isFinal(r *tp.Rerror) bool {
 	return slices.Contains([]int32{tp.CodeInvalidOp, tp.CodeUnauthorized, tp.CodeForbidden, tp.CodeNotFound, tp.CodeMtypeNotAllowed, tp.CodeConflict}, r.Code)
 }
 
-// renew asks the Bearer, and sends what it shows.
+// renew calls the Bearer, and sends what it shows.
 func (r *renewal) renew(ctx context.Context) *tp.Rerror {
+	rerr := r.attempt(ctx)
+	if rerr.HasError() && (rerr.Code == tp.CodeCanceled || rerr.Code == tp.CodeHandleTimeout) && ctx.Err() != nil {
+		code, cause := tp.CodeCanceled, context.Cause(ctx)
+		if ctx.Err() == context.DeadlineExceeded {
+			code = tp.CodeHandleTimeout
+		}
+		return tp.NewRerror(code, tp.CodeText(code), cause.Error()).WithCause(cause)
+	}
+	return rerr
+}
+
+func (r *renewal) attempt(ctx context.Context) *tp.Rerror {
 	p := r.plugin
 	within, cancel := context.WithTimeoutCause(r.ctx, p.timeout, fmt.Errorf("%w: %v", ErrTimeout, p.timeout))
 	defer cancel()
@@ -164,7 +176,7 @@ func (r *renewal) renew(ctx context.Context) *tp.Rerror {
 	case r.turn <- struct{}{}:
 		defer func() { <-r.turn }()
 	case <-within.Done():
-		return r.gaveUp(ctx, within)
+		return r.gaveUp(within)
 	}
 	r.mu.Lock()
 	known, term := r.known, r.term
@@ -202,12 +214,12 @@ func (r *renewal) renew(ctx context.Context) *tp.Rerror {
 }
 
 // gaveUp is the error of a renewal that did not come to its turn.
-func (r *renewal) gaveUp(ctx, within context.Context) *tp.Rerror {
+func (r *renewal) gaveUp(within context.Context) *tp.Rerror {
 	switch {
-	case ctx.Err() != nil:
-		return tp.NewRerror(tp.CodeCanceled, tp.CodeText(tp.CodeCanceled), context.Cause(ctx).Error()).WithCause(context.Cause(ctx))
 	case r.ctx.Err() != nil:
 		return tp.NewRerror(tp.CodeConnClosed, tp.CodeText(tp.CodeConnClosed), "the session has ended")
+	case within.Err() == context.Canceled:
+		return tp.NewRerror(tp.CodeCanceled, tp.CodeText(tp.CodeCanceled), within.Err().Error())
 	}
 	return tooLate(within)
 }
