@@ -408,7 +408,8 @@ func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
 		}
 		runtime.Gosched() // the callers of this batch call again, and all their calls become one write
 	}
-	for last := began; last-began < most; {
+	last := began
+	for last-began < most {
 		l.sock.Flush(socket.NoBlock)
 		if some, err = l.sock.TryWait(); some || err != nil {
 			return some, err
@@ -416,10 +417,11 @@ func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
 		runtime.Gosched()
 		now := s.env.sweeper.Now()
 		if !l.cadence.polledAgain(last, now) {
-			break
+			return false, nil
 		}
 		last = now
 	}
+	l.cadence.polledInVain(began, last)
 	return false, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -68,7 +69,11 @@ func describe(ctx context.Context, g Guest) (*Description, error) {
 func (p *program) describe(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.guest.StartTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, p.guest.Path, append(append([]string{}, p.guest.Args...), "describe")...)
+	path, err := filepath.Abs(p.guest.Path) // a name without a slash is this file, too, and none of $PATH
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, path, append(append([]string{}, p.guest.Args...), "describe")...)
 	cmd.Env = environment(p.guest.Env)
 	isolate(cmd, p.file)
 	cmd.Cancel = func() error {
@@ -79,7 +84,7 @@ func (p *program) describe(ctx context.Context) ([]byte, error) {
 	out, tail := &limited{most: contract.MaxDescription, stop: cancel}, &limited{most: maxLine}
 	cmd.Stdout, cmd.Stderr = out, tail
 	runtime.LockOSThread() // as for a process: Linux ends it with the thread
-	err := cmd.Run()
+	err = cmd.Run()
 	runtime.UnlockOSThread()
 	switch {
 	case out.over:

@@ -122,6 +122,9 @@ func (i *instance) open(ctx context.Context) error {
 		return err
 	}
 	if _, err := i.ask(ctx, contract.RouteConfigure, body); err != nil {
+		if r := tp.ToRerror(err); r.Code == contract.CodeRefused {
+			return fmt.Errorf("its configuration is refused: %s", r.Reason)
+		}
 		return fmt.Errorf("configure it: %w", err)
 	}
 	for _, p := range h.parts {

@@ -144,7 +144,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"too many replicas", "parts", func(g *Guest) { g.Replicas = 9 }, "9 Replicas are more than 8"},
 		{"a large item", "parts", func(g *Guest) { g.MaxItem = math.MaxInt32 }, "MaxItem 2147483647 is more than"},
 		{"a config that is no JSON", "config", func(g *Guest) { g.Config = func() {} }, "encode Guest.Config: json: unsupported type"},
-		{"a config that it refuses", "config", func(g *Guest) { g.Config = map[string]int{"level": 4} }, `configure it: `},
+		{"a config that it refuses", "config", func(g *Guest) { g.Config = map[string]int{"level": 4} }, `its configuration is refused: level must be 3, not {"level":4}`},
 		{"a config that it does not take", "parts", func(g *Guest) { g.Config = 1 }, "parts takes no configuration"},
 		{"another program", "garbage", nil, `it is no guest of Teleport: it has printed "hello, world", where a guest prints "1|1|unix|…|tp"`},
 		{"binary output", "binary", nil, `it is no guest of Teleport: it has printed "\x00\xff`},

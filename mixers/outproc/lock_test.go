@@ -154,6 +154,17 @@ func TestLockReload(t *testing.T) {
 	require.Equal(t, "ba", string(out))
 }
 
+// A name without a slash is that of the file in the directory, not of one in $PATH.
+func TestDescribeName(t *testing.T) {
+	g := roleGuest(t, "parts")
+	dir, name := filepath.Split(g.Path)
+	t.Chdir(dir)
+	g.Path = name
+	d, err := Describe(t.Context(), g)
+	require.NoError(t, err)
+	require.Equal(t, "parts", d.Name)
+}
+
 func TestDescribeRefuses(t *testing.T) {
 	for _, test := range []struct{ role, words string }{
 		{"hangs", "it has not described itself within 1s: it is no guest of Teleport, or it hangs"},

@@ -200,7 +200,11 @@ func (c *checkCmd) Run(ctx context.Context) error {
 	if failed > 0 {
 		return fmt.Errorf("teleport: guests check: %d of %d guests cannot be loaded", failed, len(guests))
 	}
-	fmt.Printf("%d guests, %d of them missing\n", len(guests), missing)
+	what := "guests"
+	if len(guests) == 1 {
+		what = "guest"
+	}
+	fmt.Printf("%d %s, %d missing\n", len(guests), what, missing)
 	return nil
 }
 

@@ -71,7 +71,7 @@ func TestGuests(t *testing.T) {
 	require.Regexp(t, `(?m)^one +v1\.2\.3 +no +filter reverse \(210\), codec text \(210\) +`+program+`$`, run("list", list))
 	require.Equal(t, "wrote "+filepath.Join(filepath.Dir(list), "teleport-guests.lock")+"\n", run("lock", list))
 	require.Regexp(t, `(?m)^one +v1\.2\.3 +yes +filter`, run("list", list))
-	require.Regexp(t, `(?m)^ok +`+program+`: filter reverse \(210\), codec text \(210\), ready after .*\n1 guests, 0 of them missing$`, run("check", list))
+	require.Regexp(t, `(?m)^ok +`+program+`: filter reverse \(210\), codec text \(210\), ready after .*\n1 guest, 0 missing$`, run("check", list))
 	require.Regexp(t, `FROM +WAY +PART +SERIALLY +4 CALLERS +ITEMS/S\n`+
 		program+` +spawn +filter reverse \(210\) +[\d.]+ µs +[\d.]+ µs +[1-9]\d*\n`+
 		program+` +spawn +codec text \(210\) +[\d.]+ µs +[\d.]+ µs +[1-9]\d*\n$`, run("bench", list, "--duration", "20ms", "--callers", "4"))
@@ -95,7 +95,7 @@ func TestGuestsRefuse(t *testing.T) {
 	out, err := guests(t, "check", list)
 	require.NoError(t, err, out)
 	require.Contains(t, out, "missing: open ")
-	require.Contains(t, out, "2 guests, 1 of them missing")
+	require.Contains(t, out, "2 guests, 1 missing")
 	require.NoError(t, os.WriteFile(lock, []byte(`{"guests":[]}`), 0o600))
 	for _, test := range []struct {
 		args  []string

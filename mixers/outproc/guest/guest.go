@@ -310,7 +310,10 @@ func (s *server) routes() {
 			}
 			return nil, nil
 		}
-		return nil, s.cfg.Configure(c.Config)
+		if err := s.cfg.Configure(c.Config); err != nil {
+			return nil, refused(err)
+		}
+		return nil, nil
 	})
 	handle(s.peer, contract.RoutePing, func(tp.CallCtx, []byte) ([]byte, error) { return s.pong() })
 	handle(s.peer, contract.RouteDrain, func(tp.CallCtx, []byte) ([]byte, error) {

@@ -81,7 +81,7 @@ func (g *handGateway) accept() (net.Conn, *contract.Foreign) {
 	return session, facts
 }
 
-// gatewayOpen: a gateway listens when it is told where its sessions go, and opens them.
+// gatewayOpen: a gateway listens when the host has named the socket for its sessions, and opens them.
 func gatewayOpen(b *byHand, part contract.Part) {
 	g := b.openGateway(part)
 	foreign, session := g.dial()
