@@ -3,6 +3,7 @@ package resume
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -191,10 +192,13 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 			continue
 		}
 		c.read = readCall{k: k, p: p, err: errAgain}
-		k.raw.waitRead(c.readOn) // fails if the deadline has passed, or the connection is gone
+		failed := k.raw.waitRead(c.readOn)
 		n, err = c.read.n, c.read.err
 		if c.read = (readCall{}); err != errAgain {
 			return n, err
+		}
+		if failed != nil && !errors.Is(failed, os.ErrDeadlineExceeded) {
+			c.lose(k, failed)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"time"
 
 	_ "github.com/teleport-go/teleport/codecs/jsoncodec"
 	tp "github.com/teleport-go/teleport/core"
@@ -18,7 +19,7 @@ func ExampleOver() {
 		fmt.Println(err)
 		return
 	}
-	var last net.Conn // of the network below, for the example to cut
+	var last net.Conn // of the network below
 	dial := tcp.Dial
 	tcp.Dial = func(ctx context.Context, d tp.DialConfig) (conn net.Conn, err error) {
 		conn, err = dial(ctx, d)
@@ -31,7 +32,10 @@ func ExampleOver() {
 	srv := tp.NewPeer(tp.PeerConfig{Net: &n, LocalIP: "127.0.0.1"})
 	defer srv.Close()
 	tp.HandleCall(srv, "/hello", func(_ tp.CallCtx, name *string) (string, error) {
-		last.Close()
+		last.(*net.TCPConn).CloseWrite() // to the server it looks as if the client had gone
+		for stats.Resumed.Load() < 2 {
+			time.Sleep(time.Millisecond)
+		}
 		return "hello, " + *name, nil
 	})
 	if err := srv.Listen(); err != nil {

@@ -79,6 +79,22 @@ func TestCallOutlives(t *testing.T) {
 	require.Equal(t, l.other.ID(), sessionOf(t, l.srv).ID())
 }
 
+// A connection that is closed in this process is replaced too.
+func TestClosedBelow(t *testing.T) {
+	tptest.LeakCheck(t)
+	dialled, accepted := pair(t, over(t, Options{}), nil)
+	c := dialled.(*Conn)
+	done := make(chan error, 1)
+	go func() {
+		_, err := io.ReadFull(dialled, make([]byte, 5))
+		done <- err
+	}()
+	c.cur.Load().conn.Close()
+	_, err := accepted.Write([]byte("hello"))
+	require.NoError(t, err)
+	require.NoError(t, within(t, done, "what was written"))
+}
+
 // Sessions break when there was no connection within the Window, and say why; the client's
 // begins anew.
 func TestExpired(t *testing.T) {

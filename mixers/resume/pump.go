@@ -113,10 +113,13 @@ func (c *Conn) attend() {
 				continue
 			}
 			k.conn.SetReadDeadline(noDeadline)
-			k.raw.waitRead(func(uintptr) bool {
+			failed := k.raw.waitRead(func(uintptr) bool {
 				c.pull(k, b)
 				return c.cur.Load() != k
 			})
+			if failed != nil {
+				c.lose(k, failed)
+			}
 		}
 	}()
 }

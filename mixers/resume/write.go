@@ -198,9 +198,13 @@ func (k *carrier) write(b []byte) (n int, err error) {
 	if k.raw == nil {
 		return k.conn.Write(b[:min(len(b), 2*recordSize)])
 	}
-	err = k.raw.waitWrite(func(uintptr) bool {
+	err = errAgain
+	failed := k.raw.waitWrite(func(uintptr) bool {
 		n, err = k.raw.write(b)
 		return err != errAgain
 	})
+	if failed != nil {
+		return 0, failed
+	}
 	return n, err
 }
