@@ -260,7 +260,10 @@ func (s *session) drain(ctx context.Context, l *link) {
 	defer s.drained.Fire()
 	defer s.endBound()
 	if m := s.move.Load(); m != nil {
-		<-m.over // it sends nothing while another process may get the connection
+		select { // it sends nothing while another process may get the connection
+		case <-m.over:
+		case <-ctx.Done(): // a Save hook that closes its session waits for this
+		}
 	}
 	finished := s.until(ctx, func() bool { return s.pending.Len() == 0 })
 	if finished {

@@ -45,23 +45,25 @@ func (d *demo) restart(ctx context.Context, n int) error {
 		return err
 	}
 	var calls atomic.Int64
+	var begun atomic.Bool
 	var wg sync.WaitGroup
 	for _, r := range all {
-		wg.Go(func() { r.run(ctx, first, &calls) })
+		wg.Go(func() { r.run(ctx, first, &calls, &begun) })
 	}
-	if err := waitFor(ctx, func() bool { return calls.Load() > int64(n) }); err != nil {
+	if err := waitFor(ctx, func() bool { return calls.Load() > 3*int64(n) }); err != nil {
 		return err
 	}
+	begun.Store(true)
 	start := time.Now()
 	if _, err := tp.Invoke[string](ctx, d.sess, "/demo/restart", nil); err != nil {
 		return err
 	}
 	wg.Wait() // each sees the new process
 	took := time.Since(start)
-	var pauses []time.Duration
+	var before, pauses []time.Duration
 	failed, closed := 0, 0
 	for _, r := range all {
-		pauses = append(pauses, r.longest)
+		before, pauses = append(before, r.longest[0]), append(pauses, r.longest[1])
 		if r.err != nil {
 			failed++
 			err = r.err
@@ -73,10 +75,11 @@ func (d *demo) restart(ctx context.Context, n int) error {
 	if failed > 0 {
 		return fmt.Errorf("%d sessions have failed, for example: %w", failed, err)
 	}
+	slices.Sort(before)
 	slices.Sort(pauses)
 	d.say("client", "%d sessions made %d calls, while the new process came and took the connections, in %v", n, calls.Load(), round(took))
-	d.say("client", "%d connections were closed, %d calls failed; the longest call of a session took %v, of 99%% of them at most %v",
-		closed, failed, round(pauses[n-1]), round(pauses[n*99/100]))
+	d.say("client", "%d connections were closed, %d calls failed; the longest call of a session took %v, of 99%% of them at most %v (before: %v, %v)",
+		closed, failed, round(pauses[n-1]), round(pauses[n*99/100]), round(before[n-1]), round(before[n*99/100]))
 	d.shown = append(d.shown, [2]string{"restart", fmt.Sprintf("%d sessions moved to a new process, none closed, no call failed", n)})
 	return nil
 }
@@ -85,15 +88,19 @@ func (d *demo) restart(ctx context.Context, n int) error {
 type restarted struct {
 	sess    tp.Session
 	every   time.Duration
-	longest time.Duration
+	longest [2]time.Duration // of its calls before the restart, and since
 	err     error
 }
 
-func (r *restarted) run(ctx context.Context, first int, calls *atomic.Int64) {
+func (r *restarted) run(ctx context.Context, first int, calls *atomic.Int64, begun *atomic.Bool) {
 	for {
 		start := time.Now()
 		pid, err := tp.Invoke[int](ctx, r.sess, "/demo/pid", nil)
-		r.longest = max(r.longest, time.Since(start))
+		phase := 0
+		if begun.Load() {
+			phase = 1
+		}
+		r.longest[phase] = max(r.longest[phase], time.Since(start))
 		calls.Add(1)
 		if err != nil || pid != first {
 			r.err = err
