@@ -38,8 +38,7 @@ func (s *session) openStream(ctx context.Context, serviceMethod string, setting 
 		}
 		cmd.finishPart()
 	}()
-	all := append([]MessageSetting{WithContext(ctx)}, setting...)
-	all = append(all, WithSetMeta(MetaStream, strconv.FormatInt(s.env.cfg.StreamWindow, 10)))
+	all := append(setting[:len(setting):len(setting)], WithContext(ctx), WithSetMeta(MetaStream, strconv.FormatInt(s.env.cfg.StreamWindow, 10)))
 	if r := cmd.prepare(kindCall, serviceMethod, nil, all); r != nil {
 		cmd.resolve(r)
 	} else {
