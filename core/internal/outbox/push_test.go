@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -190,9 +191,20 @@ func TestPushIsFlushedOrLost(t *testing.T) {
 					idle(t, w)
 					return
 				}
-				ctx := t.Context()
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
 				waited := make(chan error, 1)
 				go func() { waited <- w.Wait(ctx) }()
+				if name == "Wait whose context ends" {
+					synctest.Wait()
+					cancel()
+					if err := <-waited; err != context.Canceled {
+						t.Errorf("Wait = %v, want the error of its context", err)
+					}
+					numbersUpTo(t, far, n)
+					idle(t, w)
+					return
+				}
 				numbersUpTo(t, far, n-1)
 				select {
 				case err := <-waited:
