@@ -367,6 +367,7 @@ func TestBroken(t *testing.T) {
 		{name: "one direction only", check: "beside", pf: halves},
 		{name: "one goroutine at a time", check: "together", way: "engine", pf: alone},
 		{name: "counts what Unpack reads", check: "ahead", way: "engine", pf: counting},
+		{name: "forgets in the new process", check: "carry", way: "engine", pf: forgetful},
 		{name: "one goroutine at a time, alone", check: "together", way: "plain", pf: alone},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -407,6 +408,22 @@ func counting(rw io.ReadWriter) socket.Proto {
 		return err
 	}}}
 }
+
+// forgetful says that it can be handed over, and loses what it knows.
+func forgetful(rw io.ReadWriter) socket.Proto { return &forgets{Proto: testwire.New(rw)} }
+
+type forgets struct {
+	socket.Proto
+	messages byte
+}
+
+func (f *forgets) Unpack(m socket.Message) error {
+	f.messages++
+	return f.Proto.Unpack(m)
+}
+
+func (f *forgets) AppendState(dst []byte) ([]byte, error) { return append(dst, f.messages), nil }
+func (f *forgets) Restore([]byte) error                   { return nil }
 
 type repeatable struct{ socket.Proto }
 
