@@ -82,7 +82,7 @@ func TestCallOutlives(t *testing.T) {
 // A connection that is closed in this process is replaced too.
 func TestClosedBelow(t *testing.T) {
 	tptest.LeakCheck(t)
-	dialled, accepted := pair(t, over(t, Options{}), nil)
+	dialled, accepted := pair(t, over(t, Options{KeepAlive: time.Hour, IdleTimeout: time.Hour}), nil)
 	c := dialled.(*Conn)
 	done := make(chan error, 1)
 	go func() {
@@ -165,6 +165,20 @@ func TestClose(t *testing.T) {
 			require.Equal(t, tp.SideRemote, l.other.CloseReason().Side)
 		})
 	}
+}
+
+// Close ends the writing of the other side too, which does not look for a connection then.
+func TestCloseEndsWriting(t *testing.T) {
+	tptest.LeakCheck(t)
+	stats := new(Stats)
+	dialled, accepted := pair(t, over(t, Options{Stats: stats}), nil)
+	require.NoError(t, dialled.Close())
+	_, err := accepted.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+	within(t, accepted.(*Conn).over, "the end of the stream")
+	_, err = accepted.Write([]byte("x"))
+	require.ErrorIs(t, err, net.ErrClosed)
+	require.Zero(t, stats.Lost.Load())
 }
 
 // Deadlines hold also while there is no connection, and what was written goes out later.
