@@ -363,8 +363,9 @@ type stream struct {
 	acked    int64         // of these the peer has received
 	sendDone bool          // this side sends no more
 
-	over bool    // the stream has ended
-	rerr *Rerror // why; nil: as it should
+	over  bool    // the stream has ended
+	rerr  *Rerror // why; nil: as it should
+	fault *Rerror // why it is being reset, before its context ends; nil: it is not
 }
 
 // datum is a message of a stream that has come.

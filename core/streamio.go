@@ -180,6 +180,8 @@ func (st *stream) ended() *Rerror {
 		return streamEnded()
 	case st.sendDone:
 		return NewRerror(CodeInvalidOp, CodeText(CodeInvalidOp), "CloseSend was called")
+	case st.fault != nil:
+		return st.fault
 	case st.ctx.Err() != nil:
 		return contextRerror(st.ctx)
 	}

@@ -226,6 +226,9 @@ func (st *stream) end(r *Rerror, drop bool) {
 		st.mu.Unlock()
 		return
 	}
+	if st.fault != nil {
+		r = st.fault
+	}
 	st.over, st.rerr = true, r
 	st.mu.Unlock()
 	if t := st.link.streams.Load(); t != nil {
@@ -409,10 +412,13 @@ func (l *link) reset(st *stream, r *Rerror, say bool) {
 		st.sess.failCall(st.key, r)
 		return
 	}
-	st.end(r, true)
+	st.mu.Lock()
+	st.fault = r // the context ends first: a handler that receives the error sees that too
+	st.mu.Unlock()
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if c := l.calls.find(-st.key); c != nil {
 		l.cancelCall(c, r.Err())
 	}
+	l.mu.Unlock()
+	st.end(r, true)
 }

@@ -199,6 +199,7 @@ func TestRunProtoFinds(t *testing.T) {
 			}
 		})},
 		{"pipe", "does not filter", before(func(m *socket.Envelope) { m.XferPipe().Reset() })},
+		{"answer", "changes bodies", shouting(always)},
 		{"streams", "loses DATA", losing(func(m *socket.Envelope) bool { return m.Mtype() == tp.TypeData && m.Seq() < 0 })},
 		{"streams", "loses the sign", before(func(m *socket.Envelope) { m.SetSeq(max(m.Seq(), -m.Seq())) })},
 		{"streams", "loses credit", before(func(m *socket.Envelope) {
