@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"net/url"
+	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
+	"github.com/teleport-go/teleport/mixers/outproc/internal/rawlane"
 )
 
 // handGateway is a gateway that the suite has opened as a host does.
@@ -44,7 +47,7 @@ func (b *byHand) openGateway(part contract.Part) *handGateway {
 	session, facts := g.accept()
 	g.secure = facts.TLS != nil
 	end()
-	b.wantClosed(session, "its foreign connection has ended")
+	g.wantClosed(session, "its foreign connection has ended")
 	again := b.answer(g.lane, g.route, "the same request again", request)
 	require.JSONEq(b.t, string(reply), string(again), "the REPLY to the same request again")
 	return g
@@ -81,6 +84,23 @@ func (g *handGateway) accept() (net.Conn, *contract.Foreign) {
 	return session, facts
 }
 
+// wantClosed waits until the guest has closed a session. Its calls, of what it has taken bytes
+// of the suite for, are answered as by a host that has no such route.
+func (g *handGateway) wantClosed(session net.Conn, why string) {
+	g.b.t.Helper()
+	for {
+		f, err := rawlane.Read(session)
+		if err != nil {
+			require.NotErrorIs(g.b.t, err, os.ErrDeadlineExceeded, "the guest keeps a session, although %s", why)
+			return
+		}
+		if f.Type == rawlane.Call {
+			notFound := "X-Reply-Error=" + url.QueryEscape(`{"code":404,"message":"Not Found","reason":""}`)
+			session.Write(rawlane.Frame{Seq: f.Seq, Type: rawlane.Reply, Meta: notFound}.Append(nil))
+		}
+	}
+}
+
 // gatewayOpen: a gateway listens when the host has named the socket for its sessions, and opens them.
 func gatewayOpen(b *byHand, part contract.Part) {
 	g := b.openGateway(part)
@@ -89,7 +109,7 @@ func gatewayOpen(b *byHand, part contract.Part) {
 	wantGone(b.t, foreign, "the host has closed its session")
 	foreign, session = g.dial()
 	require.NoError(b.t, foreign.Close())
-	b.wantClosed(session, "its foreign connection has ended")
+	g.wantClosed(session, "its foreign connection has ended")
 	// A frame that is none ends a session, and no other one.
 	foreign, session = g.dial()
 	_, err := session.Write(bytes.Repeat([]byte{0xff}, 100))
