@@ -57,9 +57,6 @@ func position(b []byte) uint64 {
 	return uint64(binary.BigEndian.Uint16(b))<<32 | uint64(binary.BigEndian.Uint32(b[2:]))
 }
 
-// expand returns the position at or behind base whose low bits are low.
-func expand(base, low uint64) uint64 { return base + (low-base)&positionMask }
-
 func (p preamble) append(b []byte) []byte {
 	b = append(b, magic[:]...)
 	b = append(b, p.token[:]...)

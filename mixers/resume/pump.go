@@ -100,8 +100,7 @@ func (c *Conn) attend() {
 	c.attends.Store(true)
 	c.roam()
 	go func() {
-		c.reading.Lock() // a Read that waits ends
-		c.reading.Unlock()
+		c.awaitReads()
 		b := make([]byte, 4<<10)
 		for !isClosed(c.over) {
 			k := c.cur.Load()
@@ -122,6 +121,12 @@ func (c *Conn) attend() {
 			}
 		}
 	}()
+}
+
+// awaitReads waits until a Read that waits has ended.
+func (c *Conn) awaitReads() {
+	c.reading.Lock()
+	defer c.reading.Unlock()
 }
 
 // Descriptor returns what a poller can wait with, for the engine; nil while only Read and
