@@ -133,7 +133,7 @@ func (cmd *callCmd) pushRefused(l *link, p PushPolicy, err error) *Rerror {
 		cmd.sess.dropped(1)
 		return markNotRun(NewRerror(CodeConnClosed, CodeText(CodeConnClosed), err.Error()), nil)
 	case !errors.Is(err, socket.ErrFull):
-		return l.writeRerror(nil, err)
+		return l.writeRerror(cmd.out.Context(), err)
 	}
 	cmd.sess.dropped(1)
 	if p == PushDisconnect {

@@ -44,7 +44,7 @@ func checkCarry(s *suite, w way) error {
 		before := abilities(server)
 		server = open(far, false)
 		if err := server.Restore(state); err != nil {
-			return fmt.Errorf("Restore: %w", err)
+			return fmt.Errorf("it does not restore the state that it has given: %w", err)
 		}
 		if after := abilities(server); after != before {
 			return fmt.Errorf("it was %s, and is %s", before, after)
