@@ -50,6 +50,7 @@ require (
 	github.com/leodido/go-urn v1.5.0 // indirect
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
+	github.com/vmihailenco/tagparser/v2 v2.0.0 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
 	go.opentelemetry.io/otel v1.47.0 // indirect
 	go.opentelemetry.io/otel/log v1.47.0 // indirect
@@ -77,6 +78,7 @@ require (
 	github.com/teleport-go/teleport/codecs/plaincodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/xmlcodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/xfers/gzip v0.1.0 // indirect
+	github.com/vmihailenco/msgpack/v5 v5.4.1
 	github.com/x448/float16 v0.8.4 // indirect
 	golang.org/x/net v0.59.0 // indirect
 	golang.org/x/time v0.16.0 // indirect

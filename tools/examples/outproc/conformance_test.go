@@ -21,6 +21,7 @@ func TestGuests(t *testing.T) {
 		{"md5guest", nil},
 		{"zstdguest", nil},
 		{"cborguest", nil},
+		{"msgpackguest", nil},
 		{"respguest", map[string]string{"listen": "127.0.0.1:0"}},
 		{"authguest", map[string]string{"secret": "ada"}},
 		{"auditguest", map[string]string{"file": filepath.Join(dir, "audit.log")}},
