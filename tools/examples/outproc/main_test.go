@@ -2,7 +2,9 @@ package main
 
 func Example() {
 	main()
-	// Output:
+	// The end of a call is noted behind its reply, so the audit's lines may come in another order.
+
+	// Unordered output:
 	// host: loaded [{filter 109 md5}]
 	// host: loaded [{codec 99 cbor}]
 	// host: loaded [{gateway 0 resp}]
