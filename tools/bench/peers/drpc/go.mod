@@ -10,5 +10,6 @@ require (
 
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0 // indirect
+	github.com/planetscale/vtprotobuf v0.6.0 // indirect
 	github.com/zeebo/errs v1.2.2 // indirect
 )

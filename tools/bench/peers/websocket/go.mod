@@ -22,9 +22,10 @@ require (
 	github.com/gobwas/ws v1.5.0 // indirect
 	github.com/klauspost/compress v1.17.9 // indirect
 	github.com/lesismal/llib v1.2.2 // indirect
+	github.com/planetscale/vtprotobuf v0.6.0 // indirect
 	github.com/teleport-go/teleport/protos/jsonproto v0.1.0 // indirect
 	github.com/teleport-go/teleport/protos/pbproto v0.1.0 // indirect
 	golang.org/x/crypto v0.0.0-20210513122933-cd7d49e622d5 // indirect
-	golang.org/x/sys v0.0.0-20210423082822-04245dca01da // indirect
+	golang.org/x/sys v0.11.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
