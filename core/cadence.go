@@ -15,9 +15,9 @@ const (
 	// which on it was preempted: the machine is busy, and a thread that polls gets its
 	// processor back later than one that has slept.
 	preemptedAfter = int64(500 * time.Microsecond)
-	// A reader that was preempted, or has polled in vain, does not poll for pollBanFactor
-	// times as long as that took; if that happens again in as short a time after the ban, for
-	// twice as long as the last time, up to maxPollBan.
+	// A reader that was preempted does not poll for pollBanFactor times as long as that
+	// took; if it is preempted again in as short a time after the ban, for twice as long
+	// as the last time, up to maxPollBan.
 	pollBanFactor = 16
 	maxPollBan    = int64(time.Second)
 	// minPolledSessions is how many sessions a peer has before the poll loop serves
@@ -68,23 +68,14 @@ func (c *cadence) polledAgain(last, now int64) bool {
 	if now-last < preemptedAfter {
 		return true
 	}
-	c.banPolling(now-last, now)
-	return false
-}
-
-// polledInVain notes that a reader has polled for as long as it may, and found nothing. Where
-// waits are short on average, the other side does not get a processor while this one polls.
-func (c *cadence) polledInVain(began, now int64) { c.banPolling(now-began, now) }
-
-// banPolling ends polling at now, because of something that took d.
-func (c *cadence) banPolling(d, now int64) {
 	if c.ban > 0 && now-c.banned < c.ban {
 		c.ban *= 2
 	} else {
-		c.ban = pollBanFactor * d
+		c.ban = pollBanFactor * (now - last)
 	}
 	c.ban = min(c.ban, maxPollBan)
 	c.banned = now + c.ban
+	return false
 }
 
 // parked notes that the wait for a message begins at now, without a goroutine.

@@ -149,32 +149,6 @@ func TestPreemptedReaderDoesNotPoll(t *testing.T) {
 	}
 }
 
-// A reader whose polls find nothing polls less and less, until one of them does after a ban.
-func TestPollInVain(t *testing.T) {
-	const µs = int64(time.Microsecond)
-	c := cadence{}
-	now := 1000 * µs
-	for i, want := range []int64{1600, 3200, 6400, 12800} {
-		c.polledInVain(now-100*µs, now)
-		if got := (c.banned - now) / µs; got != want || c.shouldPoll(c.banned-1) || !c.shouldPoll(c.banned) {
-			t.Errorf("step %d: it polls again after %d µs; want %d", i, got, want)
-		}
-		now = c.banned + 100*µs
-	}
-	for range 20 {
-		now = c.banned + 100*µs
-		c.polledInVain(now-100*µs, now)
-	}
-	if got := c.banned - now; got != maxPollBan {
-		t.Errorf("the longest ban is %v; want %v", time.Duration(got), time.Duration(maxPollBan))
-	}
-	now = c.banned + 2*maxPollBan // polls have found something meanwhile
-	c.polledInVain(now-100*µs, now)
-	if got := (c.banned - now) / µs; got != 1600 {
-		t.Errorf("after polls that have found something it polls again after %d µs; want 1600", got)
-	}
-}
-
 // The next message is taken to be as large as the last one.
 func TestNeedsRead(t *testing.T) {
 	var c cadence

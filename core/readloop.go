@@ -408,8 +408,7 @@ func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
 		}
 		runtime.Gosched() // the callers of this batch call again, and all their calls become one write
 	}
-	last := began
-	for last-began < most {
+	for last := began; last-began < most; {
 		l.sock.Flush(socket.NoBlock)
 		if some, err = l.sock.TryWait(); some || err != nil {
 			return some, err
@@ -417,11 +416,10 @@ func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
 		runtime.Gosched()
 		now := s.env.sweeper.Now()
 		if !l.cadence.polledAgain(last, now) {
-			return false, nil
+			break
 		}
 		last = now
 	}
-	l.cadence.polledInVain(began, last)
 	return false, nil
 }
 
