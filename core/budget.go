@@ -16,8 +16,9 @@ import (
 // never touch what they share, and go on when that is full.
 //
 // At the bound the reader pauses: the network then holds up the peer. It does not pause
-// while a call of this side is pending, whose reply it must read, nor for longer than
-// longestPause, since it must notice when the peer has gone; then CALLs are refused.
+// while a call of this side is pending, whose reply it must read, or a stream is open, whose
+// credit it must read, nor for longer than longestPause, since it must notice when the peer
+// has gone; then CALLs are refused.
 
 const (
 	// requestBytes is what a request takes beside its frame: its context, and the stack of
@@ -154,11 +155,15 @@ func (l *link) pause(most time.Duration, blocked func() bool) bool {
 	return l.await(nil, most, blocked)
 }
 
+// mustRead reports whether the reader must not pause: a call of this side needs its reply, or
+// a stream its credit.
+func (l *link) mustRead() bool { return l.sess.pending.Len() > 0 || l.hasStreams() }
+
 // pauseWhile pauses the reader until it may accept another message: until blocked returns
-// false, a call of this side needs its reply, or the connection is closed. If that takes
+// false, the reader must not pause, or the connection is closed. If that takes
 // longer than longestPause, it refuses messages as long as the session is full.
 func (l *link) pauseWhile(blocked func() bool) {
-	mustWait := func() bool { return blocked() && l.sess.pending.Len() == 0 && !l.hasStreams() }
+	mustWait := func() bool { return blocked() && !l.mustRead() }
 	if !l.refuses && mustWait() {
 		l.refuses = !l.pause(longestPause, mustWait)
 	}

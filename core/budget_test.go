@@ -125,6 +125,36 @@ func TestBudgetWhileCallIsPending(t *testing.T) {
 	})
 }
 
+// A session with an open stream does not pause either, and takes no more for that.
+func TestBudgetWhileStreamIsOpen(t *testing.T) {
+	inStreamWorld(t, func(cfg *PeerConfig) { cfg.SessionMemory = 1 << 20 }, func(t *testing.T, w *world) {
+		HandleCall(w.server, "/standstill", func(CallCtx, *string) (string, error) { <-w.gate; return "", nil })
+		HandlePush(w.server, "/standstill", func(PushCtx, *string) error { <-w.gate; return nil })
+		s, end := w.rawStreams()
+		end.send(TypeCall, 1, "/hold", "", WithAddMeta(MetaStream, "500"))
+		body := strings.Repeat("x", 60<<10)
+		const n = 30
+		for i := range int32(n) {
+			end.start(TypeCall, i+2, "/standstill", body)
+		}
+		synctest.Wait()
+		if got, most := s.work.bytes(), int64(1<<20+72<<10); got < 1<<20 || got > most {
+			t.Fatalf("the CALLs that have begun take %d bytes; want 1 MiB to %d", got, most)
+		}
+		if got := w.server.Stats().RefusedCalls; got == 0 {
+			t.Error("no CALL was refused")
+		}
+		for range n {
+			end.start(TypePush, 1, "/standstill", body)
+		}
+		synctest.Wait()
+		wantReason(t, s, SideLocal, errPushes.Error())
+		w.release()
+		synctest.Wait()
+		wantAccountsEmpty(t, s)
+	})
+}
+
 // A route that makes large replies is not asked for more of them than there is memory
 // for, however many CALLs have arrived at once.
 func TestBudgetOfReplies(t *testing.T) {

@@ -363,9 +363,8 @@ type stream struct {
 	acked    int64         // of these the peer has received
 	sendDone bool          // this side sends no more
 
-	over  bool    // the stream has ended
-	rerr  *Rerror // why; nil: as it should
-	fault *Rerror // why it is being reset, before its context ends; nil: it is not
+	over bool    // the stream has ended
+	rerr *Rerror // why, or why it is about to; nil: as it should
 }
 
 // datum is a message of a stream that has come.

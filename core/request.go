@@ -96,7 +96,7 @@ func (c *handlerCtx) prepare(running int) *Rerror {
 	case running > s.env.live.Load().MaxHandlers:
 		return c.notRun(busy(fmt.Sprintf("%d handlers of the session run already", running-1)))
 	}
-	if n := s.work.bytes() - c.bytes; s.exceeds(n) && (c.link.refuses || s.pending.Len() > 0) { // else the reader has paused, or will
+	if n := s.work.bytes() - c.bytes; s.exceeds(n) && (c.link.refuses || c.link.mustRead()) { // else the reader has paused, or will
 		if c.kind() == kindPush && n >= pushSlack*s.env.cfg.SessionMemory {
 			c.link.kill(SideLocal, errPushes, "reading")
 		}

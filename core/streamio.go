@@ -174,14 +174,12 @@ func (st *stream) ended() *Rerror {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	switch {
-	case st.over && st.rerr != nil:
+	case st.rerr != nil:
 		return st.rerr
 	case st.over:
 		return streamEnded()
 	case st.sendDone:
 		return NewRerror(CodeInvalidOp, CodeText(CodeInvalidOp), "CloseSend was called")
-	case st.fault != nil:
-		return st.fault
 	case st.ctx.Err() != nil:
 		return contextRerror(st.ctx)
 	}

@@ -226,10 +226,10 @@ func (st *stream) end(r *Rerror, drop bool) {
 		st.mu.Unlock()
 		return
 	}
-	if st.fault != nil {
-		r = st.fault
+	st.over = true
+	if st.rerr == nil {
+		st.rerr = r
 	}
-	st.over, st.rerr = true, r
 	st.mu.Unlock()
 	if t := st.link.streams.Load(); t != nil {
 		t.remove(st)
@@ -413,7 +413,9 @@ func (l *link) reset(st *stream, r *Rerror, say bool) {
 		return
 	}
 	st.mu.Lock()
-	st.fault = r // the context ends first: a handler that receives the error sees that too
+	if !st.over {
+		st.rerr = r // the context ends first: a handler that receives the error sees that too
+	}
 	st.mu.Unlock()
 	l.mu.Lock()
 	if c := l.calls.find(-st.key); c != nil {
