@@ -148,6 +148,7 @@ func (s *session) beginClose(reason *CloseReason, limit time.Duration) state {
 		s.env.hub.drop(s)
 		return ready
 	case broken, redialing:
+		s.postpone(func() { s.beginClose(reason, limit) })
 		if s.reason == nil {
 			s.reason = reason
 		}
@@ -172,7 +173,11 @@ func (s *session) beginClose(reason *CloseReason, limit time.Duration) state {
 func (s *session) Break(cause error) bool {
 	s.mu.Lock()
 	l, live := s.link, s.state == ready || s.state == draining || s.state == moving
+	postponed := s.postpone(func() { s.Break(cause) })
 	s.mu.Unlock()
+	if postponed {
+		return true
+	}
 	if cause == nil {
 		cause = errGivenUp
 	}
@@ -226,6 +231,8 @@ func (s *session) shortenDeadline(limit time.Duration) {
 	defer s.mu.Unlock()
 	if s.state == draining {
 		s.setBound(limit)
+	} else {
+		s.postpone(func() { s.shortenDeadline(limit) })
 	}
 }
 

@@ -26,8 +26,6 @@ import (
 // the attempt may, or something comes between, all goes back to what it was, and is
 // tried again later, with more patience: a session moves whole or not at all.
 
-var ()
-
 const (
 	// firstHold and longestHold are how long an attempt may hold up a session: twice as long each
 	// time.
@@ -281,12 +279,19 @@ func (s *session) commitMove(l *link, r *moveRecord) bool {
 	return same
 }
 
-// uncommitMove takes commitMove back.
+// uncommitMove takes commitMove back, and runs what was postponed since.
 func (s *session) uncommitMove() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.state == broken && errors.Is(s.reason, ErrHandedOver) {
-		s.state, s.reason = moving, nil
+	if !s.committed() {
+		s.mu.Unlock()
+		return
+	}
+	m := s.move.Load()
+	late := m.late
+	s.state, s.reason, m.late = moving, nil, nil
+	s.mu.Unlock()
+	for _, f := range late {
+		f()
 	}
 }
 

@@ -402,6 +402,8 @@ type move struct {
 	over  chan struct{} // closed at its end
 	until time.Time
 	look  time.Duration // the next pause
+
+	late []func() // what closes the session if it stays; guarded by session.mu
 }
 
 // stage is how far the answer to a request is.

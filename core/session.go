@@ -1,6 +1,7 @@
 package tp
 
 import (
+	"errors"
 	"net"
 	"time"
 
@@ -148,7 +149,7 @@ func (s *session) SessionAge() time.Duration {
 func (s *session) SetSessionAge(d time.Duration) {
 	s.mu.Lock()
 	s.sessionAge = max(d, 0)
-	live := s.state == ready || s.state == redialing || s.state == moving
+	live := s.state == ready || s.state == redialing || s.state == moving || s.committed()
 	s.mu.Unlock()
 	if live {
 		s.startAge()
@@ -179,6 +180,24 @@ func (s *session) expireIn(left time.Duration) {
 	s.expireAt = at
 	s.mu.Unlock()
 	s.env.sweeper.Touch(s, at)
+}
+
+// committed reports whether the session has been handed over to another process, which may
+// still fail: commitMove (move.go) has begun, and uncommitMove has not run since. The caller
+// holds s.mu.
+func (s *session) committed() bool {
+	return s.state == broken && errors.Is(s.reason, ErrHandedOver)
+}
+
+// postpone leaves f, which closes the session, to uncommitMove, if the session is committed:
+// else it returns false. The caller holds s.mu.
+func (s *session) postpone(f func()) bool {
+	if !s.committed() {
+		return false
+	}
+	m := s.move.Load()
+	m.late = append(m.late, f)
+	return true
 }
 
 func (s *session) SetContextAge(d time.Duration) { s.contextAge.Store(int64(max(d, 0))) }
