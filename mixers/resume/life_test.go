@@ -307,3 +307,30 @@ func TestDialErrors(t *testing.T) {
 	say <- "tpr"
 	require.ErrorIs(t, dial(), context.DeadlineExceeded)
 }
+
+// Close keeps the connection for what was written before, also when the other side's direction
+// has ended: nothing could resume the stream of a listener that is closed.
+func TestCloseAfterEnd(t *testing.T) {
+	tptest.LeakCheck(t)
+	stats := new(Stats)
+	lis := listenWith(t, Options{Stats: stats}, nil)
+	dialled, err := over(t, Options{}).Dial(t.Context(), tp.DialConfig{Addr: lis.Addr().String()})
+	require.NoError(t, err)
+	defer dialled.Close()
+	accepted := accept(t, lis)
+	require.NoError(t, dialled.(*Conn).CloseWrite())
+	_, err = accepted.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+	require.NoError(t, lis.Close())
+	data := make([]byte, 900_000)
+	pattern(data, 1, 0)
+	_, err = accepted.Write(data)
+	require.NoError(t, err)
+	require.NoError(t, accepted.Close())
+	got, err := io.ReadAll(dialled)
+	require.NoError(t, err)
+	require.Equal(t, len(data), len(got))
+	require.Equal(t, data, got)
+	within(t, accepted.over, "the end of the stream")
+	require.Zero(t, stats.Expired.Load())
+}
