@@ -220,7 +220,7 @@ func TestHandshakeEndsLate(t *testing.T) {
 	first.Close()
 	require.Eventually(t, func() bool { c.TryRead(make([]byte, 1)); return c.cur.Load() == nil }, patience, time.Millisecond)
 	ask(t, lis.Addr().String(), nil, preamble{token: answer.token})
-	within(t, c.over, "the end of the stream, which nothing could resume")
+	tptest.Receive(t, c.over, "the end of the stream, which nothing could resume")
 	_, err := c.Read(make([]byte, 1))
 	require.ErrorIs(t, err, ErrExpired)
 }
@@ -296,7 +296,7 @@ func TestTooManyLost(t *testing.T) {
 			}
 			for i, c := range all {
 				if gone := len(all) - test.keep; i < gone {
-					within(t, c.over, fmt.Sprint("the end of stream ", i))
+					tptest.Receive(t, c.over, fmt.Sprint("the end of stream ", i))
 					_, err := c.Read(make([]byte, 1))
 					require.ErrorIs(t, err, ErrExpired)
 					require.ErrorIs(t, err, net.ErrClosed)
@@ -311,7 +311,7 @@ func TestTooManyLost(t *testing.T) {
 			}
 			lis.Close()
 			for _, c := range all {
-				within(t, c.over, "the end of a stream that was closed")
+				tptest.Receive(t, c.over, "the end of a stream that was closed")
 			}
 			require.Zero(t, stats.Lost.Load())
 			require.Zero(t, lis.bytes)
