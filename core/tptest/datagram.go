@@ -97,7 +97,7 @@ func (n DatagramNetwork) Pair(t testing.TB) (dialled, accepted net.Conn, relay *
 	return dialled, accepted, relay
 }
 
-// Echo calls /echo of a server that [DatagramNetwork] has made; the call must succeed.
+// Echo calls /echo, as a server of a [DatagramNetwork] has it; the call must succeed.
 func Echo(t testing.TB, sess tp.Session, text string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -127,17 +127,16 @@ func (DatagramNetwork) echoes(t testing.TB, sess tp.Session) {
 }
 
 // Receive waits for a value; what says which one.
-func Receive[T any](t testing.TB, c <-chan T, what string) T {
+func Receive[T any](t testing.TB, c <-chan T, what string) (v T) {
 	t.Helper()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
-	case v := <-c:
-		return v
+	case v = <-c:
 	case <-timer.C:
+		t.Fatalf("%s has not come after %v", what, patience)
 	}
-	t.Fatalf("%s has not come after %v", what, patience)
-	panic("unreachable")
+	return v
 }
 
 func portOf(t testing.TB, addr string) uint16 {

@@ -14,7 +14,8 @@ import (
 	tp "github.com/teleport-go/teleport/core"
 )
 
-// RunDatagrams checks what RunNetwork cannot: that a network over UDP loses nothing when a
+// RunDatagrams checks what RunNetwork cannot: that a network over UDP accepts those that
+// dial and send nothing; that its Listen says why it fails; that it loses nothing when a
 // path loses, repeats, delays and reorders datagrams, and when a connection is closed; that
 // it notices the end of the other side, a new address of it, and a server that was killed and
 // is back, or that reboots; and that its ports are free again.
@@ -29,6 +30,8 @@ func RunDatagrams(t *testing.T, n DatagramNetwork) {
 		name string
 		run  func(DatagramNetwork, *testing.T)
 	}{
+		{"silent dialler", DatagramNetwork.checkSilentDialler},
+		{"listen errors", DatagramNetwork.checkListenErrors},
 		{"close loses nothing", DatagramNetwork.checkClose},
 		{"close is quick", DatagramNetwork.checkQuickClose},
 		{"close alone", DatagramNetwork.checkCloseAlone},
@@ -47,6 +50,57 @@ func RunDatagrams(t *testing.T, n DatagramNetwork) {
 			LeakCheck(t)
 			c.run(n, t)
 		})
+	}
+}
+
+// checkSilentDialler: dialled sessions that send nothing are accepted, and get a push.
+func (n DatagramNetwork) checkSilentDialler(t *testing.T) {
+	const many = 50
+	srv, addr := n.Server(t, tp.PeerConfig{}, greeter{})
+	cli := n.Peer(t, tp.PeerConfig{})
+	got := make(chan string, many)
+	tp.HandlePush(cli, "/hello", func(_ tp.PushCtx, s *string) error { got <- *s; return nil })
+	var wg sync.WaitGroup
+	for range many {
+		wg.Go(func() { Dial(t, cli, addr) })
+	}
+	wg.Wait()
+	for range many {
+		if s := Receive(t, got, "a push to a session that sends nothing"); s != "hello" {
+			t.Errorf("a push has the body %q", s)
+		}
+	}
+	if have := srv.CountSession(); have != many {
+		t.Errorf("the server has %d sessions; want %d", have, many)
+	}
+}
+
+// greeter pushes to each session.
+type greeter struct{}
+
+func (greeter) Name() string { return "greeter" }
+
+func (greeter) PostReady(s tp.Session) { s.Push("/hello", "hello") }
+
+// checkListenErrors: the error of Listen names the address, and what to do.
+func (n DatagramNetwork) checkListenErrors(t *testing.T) {
+	network := n.Net(0, 0)
+	taken := portOf(t, n.Listen(t).Addr().String())
+	for _, test := range []struct {
+		ip   string
+		port uint16
+		want string
+	}{
+		{"127.0.0.1", taken, "address already in use: another process holds this UDP port; stop it, or set ListenPort (0 picks a free one)"},
+		{"192.0.2.1", 0, "cannot assign requested address: this machine has no such address; set LocalIP (0.0.0.0 is all addresses)"},
+	} {
+		lis, err := network.Listen(t.Context(), tp.ListenConfig{LocalIP: test.ip, ListenPort: test.port, TLS: n.ServerTLS})
+		if err == nil {
+			lis.Close()
+		}
+		if want := fmt.Sprintf("tp: listen %s %s:%d: %s", network.Name, test.ip, test.port, test.want); err == nil || err.Error() != want {
+			t.Errorf("listen: %v\nwant: %s", err, want)
+		}
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -38,32 +37,6 @@ func TestNetwork(t *testing.T) {
 		})
 	}
 }
-
-// A dialled session that sends nothing is accepted, and gets a push.
-func TestSilentDialler(t *testing.T) {
-	tptest.LeakCheck(t)
-	const many = 50
-	srv, addr := newServer(t, keyed, tp.PeerConfig{}, pushes{})
-	cli := newPeer(t, keyed, tp.PeerConfig{})
-	got := make(chan string, many)
-	tp.HandlePush(cli, "/hello", func(_ tp.PushCtx, s *string) error { got <- *s; return nil })
-	var wg sync.WaitGroup
-	for range many {
-		wg.Go(func() { tptest.Dial(t, cli, addr) })
-	}
-	wg.Wait()
-	for range many {
-		require.Equal(t, "hello", tptest.Receive(t, got, "a push to a session that sends nothing"))
-	}
-	require.Equal(t, many, srv.CountSession())
-}
-
-// pushes greets each session.
-type pushes struct{}
-
-func (pushes) Name() string { return "pushes" }
-
-func (pushes) PostReady(s tp.Session) { s.Push("/hello", "hello") }
 
 // Without a key there is a warning, once for each network, unless TLS protects the session.
 func TestNoKey(t *testing.T) {
@@ -160,19 +133,6 @@ func TestDialErrors(t *testing.T) {
 		require.ErrorIs(t, err, errRefused)
 		c.Close()
 	})
-}
-
-func TestListenErrors(t *testing.T) {
-	lis := listen(t, keyed)
-	_, port, _ := net.SplitHostPort(lis.Addr().String())
-	var n uint16
-	fmt.Sscan(port, &n)
-	listen := func(ip string, port uint16) error {
-		_, err := New(keyed).Listen(t.Context(), tp.ListenConfig{LocalIP: ip, ListenPort: port})
-		return err
-	}
-	require.EqualError(t, listen("127.0.0.1", n), "tp: listen kcp 127.0.0.1:"+port+": address already in use: another process holds this UDP port; stop it, or set ListenPort (0 picks a free one)")
-	require.EqualError(t, listen("192.0.2.1", 0), "tp: listen kcp 192.0.2.1:0: cannot assign requested address: this machine has no such address; set LocalIP (0.0.0.0 is all addresses)")
 }
 
 // A peer of v7 is kcp-go itself, with 10+3 shards.

@@ -27,32 +27,6 @@ func TestNetwork(t *testing.T) {
 	})
 }
 
-// A dialled session that sends nothing is accepted, and gets a push.
-func TestSilentDialler(t *testing.T) {
-	tptest.LeakCheck(t)
-	const many = 50
-	srv, addr := newServer(t, Options{}, tp.PeerConfig{}, pushes{})
-	cli := newPeer(t, Options{}, tp.PeerConfig{})
-	got := make(chan string, many)
-	tp.HandlePush(cli, "/hello", func(_ tp.PushCtx, s *string) error { got <- *s; return nil })
-	var wg sync.WaitGroup
-	for range many {
-		wg.Go(func() { tptest.Dial(t, cli, addr) })
-	}
-	wg.Wait()
-	for range many {
-		require.Equal(t, "hello", tptest.Receive(t, got, "a push to a session that sends nothing"))
-	}
-	require.Equal(t, many, srv.CountSession())
-}
-
-// pushes greets each session.
-type pushes struct{}
-
-func (pushes) Name() string { return "pushes" }
-
-func (pushes) PostReady(s tp.Session) { s.Push("/hello", "hello") }
-
 // A burst of dials is accepted as a whole.
 func TestBurst(t *testing.T) {
 	cfg := tp.PeerConfig{HandshakeTimeout: 2 * time.Minute} // on a busy machine
@@ -139,19 +113,6 @@ func TestDialErrors(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Less(t, time.Since(begun), 5*time.Second)
 	})
-}
-
-func TestListenErrors(t *testing.T) {
-	lis := listen(t, Options{})
-	_, port, _ := net.SplitHostPort(lis.Addr().String())
-	var n uint16
-	fmt.Sscan(port, &n)
-	listen := func(ip string, port uint16) error {
-		_, err := New(Options{}).Listen(t.Context(), tp.ListenConfig{LocalIP: ip, ListenPort: port, TLS: serverConf})
-		return err
-	}
-	require.EqualError(t, listen("127.0.0.1", n), "tp: listen quic 127.0.0.1:"+port+": address already in use: another process holds this UDP port; stop it, or set ListenPort (0 picks a free one)")
-	require.EqualError(t, listen("192.0.2.1", 0), "tp: listen quic 192.0.2.1:0: cannot assign requested address: this machine has no such address; set LocalIP (0.0.0.0 is all addresses)")
 }
 
 // The configuration that GetConfigForClient chooses need not know of QUIC.

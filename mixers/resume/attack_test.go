@@ -207,6 +207,33 @@ func TestNoPreamble(t *testing.T) {
 	accept(t, lis)
 }
 
+// A handshake that is out of time when it has just ended leaves the stream no connection with
+// a deadline in the past, over which nothing could be read.
+func TestHandshakeEndsLate(t *testing.T) {
+	tptest.LeakCheck(t)
+	lis := listenWith(t, Options{KeepAlive: time.Hour, IdleTimeout: time.Hour}, nil)
+	first, answer := ask(t, lis.Addr().String(), nil, preamble{})
+	c := accept(t, lis)
+	c.mu.Lock()
+	c.side = lateSide{lis}
+	c.mu.Unlock()
+	first.Close()
+	require.Eventually(t, func() bool { c.TryRead(make([]byte, 1)); return c.cur.Load() == nil }, patience, time.Millisecond)
+	ask(t, lis.Addr().String(), nil, preamble{token: answer.token})
+	tptest.Receive(t, c.over, "the end of the stream, which nothing could resume")
+	_, err := c.Read(make([]byte, 1))
+	require.ErrorIs(t, err, ErrExpired)
+}
+
+// lateSide closes the listener, which ends its handshakes, while one attaches its connection.
+type lateSide struct{ *Listener }
+
+func (l lateSide) found(c *Conn) {
+	l.Listener.found(c)
+	go l.Close()
+	<-l.ctx.Done()
+}
+
 // Of too many handshakes at a time the oldest ones are ended, so that others can begin.
 func TestFlood(t *testing.T) {
 	tptest.LeakCheck(t)
@@ -269,7 +296,7 @@ func TestTooManyLost(t *testing.T) {
 			}
 			for i, c := range all {
 				if gone := len(all) - test.keep; i < gone {
-					within(t, c.over, fmt.Sprint("the end of stream ", i))
+					tptest.Receive(t, c.over, fmt.Sprint("the end of stream ", i))
 					_, err := c.Read(make([]byte, 1))
 					require.ErrorIs(t, err, ErrExpired)
 					require.ErrorIs(t, err, net.ErrClosed)
@@ -284,7 +311,7 @@ func TestTooManyLost(t *testing.T) {
 			}
 			lis.Close()
 			for _, c := range all {
-				within(t, c.over, "the end of a stream that was closed")
+				tptest.Receive(t, c.over, "the end of a stream that was closed")
 			}
 			require.Zero(t, stats.Lost.Load())
 			require.Zero(t, lis.bytes)

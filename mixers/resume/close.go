@@ -53,8 +53,9 @@ func (c *Conn) Close() error {
 	if isClosed(c.closing) {
 		return net.ErrClosed
 	}
+	readAcks := !c.onlyAcks()
 	close(c.closing)
-	if k := c.cur.Load(); k != nil && k.raw != nil {
+	if k := c.cur.Load(); readAcks && k != nil && k.raw != nil {
 		k.conn.SetReadDeadline(longAgo) // ends a Read
 	}
 	signal(c.arrived)
@@ -69,8 +70,9 @@ func (c *Conn) Close() error {
 	if c.settle(); c.isOver {
 		return nil
 	}
-	if !c.attends.Load() {
-		c.attend()
+	if readAcks {
+		c.roam()
+		go c.readAcks()
 	}
 	c.linger(c.sent.acked, time.Now().Add(c.o.Window))
 	return nil

@@ -47,7 +47,7 @@ type Conn struct {
 	drained atomic.Bool   // see Drained
 	ackable atomic.Uint64 // position that the other side may forget
 	ackSent atomic.Uint64 // the last one that it was told; changed with mu
-	attends atomic.Bool   // the goroutine attend reads; changed with mu
+	peerEnd atomic.Bool   // the other side's direction has ended; changed with mu
 
 	rmu      sync.Mutex // guards the fields below, and reading from a raw connection
 	records  records
@@ -66,7 +66,6 @@ type Conn struct {
 	finished bool   // this side's direction has ended
 	endAt    uint64 // position behind the record of that
 	byeAt    uint64 // position behind the last record; 0: none yet
-	peerEnd  bool
 	peerBye  bool
 	lostAt   time.Time
 	lostErr  error
@@ -159,7 +158,7 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 // passReadLimit sets the deadline of the connection, if Read waits with that. The caller
 // holds c.mu.
 func (c *Conn) passReadLimit() {
-	if k := c.cur.Load(); k != nil && k.raw != nil && !c.attends.Load() {
+	if k := c.cur.Load(); k != nil && k.raw != nil && !c.onlyAcks() {
 		k.conn.SetReadDeadline(c.readLimit.get())
 	}
 }
@@ -184,7 +183,7 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 			return 0, nil
 		}
 		k := c.cur.Load()
-		if k == nil || k.raw == nil || c.attends.Load() {
+		if k == nil || k.raw == nil || c.onlyAcks() {
 			if n, err = c.TryRead(p); err != errAgain {
 				return n, err
 			}

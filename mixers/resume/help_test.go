@@ -1,7 +1,6 @@
 package resume
 
 import (
-	"context"
 	"net"
 	"testing"
 	"time"
@@ -28,28 +27,6 @@ func newPeer(t testing.TB, o Options, cfg tp.PeerConfig, plugin ...tp.Plugin) tp
 	n := over(t, o)
 	cfg.Net, cfg.LocalIP = &n, "127.0.0.1"
 	return tptest.NewPeer(t, cfg, plugin...)
-}
-
-// echo makes a call that must succeed.
-func echo(t testing.TB, sess tp.Session, text string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	got, err := tp.Invoke[string](ctx, sess, "/echo", text)
-	require.NoError(t, err)
-	require.Equal(t, text, got)
-}
-
-// within waits for a value.
-func within[T any](t testing.TB, c <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(patience):
-	}
-	require.FailNow(t, what+" has not come")
-	panic("unreachable")
 }
 
 // pair makes a stream: the side that has dialled, and the other.

@@ -128,7 +128,7 @@ func (c *counting) load(t *testing.T, sess tp.Session, from *counts, callers, ea
 func (c *counting) check(t *testing.T, direction string, from *counts) {
 	all := make(chan struct{})
 	go func() { c.done.Wait(); close(all) }()
-	within(t, all, "a push "+direction)
+	tptest.Receive(t, all, "a push "+direction)
 	c.mu.Lock()
 	history, twice := c.history, c.twice
 	c.history = nil

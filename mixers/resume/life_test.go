@@ -60,7 +60,7 @@ func (l *life) slow(t *testing.T) (reply <-chan error) {
 		}
 		done <- err
 	}()
-	within(t, l.begun, "the call")
+	tptest.Receive(t, l.begun, "the call")
 	return done
 }
 
@@ -73,7 +73,7 @@ func TestCallOutlives(t *testing.T) {
 		l.cut.cutAll()
 	}
 	close(l.release)
-	require.NoError(t, within(t, done, "the reply"))
+	require.NoError(t, tptest.Receive(t, done, "the reply"))
 	require.EqualValues(t, 1, l.runs.Load())
 	require.Equal(t, 1, l.srv.CountSession())
 	require.Equal(t, l.other.ID(), sessionOf(t, l.srv).ID())
@@ -92,7 +92,7 @@ func TestClosedBelow(t *testing.T) {
 	c.cur.Load().conn.Close()
 	_, err := accepted.Write([]byte("hello"))
 	require.NoError(t, err)
-	require.NoError(t, within(t, done, "what was written"))
+	require.NoError(t, tptest.Receive(t, done, "what was written"))
 }
 
 // Sessions break when there was no connection within the Window, and say why; the client's
@@ -108,7 +108,7 @@ func TestExpired(t *testing.T) {
 	}()
 	l.cut.refuse.Store(true)
 	l.cut.cutAll()
-	require.ErrorIs(t, within(t, ended, "the end of the server's session"), ErrExpired)
+	require.ErrorIs(t, tptest.Receive(t, ended, "the end of the server's session"), ErrExpired)
 	l.cut.refuse.Store(false)
 	require.Eventually(t, func() bool {
 		_, err := tp.Invoke[string](t.Context(), l.sess, "/echo", "again")
@@ -124,7 +124,7 @@ func TestFresh(t *testing.T) {
 	restarted := tptest.Listen(t, l.newServer(t, Options{}))
 	l.cut.server.Store(&restarted)
 	l.cut.cutAll()
-	within(t, l.sess.CloseNotify(), "the end of the session")
+	tptest.Receive(t, l.sess.CloseNotify(), "the end of the session")
 	reason := l.sess.CloseReason()
 	require.ErrorIs(t, reason, ErrFresh)
 	require.Equal(t, tp.SideNetwork, reason.Side)
@@ -142,7 +142,7 @@ func TestHalfOpen(t *testing.T) {
 	close(l.release) // the reply is lost on its way
 	require.Eventually(t, func() bool { return stats.Lost.Load() > 0 }, patience, time.Millisecond)
 	l.cut.frozen.Store(false)
-	require.NoError(t, within(t, done, "the reply"))
+	require.NoError(t, tptest.Receive(t, done, "the reply"))
 	require.EqualValues(t, 1, l.runs.Load())
 }
 
@@ -156,12 +156,12 @@ func TestClose(t *testing.T) {
 			tptest.LeakCheck(t)
 			l := newLife(t, Options{}, tp.PeerConfig{})
 			close(l.release)
-			echo(t, l.sess, "before")
+			tptest.Echo(t, l.sess, "before")
 			if test.cut {
 				l.cut.cutAll()
 			}
 			require.NoError(t, l.sess.Close())
-			within(t, l.other.CloseNotify(), "the end of the other session")
+			tptest.Receive(t, l.other.CloseNotify(), "the end of the other session")
 			require.Equal(t, tp.SideRemote, l.other.CloseReason().Side)
 		})
 	}
@@ -175,7 +175,7 @@ func TestCloseEndsWriting(t *testing.T) {
 	require.NoError(t, dialled.Close())
 	_, err := accepted.Read(make([]byte, 1))
 	require.ErrorIs(t, err, io.EOF)
-	within(t, accepted.(*Conn).over, "the end of the stream")
+	tptest.Receive(t, accepted.(*Conn).over, "the end of the stream")
 	_, err = accepted.Write([]byte("x"))
 	require.ErrorIs(t, err, net.ErrClosed)
 	require.Zero(t, stats.Lost.Load())
@@ -248,8 +248,8 @@ func TestWriteWithoutRead(t *testing.T) {
 			_, err = reader.Write(b)
 			require.NoError(t, err)
 			go func() { done <- writePattern(writer, 1, size) }()
-			require.NoError(t, within(t, done, "the end of the writing"))
-			require.NoError(t, within(t, done, "the end of the reading"))
+			require.NoError(t, tptest.Receive(t, done, "the end of the writing"))
+			require.NoError(t, tptest.Receive(t, done, "the end of the reading"))
 			got := make([]byte, unread)
 			_, err = io.ReadFull(writer, got)
 			require.NoError(t, err)
@@ -306,4 +306,31 @@ func TestDialErrors(t *testing.T) {
 	require.EqualError(t, dial(), "the other side does not speak resume: it has closed the connection after the preamble")
 	say <- "tpr"
 	require.ErrorIs(t, dial(), context.DeadlineExceeded)
+}
+
+// Close keeps the connection for what was written before, also when the other side's direction
+// has ended: nothing could resume the stream of a listener that is closed.
+func TestCloseAfterEnd(t *testing.T) {
+	tptest.LeakCheck(t)
+	stats := new(Stats)
+	lis := listenWith(t, Options{Stats: stats}, nil)
+	dialled, err := over(t, Options{}).Dial(t.Context(), tp.DialConfig{Addr: lis.Addr().String()})
+	require.NoError(t, err)
+	defer dialled.Close()
+	accepted := accept(t, lis)
+	require.NoError(t, dialled.(*Conn).CloseWrite())
+	_, err = accepted.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+	require.NoError(t, lis.Close())
+	data := make([]byte, 900_000)
+	pattern(data, 1, 0)
+	_, err = accepted.Write(data)
+	require.NoError(t, err)
+	require.NoError(t, accepted.Close())
+	got, err := io.ReadAll(dialled)
+	require.NoError(t, err)
+	require.Equal(t, len(data), len(got))
+	require.Equal(t, data, got)
+	tptest.Receive(t, accepted.over, "the end of the stream")
+	require.Zero(t, stats.Expired.Load())
 }

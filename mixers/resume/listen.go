@@ -114,9 +114,13 @@ func (l *Listener) welcome(conn net.Conn) {
 	if err == nil {
 		c, err = l.answer(secure, question)
 	}
-	if !stop() && err == nil && question.token == (token{}) {
-		c.fail(net.ErrClosed) // out of time
+	if !stop() && err == nil { // out of time: the connection has a deadline in the past
 		err = context.Cause(ctx)
+		if question.token == (token{}) {
+			c.fail(net.ErrClosed)
+		} else if k := c.cur.Load(); k != nil && k.conn == secure {
+			c.lose(k, err)
+		}
 	}
 	if err != nil {
 		if l.ctx.Err() == nil {

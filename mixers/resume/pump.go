@@ -94,33 +94,33 @@ func (c *Conn) pull(k *carrier, b []byte) {
 	}
 }
 
-// attend starts a goroutine that reads until the stream has ended, when nobody else does any
-// more. The caller holds c.mu.
-func (c *Conn) attend() {
-	c.attends.Store(true)
-	c.roam()
-	go func() {
-		c.awaitReads()
-		b := make([]byte, 4<<10)
-		for !isClosed(c.over) {
-			k := c.cur.Load()
-			if k == nil || k.raw == nil { // or it is read by pump
-				select {
-				case <-c.attached:
-				case <-c.over:
-				}
-				continue
+// onlyAcks reports whether acknowledgements are all that is still of use, since the other
+// side's direction has ended or this side has closed the stream. No Read looks for those:
+// the goroutine readAcks does.
+func (c *Conn) onlyAcks() bool { return c.peerEnd.Load() || isClosed(c.closing) }
+
+// readAcks reads until the stream has ended.
+func (c *Conn) readAcks() {
+	c.awaitReads()
+	b := make([]byte, 4<<10)
+	for !isClosed(c.over) {
+		k := c.cur.Load()
+		if k == nil || k.raw == nil { // or it is read by pump
+			select {
+			case <-c.attached:
+			case <-c.over:
 			}
-			k.conn.SetReadDeadline(noDeadline)
-			failed := k.raw.waitRead(func(uintptr) bool {
-				c.pull(k, b)
-				return c.cur.Load() != k
-			})
-			if failed != nil {
-				c.lose(k, failed)
-			}
+			continue
 		}
-	}()
+		k.conn.SetReadDeadline(noDeadline)
+		failed := k.raw.waitRead(func(uintptr) bool {
+			c.pull(k, b)
+			return c.cur.Load() != k
+		})
+		if failed != nil {
+			c.lose(k, failed)
+		}
+	}
 }
 
 // awaitReads waits until a Read that waits has ended.
@@ -133,7 +133,7 @@ func (c *Conn) awaitReads() {
 // TryRead can tell what has arrived.
 func (c *Conn) Descriptor() syscall.RawConn {
 	k := c.cur.Load()
-	if k == nil || k.raw == nil || c.stocked.Load() || c.attends.Load() {
+	if k == nil || k.raw == nil || c.stocked.Load() || c.onlyAcks() {
 		return nil
 	}
 	return k.raw.descriptor()

@@ -76,7 +76,7 @@ func (c *Conn) isSettled() bool {
 	if c.peerBye || c.byeAt > 0 && c.sent.acked >= c.byeAt {
 		return true
 	}
-	return c.peerEnd && c.finished && c.sent.acked >= c.endAt && (c.byeAt > 0 || c.cur.Load() == nil)
+	return c.peerEnd.Load() && c.finished && c.sent.acked >= c.endAt && (c.byeAt > 0 || c.cur.Load() == nil)
 }
 
 // settle ends the stream if nothing is left to be done: what is being written says that this

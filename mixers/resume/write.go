@@ -109,13 +109,15 @@ func (c *Conn) learn(w news) error {
 		}
 	}
 	if w.end {
-		c.peerEnd = true
+		readAcks := !c.isOver && !c.onlyAcks()
+		c.peerEnd.Store(true)
 		signal(c.arrived)
+		if readAcks {
+			c.roam()
+			go c.readAcks()
+		}
 	}
 	c.peerBye = c.peerBye || w.bye
-	if w.end && !c.isOver && !c.attends.Load() {
-		c.attend() // nobody reads a direction that has ended
-	}
 	if w.end || w.bye || c.ackable.Load()-c.ackSent.Load() >= ackEvery {
 		c.ack()
 		c.flush()
