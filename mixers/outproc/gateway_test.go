@@ -247,8 +247,8 @@ func TestGatewayLimitOfHost(t *testing.T) {
 	s := newStore(t)
 	lis, err := net.Listen("unix", filepath.Join(t.TempDir(), "gw"))
 	require.NoError(t, err)
-	g := &gateway{h: &Handle{guest: Guest{Logger: tptest.Logger(t)}}, name: "resp", stop: make(chan struct{}), slots: make(chan struct{}, 1)}
-	g.h.owned.Go(func() { g.accept(lis, s, "t") })
+	g := &gateway{h: &Handle{guest: Guest{Logger: tptest.Logger(t)}}, name: "resp", stop: make(chan struct{})}
+	g.h.owned.Go(func() { g.accept(lis, s, "t", make(chan struct{}, 1)) })
 	open := func() net.Conn {
 		conn, err := net.Dial("unix", lis.Addr().String())
 		require.NoError(t, err)
