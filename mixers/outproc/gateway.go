@@ -25,12 +25,12 @@ type gateway struct {
 	route string
 	stop  chan struct{} // closed by finish
 
-	slots   chan struct{} // holds a token for each foreign connection; set by serve
 	refused atomic.Uint64 // connections, by the guest or here
 
 	mu     sync.Mutex
-	lis    net.Listener // for the sessions of foreign connections; nil: not served
-	addr   string       // where the guest listens
+	lis    net.Listener  // for the sessions of foreign connections; nil: not served
+	slots  chan struct{} // holds a token for each foreign connection
+	addr   string        // where the guest listens
 	closed bool
 }
 
@@ -143,10 +143,10 @@ func (g *gateway) serve(ctx context.Context, peer tp.Peer, c GatewayConfig) erro
 		return err
 	}
 	open := contract.GatewayOpen{Address: path, Token: rand.Text(), MaxConns: c.MaxConns}
-	g.slots = make(chan struct{}, c.MaxConns)
+	slots := make(chan struct{}, c.MaxConns)
 	g.h.owned.Go(func() {
 		defer done()
-		g.accept(lis, peer, open.Token)
+		g.accept(lis, peer, open.Token, slots)
 	})
 	ctx, cancel := context.WithTimeout(ctx, g.h.guest.StartTimeout) // Close waits for it
 	defer cancel()
@@ -159,7 +159,7 @@ func (g *gateway) serve(ctx context.Context, peer tp.Peer, c GatewayConfig) erro
 		lis.Close()
 		return err
 	}
-	g.lis, g.addr = lis, addr
+	g.lis, g.slots, g.addr = lis, slots, addr
 	g.h.owned.Go(func() { g.keepOpen(inst, open) })
 	return nil
 }
@@ -224,8 +224,8 @@ func (g *gateway) finish() {
 	}
 }
 
-// accept serves the connections of the guest on peer.
-func (g *gateway) accept(lis net.Listener, peer tp.Peer, token string) {
+// accept serves the connections of the guest on peer, each with a token in slots.
+func (g *gateway) accept(lis net.Listener, peer tp.Peer, token string, slots chan struct{}) {
 	for {
 		conn, err := lis.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -239,14 +239,14 @@ func (g *gateway) accept(lis net.Listener, peer tp.Peer, token string) {
 			}
 			continue
 		}
-		if !g.takeSlot() {
+		if !g.takeSlot(slots) {
 			g.refused.Add(1)
 			conn.Close()
-			g.h.guest.Logger.Warn("outproc: a connection of a gateway was refused: the guest has opened more than GatewayConfig.MaxConns", "guest", g.h.name, "gateway", g.name, "max_conns", cap(g.slots))
+			g.h.guest.Logger.Warn("outproc: a connection of a gateway was refused: the guest has opened more than GatewayConfig.MaxConns", "guest", g.h.name, "gateway", g.name, "max_conns", cap(slots))
 			continue
 		}
 		g.h.owned.Go(func() {
-			defer func() { <-g.slots }()
+			defer func() { <-slots }()
 			sess, err := serveForeign(conn, peer, token)
 			if err != nil {
 				g.h.guest.Logger.Warn("outproc: a connection of a gateway was refused", "guest", g.h.name, "gateway", g.name, "error", err)
@@ -259,16 +259,16 @@ func (g *gateway) accept(lis net.Listener, peer tp.Peer, token string) {
 
 // takeSlot takes a slot for a connection. A guest that keeps to the limit has ended one
 // connection before it begins the next, but not yet its session here.
-func (g *gateway) takeSlot() bool {
+func (g *gateway) takeSlot(slots chan<- struct{}) bool {
 	select {
-	case g.slots <- struct{}{}:
+	case slots <- struct{}{}:
 		return true
 	default:
 	}
 	t := time.NewTimer(slotTime)
 	defer t.Stop()
 	select {
-	case g.slots <- struct{}{}:
+	case slots <- struct{}{}:
 		return true
 	case <-t.C:
 	case <-g.stop:

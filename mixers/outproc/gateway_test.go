@@ -247,8 +247,8 @@ func TestGatewayLimitOfHost(t *testing.T) {
 	s := newStore(t)
 	lis, err := net.Listen("unix", filepath.Join(t.TempDir(), "gw"))
 	require.NoError(t, err)
-	g := &gateway{h: &Handle{guest: Guest{Logger: tptest.Logger(t)}}, name: "resp", stop: make(chan struct{}), slots: make(chan struct{}, 1)}
-	g.h.owned.Go(func() { g.accept(lis, s, "t") })
+	g := &gateway{h: &Handle{guest: Guest{Logger: tptest.Logger(t)}}, name: "resp", stop: make(chan struct{})}
+	g.h.owned.Go(func() { g.accept(lis, s, "t", make(chan struct{}, 1)) })
 	open := func() net.Conn {
 		conn, err := net.Dial("unix", lis.Addr().String())
 		require.NoError(t, err)
@@ -269,6 +269,30 @@ func TestGatewayLimitOfHost(t *testing.T) {
 	require.NoError(t, lis.Close())
 	require.NoError(t, s.Close())
 	g.h.owned.Wait()
+}
+
+// The counts in the reply to a ping are those of the process, and one that is too large
+// is not decoded.
+func TestGatewayCounts(t *testing.T) {
+	g := &gateway{name: "resp"}
+	i := &instance{h: &Handle{parts: []loadedPart{{part: g}}}, refused: make(map[string]uint64)}
+	const five = `{"refused":{"resp":5,"other":7}}`
+	for _, test := range []struct {
+		name, pong string
+		want       uint64
+	}{
+		{"empty", "", 0},
+		{"no JSON", "{", 0},
+		{"too large", five + strings.Repeat(" ", contract.MaxDescription), 0},
+		{"the first", five, 5},
+		{"the same again", five, 5},
+		{"two more", `{"refused":{"resp":7}}`, 7},
+		{"fewer", five, 7},
+	} {
+		i.count([]byte(test.pong))
+		require.Equal(t, test.want, g.refused.Load(), test.name)
+	}
+	require.Len(t, i.refused, 1)
 }
 
 // What is no guest's connection is refused.

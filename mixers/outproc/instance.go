@@ -263,9 +263,10 @@ func (i *instance) monitor() {
 }
 
 // count counts the connections that the gateways have refused since the last ping.
+// A reply that is larger than a description is not decoded, which takes many times its size.
 func (i *instance) count(pong []byte) {
 	var p contract.Pong
-	if len(pong) == 0 || json.Unmarshal(pong, &p) != nil {
+	if len(pong) == 0 || len(pong) > contract.MaxDescription || json.Unmarshal(pong, &p) != nil {
 		return
 	}
 	for name, n := range p.Refused {

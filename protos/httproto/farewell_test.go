@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/codec"
@@ -38,9 +37,7 @@ func TestGoodbye(t *testing.T) {
 					t.Fatalf("%s %s", resp.Status, body)
 				}
 			} else {
-				for s.peer.CountSession() == 0 {
-					time.Sleep(time.Millisecond)
-				}
+				s.sessions(t, 1)
 			}
 			closed := make(chan error, 1)
 			go func() { closed <- s.peer.Close() }()

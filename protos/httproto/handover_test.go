@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/tptest"
@@ -14,9 +15,7 @@ import (
 // The connection of an HTTP client that is kept alive moves to the new process between two
 // requests.
 func TestSessionMoves(t *testing.T) {
-	opened := 0
 	server := func(cfg tp.PeerConfig) (tp.Peer, error) {
-		opened++
 		p, err := tp.Open(cfg)
 		if err == nil {
 			tp.HandleCall(p, "/twice", func(_ tp.CallCtx, s *[]byte) ([]byte, error) { return append(*s, *s...), nil })
@@ -47,8 +46,10 @@ func TestSessionMoves(t *testing.T) {
 	if got := post(); got != "abab" {
 		t.Fatalf("the answer is %q", got)
 	}
-	for r.Server.CountSession() > 1 { // the peer's is ending
-		continue
+	for deadline := time.Now().Add(20 * time.Second); r.Server.CountSession() > 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the peer's session has not ended")
+		}
 	}
 	r.Reboot() // the old server is closed: another connection would be refused
 	for range 3 {

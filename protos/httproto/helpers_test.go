@@ -191,6 +191,16 @@ type client struct {
 	r *bufio.Reader
 }
 
+// sessions waits until the server counts n sessions.
+func (s *server) sessions(t *testing.T, n int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); s.peer.CountSession() != n; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the server has %d sessions; want %d", s.peer.CountSession(), n)
+		}
+	}
+}
+
 func (s *server) dial(t *testing.T) *client {
 	t.Helper()
 	c, err := net.Dial("tcp", s.addr)

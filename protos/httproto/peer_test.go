@@ -449,9 +449,7 @@ func TestLastResponseWhileDraining(t *testing.T) {
 	receive(t, s.entered, "the request")
 	closed := make(chan error, 1)
 	go func() { closed <- s.peer.Close() }()
-	for s.peer.CountSession() > 0 { // until the session drains
-		time.Sleep(time.Millisecond)
-	}
+	s.sessions(t, 0) // the session drains
 	s.release <- struct{}{}
 	if resp, _ := c.response(t, "POST"); resp.StatusCode != 200 || !resp.Close {
 		t.Errorf("%s, closes: %v; want 200, and Connection: close", resp.Status, resp.Close)
@@ -472,9 +470,7 @@ func TestRefusedWhileDraining(t *testing.T) {
 	receive(t, s.entered, "the request")
 	closed := make(chan error, 1)
 	go func() { closed <- s.peer.Close() }()
-	for s.peer.CountSession() > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	s.sessions(t, 0)
 	c.send(t, "POST /echo HTTP/1.1\nHost: h\nX-Seq: 2\nContent-Length: 0\n\n")
 	if resp, body := c.response(t, "POST"); resp.StatusCode != 503 || resp.Header.Get("X-Not-Run") == "" || !strings.Contains(body, "draining") {
 		t.Errorf("%s, %v, %s; want 503, X-Not-Run, and draining", resp.Status, resp.Header, body)

@@ -32,6 +32,7 @@ require (
 	github.com/teleport-go/teleport/protos/thriftproto v0.1.0
 	github.com/teleport-go/teleport/xfers/md5 v0.1.0
 	github.com/teleport-go/teleport/xfers/zstd v0.1.0
+	github.com/vmihailenco/msgpack/v5 v5.4.1
 	go.opentelemetry.io/otel/sdk v1.47.0
 	go.opentelemetry.io/otel/trace v1.47.0
 	go.yaml.in/yaml/v3 v3.0.6
@@ -78,7 +79,6 @@ require (
 	github.com/teleport-go/teleport/codecs/plaincodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/codecs/xmlcodec v0.1.0 // indirect
 	github.com/teleport-go/teleport/xfers/gzip v0.1.0 // indirect
-	github.com/vmihailenco/msgpack/v5 v5.4.1
 	github.com/x448/float16 v0.8.4 // indirect
 	golang.org/x/net v0.59.0 // indirect
 	golang.org/x/time v0.16.0 // indirect

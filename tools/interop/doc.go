@@ -1,3 +1,3 @@
-// Package interop proves that programs of the older ages can be served and
-// dialled. It has tests alone.
+// Package interop proves that programs of v5 and v7 can be served and dialled. It has
+// tests alone.
 package interop

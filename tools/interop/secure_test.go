@@ -265,8 +265,8 @@ func TestSecureProtos(t *testing.T) {
 	}
 }
 
-// Who has another key gets an error, with the code of who could not open it, and
-// the session lives.
+// A side with another key gets an error, with the code of the side that could not open the
+// body, and the session lives.
 func TestSecureWrongKey(t *testing.T) {
 	for _, w := range wirings {
 		t.Run(w.name, func(t *testing.T) {

@@ -43,7 +43,7 @@ func ToJSON(dst []byte, c codec.Codec, data []byte) ([]byte, error) {
 func Check(c codec.Codec) error {
 	err := roundTrip(c, `{"list":[1,"two",null,true],"number":1.5}`)
 	if err != nil {
-		return fmt.Errorf("codec %s needs to know the types of the values, which do not cross to another process (%w): import its package in the host", c.Name(), err)
+		return fmt.Errorf("codec %s needs to know the types of the values, which JSON does not have (%w): import its package in the host", c.Name(), err)
 	}
 	return nil
 }

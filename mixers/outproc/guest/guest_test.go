@@ -13,7 +13,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/teleport-go/teleport/codecs/jsoncodec"
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
 )
 
@@ -30,38 +32,31 @@ func (same) Name() string                         { return "same" }
 func (same) OnPack(data []byte) ([]byte, error)   { return data, nil }
 func (same) OnUnpack(data []byte) ([]byte, error) { return data, nil }
 
-type text struct{}
+// text is JSON by another name.
+type text struct{ jsoncodec.Codec }
 
-func (text) ID() byte                           { return 251 }
-func (text) Name() string                       { return "text" }
-func (text) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
-func (text) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
+func (text) Name() string { return "text" }
 
-// strict is a codec that knows one type.
-type strict struct{ text }
+// broken is a codec that the host cannot use.
+type broken struct{ text }
 
-func (strict) Marshal(v any) ([]byte, error) {
-	if _, ok := v.(*strict); !ok {
-		return nil, errors.New("not the type that it knows")
-	}
-	return nil, nil
-}
+func (broken) Append(dst []byte, _ any) ([]byte, error) { return dst, errors.New("not encoded") }
 
 func TestDescribe(t *testing.T) {
 	keepLoggers(t)
 	var out, errs bytes.Buffer
 	c := Config{Name: "n", Version: "v1", Schema: json.RawMessage(`{"type":"object"}`)}
-	require.Zero(t, c.run([]string{"describe"}, nil, &out, &errs, []any{same{}, text{}, strict{}}))
+	require.Zero(t, c.run([]string{"describe"}, nil, &out, &errs, []any{same{}, text{}, broken{}}))
 	d, err := contract.ParseDescription(bytes.Replace(out.Bytes(), []byte(`"name": "text"`), []byte(`"name": "text1"`), 1))
-	require.ErrorContains(t, err, "its codecs text1 and text have the same id, 251")
+	require.ErrorContains(t, err, "its codecs text1 and text have the same id, 106")
 	require.NoError(t, json.Unmarshal(out.Bytes(), &d))
 	require.Empty(t, errs.String())
 	require.Equal(t, "n v1", d.Name+" "+d.Version)
 	require.JSONEq(t, `{"chains":true}`, string(d.Parts[0].Options))
 	d.Parts[0].Options = nil
 	require.Equal(t, contract.Part{Kind: "filter", ID: 250, Name: "same"}, d.Parts[0])
-	require.Equal(t, contract.Part{Kind: "codec", ID: 251, Name: "text"}, d.Parts[1])
-	require.Contains(t, d.Parts[2].Unfit, "codec text needs to know the types of the values, which do not cross to another process (not the type that it knows): import its package in the host")
+	require.Equal(t, contract.Part{Kind: "codec", ID: codec.JSON, Name: "text"}, d.Parts[1])
+	require.Contains(t, d.Parts[2].Unfit, "codec text needs to know the types of the values, which JSON does not have (not encoded)")
 
 	s, err := newServer(Config{}, []any{same{}})
 	require.NoError(t, err)

@@ -45,7 +45,7 @@ func TestNewServer(t *testing.T) {
 		want  string
 	}{
 		{nil, "guest.Serve: no parts: give it filters and codecs"},
-		{[]any{typed{}}, "guest.Serve: codec typed needs to know the types of the values, which do not cross to another process (not a typed): import its package in the host"},
+		{[]any{typed{}}, "guest.Serve: codec typed needs to know the types of the values, which JSON does not have (not a typed): import its package in the host"},
 		{[]any{md5.Filter{}, 3}, "guest.Serve: part 1 is a int: a part is an xfer.XferFilter or a codec.Codec"},
 	} {
 		_, err := newServer(test.parts)

@@ -75,10 +75,13 @@ func (*resp) Serve(conn net.Conn, host tp.Session) {
 			continue
 		}
 		var out []byte
-		if name := strings.ToLower(command[0]); name == "auth" {
+		switch name := strings.ToLower(command[0]); {
+		case name == "auth" && len(command) == 1:
+			out = append(out, "-ERR wrong number of arguments for AUTH\r\n"...)
+		case name == "auth":
 			token = command[len(command)-1] // AUTH password, or AUTH user password
 			out = append(out, "+OK\r\n"...)
-		} else {
+		default:
 			var reply any
 			if r := host.Call("/redis/"+name, command[1:], &reply, tp.WithSetMeta("X-Token", token)).Rerror(); r.HasError() {
 				out = fmt.Appendf(out, "-ERR %s\r\n", oneLine(r.Message))

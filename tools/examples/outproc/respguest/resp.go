@@ -43,20 +43,21 @@ func readCommand(r *bufio.Reader) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		text, ok := strings.CutPrefix(line, "$")
-		length, err := strconv.Atoi(text)
+		digits, ok := strings.CutPrefix(line, "$")
+		length, err := strconv.Atoi(digits)
 		if !ok || err != nil || length < 0 || length > maxSize-size {
 			return nil, syntax("%q is no length of an argument, a command has at most %d bytes", line, maxSize)
 		}
 		size += length
-		argument := make([]byte, length+2)
-		if _, err := io.ReadFull(r, argument); err != nil {
+		var text strings.Builder // grows with what arrives, not by what the length claims
+		if _, err := io.CopyN(&text, r, int64(length)+2); err != nil {
 			return nil, err
 		}
-		if string(argument[length:]) != "\r\n" {
+		argument, ok := strings.CutSuffix(text.String(), "\r\n")
+		if !ok {
 			return nil, syntax("an argument is longer than its length, %d", length)
 		}
-		command = append(command, string(argument[:length]))
+		command = append(command, argument)
 	}
 	return command, nil
 }

@@ -3,8 +3,11 @@ package main
 import (
 	"bufio"
 	"io"
+	"net"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -16,7 +19,7 @@ func TestReadCommand(t *testing.T) {
 		err      string
 	}{
 		{"words of a line", "SET k  v\r\n", []string{"SET", "k", "v"}, ""},
-		{"empty line", "\n", nil, ""},
+		{"empty line", "\n", []string{}, ""},
 		{"array", "*2\r\n$3\r\nGET\r\n$3\r\na\r\n\r\n", []string{"GET", "a\r\n"}, ""},
 		{"empty array", "*0\r\n", nil, ""},
 		{"cut", "*1\r\n$3\r\nGE", nil, "EOF"},
@@ -35,9 +38,38 @@ func TestReadCommand(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			require.ElementsMatch(t, test.want, got)
+			require.Equal(t, test.want, got)
 		})
 	}
+}
+
+// A length of which nothing has arrived takes no memory.
+func TestLengthWithoutBytes(t *testing.T) {
+	const commands = 100
+	in := bufio.NewReaderSize(nil, maxLine)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range commands {
+		in.Reset(strings.NewReader("*1\r\n$1048576\r\n"))
+		_, err := readCommand(in)
+		require.ErrorIs(t, err, io.EOF)
+	}
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(commands*maxSize/4))
+}
+
+// AUTH without a password is refused, and leaves the token as it was.
+func TestAuthWithoutPassword(t *testing.T) {
+	client, conn := net.Pipe()
+	ended := make(chan struct{})
+	go func() { defer close(ended); new(resp).Serve(conn, nil) }()
+	require.NoError(t, client.SetDeadline(time.Now().Add(time.Minute)))
+	io.WriteString(client, "AUTH\r\n")
+	reply, err := bufio.NewReader(client).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "-ERR wrong number of arguments for AUTH\r\n", reply)
+	client.Close()
+	<-ended
 }
 
 func TestAppendReply(t *testing.T) {
