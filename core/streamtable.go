@@ -211,26 +211,26 @@ func (st *stream) replied() {
 		r = st.checkCame(st.cmd.in.Peek(MetaStream))
 		st.mu.Unlock()
 	}
-	st.end(r, st.cmd.out.Context().Err() != nil)
+	st.end(r, r != nil && st.cmd.out.Context().Err() != nil)
 }
 
 // end ends the stream, with an error or nil. drop says that messages that have come are
 // not received any more.
 func (st *stream) end(r *Rerror, drop bool) {
 	st.mu.Lock()
+	over := st.over
+	st.over = true
 	if drop {
 		st.dropped.Store(true)
 		st.queue, st.chunk = nil, nil
 	}
-	if st.over {
-		st.mu.Unlock()
-		return
-	}
-	st.over = true
-	if st.rerr == nil {
+	if st.rerr == nil && (drop || !over) { // io.EOF must not hide what was dropped
 		st.rerr = r
 	}
 	st.mu.Unlock()
+	if over {
+		return
+	}
 	if t := st.link.streams.Load(); t != nil {
 		t.remove(st)
 	}
