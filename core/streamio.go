@@ -150,7 +150,7 @@ func (st *stream) send(v any) error {
 		return st.writeError(err)
 	}
 	st.mu.Lock()
-	st.credit -= m.Plain() + dataOverhead
+	st.credit -= messageCost(m.Plain(), m.Meta())
 	st.sent++
 	st.mu.Unlock()
 	m.SetBody(nil)
@@ -343,7 +343,7 @@ func (st *stream) decode(d *datum, v any, over bool, memory *[]byte) error {
 	}
 	m.SetBody(nil)
 	m.FreeBody()
-	st.giveBack(int64(len(d.body)) + dataOverhead)
+	st.giveBack(d.cost())
 	if r != nil {
 		return r.Err()
 	}

@@ -28,8 +28,8 @@ import (
 //
 // The reader only puts messages into the stream's queue; it never waits. So the sender must
 // not send more than the receiver has room for: it may send a message as long as it has
-// credit left, in bytes of encoded bodies and dataOverhead for each. At first it has what
-// the other side has said: the opener in X-Stream, the other in hello.
+// credit left, in the bytes of messageCost. At first it has what the other side has said: the
+// opener in X-Stream, the other in hello.
 
 const (
 	verbEnd    = "end"
@@ -40,8 +40,10 @@ const (
 	creditBytes    = "n"
 	creditMessages = "m" // of end, too
 
-	// dataOverhead is what a message costs beside its body, in credit and in memory.
+	// dataOverhead is what a message costs beside its body and metadata, in credit and in
+	// memory, and pairOverhead a pair of metadata beside its key and value.
 	dataOverhead = 64
+	pairOverhead = 32
 	// mostCredit is the most that a sender may have.
 	mostCredit = math.MaxInt32
 	// smallDatum is the largest body that is copied, with others, into a chunk.
@@ -49,6 +51,20 @@ const (
 	// mostChunk is the size of the largest chunk.
 	mostChunk = 32 << 10
 )
+
+// messageCost is what a message with an encoded body of n bytes and these metadata, or nil,
+// costs, in credit and in memory.
+func messageCost(n int64, meta *Meta) int64 {
+	n += dataOverhead
+	if meta != nil {
+		for k, v := range meta.All() {
+			n += int64(len(k)+len(v)) + pairOverhead
+		}
+	}
+	return n
+}
+
+func (d *datum) cost() int64 { return messageCost(int64(len(d.body)), d.meta) }
 
 var errOverdrawn = errors.New("the other side has sent more than the window of the stream")
 
@@ -279,7 +295,7 @@ func (l *link) dropData(m *socket.Envelope) {
 // push puts a message that has come into the queue. It returns an error if the peer must not
 // send it.
 func (st *stream) push(m *socket.Envelope) *Rerror {
-	n := int64(len(m.RawBody())) + dataOverhead
+	n := messageCost(int64(len(m.RawBody())), m.Meta())
 	l := st.link
 	st.mu.Lock()
 	switch {
