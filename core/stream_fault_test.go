@@ -265,7 +265,7 @@ func TestStreamReset(t *testing.T) {
 	})
 }
 
-// Who does not receive holds up the sender, whose wait ends with its context; and nobody
+// A side that does not receive holds up the sender, whose wait ends with its context; and nobody
 // else.
 func TestStreamNobodyReads(t *testing.T) {
 	inStreamWorld(t, nil, func(t *testing.T, w *world) {
