@@ -105,7 +105,7 @@ func (s *session) sayCanceled(seq int32, ctx context.Context) {
 	}
 }
 
-// sayCancel tells the peer that nobody waits for the call with this number any more.
+// sayCancel tells the peer that the caller of the call with this number has given up.
 func (s *session) sayCancel(seq int32) {
 	l := s.cur.Load()
 	if l == nil { // it drains, or redials

@@ -71,11 +71,10 @@ func HandleStream[In, Out any](r Router, method string, f func(ctx StreamCtx, s 
 //
 // OpenStream does not wait for the handler: that there is none (404), for example, is an
 // error of the first Recv. On a connection on which the sides have not said yet what they
-// understand it waits for the other side's hello, at most HandshakeTimeout. Errors: 501 if
-// the peer has no streams, or it is not known which protocol it speaks, as with raw or
-// several Protocols on a connection over which nothing has come yet that this side has
-// accepted, or with several Protocols dialled; and those of Call. If the session redials while the stream is
-// opened the error is 102 and ErrNotRun.
+// understand it waits for the other side's hello, at most HandshakeTimeout. Errors: those of
+// Call; 501 if the peer has no streams, or if it is not known yet what the peer understands,
+// as it is not before its first message on an accepted connection, and on a dialled one with
+// several Protocols; 102 and ErrNotRun if the session redials while the stream is opened.
 //
 // Use up the stream: call Recv until it returns an error, or Close, or end ctx.
 func OpenStream[Out, In any](ctx context.Context, sess CtxSession, method string, setting ...MessageSetting) (*Stream[In, Out], error) {

@@ -56,6 +56,11 @@ func TestStreamFaults(t *testing.T) {
 				end.send(TypeData, 1, "", strings.Repeat("x", 1<<10-dataOverhead))
 			}
 		}, CodeBadMessage, errOverdrawn.Error(), "400"},
+		{"more metadata than the window", func(end *rawEnd) {
+			for range 5 {
+				end.send(TypeData, 1, "", "", WithAddMeta("k", strings.Repeat("v", 4<<10)))
+			}
+		}, CodeBadMessage, errOverdrawn.Error(), "400"},
 		{"credit that overflows", func(end *rawEnd) {
 			end.send(TypeControl, 1, "credit", "", WithAddMeta("n", "2147483647"))
 		}, CodeBadMessage, "credit: 2147483647 bytes more than 500", "400"},
@@ -260,7 +265,7 @@ func TestStreamReset(t *testing.T) {
 	})
 }
 
-// Who does not receive holds up the sender, whose wait ends with its context; and nobody
+// A side that does not receive holds up the sender, whose wait ends with its context; and nobody
 // else.
 func TestStreamNobodyReads(t *testing.T) {
 	inStreamWorld(t, nil, func(t *testing.T, w *world) {

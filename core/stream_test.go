@@ -217,3 +217,40 @@ func TestStreamFailsEarly(t *testing.T) {
 		wantMessages(t, openStream(t, c, "/failing?why=because"), NewRerror(1234, "", "").Err(), "last words")
 	})
 }
+
+// A Recv that finds that messages have come, and that the context has ended with the stream
+// behind them, receives them.
+func TestStreamEndsBehindMessages(t *testing.T) {
+	inStreamWorld(t, nil, func(t *testing.T, w *world) {
+		s, end := w.rawStreams()
+		st := openStream(t, s, "/chat")
+		seq := end.want(TypeCall, st.st.key, "").Seq()
+		if more, err := st.st.takeQueue(); more || err != nil { // Recv is about to wait
+			t.Fatalf("takeQueue: %t, %v", more, err)
+		}
+		end.send(TypeData, -seq, "", "last words")
+		end.send(TypeReply, seq, "", "", WithAddMeta(MetaStream, "1"))
+		<-st.st.ctx.Done()
+		st.st.contextEnded() // that it has looked at first
+		wantMessages(t, st, io.EOF, "last words")
+	})
+}
+
+// The same if the user's context ends when the last message has come.
+func TestStreamEndsAsContextEnds(t *testing.T) {
+	inStreamWorld(t, nil, func(t *testing.T, w *world) {
+		s, end := w.rawStreams()
+		ctx, cancel := context.WithCancel(t.Context())
+		st, err := OpenStream[string, string](ctx, s, "/chat")
+		if err != nil {
+			t.Fatal(err)
+		}
+		seq := end.want(TypeCall, st.st.key, "").Seq()
+		end.send(TypeData, -seq, "", "last words")
+		st.st.cmd.unhook() // the reply is faster than the context
+		cancel()
+		end.send(TypeReply, seq, "", "", WithAddMeta(MetaStream, "1"))
+		synctest.Wait()
+		wantMessages(t, st, io.EOF, "last words")
+	})
+}

@@ -100,7 +100,7 @@ func (st *stream) recvBytes() (body, own []byte, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	n := int64(len(d.body)) + dataOverhead
+	n := d.cost()
 	body = d.body
 	if d.own {
 		own = d.body

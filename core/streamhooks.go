@@ -1,10 +1,9 @@
 package tp
 
 import (
+	"context"
 	"crypto/tls"
 	"net/url"
-
-	"context"
 
 	"github.com/teleport-go/teleport/core/socket"
 )

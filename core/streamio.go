@@ -150,7 +150,7 @@ func (st *stream) send(v any) error {
 		return st.writeError(err)
 	}
 	st.mu.Lock()
-	st.credit -= m.Plain() + dataOverhead
+	st.credit -= messageCost(m.Plain(), m.Meta())
 	st.sent++
 	st.mu.Unlock()
 	m.SetBody(nil)
@@ -324,8 +324,9 @@ func (st *stream) endError() error {
 	return st.rerr.Err()
 }
 
-// contextEnded ends the stream with its context, unless it has ended otherwise.
-func (st *stream) contextEnded() { st.end(contextRerror(st.ctx), true) }
+// contextEnded ends the stream with its context, unless it has ended otherwise: then that has
+// ended the context, perhaps behind messages that are to be received first.
+func (st *stream) contextEnded() { st.end(contextRerror(st.ctx), false) }
 
 // decode decodes a message that was received into v.
 func (st *stream) decode(d *datum, v any, over bool, memory *[]byte) error {
@@ -342,7 +343,7 @@ func (st *stream) decode(d *datum, v any, over bool, memory *[]byte) error {
 	}
 	m.SetBody(nil)
 	m.FreeBody()
-	st.giveBack(int64(len(d.body)) + dataOverhead)
+	st.giveBack(d.cost())
 	if r != nil {
 		return r.Err()
 	}

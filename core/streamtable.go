@@ -28,8 +28,8 @@ import (
 //
 // The reader only puts messages into the stream's queue; it never waits. So the sender must
 // not send more than the receiver has room for: it may send a message as long as it has
-// credit left, in bytes of encoded bodies and dataOverhead for each. At first it has what
-// the other side has said: the opener in X-Stream, the other in hello.
+// credit left, in the bytes of messageCost. At first it has what the other side has said: the
+// opener in X-Stream, the other in hello.
 
 const (
 	verbEnd    = "end"
@@ -40,8 +40,10 @@ const (
 	creditBytes    = "n"
 	creditMessages = "m" // of end, too
 
-	// dataOverhead is what a message costs beside its body, in credit and in memory.
+	// dataOverhead is what a message costs beside its body and metadata, in credit and in
+	// memory, and pairOverhead a pair of metadata beside its key and value.
 	dataOverhead = 64
+	pairOverhead = 32
 	// mostCredit is the most that a sender may have.
 	mostCredit = math.MaxInt32
 	// smallDatum is the largest body that is copied, with others, into a chunk.
@@ -49,6 +51,20 @@ const (
 	// mostChunk is the size of the largest chunk.
 	mostChunk = 32 << 10
 )
+
+// messageCost is what a message with an encoded body of n bytes and these metadata, or nil,
+// costs, in credit and in memory.
+func messageCost(n int64, meta *Meta) int64 {
+	n += dataOverhead
+	if meta != nil {
+		for k, v := range meta.All() {
+			n += int64(len(k)+len(v)) + pairOverhead
+		}
+	}
+	return n
+}
+
+func (d *datum) cost() int64 { return messageCost(int64(len(d.body)), d.meta) }
 
 var errOverdrawn = errors.New("the other side has sent more than the window of the stream")
 
@@ -211,26 +227,26 @@ func (st *stream) replied() {
 		r = st.checkCame(st.cmd.in.Peek(MetaStream))
 		st.mu.Unlock()
 	}
-	st.end(r, st.cmd.out.Context().Err() != nil)
+	st.end(r, r != nil && st.cmd.out.Context().Err() != nil)
 }
 
 // end ends the stream, with an error or nil. drop says that messages that have come are
 // not received any more.
 func (st *stream) end(r *Rerror, drop bool) {
 	st.mu.Lock()
+	over := st.over
+	st.over = true
 	if drop {
 		st.dropped.Store(true)
 		st.queue, st.chunk = nil, nil
 	}
-	if st.over {
-		st.mu.Unlock()
-		return
-	}
-	st.over = true
-	if st.rerr == nil {
+	if st.rerr == nil && (drop || !over) { // io.EOF must not hide what was dropped
 		st.rerr = r
 	}
 	st.mu.Unlock()
+	if over {
+		return
+	}
 	if t := st.link.streams.Load(); t != nil {
 		t.remove(st)
 	}
@@ -279,7 +295,7 @@ func (l *link) dropData(m *socket.Envelope) {
 // push puts a message that has come into the queue. It returns an error if the peer must not
 // send it.
 func (st *stream) push(m *socket.Envelope) *Rerror {
-	n := int64(len(m.RawBody())) + dataOverhead
+	n := messageCost(int64(len(m.RawBody())), m.Meta())
 	l := st.link
 	st.mu.Lock()
 	switch {

@@ -112,33 +112,40 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission, push *tr
 	m.limit, m.sized = c.limit.Load(), 0
 	app := c.appender()
 	size, inPlace := m.inPlace(inPlaceMax)
-	if app != nil && inPlace {
-		var b []byte
-		var err error
-		switch how {
-		case enqueueWait:
-			b, err = c.out.Begin(ctx)
-		case enqueueNow:
-			b, err = c.out.BeginNow()
-		case enqueueTry:
-			b, err = c.out.TryBegin()
-		case enqueuePush:
-			b, err = c.out.BeginPush(push.policy)
-		}
-		if err == nil {
-			if size += beside + len(m.method); size > roomAlways && size > cap(b)-len(b) {
-				b = c.out.Room(size)
-			}
-			if err = c.appendFrame(app, b, m); err != nil {
-				return &PackError{err}
-			}
-			c.nowSpoke()
-			return nil
-		}
-		if how != enqueuePush || err != ErrFull {
-			return err
+	if app == nil || !inPlace {
+		return c.enqueueBeside(ctx, m, app, size, how, push)
+	}
+	var b []byte
+	var err error
+	switch how {
+	case enqueueWait:
+		b, err = c.out.Begin(ctx)
+	case enqueueNow:
+		b, err = c.out.BeginNow()
+	case enqueueTry:
+		b, err = c.out.TryBegin()
+	case enqueuePush:
+		b, err = c.out.BeginPush(push.policy)
+		if err == ErrFull { // it is queued as a frame
+			return c.enqueueBeside(ctx, m, app, size, how, push)
 		}
 	}
+	if err != nil {
+		return err
+	}
+	if size += beside + len(m.method); size > roomAlways && size > cap(b)-len(b) {
+		b = c.out.Room(size)
+	}
+	if err = c.appendFrame(app, b, m); err != nil {
+		return &PackError{err}
+	}
+	c.nowSpoke()
+	return nil
+}
+
+// enqueueBeside is enqueue for a message of size bytes, about, that is packed beside the
+// batch: it is large, or must not be packed under the lock.
+func (c *Conn) enqueueBeside(ctx context.Context, m *Envelope, app FrameAppender, size int, how admission, push *try) error {
 	bulk := m.mtype == TypeData && how == enqueueWait
 	inTurn := bulk && size >= outbox.BulkFrom // else it is seen when it is packed
 	if inTurn {

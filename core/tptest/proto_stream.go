@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/internal/testwire"
@@ -84,8 +85,10 @@ func checkStreams(r *recorder, s *suite) {
 	cfg := s.cfg
 	cfg.Extensions, cfg.StreamWindow = true, 4000
 	g, _ := s.newRig(r, cfg, cfg)
-	g.srv.routeStreams()
-	g.cli.routeStreams()
+	for _, e := range []*end{g.srv, g.cli} {
+		e.routeStreams()
+		e.peer.PluginContainer().AppendLeft(tagging())
+	}
 	for _, e := range g.ends() {
 		e[0].echo("before the streams") // an accepted end may not know its peer before it has spoken
 		e[1].echo("before the streams")
@@ -97,6 +100,18 @@ func checkStreams(r *recorder, s *suite) {
 		e[0].holdStream(e[1])
 		e[0].echo("after the streams")
 	}
+}
+
+// tagging adds metadata to some messages of streams: both sides count them.
+func tagging() tp.Plugin {
+	var n atomic.Int32
+	return &tp.PluginImpl{PluginName: "tptest tagging", OnPreWriteData: func(ctx tp.WriteCtx) *tp.Rerror {
+		if n.Add(1)%3 == 0 {
+			ctx.Output().Meta().Add("tag", "ü &=%+")
+			ctx.Output().Meta().Add("tag", "")
+		}
+		return nil
+	}}
 }
 
 // open opens a stream.

@@ -21,7 +21,7 @@ const bulkBound = 256 << 10
 //		b.Accepted(at, n)
 //	}
 type Bulk struct {
-	turn  chan struct{} // of capacity 1; full between EnterBulk and Leave, and who has filled it has the fields below
+	turn  chan struct{} // of capacity 1; full between EnterBulk and Leave: the goroutine that has filled it owns the fields below
 	ends  []bulkEnd     // in order
 	bytes int           // of ends
 }

@@ -309,9 +309,8 @@ func (w *Writer) giveBack() {
 }
 
 // Queued returns how much has been accepted and not yet been written, what is queued
-// included. The number of
-// bytes is exact except for a write that has not returned; a message counts until the
-// whole buffer that holds it has been written.
+// included. The number of bytes is exact except for a write that has not returned; a message
+// counts until the whole buffer that holds it has been written.
 func (w *Writer) Queued() (messages, bytes int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -52,19 +52,23 @@ func (w *Writer) Push(frame []byte, p Policy, key string) (taken bool, dropped i
 	defer w.mu.Unlock()
 	defer w.wake()
 	n := len(frame) + besideQueued
+	var same *waiter // whose place it takes
 	if p == Latest {
-		if t := w.queue().byKey[key]; t != nil && (n <= t.cost() || w.queues(n-t.cost())) {
-			w.waiting.bytes += len(frame) - len(t.frame)
-			w.count(-len(t.frame))
-			recycle(t.frame)
-			t.frame = w.own(frame)
-			return true, 1, nil
-		}
+		same = w.queue().byKey[key]
+	}
+	if t := same; t != nil && (n <= t.cost() || w.queues(n-t.cost())) {
+		w.waiting.bytes += len(frame) - len(t.frame)
+		w.count(-len(t.frame))
+		recycle(t.frame)
+		t.frame = w.own(frame)
+		return true, 1, nil
 	}
 	room := 0 // that it has made itself: the batch alone may be over the bound
 	if p >= DropOldest && n <= max(w.cfg.Bound-w.used, w.queue().cost()) {
-		for !w.queues(n) && room < n {
-			t := w.oldest()
+		for t := same; !w.queues(n) && room < n; t = nil {
+			if t == nil {
+				t = w.oldest()
+			}
 			if t == nil {
 				break
 			}

@@ -114,6 +114,29 @@ func TestPushPolicies(t *testing.T) {
 	}
 }
 
+// A message that takes the place of a smaller one, and does not fit there, drops it all the
+// same: at most one of a key is queued.
+func TestPushLatestThatGrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := pair(t, "pipe")
+		w := New(near, Config{Bound: 200 << 10})
+		for _, m := range []struct{ sender, number, size, dropped int }{
+			{0, 1, 70 << 10, 0}, // the batch
+			{1, 3, 100 << 10, 0}, {2, 5, 10 << 10, 0}, {2, 7, 60 << 10, 2}, {2, 9, 1 << 10, 1},
+		} {
+			if taken, dropped, err := push(w, Latest, m.sender, m.number, m.size); !taken || dropped != m.dropped || err != nil {
+				t.Errorf("push %d: taken %v, %d dropped, %v; want %d dropped", m.number, taken, dropped, err, m.dropped)
+			}
+			w.Flush(NoBlock)
+			synctest.Wait()
+		}
+		if got, want := numbers(t, far), []int{1, 9}; !slices.Equal(got, want) {
+			t.Errorf("the peer has got %v, want %v", got, want)
+		}
+		idle(t, w)
+	})
+}
+
 // Messages that wait, and those that are queued, are sent in the order in which they came;
 // those that wait are never dropped.
 func TestPushKeepsOrder(t *testing.T) {

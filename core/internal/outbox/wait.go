@@ -71,7 +71,7 @@ type waitList struct {
 type waiting struct {
 	room    waitList      // those that wait for room, in order of arrival
 	drained waitList      // those in Wait, in order of their marks
-	bulk    waitList      // the one in SendBulk
+	bulk    waitList      // the one in EnterBulk
 	refused chan struct{} // see Refused; nil before the first call
 	callers int           // goroutines in room
 	backlog

@@ -2,12 +2,14 @@
 //
 // The number of all messages of a stream is that of the CALL, negative if the other side
 // has opened it. A side may send a message as long as it has credit, which is counted in
-// bytes of encoded bodies and overhead for each; what the program has received is given
-// back when it is half of the window.
+// bytes of encoded bodies and metadata, and overhead for each; what the program has received
+// is given back when it is half of the window.
 
+import { utf8 } from "./binary.js";
 import { DATA, TeleportError } from "./message.js";
 
-const overhead = 64; // bytes that a message costs beside its body
+const overhead = 64; // bytes that a message costs beside its body and metadata
+const pairOverhead = 32; // and a pair of metadata beside its key and value
 const mostCredit = 2 ** 31 - 1;
 
 /** The most bytes of a stream that may be sent before it is accepted. */
@@ -197,7 +199,7 @@ export class StreamEnd {
   }
 
   /** A message has come. */
-  data({ read, size }) {
+  data({ read, size, meta }) {
     if (this.over) return;
     if (this.#peerDone) return this.fault(new TeleportError(400, undefined, "a message of the stream came behind its end"));
     if (this.#arrived >= this.#granted) {
@@ -206,6 +208,7 @@ export class StreamEnd {
     let cost;
     try {
       cost = size() + overhead;
+      for (const [key, value] of meta) cost += utf8(key).length + utf8(value).length + pairOverhead;
     } catch (err) {
       return this.fault(new TeleportError(400, undefined, `a message of the stream: ${err.message}`));
     }

@@ -22,7 +22,7 @@ async function open(t, options, sessionOptions, w) {
   const control = (serviceMethod, meta) => deliver({ mtype: 6, serviceMethod, meta });
   const reply = (fields) => deliver({ seq, mtype: 2, ...fields });
   const sent = () => ws.messages.filter((m) => m.mtype === 7).map((m) => m.body);
-  return { s, ws, stream, seq, data, control, reply, sent, warnings };
+  return { s, ws, stream, seq, deliver, data, control, reply, sent, warnings };
 }
 
 test("a stream waits for the server's hello, with what is sent over it", async (t) => {
@@ -134,6 +134,15 @@ test("credit is given back when half of the window has been received", async (t)
   assert.deepEqual(credits(), [], "136 are less than 140");
   await stream.next();
   assert.deepEqual(credits(), [{ n: "203", m: "3" }]);
+});
+
+test("metadata cost credit", async (t) => {
+  const { ws, stream, deliver } = await open(t, { window: 280 });
+  await deliver({ mtype: 7, body: "a", meta: { tag: ["ü", ""] } }); // 67 + 37 + 35
+  await stream.next();
+  await deliver({ mtype: 7, body: "b" });
+  await stream.next();
+  assert.deepEqual(ws.messages.filter((m) => m.serviceMethod === "credit").map((m) => m.meta), [{ n: "206", m: "2" }]);
 });
 
 test("messages that nobody receives are bounded by the window", async (t) => {
