@@ -383,6 +383,16 @@ func (l *link) rouse() {
 	}
 }
 
+// endRouse takes the deadline of rouse back, unless the reader has done so: then it may have
+// set one of its own, of a message that arrives.
+func (l *link) endRouse() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.roused || l.state.word.Load()&interrupted != 0 {
+		l.conn.SetReadDeadline(time.Time{}) // a reader whose wait it has ended sees that it was roused
+	}
+}
+
 // isRoused reports whether the error of a read is due to rouse.
 func (l *link) isRoused(err error) bool {
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
