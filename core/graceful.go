@@ -60,8 +60,8 @@ func Shutdown(timeout ...time.Duration) { graceful.shutdown(timeout) }
 // whose sessions move do not notice: accepted ones of tcp, unix and ws without TLS, if nothing
 // runs on them in half of the time, if their protocol is a [socket.Carrier], if all plugins
 // with a PostAccept are a [HandOverPlugin], and if nothing is in their Swap but what
-// PeerConfig.CarrySwap saves. The others are drained; their peers are told to come back at
-// different times. In this process a session that has moved ends with [ErrHandedOver].
+// PeerConfig.CarrySwap saves. The others are drained; the farewell gives each peer its own
+// time to come back. In this process a session that has moved ends with [ErrHandedOver].
 //
 // The new process listens on the addresses it is configured with; for an address of this
 // process it gets the same socket, and the same port for port 0.
