@@ -20,7 +20,7 @@ func adoptInherited() {
 	if line == nil {
 		return
 	}
-	go func() { // ends with the old process
+	go func() { // ends when the old process has moved its sessions, or has ended; a peer that closes waits for its own
 		if err := line.Adopt(graceful.adopt); err != nil {
 			graceful.log().Errorf("tp: reboot: taking over sessions has ended: %v", err)
 		}

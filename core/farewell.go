@@ -266,8 +266,8 @@ func isFired(c <-chan struct{}) bool {
 	}
 }
 
-// carriesBye reports whether a REPLY to no call is worth saying goodbye by: older peers
-// write a line about it into their logs, so a side that nobody calls does without.
+// carriesBye reports whether a REPLY to no call is worth saying goodbye by: peers of
+// v5 and v7 write a line about it into their logs, so a side that nobody calls does without.
 func (l *link) carriesBye() bool {
 	return l.sock.CarriesBye() && (l.sess.plan == nil || l.refused.Load() > 0)
 }

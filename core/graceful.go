@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/signal"
@@ -60,8 +61,8 @@ func Shutdown(timeout ...time.Duration) { graceful.shutdown(timeout) }
 // whose sessions move do not notice: accepted ones of tcp, unix and ws without TLS, if nothing
 // runs on them in half of the time, if their protocol is a [socket.Carrier], if all plugins
 // with a PostAccept are a [HandOverPlugin], and if nothing is in their Swap but what
-// PeerConfig.CarrySwap saves. The others are drained; their peers are told to come back at
-// different times. In this process a session that has moved ends with [ErrHandedOver].
+// PeerConfig.CarrySwap saves. The others are drained; the farewell gives each peer its own
+// time to come back. In this process a session that has moved ends with [ErrHandedOver].
 //
 // The new process listens on the addresses it is configured with; for an address of this
 // process it gets the same socket, and the same port for port 0.
@@ -266,7 +267,7 @@ func (g *grace) reboot(timeout []time.Duration) {
 	log.Noticef("tp: rebooting")
 	child, err := g.handOver(ctx, listeners)
 	if err == nil && child.Line != nil {
-		err = g.moveSessions(ctx, log, child)
+		err = g.moveSessions(ctx, child)
 	}
 
 	g.mu.Lock()
@@ -287,7 +288,7 @@ func (g *grace) reboot(timeout []time.Duration) {
 
 // moveSessions hands the sessions of all peers to the new process, within half of the time
 // of ctx. The error is that the new process has ended.
-func (g *grace) moveSessions(ctx context.Context, log logger, child *inherit.Child) error {
+func (g *grace) moveSessions(ctx context.Context, child *inherit.Child) error {
 	child.Pause()
 	defer child.Line.Close()
 	most := longestMove
@@ -310,13 +311,8 @@ func (g *grace) moveSessions(ctx context.Context, log logger, child *inherit.Chi
 		log := q.lines()
 		wg.Go(func() {
 			moved, stayed := p.moveSessions(ctx, child.Line)
-			n := 0
-			for why, sessions := range stayed {
-				n += sessions
-				log.Infof("tp: reboot: %d sessions do not move: %s", sessions, why)
-			}
-			if moved+n > 0 {
-				log.Noticef("tp: reboot: %d of %d sessions have moved to process %d", moved, moved+n, child.Pid)
+			if all := moved + logStayed(log, stayed); all > 0 {
+				log.Noticef("tp: reboot: %d of %d sessions have moved to process %d", moved, all, child.Pid)
 			}
 		})
 	}
@@ -326,6 +322,30 @@ func (g *grace) moveSessions(ctx context.Context, log logger, child *inherit.Chi
 		return fmt.Errorf("process %d has ended while sessions moved to it (%s)", child.Pid, end)
 	}
 	return nil
+}
+
+// stayedLines is how many reasons for which sessions do not move have a line of the log each:
+// a reason may name its session, and there may be thousands.
+const stayedLines = 10
+
+// logStayed logs why sessions do not move, the most frequent reasons first, and returns how
+// many sessions these are.
+func logStayed(log logger, stayed map[string]int) (sessions int) {
+	reasons := slices.SortedFunc(maps.Keys(stayed), func(a, b string) int { return stayed[b] - stayed[a] })
+	rest := 0
+	for i, why := range reasons {
+		n := stayed[why]
+		sessions += n
+		if i < stayedLines {
+			log.Infof("tp: reboot: %d sessions do not move: %s", n, why)
+		} else {
+			rest += n
+		}
+	}
+	if rest > 0 {
+		log.Infof("tp: reboot: %d sessions do not move, for %d other reasons", rest, len(reasons)-stayedLines)
+	}
+	return sessions
 }
 
 // spreadRedials lets the sessions that have not moved come back one after the other.

@@ -344,3 +344,24 @@ func TestPrivatePeer(t *testing.T) {
 		t.Error("Shutdown knows a private peer")
 	}
 }
+
+// A reason may name its session: only the most frequent ones have a line each.
+func TestLogStayed(t *testing.T) {
+	log := captureLog(t)
+	stayed := map[string]int{"it is frequent": 500}
+	for i := range 1000 {
+		stayed[fmt.Sprint("its id is ", i)] = 1
+	}
+	if n := logStayed(std, stayed); n != 1500 {
+		t.Errorf("%d sessions; want 1500", n)
+	}
+	lines := strings.Split(strings.TrimSpace(log.take()), "\n")
+	if n := len(lines); n != stayedLines+1 {
+		t.Fatalf("%d lines; want %d", n, stayedLines+1)
+	}
+	for i, want := range map[int]string{0: "500 sessions do not move: it is frequent", stayedLines: "991 sessions do not move, for 991 other reasons"} {
+		if !strings.Contains(lines[i], want) {
+			t.Errorf("line %d is %q; want %q in it", i+1, lines[i], want)
+		}
+	}
+}

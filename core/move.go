@@ -217,7 +217,7 @@ func (l *link) seize(m *move) bool {
 		case isFired(l.over.Done()) || l.shut.Load():
 			return false
 		}
-		l.rouse()
+		l.interruptRead()
 		if !m.again() {
 			return false
 		}
@@ -228,9 +228,7 @@ func (l *link) seize(m *move) bool {
 func (s *session) endMove(m *move, l *link) {
 	l.sock.Unseal(errMoving)
 	l.wanted.Store(false)
-	l.mu.Lock()
-	l.conn.SetReadDeadline(time.Time{}) // of rouse; a reader that it has ended sees roused
-	l.mu.Unlock()
+	l.endInterrupt()
 	if l.state.unhold() && !l.park() {
 		l.startReader()
 	}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A session that is told when to come back redials then, and its calls wait.
+// A session redials at the time that the farewell of its peer names, and its calls wait.
 func TestFarewellSaysWhenToComeBack(t *testing.T) {
 	for _, test := range []struct {
 		name, after string

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/teleport-go/teleport/core/internal/inbox"
 	"github.com/teleport-go/teleport/core/internal/inherit"
 )
 
@@ -84,4 +85,23 @@ func TestCloseOfCommittedMove(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An attempt to move a session that stays does not end the time in which half a message must
+// be followed by the rest.
+func TestFrameTimeoutAfterMove(t *testing.T) {
+	inWorld(t, func(c *PeerConfig) { c.FrameTimeout = 10 * time.Second }, func(t *testing.T, w *world) {
+		s, end := w.serveRaw(w.server)
+		go s.Call("/x", "y", new(string)) // it has no reply
+		end.receive()
+		end.conn.Write([]byte{0, 0, 0})
+		pass(time.Second)
+		if err := s.tryMove(t.Context(), &walkTaker{answer: 4}, firstHold); !errors.Is(err, errBusy) {
+			t.Errorf("the move returned %v; want %v", err, errBusy)
+		}
+		pass(time.Minute)
+		if r := s.CloseReason(); !errors.Is(r, inbox.ErrFrameTimeout) {
+			t.Errorf("it has ended because of %v; want %v", r, inbox.ErrFrameTimeout)
+		}
+	})
 }

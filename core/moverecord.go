@@ -13,8 +13,9 @@ import (
 
 // moveRecord is what crosses of a session, beside its connection and the bytes that have
 // arrived and were not read. It is JSON, so that two versions of a program understand each
-// other: a field that one of them does not know is left out, or refused if the session
-// would not be the same without it.
+// other as far as they know the same fields: one that is zero may be left out, and a record
+// with a field that the new process does not know is refused, since the session would not be
+// the same without it.
 type moveRecord struct {
 	Version  int    `json:"version"`  // recordVersion
 	Network  string `json:"network"`  // of the peer

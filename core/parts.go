@@ -150,22 +150,22 @@ type holdUp struct {
 type link struct {
 	// Callers read the first fields, and the reader writes those after the padding:
 	// they share no cache line.
-	sess       *session
-	env        *env
-	sock       *socket.Conn
-	shut       atomic.Bool // this side has closed conn
-	wanted     atomic.Bool // a goroutine that moves the connection waits for the reader to yield
-	epoch      uint32
-	trusted    bool          // X-Real-IP of the peer is believed
-	silent     bool          // accepted, and no message has come: the reader says "accept ok" with the first
-	roused     bool          // rouse has set a read deadline
-	hello      atomic.Uint32 // flags of CONTROL hello
-	peerWindow atomic.Int32  // bytes that a stream may send at first
-	refused    atomic.Uint32 // draining: number of the last CALL that was taken, plus 1; 0: none was refused since
-	conn       net.Conn      // until the link is ready hooks may replace it, under mu and session.mu
-	pf         ProtoFunc
-	ip         string     // of the remote address, as text
-	facts      *ConnFacts // nil: none but those of conn
+	sess            *session
+	env             *env
+	sock            *socket.Conn
+	shut            atomic.Bool // this side has closed conn
+	wanted          atomic.Bool // a goroutine that moves the connection waits for the reader to yield
+	epoch           uint32
+	trusted         bool          // X-Real-IP of the peer is believed
+	silent          bool          // accepted, and no message has come: the reader says "accept ok" with the first
+	readInterrupted bool          // interruptRead has set a read deadline
+	hello           atomic.Uint32 // flags of CONTROL hello
+	peerWindow      atomic.Int32  // bytes that a stream may send at first
+	refused         atomic.Uint32 // draining: number of the last CALL that was taken, plus 1; 0: none was refused since
+	conn            net.Conn      // until the link is ready hooks may replace it, under mu and session.mu
+	pf              ProtoFunc
+	ip              string     // of the remote address, as text
+	facts           *ConnFacts // nil: none but those of conn
 
 	killed atomic.Pointer[CloseReason] // set before this side closes conn on an error
 	bye    atomic.Pointer[farewell]    // what the peer has said last; nil: nothing yet
@@ -180,7 +180,7 @@ type link struct {
 	_ [24]byte
 	reader
 
-	mu    sync.Mutex // guards what follows, and roused
+	mu    sync.Mutex // guards what follows, and readInterrupted
 	calls handlerList
 	dead  *CloseReason // cause for contexts made from now on; nil while alive
 }

@@ -304,7 +304,7 @@ func (l *link) wait(mayPark bool) (isElsewhere bool, err error) {
 		l.state.await()
 		err = l.sock.Wait()
 		idle := l.state.resume()
-		if !idle && !l.isRoused(err) {
+		if !idle && !l.wasInterrupted(err) {
 			return false, err
 		}
 		l.mu.Lock() // until interruptIdle has set the deadline
@@ -370,28 +370,38 @@ func (l *link) quietSince(now int64) int64 {
 	return l.quietAt
 }
 
-// rouse ends the wait of the reader, so that it looks whether to yield.
-func (l *link) rouse() {
+// interruptRead ends the wait of the reader, so that it looks whether to yield.
+func (l *link) interruptRead() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch word := l.state.word.Load(); {
 	case l.state.interrupt(word): // so that the reader clears the deadline before it reads on
 		l.conn.SetReadDeadline(pastTime)
 	case phaseOf(word) == reading && l.sock.Repeats():
-		l.roused = true
+		l.readInterrupted = true
 		l.conn.SetReadDeadline(pastTime)
 	}
 }
 
-// isRoused reports whether the error of a read is due to rouse.
-func (l *link) isRoused(err error) bool {
+// endInterrupt takes the deadline of interruptRead back, unless the reader has done so: then it
+// may have set one of its own, of a message that arrives.
+func (l *link) endInterrupt() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.readInterrupted || l.state.word.Load()&interrupted != 0 {
+		l.conn.SetReadDeadline(time.Time{}) // a reader whose wait it has ended sees readInterrupted
+	}
+}
+
+// wasInterrupted reports whether the error of a read is due to interruptRead.
+func (l *link) wasInterrupted(err error) bool {
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	was := l.roused
-	if l.roused = false; was {
+	was := l.readInterrupted
+	if l.readInterrupted = false; was {
 		l.conn.SetReadDeadline(time.Time{})
 	}
 	return was

@@ -175,7 +175,7 @@ func (r *readLoop) serve() error {
 		r.in = 0
 		c.arrived = l.sock.TakeMemory()
 		if err != nil {
-			if l.isRoused(err) { // in the middle of a message, of which nothing has been taken
+			if l.wasInterrupted(err) { // in the middle of a message, of which nothing has been taken
 				c.recycle()
 				continue
 			}

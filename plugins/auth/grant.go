@@ -103,7 +103,9 @@ func Narrow(sess tp.Session, routes ...string) error {
 // end, with rerr in their cause, and what they return is dropped; their callers get 102.
 // What is queued for the other side goes out before the reason: if it reads slowly, all of
 // this takes up to a second, but for that no message reaches a handler. Revoke returns when
-// the connection is closed, or after about a second. It may be called anywhere, also in a handler of the session.
+// the connection is closed, or after about a second. It may be called anywhere, also in a handler
+// of the session. One that a Reboot has handed to the new process lives on there: its
+// CloseReason here is tp.ErrHandedOver.
 func Revoke(sess tp.Session, rerr *tp.Rerror) {
 	if !rerr.HasError() {
 		rerr = tp.NewRerror(tp.CodeUnauthorized, tp.CodeText(tp.CodeUnauthorized), "the credentials have been revoked")

@@ -6,7 +6,7 @@ import (
 	tp "github.com/teleport-go/teleport/core"
 )
 
-// A stream does not go through a proxy, and its opener is told so; nothing is forwarded.
+// A stream does not go through a proxy: OpenStream returns an error, and nothing is forwarded.
 func TestStream(t *testing.T) {
 	c := newChain(t, config{})
 	tp.HandleStream(c.backend, "/chat", func(tp.StreamCtx, *tp.Stream[string, string]) error {

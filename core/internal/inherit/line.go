@@ -76,6 +76,9 @@ func (l *Line) Offer(ctx context.Context, head, rest []byte, c net.Conn, ready f
 	if l.err != nil {
 		return l.err
 	}
+	if err := context.Cause(ctx); err != nil { // while others were offered
+		return fmt.Errorf("%w: %w", ErrNotReady, err)
+	}
 	l.number++
 	until := time.Now().Add(answerTime)
 	if at, ok := ctx.Deadline(); ok && at.Before(until) {

@@ -69,8 +69,13 @@ func TestLine(t *testing.T) {
 			}, nil
 		})
 	}()
+	over, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
 	for range 3 {
 		client, server := tcpPair(t)
+		if err := near.Offer(over, []byte("yes"), nil, server, yes); !errors.Is(err, ErrNotReady) {
+			t.Fatalf("an offer whose time is over: %v", err)
+		}
 		large := strings.Repeat("x", 500_000)
 		if err := near.Offer(t.Context(), []byte("no"), nil, server, yes); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "it is not wanted") {
 			t.Fatalf("a refused offer: %v", err)
@@ -98,8 +103,12 @@ func TestLine(t *testing.T) {
 			t.Errorf("the client reads %v after the end; want EOF", err)
 		}
 	}
-	if err := near.Offer(t.Context(), make([]byte, MaxHead+1), nil, nil, yes); !errors.Is(err, ErrNotReady) {
-		t.Errorf("an offer that is too large: %v", err)
+	_, server := tcpPair(t)
+	for _, test := range []struct{ head, rest int }{{MaxHead + 1, 0}, {0, MaxRest + 1}} {
+		err := near.Offer(t.Context(), make([]byte, test.head), make([]byte, test.rest), server, yes)
+		if !errors.Is(err, ErrNotReady) || !strings.Contains(err.Error(), "over the limit") {
+			t.Errorf("an offer of %d and %d bytes: %v; want that it is over the limit", test.head, test.rest, err)
+		}
 	}
 	near.Close()
 	if err := <-ended; err != nil {
