@@ -16,7 +16,7 @@ import (
 
 // BenchmarkCall compares what a call of 581 bytes costs over tcp and over resume+tcp, by so
 // many callers on so many connections; both ends are in this process. Each iteration is a
-// call over either, in turns of a thousand.
+// call over either, in turns of four thousand.
 func BenchmarkCall(b *testing.B) {
 	for _, test := range []struct{ conns, callers int }{{1, 1}, {1, 100}, {100, 1}} {
 		b.Run(fmt.Sprintf("%dx%d", test.conns, test.callers), func(b *testing.B) {

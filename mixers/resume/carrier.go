@@ -15,8 +15,8 @@ type carrier struct {
 func newCarrier(conn net.Conn) *carrier { return &carrier{conn, newRaw(conn)} }
 
 // kill closes the connection without a wait: Close itself waits for the functions that the
-// runtime runs with the descriptor, and one of them may be the caller. TLS has nothing to
-// say: the records do.
+// runtime runs with the descriptor, and one of them may be the caller. TLS sends no
+// close_notify: the records say what has ended.
 func (k *carrier) kill() {
 	conn := k.conn
 	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {

@@ -46,7 +46,7 @@ type Conn struct {
 	stocked atomic.Bool   // inbound is not empty
 	drained atomic.Bool   // see Drained
 	ackable atomic.Uint64 // position that the other side may forget
-	ackSent atomic.Uint64 // the last one that it was told; changed with mu
+	ackSent atomic.Uint64 // the last one that was sent to it; changed with mu
 	peerEnd atomic.Bool   // the other side's direction has ended; changed with mu
 
 	rmu      sync.Mutex // guards the fields below, and reading from a raw connection

@@ -65,7 +65,7 @@ func (n *network) newListener(ctx context.Context, lc tp.ListenConfig) (*Listene
 	if !n.inner.OwnTLS {
 		l.tls = lc.TLS
 	}
-	lc.Network, lc.ReusePort = n.inner.Name, false
+	lc.Network, lc.ReusePort = n.inner.Name, false // a connection must come to the listener that has its stream
 	var err error
 	if l.inner, err = n.inner.Listen(ctx, lc); err != nil {
 		return nil, err

@@ -42,8 +42,8 @@ func newRaw(conn net.Conn) *rawConn {
 	if err != nil {
 		return nil
 	}
-	r.readOnce = func(fd uintptr) { r.nIn, r.inErr = again(int(fd), r.in, readNow) }
-	r.writeOnce = func(fd uintptr) { r.nOut, r.outErr = again(int(fd), r.out, writeNow) }
+	r.readOnce = func(fd uintptr) { r.nIn, r.inErr = again(int(fd), r.in, syscall.Read) }
+	r.writeOnce = func(fd uintptr) { r.nOut, r.outErr = again(int(fd), r.out, syscall.Write) }
 	return r
 }
 

@@ -82,7 +82,8 @@ func download(ctx context.Context, sess tp.Session, name, into string, show prog
 		}
 		r := tp.StreamReader(st)
 		defer r.Close()
-		n, err := io.Copy(&counter{f, offset, what.Size, show}, r)
+		rest := io.LimitReader(r, what.Size-offset+1) // a byte too many is enough to notice
+		n, err := io.Copy(&counter{f, offset, what.Size, show}, rest)
 		if err != nil {
 			return offset + n, err
 		}

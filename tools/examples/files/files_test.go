@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -182,6 +184,39 @@ func TestRefusals(t *testing.T) {
 	st, err := tp.OpenStream[[]byte, []byte](w.ctx, w.sess, "/files/get", tp.WithBody(part{good, 1}))
 	require.NoError(t, err)
 	require.Equal(t, codeChanged, tp.Code(st.Wait()))
+}
+
+// A server that sends more than the file has, or other bytes, fills no disk, and its file gets
+// no name.
+func TestBadServer(t *testing.T) {
+	const size = 100_000
+	for _, sent := range []int{size - 1, size + 1, 40 * size} {
+		t.Run(fmt.Sprint(sent), func(t *testing.T) {
+			w := newWorld(t, "tcp")
+			writeFile(t, filepath.Join(w.dir, "film"), 40*size)
+			content, err := os.ReadFile(filepath.Join(w.dir, "film"))
+			require.NoError(t, err)
+			what, err := describe("film", bytes.NewReader(content[:size]))
+			require.NoError(t, err)
+			srv, err := tp.Open(tp.PeerConfig{LocalIP: "127.0.0.1"})
+			require.NoError(t, err)
+			defer srv.Close()
+			tp.HandleCall(srv, "/files/info", func(tp.CallCtx, *string) (file, error) { return what, nil })
+			tp.HandleStream(srv, "/files/get", func(_ tp.StreamCtx, st *tp.Stream[[]byte, []byte]) error {
+				_, err := tp.StreamWriter(st).Write(content[:sent])
+				return err
+			})
+			require.NoError(t, srv.Listen())
+			w.dial("tcp", srv.Addrs()[0].String())
+			most := int64(0)
+			_, err = download(w.ctx, w.sess, "film", w.mine, func(done, _ int64) { most = max(most, done) })
+			require.Equal(t, codeDamaged, tp.Code(err), "%v", err)
+			require.LessOrEqual(t, most, int64(size+1))
+			entries, err := os.ReadDir(w.mine)
+			require.NoError(t, err)
+			require.Empty(t, entries)
+		})
+	}
 }
 
 func TestAttemptsEnd(t *testing.T) {

@@ -124,7 +124,7 @@ func (s *store) put(ctx tp.StreamCtx, st *tp.Stream[[]byte, []byte]) error {
 
 // complete closes f and gives it its name, if what has arrived is the file.
 func complete(dir *os.Root, f *os.File, want *file) error {
-	got, err := describe(want.Name, io.NewSectionReader(f, 0, want.Size))
+	got, err := describe(want.Name, io.NewSectionReader(f, 0, want.Size+1))
 	if err != nil {
 		return err
 	}
