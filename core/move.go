@@ -449,8 +449,9 @@ func (p *peer) moveAll(ctx context.Context, to taker, list []*session, hold time
 }
 
 // movers is how many sessions of a peer are prepared for their move at once. Their offers
-// are made one after the other.
-const movers = 32
+// are made one after the other, so each of them is held up for as many offers: few are best,
+// and more than one, since a session that is in use keeps its mover waiting.
+const movers = 4
 
 const (
 	// redialPace is the time between two redials of sessions that have not moved, on average:

@@ -39,6 +39,7 @@ func (d *demo) restart(ctx context.Context, n int) error {
 		if i < busySessions {
 			all[i].every = 0
 		}
+		all[i].first = all[i].every * time.Duration(i) / time.Duration(n)
 	}
 	first, err := tp.Invoke[int](ctx, d.sess, "/demo/pid", nil)
 	if err != nil {
@@ -87,12 +88,14 @@ func (d *demo) restart(ctx context.Context, n int) error {
 // restarted is a session that calls until another process answers.
 type restarted struct {
 	sess    tp.Session
+	first   time.Duration // before its first call, so that not all call at once
 	every   time.Duration
 	longest [2]time.Duration // of its calls before the restart, and since
 	err     error
 }
 
 func (r *restarted) run(ctx context.Context, first int, calls *atomic.Int64, begun *atomic.Bool) {
+	time.Sleep(r.first)
 	for {
 		start := time.Now()
 		pid, err := tp.Invoke[int](ctx, r.sess, "/demo/pid", nil)
