@@ -40,7 +40,7 @@ func TestMoveProcess(t *testing.T) {
 	}
 	exit = syscall.Exit // package testing does not like os.Exit
 	SetLoggerLevel("NOTICE")
-	SetShutdown(10*time.Second, nil, func() error { fmt.Println("ends", os.Getpid()); return nil })
+	SetShutdown(time.Minute, nil, func() error { fmt.Println("ends", os.Getpid()); return nil })
 	network, addr, _ := strings.Cut(os.Getenv(moveProcess), " ")
 	var fault dies
 	if b, err := os.ReadFile(os.Getenv(moveFault)); err == nil {
@@ -135,7 +135,7 @@ func (m *movedServer) Write(b []byte) (int, error) {
 // next returns the next line of one of these kinds.
 func (m *movedServer) next(kinds ...string) (kind string, pid int, rest string) {
 	m.t.Helper()
-	late := time.After(20 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		select {
 		case line := <-m.lines:

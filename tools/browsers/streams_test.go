@@ -89,10 +89,11 @@ func (h *handlers) registerStreams(peer tp.Peer) {
 		if _, err := ctx.Bind(&key); err != nil {
 			return err
 		}
-		for range 2 {
-			if err := s.Send("held"); err != nil {
-				return err
-			}
+		var n int
+		if err := json.Unmarshal([]byte(ctx.Query().Get("n")), &n); err != nil {
+			return err
+		}
+		for i := 0; i < n && s.Send("held") == nil; i++ { // which fails when the caller has given up
 		}
 		<-ctx.Context().Done()
 		return locked(h, func() error { h.ended[key] = context.Cause(ctx.Context()).Error(); return nil })
