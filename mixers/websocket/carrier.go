@@ -154,7 +154,11 @@ func (c *carrier) control(h header) error {
 // frames are buffers for frames that are written.
 var frames = sync.Pool{New: func() any { return new([]byte) }}
 
-// Write writes b in one message. After an error the connection is of no use.
+// carrierMessage is the length of the largest message that is written. A page gets whole
+// messages only: of one that was cut off, all has to be sent again.
+const carrierMessage = 16 << 10
+
+// Write writes b in messages. After an error the connection is of no use.
 func (c *carrier) Write(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
@@ -165,22 +169,26 @@ func (c *carrier) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// send writes a frame.
+// send writes the payload in frames, each of which is a message.
 func (c *carrier) send(op byte, payload []byte) error {
 	buf := frames.Get().(*[]byte)
 	defer frames.Put(buf)
-	key := uint32(0)
-	if c.client {
-		key = newKey()
+	out := (*buf)[:0]
+	for rest := payload; len(rest) > 0 || len(out) == 0; {
+		part := rest[:min(len(rest), carrierMessage)]
+		rest = rest[len(part):]
+		key := uint32(0)
+		if c.client {
+			key = newKey()
+		}
+		var head [maxHeader]byte
+		n := len(out) + putHeader(head[:], op, len(part), key)
+		out = append(append(out, head[:n-len(out)]...), part...)
+		mask(out[n:], key)
 	}
-	var head [maxHeader]byte
-	n := putHeader(head[:], op, len(payload), key)
-	*buf = append(append((*buf)[:0], head[:n]...), payload...)
-	if c.client {
-		mask((*buf)[n:], key)
-	}
+	*buf = out
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	_, err := c.Conn.Write(*buf)
+	_, err := c.Conn.Write(out)
 	return err
 }

@@ -33,10 +33,11 @@ export class Connection {
     return this.#bye.error;
   }
 
-  /** Connects; throws if the environment forbids it. */
-  dial(url, on) {
-    const { protocols, WebSocket } = this.#options;
-    const ws = (this.ws = new WebSocket(url, protocols.map((p) => p.name)));
+  /** Connects; throws if the environment forbids it. again: the URL for another connection of the same session. */
+  dial(url, again, on) {
+    const { protocols, WebSocket, resume, maxMessage } = this.#options;
+    const names = protocols.map((p) => p.name);
+    const ws = (this.ws = resume ? resume({ WebSocket, protocols: names, url, again, maxMessage }) : new WebSocket(url, names));
     ws.binaryType = "arraybuffer";
     ws.addEventListener("open", () => {
       this.openedAt = performance.now();
@@ -45,6 +46,7 @@ export class Connection {
     });
     ws.addEventListener("message", ({ data }) => on.message(data));
     ws.addEventListener("error", () => {}); // the close follows
+    for (const type of ["lost", "resumed"]) ws.addEventListener(type, () => on.change(type));
     ws.addEventListener("close", ({ code, reason, wasClean }) => {
       on.close({ code: code || 1006, reason, wasClean }); // Deno has 0 for a connection that broke
     });
