@@ -4,7 +4,7 @@
 //     import { resume } from "./resume.js";
 //     const session = connect("/ws", { resume: resume() });
 //
-// To the session, a Stream is a WebSocket. Its frames travel in a stream of bytes, and that
+// To the session, a ResumedWebSocket is a WebSocket. Its frames travel in a stream of bytes, and that
 // in the binary messages of one WebSocket after the other: both sides keep what the other
 // one has not acknowledged, and send it again on the next connection. records.js has what
 // is on the wire; Go's package mixers/resume says why.
@@ -28,11 +28,11 @@ export function resume(options = {}) {
   const o = withDefaults("resume", defaults, options);
   for (const name of ["window", "keepAlive", "idleTimeout"]) duration(name, o[name]);
   if (!(o.buffer >= 128 << 10)) throw new TypeError(`resume: buffer is ${o.buffer}: want at least ${128 << 10} bytes`);
-  return (args) => new Stream({ ...o, ...args });
+  return (args) => new ResumedWebSocket({ ...o, ...args });
 }
 
 /** The WebSocket of a session. WebSocket, protocols: what connects; url: that of the first connection, again: those of others. */
-class Stream extends EventTarget {
+class ResumedWebSocket extends EventTarget {
   readyState = 0;
   protocol = "";
   #o;
