@@ -118,10 +118,10 @@ func (c *carrier) header() error {
 		return violation("a frame of a stream has a mask, or none, which is wrong for its side")
 	case h.op >= opClose:
 		return c.control(h)
-	case h.op == opText:
-		return &CloseError{CloseUnsupported, "a stream travels in binary messages, and a text message has arrived"}
 	case c.inside == (h.op != opContinuation):
 		return violation("the fragments of a message are out of order")
+	case h.op == opText:
+		return &CloseError{CloseUnsupported, "a stream travels in binary messages, and a text message has arrived"}
 	}
 	c.inside, c.left, c.key = !h.final, h.length, h.key
 	return nil
