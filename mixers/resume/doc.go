@@ -41,4 +41,6 @@
 //
 // A side that has sent nothing for Options.KeepAlive acknowledges again. TLS runs on each
 // connection, below the preamble, so a token is as secret as the bytes of the session.
+//
+// Connections with a handshake of their own carry the same bytes behind that; see [Streams].
 package resume

@@ -9,6 +9,7 @@ export class Connection {
   protocol = undefined; // the one that both ends have agreed on
   openedAt = Infinity;
   receivedAt = 0;
+  isLost = false; // with the option resume: there is no WebSocket at the moment
   handlers = new Map(); // contexts of the server's calls, by their number
   /** What the server has said that it understands; window: how many bytes of a stream it takes at first. */
   peer = { known: false, cancel: false, window: 0 };
@@ -46,7 +47,7 @@ export class Connection {
     });
     ws.addEventListener("message", ({ data }) => on.message(data));
     ws.addEventListener("error", () => {}); // the close follows
-    for (const type of ["lost", "resumed"]) ws.addEventListener(type, () => on.change(type));
+    for (const type of ["lost", "resumed"]) ws.addEventListener(type, () => ((this.isLost = type === "lost"), on.change(type)));
     ws.addEventListener("close", ({ code, reason, wasClean }) => {
       on.close({ code: code || 1006, reason, wasClean }); // Deno has 0 for a connection that broke
     });

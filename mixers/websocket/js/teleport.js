@@ -356,7 +356,7 @@ class Session extends EventTarget {
       const began = performance.now();
       const meta = { hb_: Math.max(1, Math.round(every / 1000)) };
       this.#submit(CALL, "/heartbeat", undefined, { timeout: every, meta }, { setup: connection }).catch((err) => {
-        if (err.code !== 408 || connection.receivedAt >= began || this.#connection !== connection) return;
+        if (err.code !== 408 || connection.receivedAt >= began || connection.isLost || this.#connection !== connection) return;
         connection.end(4008, "no sign of life");
         this.#lost(connection, broken(`no sign of life for ${every} ms`));
       });

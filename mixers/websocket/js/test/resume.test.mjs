@@ -294,6 +294,20 @@ test("a connection that is silent is replaced; the page says that it is alive", 
   assert.equal(WebSocket.all[0].closedWith.code, 4008);
 });
 
+test("a heartbeat does not end a session that waits for a connection", async (t) => {
+  const tick = clock(t);
+  const { WebSocket, server, closes } = await begin(t, { heartbeat: 1000 }, { window: 10_000 });
+  WebSocket.last.drop();
+  for (let i = 0; i < 8; i++) await tick(1000);
+  assert.deepEqual(closes, []);
+  server.resume(WebSocket);
+  await tick(0);
+  server.read();
+  assert.ok(server.messages.every((m) => m.serviceMethod === "/heartbeat") && server.messages.length > 0);
+  await tick(2000);
+  assert.deepEqual(closes, [[1006, "no sign of life for 1000 ms"]], "now there is a connection, and no answer");
+});
+
 test("each message is a task: what awaits a reply goes on before the push behind it", async (t) => {
   const { s, server } = await begin(t);
   const order = [];
