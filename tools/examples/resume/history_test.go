@@ -18,7 +18,7 @@ import (
 )
 
 // The long round: go test -run TestHistory -timeout 0 ./tools/examples/resume -args -cuts 10000
-var cuts = flag.Int64("cuts", 150, "how often TestHistory cuts the connection")
+var cuts = flag.Int64("cuts", 200, "how often TestHistory cuts the connection")
 
 // Calls and pushes in both directions run once, in order, wherever a WebSocket is cut.
 func TestHistory(t *testing.T) {
