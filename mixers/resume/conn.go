@@ -21,7 +21,8 @@ type Conn struct {
 	side          side
 	token         token
 	identity      identity
-	local, remote net.Addr // of the first connection
+	owner         map[any]any // see Streams.Accept; not changed
+	local, remote net.Addr    // of the first connection
 
 	reading    sync.Mutex            // held by a Read
 	read       readCall              // guarded by reading

@@ -14,6 +14,7 @@ import (
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/tptest"
+	"github.com/teleport-go/teleport/mixers/resume/resumetest"
 )
 
 // Bytes arrive whole and in order in both directions, wherever the connection is cut.
@@ -32,8 +33,8 @@ func TestCutBytes(t *testing.T) {
 			lis, err := n.Listen(t.Context(), tp.ListenConfig{LocalIP: "127.0.0.1", TLS: test.server})
 			require.NoError(t, err)
 			defer lis.Close()
-			cut := newCutter(t, lis.Addr().String(), 300_000)
-			dialled := dialThrough(t, n, tp.DialConfig{Addr: cut.addr(), TLS: test.client})
+			cut := resumetest.NewCutter(t, lis.Addr().String(), 300_000)
+			dialled := dialThrough(t, n, tp.DialConfig{Addr: cut.Addr(), TLS: test.client})
 			accepted, err := lis.Accept()
 			require.NoError(t, err)
 			var wg sync.WaitGroup
@@ -43,11 +44,11 @@ func TestCutBytes(t *testing.T) {
 				wg.Go(func() { require.NoError(t, readPattern(c[1], uint64(i), size)) })
 			}
 			wg.Wait()
-			require.Greater(t, cut.cuts.Load(), int64(20))
-			cut.most.Store(0)
+			require.Greater(t, cut.Cuts.Load(), int64(20))
+			cut.Most.Store(0)
 			require.NoError(t, dialled.Close())
 			require.NoError(t, accepted.Close())
-			t.Logf("%d cuts, resumed %d times", cut.cuts.Load(), stats.Resumed.Load())
+			t.Logf("%d cuts, resumed %d times", cut.Cuts.Load(), stats.Resumed.Load())
 		})
 	}
 }

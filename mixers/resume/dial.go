@@ -32,6 +32,11 @@ func (n *network) dial(ctx context.Context, d tp.DialConfig) (net.Conn, error) {
 		return nil, err
 	}
 	d.Network = n.inner.Name
+	return n.dialStream(ctx, d)
+}
+
+// dialStream is dial for a network that was checked.
+func (n *network) dialStream(ctx context.Context, d tp.DialConfig) (net.Conn, error) {
 	s := &dialer{n, d}
 	conn, answer, err := s.connect(ctx, preamble{})
 	if err != nil {

@@ -28,7 +28,7 @@
 // The token of a new stream is zero in the question, and the answer has the one that the
 // accepting side has made. The answer to the question for an old stream has that stream's
 // token, or zero and in place of sent a number that says why not: 1 there is no such stream,
-// 2 the positions are not in it, 3 it belongs to another TLS identity. Records follow:
+// 2 the positions are not in it, 3 it belongs to another client. Records follow:
 //
 //	0x0001 … 0x7fff  so many bytes of the stream follow
 //	0x8000           6 bytes follow: the position that the sender has received
@@ -41,4 +41,6 @@
 //
 // A side that has sent nothing for Options.KeepAlive acknowledges again. TLS runs on each
 // connection, below the preamble, so a token is as secret as the bytes of the session.
+//
+// Connections with a handshake of their own carry the same bytes behind that; see [Streams].
 package resume

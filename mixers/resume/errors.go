@@ -12,7 +12,7 @@ import (
 // of the session's CloseReason, and in the errors of Read and Write; compare with errors.Is.
 var (
 	// ErrFresh says that the accepting side cannot resume the stream: it was restarted, has
-	// given the stream up, or found another TLS identity or a wrong position. The session
+	// given the stream up, or found another client or a wrong position. The session
 	// begins anew, by its redial.
 	ErrFresh = errors.New("resume: verdict fresh")
 

@@ -13,12 +13,13 @@ import (
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/tptest"
+	"github.com/teleport-go/teleport/mixers/resume/resumetest"
 )
 
 // life is two peers with a cutter between.
 type life struct {
 	srv, cli tp.Peer
-	cut      *cutter
+	cut      *resumetest.Cutter
 	sess     tp.Session // of the client
 	other    tp.Session // of the server
 	runs     atomic.Int64
@@ -31,8 +32,8 @@ func newLife(t *testing.T, o Options, cfg tp.PeerConfig) *life {
 	l := &life{begun: make(chan struct{}, 10), release: make(chan struct{})}
 	l.srv = l.newServer(t, o)
 	l.cli = newPeer(t, o, cfg)
-	l.cut = newCutter(t, tptest.Listen(t, l.srv), 0)
-	l.sess = tptest.Dial(t, l.cli, l.cut.addr())
+	l.cut = resumetest.NewCutter(t, tptest.Listen(t, l.srv), 0)
+	l.sess = tptest.Dial(t, l.cli, l.cut.Addr())
 	l.other = sessionOf(t, l.srv)
 	return l
 }
@@ -70,7 +71,7 @@ func TestCallOutlives(t *testing.T) {
 	l := newLife(t, Options{}, tp.PeerConfig{})
 	done := l.slow(t)
 	for range 3 {
-		l.cut.cutAll()
+		l.cut.CutAll()
 	}
 	close(l.release)
 	require.NoError(t, tptest.Receive(t, done, "the reply"))
@@ -106,10 +107,10 @@ func TestExpired(t *testing.T) {
 		<-l.other.CloseNotify()
 		ended <- l.other.CloseReason()
 	}()
-	l.cut.refuse.Store(true)
-	l.cut.cutAll()
+	l.cut.Refuse.Store(true)
+	l.cut.CutAll()
 	require.ErrorIs(t, tptest.Receive(t, ended, "the end of the server's session"), ErrExpired)
-	l.cut.refuse.Store(false)
+	l.cut.Refuse.Store(false)
 	require.Eventually(t, func() bool {
 		_, err := tp.Invoke[string](t.Context(), l.sess, "/echo", "again")
 		return err == nil
@@ -122,8 +123,8 @@ func TestFresh(t *testing.T) {
 	l := newLife(t, Options{}, tp.PeerConfig{})
 	close(l.release)
 	restarted := tptest.Listen(t, l.newServer(t, Options{}))
-	l.cut.server.Store(&restarted)
-	l.cut.cutAll()
+	l.cut.Server.Store(&restarted)
+	l.cut.CutAll()
 	tptest.Receive(t, l.sess.CloseNotify(), "the end of the session")
 	reason := l.sess.CloseReason()
 	require.ErrorIs(t, reason, ErrFresh)
@@ -138,10 +139,10 @@ func TestHalfOpen(t *testing.T) {
 	stats := new(Stats)
 	l := newLife(t, Options{KeepAlive: 50 * time.Millisecond, IdleTimeout: 300 * time.Millisecond, Stats: stats}, tp.PeerConfig{})
 	done := l.slow(t)
-	l.cut.frozen.Store(true)
+	l.cut.Frozen.Store(true)
 	close(l.release) // the reply is lost on its way
 	require.Eventually(t, func() bool { return stats.Lost.Load() > 0 }, patience, time.Millisecond)
-	l.cut.frozen.Store(false)
+	l.cut.Frozen.Store(false)
 	require.NoError(t, tptest.Receive(t, done, "the reply"))
 	require.EqualValues(t, 1, l.runs.Load())
 }
@@ -158,7 +159,7 @@ func TestClose(t *testing.T) {
 			close(l.release)
 			tptest.Echo(t, l.sess, "before")
 			if test.cut {
-				l.cut.cutAll()
+				l.cut.CutAll()
 			}
 			require.NoError(t, l.sess.Close())
 			tptest.Receive(t, l.other.CloseNotify(), "the end of the other session")
@@ -184,13 +185,13 @@ func TestCloseEndsWriting(t *testing.T) {
 // Deadlines hold also while there is no connection, and what was written goes out later.
 func TestLostDeadlines(t *testing.T) {
 	tptest.LeakCheck(t)
-	var cut *cutter
+	var cut *resumetest.Cutter
 	dialled, accepted := pair(t, over(t, Options{Buffer: leastBuffer}), func(addr string) string {
-		cut = newCutter(t, addr, 0)
-		return cut.addr()
+		cut = resumetest.NewCutter(t, addr, 0)
+		return cut.Addr()
 	})
-	cut.refuse.Store(true)
-	cut.cutAll()
+	cut.Refuse.Store(true)
+	cut.CutAll()
 	c := dialled.(*Conn)
 	require.Eventually(t, func() bool { c.TryRead(make([]byte, 1)); return c.cur.Load() == nil }, patience, time.Millisecond)
 	c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
@@ -203,7 +204,7 @@ func TestLostDeadlines(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	require.Greater(t, n, leastBuffer/2)
 	require.Less(t, n, len(data))
-	cut.refuse.Store(false)
+	cut.Refuse.Store(false)
 	got := make([]byte, n)
 	_, err = io.ReadFull(accepted, got)
 	require.NoError(t, err)

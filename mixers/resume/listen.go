@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"reflect"
 	"sync"
 	"time"
 
@@ -106,22 +108,7 @@ func (l *Listener) logf(format string, args ...any) {
 func (l *Listener) welcome(conn net.Conn) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.limit)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(longAgo) })
-	done := l.begin(conn)
-	secure, question, err := l.read(ctx, conn)
-	done()
-	var c *Conn
-	if err == nil {
-		c, err = l.answer(secure, question)
-	}
-	if !stop() && err == nil { // out of time: the connection has a deadline in the past
-		err = context.Cause(ctx)
-		if question.token == (token{}) {
-			c.fail(net.ErrClosed)
-		} else if k := c.cur.Load(); k != nil && k.conn == secure {
-			c.lose(k, err)
-		}
-	}
+	c, secure, err := l.shake(ctx, conn, nil)
 	if err != nil {
 		if l.ctx.Err() == nil {
 			l.logf("resume: refused the connection of %s: %v", conn.RemoteAddr(), err)
@@ -129,7 +116,7 @@ func (l *Listener) welcome(conn net.Conn) {
 		conn.Close()
 		return
 	}
-	if question.token != (token{}) {
+	if c == nil {
 		return
 	}
 	select {
@@ -137,6 +124,33 @@ func (l *Listener) welcome(conn net.Conn) {
 	case <-l.ctx.Done():
 		c.fail(&ended{ErrExpired, errNoListener})
 	}
+}
+
+// shake makes the handshake within ctx, and gives the connection a stream. It returns the
+// stream if that is a new one, and what carries it; owner is what is known about the client
+// besides TLS.
+func (l *Listener) shake(ctx context.Context, conn net.Conn, owner map[any]any) (begun *Conn, secure net.Conn, err error) {
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(longAgo) })
+	done := l.begin(conn)
+	secure, question, err := l.read(ctx, conn)
+	done()
+	var c *Conn
+	if err == nil {
+		c, err = l.answer(secure, question, owner)
+	}
+	isNew := question.token == (token{})
+	if !stop() && err == nil { // out of time: the connection has a deadline in the past
+		err = context.Cause(ctx)
+		if isNew {
+			c.fail(net.ErrClosed)
+		} else if k := c.cur.Load(); k != nil && k.conn == secure {
+			c.lose(k, err)
+		}
+	}
+	if err != nil || !isNew {
+		return nil, nil, err
+	}
+	return c, secure, nil
 }
 
 // begin notes a handshake, until done, and ends the oldest one if there are too many.
@@ -173,9 +187,10 @@ func (l *Listener) read(ctx context.Context, conn net.Conn) (net.Conn, preamble,
 }
 
 // answer answers a preamble, and attaches the connection to its stream.
-func (l *Listener) answer(conn net.Conn, question preamble) (*Conn, error) {
+func (l *Listener) answer(conn net.Conn, question preamble, owner map[any]any) (*Conn, error) {
 	if question.token == (token{}) {
 		c := newConn(&l.n.o, l, newToken(), identityOf(conn), conn)
+		c.owner = owner
 		l.mu.Lock()
 		l.streams[c.token.hash()] = c
 		l.mu.Unlock()
@@ -192,7 +207,7 @@ func (l *Listener) answer(conn net.Conn, question preamble) (*Conn, error) {
 	l.mu.Unlock()
 	v := verdictUnknown
 	if c != nil && subtle.ConstantTimeCompare(c.token[:], question.token[:]) == 1 {
-		v = c.takeOver(conn, question)
+		v = c.takeOver(conn, question, owner)
 	}
 	if v == 0 {
 		return c, nil
@@ -204,8 +219,8 @@ func (l *Listener) answer(conn net.Conn, question preamble) (*Conn, error) {
 
 // takeOver gives the stream another connection. It returns why not, 0 if it does, or if
 // that connection has broken meanwhile.
-func (c *Conn) takeOver(conn net.Conn, question preamble) verdict {
-	if id := identityOf(conn); subtle.ConstantTimeCompare(id[:], c.identity[:]) != 1 {
+func (c *Conn) takeOver(conn net.Conn, question preamble, owner map[any]any) verdict {
+	if id := identityOf(conn); subtle.ConstantTimeCompare(id[:], c.identity[:]) != 1 || !maps.EqualFunc(owner, c.owner, same) {
 		return verdictIdentity
 	}
 	c.swap.Lock()
@@ -220,6 +235,11 @@ func (c *Conn) takeOver(conn net.Conn, question preamble) verdict {
 		conn.Close()
 	}
 	return 0
+}
+
+// same compares two values by ==; those that cannot be compared are not the same.
+func same(a, b any) bool {
+	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
 // judge compares positions.

@@ -34,7 +34,7 @@ type verdict uint64
 const (
 	verdictUnknown  verdict = 1 + iota // also of a stream that has ended
 	verdictPosition                    // the positions are not those of the stream
-	verdictIdentity                    // the TLS identity is not that of the first connection
+	verdictIdentity                    // the client is not that of the first connection
 )
 
 func (v verdict) String() string {
@@ -44,7 +44,7 @@ func (v verdict) String() string {
 	case verdictPosition:
 		return "the other side has no such position in the stream"
 	case verdictIdentity:
-		return "the stream belongs to another TLS identity"
+		return "the stream belongs to another client, by its certificate or its handshake"
 	}
 	return fmt.Sprintf("the other side refuses for the reason %d", uint64(v))
 }

@@ -1,6 +1,9 @@
 package resume
 
-import "syscall"
+import (
+	"sync"
+	"syscall"
+)
 
 // This file holds how a stream is read when that is not for a goroutine that calls Read.
 
@@ -10,7 +13,8 @@ const inboundMax = 64 << 10
 // pump reads a connection that cannot be read without a wait, until the stream has another
 // one.
 func (c *Conn) pump(k *carrier) {
-	b := make([]byte, 16<<10)
+	small := make([]byte, 2<<10)
+	b := small
 	for {
 		n, err := k.conn.Read(b)
 		c.rmu.Lock()
@@ -31,7 +35,24 @@ func (c *Conn) pump(k *carrier) {
 			return
 		}
 		c.awaitTaken(k)
+		b = fit(b, small, n)
 	}
+}
+
+// largeBuffers are those of pumps that read much.
+var largeBuffers = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
+
+// fit returns the buffer for the next read of a pump, which has read n bytes into b: an idle
+// stream keeps a small one.
+func fit(b, small []byte, n int) []byte {
+	switch isSmall := len(b) == len(small); {
+	case isSmall && n == len(b):
+		return *largeBuffers.Get().(*[]byte)
+	case !isSmall && n < len(small):
+		largeBuffers.Put(&b)
+		return small
+	}
+	return b
 }
 
 // awaitTaken waits until there is room for what arrives.

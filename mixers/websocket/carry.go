@@ -20,6 +20,7 @@ const (
 
 var (
 	errNoCarrier = errors.New("websocket: the sub-protocol cannot be handed over")
+	errInStream  = errors.New("websocket: a stream of Options.Resume cannot be handed over")
 	errOver      = errors.New("websocket: a close frame was sent, or has arrived")
 )
 
@@ -29,15 +30,17 @@ func (p *wsProto) AppendState(dst []byte) ([]byte, error) {
 	switch {
 	case !ok:
 		return dst, errNoCarrier
+	case p.link.stream:
+		return dst, errInStream
 	case p.left.Load() || p.ended != nil:
 		return dst, errOver
 	}
 	side := p.side()
-	if p.control {
+	if p.link.control {
 		side |= carriesControl
 	}
 	dst = append(dst, carryVersion, side)
-	return sub.AppendState(append(append(dst, p.name...), '\n'))
+	return sub.AppendState(append(append(dst, p.link.name...), '\n'))
 }
 
 // side is the side of the connection: 1 the server's, 2 the client's, 0 neither.
@@ -73,10 +76,10 @@ func (p *wsProto) Restore(state []byte) error {
 		return errNoCarrier
 	case side != p.side():
 		return fmt.Errorf("websocket: the state is of side %d of a connection, this is side %d", side, p.side())
-	case name != p.name:
-		return fmt.Errorf("websocket: the state is of the sub-protocol %.64q, this is %q", name, p.name)
+	case name != p.link.name:
+		return fmt.Errorf("websocket: the state is of the sub-protocol %.64q, this is %q", name, p.link.name)
 	}
-	p.control = control
+	p.link.control = control
 	return sub.Restore(rest)
 }
 
@@ -91,7 +94,7 @@ func (n *network) resume(h *tp.Handshake, state []byte) error {
 	var u upgrade
 	if name != "" {
 		var ok bool
-		if u.sub, ok = o.find([]string{name}); !ok {
+		if u.sub, _, ok = o.find([]string{name}); !ok {
 			return fmt.Errorf("websocket: the sub-protocol %.64q is not known here, but %s", name, o.known())
 		}
 	}

@@ -86,7 +86,7 @@ func (p *wsProto) AppendFarewell(dst []byte, r socket.Reason) []byte {
 			code = CloseUnexpected
 		}
 	}
-	return appendClose(dst, code, reason, p.client)
+	return appendClose(dst, code, reason, p.masks)
 }
 
 // parted is the error of an Unpack that has read a close frame.

@@ -14,6 +14,10 @@
 // NAME, and those of [Options]. If it knows none it answers 400. A client that offers no
 // name speaks the JSON layout of v5 and v7, or [Options.Proto].
 //
+// With [Options].Resume sessions outlive their connections. The name of the sub-protocol then
+// begins with "resume.", and its frames travel in a stream of bytes, unmasked, which one
+// connection after the other carries in binary messages; see package mixers/resume.
+//
 // teleport.json is for scripts that are written by hand: see
 // [github.com/teleport-go/teleport/protos/jsonproto.NewScriptProtoFunc]. Bodies that are
 // not of the JSON codec travel as strings.

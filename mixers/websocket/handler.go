@@ -1,6 +1,8 @@
 package websocket
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/netip"
 	"time"
@@ -88,7 +90,26 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	conn.SetDeadline(time.Time{})
+	if u.resumes {
+		if conn = h.accept(r, conn, &facts); conn == nil {
+			return
+		}
+	}
 	if _, rerr := h.peer.ServeConnWith(conn, facts, u.proto(h.options.Proto)); rerr != nil {
 		tp.Debugf("websocket: %s was refused: %s", r.RemoteAddr, rerr)
 	}
+}
+
+// accept returns the stream that begins with the connection; nil if that goes on with
+// another one, or was refused.
+func (h *handler) accept(r *http.Request, conn net.Conn, facts *tp.ConnFacts) net.Conn {
+	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
+	defer cancel()
+	stream, err := h.options.Resume.Accept(ctx, newCarrier(conn, facts.Read, false), *facts)
+	if err != nil {
+		tp.Debugf("websocket: %s was refused: %v", r.RemoteAddr, err)
+		conn.Close()
+	}
+	facts.Read = nil
+	return stream
 }

@@ -73,7 +73,11 @@ func (n *network) dial(ctx context.Context, d tp.DialConfig) (net.Conn, error) {
 		return nil, err
 	}
 	d.Network = n.base
-	return base.Dial(ctx, d)
+	conn, err := base.Dial(ctx, d)
+	if err == nil && n.options.Resume != nil {
+		conn = &configured{conn, d}
+	}
+	return conn, err
 }
 
 func (n *network) listen(ctx context.Context, l tp.ListenConfig) (net.Listener, error) {
@@ -87,24 +91,27 @@ func (n *network) listen(ctx context.Context, l tp.ListenConfig) (net.Listener, 
 
 func (n *network) handshake(ctx context.Context, h *tp.Handshake) error {
 	if h.Dialed {
-		return n.dialed(h)
+		return n.dialed(ctx, h)
 	}
 	return n.accepted(ctx, h)
 }
 
 // dialed is the handshake of a client.
-func (n *network) dialed(h *tp.Handshake) error {
+func (n *network) dialed(ctx context.Context, h *tp.Handshake) error {
 	sub := subProtocolOf(h.Proto)
+	if n.options.Resume != nil {
+		return n.dialStream(ctx, h, sub)
+	}
 	if sub.New == nil {
 		rest, _, err := n.options.clientHandshake(h.Conn, hostOf(h.Addr), originOf(h.Conn, n.options.path()), "")
 		h.Facts.Read = rest
 		return answered(err)
 	}
 	if !isToken(sub.Name) {
-		return fmt.Errorf("websocket: the protocol's name makes no sub-protocol: %q is not a token of HTTP", sub.Name)
+		return notToken(sub)
 	}
 	rest, control, err := n.options.clientHandshake(h.Conn, hostOf(h.Addr), "", sub.Name)
-	h.Facts.Read, h.Proto = rest, newProtoFunc(sub.Name, control, sub.New)
+	h.Facts.Read, h.Proto = rest, newProtoFunc(link{name: sub.Name, control: control}, sub.New)
 	return answered(err)
 }
 
@@ -218,6 +225,9 @@ func (n *network) accepted(ctx context.Context, h *tp.Handshake) error {
 	}
 	if u.sub != nil || own {
 		h.Proto = u.proto(o.Proto)
+	}
+	if u.resumes {
+		return o.acceptStream(ctx, h)
 	}
 	return nil
 }

@@ -74,6 +74,16 @@ type Options struct {
 	// network uses PeerConfig.TrustedProxies.
 	TrustedProxies []string
 
+	// Resume, if not nil, makes sessions outlive their connections: it is the Streams of
+	// package mixers/resume. A server serves clients with streams and without; a client
+	// then needs a server that has them, and a protocol with a name.
+	//
+	// Each connection shakes hands as the first one did. It resumes a session only if
+	// Handshake, and the plugins, have stored values that are equal to those of the first
+	// one by ==, or none: store what says who the client is, and make what is new for a
+	// session in PostAccept.
+	Resume Resumer
+
 	// Header is sent by a client, with its request.
 	Header http.Header
 }
@@ -93,17 +103,21 @@ func (o *Options) target() string {
 	return (&url.URL{Path: o.path(), RawQuery: query}).RequestURI()
 }
 
-// find returns the sub-protocol for the names that a client offers. ok is false if none of
-// them is known; without names the sub-protocol is nil, and ok is true.
-func (o *Options) find(offered []string) (sub *SubProtocol, ok bool) {
+// find returns the sub-protocol for the names that a client offers, and whether it is the
+// one for a stream. ok is false if none of them is known; without names the sub-protocol is
+// nil, and ok is true.
+func (o *Options) find(offered []string) (sub *SubProtocol, resumes, ok bool) {
 	for _, name := range offered {
+		if o.Resume != nil {
+			name, resumes = strings.CutPrefix(name, streamPrefix)
+		}
 		for _, list := range [][]SubProtocol{o.SubProtocols, subProtocols} {
 			if i := slices.IndexFunc(list, func(s SubProtocol) bool { return s.Name == name }); i >= 0 {
-				return &list[i], true
+				return &list[i], resumes, true
 			}
 		}
 	}
-	return nil, len(offered) == 0
+	return nil, false, len(offered) == 0
 }
 
 // known are the names of all sub-protocols.

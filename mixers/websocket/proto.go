@@ -33,17 +33,21 @@ func NewWsProtoFunc(subProto ...socket.ProtoFunc) socket.ProtoFunc {
 	if len(subProto) > 0 && subProto[0] != nil {
 		sub = subProto[0]
 	}
-	return newProtoFunc("", false, sub)
+	return newProtoFunc(link{}, sub)
 }
 
-// newProtoFunc is NewWsProtoFunc for the sub-protocol that a client has chosen by a name; ""
-// is the one of clients that name none. control says that both sides have said in the
-// handshake that they read CONTROL.
-func newProtoFunc(name string, control bool, sub socket.ProtoFunc) socket.ProtoFunc {
+// link is what the handshake has found out about a connection.
+type link struct {
+	name    string // by which the client has chosen the sub-protocol; "": it has named none
+	control bool   // both sides have said that they read CONTROL
+	stream  bool   // the frames are in a stream of Options.Resume
+}
+
+// newProtoFunc is NewWsProtoFunc for a connection about which more is known.
+func newProtoFunc(l link, sub socket.ProtoFunc) socket.ProtoFunc {
 	return func(rw io.ReadWriter) socket.Proto {
 		p := new(appender) // a part of it is used if the sub-protocol cannot append: few cannot
-		p.init(rw, name, sub)
-		p.control = control
+		p.init(rw, l, sub)
 		var ok bool
 		if p.app, ok = p.sub.(socket.FrameAppender); ok {
 			return p
@@ -52,12 +56,13 @@ func newProtoFunc(name string, control bool, sub socket.ProtoFunc) socket.ProtoF
 	}
 }
 
-func (p *wsProto) init(rw io.ReadWriter, name string, sub socket.ProtoFunc) {
-	p.rw, p.in, p.op, p.name = rw, framing.NewReader(Name, rw), opBinary, name
+func (p *wsProto) init(rw io.ReadWriter, l link, sub socket.ProtoFunc) {
+	p.rw, p.in, p.op, p.link = rw, framing.NewReader(Name, rw), opBinary, l
 	p.message.p = p
 	p.peek, _ = rw.(socket.PeekReader)
 	if s, ok := rw.(socket.Sider); ok {
 		p.server, p.client = !s.Dialed(), s.Dialed()
+		p.masks = p.client && !l.stream
 	}
 	p.sub = sub(&p.message)
 	if t, ok := p.sub.(Texter); ok && t.Text() {
@@ -70,15 +75,14 @@ type wsProto struct {
 	rw   io.ReadWriter
 	peek socket.PeekReader // rw, if it is one
 	sub  socket.Proto      // set once
-	name string            // by which the client has chosen it; "": it has named none
+	link link              // set once
 	in   framing.Reader
 	op   byte // of the messages that are written; set once
 
-	control bool // both sides have said in the handshake that they read CONTROL; set once
-
 	// The side of the connection, set once: a client masks, a server does not. In tests
-	// without an engine it may be neither; then either is read, and nothing is masked.
-	server, client bool
+	// without an engine it may be neither; then either is read, and nothing is masked. In a
+	// stream nothing is: the frames of its connections are.
+	server, client, masks bool
 
 	left atomic.Bool   // a close frame was sent; set by any goroutine
 	code atomic.Uint32 // the close code that fits what Unpack has read last; 0: none
@@ -103,7 +107,7 @@ func (p *wsProto) Version() (byte, string) { return ID, Name }
 // expect CONTROL, and one with teleport.js sends the first.
 func (p *wsProto) CarriesControl() bool {
 	c, ok := p.sub.(socket.ControlCarrier)
-	return p.control || ok && c.CarriesControl()
+	return p.link.control || ok && c.CarriesControl()
 }
 
 // errLeft is the error of a message after the close frame.
@@ -132,7 +136,7 @@ func (p *wsProto) Pack(m socket.Message) error {
 // error.
 func (p *wsProto) finish(out []byte, at, room int, m socket.Message) ([]byte, error) {
 	n := len(out) - at - room
-	size := putSize(n, p.client)
+	size := putSize(n, p.masks)
 	if int64(size)+int64(n) > math.MaxUint32 {
 		return out, fmt.Errorf("websocket: message of %d bytes: %w", n, socket.ErrSizeLimit)
 	}
@@ -155,7 +159,7 @@ func (p *wsProto) finish(out []byte, at, room int, m socket.Message) ([]byte, er
 		copy(out[at+size:], out[at+room:at+room+n])
 	}
 	key := uint32(0)
-	if p.client {
+	if p.masks {
 		key = newKey()
 		mask(out[at+size:], key)
 	}
@@ -178,7 +182,7 @@ func (p *appender) Pack(m socket.Message) error {
 // AppendFrame appends the frame of m to dst. It may be called concurrently.
 func (p *appender) AppendFrame(dst []byte, m socket.Message) ([]byte, error) {
 	var head [maxHeader]byte
-	at, room := len(dst), putSize(length16, p.client) // of most messages that are worth not to be moved
+	at, room := len(dst), putSize(length16, p.masks) // of most messages that are worth not to be moved
 	out, err := p.app.AppendFrame(append(dst, head[:room]...), m)
 	if err != nil {
 		return dst, err

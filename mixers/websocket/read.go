@@ -148,7 +148,9 @@ func (p *wsProto) header() (h header, err error) {
 		return h, err
 	}
 	switch {
-	case p.server && !h.masked:
+	case p.link.stream && h.masked:
+		return h, violation("a frame in a stream is masked")
+	case p.server && !h.masked && !p.link.stream:
 		return h, violation("a frame of the client is not masked")
 	case p.client && h.masked:
 		return h, violation("a frame of the server is masked")
@@ -224,7 +226,7 @@ func (p *wsProto) controlFrame(m socket.Message, h header) error {
 	switch h.op {
 	case opPing:
 		var pong [maxHeader + maxControl]byte
-		return p.send(appendControl(pong[:0], opPong, b, p.client))
+		return p.send(appendControl(pong[:0], opPong, b, p.masks))
 	case opClose:
 		code, reason, err := parseClose(b)
 		if err != nil {
@@ -242,7 +244,7 @@ func (p *wsProto) leave(code uint16) {
 		return
 	}
 	var frame [maxHeader + maxControl]byte
-	_ = p.send(appendClose(frame[:0], code, "", p.client)) // the connection is about to end anyway
+	_ = p.send(appendClose(frame[:0], code, "", p.masks)) // the connection is about to end anyway
 }
 
 // send sends a control frame behind what was accepted for sending.

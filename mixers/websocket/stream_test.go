@@ -105,7 +105,7 @@ func TestStreams(t *testing.T) {
 func TestControlCrosses(t *testing.T) {
 	for _, control := range []bool{false, true} {
 		pf := func(control bool) *appender {
-			return newProtoFunc(SubJSON, control, builtIn(SubJSON).New)(closedConn{}).(*appender)
+			return newProtoFunc(link{name: SubJSON, control: control}, builtIn(SubJSON).New)(closedConn{}).(*appender)
 		}
 		state, err := pf(control).AppendState(nil)
 		require.NoError(t, err)

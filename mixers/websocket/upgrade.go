@@ -52,6 +52,7 @@ func (r *refusal) append(dst []byte) []byte {
 type upgrade struct {
 	key     string
 	sub     *SubProtocol // that the client has named; nil: none
+	resumes bool         // with the prefix of a stream
 	control bool         // the client has said that it reads CONTROL
 	values  map[any]any  // for the Swap of the session
 }
@@ -82,7 +83,7 @@ func (o *Options) upgrade(r *http.Request, peer tp.Peer) (*upgrade, *refusal) {
 	case !o.allows(r.Header.Get("Origin"), r.Host):
 		return nil, &refusal{status: http.StatusForbidden, text: fmt.Sprintf("pages of the origin %.100q may not connect to %.100q", r.Header.Get("Origin"), r.Host)}
 	}
-	sub, ok := o.find(offered)
+	sub, resumes, ok := o.find(offered)
 	if !ok {
 		return nil, bad(fmt.Sprintf("none of the sub-protocols %.200q is known, but %s", offered, o.known()))
 	}
@@ -90,7 +91,7 @@ func (o *Options) upgrade(r *http.Request, peer tp.Peer) (*upgrade, *refusal) {
 	if rerr.HasError() {
 		return nil, refused(rerr)
 	}
-	return &upgrade{key, sub, sub != nil && saysControl(r.Header), values}, nil
+	return &upgrade{key, sub, resumes, sub != nil && saysControl(r.Header), values}, nil
 }
 
 func bad(text string) *refusal { return &refusal{status: http.StatusBadRequest, text: text} }
@@ -110,7 +111,11 @@ func (u *upgrade) appendAnswer(dst []byte) []byte {
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	dst = append(dst, acceptKey(u.key)...)
 	if u.sub != nil {
-		dst = append(append(dst, "\r\nSec-WebSocket-Protocol: "...), u.sub.Name...)
+		dst = append(dst, "\r\nSec-WebSocket-Protocol: "...)
+		if u.resumes {
+			dst = append(dst, streamPrefix...)
+		}
+		dst = append(dst, u.sub.Name...)
 	}
 	if u.control {
 		dst = append(dst, "\r\n"+controlLine...)
@@ -122,7 +127,7 @@ func (u *upgrade) appendAnswer(dst []byte) []byte {
 // sub-protocol, nil for the JSON layout of v5 and v7.
 func (u *upgrade) proto(none socket.ProtoFunc) socket.ProtoFunc {
 	if u.sub != nil {
-		return newProtoFunc(u.sub.Name, u.control, u.sub.New)
+		return newProtoFunc(link{u.sub.Name, u.control, u.resumes}, u.sub.New)
 	}
 	return NewWsProtoFunc(none)
 }

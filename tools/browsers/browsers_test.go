@@ -53,7 +53,20 @@ type environment struct {
 	URL      string `json:"url"`
 	Control  string `json:"control"`
 	WS       bool   `json:"ws,omitempty"`
+	Resume   bool   `json:"resume,omitempty"`
 }
+
+// variants are the environments of one program: each protocol, and raw in sessions that
+// outlive their connections.
+func variants(name, url, control string, ws bool) (list []environment) {
+	for _, protocol := range protocols {
+		list = append(list, environment{name + " " + protocol, protocol, url, control, ws, false})
+	}
+	return append(list, environment{name + " raw resumed", "raw", url, control, ws, true})
+}
+
+// title is the name of the environment in its program.
+func (e environment) title(name string) string { return strings.TrimPrefix(e.Name, name+" ") }
 
 func report(t *testing.T, results []result) {
 	require.NotEmpty(t, results)
@@ -126,10 +139,10 @@ func TestBrowsers(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
-			for _, protocol := range protocols {
-				t.Run(protocol, func(t *testing.T) {
+			for _, variant := range variants(name, "/ws", ctl, false) {
+				t.Run(variant.title(name), func(t *testing.T) {
 					tab := open(t, ctx, name, "http://"+srv.address+"/")
-					env, err := json.Marshal(environment{name + " " + protocol, protocol, "/ws", ctl, false})
+					env, err := json.Marshal(variant)
 					require.NoError(t, err)
 					var results []result
 					require.NoError(t, tab.Eval(ctx, fmt.Sprintf("run(%s, %q)", env, *only), &results))
@@ -197,9 +210,9 @@ func TestRuntimes(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			dir := project(t, "testdata/node.mjs")
-			for _, protocol := range protocols {
-				t.Run(protocol, func(t *testing.T) {
-					env, err := json.Marshal(environment{test.name + " " + protocol, protocol, "ws://" + srv.address + "/ws", ctl, test.ws})
+			for _, variant := range variants(test.name, "ws://"+srv.address+"/ws", ctl, test.ws) {
+				t.Run(variant.title(test.name), func(t *testing.T) {
+					env, err := json.Marshal(variant)
 					require.NoError(t, err)
 					args := append(test.args, "node.mjs", "file://"+cases, string(env), *only)
 					out := command(t, dir, program(t, test.program), args...)

@@ -10,6 +10,7 @@ require (
 	github.com/teleport-go/teleport/codecs/plaincodec v0.1.0
 	github.com/teleport-go/teleport/core v0.1.0
 	github.com/teleport-go/teleport/mixers/html v0.1.0
+	github.com/teleport-go/teleport/mixers/resume v0.1.0
 	github.com/teleport-go/teleport/mixers/websocket v0.1.0
 	github.com/teleport-go/teleport/plugins/auth v0.1.0
 	github.com/teleport-go/teleport/plugins/heartbeat v0.1.0
@@ -18,6 +19,7 @@ require (
 )
 
 require (
+	github.com/anishathalye/porcupine v1.3.1 // indirect
 	github.com/gobwas/httphead v0.1.0 // indirect
 	github.com/gobwas/ws v1.5.0 // indirect
 	github.com/teleport-go/teleport/protos/pbproto v0.1.0 // indirect

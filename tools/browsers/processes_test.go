@@ -17,6 +17,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/teleport-go/teleport/mixers/resume/resumetest"
 )
 
 // settingsEnv has the settings of a server in the processes that are one.
@@ -35,7 +37,8 @@ func TestMain(m *testing.M) {
 // server is a server process.
 type server struct {
 	settings url.Values
-	address  string // host and port
+	address  string             // host and port
+	cutter   *resumetest.Cutter // between the cases and the server, if they want one
 
 	process
 }
@@ -110,13 +113,14 @@ func (s *server) start() error {
 
 // control starts and ends servers for the cases, which ask for it by HTTP.
 type control struct {
+	t       *testing.T
 	mu      sync.Mutex
 	servers map[string]*server
 }
 
 // startControl returns the URL of a control, whose servers end with the test.
 func startControl(t *testing.T) string {
-	c := &control{servers: make(map[string]*server)}
+	c := &control{t: t, servers: make(map[string]*server)}
 	srv := httptest.NewServer(c)
 	t.Cleanup(func() {
 		srv.Close()
@@ -145,11 +149,16 @@ func (c *control) do(r *http.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		address := s.address
+		if query.Has("cut") {
+			s.cutter = resumetest.NewCutter(c.t, address, 0)
+			address = s.cutter.Addr()
+		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		id := strconv.Itoa(len(c.servers))
 		c.servers[id] = s
-		return map[string]string{"id": id, "url": "ws://" + s.address + "/ws"}, nil
+		return map[string]string{"id": id, "url": "ws://" + address + "/ws"}, nil
 	}
 	c.mu.Lock()
 	s := c.servers[query.Get("id")]
@@ -160,6 +169,13 @@ func (c *control) do(r *http.Request) (any, error) {
 	switch how := r.URL.Path + query.Get("how"); how {
 	case "/restart":
 		return nil, s.start()
+	case "/cut":
+		most, err := strconv.ParseInt(query.Get("most"), 10, 64)
+		if err != nil || s.cutter == nil {
+			return nil, fmt.Errorf("server %q cannot be cut: %w", query.Get("id"), err)
+		}
+		s.cutter.Most.Store(most)
+		s.cutter.CutAll()
 	case "/endkill":
 		s.end(syscall.SIGKILL)
 	case "/endshutdown":

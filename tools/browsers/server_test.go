@@ -18,6 +18,7 @@ import (
 	"time"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/mixers/resume"
 	"github.com/teleport-go/teleport/mixers/websocket"
 	"github.com/teleport-go/teleport/mixers/websocket/js"
 	"github.com/teleport-go/teleport/plugins/auth"
@@ -49,7 +50,7 @@ func serve(settings string) {
 		plugins = append(plugins, heartbeat.NewPingEvery(every, true), heartbeat.NewPong())
 	}
 	cfg := tp.PeerConfig{LocalIP: "127.0.0.1", ListenPort: uint16(port), MessageSizeLimit: 2 << 20}
-	options := websocket.Options{}
+	options := websocket.Options{Resume: resume.NewStreams(resume.Options{})}
 	if origins := set.Get("origins"); origins != "" {
 		options.Origins = []string{origins}
 	}

@@ -9,6 +9,7 @@ export class Connection {
   protocol = undefined; // the one that both ends have agreed on
   openedAt = Infinity;
   receivedAt = 0;
+  isLost = false; // with the option resume: there is no WebSocket at the moment
   handlers = new Map(); // contexts of the server's calls, by their number
   /** What the server has said that it understands; window: how many bytes of a stream it takes at first. */
   peer = { known: false, cancel: false, window: 0 };
@@ -33,10 +34,11 @@ export class Connection {
     return this.#bye.error;
   }
 
-  /** Connects; throws if the environment forbids it. */
-  dial(url, on) {
-    const { protocols, WebSocket } = this.#options;
-    const ws = (this.ws = new WebSocket(url, protocols.map((p) => p.name)));
+  /** Connects; throws if the environment forbids it. again: the URL for another connection of the same session. */
+  dial(url, again, on) {
+    const { protocols, WebSocket, resume, maxMessage } = this.#options;
+    const names = protocols.map((p) => p.name);
+    const ws = (this.ws = resume ? resume({ WebSocket, protocols: names, url, again, maxMessage }) : new WebSocket(url, names));
     ws.binaryType = "arraybuffer";
     ws.addEventListener("open", () => {
       this.openedAt = performance.now();
@@ -45,6 +47,7 @@ export class Connection {
     });
     ws.addEventListener("message", ({ data }) => on.message(data));
     ws.addEventListener("error", () => {}); // the close follows
+    for (const type of ["lost", "resumed"]) ws.addEventListener(type, () => ((this.isLost = type === "lost"), on.change(type)));
     ws.addEventListener("close", ({ code, reason, wasClean }) => {
       on.close({ code: code || 1006, reason, wasClean }); // Deno has 0 for a connection that broke
     });

@@ -10,7 +10,7 @@ package js
 
 import "embed"
 
-// FS has teleport.js, raw.js and pb.js, the modules that they import, and their types. They
+// FS has teleport.js, raw.js, pb.js and resume.js, the modules that they import, and their types. They
 // are those of the npm package @teleport-go/websocket of the same version.
 //
 //go:embed *.js *.d.ts

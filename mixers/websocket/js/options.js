@@ -14,6 +14,7 @@ export const defaults = {
   connectTimeout: 30_000,
   heartbeat: 0,
   reconnect: true,
+  resume: undefined,
   maxCalls: 10_000,
   maxMessage: 64 << 20,
   streamWindow: 256 << 10,

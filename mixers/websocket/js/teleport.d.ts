@@ -42,6 +42,8 @@ export interface Options {
   heartbeat?: number;
   /** How to connect again; false: not at all. Default: true, which is {}. */
   reconnect?: boolean | Reconnect;
+  /** Makes the session outlive its connections: what resume of resume.js returns. Default: each connection ends what is under way. */
+  resume?: Resume;
   /** How many calls and pushes may wait for being sent or for a reply. Default: 10,000. */
   maxCalls?: number;
   /** The largest message in bytes, either way. Default: 64 MiB. */
@@ -164,6 +166,10 @@ export interface SessionEvents {
   open: Event & { reconnected: boolean; protocol: string };
   /** A connection has ended; final: and the session with it. */
   close: Event & Close & { final: boolean };
+  /** With the option resume: there is no connection at the moment. The session is as it was; what is sent waits. */
+  lost: Event;
+  /** With the option resume: there is a connection again, and the session goes on. */
+  resumed: Event;
   /** The next attempt will be made after a pause of delay, in ms. */
   reconnect: Event & { attempt: number; delay: number };
 }
@@ -303,13 +309,25 @@ export const json: Protocol;
 
 /** What a session needs of a WebSocket. */
 export interface WebSocketClass {
-  new (url: string, protocols: string[]): {
-    binaryType: any;
-    readonly bufferedAmount: number;
-    readonly protocol: string;
-    readonly readyState: number;
-    addEventListener(type: any, listener: (event: any) => void): void;
-    send(data: any): void;
-    close(code?: number, reason?: string): void;
-  };
+  new (url: string, protocols: string[]): WebSocketLike;
 }
+
+export interface WebSocketLike {
+  binaryType: any;
+  readonly bufferedAmount: number;
+  readonly protocol: string;
+  readonly readyState: number;
+  addEventListener(type: any, listener: (event: any) => void): void;
+  send(data: any): void;
+  close(code?: number, reason?: string): void;
+}
+
+/** Makes what a session takes for its WebSocket. */
+export type Resume = (args: {
+  WebSocket: WebSocketClass;
+  protocols: string[];
+  url: string;
+  /** Returns the URL of another connection. */
+  again: () => Promise<string>;
+  maxMessage: number;
+}) => WebSocketLike;

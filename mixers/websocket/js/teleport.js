@@ -250,16 +250,18 @@ class Session extends EventTarget {
       lost(broken(`no connection within ${this.#options.connectTimeout} ms`));
     }, Math.min(this.#options.connectTimeout, maxTimer));
     connection.signal.addEventListener("abort", () => clearTimeout(timer));
+    const next = async () => absolute(await this.#url());
     let url;
     try {
-      url = absolute(await this.#url());
+      url = await next();
     } catch (err) {
       return lost(broken(`the function for the URL failed: ${err.message}`));
     }
     if (!present()) return;
     try {
-      connection.dial(url, {
+      connection.dial(url, next, {
         open: () => present() && this.#opened(connection).then(() => clearTimeout(timer)),
+        change: (type) => present() && this.dispatchEvent(new SessionEvent(type)),
         message: (data) => present() && this.#receive(connection, data),
         close: lost,
       });
@@ -354,7 +356,7 @@ class Session extends EventTarget {
       const began = performance.now();
       const meta = { hb_: Math.max(1, Math.round(every / 1000)) };
       this.#submit(CALL, "/heartbeat", undefined, { timeout: every, meta }, { setup: connection }).catch((err) => {
-        if (err.code !== 408 || connection.receivedAt >= began || this.#connection !== connection) return;
+        if (err.code !== 408 || connection.receivedAt >= began || connection.isLost || this.#connection !== connection) return;
         connection.end(4008, "no sign of life");
         this.#lost(connection, broken(`no sign of life for ${every} ms`));
       });

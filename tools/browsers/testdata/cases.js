@@ -3,11 +3,12 @@
 
 // env has:
 //   name     of the environment, as "firefox teleport.raw"
-//   lib      connect, TeleportError, and the sub-protocols by name
+//   lib      connect, TeleportError, resume, and the sub-protocols by name
 //   protocol name of the sub-protocol
 //   options  for each connect
 //   url      of a server that lives as long as the test
-//   control  URL of what starts and ends servers
+//   control  URL of what starts and ends servers, and cuts their connections
+//   resume   whether sessions outlive their connections
 
 let env;
 let running; // the name of the case
@@ -35,7 +36,8 @@ export async function run(e, only) {
 }
 
 function open(toClose, options = {}, url = env.url) {
-  const session = env.lib.connect(url, { protocols: [env.lib[env.protocol]], ...env.options, ...options });
+  const resume = env.resume ? env.lib.resume({ window: 5000 }) : undefined;
+  const session = env.lib.connect(url, { protocols: [env.lib[env.protocol]], resume, ...env.options, ...options });
   toClose.push(session);
   return session;
 }
@@ -90,7 +92,12 @@ async function server(query = "") {
     return response.json();
   };
   const { id, url } = await control(`/start?${query}`);
-  return { url, end: (how) => control(`/end?id=${id}&how=${how}`), restart: () => control(`/restart?id=${id}`) };
+  return {
+    url,
+    end: (how) => control(`/end?id=${id}&how=${how}`),
+    restart: () => control(`/restart?id=${id}`),
+    cut: (most) => control(`/cut?id=${id}&most=${most}`), // the present connection, and others within so many bytes
+  };
 }
 
 // quick is a reconnect that does not wait long.
@@ -456,6 +463,83 @@ const cases = {
     await own.restart();
     equal(await waits, 5);
     equal(rooms, ["joined tea as 1", "joined tea as 1"]);
+    await own.end("kill");
+  },
+
+  async "connections are cut, and neither side notices"({ open }) {
+    const own = await server("origins=*&cut=yes");
+    const resume = env.lib.resume();
+    const noticed = [];
+    const asked = [];
+    const routes = { "/name": (n) => (asked.push(n), n + 1) };
+    const streams = {
+      "/page": async (_, stream) => {
+        for await (const text of stream) await stream.send(`${text}!`);
+      },
+    };
+    const s = open({ resume, routes, streams, setup: () => noticed.push("setup") }, own.url);
+    let cuts = 0;
+    s.addEventListener("resumed", () => cuts++);
+    for (const type of ["close", "reconnect"]) s.addEventListener(type, (e) => noticed.push(`${type} ${e.code} ${e.reason}`));
+    await s.ready;
+    equal(s.protocol, `teleport.${env.protocol}`);
+    const heard = [];
+    s.handle("/heard", (text) => heard.push(text));
+    await own.cut(50_000);
+
+    const calls = async (n) => {
+      const pad = "x".repeat(1000);
+      for (let i = 0; i < n; i++) equal(await s.call("/echo", pad + i), pad + i);
+    };
+    const pushes = async (from, n) => {
+      for (let i = 0; i < n; i++) await s.push("/note", from + i);
+    };
+    const down = async (n) => {
+      let next = 0;
+      for await (const i of s.openStream(`/count?n=${n}`)) equal(i, next++);
+      equal(next, n, "the messages of a stream");
+    };
+    const up = async (n) => {
+      const stream = s.openStream("/total");
+      for (let i = 1; i <= n; i++) await stream.send(i);
+      await stream.closeSend();
+      equal((await stream.next()).value, (n * (n + 1)) / 2);
+      await stream.closed;
+    };
+    const texts = Array.from({ length: 100 }, (_, i) => `${i} ${"é".repeat(200)}`);
+    const served = async () => equal(await s.call("/openstream", { route: "/page", texts }), texts.map((text) => `${text}!`));
+    const asks = async (from, n) => {
+      for (let i = 0; i < n; i++) equal((await s.call("/ask", { route: "/name", body: from + i })).body, from + i + 1);
+    };
+    const several = (n, fn) => Array.from({ length: n }, fn);
+    let round = 0;
+    for (; cuts < 8; round++) {
+      const from = round * 100;
+      await Promise.all([...several(4, () => calls(20)), pushes(from, 100), down(2000), up(2000), served(), asks(from, 100), s.call("/pushme", 20)]);
+    }
+    equal(noticed, ["setup"]);
+    const all = several(round * 100, (_, i) => i);
+    const notes = await eventually(async () => ((await s.call("/noted")) ?? []).length >= all.length && s.call("/noted"));
+    equal(notes.map((note) => note.body).sort((a, b) => a - b), all, "the pushes");
+    equal(asked.sort((a, b) => a - b), all, "what the server has asked");
+    await eventually(() => heard.length >= 20 * round);
+    equal(heard.length, 20 * round, "the server's pushes");
+    await own.end("kill");
+  },
+
+  async "a server that has forgotten the session: a fresh one begins"({ open }) {
+    const own = await server("origins=*");
+    const s = open({ ...quick, resume: env.lib.resume() }, own.url);
+    equal(await s.call("/math/add", [1]), 1);
+    const pending = rejection(s.call("/slow", "forgotten"));
+    await eventually(() => s.call("/running", "forgotten"));
+    const closed = event(s, "close");
+    await own.end("kill");
+    await own.restart();
+    const { code, reason, final } = await closed;
+    equal([code, reason, final], [1006, "the server does not have the session any more", false]);
+    equal((await pending).code, 102);
+    equal(await s.call("/math/add", [2, 3]), 5);
     await own.end("kill");
   },
 

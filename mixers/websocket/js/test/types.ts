@@ -5,6 +5,7 @@ import { connect, json, TeleportError } from "@teleport-go/websocket";
 import type { Close, Context, Options, Protocol, Session, Stream } from "@teleport-go/websocket";
 import { pb } from "@teleport-go/websocket/pb.js";
 import { raw } from "@teleport-go/websocket/raw.js";
+import { resume } from "@teleport-go/websocket/resume.js";
 import { WebSocket as NodeWebSocket } from "ws";
 
 const options: Options = {
@@ -32,6 +33,14 @@ const session: Session = connect("wss://example.org/ws", options);
 connect(new URL("wss://example.org/ws"), { WebSocket: NodeWebSocket });
 connect("wss://example.org/ws", { WebSocket: globalThis.WebSocket, reconnect: false });
 connect(async () => `wss://example.org/ws?token=${await Promise.resolve("x")}`);
+
+const lasting: Session = connect("wss://example.org/ws", { resume: resume({ window: 60_000 }), WebSocket: NodeWebSocket });
+lasting.addEventListener("lost", (event) => console.log(event.timeStamp));
+lasting.addEventListener("resumed", () => undefined);
+// @ts-expect-error: it is what resume returns
+connect("wss://example.org/ws", { resume: true });
+// @ts-expect-error: there is no such option
+resume({ windows: 1 });
 
 const sum: number = await session.call<number>("/math/add", [1, 2], { timeout: Infinity, meta: { k: "v" } });
 const { body, meta } = await session.request<string[]>("/list", undefined, { signal: AbortSignal.timeout(9), meta: [["k", "v"]] });

@@ -1,4 +1,4 @@
-package resume
+package resumetest
 
 import (
 	"io"
@@ -11,44 +11,48 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// cutter forwards connections to a server, and cuts each one after a random number of bytes.
-type cutter struct {
-	lis    net.Listener
-	server atomic.Pointer[string]
-	refuse atomic.Bool
-	frozen atomic.Bool  // what is read is dropped
-	most   atomic.Int64 // bytes until a connection is cut; 0: never
-	cuts   atomic.Int64
-	conns  sync.Map // of *net.TCPConn: open ones
-	tasks  sync.WaitGroup
+// Cutter forwards TCP connections to a server, and cuts each one after a random number of
+// bytes, half of them by a reset. Its fields may be changed at any time.
+type Cutter struct {
+	Server atomic.Pointer[string] // address
+	Refuse atomic.Bool            // close new connections at once
+	Frozen atomic.Bool            // drop what is read
+	Most   atomic.Int64           // bytes after which a connection is cut at the latest; 0: it is not cut
+	Cuts   atomic.Int64           // connections that have ended, by a cut or by themselves
+
+	lis   net.Listener
+	conns sync.Map // of *net.TCPConn: open ones
+	tasks sync.WaitGroup
 }
 
-func newCutter(t testing.TB, server string, most int64) *cutter {
+// NewCutter returns a cutter before the server with this address; it ends with the test.
+func NewCutter(t testing.TB, server string, most int64) *Cutter {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	c := &cutter{lis: lis}
-	c.server.Store(&server)
-	c.most.Store(most)
+	c := &Cutter{lis: lis}
+	c.Server.Store(&server)
+	c.Most.Store(most)
 	c.tasks.Go(c.run)
 	t.Cleanup(func() {
 		lis.Close()
-		c.cutAll()
+		c.CutAll()
 		c.tasks.Wait()
 	})
 	return c
 }
 
-func (c *cutter) addr() string { return c.lis.Addr().String() }
+// Addr is where to dial.
+func (c *Cutter) Addr() string { return c.lis.Addr().String() }
 
-func (c *cutter) run() {
+func (c *Cutter) run() {
 	for {
 		front, err := c.lis.Accept()
 		if err != nil {
 			return
 		}
-		back, err := net.Dial("tcp", *c.server.Load())
-		if err == nil && c.refuse.Load() {
+		back, err := net.Dial("tcp", *c.Server.Load())
+		if err == nil && c.Refuse.Load() {
 			back.Close()
 			err = io.EOF
 		}
@@ -61,15 +65,15 @@ func (c *cutter) run() {
 }
 
 // forward forwards both directions of a connection until it is cut.
-func (c *cutter) forward(front, back *net.TCPConn) {
+func (c *Cutter) forward(front, back *net.TCPConn) {
 	var left atomic.Int64
-	most := c.most.Load()
+	most := c.Most.Load()
 	if most > 0 {
 		left.Store(rand.Int64N(most))
 	}
 	reset := rand.N(2) == 0
 	cut := sync.OnceFunc(func() {
-		c.cuts.Add(1)
+		c.Cuts.Add(1)
 		for _, conn := range []*net.TCPConn{front, back} {
 			if reset {
 				conn.SetLinger(0)
@@ -85,7 +89,7 @@ func (c *cutter) forward(front, back *net.TCPConn) {
 		b := make([]byte, 16<<10)
 		for {
 			n, err := from.Read(b)
-			if c.frozen.Load() && err == nil {
+			if c.Frozen.Load() && err == nil {
 				continue
 			}
 			if most > 0 {
@@ -103,8 +107,8 @@ func (c *cutter) forward(front, back *net.TCPConn) {
 	c.tasks.Go(func() { pass(back, front) })
 }
 
-// cutAll cuts all connections.
-func (c *cutter) cutAll() {
+// CutAll cuts all connections.
+func (c *Cutter) CutAll() {
 	c.conns.Range(func(conn, _ any) bool {
 		conn.(*net.TCPConn).Close()
 		return true
