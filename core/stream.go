@@ -43,10 +43,14 @@ func HandleStream[In, Out any](r Router, method string, f func(ctx StreamCtx, s 
 	if f == nil {
 		panic(fmt.Sprintf("tp: HandleStream %q: the function is nil", method))
 	}
+	h := streamHandler(f)
+	h.argElem, h.replyType = reflect.TypeFor[In](), reflect.TypeFor[Out]()
+	return r.routeGroup().handle(method, h, plugin)
+}
+
+func streamHandler[In, Out any](f func(ctx StreamCtx, s *Stream[In, Out]) error) *Handler {
 	h := &Handler{
-		stream:    true,
-		argElem:   reflect.TypeFor[In](),
-		replyType: reflect.TypeFor[Out](),
+		stream: true,
 		invoke: func(c *handlerCtx, _ any) (any, *Rerror) {
 			st := c.stream
 			st.begin(c)
@@ -57,7 +61,21 @@ func HandleStream[In, Out any](r Router, method string, f func(ctx StreamCtx, s 
 		},
 	}
 	h.noteReply(0) // all of them are small
-	return r.routeGroup().handle(method, h, plugin)
+	return h
+}
+
+// SetUnknownStream sets the handler of all streams whose route the peer does not have, such
+// as that of a proxy, which passes the messages on with [CopyStream]. A peer has one,
+// whichever group sets it; a later one replaces it. What HandleStream says of f holds here,
+// too; ctx.ServiceMethod() is the route that was asked for. Without such a handler these
+// streams are answered 404, or 501 if the peer has a handler of unknown CALLs.
+func SetUnknownStream(r Router, f func(ctx StreamCtx, s *Stream[[]byte, []byte]) error, plugin ...Plugin) {
+	if f == nil {
+		panic("tp: SetUnknownStream: the function is nil")
+	}
+	h := streamHandler(f)
+	h.unknown = true
+	r.routeGroup().setUnknown(h, plugin)
 }
 
 // OpenStream opens a stream to a route of HandleStream of the other side of the session: this

@@ -125,7 +125,11 @@ func (st *stream) begin(c *handlerCtx) {
 }
 
 // send encodes v and sends it, when there is credit and room.
-func (st *stream) send(v any) error {
+func (st *stream) send(v any) error { return st.write(v, st.codec, nil) }
+
+// write sends a message with a body, its codec and metadata, or nil, when there is credit
+// and room.
+func (st *stream) write(v any, codecID byte, meta *Meta) error {
 	st.sending.Lock()
 	defer st.sending.Unlock()
 	if r := st.awaitCredit(); r != nil {
@@ -135,8 +139,11 @@ func (st *stream) send(v any) error {
 	m.Clear()
 	m.SetMtype(TypeData)
 	m.SetSeq(st.key)
-	m.SetBodyCodec(st.codec)
+	m.SetBodyCodec(codecID)
 	m.SetBody(v)
+	if meta != nil {
+		meta.CopyTo(m.Meta())
+	}
 	if len(st.pipe) > 0 {
 		m.XferPipe().Append(st.pipe...)
 	}

@@ -153,17 +153,20 @@ func (l *link) count(t *streamTable, n int64) {
 	}
 }
 
+// opensStream reports whether the CALL asks for a stream.
+func (c *handlerCtx) opensStream() bool { return c.in.Meta().Len() > 0 && c.in.Meta().Has(MetaStream) }
+
 // openStream makes the stream that a CALL opens, if its handler serves streams. The reader
 // calls it.
 func (c *handlerCtx) openStream() *Rerror {
-	asked := c.in.Meta().Has(MetaStream)
+	asked := c.opensStream()
 	switch {
 	case c.kind() != kindCall || !asked && !c.handler.stream:
 		return nil
 	case !asked:
 		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), fmt.Sprintf("%q is the route of a stream: open it with OpenStream", methodText(c.in.ServiceMethod())))
-	case c.handler.unknown:
-		return NewRerror(CodeNotImplemented, CodeText(CodeNotImplemented), "a handler of unknown CALLs, such as a proxy, does not serve streams")
+	case c.handler.unknown && !c.handler.stream:
+		return NewRerror(CodeNotImplemented, CodeText(CodeNotImplemented), "the peer has no such route, and its handler of unknown CALLs does not serve streams")
 	case !c.handler.stream:
 		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), fmt.Sprintf("%q is not the route of a stream: call it", methodText(c.in.ServiceMethod())))
 	case c.link.hello.Load()&peerStreams == 0:

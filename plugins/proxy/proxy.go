@@ -113,6 +113,7 @@ func (p *plugin) PostNewPeer(peer tp.EarlyPeer) error {
 	}
 	if p.call != nil {
 		peer.SetUnknownCall(p.forwardCall)
+		tp.SetUnknownStream(peer, p.forwardStream)
 	}
 	if p.push != nil {
 		peer.SetUnknownPush(p.forwardPush)
@@ -162,18 +163,24 @@ func (p *plugin) forwardCall(ctx tp.UnknownCallCtx) (any, *tp.Rerror) {
 		return nil, badGateway("proxy: the forwarder of " + label.ServiceMethod + " has returned no call")
 	}
 	_, r = cmd.Reply()
-	if meta := cmd.InputMeta(); meta != nil {
-		for k, v := range meta.All() {
-			if key := string(k); !hopKey(key) {
-				ctx.AddMeta(key, string(v))
-			}
-		}
-	}
+	passMeta(ctx, cmd.InputMeta())
 	if r.HasError() {
 		return nil, outward(r)
 	}
 	ctx.SetBodyCodec(cmd.InputBodyCodec())
 	return body, nil
+}
+
+// passMeta gives the reply the metadata of the backend's.
+func passMeta(ctx interface{ AddMeta(key, value string) }, meta *tp.Meta) {
+	if meta == nil {
+		return
+	}
+	for k, v := range meta.All() {
+		if key := string(k); !hopKey(key) {
+			ctx.AddMeta(key, string(v))
+		}
+	}
 }
 
 func (p *plugin) forwardPush(ctx tp.UnknownPushCtx) *tp.Rerror {
@@ -229,7 +236,7 @@ func withMeta(ctx tp.InputCtx, realIP string, hops int) tp.MessageSetting {
 // hopKey reports whether the key belongs to one connection, and never passes. The
 // keys of HTTP are case-insensitive, so these are too.
 func hopKey(key string) bool {
-	return strings.EqualFold(key, tp.MetaTimeout) || strings.EqualFold(key, socket.MetaReplyError) || strings.EqualFold(key, tp.MetaHops)
+	return strings.EqualFold(key, tp.MetaTimeout) || strings.EqualFold(key, socket.MetaReplyError) || strings.EqualFold(key, tp.MetaHops) || strings.EqualFold(key, tp.MetaStream)
 }
 
 // nextHop returns how many proxies will have forwarded the message once this one has,
