@@ -1,5 +1,5 @@
-// Package proxy is a plugin that forwards the calls and pushes for which a peer
-// has no route.
+// Package proxy is a plugin that forwards the calls, pushes and streams for which a
+// peer has no route.
 //
 // The bytes of bodies pass as they are: nothing is decoded, so the proxy needs
 // neither their types nor their codecs. Service method with its query, body
@@ -15,8 +15,14 @@
 //   - An error of the codes 100 to 199, which are about a connection that is not the
 //     caller's, becomes 502 with the same reason.
 //
+// A stream is opened at the backend by a call like any other. Its messages pass in both
+// directions as they are, and so do CloseSend, the end and the opener's giving up. The
+// proxy takes a message from one connection when the other may send one: a side that does
+// not receive holds up the sender, over any number of proxies, and a proxy has no more of
+// a stream than its windows.
+//
 // The backend is chosen for each message, so a few backend sessions serve any number
-// of clients.
+// of clients; it is chosen for a stream when that is opened.
 package proxy
 
 import (
@@ -38,7 +44,8 @@ type Label struct {
 	ServiceMethod string // without its query, as routes are looked up
 }
 
-// CallForwarder sends calls to a backend. A tp.Session is one.
+// CallForwarder sends calls to a backend. A tp.Session is one, and opens streams as well;
+// others may be a StreamForwarder.
 type CallForwarder interface {
 	// Call sends a CALL and waits for its end. It must apply the settings, in
 	// which is the context that ends the wait.
@@ -57,8 +64,8 @@ type Forwarder interface {
 	PushForwarder
 }
 
-// NewPlugin returns the plugin that forwards calls and pushes, for a whole peer: it
-// sets the peer's handlers of unknown messages. fn chooses the backend of each
+// NewPlugin returns the plugin that forwards calls, pushes and streams, for a whole peer:
+// it sets the peer's handlers of unknown messages. fn chooses the backend of each
 // message; it is called concurrently, on the handlers' goroutines, and may keep
 // the Label. Nil means that there is no backend for this method: the caller gets a
 // 404.
@@ -82,7 +89,7 @@ func NewPlugin(fn func(*Label) Forwarder) tp.Plugin {
 	}
 }
 
-// NewCallPlugin is NewPlugin for calls alone.
+// NewCallPlugin is NewPlugin for calls and streams alone.
 func NewCallPlugin(fn func(*Label) CallForwarder) tp.Plugin { return &plugin{call: fn} }
 
 // NewPushPlugin is NewPlugin for pushes alone.
