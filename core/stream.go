@@ -154,7 +154,7 @@ func (s *Stream[In, Out]) All() iter.Seq2[*In, error] {
 // CloseSend says that this side sends no more: the other side's Recv returns io.EOF behind
 // the messages sent. Later Sends fail. Again, or after the end of the stream, it does
 // nothing.
-func (s *Stream[In, Out]) CloseSend() error { return s.st.closeSend() }
+func (s *Stream[In, Out]) CloseSend() error { return s.st.closeSend(nil) }
 
 // Close ends the stream on this side at once: Send and Recv fail, and messages that have
 // come are dropped. The context of the other side's handler ends with ErrCallerGone, if it

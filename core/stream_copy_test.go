@@ -51,10 +51,10 @@ func TestCopyStream(t *testing.T) {
 		}
 		end.send(TypeControl, -seq, "credit", "", WithAddMeta("n", "700"), WithAddMeta("m", "2"))
 		got(2)
-		end.send(TypeControl, 1, "end", "")
+		end.send(TypeControl, 1, "end", "", WithAddMeta("m", "3"), WithAddMeta("k", "v"))
 		end.send(TypeControl, -seq, "credit", "", WithAddMeta("n", "700"), WithAddMeta("m", "3"))
-		if m := end.want(TypeControl, seq, "end"); string(m.Meta().Peek("m")) != "3" {
-			t.Errorf("end says that %s messages were sent; want 3", m.Meta().Peek("m"))
+		if m := end.want(TypeControl, seq, "end"); m.Meta().String() != "k=v&m=3" {
+			t.Errorf("end has the metadata %s; want that it came with, and 3 messages", m.Meta())
 		}
 		if <-done; p.err != nil {
 			t.Errorf("CopyStream: %v", p.err)

@@ -68,10 +68,10 @@ func (st *stream) copyMessage(src *stream) error {
 // ended the stream.
 func (st *stream) copyEnd(src *stream) error {
 	src.mu.Lock()
-	done := src.peerDone
+	done, meta := src.peerDone, src.endMeta
 	src.mu.Unlock()
 	if !done {
 		return nil
 	}
-	return st.closeSend()
+	return st.closeSend(meta)
 }
