@@ -258,9 +258,9 @@ type PostReadEndPlugin interface {
 // DataCtx is implemented by the contexts of PreWriteData, PostReadData, PreWriteEnd and
 // PostReadEnd.
 type DataCtx interface {
-	// Number returns which message of its direction of the stream this is, from 1 on. A
-	// message that is refused or cannot be sent does not count. For PreWriteEnd and
-	// PostReadEnd it returns how many messages there were.
+	// Number returns which message of its direction of the stream this is, from 1 on, on
+	// either side. A message that PreWriteData refuses, or that cannot be sent, does not
+	// count. For PreWriteEnd and PostReadEnd it returns how many messages there were.
 	Number() int64
 }
 
