@@ -98,7 +98,7 @@ func SetUnknownStream(r Router, f func(ctx StreamCtx, s *Stream[[]byte, []byte])
 func OpenStream[Out, In any](ctx context.Context, sess CtxSession, method string, setting ...MessageSetting) (*Stream[In, Out], error) {
 	s, ok := sess.(*session)
 	if !ok {
-		return nil, NewRerror(CodeNotImplemented, CodeText(CodeNotImplemented), fmt.Sprintf("a %T opens no streams", sess)).Err()
+		return nil, NewRerror(CodeNotImplemented, CodeText(CodeNotImplemented), fmt.Sprintf("a %T opens no streams: it is no session of the engine", sess)).Err()
 	}
 	st, r := s.openStream(ctx, method, setting)
 	if r != nil {

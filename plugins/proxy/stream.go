@@ -9,7 +9,8 @@ import (
 )
 
 // StreamForwarder opens streams to a backend. A forwarder of calls that is not a tp.Session
-// implements it to forward streams as well.
+// as a Dial returns it, but one of its own or around that, implements it to forward streams as
+// well.
 type StreamForwarder interface {
 	// OpenStream opens a stream, as tp.OpenStream does. It must apply the settings, and
 	// the stream must end with ctx.
@@ -46,18 +47,17 @@ func (p *plugin) forwardStream(ctx tp.StreamCtx, client *tp.Stream[[]byte, []byt
 			cancel(failed) // ends the stream at the backend, unless that is why
 		}
 	}()
-	defer func() { // also if a hook ends this goroutine
+	end := func() {
 		backend.Close()
 		client.Close()
 		<-copied
-	}()
+	}
+	defer end() // also if a hook ends this goroutine
 	err = tp.CopyStream(client, backend)
 	if err == nil {
 		err = backend.Wait()
 	}
-	backend.Close()
-	client.Close()
-	<-copied
+	end()
 	passMeta(ctx, backend.Call().InputMeta())
 	if failed != nil && errors.Is(err, failed) {
 		err = failed // and not that the stream was ended for it
@@ -73,5 +73,5 @@ func openStream(ctx context.Context, to CallForwarder, serviceMethod string, set
 		return tp.OpenStream[[]byte, []byte](ctx, to, serviceMethod, setting...)
 	}
 	return nil, tp.NewRerror(tp.CodeNotImplemented, tp.CodeText(tp.CodeNotImplemented),
-		fmt.Sprintf("proxy: the forwarder of %s, a %T, opens no streams: it is neither a tp.Session nor a StreamForwarder", serviceMethod, to)).Err()
+		fmt.Sprintf("proxy: a %T opens no streams: it is neither a tp.Session nor a StreamForwarder", to)).Err()
 }

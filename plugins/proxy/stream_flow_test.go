@@ -231,7 +231,8 @@ func TestStreamForwarders(t *testing.T) {
 		{"a session", func(via tp.Session) proxy.Forwarder { return via }, 0, ""},
 		{"a StreamForwarder", func(via tp.Session) proxy.Forwarder { return opener{to: via} }, 0, ""},
 		{"none", func(tp.Session) proxy.Forwarder { return nil }, tp.CodeNotFound, "no backend serves /x"},
-		{"one that has no streams", func(tp.Session) proxy.Forwarder { return refusing{tp.CodeOK} }, tp.CodeNotImplemented, "the forwarder of /x, a proxy_test.refusing, opens no streams"},
+		{"one that has no streams", func(tp.Session) proxy.Forwarder { return refusing{tp.CodeOK} }, tp.CodeNotImplemented, "a proxy_test.refusing opens no streams"},
+		{"a session with a Call of its own", func(via tp.Session) proxy.Forwarder { return struct{ tp.Session }{via} }, tp.CodeNotImplemented, "opens no streams: it is no session of the engine"},
 		{"a session that has ended", func(via tp.Session) proxy.Forwarder {
 			via.Close()
 			return via
