@@ -75,7 +75,8 @@
 //	call.go      resolve → complete
 //
 // streamtable.go has what the reader does for streams, and how they begin and end,
-// streamio.go what their users' goroutines do: open, Send, Recv.
+// streamio.go what their users' goroutines do: open, Send, Recv; streamcopy.go passes the
+// messages of one on to another.
 //
 // control.go has what the engines say to each other meanwhile: that a caller has given up.
 //

@@ -57,7 +57,8 @@ func (h *Handler) IsCall() bool { return h.kind == kindCall }
 // IsPush reports whether the handler serves PUSHes.
 func (h *Handler) IsPush() bool { return h.kind == kindPush }
 
-// IsUnknown reports whether the handler serves the messages that have no route.
+// IsUnknown reports whether the handler serves the messages, or the streams, that have no
+// route.
 func (h *Handler) IsUnknown() bool { return h.unknown }
 
 // PluginContainer returns the plugins whose hooks run for the handler.
@@ -80,11 +81,14 @@ func (h *Handler) IsStream() bool { return h.stream }
 // encoded reports whether the handler gets the body of a request as it came.
 func (h *Handler) encoded() bool { return h.unknown || h.stream }
 
-// RouterTypeName returns CALL, PUSH, UNKNOWN_CALL or UNKNOWN_PUSH.
+// RouterTypeName returns CALL, PUSH, UNKNOWN_CALL, UNKNOWN_PUSH or UNKNOWN_STREAM.
 func (h *Handler) RouterTypeName() string {
 	name := "CALL"
 	if h.kind == kindPush {
 		name = "PUSH"
+	}
+	if h.unknown && h.stream {
+		return "UNKNOWN_STREAM"
 	}
 	if h.unknown {
 		return "UNKNOWN_" + name

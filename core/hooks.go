@@ -236,6 +236,34 @@ type PostReadDataPlugin interface {
 	PostReadData(ReadCtx) *Rerror
 }
 
+// PreWriteEndPlugin runs on the goroutine of Stream.CloseSend before the end of this side's
+// messages, a CONTROL message, is packed. What it adds to Output().Meta() is for PostReadEnd
+// of the other side: at most 1 KiB, of which each pair takes 32 bytes beside its key and
+// value. The key m is the engine's. An error is returned by
+// CloseSend, and nothing is sent. A handler that returns without CloseSend sends no such
+// end: its REPLY is the end.
+type PreWriteEndPlugin interface {
+	Plugin
+	PreWriteEnd(WriteCtx) *Rerror
+}
+
+// PostReadEndPlugin runs on the goroutine of Stream.Recv, once, when the other side has
+// called CloseSend and all its messages were received. Input().Meta() has what PreWriteEnd
+// has added. An error is returned by Recv, now and later, in place of io.EOF.
+type PostReadEndPlugin interface {
+	Plugin
+	PostReadEnd(ReadCtx) *Rerror
+}
+
+// DataCtx is implemented by the contexts of PreWriteData, PostReadData, PreWriteEnd and
+// PostReadEnd.
+type DataCtx interface {
+	// Number returns which message of its direction of the stream this is, from 1 on, on
+	// either side. A message that PreWriteData refuses, or that cannot be sent, does not
+	// count. For PreWriteEnd and PostReadEnd it returns how many messages there were.
+	Number() int64
+}
+
 // PostExchangePlugin runs once at the very end of each CALL and PUSH, sent or
 // served, however it has ended. r is its error, nil if there is none: for a CALL that
 // was sent the error the caller gets, also when no reply came; for a CALL that was

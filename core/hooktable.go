@@ -60,11 +60,14 @@ type hookTable struct {
 	// Hooks of the messages of streams.
 	preWriteData moment[WriteCtx]
 	postReadData moment[ReadCtx]
+	preWriteEnd  moment[WriteCtx]
+	postReadEnd  moment[ReadCtx]
 
 	// Hooks of all messages.
 	preReadHeader []PreReadHeaderPlugin
 	postExchange  []PostExchangePlugin
 
+	stream   bool // there are hooks of the messages of streams
 	mayBlock bool // a hook that runs in the reader may block
 }
 
@@ -106,9 +109,12 @@ func newHookTable(all, middle []Plugin) *hookTable {
 
 		add(&t.preWriteData, p, PreWriteDataPlugin.PreWriteData)
 		add(&t.postReadData, p, PostReadDataPlugin.PostReadData)
+		add(&t.preWriteEnd, p, PreWriteEndPlugin.PreWriteEnd)
+		add(&t.postReadEnd, p, PostReadEndPlugin.PostReadEnd)
 
 		t.mayBlock = t.mayBlock || mayBlock(p)
 	}
+	t.stream = len(t.preWriteData)+len(t.postReadData)+len(t.preWriteEnd)+len(t.postReadEnd) > 0
 	for _, p := range middle {
 		addHeader(&t.ownHeader, p)
 	}

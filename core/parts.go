@@ -343,6 +343,7 @@ type stream struct {
 	owed      int64   // bytes that the sender may be given
 	used      int64   // of the messages received since the last credit
 	received  int64   // messages
+	endRead   error   // what Recv returns behind them, since the hooks of the end have run; nil: they have not
 
 	dropped atomic.Bool // what is queued is not received any more
 
@@ -356,6 +357,7 @@ type stream struct {
 	granted  int64         // bytes that the peer may send altogether
 	counted  int64         // bytes in the table's account
 	peerDone bool          // the peer sends no more
+	endMeta  *Meta         // that it has said so with, without that of the engine; nil: none
 
 	more     chan struct{} // of capacity 1: credit has come
 	credit   int64         // bytes that may be sent; below 0 after a large message

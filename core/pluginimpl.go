@@ -43,6 +43,8 @@ type PluginImpl struct {
 	OnPostReadReplyBody   func(ReadCtx) *Rerror
 	OnPreWriteData        func(WriteCtx) *Rerror
 	OnPostReadData        func(ReadCtx) *Rerror
+	OnPreWriteEnd         func(WriteCtx) *Rerror
+	OnPostReadEnd         func(ReadCtx) *Rerror
 	OnPostExchange        func(PreCtx, *Rerror)
 	OnPostDisconnect      func(BaseSession) *Rerror
 	OnPreClose            func(context.Context, Peer) error
@@ -77,6 +79,8 @@ var (
 	_ PostReadReplyBodyPlugin   = (*PluginImpl)(nil)
 	_ PreWriteDataPlugin        = (*PluginImpl)(nil)
 	_ PostReadDataPlugin        = (*PluginImpl)(nil)
+	_ PreWriteEndPlugin         = (*PluginImpl)(nil)
+	_ PostReadEndPlugin         = (*PluginImpl)(nil)
 	_ PostExchangePlugin        = (*PluginImpl)(nil)
 	_ PostDisconnectPlugin      = (*PluginImpl)(nil)
 	_ PreClosePlugin            = (*PluginImpl)(nil)
@@ -165,6 +169,10 @@ func (p *PluginImpl) has(hook any) bool {
 		return p.OnPreWriteData != nil
 	case *PostReadDataPlugin:
 		return p.OnPostReadData != nil
+	case *PreWriteEndPlugin:
+		return p.OnPreWriteEnd != nil
+	case *PostReadEndPlugin:
+		return p.OnPostReadEnd != nil
 	case *PostExchangePlugin:
 		return p.OnPostExchange != nil
 	case *PostDisconnectPlugin:
@@ -389,6 +397,22 @@ func (p *PluginImpl) PostReadData(ctx ReadCtx) *Rerror {
 		return nil
 	}
 	return p.OnPostReadData(ctx)
+}
+
+// PreWriteEnd calls OnPreWriteEnd.
+func (p *PluginImpl) PreWriteEnd(ctx WriteCtx) *Rerror {
+	if p.OnPreWriteEnd == nil {
+		return nil
+	}
+	return p.OnPreWriteEnd(ctx)
+}
+
+// PostReadEnd calls OnPostReadEnd.
+func (p *PluginImpl) PostReadEnd(ctx ReadCtx) *Rerror {
+	if p.OnPostReadEnd == nil {
+		return nil
+	}
+	return p.OnPostReadEnd(ctx)
 }
 
 // PostExchange calls OnPostExchange.

@@ -235,6 +235,7 @@ func TestRefusedShapes(t *testing.T) {
 		{"HandlePush of nil", func() { tp.HandlePush[string](p, "/x", nil) }, []string{`HandlePush "/x"`, "nil"}},
 		{"SetUnknownCall of nil", func() { p.SetUnknownCall(nil) }, []string{"SetUnknownCall", "nil"}},
 		{"SetUnknownPush of nil", func() { p.SetUnknownPush(nil) }, []string{"SetUnknownPush", "nil"}},
+		{"SetUnknownStream of nil", func() { tp.SetUnknownStream(p, nil) }, []string{"SetUnknownStream", "nil"}},
 	} {
 		t.Run(test.name, func(t *testing.T) { wantPanic(t, test.name, test.do, test.words...) })
 	}

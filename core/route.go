@@ -24,7 +24,7 @@ func (c *handlerCtx) route() *Rerror {
 		return r
 	}
 	if h == nil {
-		if h = s.env.router.unknown(k); h == nil {
+		if h = s.env.router.unknown(k, k == kindCall && c.opensStream()); h == nil {
 			return NewRerror(CodeNotFound, CodeText(CodeNotFound), "")
 		}
 	}

@@ -24,7 +24,7 @@ type router struct {
 
 type routes struct {
 	handlers [2]map[string]*Handler // by kind
-	unknown  [2]*Handler            // by kind: the handlers of messages without a route
+	unknown  [3]*Handler            // by unknownIndex: the handlers of messages without a route
 	names    map[string]string      // every route, mapped to itself: saves allocating a string per message
 	// probes are the distinct header hooks of groups and handlers, by kind, in order of
 	// registration. A message without a route may get one from them.
@@ -46,8 +46,27 @@ func newRouter(mapper ServiceMethodMapper, log logger) *router {
 // lookup returns the handler of a path, nil if there is none.
 func (r *router) lookup(k kind, path string) *Handler { return r.tables.Load().handlers[k][path] }
 
-// unknown returns the handler of messages without a route, nil if there is none.
-func (r *router) unknown(k kind) *Handler { return r.tables.Load().unknown[k] }
+// unknown returns the handler of messages without a route, nil if there is none. A CALL
+// that opens a stream falls back on the handler of CALLs: so it is refused as a stream, and
+// not as a route that does not exist.
+func (r *router) unknown(k kind, stream bool) *Handler {
+	t := r.tables.Load()
+	if stream && t.unknown[unknownStream] != nil {
+		return t.unknown[unknownStream]
+	}
+	return t.unknown[k]
+}
+
+// unknownStream is the index of the handler of streams without a route, beside the kinds.
+const unknownStream = 2
+
+// unknownIndex is the index of a handler in routes.unknown.
+func (h *Handler) unknownIndex() int {
+	if h.stream {
+		return unknownStream
+	}
+	return int(h.kind)
+}
 
 // Intern returns b as a string. It does not allocate if b is the name of a route.
 func (r *router) Intern(b []byte) string {
@@ -289,8 +308,8 @@ func (g *group) setUnknown(h *Handler, plugin []Plugin) {
 	r := g.router
 	r.mu.Lock()
 	next := *r.tables.Load()
-	old := next.unknown[h.kind]
-	next.unknown[h.kind] = h
+	old := next.unknown[h.unknownIndex()]
+	next.unknown[h.unknownIndex()] = h
 	r.tables.Store(&next)
 	r.mu.Unlock()
 	if old != nil {

@@ -43,10 +43,14 @@ func HandleStream[In, Out any](r Router, method string, f func(ctx StreamCtx, s 
 	if f == nil {
 		panic(fmt.Sprintf("tp: HandleStream %q: the function is nil", method))
 	}
+	h := streamHandler(f)
+	h.argElem, h.replyType = reflect.TypeFor[In](), reflect.TypeFor[Out]()
+	return r.routeGroup().handle(method, h, plugin)
+}
+
+func streamHandler[In, Out any](f func(ctx StreamCtx, s *Stream[In, Out]) error) *Handler {
 	h := &Handler{
-		stream:    true,
-		argElem:   reflect.TypeFor[In](),
-		replyType: reflect.TypeFor[Out](),
+		stream: true,
 		invoke: func(c *handlerCtx, _ any) (any, *Rerror) {
 			st := c.stream
 			st.begin(c)
@@ -57,7 +61,21 @@ func HandleStream[In, Out any](r Router, method string, f func(ctx StreamCtx, s 
 		},
 	}
 	h.noteReply(0) // all of them are small
-	return r.routeGroup().handle(method, h, plugin)
+	return h
+}
+
+// SetUnknownStream sets the handler of all streams whose route the peer does not have, such
+// as that of a proxy, which passes the messages on with [CopyStream]. A peer has one,
+// whichever group sets it; a later one replaces it. What HandleStream says of f holds here,
+// too; ctx.ServiceMethod() is the route that was asked for. Without such a handler these
+// streams are answered 404, or 501 if the peer has a handler of unknown CALLs.
+func SetUnknownStream(r Router, f func(ctx StreamCtx, s *Stream[[]byte, []byte]) error, plugin ...Plugin) {
+	if f == nil {
+		panic("tp: SetUnknownStream: the function is nil")
+	}
+	h := streamHandler(f)
+	h.unknown = true
+	r.routeGroup().setUnknown(h, plugin)
 }
 
 // OpenStream opens a stream to a route of HandleStream of the other side of the session: this
@@ -80,7 +98,7 @@ func HandleStream[In, Out any](r Router, method string, f func(ctx StreamCtx, s 
 func OpenStream[Out, In any](ctx context.Context, sess CtxSession, method string, setting ...MessageSetting) (*Stream[In, Out], error) {
 	s, ok := sess.(*session)
 	if !ok {
-		return nil, NewRerror(CodeNotImplemented, CodeText(CodeNotImplemented), fmt.Sprintf("a %T opens no streams", sess)).Err()
+		return nil, NewRerror(CodeNotImplemented, CodeText(CodeNotImplemented), fmt.Sprintf("a %T opens no streams: it is no session of the engine", sess)).Err()
 	}
 	st, r := s.openStream(ctx, method, setting)
 	if r != nil {
@@ -136,7 +154,7 @@ func (s *Stream[In, Out]) All() iter.Seq2[*In, error] {
 // CloseSend says that this side sends no more: the other side's Recv returns io.EOF behind
 // the messages sent. Later Sends fail. Again, or after the end of the stream, it does
 // nothing.
-func (s *Stream[In, Out]) CloseSend() error { return s.st.closeSend() }
+func (s *Stream[In, Out]) CloseSend() error { return s.st.closeSend(nil) }
 
 // Close ends the stream on this side at once: Send and Recv fail, and messages that have
 // come are dropped. The context of the other side's handler ends with ErrCallerGone, if it

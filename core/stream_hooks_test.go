@@ -250,3 +250,109 @@ func TestStreamRecvInto(t *testing.T) {
 		}
 	})
 }
+
+// The hooks of the end run once, behind the messages, and can refuse it.
+func TestStreamEndHooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		number := func(ctx any) int64 { return ctx.(DataCtx).Number() }
+		plugin := func(name string) *PluginImpl {
+			return &PluginImpl{
+				PluginName: name,
+				OnPreWriteData: func(ctx WriteCtx) *Rerror {
+					w.log.add("%s writes %d", name, number(ctx))
+					if ctx.Output().Body() == "refuse" {
+						return NewRerror(1, "no", "")
+					}
+					return nil
+				},
+				OnPostReadData: func(ctx ReadCtx) *Rerror {
+					w.log.add("%s reads %d", name, number(ctx))
+					return nil
+				},
+				OnPreWriteEnd: func(ctx WriteCtx) *Rerror {
+					w.log.add("%s ends behind %d of %s", name, number(ctx), ctx.(*dataCtx).Path())
+					ctx.Output().Meta().Add("by", name)
+					ctx.Output().Meta().Add("by", "é")
+					return nil
+				},
+				OnPostReadEnd: func(ctx ReadCtx) *Rerror {
+					w.log.add("%s has read %d, and %s", name, number(ctx), ctx.CopyMeta())
+					if ctx.Path() == "/count" || name == "server" {
+						return nil
+					}
+					return NewRerror(7, "refused", "")
+				},
+			}
+		}
+		w.server, w.client = w.peer(nil, plugin("server")), w.peer(nil, plugin("client"))
+		w.addr = w.listen(w.server)
+		w.routeStreams(w.server)
+		HandleStream(w.server, "/half", func(ctx StreamCtx, s *Stream[string, string]) error {
+			s.CloseSend()
+			for _, err := range s.All() {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		c, _ := w.pair()
+		st := openStream(t, c, "/half")
+		for range 2 {
+			if _, err := st.Recv(); Code(err) != 7 {
+				t.Errorf("Recv: %v; want the error of the hook", err)
+			}
+		}
+		w.log.want(t, "server ends behind 0 of /half", "client has read 0, and by=server&by=%C3%A9")
+		for _, text := range []string{"one", "refuse", "two"} {
+			st.Send(text)
+		}
+		if err := st.CloseSend(); err != nil {
+			t.Error(err)
+		}
+		st.CloseSend() // again does nothing
+		if err := st.Wait(); err != nil {
+			t.Error(err)
+		}
+		w.log.want(t, "client writes 1", "client writes 2", "client writes 2", "client ends behind 2 of /half",
+			"server reads 1", "server reads 2", "server has read 2, and by=client&by=%C3%A9")
+		wantMessages(t, openStream(t, c, "/count?n=0"), io.EOF)
+		w.log.want(t) // that is the end of the handler
+	})
+}
+
+// The end of the messages may carry 1 KiB, on either side, and is passed on as it is.
+func TestStreamEndSize(t *testing.T) {
+	const fits = 1024 - 32 - 1 // of a key of one byte
+	inStreamWorld(t, nil, func(t *testing.T, w *world) {
+		size := fits + 1
+		w.client.PluginContainer().AppendLeft(&PluginImpl{PluginName: "large", OnPreWriteEnd: func(ctx WriteCtx) *Rerror {
+			ctx.Output().Meta().Add("k", strings.Repeat("v", size))
+			return nil
+		}})
+		w.server.PluginContainer().AppendLeft(&PluginImpl{PluginName: "shows", OnPostReadEnd: func(ctx ReadCtx) *Rerror {
+			w.log.add("%d bytes, key m %q", len(ctx.PeekMeta("k")), ctx.PeekMeta("m"))
+			return nil
+		}})
+		c, _ := w.pair()
+		st := openStream(t, c, "/chat")
+		if err := st.CloseSend(); Code(err) != CodeWriteFailed || !strings.Contains(err.Error(), "has 1025 bytes of metadata") {
+			t.Errorf("CloseSend: %v; want an error 104", err)
+		}
+		size = fits
+		if err := st.CloseSend(); err != nil {
+			t.Errorf("CloseSend: %v", err)
+		}
+		wantMessages(t, st, io.EOF)
+		w.log.want(t, fmt.Sprintf(`%d bytes, key m ""`, fits))
+
+		_, end := w.rawStreams()
+		end.send(TypeCall, 1, "/hold", "", WithAddMeta("X-Stream", "500"))
+		end.send(TypeControl, 1, "end", "", WithAddMeta("m", "0"), WithAddMeta("k", strings.Repeat("v", fits+1)))
+		m := end.want(TypeControl, -1, "reset")
+		if reason := string(m.Meta().Peek("reason")); !strings.Contains(reason, "has 1025 bytes of metadata") {
+			t.Errorf("reset: %s", reason)
+		}
+	})
+}

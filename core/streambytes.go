@@ -34,7 +34,7 @@ func (w streamWriter) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-func (w streamWriter) Close() error { return w.st.closeSend() }
+func (w streamWriter) Close() error { return w.st.closeSend(nil) }
 
 type streamReader struct {
 	st   *stream

@@ -11,15 +11,24 @@ import (
 var (
 	_ ReadCtx  = (*dataCtx)(nil)
 	_ WriteCtx = (*dataCtx)(nil)
+	_ DataCtx  = (*dataCtx)(nil)
 )
 
-// dataCtx is the context of the hooks of a message of a stream. Service method and Swap are
-// those of the CALL; nothing of it is the message's but Input, Output, Seq and the metadata.
+// dataCtx is the context of the hooks of a message of a stream, and of the end of one side's
+// messages. Service method and Swap are those of the CALL; nothing of it is the message's but
+// Input, Output, Seq, Number and the metadata.
 type dataCtx struct {
 	logger
-	st *stream
-	m  *socket.Envelope
+	st     *stream
+	m      *socket.Envelope
+	number int64
 }
+
+func (st *stream) hookCtx(m *socket.Envelope, number int64) *dataCtx {
+	return &dataCtx{st.sess.logger, st, m, number}
+}
+
+func (c *dataCtx) Number() int64 { return c.number }
 
 func (c *dataCtx) Peer() Peer          { return c.st.sess.env.peer }
 func (c *dataCtx) Session() CtxSession { return c.st.sess }

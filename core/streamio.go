@@ -2,6 +2,7 @@ package tp
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strconv"
 
@@ -119,13 +120,17 @@ func (s *session) awaitLink(ctx context.Context) (*link, *Rerror) {
 func (st *stream) begin(c *handlerCtx) {
 	st.hooks, st.ctx = c.hooks, c.Context()
 	st.codec, st.pipe = c.ReplyBodyCodec(), c.in.XferPipe().IDs()
-	if len(st.hooks.preWriteData)+len(st.hooks.postReadData) > 0 {
+	if st.hooks.stream {
 		st.method, st.realIP, st.swap = c.in.ServiceMethod(), c.RealIP(), c.Swap()
 	}
 }
 
 // send encodes v and sends it, when there is credit and room.
-func (st *stream) send(v any) error {
+func (st *stream) send(v any) error { return st.write(v, st.codec, nil) }
+
+// write sends a message with a body, its codec and metadata, or nil, when there is credit
+// and room.
+func (st *stream) write(v any, codecID byte, meta *Meta) error {
 	st.sending.Lock()
 	defer st.sending.Unlock()
 	if r := st.awaitCredit(); r != nil {
@@ -135,13 +140,16 @@ func (st *stream) send(v any) error {
 	m.Clear()
 	m.SetMtype(TypeData)
 	m.SetSeq(st.key)
-	m.SetBodyCodec(st.codec)
+	m.SetBodyCodec(codecID)
 	m.SetBody(v)
+	if meta != nil {
+		meta.CopyTo(m.Meta())
+	}
 	if len(st.pipe) > 0 {
 		m.XferPipe().Append(st.pipe...)
 	}
 	if len(st.hooks.preWriteData) > 0 {
-		if r := st.hooks.preWriteData.run(st.sess.env.guard, &dataCtx{st.sess.logger, st, m}); r != nil {
+		if r := st.hooks.preWriteData.run(st.sess.env.guard, st.hookCtx(m, st.sentMessages()+1)); r != nil {
 			return r.Err()
 		}
 	}
@@ -205,8 +213,8 @@ func (st *stream) awaitCredit() *Rerror {
 	}
 }
 
-// closeSend says that this side sends no more.
-func (st *stream) closeSend() error {
+// closeSend says that this side sends no more, with metadata, or nil.
+func (st *stream) closeSend(meta *Meta) error {
 	st.sending.Lock()
 	defer st.sending.Unlock()
 	if r := st.ended(); r != nil {
@@ -217,12 +225,24 @@ func (st *stream) closeSend() error {
 		}
 		return r.Err()
 	}
-	var m socket.Envelope
+	m := &st.out
+	m.Clear()
 	m.SetMtype(TypeControl)
 	m.SetServiceMethod(verbEnd)
 	m.SetSeq(st.key)
-	m.Meta().Add(creditMessages, strconv.FormatInt(st.sentMessages(), 10))
-	if err := st.link.sock.Enqueue(st.ctx, &m); err != nil {
+	if meta != nil {
+		meta.CopyTo(m.Meta())
+	}
+	if len(st.hooks.preWriteEnd) > 0 {
+		if r := st.hooks.preWriteEnd.run(st.sess.env.guard, st.hookCtx(m, st.sentMessages())); r != nil {
+			return r.Err()
+		}
+		if n := endCost(m.Meta()); n > mostEnd {
+			return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), errEndTooLarge(n).Error()).Err()
+		}
+	}
+	m.Meta().Set(creditMessages, strconv.FormatInt(st.sentMessages(), 10))
+	if err := st.link.sock.Enqueue(st.ctx, m); err != nil {
 		return st.writeError(err)
 	}
 	st.mu.Lock()
@@ -278,6 +298,9 @@ func (st *stream) nextDatum() (d datum, err error) {
 			return d, nil
 		}
 		more, err := st.takeQueue()
+		if err == errPeerDone {
+			return d, st.receiveEnd()
+		}
 		if err != nil {
 			return d, err
 		}
@@ -303,10 +326,12 @@ func (st *stream) takeQueue() (more bool, err error) {
 		clear(st.taken)
 		st.taken, st.queue, st.next = st.queue, st.taken[:0], 0
 		return true, nil
-	case st.over:
+	case st.over && st.rerr != nil:
 		return false, st.endError()
 	case st.peerDone:
-		return false, io.EOF
+		return false, errPeerDone
+	case st.over:
+		return false, st.endError()
 	}
 	if st.chunk != nil { // all that was in it has been received
 		bufpool.Put(st.chunk)
@@ -314,6 +339,38 @@ func (st *stream) takeQueue() (more bool, err error) {
 	}
 	st.waits = true
 	return false, nil
+}
+
+var errPeerDone = errors.New("the other side has called CloseSend")
+
+// receiveEnd returns what Recv returns behind the last message of the other side, which has
+// called CloseSend.
+func (st *stream) receiveEnd() error {
+	if len(st.hooks.postReadEnd) == 0 {
+		return io.EOF
+	}
+	if st.endRead == nil {
+		st.endRead = io.EOF
+		m := &st.in
+		m.Clear()
+		m.SetMtype(TypeControl)
+		m.SetServiceMethod(verbEnd)
+		m.SetSeq(-st.key)
+		if meta := st.peerEnd(); meta != nil {
+			meta.CopyTo(m.Meta())
+		}
+		if r := st.hooks.postReadEnd.run(st.sess.env.guard, st.hookCtx(m, st.received)); r != nil {
+			st.endRead = r.Err()
+		}
+	}
+	return st.endRead
+}
+
+// peerEnd returns the metadata of the end of the other side's messages, nil if it has none.
+func (st *stream) peerEnd() *Meta {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.endMeta
 }
 
 // endError is the error of a Recv behind the last message. Called with mu.
@@ -365,7 +422,7 @@ func (st *stream) receivedMessage(d *datum) (m *socket.Envelope, r *Rerror) {
 		m.OwnBody()
 	}
 	if len(st.hooks.postReadData) > 0 {
-		r = st.hooks.postReadData.run(st.sess.env.guard, &dataCtx{st.sess.logger, st, m})
+		r = st.hooks.postReadData.run(st.sess.env.guard, st.hookCtx(m, st.received+1))
 	}
 	return m, r
 }

@@ -46,6 +46,9 @@ const (
 	pairOverhead = 32
 	// mostCredit is the most that a sender may have.
 	mostCredit = math.MaxInt32
+	// mostEnd is how many bytes of metadata the end of one side's messages may have, with
+	// pairOverhead for each pair.
+	mostEnd = 1 << 10
 	// smallDatum is the largest body that is copied, with others, into a chunk.
 	smallDatum = 8 << 10
 	// mostChunk is the size of the largest chunk.
@@ -153,17 +156,20 @@ func (l *link) count(t *streamTable, n int64) {
 	}
 }
 
+// opensStream reports whether the CALL asks for a stream.
+func (c *handlerCtx) opensStream() bool { return c.in.Meta().Len() > 0 && c.in.Meta().Has(MetaStream) }
+
 // openStream makes the stream that a CALL opens, if its handler serves streams. The reader
 // calls it.
 func (c *handlerCtx) openStream() *Rerror {
-	asked := c.in.Meta().Has(MetaStream)
+	asked := c.opensStream()
 	switch {
 	case c.kind() != kindCall || !asked && !c.handler.stream:
 		return nil
 	case !asked:
 		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), fmt.Sprintf("%q is the route of a stream: open it with OpenStream", methodText(c.in.ServiceMethod())))
-	case c.handler.unknown:
-		return NewRerror(CodeNotImplemented, CodeText(CodeNotImplemented), "a handler of unknown CALLs, such as a proxy, does not serve streams")
+	case c.handler.unknown && !c.handler.stream:
+		return NewRerror(CodeNotImplemented, CodeText(CodeNotImplemented), "the peer has no such route, and its handler of unknown CALLs does not serve streams")
 	case !c.handler.stream:
 		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), fmt.Sprintf("%q is not the route of a stream: call it", methodText(c.in.ServiceMethod())))
 	case c.link.hello.Load()&peerStreams == 0:
@@ -361,11 +367,7 @@ func (l *link) acceptStreamControl(m *socket.Envelope) {
 	}
 	switch m.ServiceMethod() {
 	case verbEnd:
-		st.mu.Lock()
-		r := st.checkCame(m.Meta().Peek(creditMessages))
-		st.peerDone = true
-		st.mu.Unlock()
-		if r != nil {
+		if r := st.acceptEnd(m.Meta()); r != nil {
 			l.reset(st, r, true)
 			return
 		}
@@ -381,6 +383,43 @@ func (l *link) acceptStreamControl(m *socket.Envelope) {
 		}
 		l.reset(st, NewRerror(int32(code), CodeText(int32(code)), clip(string(m.Meta().Peek(byeReason)))), false)
 	}
+}
+
+// acceptEnd notes that the peer sends no more, and the metadata with which it says so.
+func (st *stream) acceptEnd(m *Meta) *Rerror {
+	var own *Meta
+	switch n := endCost(m); {
+	case n > mostEnd:
+		return badMessage(errEndTooLarge(n))
+	case n > 0:
+		own = new(Meta)
+		for k, v := range m.All() {
+			if string(k) != creditMessages {
+				own.AddBytesKV(k, v)
+			}
+		}
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !st.peerDone {
+		st.peerDone, st.endMeta = true, own
+	}
+	return st.checkCame(m.Peek(creditMessages))
+}
+
+// endCost is what the metadata of the end of one side's messages cost, without that of the
+// engine.
+func endCost(m *Meta) (n int64) {
+	for k, v := range m.All() {
+		if string(k) != creditMessages {
+			n += int64(len(k)+len(v)) + pairOverhead
+		}
+	}
+	return n
+}
+
+func errEndTooLarge(n int64) error {
+	return fmt.Errorf("the end of the messages of a stream has %d bytes of metadata, 32 for each pair included; want %d at most", n, mostEnd)
 }
 
 // checkCame compares the number of messages that the peer says it has sent, if it does, with

@@ -1,5 +1,5 @@
-// Package proxy is a plugin that forwards the calls and pushes for which a peer
-// has no route.
+// Package proxy is a plugin that forwards the calls, pushes and streams for which a
+// peer has no route.
 //
 // The bytes of bodies pass as they are: nothing is decoded, so the proxy needs
 // neither their types nor their codecs. Service method with its query, body
@@ -15,8 +15,14 @@
 //   - An error of the codes 100 to 199, which are about a connection that is not the
 //     caller's, becomes 502 with the same reason.
 //
+// A stream is opened at the backend by a call like any other. Its messages pass in both
+// directions as they are, and so do CloseSend, the end and the opener's giving up. The
+// proxy takes a message from one connection when the other may send one: a side that does
+// not receive holds up the sender, over any number of proxies, and a proxy has no more of
+// a stream than its windows.
+//
 // The backend is chosen for each message, so a few backend sessions serve any number
-// of clients.
+// of clients; it is chosen for a stream when that is opened.
 package proxy
 
 import (
@@ -38,7 +44,8 @@ type Label struct {
 	ServiceMethod string // without its query, as routes are looked up
 }
 
-// CallForwarder sends calls to a backend. A tp.Session is one.
+// CallForwarder sends calls to a backend. A tp.Session is one, and opens streams as well;
+// others may be a StreamForwarder.
 type CallForwarder interface {
 	// Call sends a CALL and waits for its end. It must apply the settings, in
 	// which is the context that ends the wait.
@@ -57,8 +64,8 @@ type Forwarder interface {
 	PushForwarder
 }
 
-// NewPlugin returns the plugin that forwards calls and pushes, for a whole peer: it
-// sets the peer's handlers of unknown messages. fn chooses the backend of each
+// NewPlugin returns the plugin that forwards calls, pushes and streams, for a whole peer:
+// it sets the peer's handlers of unknown messages. fn chooses the backend of each
 // message; it is called concurrently, on the handlers' goroutines, and may keep
 // the Label. Nil means that there is no backend for this method: the caller gets a
 // 404.
@@ -82,7 +89,7 @@ func NewPlugin(fn func(*Label) Forwarder) tp.Plugin {
 	}
 }
 
-// NewCallPlugin is NewPlugin for calls alone.
+// NewCallPlugin is NewPlugin for calls and streams alone.
 func NewCallPlugin(fn func(*Label) CallForwarder) tp.Plugin { return &plugin{call: fn} }
 
 // NewPushPlugin is NewPlugin for pushes alone.
@@ -113,6 +120,7 @@ func (p *plugin) PostNewPeer(peer tp.EarlyPeer) error {
 	}
 	if p.call != nil {
 		peer.SetUnknownCall(p.forwardCall)
+		tp.SetUnknownStream(peer, p.forwardStream)
 	}
 	if p.push != nil {
 		peer.SetUnknownPush(p.forwardPush)
@@ -162,18 +170,24 @@ func (p *plugin) forwardCall(ctx tp.UnknownCallCtx) (any, *tp.Rerror) {
 		return nil, badGateway("proxy: the forwarder of " + label.ServiceMethod + " has returned no call")
 	}
 	_, r = cmd.Reply()
-	if meta := cmd.InputMeta(); meta != nil {
-		for k, v := range meta.All() {
-			if key := string(k); !hopKey(key) {
-				ctx.AddMeta(key, string(v))
-			}
-		}
-	}
+	passMeta(ctx, cmd.InputMeta())
 	if r.HasError() {
 		return nil, outward(r)
 	}
 	ctx.SetBodyCodec(cmd.InputBodyCodec())
 	return body, nil
+}
+
+// passMeta gives the reply the metadata of the backend's.
+func passMeta(ctx interface{ AddMeta(key, value string) }, meta *tp.Meta) {
+	if meta == nil {
+		return
+	}
+	for k, v := range meta.All() {
+		if key := string(k); !hopKey(key) {
+			ctx.AddMeta(key, string(v))
+		}
+	}
 }
 
 func (p *plugin) forwardPush(ctx tp.UnknownPushCtx) *tp.Rerror {
@@ -229,7 +243,7 @@ func withMeta(ctx tp.InputCtx, realIP string, hops int) tp.MessageSetting {
 // hopKey reports whether the key belongs to one connection, and never passes. The
 // keys of HTTP are case-insensitive, so these are too.
 func hopKey(key string) bool {
-	return strings.EqualFold(key, tp.MetaTimeout) || strings.EqualFold(key, socket.MetaReplyError) || strings.EqualFold(key, tp.MetaHops)
+	return strings.EqualFold(key, tp.MetaTimeout) || strings.EqualFold(key, socket.MetaReplyError) || strings.EqualFold(key, tp.MetaHops) || strings.EqualFold(key, tp.MetaStream)
 }
 
 // nextHop returns how many proxies will have forwarded the message once this one has,

@@ -21,7 +21,7 @@ import (
 //	          sealed: 16 bytes id of the message, of a reply that of its call;
 //	          8 bytes time of sealing, Unix milliseconds; 1 byte body codec; body
 //	16 bytes  tag, also over version, number of the key, type, and the service
-//	          method of CALL and PUSH
+//	          method of CALL and PUSH; the type of a CALL that opens a stream is DATA
 const (
 	endVersion   = 2
 	idSize       = 16
@@ -46,8 +46,10 @@ func WithSecureEndMeta() tp.MessageSetting { return tp.WithSetMeta(MetaSecureEnd
 func Window(d time.Duration) Option { return func(c *config) { c.window = d } }
 
 // EndToEnd returns the plugin that seals body and service method from the caller
-// to the handler, so that proxies, which do not have it, pass them on unopened. A
-// plain reply to a sealed call is an error of the call, unless it carries an error.
+// to the handler, so that proxies, which do not have it, pass them on unopened. Of a
+// stream it seals each message in its place, and the end of each direction: a proxy
+// cannot read, alter, drop, repeat or move messages, nor end the stream as if that was
+// all, without an error of Recv. A plain reply to a sealed call is an error of the call, unless it carries an error.
 // Give it to the whole peer, in front of plugins that reroute. Each plugin accepts
 // a message once: share one among peers that have the same keys, or a message can
 // be repeated to each of them. What was sealed before EndToEnd was called is
@@ -118,7 +120,15 @@ func (p *endToEnd) begin(m tp.Message) *exchange {
 
 func wantsEnd(m *tp.Meta) bool { return string(m.Peek(MetaSecureEnd)) == "true" }
 
-func (p *endToEnd) PreWriteCall(ctx tp.WriteCtx) *tp.Rerror { return p.write(ctx.Output()) }
+func (p *endToEnd) PreWriteCall(ctx tp.WriteCtx) *tp.Rerror {
+	m := ctx.Output()
+	r := p.write(m)
+	if x := p.exchange(m); r == nil && x != nil && opensStream(m) {
+		ctx.Swap().Store(streamOf{p}, p.openedStream(x.id))
+	}
+	return r
+}
+
 func (p *endToEnd) PreWritePush(ctx tp.WriteCtx) *tp.Rerror { return p.write(ctx.Output()) }
 
 func (p *endToEnd) write(m tp.Message) *tp.Rerror {
@@ -129,9 +139,6 @@ func (p *endToEnd) write(m tp.Message) *tp.Rerror {
 			p.begin(m).plain = true
 		}
 		return nil
-	}
-	if m.Mtype() == tp.TypeCall && m.Meta().Has(tp.MetaStream) {
-		return tp.NewRerror(tp.CodeNotImplemented, tp.CodeText(tp.CodeNotImplemented), "secure: the messages of a stream are not sealed end to end")
 	}
 	x := p.begin(m)
 	rand.Read(x.id[:]) // never fails
@@ -146,7 +153,7 @@ func (p *endToEnd) seal(m tp.Message, of id, method string) *tp.Rerror {
 	}
 	key, err := p.keys.sealer()
 	if err != nil {
-		return tp.NewRerror(tp.CodeWriteFailed, tp.CodeText(tp.CodeWriteFailed), err.Error()).WithCause(err)
+		return unsealed(err)
 	}
 	head := binary.BigEndian.AppendUint32([]byte{endVersion}, key.id)
 	inner := make([]byte, 0, endInner+len(body))
@@ -154,9 +161,14 @@ func (p *endToEnd) seal(m tp.Message, of id, method string) *tp.Rerror {
 	inner = binary.BigEndian.AppendUint64(inner, uint64(time.Now().UnixMilli()))
 	inner = append(inner, m.BodyCodec())
 	inner = append(inner, body...)
-	m.SetBody(key.aead.Seal(head, nil, inner, endExtra(head, m.Mtype(), method)))
+	m.SetBody(key.aead.Seal(head, nil, inner, endExtra(head, sealedType(m), method)))
 	m.Meta().Set(MetaSecureEnd, "true")
 	return nil
+}
+
+// unsealed is the error of a message that cannot be sealed.
+func unsealed(err error) *tp.Rerror {
+	return tp.NewRerror(tp.CodeWriteFailed, tp.CodeText(tp.CodeWriteFailed), err.Error()).WithCause(err)
 }
 
 func endExtra(head []byte, mtype byte, method string) []byte {
@@ -190,7 +202,7 @@ func (p *endToEnd) decrypt(m tp.Message, method string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	inner, err := key.aead.Open(nil, nil, sealed[headSize:], endExtra(sealed[:headSize], m.Mtype(), method))
+	inner, err := key.aead.Open(nil, nil, sealed[headSize:], endExtra(sealed[:headSize], sealedType(m), method))
 	if err != nil {
 		return nil, fmt.Errorf("secure: key %d: %w", key.id, ErrAltered)
 	}
@@ -209,7 +221,15 @@ func (p *endToEnd) noteMethod(m tp.Message) *tp.Rerror {
 	return nil
 }
 
-func (p *endToEnd) PreReadCallBody(ctx tp.ReadCtx) *tp.Rerror { return p.read(ctx.Input()) }
+func (p *endToEnd) PreReadCallBody(ctx tp.ReadCtx) *tp.Rerror {
+	m := ctx.Input()
+	r := p.read(m)
+	if x := p.exchange(m); r == nil && x != nil && x.opened && opensStream(m) {
+		ctx.Swap().Store(streamOf{p}, p.acceptedStream(x.id))
+	}
+	return r
+}
+
 func (p *endToEnd) PreReadPushBody(ctx tp.ReadCtx) *tp.Rerror { return p.read(ctx.Input()) }
 
 func (p *endToEnd) read(m tp.Message) *tp.Rerror {
@@ -251,7 +271,14 @@ func (p *endToEnd) PreWriteReply(ctx tp.WriteCtx) *tp.Rerror {
 	if x == nil || !x.opened {
 		return nil
 	}
-	r := p.seal(out, x.id, "")
+	var r *tp.Rerror
+	if !opensStream(read.Input()) {
+		r = p.seal(out, x.id, "")
+	} else if s, none := p.stream(read); s != nil {
+		r = s.writeReply(out)
+	} else {
+		r = none
+	}
 	if r != nil { // it must not leave as it is
 		out.SetRerror(r)
 		out.SetBody(nil)
@@ -270,6 +297,12 @@ func (p *endToEnd) PreReadReplyBody(ctx tp.ReadCtx) *tp.Rerror {
 	sealed := wantsEnd(m.Meta())
 	var err error
 	switch {
+	case x != nil && opensStream(call.Output()):
+		s, r := p.stream(ctx)
+		if s == nil {
+			return r
+		}
+		err = s.readReply(m)
 	case x == nil && !sealed:
 		return nil
 	case x == nil:

@@ -110,11 +110,16 @@ func (k *Keys) Current() (id uint32, seals uint64) {
 // sealer returns the key to seal one message with.
 func (k *Keys) sealer() (*liveKey, error) {
 	l := (*k.live.Load())[0]
+	return l, l.count()
+}
+
+// count counts a message that is to be sealed with the key.
+func (l *liveKey) count() error {
 	if l.seals.Add(1) > maxSeals {
 		l.seals.Store(maxSeals)
-		return nil, fmt.Errorf("secure: key %d: %w", l.id, ErrRotate)
+		return fmt.Errorf("secure: key %d: %w", l.id, ErrRotate)
 	}
-	return l, nil
+	return nil
 }
 
 // keyOf returns the key that a sealed body names in its head.

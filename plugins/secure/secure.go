@@ -2,8 +2,8 @@
 //
 // New seals with AES-GCM over one connection, against reading, altering and
 // replaying. EndToEnd does that from the caller to the handler, with proxies
-// between them. Either seals every call, push and reply and refuses plain ones,
-// unless it is Optional. What v5 and v7 call secure is package securelegacy.
+// between them. Either seals every call, push, reply and message of a stream and
+// refuses plain ones, unless it is Optional. What v5 and v7 call secure is package securelegacy.
 //
 // TLS is the better choice where it can be had: it hides and guards the service
 // method, the metadata and errors, too, which stay in clear here.

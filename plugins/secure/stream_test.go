@@ -58,7 +58,6 @@ func TestStreamRefused(t *testing.T) {
 		set    tp.MessageSetting
 	}{
 		{"optional, and asked for", func(k *secure.Keys) tp.Plugin { return secure.New(k, secure.Optional()) }, secure.WithSecureMeta()},
-		{"end to end", func(k *secure.Keys) tp.Plugin { return secure.EndToEnd(k) }, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			n := tptest.NewNetwork()
