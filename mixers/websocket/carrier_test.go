@@ -46,11 +46,14 @@ func carry(t testing.TB, b []byte, client bool, size int) (read []byte, replies 
 func sent(t testing.TB, b []byte, client bool) string {
 	var list []string
 	for r := bytes.NewReader(b); r.Len() > 0; {
-		f, err := ws.ReadFrame(r)
+		h, err := ws.ReadHeader(r)
 		require.NoError(t, err)
-		require.Equal(t, client, f.Header.Masked)
-		f = ws.UnmaskFrame(f)
-		list = append(list, fmt.Sprintf("%d %q", f.Header.OpCode, f.Payload))
+		require.Equal(t, client, h.Masked)
+		payload := make([]byte, h.Length)
+		_, err = io.ReadFull(r, payload)
+		require.NoError(t, err)
+		ws.Cipher(payload, h.Mask, 0)
+		list = append(list, fmt.Sprintf("%d %q", h.OpCode, payload))
 	}
 	return strings.Join(list, " ")
 }

@@ -380,7 +380,7 @@ class ResumedWebSocket extends EventTarget {
     for (const timer of [this.#lostTimer, this.#redialTimer, this.#attemptTimer, this.#tickTimer]) clearTimeout(timer);
     globalThis.removeEventListener?.("online", this.#online);
     this.#tasks?.port1.close();
-    if (this.#ws?.readyState === 1) this.#ws.close(1000); // behind what was sent
+    if (this.#ws?.readyState < 2) this.#ws.close(1000); // behind what was sent
     this.#queue = [];
     this.#sent = [];
     this.dispatchEvent(Object.assign(new Event("close"), close));

@@ -259,11 +259,11 @@ test("connections that are of no use are made after pauses that grow", async (t)
 
 test("a window without a connection ends the session as a broken connection does", async (t) => {
   const tick = clock(t);
-  const { s, WebSocket, closes } = await begin(t, {}, { window: 5000 });
+  const { s, WebSocket, closes } = await begin(t, { reconnect: false }, { window: 5000 });
   const pending = rejection(s.call("/a"));
   await turn();
   for (let ms = 0; ms < 4900; ms += 100) {
-    if (WebSocket.last.readyState !== 3) WebSocket.last.drop();
+    if (WebSocket.last.readyState !== 3 && ms < 3000) WebSocket.last.drop();
     await tick(100);
   }
   assert.deepEqual(closes, []);
@@ -271,6 +271,7 @@ test("a window without a connection ends the session as a broken connection does
   assert.deepEqual(closes, [[1006, "no connection for 5000 ms: 1006 "]]);
   assert.equal((await pending).code, 102);
   assert.ok(WebSocket.all.length > 4 && WebSocket.all.length < 40, `${WebSocket.all.length} connections in 5 s`);
+  assert.equal(WebSocket.last.closedWith.code, 1000, "the attempt under way is given up");
 });
 
 test("a connection that is silent is replaced; the page says that it is alive", async (t) => {
