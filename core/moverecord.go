@@ -23,6 +23,8 @@ type moveRecord struct {
 	Protocol string `json:"protocol"` // its name
 	State    []byte `json:"state"`    // of socket.Conn
 
+	Conn *moveConn `json:"conn,omitempty"` // of a HandOverConn; nil: the connection is the one that has come
+
 	ID         string        `json:"id"`
 	Epoch      uint32        `json:"epoch"`
 	Seq        int32         `json:"seq"`             // the number given last
@@ -39,6 +41,37 @@ type moveRecord struct {
 
 	Plugins []moveState `json:"plugins,omitempty"` // in their order
 	Swap    [][]byte    `json:"swap,omitempty"`    // of PeerConfig.CarrySwap
+}
+
+// moveConn says what has come of a HandOverConn.
+type moveConn struct {
+	State int  `json:"state"` // so many bytes, behind those that were not read
+	Below bool `json:"below"` // a descriptor
+}
+
+// split divides what has come behind the record into the bytes that were not read, and the
+// state of the connection. It returns an error if that, or the descriptor, is not what the
+// record says.
+func (r *moveRecord) split(rest []byte, conn net.Conn) (unread, state []byte, err error) {
+	c := r.Conn
+	if c == nil {
+		c = &moveConn{Below: true}
+	}
+	switch {
+	case c.State < 0 || c.State > len(rest):
+		return nil, nil, fmt.Errorf("the state of its connection has %d bytes, of the %d that have come", c.State, len(rest))
+	case c.Below && conn == nil:
+		return nil, nil, errors.New("no descriptor has arrived: most likely this process may not open more files")
+	case !c.Below && conn != nil:
+		return nil, nil, errors.New("a descriptor has arrived, and its record says that there is none")
+	}
+	switch conn.(type) {
+	case nil, *net.TCPConn, *net.UnixConn:
+	default:
+		return nil, nil, fmt.Errorf("its connection is a %T", conn)
+	}
+	at := len(rest) - c.State
+	return rest[:at:at], rest[at:], nil
 }
 
 // moveAddr is an address that is not the connection's own.

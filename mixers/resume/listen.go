@@ -108,7 +108,7 @@ func (l *Listener) logf(format string, args ...any) {
 func (l *Listener) welcome(conn net.Conn) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.limit)
 	defer cancel()
-	c, secure, err := l.shake(ctx, conn, nil)
+	c, err := l.shake(ctx, conn, nil)
 	if err != nil {
 		if l.ctx.Err() == nil {
 			l.logf("resume: refused the connection of %s: %v", conn.RemoteAddr(), err)
@@ -120,16 +120,15 @@ func (l *Listener) welcome(conn net.Conn) {
 		return
 	}
 	select {
-	case l.accepted <- c.asNet(secure):
+	case l.accepted <- c.asNet():
 	case <-l.ctx.Done():
 		c.fail(&ended{ErrExpired, errNoListener})
 	}
 }
 
 // shake makes the handshake within ctx, and gives the connection a stream. It returns the
-// stream if that is a new one, and what carries it; owner is what is known about the client
-// besides TLS.
-func (l *Listener) shake(ctx context.Context, conn net.Conn, owner map[any]any) (begun *Conn, secure net.Conn, err error) {
+// stream if that is a new one; owner is what is known about the client besides TLS.
+func (l *Listener) shake(ctx context.Context, conn net.Conn, owner map[any]any) (begun *Conn, err error) {
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(longAgo) })
 	done := l.begin(conn)
 	secure, question, err := l.read(ctx, conn)
@@ -148,9 +147,9 @@ func (l *Listener) shake(ctx context.Context, conn net.Conn, owner map[any]any) 
 		}
 	}
 	if err != nil || !isNew {
-		return nil, nil, err
+		return nil, err
 	}
-	return c, secure, nil
+	return c, nil
 }
 
 // begin notes a handshake, until done, and ends the oldest one if there are too many.
@@ -225,6 +224,10 @@ func (c *Conn) takeOver(conn net.Conn, question preamble, owner map[any]any) ver
 	}
 	c.swap.Lock()
 	defer c.swap.Unlock()
+	if c.isAway() {
+		conn.Close() // the other side tries again, and finds the process that has it
+		return 0
+	}
 	if v := c.judge(question); v != 0 {
 		return v
 	}
