@@ -167,23 +167,18 @@ func (a *adoption) prepare(conn net.Conn, lis listener, rest []byte) error {
 
 // restoreConn makes the HandOverConn of the state that has crossed.
 func restoreConn(lis net.Listener, state []byte, below net.Conn) (conn HandOverConn, err error) {
-	for {
-		if l, ok := lis.(HandOverListener); ok {
-			err := safely(func() (err error) { conn, err = l.Restore(state, below); return err })
-			if err == nil && conn == nil {
-				err = errors.New("there is none")
-			}
-			if err != nil {
-				return nil, fmt.Errorf("its connection: %w", err)
-			}
-			return conn, nil
-		}
-		u, ok := lis.(interface{ Unwrap() net.Listener })
-		if !ok {
-			return nil, errors.New("its connection is of a network that the listener does not have here")
-		}
-		lis = u.Unwrap()
+	l := handOverListener(lis)
+	if l == nil {
+		return nil, errors.New("its connection is of a network that the listener does not have here")
 	}
+	err = protected("it", func() (err error) { conn, err = l.Restore(state, below); return err })
+	if err == nil && conn == nil {
+		err = errors.New("there is none")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("its connection: %w", err)
+	}
+	return conn, nil
 }
 
 func (a *adoption) restoreSwap() error {
@@ -195,7 +190,7 @@ func (a *adoption) restoreSwap() error {
 		return errors.New("its Swap is not empty, and PeerConfig.RestoreSwap is not set")
 	}
 	for _, saved := range a.r.Swap {
-		if err := safely(func() error { return restore(a.s.Swap(), saved) }); err != nil {
+		if err := protected("it", func() error { return restore(a.s.Swap(), saved) }); err != nil {
 			return fmt.Errorf("PeerConfig.RestoreSwap: %w", err)
 		}
 	}
@@ -291,7 +286,7 @@ func (p *peer) resume(h *Handshake, state []byte) error {
 		return fmt.Errorf("its network %s cannot take up a connection of another process", p.cfg.Network)
 	}
 	conn := h.Conn
-	err := safely(func() error { return p.env.network.Resume(h, socket.ProtoState(state)) })
+	err := protected("it", func() error { return p.env.network.Resume(h, socket.ProtoState(state)) })
 	if err == nil && (h.Conn != conn || h.Proto == nil) {
 		err = errors.New("it has replaced the connection, or has left no protocol")
 	}

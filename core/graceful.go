@@ -111,7 +111,7 @@ var graceful = newGrace()
 
 // grace is the shutdown of a process.
 type grace struct {
-	handOver func(context.Context, []*inherit.Listener) (*inherit.Child, error)
+	handOver func(context.Context, []*inherit.Listener, inherit.Adopter) (*inherit.Child, error)
 	stopping chan struct{} // closed when a shutdown begins
 	finished chan struct{} // closed when it is over; observable in tests only
 
@@ -265,7 +265,8 @@ func (g *grace) reboot(timeout []time.Duration) {
 		return
 	}
 	log.Noticef("tp: rebooting")
-	child, err := g.handOver(ctx, listeners)
+	b := g.backTaker()
+	child, err := g.handOver(ctx, listeners, b.adopt)
 	if err == nil && child.Line != nil {
 		err = g.moveSessions(ctx, child)
 	}
@@ -281,6 +282,7 @@ func (g *grace) reboot(timeout []time.Duration) {
 	}
 	log.Noticef("tp: process %d has taken over", child.Pid)
 	if mine {
+		b.replaced()
 		g.spreadRedials()
 		g.finish(log, timeout)
 	}
@@ -473,4 +475,16 @@ func bounded(ctx context.Context, f func() error) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// backTaker takes connections that the new process hands back.
+func (g *grace) backTaker() (b backTaker) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, q := range g.peers {
+		if p, ok := q.(interface{ handOverListeners() []backListener }); ok {
+			b = append(b, p.handOverListeners()...)
+		}
+	}
+	return b
 }

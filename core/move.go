@@ -113,15 +113,6 @@ func (e *env) listenerOf(l *link) string {
 	return ""
 }
 
-// accepts reports whether a connection with this local address comes from the listener.
-func accepts(listener, local net.Addr) bool {
-	if a, ok := listener.(*net.TCPAddr); ok {
-		b, ok := local.(*net.TCPAddr)
-		return ok && a.Port == b.Port && (a.IP.IsUnspecified() || a.IP.Equal(b.IP))
-	}
-	return addrKey(listener) == addrKey(local)
-}
-
 // errBusy is the error of an attempt that may be made again.
 var errBusy = errors.New("it is in use")
 
@@ -146,7 +137,10 @@ func (s *session) tryMove(ctx context.Context, to taker, hold time.Duration) (er
 		return err
 	}
 	below, rest, err := l.saveConn(r, rest)
-	if err != nil {
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		return stays("%w", err)
+	case err != nil:
 		return fmt.Errorf("%w: %w", errBusy, err)
 	}
 	head, err := json.Marshal(r)
@@ -368,7 +362,7 @@ func (l *link) saveConn(r *moveRecord, rest []byte) (below net.Conn, all []byte,
 		return l.conn, rest, nil
 	}
 	var state []byte
-	if err := safely(func() (err error) { state, below, err = c.Save(); return err }); err != nil {
+	if err := protected("it", func() (err error) { state, below, err = c.Save(); return err }); err != nil {
 		return nil, nil, fmt.Errorf("its connection: %w", err)
 	}
 	r.Conn = &moveConn{State: len(state), Below: below != nil}
@@ -406,7 +400,7 @@ func (s *session) saveSwap() (saved [][]byte, err error) {
 		}
 		b, ok := []byte(nil), false
 		if carry := s.env.cfg.CarrySwap; carry != nil {
-			err = safely(func() error { b, ok = carry(key, value); return nil })
+			err = protected("it", func() error { b, ok = carry(key, value); return nil })
 		}
 		if err != nil || !ok {
 			err = errors.Join(stays("its Swap has a %T under the key %v, which PeerConfig.CarrySwap does not save", value, key), err)

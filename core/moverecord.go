@@ -74,15 +74,6 @@ func (r *moveRecord) split(rest []byte, conn net.Conn) (unread, state []byte, er
 	return rest[:at:at], rest[at:], nil
 }
 
-// moveAddr is an address that is not the connection's own.
-type moveAddr struct {
-	Net  string `json:"network"`
-	Text string `json:"text"`
-}
-
-func (a *moveAddr) Network() string { return a.Net }
-func (a *moveAddr) String() string  { return a.Text }
-
 // moveState is the state of a plugin for the session.
 type moveState struct {
 	Plugin string `json:"plugin"`
@@ -113,6 +104,3 @@ func parseRecord(b []byte) (*moveRecord, error) {
 	}
 	return r, nil
 }
-
-// addrKey is how a record names an address that a peer listens on.
-func addrKey(a net.Addr) string { return a.Network() + " " + a.String() }

@@ -29,6 +29,7 @@ var (
 	errPeerClosed = errors.New("the other side has closed the stream")
 	errTakenOver  = errors.New("another connection has taken its place")
 	errTooMany    = errors.New("too many streams have no connection")
+	errHandedBack = errors.New("the old process has the stream")
 	errNoListener = errors.New("the listener is closed")
 )
 

@@ -2,6 +2,7 @@ package resume
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -19,14 +20,14 @@ var (
 var (
 	errSwapping  = errors.New("resume: another connection is about to carry the stream")
 	errEnding    = errors.New("resume: the stream is ending")
-	errNotOurs   = errors.New("resume: this side has dialled the stream")
+	errNotOurs   = fmt.Errorf("resume: no listener of the network has accepted the stream: %w", errors.ErrUnsupported)
 	errKnown     = errors.New("resume: the stream is here already")
 	errRawNeeded = errors.New("resume: the connection below is no stream socket")
 )
 
 // Save stops the stream, and returns its state, for the engine; see tp.HandOverConn.
 func (c *Conn) Save() (state []byte, below net.Conn, err error) {
-	if _, ok := c.side.(*Listener); !ok {
+	if l, ok := c.side.(*Listener); !ok || l.inner == nil { // dialled, or of Streams
 		return nil, nil, errNotOurs
 	}
 	if !c.swap.TryLock() {
@@ -219,3 +220,29 @@ func (l *Listener) add(c *Conn) error {
 	l.streams[h] = c
 	return nil
 }
+
+// TakeBack lets a stream go on by a connection that the new process has accepted, for the engine; see
+// tp.HandOverListener. state is the preamble.
+func (l *Listener) TakeBack(state []byte, conn net.Conn) (take func(), err error) {
+	question, err := parsePreamble(state)
+	if err != nil {
+		return nil, err
+	}
+	c := l.find(question.token)
+	if c == nil {
+		return nil, errors.New(verdictUnknown.String())
+	}
+	return func() {
+		if conn == nil { // the other side tries again, until the stream is where it can be resumed
+			return
+		}
+		conn.SetWriteDeadline(time.Now().Add(l.limit))
+		if v := c.takeOver(conn, question, nil); v != 0 {
+			l.logf("resume: refused the connection of %s: %v", conn.RemoteAddr(), l.refuse(conn, v))
+			conn.Close()
+		}
+	}, nil
+}
+
+// Replaced keeps streams without a connection, since TakeBack may bring one.
+func (l *Listener) Replaced() { l.replaced.Store(true) }

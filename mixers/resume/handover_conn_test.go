@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	tp "github.com/teleport-go/teleport/core"
 )
 
 // dup returns another descriptor of a connection, as another process gets one.
@@ -26,7 +28,7 @@ func dup(t testing.TB, conn net.Conn) net.Conn {
 }
 
 // handOver hands a stream to a listener that stands for the new process.
-func handOver(t testing.TB, c *Conn, to *Listener) *Conn {
+func handOver(t testing.TB, c *Conn, to *Listener) tp.HandOverConn {
 	t.Helper()
 	state, below, err := c.Save()
 	require.NoError(t, err)
@@ -34,7 +36,7 @@ func handOver(t testing.TB, c *Conn, to *Listener) *Conn {
 	require.NoError(t, err)
 	c.Settle(false)
 	next.Settle(true)
-	return next.(*Conn)
+	return next
 }
 
 // What a stream has taken crosses, and what it has written is not written again, though the
