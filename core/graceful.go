@@ -58,7 +58,8 @@ func Shutdown(timeout ...time.Duration) { graceful.shutdown(timeout) }
 // Reboot starts this program again, with the same arguments, environment and
 // working directory, hands it the listening sockets and the established sessions, and then
 // shuts this process down as Shutdown does. So no client is refused meanwhile, and those
-// whose sessions move do not notice: accepted ones of tcp, unix and ws without TLS, if nothing
+// whose sessions move do not notice: accepted ones of tcp, unix and ws without TLS, and of
+// networks whose connections are a [HandOverConn], if nothing
 // runs on them in half of the time, if their protocol is a [socket.Carrier], if all plugins
 // with a PostAccept are a [HandOverPlugin], and if nothing is in their Swap but what
 // PeerConfig.CarrySwap saves. The others are drained; the farewell gives each peer its own
