@@ -32,10 +32,10 @@ func (g *grace) adopt(head, rest []byte, conn net.Conn) (settle func(mine bool),
 	return adopt(head, rest, conn, g.listening)
 }
 
-// adopt is grace.adopt for the peer, and with the protocol, that find returns.
-func adopt(head, rest []byte, conn net.Conn, find func(*moveRecord) (*peer, ProtoFunc)) (settle func(mine bool), err error) {
+// adopt is grace.adopt for the peer, and its listener, that find returns.
+func adopt(head, rest []byte, conn net.Conn, find func(*moveRecord) (*peer, listener)) (settle func(mine bool), err error) {
 	defer func() {
-		if err != nil {
+		if err != nil && conn != nil {
 			conn.Close()
 		}
 	}()
@@ -43,7 +43,7 @@ func adopt(head, rest []byte, conn net.Conn, find func(*moveRecord) (*peer, Prot
 	if err != nil {
 		return nil, err
 	}
-	p, pf := find(r)
+	p, lis := find(r)
 	if p == nil {
 		return nil, fmt.Errorf("no peer of the network %s listens on %s", r.Network, r.Listener)
 	}
@@ -57,15 +57,15 @@ func adopt(head, rest []byte, conn net.Conn, find func(*moveRecord) (*peer, Prot
 			a.drop()
 		}
 	}()
-	if err := a.prepare(conn, pf, rest); err != nil {
+	if err := a.prepare(conn, lis, rest); err != nil {
 		return nil, err
 	}
 	ok = true
 	return a.settle, nil
 }
 
-// listening returns the peer that listens where the session was accepted, and the protocol.
-func (g *grace) listening(r *moveRecord) (*peer, ProtoFunc) {
+// listening returns the peer that listens where the session was accepted, and the listener.
+func (g *grace) listening(r *moveRecord) (*peer, listener) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, q := range g.peers {
@@ -77,34 +77,40 @@ func (g *grace) listening(r *moveRecord) (*peer, ProtoFunc) {
 		for _, lis := range p.listeners {
 			if in, ok := unwrapListener(lis.Listener); ok && addrKey(in.Addr()) == r.Listener {
 				p.mu.Unlock()
-				return p, lis.proto
+				return p, lis
 			}
 		}
 		p.mu.Unlock()
 	}
-	return nil, nil
+	return nil, listener{}
 }
 
 // adoption is a session that is being taken over.
 type adoption struct {
-	p *peer
-	r *moveRecord
-	s *session
-	l *link
+	p    *peer
+	r    *moveRecord
+	conn HandOverConn // nil: the connection is one itself
+	s    *session
+	l    *link
 }
 
 // prepare does all that can fail.
-func (a *adoption) prepare(conn net.Conn, pf ProtoFunc, rest []byte) error {
+func (a *adoption) prepare(conn net.Conn, lis listener, rest []byte) error {
 	p, r := a.p, a.r
-	switch conn.(type) {
-	case *net.TCPConn, *net.UnixConn:
-	default:
-		return fmt.Errorf("its connection is a %T", conn)
+	rest, state, err := r.split(rest, conn)
+	if err != nil {
+		return err
 	}
 	if p.runsTLS() != nil {
 		return errors.New("its peer uses TLS here")
 	}
-	h := Handshake{Conn: conn, Proto: pf, Peer: p, Trusted: trusts(p.cfg.trusted, conn.RemoteAddr())}
+	if r.Conn != nil {
+		if a.conn, err = restoreConn(lis.Listener, state, conn); err != nil {
+			return err
+		}
+		conn = a.conn
+	}
+	h := Handshake{Conn: conn, Proto: lis.proto, Peer: p, Trusted: trusts(p.cfg.trusted, conn.RemoteAddr())}
 	if r.Remote != nil {
 		h.Facts.Remote = r.Remote
 	}
@@ -159,6 +165,22 @@ func (a *adoption) prepare(conn net.Conn, pf ProtoFunc, rest []byte) error {
 	return nil
 }
 
+// restoreConn makes the HandOverConn of the state that has crossed.
+func restoreConn(lis net.Listener, state []byte, below net.Conn) (conn HandOverConn, err error) {
+	l := handOverListener(lis)
+	if l == nil {
+		return nil, errors.New("its connection is of a network that the listener does not have here")
+	}
+	err = protected("it", func() (err error) { conn, err = l.Restore(state, below); return err })
+	if err == nil && conn == nil {
+		err = errors.New("there is none")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("its connection: %w", err)
+	}
+	return conn, nil
+}
+
 func (a *adoption) restoreSwap() error {
 	if len(a.r.Swap) == 0 {
 		return nil
@@ -168,7 +190,7 @@ func (a *adoption) restoreSwap() error {
 		return errors.New("its Swap is not empty, and PeerConfig.RestoreSwap is not set")
 	}
 	for _, saved := range a.r.Swap {
-		if err := safely(func() error { return restore(a.s.Swap(), saved) }); err != nil {
+		if err := protected("it", func() error { return restore(a.s.Swap(), saved) }); err != nil {
 			return fmt.Errorf("PeerConfig.RestoreSwap: %w", err)
 		}
 	}
@@ -207,6 +229,9 @@ func (a *adoption) restorePlugins() error {
 // drop undoes prepare: the connection stays the old process's.
 func (a *adoption) drop() {
 	defer a.p.preparing.Done()
+	if a.conn != nil {
+		a.conn.Settle(false)
+	}
 	if a.s == nil {
 		a.p.env.sessions.Done()
 		return
@@ -223,7 +248,9 @@ func (a *adoption) drop() {
 	s.closeNotify.Fire()
 	s.mu.Unlock()
 	l.shut.Store(true)
-	l.conn.Close()
+	if a.conn == nil {
+		l.conn.Close()
+	}
 	l.sock.Stop(reason)
 	l.sock.Join()
 	l.sock.Release()
@@ -239,6 +266,9 @@ func (a *adoption) settle(mine bool) {
 		return
 	}
 	defer a.p.preparing.Done()
+	if a.conn != nil {
+		a.conn.Settle(true)
+	}
 	if _, r := a.s.begin(a.l); r != nil {
 		a.p.log.Warnf("tp: reboot: the session %q with %s has ended as it was taken over: %s", a.r.ID, a.l.ip, r)
 		a.s.release()
@@ -256,7 +286,7 @@ func (p *peer) resume(h *Handshake, state []byte) error {
 		return fmt.Errorf("its network %s cannot take up a connection of another process", p.cfg.Network)
 	}
 	conn := h.Conn
-	err := safely(func() error { return p.env.network.Resume(h, socket.ProtoState(state)) })
+	err := protected("it", func() error { return p.env.network.Resume(h, socket.ProtoState(state)) })
 	if err == nil && (h.Conn != conn || h.Proto == nil) {
 		err = errors.New("it has replaced the connection, or has left no protocol")
 	}
@@ -287,13 +317,13 @@ func rehearse(ctx context.Context, from, to any) (moved int, stayed map[string]i
 	done := make(chan error)
 	go func() {
 		done <- far.Adopt(func(head, rest []byte, conn net.Conn) (func(bool), error) {
-			return adopt(head, rest, conn, func(*moveRecord) (*peer, ProtoFunc) {
+			return adopt(head, rest, conn, func(*moveRecord) (*peer, listener) {
 				new.mu.Lock()
 				defer new.mu.Unlock()
 				if len(new.listeners) == 0 {
-					return nil, nil
+					return nil, listener{}
 				}
-				return new, new.listeners[0].proto
+				return new, new.listeners[0]
 			})
 		})
 	}()

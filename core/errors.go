@@ -49,10 +49,14 @@ func badMessage(err error) *Rerror {
 }
 
 // safely runs f, which calls a codec, and returns its panic as an error.
-func safely(f func() error) (err error) {
+func safely(f func() error) (err error) { return protected("codec", f) }
+
+// protected runs f, which calls what somebody else has written, and returns its panic as an
+// error.
+func protected(what string, f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("codec panicked: %v", v)
+			err = fmt.Errorf("%s panicked: %v", what, v)
 		}
 	}()
 	return f()

@@ -58,7 +58,8 @@ func Shutdown(timeout ...time.Duration) { graceful.shutdown(timeout) }
 // Reboot starts this program again, with the same arguments, environment and
 // working directory, hands it the listening sockets and the established sessions, and then
 // shuts this process down as Shutdown does. So no client is refused meanwhile, and those
-// whose sessions move do not notice: accepted ones of tcp, unix and ws without TLS, if nothing
+// whose sessions move do not notice: accepted ones of tcp, unix and ws without TLS, and of
+// networks whose connections are a [HandOverConn], if nothing
 // runs on them in half of the time, if their protocol is a [socket.Carrier], if all plugins
 // with a PostAccept are a [HandOverPlugin], and if nothing is in their Swap but what
 // PeerConfig.CarrySwap saves. The others are drained; the farewell gives each peer its own
@@ -111,7 +112,7 @@ var graceful = newGrace()
 
 // grace is the shutdown of a process.
 type grace struct {
-	handOver func(context.Context, []*inherit.Listener) (*inherit.Child, error)
+	handOver func(context.Context, []*inherit.Listener, inherit.Adopter) (*inherit.Child, error)
 	stopping chan struct{} // closed when a shutdown begins
 	finished chan struct{} // closed when it is over; observable in tests only
 
@@ -265,7 +266,8 @@ func (g *grace) reboot(timeout []time.Duration) {
 		return
 	}
 	log.Noticef("tp: rebooting")
-	child, err := g.handOver(ctx, listeners)
+	b := g.backTaker()
+	child, err := g.handOver(ctx, listeners, b.adopt)
 	if err == nil && child.Line != nil {
 		err = g.moveSessions(ctx, child)
 	}
@@ -281,6 +283,7 @@ func (g *grace) reboot(timeout []time.Duration) {
 	}
 	log.Noticef("tp: process %d has taken over", child.Pid)
 	if mine {
+		b.replaced()
 		g.spreadRedials()
 		g.finish(log, timeout)
 	}
@@ -473,4 +476,16 @@ func bounded(ctx context.Context, f func() error) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// backTaker takes connections that the new process hands back.
+func (g *grace) backTaker() (b backTaker) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, q := range g.peers {
+		if p, ok := q.(interface{ handOverListeners() []backListener }); ok {
+			b = append(b, p.handOverListeners()...)
+		}
+	}
+	return b
 }

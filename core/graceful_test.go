@@ -210,7 +210,7 @@ func TestSignals(t *testing.T) {
 	}
 	withGrace(t, func(t *testing.T, g *grace, d *diary, log *lockedBuffer) {
 		g.add(&drainer{name: "a", d: d})
-		g.handOver = func(ctx context.Context, _ []*inherit.Listener) (*inherit.Child, error) {
+		g.handOver = func(ctx context.Context, _ []*inherit.Listener, _ inherit.Adopter) (*inherit.Child, error) {
 			select {
 			case <-time.After(2 * time.Second):
 				return nil, errors.New("new process is broken")
@@ -270,7 +270,7 @@ func TestReboot(t *testing.T) {
 		g.add(&drainer{name: "a", d: d, takes: time.Second, listeners: []net.Listener{wrapped{lis}, other}})
 		var got []*inherit.Listener
 		ready := false
-		g.handOver = func(ctx context.Context, listeners []*inherit.Listener) (*inherit.Child, error) {
+		g.handOver = func(ctx context.Context, listeners []*inherit.Listener, _ inherit.Adopter) (*inherit.Child, error) {
 			got = listeners
 			select {
 			case <-time.After(3 * time.Second):
@@ -313,7 +313,7 @@ func TestReboot(t *testing.T) {
 
 func TestRebootNotSupported(t *testing.T) {
 	withGrace(t, func(t *testing.T, g *grace, d *diary, log *lockedBuffer) {
-		g.handOver = func(context.Context, []*inherit.Listener) (*inherit.Child, error) {
+		g.handOver = func(context.Context, []*inherit.Listener, inherit.Adopter) (*inherit.Child, error) {
 			return nil, fmt.Errorf("inherit: hand over listeners: %w", inherit.ErrNotSupported)
 		}
 		g.add(&drainer{name: "a", d: d})

@@ -1,7 +1,9 @@
 package tp
 
 import (
+	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -74,6 +76,7 @@ func (p *peer) bind(protoFunc []ProtoFunc) ([]net.Listener, ProtoFunc, error) {
 	c := ListenConfig{
 		Network: p.cfg.Network, LocalIP: p.cfg.LocalIP, ListenPort: p.cfg.ListenPort, ReusePort: p.cfg.Loops > 1 && p.env.network.ReusePort,
 		UnixMode: p.cfg.UnixMode, TLS: tlsConfig, HandshakeTimeout: p.cfg.HandshakeTimeout, Logger: p.log,
+		HandBack: p.handBack(),
 	}
 	var all []net.Listener
 	bound := false
@@ -327,4 +330,36 @@ func (p *peer) Listening() []Listening {
 		}
 	}
 	return list
+}
+
+// handBack returns ListenConfig.HandBack.
+func (p *peer) handBack() func(ctx context.Context, state []byte, conn net.Conn) error {
+	line := inherit.BackLine()
+	if line == nil {
+		return nil
+	}
+	return func(ctx context.Context, state []byte, conn net.Conn) error {
+		local := conn.LocalAddr()
+		head, err := json.Marshal(backRecord{backVersion, p.cfg.Network, moveAddr{local.Network(), local.String()}})
+		if err != nil {
+			return err
+		}
+		switch conn.(type) {
+		case *net.TCPConn, *net.UnixConn:
+		default:
+			conn = nil
+		}
+		return line.Offer(ctx, head, state, conn, func() bool { return true })
+	}
+}
+
+// handOverListeners returns the listeners for which the new process may hand back
+// connections.
+func (p *peer) handOverListeners() (b []backListener) {
+	for _, lis := range p.inheritable() {
+		if l := handOverListener(lis); l != nil {
+			b = append(b, backListener{p.cfg.Network, l, p.log})
+		}
+	}
+	return b
 }

@@ -79,7 +79,7 @@ func (s *session) movable() error {
 		return stays("its network %s cannot take up a connection of another process", l.env.cfg.Network)
 	}
 	switch l.conn.(type) {
-	case *net.TCPConn, *net.UnixConn:
+	case *net.TCPConn, *net.UnixConn, HandOverConn:
 	default:
 		return stays("its connection is a %T", l.conn)
 	}
@@ -113,15 +113,6 @@ func (e *env) listenerOf(l *link) string {
 	return ""
 }
 
-// accepts reports whether a connection with this local address comes from the listener.
-func accepts(listener, local net.Addr) bool {
-	if a, ok := listener.(*net.TCPAddr); ok {
-		b, ok := local.(*net.TCPAddr)
-		return ok && a.Port == b.Port && (a.IP.IsUnspecified() || a.IP.Equal(b.IP))
-	}
-	return addrKey(listener) == addrKey(local)
-}
-
 // errBusy is the error of an attempt that may be made again.
 var errBusy = errors.New("it is in use")
 
@@ -145,11 +136,23 @@ func (s *session) tryMove(ctx context.Context, to taker, hold time.Duration) (er
 	if err != nil {
 		return err
 	}
-	head, err := json.Marshal(r)
-	if err != nil {
+	below, rest, err := l.saveConn(r, rest)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
 		return stays("%w", err)
+	case err != nil:
+		return fmt.Errorf("%w: %w", errBusy, err)
 	}
-	if err := to.Offer(ctx, head, rest, l.conn, func() bool { return s.commitMove(l, r) }); err != nil {
+	head, err := json.Marshal(r)
+	if err == nil {
+		err = to.Offer(ctx, head, rest, below, func() bool { return s.commitMove(l, r) })
+	} else {
+		err = stays("%w", err)
+	}
+	if err != nil {
+		if c, ok := l.conn.(HandOverConn); ok {
+			c.Settle(true)
+		}
 		s.uncommitMove()
 		return err
 	}
@@ -299,7 +302,11 @@ func (s *session) finishMove(m *move, l *link) {
 	s.leaving.Store(true)
 	l.killed.CompareAndSwap(nil, reason)
 	l.shut.Store(true)
-	l.conn.Close() // this process's descriptor: the connection lives on
+	if c, ok := l.conn.(HandOverConn); ok {
+		c.Settle(false)
+	} else {
+		l.conn.Close() // this process's descriptor: the connection lives on
+	}
 	l.over.Fire()
 	l.sock.Stop(reason)
 	l.cancelHandlers(reason)
@@ -347,6 +354,21 @@ func (s *session) record(l *link) (r *moveRecord, rest []byte, err error) {
 	return r, l.sock.AppendUnread(nil), nil
 }
 
+// saveConn returns the connection whose descriptor crosses, nil for none, and puts the state
+// of a HandOverConn behind rest.
+func (l *link) saveConn(r *moveRecord, rest []byte) (below net.Conn, all []byte, err error) {
+	c, ok := l.conn.(HandOverConn)
+	if !ok {
+		return l.conn, rest, nil
+	}
+	var state []byte
+	if err := protected("it", func() (err error) { state, below, err = c.Save(); return err }); err != nil {
+		return nil, nil, fmt.Errorf("its connection: %w", err)
+	}
+	r.Conn = &moveConn{State: len(state), Below: below != nil}
+	return below, append(rest, state...), nil
+}
+
 // savePlugins returns what the plugins know of the session.
 func (s *session) savePlugins() (states []moveState, err error) {
 	for _, p := range s.env.hooks().connection {
@@ -378,7 +400,7 @@ func (s *session) saveSwap() (saved [][]byte, err error) {
 		}
 		b, ok := []byte(nil), false
 		if carry := s.env.cfg.CarrySwap; carry != nil {
-			err = safely(func() error { b, ok = carry(key, value); return nil })
+			err = protected("it", func() error { b, ok = carry(key, value); return nil })
 		}
 		if err != nil || !ok {
 			err = errors.Join(stays("its Swap has a %T under the key %v, which PeerConfig.CarrySwap does not save", value, key), err)

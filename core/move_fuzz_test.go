@@ -17,6 +17,7 @@ func FuzzMoveRecord(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(good)
+	f.Add([]byte(`{"version":1,"id":"x","epoch":1,"conn":{"state":100,"below":true}}`))
 	f.Add([]byte(`{"version":2,"id":"x","epoch":1}`))
 	f.Add([]byte(`{"version":1,"id":"x","epoch":1,"age_left":-1}`))
 	f.Add([]byte(`{"version":1,"id":"x","epoch":1,"newer":true}`))

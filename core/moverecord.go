@@ -23,6 +23,8 @@ type moveRecord struct {
 	Protocol string `json:"protocol"` // its name
 	State    []byte `json:"state"`    // of socket.Conn
 
+	Conn *moveConn `json:"conn,omitempty"` // of a HandOverConn; nil: the connection is the one that has come
+
 	ID         string        `json:"id"`
 	Epoch      uint32        `json:"epoch"`
 	Seq        int32         `json:"seq"`             // the number given last
@@ -41,14 +43,36 @@ type moveRecord struct {
 	Swap    [][]byte    `json:"swap,omitempty"`    // of PeerConfig.CarrySwap
 }
 
-// moveAddr is an address that is not the connection's own.
-type moveAddr struct {
-	Net  string `json:"network"`
-	Text string `json:"text"`
+// moveConn says what has come of a HandOverConn.
+type moveConn struct {
+	State int  `json:"state"` // so many bytes, behind those that were not read
+	Below bool `json:"below"` // a descriptor
 }
 
-func (a *moveAddr) Network() string { return a.Net }
-func (a *moveAddr) String() string  { return a.Text }
+// split divides what has come behind the record into the bytes that were not read, and the
+// state of the connection. It returns an error if that, or the descriptor, is not what the
+// record says.
+func (r *moveRecord) split(rest []byte, conn net.Conn) (unread, state []byte, err error) {
+	c := r.Conn
+	if c == nil {
+		c = &moveConn{Below: true}
+	}
+	switch {
+	case c.State < 0 || c.State > len(rest):
+		return nil, nil, fmt.Errorf("the state of its connection has %d bytes, of the %d that have come", c.State, len(rest))
+	case c.Below && conn == nil:
+		return nil, nil, errors.New("no descriptor has arrived: most likely this process may not open more files")
+	case !c.Below && conn != nil:
+		return nil, nil, errors.New("a descriptor has arrived, and its record says that there is none")
+	}
+	switch conn.(type) {
+	case nil, *net.TCPConn, *net.UnixConn:
+	default:
+		return nil, nil, fmt.Errorf("its connection is a %T", conn)
+	}
+	at := len(rest) - c.State
+	return rest[:at:at], rest[at:], nil
+}
 
 // moveState is the state of a plugin for the session.
 type moveState struct {
@@ -80,6 +104,3 @@ func parseRecord(b []byte) (*moveRecord, error) {
 	}
 	return r, nil
 }
-
-// addrKey is how a record names an address that a peer listens on.
-func addrKey(a net.Addr) string { return a.Network() + " " + a.String() }

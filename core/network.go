@@ -85,6 +85,16 @@ type ListenConfig struct {
 	TLS              *tls.Config   // for a network with OwnTLS
 	HandshakeTimeout time.Duration // of handshakes before Accept returns a connection, as in PeerConfig; none if <= 0
 	Logger           Logger        // the peer's; nil if no peer listens
+
+	// HandBack, for a [HandOverListener], offers what the listener has accepted to the
+	// process that a Reboot has replaced by this one, because it belongs to a connection
+	// that may still be there; nil if there is no such process. state says which
+	// connection that is. If conn is a *net.TCPConn or *net.UnixConn, its descriptor
+	// crosses; any other is not handed back, and the old process only says whether the
+	// connection is there. Without an error it is: the caller closes conn, as this process's
+	// descriptor of what the old one has, or so that the other side connects again.
+	// ctx, and two seconds, bound the wait. It may be called concurrently.
+	HandBack func(ctx context.Context, state []byte, conn net.Conn) error
 }
 
 // Handshake is the argument of Network.Handshake, which may change Conn, Proto and Facts.

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	tp "github.com/teleport-go/teleport/core"
 )
 
 // Conn is a stream. It is safe for concurrent use.
@@ -21,8 +23,9 @@ type Conn struct {
 	side          side
 	token         token
 	identity      identity
-	owner         map[any]any // see Streams.Accept; not changed
-	local, remote net.Addr    // of the first connection
+	owner         map[any]any          // see Streams.Accept; not changed
+	local, remote net.Addr             // of the first connection
+	secure        *tls.ConnectionState // of the first connection; nil: it had no TLS
 
 	reading    sync.Mutex            // held by a Read
 	read       readCall              // guarded by reading
@@ -39,7 +42,9 @@ type Conn struct {
 	ctx        context.Context
 	cancel     context.CancelFunc // called with over
 
-	swap sync.Mutex // held while a connection takes the place of another one
+	swap   sync.Mutex    // held while a connection takes the place of another one, and from Save or Restore to Settle
+	frozen chan struct{} // closed by Settle; nil: the stream is not being handed over. Changed with rmu and mu
+	still  chan struct{} // has a value if flushing has become false since frozen was set
 
 	heard   atomic.Bool   // something has arrived since the last tick
 	starved atomic.Bool   // a Write waits for room
@@ -76,6 +81,7 @@ type Conn struct {
 	watched  *carrier // at the last Watch
 	err      error    // why the stream has ended; nil: in order
 	isOver   bool
+	away     bool // another process has the stream
 }
 
 // side is the side of the stream that connects it again.
@@ -100,39 +106,44 @@ const slack = 4 << 10
 const noAck = ^uint64(0)
 
 func newConn(o *Options, s side, t token, id identity, conn net.Conn) *Conn {
-	c := &Conn{
-		o: o, side: s, token: t, identity: id, local: conn.LocalAddr(), remote: conn.RemoteAddr(),
-		arrived: make(chan struct{}, 1), roomy: make(chan struct{}, 1), taken: make(chan struct{}, 1),
-		attached: make(chan struct{}, 1), closing: make(chan struct{}), over: make(chan struct{}),
-		ackAt: noAck,
+	c := &Conn{o: o, side: s, token: t, identity: id, local: conn.LocalAddr(), remote: conn.RemoteAddr()}
+	if t, ok := conn.(interface{ ConnectionState() tls.ConnectionState }); ok {
+		state := t.ConnectionState()
+		c.secure = &state
 	}
-	c.sent.max = o.Buffer + slack
-	c.readOn = c.tryOn
-	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.mu.Lock()
-	c.timer = time.AfterFunc(o.KeepAlive, c.tick)
-	c.mu.Unlock()
+	c.init()
 	o.Stats.Streams.Add(1)
 	return c
 }
 
+// init makes what every stream has.
+func (c *Conn) init() {
+	c.arrived, c.roomy, c.taken = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	c.attached, c.still = make(chan struct{}, 1), make(chan struct{}, 1)
+	c.closing, c.over = make(chan struct{}), make(chan struct{})
+	c.ackAt = noAck
+	c.sent.max = c.o.Buffer + slack
+	c.readOn = c.tryOn
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.mu.Lock()
+	c.timer = time.AfterFunc(c.o.KeepAlive, c.tick)
+	c.mu.Unlock()
+}
+
 // asNet returns the stream as what a network makes: with the TLS state of its first
 // connection, if there is one.
-func (c *Conn) asNet(conn net.Conn) net.Conn {
-	if t, ok := conn.(interface{ ConnectionState() tls.ConnectionState }); ok {
-		return &secureConn{c, t.ConnectionState()}
+func (c *Conn) asNet() tp.HandOverConn {
+	if c.secure != nil {
+		return &secureConn{c}
 	}
 	return c
 }
 
 // secureConn is a Conn over TLS.
-type secureConn struct {
-	*Conn
-	state tls.ConnectionState
-}
+type secureConn struct{ *Conn }
 
 // ConnectionState returns the TLS state of the first connection.
-func (c *secureConn) ConnectionState() tls.ConnectionState { return c.state }
+func (c *secureConn) ConnectionState() tls.ConnectionState { return *c.secure }
 
 // LocalAddr returns the address of this side of the first connection.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
@@ -224,6 +235,9 @@ func (c *Conn) tryOn(uintptr) (done bool) {
 func (c *Conn) TryRead(p []byte) (n int, err error) {
 	c.rmu.Lock()
 	defer c.rmu.Unlock()
+	if c.frozen != nil {
+		return 0, errAgain
+	}
 	if n := c.takeInbound(p); n > 0 {
 		c.drained.Store(false)
 		return n, nil

@@ -58,7 +58,7 @@ func (n *network) dialStream(ctx context.Context, d tp.DialConfig) (net.Conn, er
 	c.ack() // the other side sees that its answer has arrived
 	c.flush()
 	c.mu.Unlock()
-	return c.asNet(conn), nil
+	return c.asNet(), nil
 }
 
 // connect makes a connection, and exchanges preambles. It lasts as long as ctx, and the

@@ -18,6 +18,9 @@
 // the session breaks with ErrFresh, and its redial begins anew, as it does over any
 // network. There is no verdict between.
 //
+// A Reboot hands the accepted streams to the new process, with their connections where these
+// are sockets themselves.
+//
 // # On the wire
 //
 // A connection begins with a preamble of each side, the dialling one's first; numbers are

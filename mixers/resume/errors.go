@@ -11,9 +11,9 @@ import (
 // Reasons why a stream has ended although neither side has closed it. They are in the cause
 // of the session's CloseReason, and in the errors of Read and Write; compare with errors.Is.
 var (
-	// ErrFresh says that the accepting side cannot resume the stream: it was restarted, has
-	// given the stream up, or found another client or a wrong position. The session
-	// begins anew, by its redial.
+	// ErrFresh says that the accepting side cannot resume the stream: it has ended without a
+	// Reboot, has given the stream up, or found another client or a wrong position. The
+	// session begins anew, by its redial.
 	ErrFresh = errors.New("resume: verdict fresh")
 
 	// ErrExpired says that there was no connection within the Window of the options, or that
@@ -29,6 +29,7 @@ var (
 	errPeerClosed = errors.New("the other side has closed the stream")
 	errTakenOver  = errors.New("another connection has taken its place")
 	errTooMany    = errors.New("too many streams have no connection")
+	errHandedBack = errors.New("the old process has the stream")
 	errNoListener = errors.New("the listener is closed")
 )
 

@@ -13,6 +13,7 @@ import (
 	"net"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	tp "github.com/teleport-go/teleport/core"
@@ -27,6 +28,9 @@ type Listener struct {
 	limit time.Duration
 	log   tp.Logger // may be nil
 
+	handBack func(ctx context.Context, state []byte, conn net.Conn) error // of tp.ListenConfig; nil: there is no old process
+	replaced atomic.Bool                                                  // the new process hands back connections
+
 	accepted chan net.Conn
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
@@ -35,6 +39,7 @@ type Listener struct {
 
 	mu      sync.Mutex // guards the fields below; taken after the lock of a stream
 	streams map[tokenHash]*Conn
+	gone    map[tokenHash]time.Time // streams that the new process has; see hadAt
 	missing map[*Conn]*absent
 	order   list.List // of *absent: streams without a connection, those that are so for the longest first
 	bytes   int64     // that they hold
@@ -58,9 +63,13 @@ type absent struct {
 // ended.
 const maxShaking = 1024
 
+// acceptTime is how long accepting a connection may take, after the last stream has moved
+// away.
+const acceptTime = 100 * time.Millisecond
+
 func (n *network) newListener(ctx context.Context, lc tp.ListenConfig) (*Listener, error) {
 	l := &Listener{
-		n: n, limit: handshakeTimeout(lc.HandshakeTimeout), log: lc.Logger,
+		n: n, limit: handshakeTimeout(lc.HandshakeTimeout), log: lc.Logger, handBack: lc.HandBack,
 		accepted: make(chan net.Conn), failed: make(chan error, 1),
 		streams: map[tokenHash]*Conn{}, missing: map[*Conn]*absent{},
 	}
@@ -86,7 +95,8 @@ func (l *Listener) run() {
 		switch {
 		case err == nil:
 			wait = least
-			l.tasks.Go(func() { l.welcome(conn) })
+			accepted := time.Now()
+			l.tasks.Go(func() { l.welcome(conn, accepted) })
 		case errors.As(err, &temporary) && temporary.Temporary():
 			l.logf("resume: accept on %s: %v; trying again in %v", l.Addr(), err, wait)
 			pause(l.ctx, wait)
@@ -105,12 +115,12 @@ func (l *Listener) logf(format string, args ...any) {
 }
 
 // welcome makes the handshake, and gives the connection a stream.
-func (l *Listener) welcome(conn net.Conn) {
+func (l *Listener) welcome(conn net.Conn, accepted time.Time) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.limit)
 	defer cancel()
-	c, secure, err := l.shake(ctx, conn, nil)
+	c, err := l.shake(ctx, conn, arrival{accepted, nil})
 	if err != nil {
-		if l.ctx.Err() == nil {
+		if l.ctx.Err() == nil && err != errHandedBack {
 			l.logf("resume: refused the connection of %s: %v", conn.RemoteAddr(), err)
 		}
 		conn.Close()
@@ -120,23 +130,28 @@ func (l *Listener) welcome(conn net.Conn) {
 		return
 	}
 	select {
-	case l.accepted <- c.asNet(secure):
+	case l.accepted <- c.asNet():
 	case <-l.ctx.Done():
 		c.fail(&ended{ErrExpired, errNoListener})
 	}
 }
 
+// arrival is what is known of a connection besides what it says.
+type arrival struct {
+	accepted time.Time
+	owner    map[any]any // of the client, besides TLS; see Streams.Accept
+}
+
 // shake makes the handshake within ctx, and gives the connection a stream. It returns the
-// stream if that is a new one, and what carries it; owner is what is known about the client
-// besides TLS.
-func (l *Listener) shake(ctx context.Context, conn net.Conn, owner map[any]any) (begun *Conn, secure net.Conn, err error) {
+// stream if that is a new one.
+func (l *Listener) shake(ctx context.Context, conn net.Conn, a arrival) (begun *Conn, err error) {
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(longAgo) })
 	done := l.begin(conn)
 	secure, question, err := l.read(ctx, conn)
 	done()
 	var c *Conn
 	if err == nil {
-		c, err = l.answer(secure, question, owner)
+		c, err = l.answer(ctx, secure, question, a)
 	}
 	isNew := question.token == (token{})
 	if !stop() && err == nil { // out of time: the connection has a deadline in the past
@@ -148,9 +163,9 @@ func (l *Listener) shake(ctx context.Context, conn net.Conn, owner map[any]any) 
 		}
 	}
 	if err != nil || !isNew {
-		return nil, nil, err
+		return nil, err
 	}
-	return c, secure, nil
+	return c, nil
 }
 
 // begin notes a handshake, until done, and ends the oldest one if there are too many.
@@ -187,10 +202,10 @@ func (l *Listener) read(ctx context.Context, conn net.Conn) (net.Conn, preamble,
 }
 
 // answer answers a preamble, and attaches the connection to its stream.
-func (l *Listener) answer(conn net.Conn, question preamble, owner map[any]any) (*Conn, error) {
+func (l *Listener) answer(ctx context.Context, conn net.Conn, question preamble, a arrival) (*Conn, error) {
 	if question.token == (token{}) {
 		c := newConn(&l.n.o, l, newToken(), identityOf(conn), conn)
-		c.owner = owner
+		c.owner = a.owner
 		l.mu.Lock()
 		l.streams[c.token.hash()] = c
 		l.mu.Unlock()
@@ -202,19 +217,51 @@ func (l *Listener) answer(conn net.Conn, question preamble, owner map[any]any) (
 		}
 		return c, nil
 	}
-	l.mu.Lock()
-	c := l.streams[question.token.hash()]
-	l.mu.Unlock()
+	c := l.find(question.token)
+	if c == nil && l.handBack != nil {
+		if l.handBack(ctx, question.append(nil), conn) == nil {
+			return nil, errHandedBack
+		}
+		c = l.find(question.token) // it may have come meanwhile
+	}
 	v := verdictUnknown
-	if c != nil && subtle.ConstantTimeCompare(c.token[:], question.token[:]) == 1 {
-		v = c.takeOver(conn, question, owner)
+	switch {
+	case c != nil:
+		v = c.takeOver(conn, question, a.owner)
+	case l.hadAt(question.token, a.accepted):
+		return nil, errHandedOver
 	}
 	if v == 0 {
 		return c, nil
 	}
+	return nil, l.refuse(conn, v)
+}
+
+// find returns the stream with the token; nil: there is none.
+func (l *Listener) find(t token) *Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.streams[t.hash()]
+	if c == nil || subtle.ConstantTimeCompare(c.token[:], t[:]) != 1 {
+		return nil
+	}
+	return c
+}
+
+// hadAt reports whether the new process has a stream that this one had when it accepted a
+// connection: the other side connects again, and finds the new process. Connections that are
+// accepted later are here because that has ended.
+func (l *Listener) hadAt(t token, accepted time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return accepted.Before(l.gone[t.hash()])
+}
+
+// refuse answers with the verdict fresh.
+func (l *Listener) refuse(conn net.Conn, v verdict) error {
 	l.n.o.Stats.Refused.Add(1)
 	_, err := conn.Write(preamble{sent: uint64(v)}.append(nil))
-	return nil, errors.Join(errors.New(v.String()), err)
+	return errors.Join(errors.New(v.String()), err)
 }
 
 // takeOver gives the stream another connection. It returns why not, 0 if it does, or if
@@ -225,6 +272,10 @@ func (c *Conn) takeOver(conn net.Conn, question preamble, owner map[any]any) ver
 	}
 	c.swap.Lock()
 	defer c.swap.Unlock()
+	if c.isAway() {
+		conn.Close() // the other side tries again, and finds the process that has it
+		return 0
+	}
 	if v := c.judge(question); v != 0 {
 		return v
 	}
@@ -267,6 +318,7 @@ func (c *Conn) answer(conn net.Conn, received uint64) error {
 	if _, err := conn.Write(p.append(nil)); err != nil {
 		return err
 	}
+	conn.SetWriteDeadline(noDeadline) // of TakeBack
 	return c.attach(newCarrier(conn), received)
 }
 
@@ -295,7 +347,7 @@ func (l *Listener) grown(c *Conn, n int) {
 func (l *Listener) giveUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for e := l.order.Front(); e != nil && (len(l.missing) > l.n.o.MaxLost || l.bytes > l.n.o.MaxLostBytes || l.ctx.Err() != nil); e = l.order.Front() {
+	for e := l.order.Front(); e != nil && (len(l.missing) > l.n.o.MaxLost || l.bytes > l.n.o.MaxLostBytes || l.ctx.Err() != nil && !l.replaced.Load()); e = l.order.Front() {
 		c := e.Value.(*absent).c
 		l.remove(c)
 		go c.fail(&ended{ErrExpired, errTooMany}) // not with the lock of another stream
@@ -321,6 +373,12 @@ func (l *Listener) forget(c *Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.remove(c)
+	if c.away {
+		if l.gone == nil {
+			l.gone = make(map[tokenHash]time.Time)
+		}
+		l.gone[c.token.hash()] = time.Now().Add(acceptTime)
+	}
 	delete(l.streams, c.token.hash())
 }
 
@@ -346,7 +404,7 @@ func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
 func (l *Listener) Unwrap() net.Listener { return l.inner }
 
 // Close ends Accept, and the streams without a connection, which nothing could resume any
-// more. Streams with a connection stay.
+// more, unless this process was Replaced. Streams with a connection stay.
 func (l *Listener) Close() error {
 	if l.ctx.Err() != nil {
 		return net.ErrClosed

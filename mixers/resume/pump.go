@@ -17,6 +17,7 @@ func (c *Conn) pump(k *carrier) {
 	b := small
 	for {
 		n, err := k.conn.Read(b)
+		c.awaitSettled()
 		c.rmu.Lock()
 		if c.cur.Load() != k {
 			c.rmu.Unlock()
@@ -95,7 +96,7 @@ func (c *Conn) help() {
 func (c *Conn) pull(k *carrier, b []byte) {
 	c.rmu.Lock()
 	defer c.rmu.Unlock()
-	for c.cur.Load() == k && len(c.inbound)-c.off < c.o.Buffer {
+	for c.cur.Load() == k && c.frozen == nil && len(c.inbound)-c.off < c.o.Buffer {
 		n, err := k.raw.read(b)
 		switch {
 		case err == errAgain:
@@ -133,10 +134,11 @@ func (c *Conn) readAcks() {
 			}
 			continue
 		}
+		c.awaitSettled()
 		k.conn.SetReadDeadline(noDeadline)
 		failed := k.raw.waitRead(func(uintptr) bool {
 			c.pull(k, b)
-			return c.cur.Load() != k
+			return c.cur.Load() != k || c.isFrozen()
 		})
 		if failed != nil {
 			c.lose(k, failed)

@@ -3,6 +3,7 @@ package resume
 import (
 	"context"
 	"net"
+	"time"
 
 	tp "github.com/teleport-go/teleport/core"
 )
@@ -50,11 +51,11 @@ func (s *Streams) Dial(ctx context.Context, d tp.DialConfig, connect func(contex
 // the values of facts.Swap are equal to those of the first one, compared by ==. So a client
 // that the handshake has found to be somebody else cannot use a token that it has stolen.
 func (s *Streams) Accept(ctx context.Context, conn net.Conn, facts tp.ConnFacts) (stream net.Conn, err error) {
-	c, secure, err := s.l.shake(ctx, conn, facts.Swap)
+	c, err := s.l.shake(ctx, conn, arrival{time.Now(), facts.Swap})
 	if c == nil || err != nil {
 		return nil, err
 	}
-	return c.asNet(secure), nil
+	return c.asNet(), nil
 }
 
 // Held returns how many bytes the stream has memory for: to be sent again, and arrived but

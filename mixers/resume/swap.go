@@ -127,6 +127,10 @@ func (c *Conn) tick() {
 	if c.isOver {
 		return
 	}
+	if c.frozen != nil {
+		c.timer.Reset(c.o.KeepAlive)
+		return
+	}
 	if !c.lostAt.IsZero() {
 		if left := c.o.Window - time.Since(c.lostAt); left > 0 {
 			c.timer.Reset(left)

@@ -45,6 +45,9 @@ func (c *Conn) TryWrite(p []byte) (n int, err error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	if c.frozen != nil {
+		return 0, errAgain
+	}
 	if c.ackable.Load() != c.ackSent.Load() {
 		c.ack()
 	}
@@ -145,7 +148,7 @@ func (c *Conn) acked(low uint64) error {
 // flush writes what is ready, without a wait. The caller holds c.mu, which flush releases
 // meanwhile.
 func (c *Conn) flush() {
-	for !c.flushing {
+	for !c.flushing && c.frozen == nil {
 		k := c.cur.Load()
 		if k == nil || c.wire == c.sent.end {
 			return
@@ -155,7 +158,15 @@ func (c *Conn) flush() {
 			go c.flushAll()
 			return
 		}
-		c.flushing = false
+		c.flushed()
+	}
+}
+
+// flushed notes that nobody writes. The caller holds c.mu.
+func (c *Conn) flushed() {
+	c.flushing = false
+	if c.frozen != nil {
+		signal(c.still)
 	}
 }
 
@@ -174,6 +185,9 @@ func (c *Conn) writePart(k *carrier, f func([]byte) (int, error)) (ok bool) {
 		c.wire += uint64(n)
 		c.shown = c.wire
 	}
+	if c.frozen != nil && errors.Is(err, os.ErrDeadlineExceeded) { // of freeze
+		err = errAgain
+	}
 	if err != nil && err != errAgain {
 		c.loseLocked(k, err)
 	}
@@ -186,8 +200,8 @@ func (c *Conn) flushAll() {
 	defer c.mu.Unlock()
 	for {
 		k := c.cur.Load()
-		if k == nil || c.wire == c.sent.end {
-			c.flushing = false
+		if k == nil || c.wire == c.sent.end || c.frozen != nil {
+			c.flushed()
 			c.settle()
 			return
 		}

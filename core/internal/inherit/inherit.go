@@ -29,7 +29,7 @@ import (
 
 // Env is the environment variable with the table of sockets: JSON of
 //
-//	{"ready": 5, "line": 6, "listeners": [{"network": "tcp", "addr": "0.0.0.0:0", "real": "[::]:4711", "fd": 3}, …]}
+//	{"ready": 5, "line": 6, "back": 7, "listeners": [{"network": "tcp", "addr": "0.0.0.0:0", "real": "[::]:4711", "fd": 3}, …]}
 //
 // It is removed from the child's environment when the child starts.
 const Env = "TELEPORT_LISTENERS"
@@ -46,6 +46,7 @@ const (
 type table struct {
 	Ready     int     `json:"ready"` // descriptor of the pipe to write a byte to
 	Line      int     `json:"line"`  // descriptor of the child's end of a Line; 0: there is none
+	Back      int     `json:"back"`  // of another one, over which the child offers; 0: there is none
 	Listeners []entry `json:"listeners"`
 }
 
@@ -243,6 +244,7 @@ type takeover struct {
 	mu     sync.Mutex
 	left   []claim
 	line   *Line       // nil: there is none, or TakeLine has taken it
+	back   *Line       // nil: there is none
 	ready  func()      // notifies the parent; nil when it has, or without a parent
 	timer  *time.Timer // runs quiet, then unclaim; nil before the first Listen
 	report func(error)
@@ -281,6 +283,14 @@ func TakeLine() *Line {
 	l := successor.line
 	successor.line = nil
 	return l
+}
+
+// BackLine returns the line over which this process offers its parent connections that are
+// the parent's; nil: there is none. It ends with the parent.
+func BackLine() *Line {
+	successor.mu.Lock()
+	defer successor.mu.Unlock()
+	return successor.back
 }
 
 // problem reports an error, or keeps it until report is set. The caller holds t.mu.

@@ -8,7 +8,7 @@ import (
 )
 
 // HandOver returns ErrNotSupported: this system cannot hand over sockets.
-func HandOver(context.Context, []*Listener) (*Child, error) {
+func HandOver(context.Context, []*Listener, Adopter) (*Child, error) {
 	return nil, fmt.Errorf("inherit: hand over listeners: %w", ErrNotSupported)
 }
 

@@ -45,12 +45,18 @@ func (t *takeover) adopt(text string) {
 		}
 		t.left = append(t.left, claim{e, lis})
 	}
-	if tab.Line != 0 {
-		line, err := openLine(tab.Line)
-		if err != nil {
-			t.problem(fmt.Errorf("inherit: descriptor %d for connections: %w", tab.Line, err))
+	for _, l := range []struct {
+		fd int
+		to **Line
+	}{{tab.Line, &t.line}, {tab.Back, &t.back}} {
+		if l.fd == 0 {
+			continue
 		}
-		t.line = line
+		line, err := openLine(l.fd)
+		if err != nil {
+			t.problem(fmt.Errorf("inherit: descriptor %d for connections: %w", l.fd, err))
+		}
+		*l.to = line
 	}
 	ready, err := openReady(tab.Ready)
 	if err != nil {
@@ -105,11 +111,12 @@ func openReady(fd int) (func(), error) {
 
 // HandOver starts this program again, with the same arguments, environment and
 // working directory, and returns the child once that has reported that it is ready.
-// From then on the files of unix sockets belong to the child, until Recover.
+// From then on the files of unix sockets belong to the child, until Recover. takeBack takes
+// connections that the child has accepted and offers to this process, as long as it runs.
 //
 // If the child ends before, or is not ready when ctx ends, HandOver kills it and
 // returns an error; nothing has changed for the caller.
-func HandOver(ctx context.Context, listeners []*Listener) (*Child, error) {
+func HandOver(ctx context.Context, listeners []*Listener, takeBack Adopter) (*Child, error) {
 	name, err := program()
 	if err != nil {
 		return nil, fmt.Errorf("inherit: find this program: %w", err)
@@ -125,13 +132,23 @@ func HandOver(ctx context.Context, listeners []*Listener) (*Child, error) {
 		report.Close()
 		return nil, fmt.Errorf("inherit: make a line for connections: %w", err)
 	}
-	child, err := start(name, listeners, report, far)
-	report.Close() // so that the pipe ends when the child does, and the line too
+	back, farBack, err := newLine()
+	if err != nil {
+		report.Close()
+		line.Close()
+		far.Close()
+		return nil, fmt.Errorf("inherit: make a line for connections that come back: %w", err)
+	}
+	child, err := start(name, listeners, report, far, farBack)
+	report.Close() // so that the pipe ends when the child does, and the lines too
 	far.Close()
+	farBack.Close()
 	if err != nil {
 		line.Close()
+		back.Close()
 		return nil, fmt.Errorf("inherit: start %s: %w", name, err)
 	}
+	go func() { _ = back.Adopt(takeBack) }() // ends with the child, or with this process; the child sees an error itself
 
 	c := &Child{Pid: child.Pid, Line: line, listeners: listeners, exited: make(chan struct{})}
 	go func() { // ends with the child, or with this process
@@ -167,11 +184,11 @@ func HandOver(ctx context.Context, listeners []*Listener) (*Child, error) {
 }
 
 // start starts the program with the listeners as descriptors from 3 on, and
-// the pipe and its end of the line after them.
+// the pipe and its ends of the lines after them.
 //
 // It uses syscall.ForkExec: os/exec would set the descriptors to blocking mode, and with
 // them the listeners of this process, which share their flags.
-func start(name string, listeners []*Listener, report, line *os.File) (*os.Process, error) {
+func start(name string, listeners []*Listener, report, line, back *os.File) (*os.Process, error) {
 	files := []uintptr{0, 1, 2}
 	defer func() {
 		for _, fd := range files[3:] {
@@ -194,7 +211,7 @@ func start(name string, listeners []*Listener, report, line *os.File) (*os.Proce
 	for _, f := range []struct {
 		file *os.File
 		as   *int
-	}{{report, &tab.Ready}, {line, &tab.Line}} {
+	}{{report, &tab.Ready}, {line, &tab.Line}, {back, &tab.Back}} {
 		c, err := f.file.SyscallConn()
 		if err != nil {
 			return nil, err

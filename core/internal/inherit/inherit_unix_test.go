@@ -89,7 +89,7 @@ func serve(dir string) error {
 	for s := range signals {
 		if s == syscall.SIGUSR2 {
 			ctx, cancel := context.WithTimeout(context.Background(), timeout)
-			_, err := HandOver(ctx, listeners)
+			_, err := HandOver(ctx, listeners, nil)
 			cancel()
 			if err != nil {
 				fmt.Println("failed", os.Getpid(), err)

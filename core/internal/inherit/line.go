@@ -23,7 +23,7 @@ import (
 // All numbers are big endian, of 8 bytes for the number of an offer, 4 for a length, 2
 // for that of a text. The child does not touch the connection before 'g', so whatever
 // happens to the child or to the line before, the connection is the parent's. Anything
-// else on the line ends it.
+// else on the line ends it. What is offered may have no descriptor.
 type Line struct {
 	conn *net.UnixConn
 
@@ -54,19 +54,22 @@ var ErrRefused = errors.New("the new process has refused it")
 // answerTime is how long the child may take for one connection.
 const answerTime = 2 * time.Second
 
-// Offer offers the connection c, a syscall.Conn, to the other process. If that
-// accepts it, and ready returns true then, the connection is the other's when Offer returns
+// Offer offers the connection c, a syscall.Conn, to the other process; nil: there is no
+// descriptor to it. If that accepts it, and ready returns true then, the connection is the other's when Offer returns
 // nil: the caller closes its own descriptor, and does nothing else with it. After an error
 // the connection is the caller's. Offers are made one after the other; an error that
 // does not match ErrRefused and ErrNotReady ends the line.
 func (l *Line) Offer(ctx context.Context, head, rest []byte, c net.Conn, ready func() bool) error {
-	sc, ok := c.(syscall.Conn)
-	if !ok {
-		return fmt.Errorf("%w: a %T has no descriptor", ErrNotReady, c)
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNotReady, err)
+	var raw syscall.RawConn
+	if c != nil {
+		sc, ok := c.(syscall.Conn)
+		if !ok {
+			return fmt.Errorf("%w: a %T has no descriptor", ErrNotReady, c)
+		}
+		var err error
+		if raw, err = sc.SyscallConn(); err != nil {
+			return fmt.Errorf("%w: %w", ErrNotReady, err)
+		}
 	}
 	if len(head) > MaxHead || len(rest) > MaxRest {
 		return fmt.Errorf("%w: its state of %d bytes, or its %d unread bytes, are over the limit", ErrNotReady, len(head), len(rest))
@@ -85,7 +88,7 @@ func (l *Line) Offer(ctx context.Context, head, rest []byte, c net.Conn, ready f
 		until = at
 	}
 	l.conn.SetDeadline(until)
-	err = l.offer(head, rest, raw, ready)
+	err := l.offer(head, rest, raw, ready)
 	if err != nil && !errors.Is(err, ErrRefused) && !errors.Is(err, ErrNotReady) {
 		l.err = fmt.Errorf("the new process cannot be given connections: %w", err)
 		l.conn.Close()
@@ -106,10 +109,12 @@ func (l *Line) offer(head, rest []byte, c syscall.RawConn, ready func() bool) er
 	b = append(append(b, head...), rest...)
 	var n int
 	var err error
-	// Within Control the descriptor cannot be closed. File and Fd would make the
-	// description blocking, which both processes share.
-	if closed := c.Control(func(fd uintptr) { n, err = sendWith(l.conn, b, int(fd)) }); closed != nil {
-		return fmt.Errorf("%w: %w", ErrNotReady, closed)
+	if c != nil {
+		// Within Control the descriptor cannot be closed. File and Fd would make the
+		// description blocking, which both processes share.
+		if closed := c.Control(func(fd uintptr) { n, err = sendWith(l.conn, b, int(fd)) }); closed != nil {
+			return fmt.Errorf("%w: %w", ErrNotReady, closed)
+		}
 	}
 	if err == nil && n < len(b) {
 		_, err = l.conn.Write(b[n:])
@@ -179,7 +184,8 @@ func (l *Line) Close() error { return l.conn.Close() }
 
 // An Adopter takes over the connection of an offer, in the child: it prepares all that can
 // fail, and returns a function that is called with whether the connection is this
-// process's from now on. It closes conn if it is not, and after an error.
+// process's from now on. It closes conn if it is not, and after an error. conn is nil if no
+// descriptor has arrived: none was sent, or this process may not open more files.
 type Adopter func(head, rest []byte, conn net.Conn) (settle func(mine bool), err error)
 
 // Adopt answers offers until the line ends, which is no error at the end of an offer.
@@ -212,8 +218,8 @@ func (l *Line) Adopt(adopt Adopter) error {
 type offer struct {
 	number     uint64
 	head, rest []byte
-	conn       net.Conn
-	err        error // why there is no conn
+	conn       net.Conn // nil: no descriptor has arrived
+	err        error    // why there is no conn, of a descriptor that has
 }
 
 func (o *offer) adopt(adopt Adopter) (settle func(bool), err error) {
@@ -276,11 +282,9 @@ func (l *Line) receive() (o *offer, err error) {
 		return nil, err
 	}
 	o.head, o.rest = b[:head], b[head:]
-	if file == nil {
-		o.err = errors.New("no descriptor has arrived: most likely this process may not open more files")
-		return o, nil
+	if file != nil {
+		o.conn, o.err = net.FileConn(file)
 	}
-	o.conn, o.err = net.FileConn(file)
 	return o, nil
 }
 

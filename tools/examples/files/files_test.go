@@ -8,12 +8,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/mixers/resume"
 )
 
 func Example() {
@@ -59,13 +61,15 @@ type world struct {
 	dir  string // of the server
 	mine string // of the client
 	sess tp.Session
+
+	stats resume.Stats // of the client, with resume+tcp
 }
 
 // newWorld returns a world whose first connections are cut after so many bytes.
 func newWorld(t *testing.T, network string, after ...int64) *world {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
-	w := &world{t, ctx, t.TempDir(), t.TempDir(), nil}
+	w := &world{t: t, ctx: ctx, dir: t.TempDir(), mine: t.TempDir()}
 	srv, err := newServer(network, "127.0.0.1:0", w.dir, 1<<20)
 	require.NoError(t, err)
 	t.Cleanup(func() { srv.Close() })
@@ -78,7 +82,14 @@ func (w *world) dial(network, addr string, after ...int64) *relay {
 	r, err := newRelay(addr, after...)
 	require.NoError(w.t, err)
 	w.t.Cleanup(r.close)
-	cli, err := tp.Open(tp.PeerConfig{Network: network, RedialTimes: 100, RedialInterval: 50 * time.Millisecond})
+	cfg := tp.PeerConfig{Network: network, RedialTimes: 100, RedialInterval: 50 * time.Millisecond}
+	if below, ok := strings.CutPrefix(network, "resume+"); ok {
+		n, err := tp.LookupNetwork(below)
+		require.NoError(w.t, err)
+		n = resume.Over(n, resume.Options{Stats: &w.stats})
+		cfg.Network, cfg.Net = "", &n
+	}
+	cli, err := tp.Open(cfg)
 	require.NoError(w.t, err)
 	w.t.Cleanup(func() { cli.Close() })
 	sess, rerr := cli.Dial(r.addr())
