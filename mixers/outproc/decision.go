@@ -94,18 +94,29 @@ func (d *decider) plugin(c PluginConfig) (tp.Plugin, error) {
 	orDefault(&c.Timeout, decisionTime)
 	p := &deciding{decider: d, PluginConfig: c}
 	out := &tp.PluginImpl{PluginName: "outproc decider " + d.name}
+	var plugin tp.Plugin = out
 	for _, hook := range d.hooks {
 		switch hook {
 		case guest.OnAccept:
 			out.OnPostAccept = p.accept
+			plugin = doorkeeper{out}
 		case guest.OnCall:
 			out.OnPostReadCallHeader = func(ctx tp.ReadCtx) *tp.Rerror { return p.message(guest.OnCall, ctx) }
 		case guest.OnPush:
 			out.OnPostReadPushHeader = func(ctx tp.ReadCtx) *tp.Rerror { return p.message(guest.OnPush, ctx) }
 		}
 	}
-	return out, nil
+	return plugin, nil
 }
+
+// doorkeeper lets a session that a decider has let in move to the new process at a Reboot:
+// that believes the old one, and its own decider is not asked about the connection again.
+type doorkeeper struct{ *tp.PluginImpl }
+
+var _ tp.HandOverPlugin = doorkeeper{}
+
+func (doorkeeper) Save(tp.BaseSession) ([]byte, error)      { return nil, nil }
+func (doorkeeper) Restore(tp.PreSession, []byte) *tp.Rerror { return nil }
 
 // deciding is a decider that is used as a plugin.
 type deciding struct {

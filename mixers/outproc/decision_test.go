@@ -67,6 +67,19 @@ func (d *door) Decide(_ context.Context, q guest.Question) guest.Decision {
 	return guest.Decision{}
 }
 
+// A Reboot hands over the sessions that a decider has let in, and does not ask about them
+// again.
+func TestDecidedSessionMoves(t *testing.T) {
+	h := loadRole(t, "door")
+	server := func(cfg tp.PeerConfig) (tp.Peer, error) {
+		p, err := h.Plugin("door", patient)
+		require.NoError(t, err)
+		return tp.Open(cfg, p)
+	}
+	r := tptest.NewRebooted(t, tp.PeerConfig{}, server, func(cfg tp.PeerConfig) (tp.Peer, error) { return tp.Open(cfg) })
+	r.Reboot() // fails if the decider is asked: it lets one connection in
+}
+
 // patient is for tests of decisions: a busy machine is no fault.
 var patient = PluginConfig{Timeout: 20 * time.Second}
 
