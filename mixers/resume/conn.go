@@ -119,8 +119,7 @@ func newConn(o *Options, s side, t token, id identity, conn net.Conn) *Conn {
 // init makes what every stream has.
 func (c *Conn) init() {
 	c.arrived, c.roomy, c.taken = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
-	c.attached, c.still = make(chan struct{}, 1), make(chan struct{}, 1)
-	c.closing, c.over = make(chan struct{}), make(chan struct{})
+	c.attached, c.closing, c.over = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 	c.ackAt = noAck
 	c.sent.max = c.o.Buffer + slack
 	c.readOn = c.tryOn

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/tptest"
 	"github.com/teleport-go/teleport/mixers/resume/resumetest"
 )
 
@@ -61,6 +62,7 @@ func exchange(t *testing.T, a, b net.Conn) {
 // A stream of the old process goes on there by connections that the new one accepts, also
 // when the old one has closed its listener; it moves later, and is found there.
 func TestHandBack(t *testing.T) {
+	tptest.LeakCheck(t)
 	for _, test := range []struct {
 		name           string
 		server, client *tls.Config
@@ -104,6 +106,7 @@ func TestHandBack(t *testing.T) {
 
 // What the old process refuses gets its verdict, by the process that has accepted it.
 func TestHandBackRefused(t *testing.T) {
+	tptest.LeakCheck(t)
 	old := listenWith(t, Options{}, nil)
 	next := successor(t, old, nil)
 	dialled, err := over(t, Options{}).Dial(t.Context(), tp.DialConfig{Addr: old.Addr().String()})
@@ -132,6 +135,7 @@ func TestHandBackRefused(t *testing.T) {
 // verdict: its other side comes again, and finds the new process. If that has ended, and the
 // old process accepts again, it is the verdict fresh.
 func TestConnectionOfAMovedStream(t *testing.T) {
+	tptest.LeakCheck(t)
 	old := listenWith(t, Options{}, nil)
 	next := listenWith(t, Options{}, nil)
 	dialled, err := over(t, Options{}).Dial(t.Context(), tp.DialConfig{Addr: old.Addr().String()})
@@ -177,6 +181,7 @@ func TestConnectionOfAMovedStream(t *testing.T) {
 
 // What cannot be handed over stays, and goes on.
 func TestSaveFails(t *testing.T) {
+	tptest.LeakCheck(t)
 	dialled, accepted := pair(t, over(t, Options{}), nil)
 	_, _, err := dialled.(*Conn).Save()
 	require.ErrorIs(t, err, errNotOurs)
@@ -195,6 +200,7 @@ func TestSaveFails(t *testing.T) {
 
 // A stream that another process must not have is not made of what has crossed.
 func TestRestoreFails(t *testing.T) {
+	tptest.LeakCheck(t)
 	_, accepted := pair(t, over(t, Options{}), nil)
 	c := accepted.(*Conn)
 	state, below, err := c.Save()
@@ -224,6 +230,7 @@ func TestRestoreFails(t *testing.T) {
 
 // A stream that is closed while it is being handed over closes if it stays.
 func TestCloseDuringSave(t *testing.T) {
+	tptest.LeakCheck(t)
 	dialled, accepted := pair(t, over(t, Options{}), nil)
 	c := accepted.(*Conn)
 	_, _, err := c.Save()
@@ -232,4 +239,31 @@ func TestCloseDuringSave(t *testing.T) {
 	c.Settle(true)
 	_, err = dialled.Read(make([]byte, 1))
 	require.Equal(t, io.EOF, err)
+}
+
+// Streams that come without a connection, as all do over TLS, are not too many, and end with
+// the listener.
+func TestStreamsThatCome(t *testing.T) {
+	tptest.LeakCheck(t)
+	old := listenWith(t, Options{}, nil)
+	next := listenWith(t, Options{MaxLost: 1}, nil)
+	var moved []*Conn
+	for range 3 {
+		dialled, err := over(t, Options{}).Dial(t.Context(), tp.DialConfig{Addr: old.Addr().String()})
+		require.NoError(t, err)
+		defer dialled.Close()
+		c := accept(t, old)
+		exchange(t, dialled, c)
+		c.lose(c.cur.Load(), io.EOF)
+		moved = append(moved, handOver(t, c, next).(*Conn))
+	}
+	for _, c := range moved {
+		require.Nil(t, c.Descriptor())
+		require.False(t, isClosed(c.over))
+	}
+	require.NoError(t, next.Close())
+	for _, c := range moved {
+		tptest.Receive(t, c.over, "the end of a stream that nothing can resume")
+	}
+	require.Eventually(t, func() bool { next.mu.Lock(); defer next.mu.Unlock(); return len(next.comes) == 0 }, patience, time.Millisecond)
 }

@@ -46,7 +46,7 @@ func (c *Conn) freeze() {
 	c.rmu.Lock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.frozen = make(chan struct{})
+	c.frozen, c.still = make(chan struct{}), make(chan struct{}, 1)
 	c.rmu.Unlock()
 	k := c.cur.Load()
 	if k == nil || k.raw == nil || !c.flushing {
@@ -169,7 +169,7 @@ func (l *Listener) Restore(state []byte, below net.Conn) (tp.HandOverConn, error
 			return nil, err
 		}
 	}
-	c.frozen = make(chan struct{})
+	c.frozen, c.still = make(chan struct{}), make(chan struct{}, 1)
 	c.swap.Lock()
 	if err := l.add(c); err != nil {
 		return nil, err
@@ -199,7 +199,9 @@ func (l *Listener) Restore(state []byte, below net.Conn) (tp.HandOverConn, error
 	c.lostAt, c.lostErr = time.Now().Add(-s.LostFor), errHandedOver
 	c.timer.Reset(c.o.KeepAlive)
 	c.o.Stats.Lost.Add(1)
-	l.lost(c)
+	l.mu.Lock()
+	l.comes[c] = true
+	l.mu.Unlock()
 	return c.asNet(), nil
 }
 

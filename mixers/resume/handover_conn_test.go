@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	tp "github.com/teleport-go/teleport/core"
+	"github.com/teleport-go/teleport/core/tptest"
 )
 
 // dup returns another descriptor of a connection, as another process gets one.
@@ -42,6 +43,7 @@ func handOver(t testing.TB, c *Conn, to *Listener) tp.HandOverConn {
 // What a stream has taken crosses, and what it has written is not written again, though the
 // other side does not read: whether the stream moves, or stays after all.
 func TestHandOverOfAStreamThatWrites(t *testing.T) {
+	tptest.LeakCheck(t)
 	for _, test := range []struct {
 		name string
 		move func(t *testing.T, c *Conn) net.Conn

@@ -51,6 +51,7 @@ func (r *rebooted) echo(t *testing.T, s tp.Session, text string) {
 // A stream crosses with its connection, there and back under load: no call fails, none is
 // answered twice, and the client does not connect again.
 func TestMove(t *testing.T) {
+	tptest.LeakCheck(t)
 	r := newRebooted(t, tp.PeerConfig{})
 	var stop atomic.Bool
 	var load sync.WaitGroup

@@ -41,9 +41,10 @@ type Listener struct {
 	streams map[tokenHash]*Conn
 	gone    map[tokenHash]time.Time // streams that the new process has; see hadAt
 	missing map[*Conn]*absent
-	order   list.List // of *absent: streams without a connection, those that are so for the longest first
-	bytes   int64     // that they hold
-	shaking list.List // of net.Conn: handshakes, the oldest first
+	comes   map[*Conn]bool // streams without a connection that another process had: they do not count for MaxLost
+	order   list.List      // of *absent: streams without a connection, those that are so for the longest first
+	bytes   int64          // that they hold
+	shaking list.List      // of net.Conn: handshakes, the oldest first
 }
 
 // tokenHash is what streams are found by: how long the search takes tells nothing about a
@@ -71,7 +72,7 @@ func (n *network) newListener(ctx context.Context, lc tp.ListenConfig) (*Listene
 	l := &Listener{
 		n: n, limit: handshakeTimeout(lc.HandshakeTimeout), log: lc.Logger, handBack: lc.HandBack,
 		accepted: make(chan net.Conn), failed: make(chan error, 1),
-		streams: map[tokenHash]*Conn{}, missing: map[*Conn]*absent{},
+		streams: map[tokenHash]*Conn{}, missing: map[*Conn]*absent{}, comes: map[*Conn]bool{},
 	}
 	if !n.inner.OwnTLS {
 		l.tls = lc.TLS
@@ -347,12 +348,20 @@ func (l *Listener) grown(c *Conn, n int) {
 func (l *Listener) giveUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for e := l.order.Front(); e != nil && (len(l.missing) > l.n.o.MaxLost || l.bytes > l.n.o.MaxLostBytes || l.ctx.Err() != nil && !l.replaced.Load()); e = l.order.Front() {
+	for e := l.order.Front(); e != nil && (len(l.missing) > l.n.o.MaxLost || l.bytes > l.n.o.MaxLostBytes || l.isClosed()); e = l.order.Front() {
 		c := e.Value.(*absent).c
 		l.remove(c)
 		go c.fail(&ended{ErrExpired, errTooMany}) // not with the lock of another stream
 	}
+	if l.isClosed() {
+		for c := range l.comes {
+			go c.fail(&ended{ErrExpired, errNoListener})
+		}
+	}
 }
+
+// isClosed reports whether no stream can get another connection.
+func (l *Listener) isClosed() bool { return l.ctx.Err() != nil && !l.replaced.Load() }
 
 func (l *Listener) found(c *Conn) {
 	l.mu.Lock()
@@ -362,6 +371,7 @@ func (l *Listener) found(c *Conn) {
 
 // remove forgets that a stream has no connection. The caller holds l.mu.
 func (l *Listener) remove(c *Conn) {
+	delete(l.comes, c)
 	if a := l.missing[c]; a != nil {
 		l.order.Remove(a.at)
 		l.bytes -= a.bytes
