@@ -51,7 +51,7 @@ type BasePeer interface {
 	// PluginContainer holds the plugins that all routes share.
 	PluginContainer() *PluginContainer
 	// Handlers returns the handlers that are registered now, by name, a CALL's before a
-	// PUSH's of the same name, and those for unknown CALLs and PUSHes last.
+	// PUSH's of the same name, and those for unknown CALLs, PUSHes and streams last.
 	Handlers() iter.Seq[*Handler]
 	// Adjust changes settings while the peer works: change gets the present ones, and what
 	// it leaves in them is in force from then on. It must not call Adjust.

@@ -36,6 +36,9 @@ func (p *plugin) forwardStream(ctx tp.StreamCtx, client *tp.Stream[[]byte, []byt
 		setting = append(setting, tp.WithBody(body))
 	}
 	backend, err := openStream(lasting, to, ctx.ServiceMethod(), setting)
+	if err == nil && backend == nil {
+		err = badGateway("proxy: the forwarder of " + label.ServiceMethod + " has returned no stream").Err()
+	}
 	if err != nil {
 		return outward(tp.ToRerror(err)).Err()
 	}

@@ -218,6 +218,9 @@ type opener struct {
 }
 
 func (o opener) OpenStream(ctx context.Context, method string, setting ...tp.MessageSetting) (*tp.Stream[[]byte, []byte], error) {
+	if o.to == nil { // it does not keep its contract
+		return nil, nil
+	}
 	return tp.OpenStream[[]byte, []byte](ctx, o.to, method, setting...)
 }
 
@@ -230,6 +233,7 @@ func TestStreamForwarders(t *testing.T) {
 	}{
 		{"a session", func(via tp.Session) proxy.Forwarder { return via }, 0, ""},
 		{"a StreamForwarder", func(via tp.Session) proxy.Forwarder { return opener{to: via} }, 0, ""},
+		{"a StreamForwarder that returns none", func(tp.Session) proxy.Forwarder { return opener{} }, tp.CodeBadGateway, "the forwarder of /x has returned no stream"},
 		{"none", func(tp.Session) proxy.Forwarder { return nil }, tp.CodeNotFound, "no backend serves /x"},
 		{"one that has no streams", func(tp.Session) proxy.Forwarder { return refusing{tp.CodeOK} }, tp.CodeNotImplemented, "a proxy_test.refusing opens no streams"},
 		{"a session with a Call of its own", func(via tp.Session) proxy.Forwarder { return struct{ tp.Session }{via} }, tp.CodeNotImplemented, "opens no streams: it is no session of the engine"},

@@ -16,7 +16,7 @@ import (
 )
 
 // goldenKeys are those the golden bodies were sealed with.
-func goldenKeys(t *testing.T) *Keys {
+func goldenKeys(t testing.TB) *Keys {
 	k, err := NewKeys(Key{0x01020304, []byte("0123456789abcdef0123456789abcdef")})
 	if err != nil {
 		t.Fatal(err)
@@ -26,7 +26,7 @@ func goldenKeys(t *testing.T) *Keys {
 
 var goldenNonce = [nonceSize]byte([]byte("nonce of 16 byte"))
 
-func golden(t *testing.T, name string) []byte {
+func golden(t testing.TB, name string) []byte {
 	t.Helper()
 	text, err := os.ReadFile("testdata/golden/" + name)
 	if err != nil {
