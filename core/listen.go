@@ -76,7 +76,7 @@ func (p *peer) bind(protoFunc []ProtoFunc) ([]net.Listener, ProtoFunc, error) {
 	c := ListenConfig{
 		Network: p.cfg.Network, LocalIP: p.cfg.LocalIP, ListenPort: p.cfg.ListenPort, ReusePort: p.cfg.Loops > 1 && p.env.network.ReusePort,
 		UnixMode: p.cfg.UnixMode, TLS: tlsConfig, HandshakeTimeout: p.cfg.HandshakeTimeout, Logger: p.log,
-		HandBack: p.handBack(),
+		HandBack: p.handBack(inherit.BackLine()),
 	}
 	var all []net.Listener
 	bound := false
@@ -332,9 +332,8 @@ func (p *peer) Listening() []Listening {
 	return list
 }
 
-// handBack returns ListenConfig.HandBack.
-func (p *peer) handBack() func(ctx context.Context, state []byte, conn net.Conn) error {
-	line := inherit.BackLine()
+// handBack returns ListenConfig.HandBack, over the line.
+func (p *peer) handBack(line *inherit.Line) func(ctx context.Context, state []byte, conn net.Conn) error {
 	if line == nil {
 		return nil
 	}
@@ -349,9 +348,16 @@ func (p *peer) handBack() func(ctx context.Context, state []byte, conn net.Conn)
 		default:
 			conn = nil
 		}
-		return line.Offer(ctx, head, state, conn, func() bool { return true })
+		// An offer that runs out of time ends the line for all connections: a client must not be
+		// able to do that by beginning at the end of its time.
+		return line.Offer(noLimit{ctx}, head, state, conn, func() bool { return true })
 	}
 }
+
+// noLimit is a context that may have ended, and whose deadline is not known.
+type noLimit struct{ context.Context }
+
+func (noLimit) Deadline() (at time.Time, ok bool) { return at, false }
 
 // handOverListeners returns the listeners for which the new process may hand back
 // connections.
