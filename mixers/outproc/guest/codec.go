@@ -25,11 +25,11 @@ var codecKind = kind{
 	serve: func(s *server, parts []any) {
 		for _, part := range parts {
 			c := part.(codec.Codec)
-			s.handleItem(contract.CodecRoute("marshal", c.ID()), func(_ tp.CallCtx, item []byte) ([]byte, error) {
-				return transcode.FromJSON(nil, c, item)
+			s.handleSmall(contract.CodecRoute("marshal", c.ID()), func(_ tp.CallCtx, dst, item []byte) ([]byte, error) {
+				return transcode.FromJSON(dst, c, item)
 			})
-			s.handleItem(contract.CodecRoute("unmarshal", c.ID()), func(_ tp.CallCtx, item []byte) ([]byte, error) {
-				return transcode.ToJSON(nil, c, item)
+			s.handleSmall(contract.CodecRoute("unmarshal", c.ID()), func(_ tp.CallCtx, dst, item []byte) ([]byte, error) {
+				return transcode.ToJSON(dst, c, item)
 			})
 		}
 	},

@@ -27,15 +27,15 @@ var filterKind = kind{
 		for _, part := range parts {
 			f := part.(xfer.XferFilter)
 			filters[f.ID()] = f
-			s.handleItem(contract.FilterRoute("pack", f.ID()), func(_ tp.CallCtx, item []byte) ([]byte, error) {
-				return pack(f, item)
+			s.handleSmall(contract.FilterRoute("pack", f.ID()), func(_ tp.CallCtx, dst, item []byte) ([]byte, error) {
+				return pack(f, dst, item)
 			})
-			s.handleItem(contract.FilterRoute("unpack", f.ID()), func(ctx tp.CallCtx, item []byte) ([]byte, error) {
+			s.handleSmall(contract.FilterRoute("unpack", f.ID()), func(ctx tp.CallCtx, dst, item []byte) ([]byte, error) {
 				max, err := queryMax(ctx.ServiceMethod())
 				if err != nil {
 					return nil, err
 				}
-				return unpack(f, item, max)
+				return unpack(f, dst, item, max)
 			})
 		}
 		s.peer.SetUnknownCall(func(ctx tp.UnknownCallCtx) (any, *tp.Rerror) {
@@ -43,16 +43,7 @@ var filterKind = kind{
 			if chain == nil {
 				return nil, tp.NewRerror(tp.CodeNotFound, tp.CodeText(tp.CodeNotFound), "the guest has no route "+ctx.ServiceMethod())
 			}
-			out, err := s.item(ctx.InputBodyBytes(), func(item []byte) ([]byte, error) {
-				if op == "pack" {
-					return chain.pack(item)
-				}
-				max, err := queryMax(ctx.ServiceMethod())
-				if err != nil {
-					return nil, err
-				}
-				return chain.unpack(item, max)
-			})
+			out, err := s.answer(chain.run(op, ctx.ServiceMethod(), ctx.InputBodyBytes()))
 			return out, tp.ToRerror(err)
 		})
 	},
@@ -84,9 +75,21 @@ func chainOf(route string, filters map[byte]xfer.XferFilter) (op string, list ch
 	return op, list
 }
 
+// run lets the item through the filters, as the route says.
+func (c chain) run(op, route string, item []byte) ([]byte, error) {
+	if op == "pack" {
+		return c.pack(item)
+	}
+	max, err := queryMax(route)
+	if err != nil {
+		return nil, err
+	}
+	return c.unpack(item, max)
+}
+
 func (c chain) pack(src []byte) (out []byte, err error) {
 	for _, f := range slices.Backward(c) {
-		if src, err = pack(f, src); err != nil {
+		if src, err = pack(f, nil, src); err != nil {
 			return nil, fmt.Errorf("filter %s: %w", f.Name(), err)
 		}
 	}
@@ -95,25 +98,27 @@ func (c chain) pack(src []byte) (out []byte, err error) {
 
 func (c chain) unpack(src []byte, max int) (out []byte, err error) {
 	for _, f := range c {
-		if src, err = unpack(f, src, max); err != nil {
+		if src, err = unpack(f, nil, src, max); err != nil {
 			return nil, fmt.Errorf("filter %s: %w", f.Name(), err)
 		}
 	}
 	return src, nil
 }
 
-func pack(f xfer.XferFilter, src []byte) ([]byte, error) {
+// pack returns what f makes of src, in the memory of dst if that is possible.
+func pack(f xfer.XferFilter, dst, src []byte) ([]byte, error) {
 	if a, ok := f.(xfer.Appender); ok {
-		return a.AppendPack(make([]byte, 0, len(src)+64), src)
+		return a.AppendPack(slices.Grow(dst, len(src)+64), src)
 	}
 	return f.OnPack(src)
 }
 
-func unpack(f xfer.XferFilter, src []byte, max int) ([]byte, error) {
+// unpack is the reverse of pack. The result has at most max bytes.
+func unpack(f xfer.XferFilter, dst, src []byte, max int) ([]byte, error) {
 	var out []byte
 	var err error
 	if a, ok := f.(xfer.Appender); ok {
-		out, err = a.AppendUnpack(make([]byte, 0, len(src)), src, max)
+		out, err = a.AppendUnpack(slices.Grow(dst, len(src)), src, max)
 	} else {
 		out, err = f.OnUnpack(src)
 	}

@@ -358,15 +358,32 @@ func handle(r tp.Router, route string, f func(ctx tp.CallCtx, arg []byte) ([]byt
 
 // handleItem is handle for the items of a part.
 func (s *server) handleItem(route string, f func(ctx tp.CallCtx, item []byte) ([]byte, error)) {
-	handle(s.peer, route, func(ctx tp.CallCtx, item []byte) ([]byte, error) {
-		return s.item(item, func(item []byte) ([]byte, error) { return f(ctx, item) })
+	handle(s.peer, route, func(ctx tp.CallCtx, item []byte) ([]byte, error) { return s.answer(f(ctx, item)) })
+}
+
+// handleSmall is handleItem for a part whose items are small and many: f is given an empty
+// slice for its result, in the memory behind the item, which serves one item after the other.
+// As garbage the results of small items cost as much as all the rest of an item.
+func (s *server) handleSmall(route string, f func(ctx tp.CallCtx, dst, item []byte) ([]byte, error)) {
+	tp.HandleCallInto(s.peer, route, func(ctx tp.CallCtx, arg, reply *[]byte) (err error) {
+		n := len(*arg)
+		var dst []byte
+		if n <= smallItem {
+			*arg = slices.Grow(*arg, n+n/8+64)
+			dst = (*arg)[n:n]
+		}
+		*reply, err = s.answer(f(ctx, dst, *arg))
+		return err
 	})
 }
 
-// item returns what f makes of the item. Replies have a limit, and errors the codes of the
+// smallItem is the size of the largest item that is small, in bytes: with its result it is
+// within what HandleCallInto keeps.
+const smallItem = 24 << 10
+
+// answer is the reply to an item. Its size is bounded, and errors have the codes of the
 // contract.
-func (s *server) item(item []byte, f func(item []byte) ([]byte, error)) ([]byte, error) {
-	out, err := f(item)
+func (s *server) answer(out []byte, err error) ([]byte, error) {
 	if most := s.maxItem.Load(); err == nil && most > 0 && int64(len(out)) > most {
 		err = fmt.Errorf("%w: %d bytes, the host takes %d", xfer.ErrTooLarge, len(out), most)
 	}
