@@ -15,18 +15,37 @@ import (
 type exchange struct {
 	route       string
 	item, reply []byte
+
+	err  error      // of an exchange in a bundle
+	done chan error // gets err if the bundle is another caller's; of capacity 1
 }
 
-var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+var exchanges = sync.Pool{New: func() any { return &exchange{done: make(chan error, 1)} }}
 
 // keptReply is the size of the largest reply whose memory serves another item, in bytes.
 const keptReply = 64 << 10
 
 // ask sends one item to the guest and returns the answer, in memory of its own.
 func (h *Handle) ask(route string, item []byte) ([]byte, error) {
-	x := exchange{route: route, item: item}
-	err := h.exchange(&x)
-	return x.reply, err
+	x := exchanges.Get().(*exchange)
+	x.route, x.item = route, item
+	err := h.exchange(x)
+	reply := x.reply
+	x.reply = nil
+	x.free()
+	if err != nil {
+		return nil, err
+	}
+	return reply, nil
+}
+
+// free gives x back to exchanges, with the memory of a reply that is not large.
+func (x *exchange) free() {
+	x.item, x.err = nil, nil
+	if cap(x.reply) > keptReply {
+		x.reply = nil
+	}
+	exchanges.Put(x)
 }
 
 // appendAnswer sends one item to the guest and appends the answer, of at most max bytes,
@@ -42,11 +61,7 @@ func (h *Handle) appendAnswer(dst []byte, route string, item []byte, max int) ([
 	default:
 		dst = append(dst, x.reply...)
 	}
-	x.item = nil
-	if cap(x.reply) > keptReply {
-		x.reply = nil
-	}
-	exchanges.Put(x)
+	x.free()
 	return dst, err
 }
 
@@ -69,8 +84,18 @@ func (h *Handle) exchange(x *exchange) error {
 
 	inst := h.active.Load()
 	if inst != nil {
-		// The lanes' DefaultCallTimeout is that of an item, and costs less than a context.
-		err := inst.exchange(context.Background(), x)
+		var err error
+		if len(h.slots) > 1 && inst.bundler.takes(x) {
+			err = inst.exchangeBundled(x)
+		} else {
+			// The lanes' DefaultCallTimeout is that of an item, and costs less than a context.
+			err = inst.exchange(context.Background(), x)
+		}
+		if err == errNoResult {
+			ctx, cancel := context.WithDeadline(context.Background(), start.Add(h.guest.Timeout))
+			err = inst.exchange(ctx, x)
+			cancel()
+		}
 		if err == nil {
 			return nil
 		}

@@ -39,29 +39,39 @@ func (f twice) AppendUnpack(dst, src []byte, _ int) ([]byte, error) {
 	return dst, nil
 }
 
-// The result of a small item lies in the memory behind it, if there is room, and is right.
-func TestSmallItems(t *testing.T) {
-	tptest.LeakCheck(t)
-	behind := 0
-	s, err := newServer(Config{}, []any{twice{behind: &behind}})
-	require.NoError(t, err)
+// lane opens the lane of a guest, until the end of the test. It returns a function that sends
+// a CALL, and returns the REPLY.
+func lane(t testing.TB, s *server) func(route string, body []byte) rawlane.Frame {
 	require.NoError(t, s.open(tp.PeerConfig{}))
-	defer s.peer.Close()
 	ours, theirs := net.Pipe()
-	defer ours.Close()
+	t.Cleanup(func() { ours.Close(); s.peer.Close() })
 	go s.peer.ServeConn(theirs)
 	seq := 0
-	call := func(route string, body []byte) []byte {
+	call := func(route string, body []byte) rawlane.Frame {
 		seq++
 		_, err := ours.Write(rawlane.Frame{Seq: fmt.Sprint(seq), Type: rawlane.Call, Route: route, Body: body}.Append(nil))
 		require.NoError(t, err)
 		f, err := rawlane.Read(ours)
 		require.NoError(t, err)
 		require.Equal(t, fmt.Sprint(seq), f.Seq)
+		return f
+	}
+	call(contract.RouteHello, []byte(`{"contract":1}`))
+	return call
+}
+
+// The result of a small item lies in the memory behind it, if there is room, and is right.
+func TestSmallItems(t *testing.T) {
+	tptest.LeakCheck(t)
+	behind := 0
+	s, err := newServer(Config{}, []any{twice{behind: &behind}})
+	require.NoError(t, err)
+	ask := lane(t, s)
+	call := func(route string, body []byte) []byte {
+		f := ask(route, body)
 		require.NotContains(t, f.Meta, "X-Reply-Error")
 		return f.Body
 	}
-	call(contract.RouteHello, []byte(`{"contract":1}`))
 	for _, n := range []int{0, 1, 600, smallItem, smallItem + 1, 100_000} {
 		item := bytes.Repeat([]byte("x"), n)
 		behind = 0

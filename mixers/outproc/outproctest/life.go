@@ -27,6 +27,7 @@ var lifeChecks = []struct {
 	{"stopped and continued", (*suite).stopped},
 	{"descriptors", (*suite).descriptors},
 	{"lane", (*suite).lane},
+	{"bundle", (*suite).bundle},
 	{"wrong token", (*suite).wrongToken},
 	{"wrong first message", (*suite).wrongFirst},
 	{"garbage on the lane", (*suite).garbage},
