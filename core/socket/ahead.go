@@ -283,11 +283,11 @@ func (a *ahead) putsOff(pipe *xfer.XferPipe, src []byte, most int) bool {
 
 // add queues a frame. Its bytes have arrived, so they are counted, whatever there is room for.
 func (a *ahead) add(frame []byte) *queuedFrame {
-	q := new(queuedFrame)
+	var q *queuedFrame
 	if n := len(a.spare); n > 0 {
 		q, a.spare = a.spare[n-1], a.spare[:n-1]
 	} else {
-		q.done = make(chan struct{}, 1)
+		q = &queuedFrame{done: make(chan struct{}, 1)}
 	}
 	if q.exclusive = a.in.Owned(); q.exclusive {
 		q.frame = frame
