@@ -169,12 +169,9 @@ func (o *bundle) share(err error) (missing int) {
 		if err == nil {
 			result, rest, answered, err = contract.CutResult(rest)
 		}
-		switch {
-		case answered:
+		if answered {
 			x.reply, x.err = append(x.reply[:0], result...), nil
-		case lost(err):
-			x.err = err
-		default:
+		} else {
 			x.err = errNoResult
 			missing++
 		}

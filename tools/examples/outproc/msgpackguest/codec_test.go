@@ -88,6 +88,7 @@ func TestMemory(t *testing.T) {
 			var v any
 			require.NoError(t, Codec{}.Unmarshal(test.body(test.most), &v))
 			v = nil
+			require.ErrorIs(t, Codec{}.Unmarshal(test.body(test.most*3/2), &v), codec.ErrTooComplex, "half as much again")
 			var before, after runtime.MemStats
 			body := test.body(100 * test.most)
 			runtime.ReadMemStats(&before)
