@@ -18,7 +18,7 @@ import (
 // Ownership: arg and reply, and all they point to, belong to the engine. Until f
 // returns it may read arg and fill reply, which is zero when f is called and may
 // hold parts of arg; f must copy what is to live longer, and must not store other
-// memory in arg. After the reply was sent and the last hook has run, both are emptied
+// memory in arg, except that it may grow a []byte ([slices.Grow]). After the reply was sent and the last hook has run, both are emptied
 // and serve another call: no plugin may keep them either.
 //
 // The argument is emptied to its zero value, with two exceptions that keep their

@@ -35,6 +35,9 @@ const (
 	// aheadFlush is after how many messages in succession, without a wait, messages that
 	// were corked are written.
 	aheadFlush = 32
+	// aheadLook is after how many messages in succession, without a wait, the reader looks
+	// what else has arrived.
+	aheadLook = 8
 	// aheadTime is how long the filters of a frame may take, from when it was queued. They
 	// have a bound of their own, which is shorter; the connection of one that does not
 	// keep it ends, with its goroutine left to it.
@@ -67,6 +70,7 @@ type ahead struct {
 	full  bool  // there was no room for the last one
 	end   error // why nothing follows the queue; nil: nobody knows yet
 	quick int   // messages without a wait
+	part  int   // bytes that have arrived of a frame that is not whole
 
 	reading bool         // Unpack reads a frame that has arrived, and may be put off
 	putOff  bool         // it was
@@ -128,13 +132,16 @@ func (a *ahead) readInto(m *Envelope) error {
 	if a.last != nil {
 		a.dispatched()
 	}
+	look := true
 	if !a.waiting() {
-		a.quick = 0
+		a.quick, a.part = 0, 0
 		if err := a.next(m); !a.putOff {
 			return err
 		}
+	} else if len(a.queue) > 0 {
+		look = !a.queue[0].isDone() || a.quick%aheadLook == aheadLook-1
 	}
-	a.readOn(m)
+	a.readOn(m, look)
 	if len(a.queue) == 0 {
 		return a.end
 	}
@@ -148,10 +155,15 @@ func (a *ahead) next(m *Envelope) error {
 	return a.readFrame(m)
 }
 
-// readOn queues what has arrived.
-func (a *ahead) readOn(m *Envelope) {
+// readOn queues what has arrived, and if look is true what the network has, which costs a
+// system call.
+func (a *ahead) readOn(m *Envelope, look bool) {
 	for len(a.queue) > 0 && len(a.queue) < aheadFrames && !a.full && a.end == nil {
-		if a.in.Buffered() == 0 {
+		n := a.in.Buffered()
+		if n == a.part && !look {
+			return
+		}
+		if n == 0 {
 			if a.in.Raw() == nil {
 				return
 			}
@@ -164,10 +176,12 @@ func (a *ahead) readOn(m *Envelope) {
 		a.in.SetEager(true)
 		err := a.next(m)
 		a.in.SetEager(false)
+		a.part = 0
 		switch {
 		case a.putOff:
 		case err != nil && errors.Is(err, inbox.ErrNothing):
-			return // of the frame only a part has arrived
+			a.part = a.in.Buffered() // of the frame only this has arrived
+			return
 		case a.frame != nil:
 			a.add(a.frame) // its Unpack is repeated, error and all
 		case err != nil:
@@ -211,6 +225,16 @@ func (a *ahead) repeat(m *Envelope) error {
 		f.frame = nil
 	}
 	return err
+}
+
+// isDone reports whether the filters of f have run. Those of other frames that are about
+// to come to their end do so before it returns false: they have been answered together.
+func (f *queuedFrame) isDone() bool {
+	if !f.running || len(f.done) > 0 {
+		return true
+	}
+	runtime.Gosched()
+	return len(f.done) > 0
 }
 
 // await waits for the filters of f. It returns false if they have taken too long.
@@ -259,11 +283,11 @@ func (a *ahead) putsOff(pipe *xfer.XferPipe, src []byte, most int) bool {
 
 // add queues a frame. Its bytes have arrived, so they are counted, whatever there is room for.
 func (a *ahead) add(frame []byte) *queuedFrame {
-	q := new(queuedFrame)
+	var q *queuedFrame
 	if n := len(a.spare); n > 0 {
 		q, a.spare = a.spare[n-1], a.spare[:n-1]
 	} else {
-		q.done = make(chan struct{}, 1)
+		q = &queuedFrame{done: make(chan struct{}, 1)}
 	}
 	if q.exclusive = a.in.Owned(); q.exclusive {
 		q.frame = frame

@@ -15,18 +15,37 @@ import (
 type exchange struct {
 	route       string
 	item, reply []byte
+
+	err  error      // of an exchange in a bundle
+	done chan error // gets err if the bundle is another caller's; of capacity 1
 }
 
-var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+var exchanges = sync.Pool{New: func() any { return &exchange{done: make(chan error, 1)} }}
 
 // keptReply is the size of the largest reply whose memory serves another item, in bytes.
 const keptReply = 64 << 10
 
 // ask sends one item to the guest and returns the answer, in memory of its own.
 func (h *Handle) ask(route string, item []byte) ([]byte, error) {
-	x := exchange{route: route, item: item}
-	err := h.exchange(&x)
-	return x.reply, err
+	x := exchanges.Get().(*exchange)
+	x.route, x.item = route, item
+	err := h.exchange(x)
+	reply := x.reply
+	x.reply = nil
+	x.free()
+	if err != nil {
+		return nil, err
+	}
+	return reply, nil
+}
+
+// free gives x back to exchanges, with the memory of a reply that is not large.
+func (x *exchange) free() {
+	x.item, x.err = nil, nil
+	if cap(x.reply) > keptReply {
+		x.reply = nil
+	}
+	exchanges.Put(x)
 }
 
 // appendAnswer sends one item to the guest and appends the answer, of at most max bytes,
@@ -42,11 +61,7 @@ func (h *Handle) appendAnswer(dst []byte, route string, item []byte, max int) ([
 	default:
 		dst = append(dst, x.reply...)
 	}
-	x.item = nil
-	if cap(x.reply) > keptReply {
-		x.reply = nil
-	}
-	exchanges.Put(x)
+	x.free()
 	return dst, err
 }
 
@@ -57,7 +72,7 @@ func (h *Handle) exchange(x *exchange) error {
 	if len(x.item) > h.guest.MaxItem {
 		return fmt.Errorf("guest %s: an item of %d bytes is over Guest.MaxItem, %d: %w", h.name, len(x.item), h.guest.MaxItem, xfer.ErrTooLarge)
 	}
-	start := time.Now()
+	start := time.Since(epoch) // half of what time.Now costs
 	select {
 	case h.slots <- struct{}{}:
 	default:
@@ -69,8 +84,18 @@ func (h *Handle) exchange(x *exchange) error {
 
 	inst := h.active.Load()
 	if inst != nil {
-		// The lanes' DefaultCallTimeout is that of an item, and costs less than a context.
-		err := inst.exchange(context.Background(), x)
+		var err error
+		if len(h.slots) > 1 && inst.bundler.takes(x) {
+			err = inst.exchangeBundled(x)
+		} else {
+			// The lanes' DefaultCallTimeout is that of an item, and costs less than a context.
+			err = inst.exchange(context.Background(), x)
+		}
+		if err == errNoResult {
+			ctx, cancel := h.deadline(start)
+			err = inst.exchange(ctx, x)
+			cancel()
+		}
 		if err == nil {
 			return nil
 		}
@@ -79,6 +104,14 @@ func (h *Handle) exchange(x *exchange) error {
 		}
 	}
 	return h.again(start, inst, x)
+}
+
+// epoch is what times of items are relative to.
+var epoch = time.Now()
+
+// deadline returns a context that ends with an item that was begun at start.
+func (h *Handle) deadline(start time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithDeadline(context.Background(), epoch.Add(start+h.guest.Timeout))
 }
 
 // waitSlot waits for one of the MaxInFlight slots.
@@ -95,8 +128,8 @@ func (h *Handle) waitSlot() error {
 
 // again is exchange for an item that there was no instance for, or that was lost with the
 // instance last.
-func (h *Handle) again(start time.Time, last *instance, x *exchange) error {
-	ctx, cancel := context.WithDeadline(context.Background(), start.Add(h.guest.Timeout))
+func (h *Handle) again(start time.Duration, last *instance, x *exchange) error {
+	ctx, cancel := h.deadline(start)
 	defer cancel()
 	inst, err := h.next(ctx, last)
 	if err != nil {

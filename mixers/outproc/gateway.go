@@ -79,7 +79,8 @@ func (g *gateway) register(bool) error                      { return nil }
 // Close ends all connections of the gateway.
 func (h *Handle) ServeGateway(ctx context.Context, name string, peer tp.Peer, config ...GatewayConfig) error {
 	var c GatewayConfig
-	for _, c = range config {
+	if n := len(config); n > 0 {
+		c = config[n-1]
 	}
 	orDefault(&c.MaxConns, defaultMaxConns)
 	g := h.gateway(name)

@@ -22,6 +22,7 @@ type instance struct {
 	desc  contract.Description
 	since time.Time // when it was ready
 
+	bundler bundler
 	heard   atomic.Bool       // has answered something since the last ping
 	refused map[string]uint64 // connections by gateway, as the last ping said; belongs to monitor
 
@@ -111,6 +112,7 @@ func (i *instance) open(ctx context.Context) error {
 	if err := h.accept(i.desc); err != nil {
 		return err
 	}
+	i.bundler.init(&h.guest, i.desc.Bundle)
 	config := contract.Configuration{Host: hostName(), MaxItem: h.guest.MaxItem}
 	if h.guest.Config != nil {
 		if config.Config, err = json.Marshal(h.guest.Config); err != nil {

@@ -20,7 +20,8 @@ type finisher interface{ finish() }
 // all events, and a decider fails as config says.
 func (h *Handle) Plugin(name string, config ...PluginConfig) (tp.Plugin, error) {
 	var c PluginConfig
-	for _, c = range config {
+	if n := len(config); n > 0 {
+		c = config[n-1]
 	}
 	var found []loadedPart
 	var names []string

@@ -69,6 +69,7 @@ var descriptions = map[string]string{
 	"raw version":  `{"contract":2,"name":"raw","version":"1","parts":[{"kind":"filter","id":200,"name":"reverse"}]}`,
 	"raw no name":  `{"contract":1,"parts":[{"kind":"filter","id":200,"name":"reverse"}]}`,
 	"raw no parts": `{"contract":1,"name":"raw"}`,
+	"raw bundle":   `{"contract":1,"name":"raw","bundle":-1,"parts":[{"kind":"filter","id":200,"name":"reverse"}]}`,
 	"raw kind":     `{"contract":1,"name":"raw","parts":[{"kind":"teapot","name":"t"}]}`,
 	"raw no id":    `{"contract":1,"name":"raw","parts":[{"kind":"filter","name":"t"}]}`,
 	"raw control":  `{"contract":1,"name":"a\nb","parts":[{"kind":"filter","id":200,"name":"t"}]}`,
@@ -143,7 +144,7 @@ func rawMain(description string, misbehave misbehaviour) {
 			reply.Body, _ = reverse{}.OnPack(f.Body)
 		}
 		out := reply.Append(nil)
-		if strings.HasPrefix(string(f.Body), "!") {
+		if strings.HasPrefix(string(f.Body), "!") || route == contract.RouteBundle {
 			if out, err = misbehave(conn, f, out); err != nil {
 				return
 			}
@@ -212,6 +213,7 @@ func TestDescriptions(t *testing.T) {
 		"raw version":  "it has version 2 of the contract, this host has 1",
 		"raw no name":  "its name is empty",
 		"raw no parts": "its description has no parts",
+		"raw bundle":   "its description has bundles of -1 items: leave bundle out if it takes none",
 		"raw kind":     `its part t is a "teapot", a kind that this host does not know`,
 		"raw no id":    "its filter t has the id 0",
 		"raw control":  "its name has a control character",

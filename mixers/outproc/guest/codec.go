@@ -2,7 +2,6 @@ package guest
 
 import (
 	"github.com/teleport-go/teleport/codecs/jsoncodec/transcode"
-	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
 )
@@ -25,11 +24,11 @@ var codecKind = kind{
 	serve: func(s *server, parts []any) {
 		for _, part := range parts {
 			c := part.(codec.Codec)
-			s.handleItem(contract.CodecRoute("marshal", c.ID()), func(_ tp.CallCtx, item []byte) ([]byte, error) {
-				return transcode.FromJSON(nil, c, item)
+			s.handleTranslation(contract.CodecRoute("marshal", c.ID()), func(dst, item []byte, _ int) ([]byte, error) {
+				return transcode.FromJSON(dst, c, item)
 			})
-			s.handleItem(contract.CodecRoute("unmarshal", c.ID()), func(_ tp.CallCtx, item []byte) ([]byte, error) {
-				return transcode.ToJSON(nil, c, item)
+			s.handleTranslation(contract.CodecRoute("unmarshal", c.ID()), func(dst, item []byte, _ int) ([]byte, error) {
+				return transcode.ToJSON(dst, c, item)
 			})
 		}
 	},

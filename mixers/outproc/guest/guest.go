@@ -113,10 +113,14 @@ type server struct {
 	parts    []any // of desc.Parts, in their order
 	peer     tp.Peer
 	gateways []*gateway
-	token    string
-	maxItem  atomic.Int64  // size of the largest reply in bytes: the least that a host has asked for; 0: none has
-	ended    chan struct{} // closed by end
-	end      func()        // makes the guest end when it has answered what is under way
+
+	translations map[string]translation         // by route, without a query
+	chain        func(route string) translation // of several filters; nil if there are no filters
+
+	token   string
+	maxItem atomic.Int64  // size of the largest reply in bytes: the least that a host has asked for; 0: none has
+	ended   chan struct{} // closed by end
+	end     func()        // makes the guest end when it has answered what is under way
 }
 
 func newServer(c Config, parts []any) (*server, error) {
@@ -138,6 +142,9 @@ func newServer(c Config, parts []any) (*server, error) {
 		p, err := describe(part)
 		if err != nil {
 			return nil, fmt.Errorf("part %d: %w", i, err)
+		}
+		if p.Kind == contract.KindFilter || p.Kind == contract.KindCodec {
+			s.desc.Bundle = bundleItems
 		}
 		s.desc.Parts = append(s.desc.Parts, p)
 		s.parts = append(s.parts, part)
@@ -322,6 +329,8 @@ func (s *server) routes() {
 		}
 		return nil, nil
 	})
+	s.translations = make(map[string]translation)
+	tp.HandleCallInto(s.peer, contract.RouteBundle, s.bundle)
 	for _, k := range kinds {
 		var parts []any
 		for i, p := range s.desc.Parts {
@@ -358,15 +367,48 @@ func handle(r tp.Router, route string, f func(ctx tp.CallCtx, arg []byte) ([]byt
 
 // handleItem is handle for the items of a part.
 func (s *server) handleItem(route string, f func(ctx tp.CallCtx, item []byte) ([]byte, error)) {
-	handle(s.peer, route, func(ctx tp.CallCtx, item []byte) ([]byte, error) {
-		return s.item(item, func(item []byte) ([]byte, error) { return f(ctx, item) })
+	handle(s.peer, route, func(ctx tp.CallCtx, item []byte) ([]byte, error) { return s.answer(f(ctx, item)) })
+}
+
+// A translation appends what a filter or a codec makes of an item to dst. If dst is nil the
+// result may share memory with the item. max is the limit of an unpack route, in bytes.
+// A translation has no effect but its result: an item may come twice.
+type translation func(dst, item []byte, max int) ([]byte, error)
+
+// handleTranslation registers the route of a translation. Small results lie behind their
+// item, in memory that serves one item after the other: as garbage they would cost as much as
+// all the rest of an item.
+func (s *server) handleTranslation(route string, f translation) {
+	s.translations[route] = f
+	tp.HandleCallInto(s.peer, route, func(ctx tp.CallCtx, arg, reply *[]byte) (err error) {
+		n := len(*arg)
+		var dst []byte
+		if n <= smallItem {
+			*arg = slices.Grow(*arg, n+n/8+64)
+			dst = (*arg)[n:n]
+		}
+		*reply, err = s.answer(f.of(ctx.ServiceMethod(), dst, *arg))
+		return err
 	})
 }
 
-// item returns what f makes of the item. Replies have a limit, and errors the codes of the
+// of is f with the limit in the query of the route.
+func (f translation) of(route string, dst, item []byte) ([]byte, error) {
+	_, query, _ := strings.Cut(route, "?")
+	max, err := queryMax(query)
+	if err != nil {
+		return nil, err
+	}
+	return f(dst, item, max)
+}
+
+// smallItem is the size of the largest item that is small, in bytes: with its result it is
+// within what HandleCallInto keeps.
+const smallItem = 24 << 10
+
+// answer is the reply to an item. Its size is bounded, and errors have the codes of the
 // contract.
-func (s *server) item(item []byte, f func(item []byte) ([]byte, error)) ([]byte, error) {
-	out, err := f(item)
+func (s *server) answer(out []byte, err error) ([]byte, error) {
 	if most := s.maxItem.Load(); err == nil && most > 0 && int64(len(out)) > most {
 		err = fmt.Errorf("%w: %d bytes, the host takes %d", xfer.ErrTooLarge, len(out), most)
 	}

@@ -27,6 +27,7 @@ var lifeChecks = []struct {
 	{"stopped and continued", (*suite).stopped},
 	{"descriptors", (*suite).descriptors},
 	{"lane", (*suite).lane},
+	{"bundle", (*suite).bundle},
 	{"wrong token", (*suite).wrongToken},
 	{"wrong first message", (*suite).wrongFirst},
 	{"garbage on the lane", (*suite).garbage},
@@ -166,5 +167,5 @@ func (s *suite) descriptors(t *testing.T) {
 	for n := range 200 {
 		require.NoError(t, item(n))
 	}
-	require.LessOrEqual(t, count(), before+2)
+	require.LessOrEqual(t, count(), before+20, "descriptors after 200 items; a runtime opens some of its own when it first waits")
 }

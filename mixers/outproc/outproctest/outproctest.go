@@ -21,8 +21,9 @@ import (
 	"github.com/teleport-go/teleport/mixers/outproc/internal/contract"
 )
 
-// patience bounds each wait for what a good guest does soon.
-const patience = 30 * time.Second
+// patience bounds each wait for what a good guest does soon. On a busy machine the start of a
+// program takes seconds, and with the race detector many.
+const patience = 2 * time.Minute
 
 // Run checks the guest in the file binary. change may set fields of the Guest that it is
 // loaded with, such as Args, Env and Config.
@@ -117,7 +118,7 @@ func (s *suite) load(t *testing.T) {
 func (s *suite) loaded(t *testing.T, change ...func(*outproc.Guest)) *outproc.Handle {
 	t.Helper()
 	g := s.guest
-	g.Logger, g.Timeout = tptest.Logger(t), patience // a busy machine is no fault
+	g.Logger, g.Timeout, g.StartTimeout = tptest.Logger(t), patience, patience // a busy machine is no fault
 	for _, f := range change {
 		f(&g)
 	}

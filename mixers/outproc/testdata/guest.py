@@ -20,8 +20,10 @@ DESCRIPTION = {
     "name": "crc32guest",
     "version": "v1.0.0",
     "parts": [{"kind": "filter", "id": 211, "name": "crc32"}],
+    "bundle": 16,
 }
 CALL, REPLY = 1, 2
+BUNDLE_ROOM = 64 << 10  # of the results of a bundle
 ROOM = 4096  # what a frame may have besides its item
 START_LIMIT = 1 << 20  # of a frame before the host has said max_item
 
@@ -117,6 +119,8 @@ class Lane:
             values = urllib.parse.parse_qs(query).get("max", [])
             most = int(values[0]) if values and values[0].isdigit() else 64 << 20
             return self.checked(unpack(body, most))
+        if path == "/guest/bundle":
+            return self.bundle(body)
         if path == "/guest/describe":
             return json.dumps(DESCRIPTION).encode()
         if path in ("/guest/ping", "/guest/drain"):
@@ -125,6 +129,33 @@ class Lane:
             self.configure(body)
             return b""
         raise Failure(404, "Not Found", "there is no route " + path)
+
+    def bundle(self, body):
+        """Answers several items of the filter. The host sends those without a result again."""
+        out, at = b"", 0
+
+        def take(n):
+            nonlocal at
+            if at + n > len(body):
+                raise Failure(422, "Refused", "the bundle ends within an item")
+            at += n
+            return body[at - n : at]
+
+        room = BUNDLE_ROOM if self.max_item is None else min(BUNDLE_ROOM, self.max_item)
+        while at < len(body):
+            route = take(take(1)[0]).decode("utf-8", "replace")
+            item = take(struct.unpack(">I", take(4))[0])
+            result = None
+            if route.startswith("/xfer/"):
+                try:
+                    result = self.answer(route, item)
+                except Failure:
+                    pass
+            if result is None or len(out) + 4 + len(result) > room:
+                out += b"\xff\xff\xff\xff"
+            else:
+                out += struct.pack(">I", len(result)) + result
+        return out
 
     def checked(self, out):
         if self.max_item is not None and len(out) > self.max_item:

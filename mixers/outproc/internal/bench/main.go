@@ -4,6 +4,7 @@
 // the module's README.
 //
 //	go run ./internal/bench            all tables, about a minute
+//	go run ./internal/bench -only items
 //	go run ./internal/bench -restarts 1000
 //
 // An item is 600 bytes; the part adds a constant to each of them. The ways take turns, and
@@ -34,6 +35,7 @@ const envRole = "OUTPROC_BENCH_ROLE"
 var (
 	sets     = flag.Int("sets", 5, "how often each thing is measured")
 	slice    = flag.Duration("time", 300*time.Millisecond, "how long one measurement takes")
+	only     = flag.String("only", "", "items, session or pauses: print that table alone")
 	restarts = flag.Int("restarts", 0, "restart a guest so often, and count what is left")
 )
 
@@ -52,9 +54,15 @@ func main() {
 		restartTable(*restarts)
 		return
 	}
-	itemTable()
-	sessionTable()
-	pauseTable()
+	tables := []struct {
+		name  string
+		print func()
+	}{{"items", itemTable}, {"session", sessionTable}, {"pauses", pauseTable}}
+	for _, t := range tables {
+		if *only == "" || *only == t.name {
+			t.print()
+		}
+	}
 }
 
 // add is the filter that is measured.

@@ -81,6 +81,7 @@ type Description struct {
 	Name     string          `json:"name"`
 	Version  string          `json:"version"`
 	Parts    []Part          `json:"parts"`
+	Bundle   int             `json:"bundle,omitempty"` // the most items in a CALL of RouteBundle; 0: there is no such route
 	Schema   json.RawMessage `json:"schema,omitempty"` // JSON Schema of its configuration
 }
 

@@ -37,6 +37,9 @@ func ParseDescription(b []byte) (Description, error) {
 	if len(d.Parts) > MaxParts {
 		return d, fmt.Errorf("its description has %d parts, at most %d are allowed", len(d.Parts), MaxParts)
 	}
+	if d.Bundle < 0 {
+		return d, fmt.Errorf("its description has bundles of %d items: leave bundle out if it takes none", d.Bundle)
+	}
 	for i, p := range d.Parts {
 		if p.Kind == "" {
 			return d, fmt.Errorf("part %d of its description has no kind", i)

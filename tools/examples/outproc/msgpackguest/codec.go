@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/teleport-go/teleport/core/codec/measure"
 )
 
 // ID is the id of the codec, which both sides agree on.
@@ -62,10 +64,11 @@ func fits(v any) error {
 }
 
 // Unmarshal decodes one value into the any that v points to, or into another value that
-// the library decodes into. Bytes behind it, more than 64 levels, text that is not UTF-8 and keys
-// that are no text are errors.
+// the library decodes into. Bytes behind it, more than 64 levels, text that is not UTF-8, keys
+// that are no text and a value over codec.Limits are errors.
 func (Codec) Unmarshal(data []byte, v any) error {
-	rest, err := check(data, 0)
+	c := checker{measure.NewBudget(len(data))}
+	rest, err := c.value(data, 0)
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("%d bytes behind the value", len(rest))
 	}
@@ -84,10 +87,23 @@ const mostLevels = 64
 
 var errShort = errors.New("the value ends too early")
 
-// check passes one value, and returns what is behind it. It finds what the library would
-// take memory or stack for without a bound: every list or map that it accepts has as many
-// elements as it says. Source: https://github.com/msgpack/msgpack/blob/master/spec.md.
-func check(b []byte, levels int) (rest []byte, err error) {
+// checker finds what the library would take memory or stack for without a bound: every list or
+// map that it accepts has as many elements as it says, and all of them together take at most
+// what codec.Limits allow, since an element of one byte becomes an any of 16 bytes with a
+// number outside. Source: https://github.com/msgpack/msgpack/blob/master/spec.md.
+type checker struct{ measure.Budget }
+
+// What the library makes of elements, in bytes.
+const (
+	anySize   = 16
+	boxSize   = 16 // of a text or a number in an any
+	boxedList = 24
+	boxedMap  = 48
+	textSize  = 16 // of a key
+)
+
+// value passes one value, and returns what is behind it.
+func (k *checker) value(b []byte, levels int) (rest []byte, err error) {
 	if levels > mostLevels {
 		return nil, fmt.Errorf("more than %d levels", mostLevels)
 	}
@@ -97,19 +113,19 @@ func check(b []byte, levels int) (rest []byte, err error) {
 	c, b := b[0], b[1:]
 	switch {
 	case c <= 0x7f, c >= 0xe0, c == 0xc0, c == 0xc2, c == 0xc3: // small integers, nil, booleans
-		return b, nil
+		return b, k.Take(1, boxSize)
 	case c <= 0x8f:
-		return checkMap(b, int(c&0x0f), levels)
+		return k.mapping(b, int(c&0x0f), levels)
 	case c <= 0x9f:
-		return checkList(b, int(c&0x0f), levels)
+		return k.list(b, int(c&0x0f), levels)
 	case c <= 0xbf:
-		return checkText(b, int(c&0x1f))
+		return k.text(b, int(c&0x1f))
 	case c >= 0xcc && c <= 0xcf: // uint8 to uint64
-		return skip(b, 1<<(c-0xcc))
+		return k.skip(b, 1<<(c-0xcc))
 	case c >= 0xd0 && c <= 0xd3: // int8 to int64
-		return skip(b, 1<<(c-0xd0))
+		return k.skip(b, 1<<(c-0xd0))
 	case c == 0xca, c == 0xcb: // float32, float64
-		return skip(b, 4<<(c-0xca))
+		return k.skip(b, 4<<(c-0xca))
 	}
 	size, what := 0, c
 	switch c {
@@ -135,38 +151,47 @@ func check(b []byte, levels int) (rest []byte, err error) {
 	}
 	switch what {
 	case 0xdc, 0xdd:
-		return checkList(b, n, levels)
+		return k.list(b, n, levels)
 	case 0xde, 0xdf:
-		return checkMap(b, n, levels)
+		return k.mapping(b, n, levels)
 	case 0xc4, 0xc5, 0xc6: // bytes
-		return skip(b, n)
+		return k.skip(b, n)
 	}
-	return checkText(b, n)
+	return k.text(b, n)
 }
 
-func skip(b []byte, n int) ([]byte, error) {
+// skip passes a value of n bytes.
+func (k *checker) skip(b []byte, n int) ([]byte, error) {
 	if n > len(b) {
 		return nil, errShort
 	}
-	return b[n:], nil
+	return b[n:], k.Take(1, boxSize)
 }
 
-func checkText(b []byte, n int) ([]byte, error) {
-	rest, err := skip(b, n)
+func (k *checker) text(b []byte, n int) ([]byte, error) {
+	rest, err := k.skip(b, n)
 	if err == nil && !utf8.Valid(b[:n]) {
 		return nil, errors.New("text that is not UTF-8")
 	}
 	return rest, err
 }
 
-func checkList(b []byte, n, levels int) (rest []byte, err error) {
-	for ; n > 0 && err == nil; n-- {
-		b, err = check(b, levels+1)
+func (k *checker) list(b []byte, n, levels int) (rest []byte, err error) {
+	for err = k.Take(n, anySize); n > 0 && err == nil; n-- {
+		b, err = k.value(b, levels+1)
+	}
+	if err == nil {
+		err = k.Take(1, boxedList)
 	}
 	return b, err
 }
 
-func checkMap(b []byte, n, levels int) (rest []byte, err error) {
+func (k *checker) mapping(b []byte, n, levels int) (rest []byte, err error) {
+	if err = k.Take(1, boxedMap); n > 0 && err == nil {
+		if err = k.Take(1, measure.FirstEntry(textSize, anySize)); err == nil {
+			err = k.Take(n-1, measure.NextEntry(textSize, anySize))
+		}
+	}
 	for ; n > 0 && err == nil; n-- {
 		if len(b) == 0 {
 			return nil, errShort
@@ -174,8 +199,8 @@ func checkMap(b []byte, n, levels int) (rest []byte, err error) {
 		if c := b[0]; (c < 0xa0 || c > 0xbf) && c != 0xd9 && c != 0xda && c != 0xdb {
 			return nil, fmt.Errorf("a key of the type %#x, which is no text", c)
 		}
-		if b, err = check(b, levels+1); err == nil {
-			b, err = check(b, levels+1)
+		if b, err = k.value(b, levels+1); err == nil {
+			b, err = k.value(b, levels+1)
 		}
 	}
 	return b, err

@@ -2,10 +2,14 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/big"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/teleport-go/teleport/core/codec"
 )
 
 func TestCodec(t *testing.T) {
@@ -50,6 +54,47 @@ func TestBadInput(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var v any
 			require.ErrorContains(t, Codec{}.Unmarshal([]byte(test.in), &v), test.want)
+		})
+	}
+}
+
+// Small elements take much memory: what they take is known before it is taken.
+func TestMemory(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		body func(n int) []byte
+		most int // elements that are within the limit of 1 MiB
+	}{
+		{"numbers", func(n int) []byte {
+			return append(binary.BigEndian.AppendUint32([]byte{0xdd}, uint32(n)), make([]byte, n)...)
+		}, 30_000},
+		{"empty lists", func(n int) []byte {
+			return append(binary.BigEndian.AppendUint32([]byte{0xdd}, uint32(n)), bytes.Repeat([]byte{0x90}, n)...)
+		}, 25_000},
+		{"maps", func(n int) []byte {
+			return append(binary.BigEndian.AppendUint32([]byte{0xdd}, uint32(n)), bytes.Repeat([]byte("\x81\xa0\xc0"), n)...)
+		}, 2500},
+		{"keys", func(n int) []byte {
+			b := binary.BigEndian.AppendUint32([]byte{0xdf}, uint32(n))
+			for i := range n {
+				b = append(binary.BigEndian.AppendUint32(append(b, 0xa4), uint32(i&0x7f7f7f7f)), 0xc0)
+			}
+			return b
+		}, 10_000},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			codec.SetLimits(codec.Limits{Memory: 1 << 20, Factor: 1})
+			defer codec.SetLimits(codec.Limits{})
+			var v any
+			require.NoError(t, Codec{}.Unmarshal(test.body(test.most), &v))
+			v = nil
+			require.ErrorIs(t, Codec{}.Unmarshal(test.body(test.most*3/2), &v), codec.ErrTooComplex, "half as much again")
+			var before, after runtime.MemStats
+			body := test.body(100 * test.most)
+			runtime.ReadMemStats(&before)
+			require.ErrorIs(t, Codec{}.Unmarshal(body, &v), codec.ErrTooComplex)
+			runtime.ReadMemStats(&after)
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(256<<10), "bytes were allocated for a body that was refused")
 		})
 	}
 }
