@@ -42,7 +42,8 @@ type Network struct {
 
 	// Listen listens. ctx bounds the start only, not the life of the listener.
 	// A listener that wraps one of another network should have a method
-	// Unwrap() net.Listener that returns it, so that Reboot can hand it over.
+	// Unwrap() net.Listener that returns it, so that Reboot can hand it over. It may be a
+	// [HandOverListener]: then Reboot also hands over sessions whose connections are no sockets themselves.
 	// Accept must not wait for what a peer sends: a peer that sends nothing would keep
 	// the others out. That is for Handshake, or for goroutines of the listener's own.
 	Listen func(ctx context.Context, l ListenConfig) (net.Listener, error)

@@ -5,6 +5,7 @@ package resume
 import (
 	"crypto/tls"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -143,5 +144,26 @@ func TestMoveWhileCut(t *testing.T) {
 			require.Equal(t, test.server != nil, sessionOf(t, srv).ConnectionState() != nil)
 			t.Logf("%d cuts, resumed %d times", cut.Cuts.Load(), stats.Resumed.Load())
 		})
+	}
+}
+
+// A stream over a unix socket crosses with it, there and back.
+func TestMoveUnix(t *testing.T) {
+	tptest.LeakCheck(t)
+	open := func(name string) tp.Peer {
+		p := tptest.NewPeer(t, tp.PeerConfig{Network: "resume+unix", LocalIP: filepath.Join(t.TempDir(), name)})
+		tp.HandleCall(p, "/echo", func(_ tp.CallCtx, s *string) (string, error) { return *s, nil })
+		require.NoError(t, p.Listen())
+		return p
+	}
+	from, to, cli := open("a"), open("b"), tptest.NewPeer(t, tp.PeerConfig{Network: "resume+unix"})
+	sess := tptest.Dial(t, cli, from.Addrs()[0].String())
+	for range 4 {
+		got, err := tp.Invoke[string](t.Context(), sess, "/echo", "x")
+		require.NoError(t, err)
+		require.Equal(t, "x", got)
+		moved, stayed := tptest.Move(t, from, to)
+		require.Equal(t, 1, moved, "%v", stayed)
+		from, to = to, from
 	}
 }

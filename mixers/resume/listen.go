@@ -1,6 +1,7 @@
 package resume
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"crypto/sha256"
@@ -155,8 +156,8 @@ func (l *Listener) shake(ctx context.Context, conn net.Conn, a arrival) (begun *
 		c, err = l.answer(ctx, secure, question, a)
 	}
 	isNew := question.token == (token{})
-	if !stop() && err == nil { // out of time: the connection has a deadline in the past
-		err = context.Cause(ctx)
+	if late := !stop() || l.ctx.Err() != nil; late && err == nil { // the connection has a deadline in the past, or is about to
+		err = cmp.Or(context.Cause(ctx), net.ErrClosed)
 		if isNew {
 			c.fail(net.ErrClosed)
 		} else if k := c.cur.Load(); k != nil && k.conn == secure {

@@ -256,6 +256,31 @@ func TestRebootWhileCut(t *testing.T) {
 	}
 }
 
+// Streams move with their connections: the clients do not connect again.
+func TestRebootKeepsConnections(t *testing.T) {
+	srv := startServer(t, "tcp")
+	cli, stats := srv.client("tcp")
+	var all []tp.Session
+	for range 50 {
+		all = append(all, tptest.Dial(t, cli, srv.addr))
+	}
+	for _, sess := range all[:40] {
+		call(t, sess, "/echo", "x", "x")
+	}
+	for range 3 {
+		old := srv.pid
+		srv.signal()
+		srv.serves()
+		require.Equal(t, old, srv.next("ends"))
+		for _, sess := range all {
+			call(t, sess, "/pid", "", srv.pid)
+			call(t, sess, "/back", "x", "xx")
+		}
+	}
+	require.Zero(t, stats.Resumed.Load())
+	require.Equal(t, int64(len(all)), stats.Streams.Load())
+}
+
 // A stream of the engine stays with the handler that reads it, in the old process, also when
 // its connection is cut after the Reboot; then the session moves.
 func TestRebootWithAnOpenStream(t *testing.T) {
