@@ -42,13 +42,19 @@ func (p *plugin) forwardStream(ctx tp.StreamCtx, client *tp.Stream[[]byte, []byt
 	if err != nil {
 		return outward(tp.ToRerror(err)).Err()
 	}
-	var failed error // of the copying to the backend
+	if backend == nil {
+		return badGateway("proxy: the forwarder of " + label.ServiceMethod + " has returned no stream").Err()
+	}
+	failed := errGoexit // of the copying to the backend, unless that returns
 	copied := make(chan struct{})
 	go func() {
 		defer close(copied)
-		if failed = tp.CopyStream(backend, client); failed != nil {
-			cancel(failed) // ends the stream at the backend, unless that is why
-		}
+		defer func() {
+			if failed != nil {
+				cancel(failed) // ends the stream at the backend, unless that is why
+			}
+		}()
+		failed = tp.CopyStream(backend, client)
 	}()
 	end := func() {
 		backend.Close()
@@ -67,6 +73,10 @@ func (p *plugin) forwardStream(ctx tp.StreamCtx, client *tp.Stream[[]byte, []byt
 	}
 	return outward(tp.ToRerror(err)).Err()
 }
+
+// errGoexit is the error of a stream whose goroutine to the backend a hook has ended.
+var errGoexit = tp.NewRerror(tp.CodeInternalServerError, tp.CodeText(tp.CodeInternalServerError),
+	"proxy: a hook of a message to the backend called runtime.Goexit").Err()
 
 func openStream(ctx context.Context, to CallForwarder, serviceMethod string, setting []tp.MessageSetting) (*tp.Stream[[]byte, []byte], error) {
 	switch to := to.(type) {

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -224,6 +225,49 @@ func (o opener) OpenStream(ctx context.Context, method string, setting ...tp.Mes
 	return tp.OpenStream[[]byte, []byte](ctx, o.to, method, setting...)
 }
 
+// nothing is a StreamForwarder that returns neither a stream nor an error.
+type nothing struct{ refusing }
+
+func (nothing) OpenStream(context.Context, string, ...tp.MessageSetting) (*tp.Stream[[]byte, []byte], error) {
+	return nil, nil
+}
+
+// A hook that ends its goroutine ends the stream, in either direction.
+func TestStreamGoexit(t *testing.T) {
+	for _, front := range []bool{true, false} {
+		t.Run(fmt.Sprintf("a message from the client: %t", front), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tptest.LeakCheck(t)
+				r := newRow(t, 1, tp.PeerConfig{})
+				tp.HandleStream(r.backend, "/x", func(ctx tp.StreamCtx, s *tp.Stream[string, string]) error {
+					if !front {
+						s.Send("one")
+					}
+					_, err := s.Recv()
+					r.log <- fmt.Sprint(tp.Code(err))
+					return err
+				})
+				at := r.proxies[0]
+				if !front {
+					at = r.sessions[0].Peer()
+				}
+				at.PluginContainer().AppendLeft(&tp.PluginImpl{PluginName: "ends", OnPostReadData: func(tp.ReadCtx) *tp.Rerror {
+					runtime.Goexit()
+					return nil
+				}})
+				st := r.open(t, "/x")
+				if front {
+					require.NoError(t, st.Send("one"))
+				}
+				_, err := st.Recv()
+				wantEnd(t, err, tp.CodeInternalServerError)
+				require.Contains(t, err.Error(), "Goexit")
+				require.Equal(t, "499", <-r.log)
+			})
+		})
+	}
+}
+
 func TestStreamForwarders(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -235,6 +279,7 @@ func TestStreamForwarders(t *testing.T) {
 		{"a StreamForwarder", func(via tp.Session) proxy.Forwarder { return opener{to: via} }, 0, ""},
 		{"a StreamForwarder that returns none", func(tp.Session) proxy.Forwarder { return opener{} }, tp.CodeBadGateway, "the forwarder of /x has returned no stream"},
 		{"none", func(tp.Session) proxy.Forwarder { return nil }, tp.CodeNotFound, "no backend serves /x"},
+		{"one that returns none", func(tp.Session) proxy.Forwarder { return nothing{} }, tp.CodeBadGateway, "has returned no stream"},
 		{"one that has no streams", func(tp.Session) proxy.Forwarder { return refusing{tp.CodeOK} }, tp.CodeNotImplemented, "a proxy_test.refusing opens no streams"},
 		{"a session with a Call of its own", func(via tp.Session) proxy.Forwarder { return struct{ tp.Session }{via} }, tp.CodeNotImplemented, "opens no streams: it is no session of the engine"},
 		{"a session that has ended", func(via tp.Session) proxy.Forwarder {
