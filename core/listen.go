@@ -338,6 +338,12 @@ func (p *peer) handBack() func(ctx context.Context, state []byte, conn net.Conn)
 	if line == nil {
 		return nil
 	}
+	return p.handBackBy(line)
+}
+
+// handBackBy is handBack by a line. The line ends with an offer that is not answered in time,
+// so an offer has its whole time, also for a client that asks at the end of its own.
+func (p *peer) handBackBy(line taker) func(ctx context.Context, state []byte, conn net.Conn) error {
 	return func(ctx context.Context, state []byte, conn net.Conn) error {
 		local := conn.LocalAddr()
 		head, err := json.Marshal(backRecord{backVersion, p.cfg.Network, moveAddr{local.Network(), local.String()}})
@@ -349,7 +355,7 @@ func (p *peer) handBack() func(ctx context.Context, state []byte, conn net.Conn)
 		default:
 			conn = nil
 		}
-		return line.Offer(ctx, head, state, conn, func() bool { return true })
+		return line.Offer(context.WithoutCancel(ctx), head, state, conn, func() bool { return ctx.Err() == nil })
 	}
 }
 

@@ -93,7 +93,8 @@ type ListenConfig struct {
 	// crosses; any other is not handed back, and the old process only says whether the
 	// connection is there. Without an error it is: the caller closes conn, as this process's
 	// descriptor of what the old one has, or so that the other side connects again.
-	// ctx, and two seconds, bound the wait. It may be called concurrently.
+	// Nothing is handed back when ctx has ended. The wait for an answer is at most two
+	// seconds, whatever ctx says. It may be called concurrently.
 	HandBack func(ctx context.Context, state []byte, conn net.Conn) error
 }
 
