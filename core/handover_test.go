@@ -2,12 +2,16 @@ package tp
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/teleport-go/teleport/core/internal/inherit"
 )
 
 // What comes with a record must be what it says.
@@ -205,4 +209,44 @@ func FuzzBackRecord(f *testing.F) {
 			t.Errorf("%s becomes %s", once, twice)
 		}
 	})
+}
+
+// offered is an old process that answers when the client's time is over.
+type offered struct{ end func() }
+
+func (o offered) Offer(ctx context.Context, _, _ []byte, _ net.Conn, ready func() bool) error {
+	if at, ok := ctx.Deadline(); ok {
+		return fmt.Errorf("the line ends at %v", at)
+	}
+	if o.end(); !ready() {
+		return inherit.ErrNotReady
+	}
+	return nil
+}
+
+// A client whose time is nearly over when it asks for a stream does not end the line to the old
+// process, which all others need; what crosses too late is not the old process's.
+func TestHandBackAtTheEndOfAHandshake(t *testing.T) {
+	conn, other := net.Pipe()
+	defer conn.Close()
+	defer other.Close()
+	p := NewPeer(PeerConfig{}).(*peer)
+	defer p.Close()
+	for _, test := range []struct {
+		name string
+		late bool
+		want error
+	}{{"in time", false, nil}, {"late", true, inherit.ErrNotReady}} {
+		t.Run(test.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			end := func() {}
+			if test.late {
+				end = cancel
+			}
+			if err := p.handBackBy(offered{end})(ctx, nil, conn); !errors.Is(err, test.want) {
+				t.Errorf("error %v; want %v", err, test.want)
+			}
+		})
+	}
 }

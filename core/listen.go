@@ -337,6 +337,12 @@ func (p *peer) handBack(line *inherit.Line) func(ctx context.Context, state []by
 	if line == nil {
 		return nil
 	}
+	return p.handBackBy(line)
+}
+
+// handBackBy is handBack by a line. The line ends with an offer that is not answered in time,
+// so an offer has its whole time, also for a client that asks at the end of its own.
+func (p *peer) handBackBy(line taker) func(ctx context.Context, state []byte, conn net.Conn) error {
 	return func(ctx context.Context, state []byte, conn net.Conn) error {
 		local := conn.LocalAddr()
 		head, err := json.Marshal(backRecord{backVersion, p.cfg.Network, moveAddr{local.Network(), local.String()}})

@@ -173,11 +173,14 @@ func (l *Listener) shake(ctx context.Context, conn net.Conn, a arrival) (begun *
 // begin notes a handshake, until done, and ends the oldest one if there are too many.
 func (l *Listener) begin(conn net.Conn) (done func()) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	e := l.shaking.PushBack(conn)
+	var oldest net.Conn
 	if l.shaking.Len() > maxShaking {
-		oldest := l.shaking.Front()
-		l.shaking.Remove(oldest).(net.Conn).Close()
+		oldest = l.shaking.Remove(l.shaking.Front()).(net.Conn)
+	}
+	l.mu.Unlock()
+	if oldest != nil {
+		oldest.Close() // not with the lock of all streams: TLS writes then
 	}
 	return func() {
 		l.mu.Lock()
@@ -327,7 +330,7 @@ func (c *Conn) answer(conn net.Conn, received uint64) error {
 // lost notes a stream without a connection, and gives up others if there are too many.
 func (l *Listener) lost(c *Conn) {
 	l.mu.Lock()
-	a := &absent{c: c, bytes: int64(c.sent.len())}
+	a := &absent{c: c, bytes: int64(len(c.sent.ring))}
 	a.at = l.order.PushBack(a)
 	l.missing[c] = a
 	l.bytes += a.bytes

@@ -15,7 +15,7 @@ func (c *Conn) attach(k *carrier, low uint64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.isOver {
-		return c.err
+		return c.writeError()
 	}
 	d := (low - c.sent.acked) & positionMask
 	if d > c.sent.end-c.sent.acked {
@@ -68,6 +68,7 @@ func (c *Conn) loseLocked(k *carrier, err error) {
 	c.o.Stats.Lost.Add(1)
 	signal(c.arrived)
 	signal(c.taken)
+	c.sent.shrink()
 	c.side.lost(c)
 }
 

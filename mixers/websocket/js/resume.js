@@ -10,7 +10,7 @@
 // is on the wire; Go's package mixers/resume says why.
 
 import { bytesOf, text } from "./binary.js";
-import { duration, withDefaults } from "./options.js";
+import { duration, maxTimer, withDefaults } from "./options.js";
 import * as wire from "./records.js";
 
 const prefix = "resume."; // of the name of a sub-protocol
@@ -20,13 +20,17 @@ const batch = 64 << 10; // bytes of a message, about
 const grace = 1500; // how long the end waits for the other side to receive more, in ms
 const connectTimeout = 10_000; // of an attempt to connect again, in ms
 const pauses = { min: 20, max: 2000 }; // bounds of the random pauses between attempts, in ms
+const times = ["window", "keepAlive", "idleTimeout"]; // options, in ms
 
 const defaults = { window: 30_000, buffer: 1 << 20, keepAlive: 5000, idleTimeout: 15_000 };
 
 /** The value of the option resume of connect. */
 export function resume(options = {}) {
   const o = withDefaults("resume", defaults, options);
-  for (const name of ["window", "keepAlive", "idleTimeout"]) duration(name, o[name]);
+  for (const name of times) {
+    duration(name, o[name]);
+    o[name] = Math.min(o[name], maxTimer);
+  }
   if (!(o.buffer >= 128 << 10)) throw new TypeError(`resume: buffer is ${o.buffer}: want at least ${128 << 10} bytes`);
   return (args) => new ResumedWebSocket({ ...o, ...args });
 }
@@ -68,6 +72,7 @@ class ResumedWebSocket extends EventTarget {
   #redialTimer;
   #attemptTimer;
   #tickTimer;
+  #lingerTimer;
   #online = () => this.#redialTimer !== undefined && this.#dial();
 
   constructor(o) {
@@ -111,8 +116,7 @@ class ResumedWebSocket extends EventTarget {
   // linger ends the stream after the grace, unless the server has received more meanwhile.
   #linger() {
     const acked = this.#acked;
-    setTimeout(() => {
-      if (this.#over) return;
+    this.#lingerTimer = setTimeout(() => {
       if (this.#acked === acked) this.#finish({ ...this.#closing, wasClean: false });
       else this.#linger();
     }, grace);
@@ -330,6 +334,8 @@ class ResumedWebSocket extends EventTarget {
 
   // lost handles the end of a connection.
   #lost(close) {
+    clearTimeout(this.#redialTimer);
+    clearTimeout(this.#attemptTimer);
     if (this.#plain || this.#isNew()) return this.#finish(close); // there is nothing to go on with
     if (this.#closing && this.#finished && this.#acked === this.#end) return this.#finish({ ...this.#closing, wasClean: true });
     this.#ws = null;
@@ -354,13 +360,13 @@ class ResumedWebSocket extends EventTarget {
   async #dial() {
     clearTimeout(this.#redialTimer);
     this.#redialTimer = undefined;
-    clearTimeout(this.#attemptTimer);
     this.#attemptTimer = setTimeout(() => !this.#attached && this.#abandon(`no connection within ${connectTimeout} ms`), connectTimeout);
+    const wanted = () => !this.#over && this.#ws === null; // else it has taken too long, and another attempt goes on
     try {
       const url = await this.#o.again();
-      if (!this.#over && this.#ws === null) this.#open(url);
+      if (wanted()) this.#open(url);
     } catch (err) {
-      if (!this.#over) this.#lost(broken(err.message));
+      if (wanted()) this.#lost(broken(err.message));
     }
   }
 
@@ -377,7 +383,7 @@ class ResumedWebSocket extends EventTarget {
     if (this.#over) return;
     this.#over = true;
     this.readyState = 3;
-    for (const timer of [this.#lostTimer, this.#redialTimer, this.#attemptTimer, this.#tickTimer]) clearTimeout(timer);
+    for (const timer of [this.#lostTimer, this.#redialTimer, this.#attemptTimer, this.#tickTimer, this.#lingerTimer]) clearTimeout(timer);
     globalThis.removeEventListener?.("online", this.#online);
     this.#tasks?.port1.close();
     if (this.#ws?.readyState < 2) this.#ws.close(1000); // behind what was sent

@@ -5,7 +5,8 @@ import test from "node:test";
 import { json } from "../json.js";
 import { FrameReader, RecordReader, TEXT, ackRecord, byeRecord, closeFrame, concat, endRecord, frame, head, readClose, readPreamble, writePreamble } from "../records.js";
 import { resume } from "../resume.js";
-import { clock, rejection, session, turn } from "./fake.mjs";
+import { connect } from "../teleport.js";
+import { clock, fakeWebSocket, rejection, session, turn } from "./fake.mjs";
 
 const token = Uint8Array.from({ length: 16 }, (_, i) => i + 1);
 const record = (bytes) => concat([head(bytes.length), bytes]);
@@ -293,6 +294,92 @@ test("a connection that is silent is replaced; the page says that it is alive", 
   await turn();
   assert.deepEqual(closes, []);
   assert.equal(WebSocket.all[0].closedWith.code, 4008);
+});
+
+test("a URL that comes, or fails, when another attempt has succeeded does not matter", async (t) => {
+  for (const late of ["fails", "comes"]) {
+    const tick = clock(t);
+    const urls = [];
+    const WebSocket = fakeWebSocket();
+    const url = () => new Promise((resolve, reject) => urls.push({ comes: () => resolve("ws://example.org/ws"), fails: () => reject(new Error("no token")) }));
+    const s = connect(url, { WebSocket, resume: resume() });
+    t.after(() => s.close());
+    urls[0].comes();
+    await turn();
+    const server = new Server();
+    server.accept(WebSocket.last);
+    server.answer();
+    await turn();
+    let lost = 0;
+    s.addEventListener("lost", () => lost++);
+    WebSocket.last.drop();
+    await tick(10_000); // so long it may take
+    await tick(2000);
+    urls[2].comes();
+    await turn();
+    server.resume(WebSocket);
+    await turn();
+    urls[1][late]();
+    await tick(2000);
+    assert.equal(lost, 1, late);
+    assert.equal(WebSocket.all.length, 2, late);
+    assert.equal(urls.length, 3, late);
+    t.mock.timers.reset();
+    t.mock.restoreAll();
+  }
+});
+
+test("no timer outlives the session: of an attempt that has failed, and of a close", async (t) => {
+  const tick = clock(t);
+  t.mock.method(Math, "random", () => 0.999);
+  const WebSocket = fakeWebSocket();
+  let urls = 0;
+  const s = connect(() => (urls++, "ws://example.org/ws"), { WebSocket, reconnect: false, resume: resume({ window: 10_010 }) });
+  await turn();
+  const server = new Server();
+  server.accept(WebSocket.last);
+  server.answer();
+  await turn();
+  WebSocket.last.drop();
+  await tick(9950); // of the 10 s that an attempt may take
+  WebSocket.last.drop();
+  await tick(50);
+  await tick(15);
+  assert.equal(s.state, "closed");
+  const { length } = WebSocket.all;
+  const before = urls;
+  for (let i = 0; i < 60; i++) await tick(1000);
+  assert.equal(urls, before);
+  assert.equal(WebSocket.all.length, length);
+
+  const timers = new Set();
+  const [start, stop] = [globalThis.setTimeout, globalThis.clearTimeout];
+  t.mock.method(globalThis, "setTimeout", (run, ms) => {
+    const timer = start(() => (timers.delete(timer), run()), ms);
+    timers.add(timer);
+    return timer;
+  });
+  t.mock.method(globalThis, "clearTimeout", (timer) => (timers.delete(timer), stop(timer)));
+  const other = await begin(t);
+  other.s.close();
+  await turn();
+  other.server.read();
+  other.server.write(ackRecord(other.server.received));
+  assert.equal(timers.size, 0);
+});
+
+test("times without end are as long as a timer can be", async (t) => {
+  const longest = 2 ** 31 - 1; // beyond that a timer fires at once
+  const delays = [];
+  for (const name of ["setTimeout", "setInterval"]) {
+    const start = globalThis[name];
+    t.mock.method(globalThis, name, (run, ms) => (delays.push(ms), start(run, Math.min(ms, longest))));
+  }
+  const { WebSocket, closes } = await begin(t, {}, { window: Infinity, keepAlive: 2 ** 40, idleTimeout: Infinity });
+  WebSocket.last.drop();
+  await turn();
+  assert.deepEqual(closes, []);
+  assert.ok(Math.max(...delays) === longest, `${delays}`);
 });
 
 test("a heartbeat does not end a session that waits for a connection", async (t) => {
