@@ -13,14 +13,15 @@ import (
 //
 // A message is taken from src when dst may send one, and is src's until dst has it. So
 // nothing is stored between them: a program that does not receive what comes out of dst
-// holds up the one that sends into src.
+// holds up the one that sends into src. The end of src waits only for the messages in front
+// of it.
 //
 // CopyStream returns nil at the end of src where Recv returns io.EOF, else the error of
 // src's Recv or of dst's Send. It closes neither. Two of them, one for each direction, are
 // what a proxy does with a stream; nothing else may receive on src meanwhile.
 func CopyStream[A, B any](dst *Stream[A, []byte], src *Stream[[]byte, B]) error {
 	for {
-		if err := dst.st.awaitTurn(); err != nil {
+		if err := dst.st.awaitTurn(src.st); err != nil {
 			return err
 		}
 		if err := dst.st.copyMessage(src.st); err == io.EOF {
@@ -31,11 +32,11 @@ func CopyStream[A, B any](dst *Stream[A, []byte], src *Stream[[]byte, B]) error 
 	}
 }
 
-// awaitTurn waits until a message may be sent.
-func (st *stream) awaitTurn() error {
+// awaitTurn waits until a message may be sent, or none comes on src any more.
+func (st *stream) awaitTurn(src *stream) error {
 	st.sending.Lock()
 	defer st.sending.Unlock()
-	return st.awaitCredit().Err()
+	return st.awaitCredit(src).Err()
 }
 
 // copyMessage receives a message on src and sends it on st.

@@ -133,7 +133,7 @@ func (st *stream) send(v any) error { return st.write(v, st.codec, nil) }
 func (st *stream) write(v any, codecID byte, meta *Meta) error {
 	st.sending.Lock()
 	defer st.sending.Unlock()
-	if r := st.awaitCredit(); r != nil {
+	if r := st.awaitCredit(nil); r != nil {
 		return r.Err()
 	}
 	m := &st.out
@@ -194,8 +194,13 @@ func (st *stream) ended() *Rerror {
 	return nil
 }
 
-// awaitCredit waits until a message may be sent.
-func (st *stream) awaitCredit() *Rerror {
+// awaitCredit waits until a message may be sent, or until none comes on src any more, from
+// which it would be; nil: from elsewhere.
+func (st *stream) awaitCredit(src *stream) *Rerror {
+	var wake chan struct{}
+	if src != nil {
+		wake = src.wake // which is for the goroutine that receives on it: this one
+	}
 	for {
 		if r := st.ended(); r != nil {
 			return r
@@ -203,14 +208,26 @@ func (st *stream) awaitCredit() *Rerror {
 		st.mu.Lock()
 		credit := st.credit
 		st.mu.Unlock()
-		if credit > 0 {
+		if credit > 0 || src != nil && src.isDrained() {
 			return nil
 		}
 		select {
 		case <-st.more:
+		case <-wake:
 		case <-st.ctx.Done():
 		}
 	}
+}
+
+// isDrained reports whether nothing but the end is to be received.
+func (st *stream) isDrained() bool {
+	if !st.receiving.TryLock() { // another goroutine receives
+		return false
+	}
+	defer st.receiving.Unlock()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.dropped.Load() || (st.over || st.peerDone) && len(st.queue) == 0 && st.next == len(st.taken)
 }
 
 // closeSend says that this side sends no more, with metadata, or nil.

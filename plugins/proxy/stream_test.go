@@ -191,6 +191,27 @@ func TestStream(t *testing.T) {
 			}
 			require.Equal(t, int32(8), tp.Code(err))
 		}, ""},
+		{"the handler returns behind a window that is full", func(_ tp.StreamCtx, s *stream, _ func(...any)) error {
+			return s.Send(strings.Repeat("x", 300<<10))
+		}, func(t *testing.T, r *row) {
+			st := r.open(t, "/x")
+			require.NoError(t, st.Wait())
+			require.ErrorIs(t, st.Send("late"), tp.ErrStreamEnded)
+			wantRecv(t, st, strings.Repeat("x", 300<<10))
+			_, err := st.Recv()
+			wantEnd(t, err, 0)
+		}, ""},
+		{"the handler calls CloseSend behind a window that is full", func(_ tp.StreamCtx, s *stream, log func(...any)) error {
+			s.Send(strings.Repeat("x", 300<<10))
+			s.CloseSend()
+			for range s.All() {
+			}
+			return tp.NewRerror(8, "enough", "").Err()
+		}, func(t *testing.T, r *row) {
+			st := r.open(t, "/x")
+			require.NoError(t, st.CloseSend())
+			require.Equal(t, int32(8), tp.Code(st.Wait()))
+		}, ""},
 		{"the client closes", func(ctx tp.StreamCtx, s *stream, log func(...any)) error {
 			_, err := s.Recv()
 			log(tp.Code(err), " ", context.Cause(ctx.Context()))
