@@ -318,3 +318,42 @@ func TestTooManyLost(t *testing.T) {
 		})
 	}
 }
+
+// A stream that has lost its connection counts with the memory that it has, not only with what
+// is in that, and gives back what it does not need.
+func TestMemoryOfLostStreams(t *testing.T) {
+	tptest.LeakCheck(t)
+	const most, size = 100 << 10, 60 << 10
+	lis := listenWith(t, Options{MaxLostBytes: most}, nil)
+	var all []*Conn
+	for i := range 8 {
+		conn, _ := ask(t, lis.Addr().String(), nil, preamble{})
+		c := accept(t, lis)
+		go io.Copy(io.Discard, c)
+		_, err := c.Write(make([]byte, size)) // in two records
+		require.NoError(t, err)
+		received := uint64(size+2*headSize) - uint64(i*100)
+		_, err = conn.Write(appendAck(nil, received))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.sent.acked == received }, patience, time.Millisecond)
+		conn.Close()
+		require.Eventually(t, func() bool { return c.cur.Load() == nil }, patience, time.Millisecond)
+		all = append(all, c)
+	}
+	total := 0
+	for i, c := range all {
+		require.False(t, isClosed(c.over), "stream %d", i)
+		sent, _ := c.Held()
+		total += sent
+	}
+	require.LessOrEqual(t, total, most)
+	lis.mu.Lock()
+	require.EqualValues(t, total, lis.bytes)
+	lis.mu.Unlock()
+
+	_, err := all[0].Write(make([]byte, size))
+	require.NoError(t, err)
+	_, err = all[1].Write(make([]byte, size))
+	require.NoError(t, err)
+	tptest.Receive(t, all[0].over, "the end of the stream that was lost first")
+}

@@ -327,7 +327,7 @@ func (c *Conn) answer(conn net.Conn, received uint64) error {
 // lost notes a stream without a connection, and gives up others if there are too many.
 func (l *Listener) lost(c *Conn) {
 	l.mu.Lock()
-	a := &absent{c: c, bytes: int64(c.sent.len())}
+	a := &absent{c: c, bytes: int64(len(c.sent.ring))}
 	a.at = l.order.PushBack(a)
 	l.missing[c] = a
 	l.bytes += a.bytes

@@ -83,13 +83,13 @@ func (s *sent) drop(p uint64) {
 	s.base = max(s.base, p)
 }
 
-// shrink gives back memory that is not needed.
+// shrink gives back memory that is not needed: of more than leastRing, the ring keeps less
+// than twice what is in it.
 func (s *sent) shrink() {
 	switch n := s.len(); {
-	case s.lent:
 	case n == 0:
 		s.ring = nil
-	case len(s.ring) > leastRing && n <= leastRing/2:
-		s.resize(leastRing)
+	case len(s.ring) > leastRing && n <= len(s.ring)/2:
+		s.resize(max(n, leastRing))
 	}
 }

@@ -68,6 +68,7 @@ func (c *Conn) loseLocked(k *carrier, err error) {
 	c.o.Stats.Lost.Add(1)
 	signal(c.arrived)
 	signal(c.taken)
+	c.sent.shrink()
 	c.side.lost(c)
 }
 

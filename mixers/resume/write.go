@@ -48,6 +48,7 @@ func (c *Conn) TryWrite(p []byte) (n int, err error) {
 	if c.frozen != nil {
 		return 0, errAgain
 	}
+	memory := len(c.sent.ring)
 	if c.ackable.Load() != c.ackSent.Load() {
 		c.ack()
 	}
@@ -66,7 +67,7 @@ func (c *Conn) TryWrite(p []byte) (n int, err error) {
 		return 0, errAgain
 	}
 	if !c.lostAt.IsZero() {
-		c.side.grown(c, n)
+		c.side.grown(c, len(c.sent.ring)-memory)
 	}
 	c.flush()
 	return n, nil
