@@ -15,7 +15,7 @@ func (c *Conn) attach(k *carrier, low uint64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.isOver {
-		return c.err
+		return c.writeError()
 	}
 	d := (low - c.sent.acked) & positionMask
 	if d > c.sent.end-c.sent.acked {
