@@ -166,7 +166,9 @@ func TestResumeNeedsName(t *testing.T) {
 
 // TestResumeRefused: a refusal of the handshake ends a dial with its code.
 func TestResumeRefused(t *testing.T) {
-	no := func(*http.Request) (map[any]any, *tp.Rerror) { return nil, tp.NewRerror(tp.CodeUnauthorized, "who are you", "") }
+	no := func(*http.Request) (map[any]any, *tp.Rerror) {
+		return nil, tp.NewRerror(tp.CodeUnauthorized, "who are you", "")
+	}
 	for where, addr := range resuming(t, Options{Resume: new(once), Handshake: no}, tp.PeerConfig{}) {
 		t.Run(where, func(t *testing.T) {
 			cli := newPeer(t, tp.PeerConfig{Net: Network(Options{Resume: new(once)})})
