@@ -37,6 +37,9 @@ export function withDefaults(what, defaults, options) {
   return { ...defaults, ...Object.fromEntries(given) };
 }
 
+/** The longest time of setTimeout, in ms; beyond that it fires at once. */
+export const maxTimer = 2 ** 31 - 1;
+
 export function duration(name, ms) {
   if (!(ms > 0)) throw new TypeError(`${name} is ${ms}: want milliseconds above 0, or Infinity`);
 }

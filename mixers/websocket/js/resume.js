@@ -10,7 +10,7 @@
 // is on the wire; Go's package mixers/resume says why.
 
 import { bytesOf, text } from "./binary.js";
-import { duration, withDefaults } from "./options.js";
+import { duration, maxTimer, withDefaults } from "./options.js";
 import * as wire from "./records.js";
 
 const prefix = "resume."; // of the name of a sub-protocol
@@ -20,13 +20,17 @@ const batch = 64 << 10; // bytes of a message, about
 const grace = 1500; // how long the end waits for the other side to receive more, in ms
 const connectTimeout = 10_000; // of an attempt to connect again, in ms
 const pauses = { min: 20, max: 2000 }; // bounds of the random pauses between attempts, in ms
+const times = ["window", "keepAlive", "idleTimeout"]; // options, in ms
 
 const defaults = { window: 30_000, buffer: 1 << 20, keepAlive: 5000, idleTimeout: 15_000 };
 
 /** The value of the option resume of connect. */
 export function resume(options = {}) {
   const o = withDefaults("resume", defaults, options);
-  for (const name of ["window", "keepAlive", "idleTimeout"]) duration(name, o[name]);
+  for (const name of times) {
+    duration(name, o[name]);
+    o[name] = Math.min(o[name], maxTimer);
+  }
   if (!(o.buffer >= 128 << 10)) throw new TypeError(`resume: buffer is ${o.buffer}: want at least ${128 << 10} bytes`);
   return (args) => new ResumedWebSocket({ ...o, ...args });
 }
@@ -356,11 +360,12 @@ class ResumedWebSocket extends EventTarget {
     this.#redialTimer = undefined;
     clearTimeout(this.#attemptTimer);
     this.#attemptTimer = setTimeout(() => !this.#attached && this.#abandon(`no connection within ${connectTimeout} ms`), connectTimeout);
+    const wanted = () => !this.#over && this.#ws === null; // else it has taken too long, and another attempt goes on
     try {
       const url = await this.#o.again();
-      if (!this.#over && this.#ws === null) this.#open(url);
+      if (wanted()) this.#open(url);
     } catch (err) {
-      if (!this.#over) this.#lost(broken(err.message));
+      if (wanted()) this.#lost(broken(err.message));
     }
   }
 

@@ -10,13 +10,12 @@
 import { Connection, sizeOf } from "./connection.js";
 import { json } from "./json.js";
 import { CALL, REPLY, PUSH, AUTH_CALL, AUTH_REPLY, CONTROL, DATA, TeleportError, nextSeq } from "./message.js";
-import { absolute, defaults, duration, reconnectDefaults, windowSize, withDefaults } from "./options.js";
+import { absolute, defaults, duration, maxTimer, reconnectDefaults, windowSize, withDefaults } from "./options.js";
 import { Routes } from "./routes.js";
 import { Stream, StreamEnd } from "./stream.js";
 
 export { TeleportError, json };
 
-const maxTimer = 2 ** 31 - 1; // of setTimeout, in ms; beyond that it fires at once
 const highWater = 4 << 20; // bytes in the WebSocket's buffer above which messages wait here
 const steady = 5_000; // a connection that lasted this long, in ms, ends the back-off
 

@@ -5,7 +5,8 @@ import test from "node:test";
 import { json } from "../json.js";
 import { FrameReader, RecordReader, TEXT, ackRecord, byeRecord, closeFrame, concat, endRecord, frame, head, readClose, readPreamble, writePreamble } from "../records.js";
 import { resume } from "../resume.js";
-import { clock, rejection, session, turn } from "./fake.mjs";
+import { connect } from "../teleport.js";
+import { clock, fakeWebSocket, rejection, session, turn } from "./fake.mjs";
 
 const token = Uint8Array.from({ length: 16 }, (_, i) => i + 1);
 const record = (bytes) => concat([head(bytes.length), bytes]);
@@ -293,6 +294,53 @@ test("a connection that is silent is replaced; the page says that it is alive", 
   await turn();
   assert.deepEqual(closes, []);
   assert.equal(WebSocket.all[0].closedWith.code, 4008);
+});
+
+test("a URL that comes, or fails, when another attempt has succeeded does not matter", async (t) => {
+  for (const late of ["fails", "comes"]) {
+    const tick = clock(t);
+    const urls = [];
+    const WebSocket = fakeWebSocket();
+    const url = () => new Promise((resolve, reject) => urls.push({ comes: () => resolve("ws://example.org/ws"), fails: () => reject(new Error("no token")) }));
+    const s = connect(url, { WebSocket, resume: resume() });
+    t.after(() => s.close());
+    urls[0].comes();
+    await turn();
+    const server = new Server();
+    server.accept(WebSocket.last);
+    server.answer();
+    await turn();
+    let lost = 0;
+    s.addEventListener("lost", () => lost++);
+    WebSocket.last.drop();
+    await tick(10_000); // so long it may take
+    await tick(2000);
+    urls[2].comes();
+    await turn();
+    server.resume(WebSocket);
+    await turn();
+    urls[1][late]();
+    await tick(2000);
+    assert.equal(lost, 1, late);
+    assert.equal(WebSocket.all.length, 2, late);
+    assert.equal(urls.length, 3, late);
+    t.mock.timers.reset();
+    t.mock.restoreAll();
+  }
+});
+
+test("times without end are as long as a timer can be", async (t) => {
+  const longest = 2 ** 31 - 1; // beyond that a timer fires at once
+  const delays = [];
+  for (const name of ["setTimeout", "setInterval"]) {
+    const start = globalThis[name];
+    t.mock.method(globalThis, name, (run, ms) => (delays.push(ms), start(run, Math.min(ms, longest))));
+  }
+  const { WebSocket, closes } = await begin(t, {}, { window: Infinity, keepAlive: 2 ** 40, idleTimeout: Infinity });
+  WebSocket.last.drop();
+  await turn();
+  assert.deepEqual(closes, []);
+  assert.ok(Math.max(...delays) === longest, `${delays}`);
 });
 
 test("a heartbeat does not end a session that waits for a connection", async (t) => {
