@@ -173,11 +173,14 @@ func (l *Listener) shake(ctx context.Context, conn net.Conn, a arrival) (begun *
 // begin notes a handshake, until done, and ends the oldest one if there are too many.
 func (l *Listener) begin(conn net.Conn) (done func()) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	e := l.shaking.PushBack(conn)
+	var oldest net.Conn
 	if l.shaking.Len() > maxShaking {
-		oldest := l.shaking.Front()
-		l.shaking.Remove(oldest).(net.Conn).Close()
+		oldest = l.shaking.Remove(l.shaking.Front()).(net.Conn)
+	}
+	l.mu.Unlock()
+	if oldest != nil {
+		oldest.Close() // not with the lock of all streams: TLS writes then
 	}
 	return func() {
 		l.mu.Lock()

@@ -156,7 +156,7 @@ func TestResumeTaken(t *testing.T) {
 	}
 }
 
-// TestResumeNeedsName: a client with a protocol that has no name is told so.
+// TestResumeNeedsName: a client with a protocol that has no name gets an error that says so.
 func TestResumeNeedsName(t *testing.T) {
 	addrs := resuming(t, Options{Resume: new(once)}, tp.PeerConfig{})
 	cli := newPeer(t, tp.PeerConfig{Net: Network(Options{Resume: new(once)})})

@@ -22,6 +22,7 @@ type Cutter struct {
 
 	lis   net.Listener
 	conns sync.Map // of *net.TCPConn: open ones
+	ended atomic.Bool
 	tasks sync.WaitGroup
 }
 
@@ -36,6 +37,7 @@ func NewCutter(t testing.TB, server string, most int64) *Cutter {
 	c.tasks.Go(c.run)
 	t.Cleanup(func() {
 		lis.Close()
+		c.ended.Store(true)
 		c.CutAll()
 		c.tasks.Wait()
 	})
@@ -84,6 +86,9 @@ func (c *Cutter) forward(front, back *net.TCPConn) {
 	})
 	c.conns.Store(front, nil)
 	c.conns.Store(back, nil)
+	if c.ended.Load() { // CutAll may not have seen it
+		cut()
+	}
 	pass := func(from, to *net.TCPConn) {
 		defer cut()
 		b := make([]byte, 16<<10)

@@ -203,7 +203,7 @@ export interface StreamOptions extends CallOptions {
 export interface Stream<In = unknown, Out = unknown> extends AsyncIterableIterator<In, undefined> {
   /**
    * Sends a message. The promise is fulfilled when the WebSocket has it, which is when the
-   * other side has room for it: who awaits it before the next send has bounded memory.
+   * other side has room for it: memory is bounded if it is awaited before the next send.
    * Messages are sent in the order of the calls. Rejects with 104 for a message that cannot
    * be encoded or is too large, which is its error alone, and with the error of the stream if
    * that has ended.
