@@ -72,6 +72,7 @@ class ResumedWebSocket extends EventTarget {
   #redialTimer;
   #attemptTimer;
   #tickTimer;
+  #lingerTimer;
   #online = () => this.#redialTimer !== undefined && this.#dial();
 
   constructor(o) {
@@ -115,8 +116,7 @@ class ResumedWebSocket extends EventTarget {
   // linger ends the stream after the grace, unless the server has received more meanwhile.
   #linger() {
     const acked = this.#acked;
-    setTimeout(() => {
-      if (this.#over) return;
+    this.#lingerTimer = setTimeout(() => {
       if (this.#acked === acked) this.#finish({ ...this.#closing, wasClean: false });
       else this.#linger();
     }, grace);
@@ -334,6 +334,8 @@ class ResumedWebSocket extends EventTarget {
 
   // lost handles the end of a connection.
   #lost(close) {
+    clearTimeout(this.#redialTimer);
+    clearTimeout(this.#attemptTimer);
     if (this.#plain || this.#isNew()) return this.#finish(close); // there is nothing to go on with
     if (this.#closing && this.#finished && this.#acked === this.#end) return this.#finish({ ...this.#closing, wasClean: true });
     this.#ws = null;
@@ -358,7 +360,6 @@ class ResumedWebSocket extends EventTarget {
   async #dial() {
     clearTimeout(this.#redialTimer);
     this.#redialTimer = undefined;
-    clearTimeout(this.#attemptTimer);
     this.#attemptTimer = setTimeout(() => !this.#attached && this.#abandon(`no connection within ${connectTimeout} ms`), connectTimeout);
     const wanted = () => !this.#over && this.#ws === null; // else it has taken too long, and another attempt goes on
     try {
@@ -382,7 +383,7 @@ class ResumedWebSocket extends EventTarget {
     if (this.#over) return;
     this.#over = true;
     this.readyState = 3;
-    for (const timer of [this.#lostTimer, this.#redialTimer, this.#attemptTimer, this.#tickTimer]) clearTimeout(timer);
+    for (const timer of [this.#lostTimer, this.#redialTimer, this.#attemptTimer, this.#tickTimer, this.#lingerTimer]) clearTimeout(timer);
     globalThis.removeEventListener?.("online", this.#online);
     this.#tasks?.port1.close();
     if (this.#ws?.readyState < 2) this.#ws.close(1000); // behind what was sent

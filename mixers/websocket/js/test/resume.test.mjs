@@ -329,6 +329,45 @@ test("a URL that comes, or fails, when another attempt has succeeded does not ma
   }
 });
 
+test("no timer outlives the session: of an attempt that has failed, and of a close", async (t) => {
+  const tick = clock(t);
+  t.mock.method(Math, "random", () => 0.999);
+  const WebSocket = fakeWebSocket();
+  let urls = 0;
+  const s = connect(() => (urls++, "ws://example.org/ws"), { WebSocket, reconnect: false, resume: resume({ window: 10_010 }) });
+  await turn();
+  const server = new Server();
+  server.accept(WebSocket.last);
+  server.answer();
+  await turn();
+  WebSocket.last.drop();
+  await tick(9950); // of the 10 s that an attempt may take
+  WebSocket.last.drop();
+  await tick(50);
+  await tick(15);
+  assert.equal(s.state, "closed");
+  const { length } = WebSocket.all;
+  const before = urls;
+  for (let i = 0; i < 60; i++) await tick(1000);
+  assert.equal(urls, before);
+  assert.equal(WebSocket.all.length, length);
+
+  const timers = new Set();
+  const [start, stop] = [globalThis.setTimeout, globalThis.clearTimeout];
+  t.mock.method(globalThis, "setTimeout", (run, ms) => {
+    const timer = start(() => (timers.delete(timer), run()), ms);
+    timers.add(timer);
+    return timer;
+  });
+  t.mock.method(globalThis, "clearTimeout", (timer) => (timers.delete(timer), stop(timer)));
+  const other = await begin(t);
+  other.s.close();
+  await turn();
+  other.server.read();
+  other.server.write(ackRecord(other.server.received));
+  assert.equal(timers.size, 0);
+});
+
 test("times without end are as long as a timer can be", async (t) => {
   const longest = 2 ** 31 - 1; // beyond that a timer fires at once
   const delays = [];
