@@ -356,7 +356,7 @@ func (p *peer) handBackBy(line taker) func(ctx context.Context, state []byte, co
 		}
 		// An offer that runs out of time ends the line for all connections: a client must not be
 		// able to do that by beginning at the end of its time.
-		return line.Offer(noLimit{ctx}, head, state, conn, func() bool { return true })
+		return line.Offer(noLimit{ctx}, head, state, conn, func() bool { return ctx.Err() == nil })
 	}
 }
 

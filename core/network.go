@@ -94,8 +94,8 @@ type ListenConfig struct {
 	// crosses; any other is not handed back, and the old process only says whether the
 	// connection is there. Without an error it is: the caller closes conn, as this process's
 	// descriptor of what the old one has, or so that the other side connects again.
-	// ctx bounds the wait for other offers, and two seconds that for an answer. It may be
-	// called concurrently.
+	// ctx bounds the wait for other offers, and two seconds that for an answer; nothing is
+	// handed back when ctx has ended. It may be called concurrently.
 	HandBack func(ctx context.Context, state []byte, conn net.Conn) error
 }
 
