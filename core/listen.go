@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/inherit"
@@ -343,6 +345,7 @@ func (p *peer) handBack(line *inherit.Line) func(ctx context.Context, state []by
 // handBackBy is handBack by a line. The line ends with an offer that is not answered in time,
 // so an offer has its whole time, also for a client that asks at the end of its own.
 func (p *peer) handBackBy(line taker) func(ctx context.Context, state []byte, conn net.Conn) error {
+	var ended sync.Once
 	return func(ctx context.Context, state []byte, conn net.Conn) error {
 		local := conn.LocalAddr()
 		head, err := json.Marshal(backRecord{backVersion, p.cfg.Network, moveAddr{local.Network(), local.String()}})
@@ -356,7 +359,13 @@ func (p *peer) handBackBy(line taker) func(ctx context.Context, state []byte, co
 		}
 		// An offer that runs out of time ends the line for all connections: a client must not be
 		// able to do that by beginning at the end of its time.
-		return line.Offer(noLimit{ctx}, head, state, conn, func() bool { return ctx.Err() == nil })
+		err = line.Offer(noLimit{ctx}, head, state, conn, func() bool { return ctx.Err() == nil })
+		if errors.Is(err, os.ErrDeadlineExceeded) { // else the old process has ended
+			ended.Do(func() {
+				p.log.Warnf("tp: reboot: the old process does not answer; new connections of sessions that it still has are refused from now on")
+			})
+		}
+		return err
 	}
 }
 

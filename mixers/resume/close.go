@@ -86,6 +86,8 @@ func (c *Conn) linger(acked uint64, last time.Time) {
 		defer c.mu.Unlock()
 		switch {
 		case c.isOver:
+		case c.frozen != nil: // nothing is sent or received meanwhile
+			c.linger(acked, last)
 		case c.sent.acked == acked || time.Now().After(last):
 			c.end(nil)
 		default:
