@@ -101,7 +101,7 @@ func (a *adoption) prepare(conn net.Conn, lis listener, rest []byte) error {
 	if err != nil {
 		return err
 	}
-	if p.runsTLS() != nil {
+	if r.Conn == nil && p.runsTLS() != nil { // a HandOverListener knows about its connections
 		return errors.New("its peer uses TLS here")
 	}
 	if r.Conn != nil {

@@ -41,7 +41,8 @@ type HandOverListener interface {
 
 	// Restore is called in the new process: it makes a connection of what Save has returned
 	// in the old one. It must neither read nor write below before Settle, nor wait. The
-	// state may be that of another version of the program, so Restore checks it. After an
+	// state may be that of another version of the program, so Restore checks it, and also that
+	// both processes run TLS, or neither does. After an
 	// error the connection stays with the old process; the engine closes this process's
 	// descriptor of below.
 	Restore(state []byte, below net.Conn) (HandOverConn, error)

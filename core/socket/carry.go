@@ -77,6 +77,9 @@ func (c *Conn) Repeats() bool {
 	if c.turns != nil {
 		p = c.turns.current()
 	}
+	if i, ok := p.(Interruptible); ok && i.Interruptible() {
+		return true
+	}
 	r, ok := p.(Repeatable)
 	return ok && r.Repeatable()
 }

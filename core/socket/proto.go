@@ -113,6 +113,15 @@ type Repeatable interface {
 	Repeatable() bool
 }
 
+// Interruptible is a Proto whose Unpack, if Interruptible returns true, may be called again
+// after an error of a read deadline, which matches os.ErrDeadlineExceeded: what has arrived of
+// the message by then is not lost. A [Repeatable] one may in any case. So a Reboot can hand a
+// session over within a message. Interruptible may be called concurrently.
+type Interruptible interface {
+	Proto
+	Interruptible() bool
+}
+
 // BufferWriter lets Pack append to memory of the connection, which Write does not
 // copy.
 type BufferWriter interface {

@@ -3,6 +3,7 @@ package resume
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 
 	"github.com/teleport-go/teleport/core/socket"
@@ -29,7 +30,8 @@ var (
 	errPeerClosed = errors.New("the other side has closed the stream")
 	errTakenOver  = errors.New("another connection has taken its place")
 	errTooMany    = errors.New("too many streams have no connection")
-	errHandedBack = errors.New("the old process has the stream")
+	errHandedBack = fmt.Errorf("the old process has the stream: %w", io.EOF)
+	errMoved      = fmt.Errorf("the new process has the stream: %w", io.EOF)
 	errNoListener = errors.New("the listener is closed")
 )
 

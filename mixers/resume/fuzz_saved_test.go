@@ -39,6 +39,9 @@ func FuzzRestore(f *testing.F) {
 	add(func(s *saved) { s.Acked, s.Wire, s.End = 1<<48-5, 1<<48-5, 1<<48 }, "12345abc")
 	add(func(s *saved) { s.End = 1 << 63 }, "12345abc")
 	add(func(s *saved) { s.TLS = &savedTLS{Version: tls.VersionTLS13, Peer: [][]byte{{1}}} }, "12345abc")
+	add(func(s *saved) {
+		s.Owner = []savedOwner{{savedValue{"string", json.RawMessage(`"us\u0065r"`)}, savedValue{"int", json.RawMessage("7")}}}
+	}, "12345abc")
 	f.Add([]byte("{}\n"))
 	f.Add([]byte(`{"version":1,"newer":true}` + "\n"))
 	f.Add([]byte("null"))
@@ -60,6 +63,10 @@ func FuzzRestore(f *testing.F) {
 		got, gotSent, gotInbound, err := parseSaved(state)
 		if err != nil {
 			t.Fatalf("what it says of itself is refused: %v: %q", err, state)
+		}
+		owner, _ := restoreOwner(s.Owner)
+		if s.Owner, err = saveOwner(owner); err != nil {
+			t.Fatalf("an owner crosses once only: %v", err)
 		}
 		s.Wire, s.LostFor, got.LostFor = s.Acked, 0, 0
 		want, _ := json.Marshal(s)

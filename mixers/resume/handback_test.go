@@ -184,7 +184,7 @@ func TestSaveFails(t *testing.T) {
 	tptest.LeakCheck(t)
 	dialled, accepted := pair(t, over(t, Options{}), nil)
 	_, _, err := dialled.(*Conn).Save()
-	require.ErrorIs(t, err, errNotOurs)
+	require.ErrorIs(t, err, errDialled)
 	c := accepted.(*Conn)
 	c.swap.Lock()
 	_, _, err = c.Save()

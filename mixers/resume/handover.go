@@ -20,15 +20,16 @@ var (
 var (
 	errSwapping  = errors.New("resume: another connection is about to carry the stream")
 	errEnding    = errors.New("resume: the stream is ending")
-	errNotOurs   = fmt.Errorf("resume: no listener of the network has accepted the stream: %w", errors.ErrUnsupported)
+	errDialled   = fmt.Errorf("resume: this side has dialled the stream: %w", errors.ErrUnsupported)
+	errOneTLS    = errors.New("resume: only one of the two processes runs TLS on the connections")
 	errKnown     = errors.New("resume: the stream is here already")
 	errRawNeeded = errors.New("resume: the connection below is no stream socket")
 )
 
 // Save stops the stream, and returns its state, for the engine; see tp.HandOverConn.
 func (c *Conn) Save() (state []byte, below net.Conn, err error) {
-	if l, ok := c.side.(*Listener); !ok || l.inner == nil { // dialled, or of Streams
-		return nil, nil, errNotOurs
+	if _, ok := c.side.(*Listener); !ok {
+		return nil, nil, errDialled
 	}
 	if !c.swap.TryLock() {
 		return nil, nil, errSwapping
@@ -76,6 +77,9 @@ func (c *Conn) save() (state []byte, below net.Conn, err error) {
 	}
 	if c.secure != nil {
 		s.TLS = saveTLS(c.secure)
+	}
+	if s.Owner, err = saveOwner(c.owner); err != nil {
+		return nil, nil, err
 	}
 	if !c.lostAt.IsZero() {
 		s.LostFor = max(time.Since(c.lostAt), 0)
@@ -149,8 +153,13 @@ func (l *Listener) Restore(state []byte, below net.Conn) (tp.HandOverConn, error
 		return nil, err
 	}
 	if !l.n.inner.OwnTLS && (s.TLS == nil) != (l.tls == nil) {
-		return nil, errors.New("resume: only one of the two processes runs TLS on the connections")
+		return nil, errOneTLS
 	}
+	return l.restore(s, sent, inbound, below)
+}
+
+// restore makes a stream that is frozen.
+func (l *Listener) restore(s *saved, sent, inbound []byte, below net.Conn) (_ tp.HandOverConn, err error) {
 	var k *carrier
 	if below != nil {
 		if k = newCarrier(below); k.raw == nil {
@@ -158,6 +167,9 @@ func (l *Listener) Restore(state []byte, below net.Conn) (tp.HandOverConn, error
 		}
 	}
 	c := &Conn{o: &l.n.o, side: l, token: token(s.Token), identity: identity(s.Identity)}
+	if c.owner, err = restoreOwner(s.Owner); err != nil {
+		return nil, err
+	}
 	if c.local, err = s.Local.parse(); err != nil {
 		return nil, err
 	}

@@ -234,7 +234,7 @@ func (l *Listener) answer(ctx context.Context, conn net.Conn, question preamble,
 	case c != nil:
 		v = c.takeOver(conn, question, a.owner)
 	case l.hadAt(question.token, a.accepted):
-		return nil, errHandedOver
+		return nil, errMoved
 	}
 	if v == 0 {
 		return c, nil
@@ -255,11 +255,12 @@ func (l *Listener) find(t token) *Conn {
 
 // hadAt reports whether the new process has a stream that this one had when it accepted a
 // connection: the other side connects again, and finds the new process. Connections that are
-// accepted later are here because that has ended.
+// accepted later are here because that has ended, unless it has taken over for good.
 func (l *Listener) hadAt(t token, accepted time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return accepted.Before(l.gone[t.hash()])
+	at, gone := l.gone[t.hash()]
+	return gone && (l.replaced.Load() || accepted.Before(at))
 }
 
 // refuse answers with the verdict fresh.

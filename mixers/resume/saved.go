@@ -25,6 +25,7 @@ type saved struct {
 	Local    savedAddr     `json:"local"`
 	Remote   savedAddr     `json:"remote"`
 	TLS      *savedTLS     `json:"tls,omitempty"` // of the first connection
+	Owner    []savedOwner  `json:"owner,omitempty"`
 	Received uint64        `json:"received"`
 	Left     int           `json:"left,omitempty"` // bytes of a record that are to come
 	Head     []byte        `json:"head,omitempty"` // of a record, as far as it has come

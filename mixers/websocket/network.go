@@ -86,7 +86,11 @@ func (n *network) listen(ctx context.Context, l tp.ListenConfig) (net.Listener, 
 		return nil, err
 	}
 	l.Network = n.base
-	return base.Listen(ctx, l)
+	lis, err := base.Listen(ctx, l)
+	if r, ok := n.options.Resume.(listening); ok && err == nil {
+		lis = r.Listener(lis, l)
+	}
+	return lis, err
 }
 
 func (n *network) handshake(ctx context.Context, h *tp.Handshake) error {

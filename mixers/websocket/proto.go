@@ -88,7 +88,9 @@ type wsProto struct {
 	code atomic.Uint32 // the close code that fits what Unpack has read last; 0: none
 
 	message message // what the sub-protocol reads and writes
-	joined  []byte  // the payload of a fragmented message, until Unpack returns
+	total   uint64  // of the frames of a fragmented message that have arrived
+	first   byte    // opcode of the first one of them
+	joined  []byte  // their payloads, until Unpack returns
 	ended   error   // of every further Unpack: a close frame has arrived, or Unpack has failed
 }
 
@@ -96,6 +98,7 @@ var (
 	_ socket.ControlCarrier = (*wsProto)(nil)
 	_ socket.Parter         = (*wsProto)(nil)
 	_ socket.Carrier        = (*wsProto)(nil)
+	_ socket.Interruptible  = (*wsProto)(nil)
 	_ socket.FrameAppender  = (*appender)(nil)
 )
 

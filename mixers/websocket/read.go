@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"unicode/utf8"
 
 	"github.com/teleport-go/teleport/core/socket"
@@ -22,7 +23,9 @@ func (p *wsProto) Unpack(m socket.Message) error {
 	}
 	payload, some, err := p.next(m)
 	if err != nil {
-		p.end(err)
+		if !p.link.stream || !errors.Is(err, os.ErrDeadlineExceeded) {
+			p.end(err)
+		}
 		return err
 	}
 	if !some {
@@ -35,7 +38,7 @@ func (p *wsProto) Unpack(m socket.Message) error {
 	err = p.sub.Unpack(m)
 	rest := len(p.message.rest)
 	p.message.rest = nil
-	p.joined = nil // fragments are rare: an idle session keeps no memory for them
+	p.total, p.joined = 0, nil // fragments are rare: an idle session keeps no memory for them
 	if err != nil {
 		if err = badMessage(err); !errors.Is(err, socket.ErrBadMessage) {
 			p.end(err)
@@ -77,15 +80,22 @@ func badMessage(err error) error {
 	return fmt.Errorf("websocket: message: %v: %w", err, socket.ErrBadMessage)
 }
 
+// Interruptible reports whether the connection may be interrupted within a message: in a
+// stream, whose connection may break there, and the next one reach another process.
+func (p *wsProto) Interruptible() bool { return p.link.stream }
+
 // next returns the payload of the next message. some is false if only control frames have
 // arrived, and nothing is behind them.
 func (p *wsProto) next(m socket.Message) (payload []byte, some bool, err error) {
-	var total uint64 // of the frames of a fragmented message, once one has arrived
-	var op byte      // of its first
+	if cap(p.joined) > 0 { // it was interrupted
+		if err := p.keep(cap(p.joined)); err != nil {
+			return nil, false, err
+		}
+	}
 	for {
 		h, err := p.header()
 		if err != nil {
-			if total > 0 && err == io.EOF {
+			if p.total > 0 && err == io.EOF {
 				err = fmt.Errorf("websocket: the connection ended between the fragments of a message: %w", io.ErrUnexpectedEOF)
 			}
 			return nil, false, err
@@ -94,18 +104,19 @@ func (p *wsProto) next(m socket.Message) (payload []byte, some bool, err error) 
 			if err := p.controlFrame(m, h); err != nil {
 				return nil, false, err
 			}
-			if total == 0 && p.peek != nil && p.peek.Buffered() == 0 {
+			if p.total == 0 && p.peek != nil && p.peek.Buffered() == 0 {
 				return nil, false, nil
 			}
 			continue
 		}
 		switch {
-		case total == 0 && h.op == opContinuation:
+		case p.total == 0 && h.op == opContinuation:
 			return nil, false, violation("a continuation frame arrived with no message to continue")
-		case total > 0 && h.op != opContinuation:
+		case p.total > 0 && h.op != opContinuation:
 			return nil, false, violation("a message began before the last fragment of the one before")
 		}
-		if total += uint64(h.size) + h.length; total > math.MaxUint32 {
+		total := p.total + uint64(h.size) + h.length
+		if total > math.MaxUint32 {
 			return nil, false, fmt.Errorf("websocket: message of %d bytes: %w", total, socket.ErrSizeLimit)
 		}
 		if err := m.SetSize(uint32(total)); err != nil {
@@ -115,10 +126,12 @@ func (p *wsProto) next(m socket.Message) (payload []byte, some bool, err error) 
 			return nil, false, err
 		}
 		if h.op != opContinuation {
-			if op = h.op; h.final {
-				return payload, true, checkText(op, payload)
+			if h.final {
+				return payload, true, checkText(h.op, payload)
 			}
+			p.first = h.op
 		}
+		p.total = total
 		if err := p.join(payload); err != nil {
 			return nil, false, err
 		}
@@ -126,7 +139,7 @@ func (p *wsProto) next(m socket.Message) (payload []byte, some bool, err error) 
 			if err := m.SetSize(uint32(total)); err != nil {
 				return nil, false, err
 			}
-			return p.joined, true, checkText(op, p.joined)
+			return p.joined, true, checkText(p.first, p.joined)
 		}
 	}
 }

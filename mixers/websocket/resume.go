@@ -20,6 +20,10 @@ import (
 
 // Resumer makes streams of bytes that outlive the connections which carry them. The Streams
 // of package mixers/resume are one; so neither package needs the other.
+//
+// If it has a method Listener(inner net.Listener, lc tp.ListenConfig) net.Listener, that is
+// called with what a network or a Server listens on. It may return a tp.HandOverListener
+// around inner, whose streams are tp.HandOverConns; then a Reboot hands the sessions over.
 type Resumer interface {
 	// Dial makes a stream over the connections of connect, which is called with d for each
 	// of them.
@@ -28,6 +32,11 @@ type Resumer interface {
 	// Accept takes a connection that was accepted, and returns the stream that begins with
 	// it, or nil if a stream goes on by it. After an error the caller closes the connection.
 	Accept(ctx context.Context, conn net.Conn, facts tp.ConnFacts) (stream net.Conn, err error)
+}
+
+// listening is a Resumer whose streams a Reboot can hand over.
+type listening interface {
+	Listener(inner net.Listener, lc tp.ListenConfig) net.Listener
 }
 
 // streamPrefix is what the name of a sub-protocol begins with if its frames travel in a
