@@ -69,12 +69,15 @@ const maxShaking = 1024
 // away.
 const acceptTime = 100 * time.Millisecond
 
+// newSide returns a Listener that can be the side of streams, and accepts nothing.
+func newSide(n *network) *Listener {
+	return &Listener{n: n, streams: map[tokenHash]*Conn{}, missing: map[*Conn]*absent{}, comes: map[*Conn]bool{}}
+}
+
 func (n *network) newListener(ctx context.Context, lc tp.ListenConfig) (*Listener, error) {
-	l := &Listener{
-		n: n, limit: handshakeTimeout(lc.HandshakeTimeout), log: lc.Logger, handBack: lc.HandBack,
-		accepted: make(chan net.Conn), failed: make(chan error, 1),
-		streams: map[tokenHash]*Conn{}, missing: map[*Conn]*absent{}, comes: map[*Conn]bool{},
-	}
+	l := newSide(n)
+	l.limit, l.log, l.handBack = handshakeTimeout(lc.HandshakeTimeout), lc.Logger, lc.HandBack
+	l.accepted, l.failed = make(chan net.Conn), make(chan error, 1)
 	if !n.inner.OwnTLS {
 		l.tls = lc.TLS
 	}

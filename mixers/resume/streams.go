@@ -33,10 +33,8 @@ func NewStreams(o Options) *Streams {
 	if err := s.o.check(); err != nil {
 		panic(err)
 	}
-	s.l = &Listener{
-		n: &network{o: s.o}, ctx: context.Background(), handBack: s.ask,
-		streams: map[tokenHash]*Conn{}, missing: map[*Conn]*absent{},
-	}
+	s.l = newSide(&network{o: s.o})
+	s.l.ctx, s.l.handBack = context.Background(), s.ask
 	return s
 }
 
