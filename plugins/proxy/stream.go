@@ -42,9 +42,6 @@ func (p *plugin) forwardStream(ctx tp.StreamCtx, client *tp.Stream[[]byte, []byt
 	if err != nil {
 		return outward(tp.ToRerror(err)).Err()
 	}
-	if backend == nil {
-		return badGateway("proxy: the forwarder of " + label.ServiceMethod + " has returned no stream").Err()
-	}
 	failed := errGoexit // of the copying to the backend, unless that returns
 	copied := make(chan struct{})
 	go func() {

@@ -240,6 +240,7 @@ func TestStreamGoexit(t *testing.T) {
 				tptest.LeakCheck(t)
 				r := newRow(t, 1, tp.PeerConfig{})
 				tp.HandleStream(r.backend, "/x", func(ctx tp.StreamCtx, s *tp.Stream[string, string]) error {
+					r.log <- "begun"
 					if !front {
 						s.Send("one")
 					}
@@ -256,6 +257,7 @@ func TestStreamGoexit(t *testing.T) {
 					return nil
 				}})
 				st := r.open(t, "/x")
+				require.Equal(t, "begun", <-r.log) // else it is not run: the stream has ended before
 				if front {
 					require.NoError(t, st.Send("one"))
 				}
