@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+
+	"github.com/teleport-go/teleport/core/internal/inherit"
 )
 
 // HandOverConn is a connection of a network that wraps those of another one, such as
@@ -108,18 +110,29 @@ const backVersion = 1
 
 func parseBackRecord(b []byte) (*backRecord, error) {
 	r := new(backRecord)
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(r); err != nil {
-		return nil, fmt.Errorf("its record cannot be read: %w", err)
+	if err := readRecord(b, r); err != nil {
+		return nil, err
 	}
-	switch {
-	case d.More():
-		return nil, errors.New("its record has bytes behind its end")
-	case r.Version != backVersion:
+	if r.Version != backVersion {
 		return nil, fmt.Errorf("its record is of version %d, not %d", r.Version, backVersion)
 	}
 	return r, nil
+}
+
+// readRecord reads a record from JSON, of which it must know all fields.
+func readRecord(b []byte, record any) error {
+	if len(b) > inherit.MaxHead {
+		return fmt.Errorf("its record of %d bytes is over the limit of %d", len(b), inherit.MaxHead)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(record); err != nil {
+		return fmt.Errorf("its record cannot be read: %w", err)
+	}
+	if d.More() {
+		return errors.New("its record has bytes behind its end")
+	}
+	return nil
 }
 
 // from reports whether the listener with this address has accepted the connection.

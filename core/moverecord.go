@@ -1,14 +1,10 @@
 package tp
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"time"
-
-	"github.com/teleport-go/teleport/core/internal/inherit"
 )
 
 // moveRecord is what crosses of a session, beside its connection and the bytes that have
@@ -85,18 +81,11 @@ const recordVersion = 1
 // parseRecord reads a record, which may have been written by another version of the
 // program.
 func parseRecord(b []byte) (*moveRecord, error) {
-	if len(b) > inherit.MaxHead {
-		return nil, fmt.Errorf("its record of %d bytes is over the limit of %d", len(b), inherit.MaxHead)
-	}
 	r := new(moveRecord)
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(r); err != nil {
-		return nil, fmt.Errorf("its record cannot be read: %w", err)
+	if err := readRecord(b, r); err != nil {
+		return nil, err
 	}
 	switch {
-	case d.More():
-		return nil, errors.New("its record has bytes behind its end")
 	case r.Version != recordVersion:
 		return nil, fmt.Errorf("its record is of version %d, not %d", r.Version, recordVersion)
 	case r.ID == "" || r.Epoch == 0 || r.Seq < 0 || r.SessionAge < 0 || r.AgeLeft < 0 || r.ContextAge < 0:
