@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"net"
 	"strings"
 	"syscall"
 
@@ -60,18 +59,7 @@ func causeOr(ctx context.Context, err error) error {
 }
 
 func (p *peer) clientTLS(ctx context.Context, h *Handshake, cfg *tls.Config) error {
-	if cfg.ServerName == "" && !cfg.InsecureSkipVerify {
-		host, _, err := net.SplitHostPort(h.Addr)
-		if err != nil {
-			host = h.Addr
-		}
-		if host == "" {
-			host = "localhost"
-		}
-		cfg = cfg.Clone()
-		cfg.ServerName = host
-	}
-	c := tlspoll.Client(h.Conn, cfg)
+	c := tlspoll.Client(h.Conn, DialConfig{Addr: h.Addr, TLS: cfg}.ClientTLS())
 	if err := p.handshakeTLS(ctx, c); err != nil {
 		return tlsError(err)
 	}

@@ -2,6 +2,7 @@ package tp
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -284,4 +285,25 @@ func TestHandshakeOneAtATime(t *testing.T) {
 			t.Errorf("%d ends of connections are left, and %d were refused; want the two ends of one and 100", n, refused)
 		}
 	})
+}
+
+// A client checks the name that it has dialled, unless its configuration says otherwise.
+func TestClientTLS(t *testing.T) {
+	for _, test := range []struct {
+		addr string
+		tls  *tls.Config
+		want string
+	}{
+		{"example.com:443", &tls.Config{}, "example.com"},
+		{"[::1]:443", &tls.Config{}, "::1"},
+		{":443", &tls.Config{}, "localhost"},
+		{"/run/socket", &tls.Config{}, "/run/socket"},
+		{"example.com:443", &tls.Config{ServerName: "other.example"}, "other.example"},
+		{"example.com:443", &tls.Config{InsecureSkipVerify: true}, ""},
+	} {
+		given := test.tls.ServerName
+		if got := (DialConfig{Addr: test.addr, TLS: test.tls}).ClientTLS(); got.ServerName != test.want || test.tls.ServerName != given {
+			t.Errorf("%s: the name is %q, and was %q, which is now %q; want %q", test.addr, got.ServerName, given, test.tls.ServerName, test.want)
+		}
+	}
 }

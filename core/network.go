@@ -76,6 +76,22 @@ type DialConfig struct {
 	Logger           Logger        // the peer's; nil if no peer dials
 }
 
+// ClientTLS returns TLS, which is not nil, as a client needs it that runs TLS itself: with the
+// host of Addr as ServerName, or localhost if there is none, unless it has one or
+// InsecureSkipVerify is set. It does not change TLS.
+func (d DialConfig) ClientTLS() *tls.Config {
+	if d.TLS.ServerName != "" || d.TLS.InsecureSkipVerify {
+		return d.TLS
+	}
+	host, _, err := net.SplitHostPort(d.Addr)
+	if err != nil {
+		host = d.Addr
+	}
+	c := d.TLS.Clone()
+	c.ServerName = cmp.Or(host, "localhost")
+	return c
+}
+
 // ListenConfig is the argument of Network.Listen.
 type ListenConfig struct {
 	Network          string        // the Network's name

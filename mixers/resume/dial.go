@@ -1,7 +1,6 @@
 package resume
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -90,7 +89,7 @@ func (s *dialer) connect(ctx context.Context, question preamble) (conn net.Conn,
 // shake is the handshake, without its limit.
 func (s *dialer) shake(ctx context.Context, conn net.Conn, question preamble) (net.Conn, preamble, error) {
 	if s.d.TLS != nil && !s.n.inner.OwnTLS {
-		t := tls.Client(conn, clientTLS(s.d))
+		t := tls.Client(conn, s.d.ClientTLS())
 		if err := t.HandshakeContext(ctx); err != nil {
 			return nil, preamble{}, err
 		}
@@ -108,20 +107,6 @@ func (s *dialer) shake(ctx context.Context, conn net.Conn, question preamble) (n
 	}
 	answer, err := parsePreamble(b[:])
 	return conn, answer, err
-}
-
-// clientTLS returns the configuration, with the name of the server.
-func clientTLS(d tp.DialConfig) *tls.Config {
-	if d.TLS.ServerName != "" || d.TLS.InsecureSkipVerify {
-		return d.TLS
-	}
-	host, _, err := net.SplitHostPort(d.Addr)
-	if err != nil {
-		host = d.Addr
-	}
-	c := d.TLS.Clone()
-	c.ServerName = cmp.Or(host, "localhost")
-	return c
 }
 
 // handshakeTimeout returns d, or the default where no peer has set it.

@@ -122,26 +122,12 @@ func (n *network) connect(ctx context.Context, d tp.DialConfig) (net.Conn, error
 	if err != nil || d.TLS == nil {
 		return conn, err
 	}
-	t := tls.Client(conn, clientTLS(d))
+	t := tls.Client(conn, d.ClientTLS())
 	if err := t.HandshakeContext(ctx); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return t, nil
-}
-
-// clientTLS returns the configuration, with the name of the server.
-func clientTLS(d tp.DialConfig) *tls.Config {
-	if d.TLS.ServerName != "" || d.TLS.InsecureSkipVerify {
-		return d.TLS
-	}
-	host, _, err := net.SplitHostPort(d.Addr)
-	if err != nil {
-		host = d.Addr
-	}
-	c := d.TLS.Clone()
-	c.ServerName = cmp.Or(host, "localhost")
-	return c
 }
 
 // longAgo is a deadline that has passed.
