@@ -59,8 +59,8 @@ func (s *session) resultSide(cmd *callCmd) slog.Attr {
 		list = append(list, slog.String("error", brief(cmd.rerr.String())))
 	}
 	if s.env.live.Load().PrintDetail {
-		if cmd.in.Len() > 0 {
-			list = append(list, slog.String("meta", metaText(&cmd.in)))
+		if cmd.in != nil {
+			list = append(list, slog.String("meta", metaText(cmd.in)))
 		}
 		if cmd.result != nil && cmd.rerr == nil && !cmd.auth {
 			list = append(list, slog.String("body", valueText(cmd.result)))
@@ -73,10 +73,7 @@ func (s *session) logPush(cmd *callCmd, r *Rerror) {
 	if hooks := s.env.hooks(); len(hooks.postExchange) > 0 {
 		hooks.exchanged(s.env.guard, cmd, r)
 	}
-	var cost time.Duration
-	if !cmd.start.IsZero() {
-		cost = time.Since(cmd.start)
-	}
+	cost := s.env.since(cmd.start)
 	if level, ok := s.env.accessLevel(s.logger, cost); ok {
 		attrs := s.accessAttrs(cmd.link, "-", cost, level, cmd.out.ServiceMethod())
 		attrs = append(attrs, s.side("send", &cmd.out, cmd.out.Size(), cmd.detail, r))
@@ -91,10 +88,7 @@ func (c *handlerCtx) logHandled(r *Rerror) {
 	if len(c.hooks.postExchange) > 0 {
 		c.hooks.exchanged(s.env.guard, c, r)
 	}
-	var cost time.Duration
-	if !c.start.IsZero() {
-		cost = time.Since(c.start)
-	}
+	cost := s.env.since(c.start)
 	level, ok := s.env.accessLevel(s.logger, cost)
 	if !ok {
 		return

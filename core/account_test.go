@@ -147,9 +147,9 @@ func TestReplyWaitsForMemory(t *testing.T) {
 				defer all.Free()
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				cmd := &callCmd{sess: c, result: new(string), inCodec: swellingID}
+				cmd := &callCmd{sess: c, result: new(string), inCodec: swellingID, large: &largeBody{raw: make([]byte, 50<<10)}}
 				cmd.out.SetContext(ctx)
-				decoding := begin(func() *Rerror { return cmd.decode(make([]byte, 50<<10)) })
+				decoding := begin(cmd.decodeLarge)
 				pass(time.Minute)
 				wantWaiting(t, decoding)
 				test.end(c, cancel)

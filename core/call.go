@@ -57,13 +57,12 @@ func (cmd *callCmd) repeat() {
 // whose caller waits, on a goroutine of its own, which ends with the call.
 func (cmd *callCmd) repeatLater() {
 	cmd.mu.Lock()
-	unhook := cmd.unhook
-	cmd.unhook = nil
+	unhook := cmd.async.unhook
+	cmd.async.unhook = nil
 	cmd.mu.Unlock()
 	if unhook != nil {
 		unhook()
 	}
-	cmd.async = false
 	cmd.takeWake()
 	cmd.repeat()
 	cmd.putWake()
@@ -106,7 +105,7 @@ func (s *session) AsyncCall(serviceMethod string, arg, result any, callCmdChan c
 	} else if cap(callCmdChan) == 0 {
 		panic("*session.AsyncCall(): callCmdChan channel is unbuffered")
 	}
-	cmd := &callCmd{logger: s.logger, sess: s, result: result, async: true, cmds: callCmdChan}
+	cmd := &callCmd{logger: s.logger, sess: s, result: result, async: &asyncCall{cmds: callCmdChan}}
 	defer cmd.finishPart()
 	launched := false
 	defer func() {
@@ -136,7 +135,7 @@ func (s *session) AsyncCall(serviceMethod string, arg, result any, callCmdChan c
 func (cmd *callCmd) prepare(k kind, serviceMethod string, arg any, setting []MessageSetting) *Rerror {
 	s := cmd.sess
 	if s.env.live.Load().CountTime {
-		cmd.start = time.Now()
+		cmd.start = s.env.sweeper.Now()
 	}
 	mtype := TypeCall
 	if k == kindPush {
@@ -274,7 +273,7 @@ func (s *session) launch(cmd *callCmd) {
 	if deadline != 0 {
 		s.env.sweeper.Touch(s, deadline)
 	}
-	if cmd.async && ctx != nil && ctx.Done() != nil {
+	if cmd.wake == nil && ctx != nil && ctx.Done() != nil {
 		cmd.watch(ctx)
 	}
 	// A broken connection clears cur before the table is drained. So if cur holds a
@@ -367,7 +366,7 @@ func (cmd *callCmd) watch(ctx context.Context) {
 		}
 	})
 	cmd.mu.Lock()
-	cmd.unhook = unhook
+	cmd.async.unhook = unhook
 	finished := cmd.finished
 	cmd.mu.Unlock()
 	if finished {
@@ -376,12 +375,12 @@ func (cmd *callCmd) watch(ctx context.Context) {
 }
 
 // resolve ends the call with the winner's error, nil for success, and wakes the
-// caller, which completes it. An asynchronous call has no caller that waits, and is
-// completed here. The winner, the goroutine that took the call from the table, must
-// not touch cmd afterwards.
+// caller, which completes it. An asynchronous call has no caller that waits, until it is
+// made again, and is completed here. The winner, the goroutine that took the call from the
+// table, must not touch cmd afterwards.
 func (cmd *callCmd) resolve(r *Rerror) {
 	cmd.rerr = r
-	if !cmd.async {
+	if cmd.wake != nil {
 		cmd.wake <- struct{}{}
 		return
 	}
@@ -392,8 +391,8 @@ func (cmd *callCmd) resolve(r *Rerror) {
 // sending and the reply: so the user never gets a command that is still being sent.
 func (cmd *callCmd) finishPart() {
 	cmd.mu.Lock()
-	cmd.parts++
-	both := cmd.parts == 2
+	cmd.async.parts++
+	both := cmd.async.parts == 2
 	cmd.mu.Unlock()
 	if !both {
 		return
@@ -412,7 +411,7 @@ func (cmd *callCmd) finishPart() {
 // endsInUserCode reports whether complete decodes, runs hooks, or renders a result.
 func (cmd *callCmd) endsInUserCode() bool {
 	e := cmd.sess.env
-	return cmd.raw != nil || cmd.reply != nil || len(e.hooks().postExchange) > 0 || e.live.Load().PrintDetail
+	return cmd.large != nil || cmd.reply != nil || len(e.hooks().postExchange) > 0 || e.live.Load().PrintDetail
 }
 
 // complete decodes a large body, runs the last hooks, logs, and marks the call done. All
@@ -439,9 +438,8 @@ func (cmd *callCmd) complete() {
 // readRest is what of reading the reply is the caller's.
 func (cmd *callCmd) readRest() {
 	s := cmd.sess
-	if cmd.raw != nil && cmd.rerr == nil {
-		cmd.rerr = cmd.decode(cmd.raw)
-		cmd.raw = nil
+	if cmd.large != nil && cmd.rerr == nil {
+		cmd.rerr = cmd.decodeLarge()
 	}
 	if c := cmd.reply; c != nil {
 		if c.decodeLater && cmd.rerr == nil {
@@ -454,23 +452,25 @@ func (cmd *callCmd) readRest() {
 		cmd.reply = nil
 		putCtx(c)
 	}
-	if !cmd.start.IsZero() {
-		cmd.cost = time.Since(cmd.start)
-	}
+	cmd.cost = s.env.since(cmd.start)
 }
 
 // finish marks the call done.
 func (cmd *callCmd) finish() {
-	if cmd.bytes > 0 {
-		cmd.sess.env.memory.Draw(-cmd.bytes)
-		cmd.bytes = 0
+	if cmd.large != nil {
+		cmd.sess.env.memory.Draw(-cmd.large.bytes)
+		cmd.large = nil
 	}
 	if cmd.pooled {
 		return // no other goroutine has it
 	}
 	cmd.mu.Lock()
 	cmd.finished = true
-	done, unhook := cmd.done, cmd.unhook
+	done := cmd.done
+	var unhook func() bool
+	if cmd.async != nil {
+		unhook = cmd.async.unhook
+	}
 	cmd.mu.Unlock()
 	if unhook != nil {
 		unhook()
@@ -481,7 +481,7 @@ func (cmd *callCmd) finish() {
 	if cmd.stream != nil {
 		cmd.stream.replied()
 	}
-	if cmd.cmds != nil {
-		cmd.deliver()
+	if cmd.async != nil && cmd.async.cmds != nil {
+		cmd.deliver(cmd.async.cmds)
 	}
 }

@@ -54,8 +54,17 @@ func (cmd *callCmd) Done() <-chan struct{} {
 
 func (cmd *callCmd) Reply() (any, *Rerror)   { cmd.wait(); return cmd.result, cmd.rerr }
 func (cmd *callCmd) InputBodyCodec() byte    { cmd.wait(); return cmd.inCodec }
-func (cmd *callCmd) InputMeta() *Meta        { cmd.wait(); return &cmd.in }
 func (cmd *callCmd) CostTime() time.Duration { cmd.wait(); return cmd.cost }
+
+func (cmd *callCmd) InputMeta() *Meta {
+	cmd.wait()
+	cmd.mu.Lock()
+	defer cmd.mu.Unlock()
+	if cmd.in == nil {
+		cmd.in = new(Meta)
+	}
+	return cmd.in
+}
 
 // The methods below make callCmd the WriteCtx of its hooks.
 
@@ -80,7 +89,7 @@ func (cmd *callCmd) Swap() *Swap {
 // NewFakeCallCmd returns a finished call that was never sent. TracePeer and
 // TraceSession of it return false.
 func NewFakeCallCmd(serviceMethod string, arg, result any, rerr *Rerror) CallCmd {
-	cmd := &callCmd{logger: std, result: result, rerr: rerr, async: true}
+	cmd := &callCmd{logger: std, result: result, rerr: rerr}
 	cmd.out.SetMtype(TypeCall)
 	cmd.out.SetServiceMethod(serviceMethod)
 	cmd.out.SetBody(arg)
@@ -88,17 +97,17 @@ func NewFakeCallCmd(serviceMethod string, arg, result any, rerr *Rerror) CallCmd
 	return cmd
 }
 
-// deliver sends the finished command to the user's channel. If the channel is full, a
+// deliver sends the finished command to cmds, the user's channel. If the channel is full, a
 // goroutine waits for room, at most until the session ends.
-func (cmd *callCmd) deliver() {
+func (cmd *callCmd) deliver(cmds chan<- CallCmd) {
 	select {
-	case cmd.cmds <- cmd:
+	case cmds <- cmd:
 		return
 	default:
 	}
 	go func() {
 		select {
-		case cmd.cmds <- cmd:
+		case cmds <- cmd:
 		case <-cmd.sess.done.Done():
 			cmd.sess.Warnf("call %q: callCmdChan was full until the session ended; the result is dropped", methodText(cmd.out.ServiceMethod()))
 		}

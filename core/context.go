@@ -88,7 +88,7 @@ func (c *handlerCtx) recycle() {
 		c.out.Clear()
 	}
 	c.handler, c.hooks, c.cmd, c.arg, c.refusal, c.result, c.swap, c.stream, c.release, c.memory = nil, nil, nil, nil, nil, nil, nil, nil, nil, nil
-	c.start, c.expires, c.decodeLater, c.leave = time.Time{}, 0, false, nil
+	c.start, c.expires, c.decodeLater, c.leave = 0, 0, false, nil
 	c.turn, c.began, c.stage, c.blind = 0, 0, stageOpen, false
 	c.giveBack()
 	c.bytes, c.expected = 0, 0

@@ -79,8 +79,9 @@ func claimValue(m *inbox.Memory, held int64, n int) (*inbox.Claim, error) {
 	return m.Claim(inbox.ToBegin, held, int64(n)), nil
 }
 
-// decode puts an encoded reply into the result.
-func (cmd *callCmd) decode(raw []byte) *Rerror {
+// decodeLarge puts the body of a large reply into the result.
+func (cmd *callCmd) decodeLarge() *Rerror {
+	raw := cmd.large.raw
 	if cmd.result == nil || len(raw) == 0 {
 		return nil
 	}
@@ -89,13 +90,13 @@ func (cmd *callCmd) decode(raw []byte) *Rerror {
 		case b == nil:
 		case cmd.over && cap(*b) >= len(raw):
 			*b = append((*b)[:0], raw...)
-		case cmd.exclusive:
+		case cmd.large.exclusive:
 			*b = raw
 			return nil
 		default:
 			*b = bytes.Clone(raw)
 		}
-		cmd.free(raw)
+		cmd.large.free()
 		return nil
 	}
 	c, err := codec.Get(cmd.inCodec)
@@ -109,7 +110,7 @@ func (cmd *callCmd) decode(raw []byte) *Rerror {
 			return c.Unmarshal(raw, cmd.result)
 		})
 	}
-	cmd.free(raw)
+	cmd.large.free()
 	if errors.Is(err, errNoRoom) {
 		return cmd.waitEnded()
 	}
@@ -124,10 +125,10 @@ func (cmd *callCmd) waitEnded() *Rerror {
 	return cmd.sess.CloseReason().rerror()
 }
 
-// free returns the memory of a decoded body to the pool, if this call owns it.
-func (cmd *callCmd) free(raw []byte) {
-	if cmd.exclusive {
-		bufpool.Put(raw)
+// free returns the memory of the decoded body to the pool, if this call owns it.
+func (l *largeBody) free() {
+	if l.exclusive {
+		bufpool.Put(l.raw)
 	}
 }
 
@@ -141,7 +142,7 @@ type result struct {
 // Reserve implements codec.Account.
 func (r *result) Reserve(n int) error {
 	cmd := r.cmd
-	claim, err := claimValue(cmd.sess.env.memory, cmd.bytes, n+len(cmd.raw))
+	claim, err := claimValue(cmd.sess.env.memory, cmd.large.bytes, n+len(cmd.large.raw))
 	if err != nil {
 		return err
 	}

@@ -1,8 +1,20 @@
 package tp
 
-import "github.com/teleport-go/teleport/core/internal/throttle"
+import (
+	"time"
+
+	"github.com/teleport-go/teleport/core/internal/throttle"
+)
 
 func (e *env) hooks() *hookTable { return e.plugins.hooks() }
+
+// since returns how long ago start was, in the sweeper's time; 0 if that is 0.
+func (e *env) since(start int64) time.Duration {
+	if start == 0 {
+		return 0
+	}
+	return time.Duration(e.sweeper.Now() - start)
+}
 
 // throttled logs an event that the other end can cause at will, in at most limit
 // lines a second. Long texts are cut.

@@ -223,11 +223,11 @@ type handlerCtx struct {
 	refusal     *Rerror // why the handler of a request must not run
 	result      *Rerror // the error of a request that was answered
 	swap        *Swap
-	stream      *stream   // that the CALL has opened; nil: it is an ordinary one
-	start       time.Time // only with CountTime
-	expires     int64     // X-Timeout: when the caller stops waiting, in the sweeper's time; 0: never
-	decodeLater bool      // the argument is to be decoded on the handler's goroutine
-	leave       func()    // gives its place back while the argument is decoded; nil: it has none
+	stream      *stream // that the CALL has opened; nil: it is an ordinary one
+	start       int64   // in the sweeper's time; 0: the time is not counted
+	expires     int64   // X-Timeout: when the caller stops waiting, in the sweeper's time; 0: never
+	decodeLater bool    // the argument is to be decoded on the handler's goroutine
+	leave       func()  // gives its place back while the argument is decoded; nil: it has none
 	release     freer
 	memory      *[]byte       // of an argument that is used again
 	turn        uint64        // as what the reader's state knows the handler; 0: another goroutine runs it
@@ -262,48 +262,55 @@ type callCmd struct {
 	// The fields that the reader of a reply uses fill two cache lines: with thousands
 	// of callers a command is not in the cache.
 	logger
-	sess      *session // nil for NewFakeCallCmd
-	link      *link    // that has sent it
-	result    any
-	wake      chan struct{}
-	memory    *[]byte    // of a Reused result; else nil
-	mode      codec.Mode // what the codec may assume of result
-	repeats   uint8      // how often it was made again
-	over      bool       // result has served another call
-	async     bool       // no caller waits on wake
-	pooled    bool       // returns to env.commands; no user sees it
-	auth      bool       // an AUTH_CALL
-	lost      bool       // a PUSH that its policy has dropped
-	exclusive bool       // raw belongs to this call alone
-	inCodec   byte
-	inSize    uint32
-	rerr      *Rerror // inCodec, inSize, raw, reply and this are set by the winner before it wakes the caller
-	method    string  // of out, for the reader: a hook of the caller may use out meanwhile
-	seq       int32
-
-	raw   []byte      // a large body, to be decoded by the caller
-	bytes int64       // of env.memory for raw
-	reply *handlerCtx // for hooks after decoding
+	sess     *session // nil for NewFakeCallCmd
+	link     *link    // that has sent it
+	result   any
+	wake     chan struct{}
+	memory   *[]byte    // of a Reused result; else nil
+	mode     codec.Mode // what the codec may assume of result
+	repeats  uint8      // how often it was made again
+	over     bool       // result has served another call
+	pooled   bool       // returns to env.commands; no user sees it
+	auth     bool       // an AUTH_CALL
+	lost     bool       // a PUSH that its policy has dropped
+	inCodec  byte
+	inSize   uint32
+	rerr     *Rerror // inCodec, inSize, large, reply, in and this are set by the winner before it wakes the caller
+	method   string  // of out, for the reader: a hook of the caller may use out meanwhile
+	seq      int32
+	finished bool        // the result is final; guarded by mu
+	large    *largeBody  // nil: the reader has decoded the body, or there is none
+	reply    *handlerCtx // for hooks after decoding
+	in       *Meta       // of the reply; nil: it has none
 
 	deadline int64 // from DefaultCallTimeout, in the sweeper's time; 0: none
 	giveUpAt int64 // when not to make the call again any more, in the sweeper's time; 0: it was made once
 
 	stream *stream // that the call opens; nil: it is an ordinary one
 
-	start  time.Time
+	start  int64 // in the sweeper's time; 0: the time is not counted
 	cost   time.Duration
 	detail string
 	swap   *Swap
 	out    socket.Envelope
-	in     Meta // set by the winner too
 
-	// A pooled command uses only mu of the fields below.
-	cmds     chan<- CallCmd
-	mu       sync.Mutex    // guards swap and the fields below
-	parts    int           // how many parts of an asynchronous call are done, of two: launched, resolved
-	finished bool          // the result is final
-	done     chan struct{} // made on demand
-	unhook   func() bool   // stops watching the context of an asynchronous call
+	mu    sync.Mutex    // guards swap, done and what async points to
+	done  chan struct{} // made on demand
+	async *asyncCall    // nil: the call is none of AsyncCall, and its caller waits on wake
+}
+
+// asyncCall is what only an asynchronous call has.
+type asyncCall struct {
+	cmds   chan<- CallCmd
+	parts  int         // how many parts of the call are done, of two: launched, resolved
+	unhook func() bool // stops watching the call's context
+}
+
+// largeBody is the body of a reply that the caller decodes.
+type largeBody struct {
+	raw       []byte
+	bytes     int64 // of env.memory for raw
+	exclusive bool  // raw belongs to this call alone
 }
 
 // streamTable holds the streams of a link that are open, on either side.

@@ -1,7 +1,5 @@
 package tp
 
-import "time"
-
 // command returns a pooled command, which only the caller has.
 func (s *session) command() *callCmd {
 	cmd, ok := s.env.commands.Get().(*callCmd)
@@ -38,13 +36,10 @@ func (s *session) push(serviceMethod string, arg any, setting []MessageSetting, 
 func (cmd *callCmd) recycle() {
 	e := cmd.sess.env
 	cmd.out.Reset()
-	if cmd.in.Len() > 0 {
-		cmd.in.Reset()
-	}
 	cmd.logger, cmd.sess, cmd.link, cmd.result, cmd.swap, cmd.rerr = logger{}, nil, nil, nil, nil, nil
 	cmd.giveUpAt, cmd.deadline, cmd.repeats = 0, 0, 0
-	cmd.start, cmd.cost, cmd.seq, cmd.detail, cmd.method, cmd.inCodec, cmd.inSize = time.Time{}, 0, 0, "", "", 0, 0
-	cmd.raw, cmd.reply, cmd.memory, cmd.mode, cmd.over, cmd.pooled, cmd.exclusive, cmd.lost = nil, nil, nil, 0, false, false, false, false
+	cmd.start, cmd.cost, cmd.seq, cmd.detail, cmd.method, cmd.in, cmd.inCodec, cmd.inSize = 0, 0, 0, "", "", nil, 0, 0
+	cmd.reply, cmd.memory, cmd.mode, cmd.over, cmd.pooled, cmd.lost = nil, nil, 0, false, false, false
 	e.commands.Put(cmd)
 }
 

@@ -69,8 +69,7 @@ func (cmd *callCmd) mayRepeat() bool {
 		return false
 	}
 	cmd.out.Recall()
-	cmd.in.Reset()
-	cmd.rerr, cmd.inCodec, cmd.inSize = nil, 0, 0
+	cmd.rerr, cmd.in, cmd.inCodec, cmd.inSize = nil, nil, 0, 0
 	return true
 }
 

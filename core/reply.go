@@ -26,7 +26,8 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 	}
 	cmd.inCodec, cmd.inSize = c.in.BodyCodec(), c.in.Size()
 	if c.in.Meta().Len() > 0 {
-		c.in.Meta().CopyTo(&cmd.in)
+		cmd.in = new(Meta)
+		c.in.Meta().CopyTo(cmd.in)
 	}
 	c.in.SetServiceMethod(cmd.method)
 	c.cmd = cmd
@@ -85,8 +86,9 @@ func (c *handlerCtx) readReply() *Rerror {
 	}
 	if len(c.in.RawBody()) > decodeInReader {
 		cmd.inCodec = c.in.BodyCodec()
-		cmd.raw, cmd.exclusive = c.in.TakeBody()
-		cmd.bytes, c.arrived = c.arrived, 0
+		raw, exclusive := c.in.TakeBody()
+		cmd.large = &largeBody{raw: raw, bytes: c.arrived, exclusive: exclusive}
+		c.arrived = 0
 		return nil
 	}
 	return c.decode(cmd.result, cmd.mode, cmd.over, cmd.memory)

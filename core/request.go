@@ -41,7 +41,7 @@ const (
 func (c *handlerCtx) acceptRequest() disposition {
 	s := c.sess
 	if s.env.live.Load().CountTime {
-		c.start = time.Now()
+		c.start = s.env.sweeper.Now()
 	}
 	c.use(s.env.hooks())
 	if c.in.Mtype() == TypeCall {

@@ -247,7 +247,7 @@ func TestStreamEndsAsContextEnds(t *testing.T) {
 		}
 		seq := end.want(TypeCall, st.st.key, "").Seq()
 		end.send(TypeData, -seq, "", "last words")
-		st.st.cmd.unhook() // the reply is faster than the context
+		st.st.cmd.async.unhook() // the reply is faster than the context
 		cancel()
 		end.send(TypeReply, seq, "", "", WithAddMeta(MetaStream, "1"))
 		synctest.Wait()

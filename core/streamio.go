@@ -25,7 +25,7 @@ func (s *session) openStream(ctx context.Context, serviceMethod string, setting 
 	st := newStream(l, int64(l.peerWindow.Load()))
 	st.hooks = s.env.hooks()
 	st.ctx, st.cancel = context.WithCancelCause(ctx)
-	cmd := &callCmd{logger: s.logger, sess: s, async: true, stream: st}
+	cmd := &callCmd{logger: s.logger, sess: s, async: new(asyncCall), stream: st}
 	st.cmd = cmd
 	launched := false
 	defer func() {

@@ -229,8 +229,12 @@ func (st *stream) attach(l *link, cmd *callCmd) *Rerror {
 func (st *stream) replied() {
 	r := st.cmd.rerr
 	if r == nil {
+		var came []byte
+		if st.cmd.in != nil {
+			came = st.cmd.in.Peek(MetaStream)
+		}
 		st.mu.Lock()
-		r = st.checkCame(st.cmd.in.Peek(MetaStream))
+		r = st.checkCame(came)
 		st.mu.Unlock()
 	}
 	st.end(r, r != nil && st.cmd.out.Context().Err() != nil)
