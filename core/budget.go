@@ -262,6 +262,14 @@ func (c *handlerCtx) hasRoom() bool {
 	return !c.link.sock.Crowded() && !c.sess.overBudget() && (c.bytes <= freeBytes || !c.sess.env.memory.Over())
 }
 
+// Held implements socket.Holder.
+func (r *replier) Held() (bytes, likely int64, exempt bool) {
+	if r.handler == nil {
+		return 0, 0, false
+	}
+	return r.bytes, r.handler.replySize.Load(), r.claim != nil && r.claim.Overshoots()
+}
+
 // keep makes what c has claimed a part of its workload.
 func (c *handlerCtx) keep(claim *inbox.Claim) {
 	if c.claim != nil {

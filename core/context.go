@@ -39,6 +39,7 @@ func getCtx(l *link) *handlerCtx {
 	c.logger, c.sess, c.link = s.logger, s, l
 	c.in.SetInterner(s.env.router)
 	c.in.SetAccount((*argument)(c))
+	c.out.SetHolder((*replier)(c))
 	return c
 }
 

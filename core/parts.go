@@ -255,6 +255,9 @@ type handlerCtx struct {
 // argument is the account of the value that the body of a request is decoded into.
 type argument handlerCtx
 
+// replier is the socket.Holder of the reply to a request.
+type replier handlerCtx
+
 // callCmd is a pending call, or a PUSH while it is sent. The goroutine that takes the
 // call's number from the pending table resolves it: the reader with the reply, the
 // sweeper, or the goroutine that sees the end of the caller's context or of the session.

@@ -380,7 +380,6 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 		if n := int64(c.out.BodyLen()); n >= largeReply && n > known {
 			h.noteReply(n) // before it waits for room: others begin without knowing it
 		}
-		c.out.Holds(c.bytes, h.replySize.Load(), c.claim != nil && c.claim.Overshoots())
 	}
 	err := c.enqueue(now)
 	if h != nil && r == nil {

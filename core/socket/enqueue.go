@@ -274,23 +274,24 @@ const packFree = 64 << 10
 
 // claim claims what packing the message takes, before that is taken: memory for its body,
 // of about size bytes, once more if it is encoded, and if it goes through filters, which
-// make at most as much of it. The claimant holds what Holds says. The result is nil for a
+// make at most as much of it. The claimant holds what its Holder says. The result is nil for a
 // small message.
 func (c *Conn) claim(ctx context.Context, m *Envelope, size int, how admission) (claim *inbox.Claim, err error) {
 	memory := c.in.Memory()
 	if memory == nil {
 		return nil, nil
 	}
-	n := m.packs(size)
+	held, likely, exempt := m.held()
+	n := m.packs(size, likely)
 	if n <= packFree {
 		return nil, nil
 	}
-	claim = memory.Claim(inbox.ToEnd, m.holds, n)
+	claim = memory.Claim(inbox.ToEnd, held, n)
 	if claim.Granted() {
 		return claim, nil
 	}
 	switch {
-	case how == enqueueNow, m.exempt:
+	case how == enqueueNow, exempt:
 		claim.Force()
 	case how == enqueueTry, how == enqueuePush:
 		return claim, ErrFull

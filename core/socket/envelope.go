@@ -26,13 +26,10 @@ type Envelope struct {
 	last     bool // sent while the session drains
 	expects  bool // the encoded body is to be decoded into body
 	replaced bool // which is not the value that Expect was given
-	exempt   bool // see Holds
 	size     uint32
 	limit    uint32 // 0: none
 	sized    int32  // the codec's Size of body, just computed, plus 1; 0: unknown
 	place    uint64 // where it begins in what a Conn has accepted, plus 1; 0: it was not accepted
-	holds    int64  // see Holds
-	likely   uint32 // see Holds
 	plain    uint32 // length of the body as it was encoded last
 
 	method string
@@ -47,6 +44,7 @@ type Envelope struct {
 	meta    Meta // its first fields are what Clear looks at; most messages have no use for the rest
 	intern  Interner
 	account codec.Account
+	holder  Holder
 	push    *pushing // what WithPushPolicy and WithPushKey have set; nil: nothing
 }
 
@@ -91,19 +89,19 @@ func PutMessage(m Message) {
 
 func (m *Envelope) envelope() *Envelope { return m }
 
-// Reset clears the message with its limit, its interner and its account, then applies the settings.
+// Reset clears the message with its limit, its interner, its account and its holder, then
+// applies the settings.
 func (m *Envelope) Reset(settings ...MessageSetting) {
 	m.Clear()
-	m.limit, m.intern, m.account = 0, nil, nil
+	m.limit, m.intern, m.account, m.holder = 0, nil, nil, nil
 	m.apply(settings)
 }
 
-// Clear empties the message but keeps its limit, its interner and its account, which
-// belong to the connection it is used on.
+// Clear empties the message but keeps its limit, its interner, its account and its holder,
+// which belong to the connection it is used on.
 func (m *Envelope) Clear() {
-	m.seq, m.mtype, m.codec, m.size, m.sized, m.place = 0, 0, 0, 0, 0, 0
-	m.holds, m.likely, m.plain = 0, 0, 0
-	m.rawOwned, m.shared, m.encoded, m.inTurn, m.last, m.expects, m.replaced, m.exempt = false, false, false, false, false, false, false, false
+	m.seq, m.mtype, m.codec, m.size, m.sized, m.place, m.plain = 0, 0, 0, 0, 0, 0, 0
+	m.rawOwned, m.shared, m.encoded, m.inTurn, m.last, m.expects, m.replaced = false, false, false, false, false, false, false
 	m.method, m.uri = "", nil
 	if m.meta.Len() > 0 {
 		m.meta.Reset()
@@ -129,11 +127,23 @@ func (m *Envelope) Accept() { m.place = max(m.place, 1) }
 // Recall makes m, whose outcome on one Conn is known, ready for another one.
 func (m *Envelope) Recall() { m.place = 0 }
 
-// Holds says what is known of the memory of a message that is sent: its sender holds that
-// many bytes of the memory of the connection until then, and its encoded body likely has so
-// many (0: nobody knows). With exempt it need not wait for more.
-func (m *Envelope) Holds(bytes, likely int64, exempt bool) {
-	m.holds, m.likely, m.exempt = bytes, uint32(min(likely, math.MaxUint32)), exempt
+// A Holder knows of the memory of a message that is sent. It is asked before the message is
+// packed, if that takes much.
+type Holder interface {
+	// Held returns how many bytes of the memory of the connection the sender holds until the
+	// message is packed, and how many its encoded body likely has, 0 if nobody knows. If
+	// exempt is true it need not wait for more.
+	Held() (bytes, likely int64, exempt bool)
+}
+
+// SetHolder sets the Holder of messages that are sent; nil for none.
+func (m *Envelope) SetHolder(h Holder) { m.holder = h }
+
+func (m *Envelope) held() (bytes, likely int64, exempt bool) {
+	if m.holder == nil {
+		return 0, 0, false
+	}
+	return m.holder.Held()
 }
 
 // BodyLen returns the length of a body that is encoded already, or is bytes; else -1.
@@ -216,30 +226,34 @@ func (m *Envelope) SetBody(body any) {
 	m.replaced = m.expects
 }
 
-func (m *Envelope) MarshalBody() ([]byte, error) {
-	b, err := m.marshal()
+func (m *Envelope) MarshalBody() (b []byte, err error) {
+	b, ok := m.bytes()
+	if p, prepared := m.body.(*Prepared); !ok && prepared {
+		b, err = p.encodedFor(m.codec)
+	} else if !ok {
+		b, err = codec.Marshal(m.codec, m.body)
+	}
 	m.encodedTo(len(b))
 	return b, err
 }
 
-func (m *Envelope) marshal() ([]byte, error) {
+// bytes returns the encoded body, if it is encoded already, or is bytes.
+func (m *Envelope) bytes() (b []byte, ok bool) {
 	if m.encoded {
-		return m.raw, nil
+		return m.raw, true
 	}
 	switch b := m.body.(type) {
 	case nil:
-		return nil, nil
+		return nil, true
 	case []byte:
-		return b, nil
+		return b, true
 	case *[]byte:
 		if b == nil {
-			return nil, nil
+			return nil, true
 		}
-		return *b, nil
-	case *Prepared:
-		return b.encodedFor(m.codec)
+		return *b, true
 	}
-	return codec.Marshal(m.codec, m.body)
+	return nil, false
 }
 
 // SetPlain says that the body, which was just packed, has n bytes for the receiver: what was
@@ -248,28 +262,19 @@ func (m *Envelope) SetPlain(n int) { m.encodedTo(n) }
 
 func (m *Envelope) encodedTo(n int) { m.plain = uint32(min(int64(n), math.MaxUint32)) }
 
-func (m *Envelope) AppendBody(dst []byte) ([]byte, error) {
-	out, err := m.appendBody(dst)
+func (m *Envelope) AppendBody(dst []byte) (out []byte, err error) {
+	if b, ok := m.bytes(); ok {
+		out = append(dst, b...)
+	} else {
+		out, err = m.appendEncoded(dst)
+	}
 	m.encodedTo(len(out) - len(dst))
 	return out, err
 }
 
-func (m *Envelope) appendBody(dst []byte) ([]byte, error) {
-	if m.encoded {
-		return append(dst, m.raw...), nil
-	}
-	switch b := m.body.(type) {
-	case nil:
-		return dst, nil
-	case []byte:
-		return append(dst, b...), nil
-	case *[]byte:
-		if b == nil {
-			return dst, nil
-		}
-		return append(dst, *b...), nil
-	case *Prepared:
-		body, err := b.encodedFor(m.codec)
+func (m *Envelope) appendEncoded(dst []byte) ([]byte, error) {
+	if p, ok := m.body.(*Prepared); ok {
+		body, err := p.encodedFor(m.codec)
 		return append(dst, body...), err
 	}
 	c, err := codec.Get(m.codec)
@@ -335,28 +340,18 @@ func (m *Envelope) inPlace(max int) (n int, ok bool) {
 
 // bodyLen returns the length of a body that is encoded already, or is bytes; else -1.
 func (m *Envelope) bodyLen() int {
-	if m.encoded {
-		return len(m.raw)
-	}
-	switch b := m.body.(type) {
-	case nil:
-		return 0
-	case []byte:
+	if b, ok := m.bytes(); ok {
 		return len(b)
-	case *[]byte:
-		if b == nil {
-			return 0
-		}
-		return len(*b)
-	case *Prepared:
-		return len(b.body)
+	}
+	if p, ok := m.body.(*Prepared); ok {
+		return len(p.body)
 	}
 	return -1
 }
 
 // packs returns about how many bytes it takes at most to make a frame of the message, whose
-// body has n bytes if n is not below 0.
-func (m *Envelope) packs(n int) int64 {
+// body has n bytes if n is not below 0, and else likely so many.
+func (m *Envelope) packs(n int, likely int64) int64 {
 	times := int64(1)
 	if bytes := m.bodyLen(); bytes >= 0 {
 		n = bytes
@@ -368,7 +363,7 @@ func (m *Envelope) packs(n int) int64 {
 			}
 		}
 		if n < 0 {
-			return times * int64(m.likely)
+			return times * likely
 		}
 	}
 	if m.pipe.Len() > 0 {
