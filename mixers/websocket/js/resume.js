@@ -113,12 +113,13 @@ class ResumedWebSocket extends EventTarget {
     this.#linger();
   }
 
-  // linger ends the stream after the grace, unless the server has received more meanwhile.
-  #linger() {
+  // linger ends the stream after the grace, unless the server has received more meanwhile; past
+  // last in any case.
+  #linger(last = performance.now() + this.#o.window) {
     const acked = this.#acked;
     this.#lingerTimer = setTimeout(() => {
-      if (this.#acked === acked) this.#finish({ ...this.#closing, wasClean: false });
-      else this.#linger();
+      if (this.#acked === acked || performance.now() >= last) this.#finish({ ...this.#closing, wasClean: false });
+      else this.#linger(last);
     }, grace);
   }
 

@@ -432,6 +432,34 @@ test("closing by the page, and by the server", async (t) => {
   assert.deepEqual(other.server.ends, ["end", "bye"]);
 });
 
+test("a page that has closed sends on while the server receives, and no longer than the window", async (t) => {
+  const tick = clock(t);
+  const { s, server } = await begin(t, {}, { window: 5000 });
+  await tick(0);
+  server.read();
+  s.push("/last", "x".repeat(1000));
+  s.close();
+  await tick(0);
+  let acked = server.received; // the server receives one byte a second
+  for (let ms = 0; ms < 5000; ms += 1000) {
+    await tick(1000);
+    assert.equal(server.ws.closedWith, undefined, `after ${ms + 1000} ms`);
+    server.write(ackRecord(++acked));
+  }
+  await tick(1500);
+  assert.equal(server.ws.closedWith.code, 1000);
+});
+
+test("a page that has closed ends after the grace if the server receives no more", async (t) => {
+  const tick = clock(t);
+  const { s, server } = await begin(t);
+  s.close();
+  await tick(1499);
+  assert.equal(server.ws.closedWith, undefined);
+  await tick(1);
+  assert.equal(server.ws.closedWith.code, 1000);
+});
+
 test("a server without streams: sessions are as without resume", async (t) => {
   const { s, WebSocket } = await session(t, { resume: resume() }, false);
   WebSocket.last.accept("teleport.json");
