@@ -40,7 +40,7 @@ type server struct {
 	address  string             // host and port
 	cutter   *resumetest.Cutter // between the cases and the server, if they want one
 
-	process
+	*process
 }
 
 // process is a command that says one line on stdout when it is ready, and ends with its
@@ -103,12 +103,24 @@ func startServer(settings url.Values) (*server, error) {
 func (s *server) start() error {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), settingsEnv+"="+s.settings.Encode())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the processes of Reboots are in its group, too
 	p, err := startProcess(cmd)
 	if err != nil {
 		return err
 	}
-	s.process, s.address = *p, p.ready
+	s.process, s.address = p, p.ready
 	return nil
+}
+
+// endAll ends the process and those of Reboots, and waits for them.
+func (s *server) endAll() {
+	select {
+	case <-s.done: // the group may be another one's by now
+	default:
+		syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+		<-s.done
+	}
+	s.stdin.Close()
 }
 
 // control starts and ends servers for the cases, which ask for it by HTTP.

@@ -30,12 +30,15 @@ import (
 
 // serve is the server of the cases, a process of its own, so that it can be killed. Its
 // settings are a query: port, origins, via=handler (net/http instead of websocket.Server),
-// tls, auth, heartbeat. It writes its address to stdout, and ends with its stdin, or as
-// tp.GraceSignal says.
+// tls, auth, heartbeat. It writes its address to stdout, and ends with its stdin, by SIGTERM
+// after a Close, or by SIGUSR2 with a Reboot.
 func serve(settings string) {
 	set, err := url.ParseQuery(settings)
 	check(err)
 	tp.SetLoggerLevel("ERROR")
+	tp.SetShutdown(20*time.Second, nil, nil) // on a busy machine a process takes long to start
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGUSR2) // before the process is known to anybody
 	port, err := strconv.ParseUint("0"+set.Get("port"), 10, 16)
 	check(err)
 
@@ -88,14 +91,20 @@ func serve(settings string) {
 	h.registerStreams(peer)
 	fmt.Println(address)
 
-	ended := make(chan os.Signal, 1)
-	signal.Notify(ended, syscall.SIGTERM)
 	go func() {
 		io.Copy(io.Discard, os.Stdin)
-		ended <- syscall.SIGKILL
+		signals <- syscall.SIGKILL
 	}()
-	if <-ended == syscall.SIGTERM {
-		check(peer.Close())
+	for s := range signals {
+		switch s {
+		case syscall.SIGUSR2:
+			tp.Reboot() // returns if it fails
+		case syscall.SIGTERM:
+			check(peer.Close())
+			return
+		default:
+			return
+		}
 	}
 }
 
@@ -192,6 +201,10 @@ func (h *handlers) register(peer tp.Peer) {
 			sum += n
 		}
 		return sum, nil
+	})
+	tp.HandleCall(peer, "/tally", func(_ tp.CallCtx, key *int) (pid int, err error) {
+		fmt.Println("counted", *key) // one write, to the pipe that all processes of the server have
+		return os.Getpid(), nil
 	})
 	tp.HandleCall(peer, "/echo", func(_ tp.CallCtx, arg *json.RawMessage) (json.RawMessage, error) { return *arg, nil })
 	tp.HandleCall(peer, "/bytes", func(_ tp.CallCtx, arg *[]byte) ([]byte, error) { return append([]byte(nil), *arg...), nil })

@@ -11,6 +11,8 @@ const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
 
 export const utf8 = (text) => encoder.encode(text);
 export const text = (bytes) => decoder.decode(bytes);
+/** Throws for what is not UTF-8. */
+export const strictText = (bytes) => strict.decode(bytes);
 
 /** A body that is bytes: those; null for any other. */
 export function bytesOf(body) {
@@ -39,9 +41,9 @@ function encode({ body, error }) {
 
 /** The body of a message that was received: of other codecs than JSON and plain it is bytes. */
 export function decodeBody(codec, bytes) {
-  if (codec === codecs.plain) return strict.decode(bytes);
+  if (codec === codecs.plain) return strictText(bytes);
   if (bytes.length === 0) return undefined;
-  return codec === codecs.json ? JSON.parse(strict.decode(bytes)) : bytes;
+  return codec === codecs.json ? JSON.parse(strictText(bytes)) : bytes;
 }
 
 /** The metadata of a message that is sent, with its error. */

@@ -13,7 +13,10 @@ export class Connection {
   handlers = new Map(); // contexts of the server's calls, by their number
   /** What the server has said that it understands; window: how many bytes of a stream it takes at first. */
   peer = { known: false, cancel: false, window: 0 };
+  /** A call of the setup may be aborted: hello is due when the session is open. */
+  helloDue = false;
   #greeted = false; // hello was said
+  #aborted = new Set(); // numbers of unanswered calls that were aborted before the server said hello
   #streams = new Map(); // ends by the number of the messages that they send
   #windows = 0; // of them, in bytes
   #bye = {}; // what the server has said before it closes
@@ -80,11 +83,19 @@ export class Connection {
     const window = features.includes("stream") ? readBytes(meta.get("w")) || 0 : 0;
     if (!this.peer.known) this.peer = { known: true, cancel: features.includes("cancel"), window };
     this.sayHello();
+    for (const seq of this.#aborted) this.cancel(seq);
+    this.#aborted.clear();
   }
 
-  /** Tells the server that nobody waits for a call any more. */
+  /** Cancels a call, if the server takes that; before its hello that is not known yet. At most maxCalls wait for it. */
   cancel(seq) {
     if (this.peer.cancel) this.control("cancel", seq);
+    else if (!this.peer.known && this.#aborted.size < this.#options.maxCalls) this.#aborted.add(seq);
+  }
+
+  /** The reply to an aborted call has come: there is nothing left to cancel. */
+  answered(seq) {
+    this.#aborted.delete(seq);
   }
 
   /** The server does not wait for a call any more; 0: for none of its calls. */

@@ -2,7 +2,7 @@
 // and records, as Go's package mixers/resume has them, and in the records the frames of
 // RFC 6455, unmasked, that a WebSocket would send.
 
-import { text, utf8 } from "./binary.js";
+import { strictText, utf8 } from "./binary.js";
 
 /** A preamble: magic, token, and the positions that its sender has sent and received. */
 export const preambleSize = 32;
@@ -145,10 +145,30 @@ export function closeFrame(code, reason) {
   return frame(CLOSE, concat([head(code), utf8(reason)]));
 }
 
-/** The code and the reason of a close frame. */
+/** The text of a text frame. Throws for what is not UTF-8. */
+export function readText(payload) {
+  return decode(payload, `a text message of ${payload.length} bytes`);
+}
+
+/** The code and the reason of a close frame. Throws for a reason that is not UTF-8. */
 export function readClose(payload) {
   if (payload.length < 2) return { code: 1005, reason: "" };
-  return { code: payload[0] * 256 + payload[1], reason: text(payload.subarray(2)) };
+  const code = payload[0] * 256 + payload[1];
+  return { code, reason: decode(payload.subarray(2), `the reason of the close ${code}`) };
+}
+
+// decode decodes what must be UTF-8 by RFC 6455, 8.1.
+function decode(bytes, what) {
+  try {
+    return strictText(bytes);
+  } catch {
+    throw invalid(1007, `${what} is not UTF-8`);
+  }
+}
+
+// invalid is an error; close: the code that the other side gets, if that is not 1002.
+function invalid(close, message) {
+  return Object.assign(new Error(message), { close });
 }
 
 /** Reads frames, whatever the pieces in which they come. */
@@ -181,7 +201,7 @@ export class FrameReader {
     this.#to += piece.length;
   }
 
-  /** The next frame, {op, payload}; undefined if it has not come yet. Throws for what is none; tooLarge: it is over the limit. */
+  /** The next frame, {op, payload}; undefined if it has not come yet. Throws for what is none, and for one over the limit. */
   next() {
     const bytes = this.#bytes.subarray(this.#from, this.#to);
     if (bytes.length < 2) return undefined;
@@ -191,7 +211,7 @@ export class FrameReader {
     if (bytes.length < size) return undefined;
     const view = new DataView(bytes.buffer, bytes.byteOffset);
     const n = size === 2 ? bytes[1] : size === 4 ? view.getUint16(2) : Number(view.getBigUint64(2));
-    if (n > this.#max) throw Object.assign(new Error(`a message of ${n} bytes is over the limit of ${this.#max}`), { tooLarge: true });
+    if (n > this.#max) throw invalid(1009, `a message of ${n} bytes is over the limit of ${this.#max}`);
     if (bytes.length < size + n) return undefined;
     this.#from += size + n;
     const payload = bytes.slice(size, size + n);

@@ -11,7 +11,12 @@ import type { Resume } from "./teleport.js";
 export function resume(options?: ResumeOptions): Resume;
 
 export interface ResumeOptions {
-  /** How long a session without a connection waits for another one, in ms, before that ends as without resume. Default: 30,000. */
+  /**
+   * How long a session without a connection waits for another one, in ms, before that ends as
+   * without resume. Also how long a session that the page has closed sends on what the server
+   * has not received, and 1.5 s more at most; it ends at once when the server has received all,
+   * and after 1.5 s in which it has received nothing. Default: 30,000.
+   */
   window?: number;
   /** How many bytes may be under way that the server has not acknowledged: at least 128 KiB. Default: 1 MiB. */
   buffer?: number;

@@ -9,7 +9,7 @@
 // one has not acknowledged, and send it again on the next connection. records.js has what
 // is on the wire; Go's package mixers/resume says why.
 
-import { bytesOf, text } from "./binary.js";
+import { bytesOf } from "./binary.js";
 import { duration, maxTimer, withDefaults } from "./options.js";
 import * as wire from "./records.js";
 
@@ -113,12 +113,13 @@ class ResumedWebSocket extends EventTarget {
     this.#linger();
   }
 
-  // linger ends the stream after the grace, unless the server has received more meanwhile.
-  #linger() {
+  // linger ends the stream after the grace, unless the server has received more meanwhile; past
+  // last in any case.
+  #linger(last = performance.now() + this.#o.window) {
     const acked = this.#acked;
     this.#lingerTimer = setTimeout(() => {
-      if (this.#acked === acked) this.#finish({ ...this.#closing, wasClean: false });
-      else this.#linger();
+      if (this.#acked === acked || performance.now() >= last) this.#finish({ ...this.#closing, wasClean: false });
+      else this.#linger(last);
     }, grace);
   }
 
@@ -175,10 +176,10 @@ class ResumedWebSocket extends EventTarget {
     let frame;
     try {
       frame = this.#frames.next();
+      if (frame) this.#deliver(frame);
     } catch (err) {
       return this.#fail(err);
     }
-    if (frame) this.#deliver(frame);
     if (this.#over) return;
     this.#delivering = frame !== undefined && this.#frames.size > 0;
     if (this.#ackable - this.#ackSent >= ackEvery) this.#flush(true);
@@ -232,7 +233,7 @@ class ResumedWebSocket extends EventTarget {
     switch (op) {
       case wire.TEXT:
       case wire.BINARY:
-        return this.dispatchEvent(Object.assign(new Event("message"), { data: op === wire.TEXT ? text(payload) : payload.buffer }));
+        return this.dispatchEvent(Object.assign(new Event("message"), { data: op === wire.TEXT ? wire.readText(payload) : payload.buffer }));
       case wire.CLOSE: {
         const { code, reason } = wire.readClose(payload);
         return this.#leave({ code, reason, wasClean: true });
@@ -243,8 +244,8 @@ class ResumedWebSocket extends EventTarget {
   // fail ends the stream for what the server has sent. Of a refusal nothing is left to be said.
   #fail(err) {
     if (!this.#attached) return this.#finish(broken(err.message));
-    this.#put(wire.closeFrame(err.tooLarge ? 1009 : 1002, ""));
-    this.#leave({ ...broken(err.message), code: err.tooLarge ? 4009 : 1006 });
+    this.#put(wire.closeFrame(err.close ?? 1002, ""));
+    this.#leave({ ...broken(err.message), code: err.close === 1009 ? 4009 : 1006 });
   }
 
   // leave ends the stream, and says so.

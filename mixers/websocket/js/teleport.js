@@ -222,7 +222,10 @@ class Session extends EventTarget {
     const window = job.stream && connection.windowFor(job.stream.window);
     if (window) meta.set("X-Stream", window);
     try {
-      if (type === CALL && job.signal && this.#state === "open") connection.sayHello(); // the call may be aborted
+      if (type === CALL && job.signal) {
+        if (this.#state === "open") connection.sayHello(); // the call may be aborted
+        else connection.helloDue = true;
+      }
       connection.send({ type, seq: job.seq, route, meta, body });
     } catch (err) {
       this.#reject(job, new TeleportError(104, undefined, `${route}: ${err.message}`, true));
@@ -286,7 +289,7 @@ class Session extends EventTarget {
     }
     if (this.#connection !== connection) return;
     this.#state = "open";
-    if (this.#routes.hasStreams) connection.sayHello();
+    if (this.#routes.hasStreams || connection.helloDue) connection.sayHello();
     const reconnected = this.#ready.done;
     this.#ready.resolve(this);
     if (this.#options.heartbeat > 0) this.#beat(connection);
@@ -383,7 +386,7 @@ class Session extends EventTarget {
     switch (message.type) {
       case REPLY:
       case AUTH_REPLY:
-        return this.#settle(message);
+        return this.#settle(connection, message);
       case CALL:
       case PUSH:
         return this.#routes.serve(connection, message);
@@ -415,9 +418,9 @@ class Session extends EventTarget {
     }
   }
 
-  #settle({ seq, meta, error, read }) {
+  #settle(connection, { seq, meta, error, read }) {
     const job = this.#pending.get(seq);
-    if (!job) return; // its caller has given up
+    if (!job) return connection.answered(seq); // its caller has given up
     if (error) return this.#reject(job, error);
     try {
       job.resolve({ body: job.stream ? undefined : read(job.bytes), meta });

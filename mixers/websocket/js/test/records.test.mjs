@@ -52,4 +52,17 @@ test("records and frames mean the same whatever the pieces in which they come", 
   }
   assert.deepEqual(wire.readClose(frames.at(-1).subarray(2)), { code: 3456, reason: "done é" });
   assert.deepEqual(wire.readClose(new Uint8Array(0)), { code: 1005, reason: "" });
+  assert.deepEqual(wire.readClose(new Uint8Array([0x0f, 0xa0])), { code: 4000, reason: "" });
+});
+
+test("text that is not UTF-8 is an error which names the field", () => {
+  for (const bad of [[0xff], [0xc3], [0x61, 0x80], [0xc0, 0x80], [0xed, 0xa0, 0x80], [0xf4, 0x90, 0x80, 0x80]]) {
+    const bytes = Uint8Array.from(bad);
+    const fields = [
+      [() => wire.readText(bytes), `a text message of ${bad.length} bytes is not UTF-8`],
+      [() => wire.readClose(wire.concat([wire.head(4000), bytes])), "the reason of the close 4000 is not UTF-8"],
+    ];
+    for (const [read, message] of fields) assert.throws(read, { message, close: 1007 }, hex(bytes));
+  }
+  assert.equal(wire.readText(new TextEncoder().encode("\ufeffé😀")), "\ufeffé😀", "a mark at the beginning stays");
 });

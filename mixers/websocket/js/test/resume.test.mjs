@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { json } from "../json.js";
-import { FrameReader, RecordReader, TEXT, ackRecord, byeRecord, closeFrame, concat, endRecord, frame, head, readClose, readPreamble, writePreamble } from "../records.js";
+import { CLOSE, FrameReader, RecordReader, TEXT, ackRecord, byeRecord, closeFrame, concat, endRecord, frame, head, readClose, readPreamble, writePreamble } from "../records.js";
 import { resume } from "../resume.js";
 import { connect } from "../teleport.js";
 import { clock, fakeWebSocket, rejection, session, turn } from "./fake.mjs";
@@ -180,7 +180,7 @@ test("answers that do not fit end the session", async (t) => {
 
 test("what is no record or no frame ends the session, and the server gets to know", async (t) => {
   const whole = (bytes) => (server) => server.write(bytes);
-  for (const [name, send, code, reason] of [
+  for (const [name, send, code, reason, said = 1002] of [
     ["a text message", (server) => server.ws.deliver("hello"), 1006, /text message/],
     ["a head of nothing", whole(head(0)), 1006, /begins with 0x0,/],
     ["an unknown head", whole(head(0x8003)), 1006, /0x8003/],
@@ -190,7 +190,9 @@ test("what is no record or no frame ends the session, and the server gets to kno
     ["an ack of what was not sent", whole(ackRecord(1 << 20)), 1006, /acknowledges what was not sent/],
     ["a masked frame", whole(record(new Uint8Array([0x81, 0x81, 1, 2, 3, 4, 5]))), 1006, /masked/],
     ["a fragment", whole(record(new Uint8Array([0x01, 0x01, 0x20]))), 1006, /fragment/],
-    ["a message too large", whole(record(new Uint8Array([0x82, 127, 0, 0, 0, 1, 0, 0, 0, 0]))), 4009, /over the limit of 1000/],
+    ["a message too large", whole(record(new Uint8Array([0x82, 127, 0, 0, 0, 1, 0, 0, 0, 0]))), 4009, /over the limit of 1000/, 1009],
+    ["a text message that is not UTF-8", whole(record(frame(TEXT, new Uint8Array([0x7b, 0xff, 0x7d])))), 1006, /^a text message of 3 bytes is not UTF-8$/, 1007],
+    ["a close whose reason is not UTF-8", whole(record(frame(CLOSE, new Uint8Array([0x0f, 0xa0, 0x6e, 0xc3])))), 1006, /^the reason of the close 4000 is not UTF-8$/, 1007],
     ["a preamble of something else", undefined, 1006, /does not speak resume/],
   ]) {
     const { WebSocket, server, closes } = await begin(t, { maxMessage: 1000 });
@@ -205,7 +207,7 @@ test("what is no record or no frame ends the session, and the server gets to kno
     assert.equal(closes[0][0], code, name);
     assert.match(closes[0][1], reason, name);
     if (!send) continue;
-    assert.equal(server.read().code, code === 4009 ? 1009 : 1002, name);
+    assert.equal(server.read().code, said, name);
     assert.deepEqual(server.ends, ["end", "bye"], name);
     assert.equal(server.ws.closedWith.code, 1000, name);
   }
@@ -430,6 +432,34 @@ test("closing by the page, and by the server", async (t) => {
   assert.deepEqual([code, error.code, error.message], [1008, 403, "Forbidden"]);
   other.server.read();
   assert.deepEqual(other.server.ends, ["end", "bye"]);
+});
+
+test("a page that has closed sends on while the server receives, and no longer than the window", async (t) => {
+  const tick = clock(t);
+  const { s, server } = await begin(t, {}, { window: 5000 });
+  await tick(0);
+  server.read();
+  s.push("/last", "x".repeat(1000));
+  s.close();
+  await tick(0);
+  let acked = server.received; // the server receives one byte a second
+  for (let ms = 0; ms < 5000; ms += 1000) {
+    await tick(1000);
+    assert.equal(server.ws.closedWith, undefined, `after ${ms + 1000} ms`);
+    server.write(ackRecord(++acked));
+  }
+  await tick(1500);
+  assert.equal(server.ws.closedWith.code, 1000);
+});
+
+test("a page that has closed ends after the grace if the server receives no more", async (t) => {
+  const tick = clock(t);
+  const { s, server } = await begin(t);
+  s.close();
+  await tick(1499);
+  assert.equal(server.ws.closedWith, undefined);
+  await tick(1);
+  assert.equal(server.ws.closedWith.code, 1000);
 });
 
 test("a server without streams: sessions are as without resume", async (t) => {

@@ -288,20 +288,6 @@ test("bad options", async (t) => {
   for (const window of [0, -1, 1.5, "9", 2 ** 25]) assert.throws(() => s.openStream("/x", { window }), /window is .*: want bytes, 1 to 16777216/);
 });
 
-test("an aborted call is cancelled, if the server takes that", async (t) => {
-  const { s, WebSocket } = await session(t);
-  const ws = WebSocket.last;
-  for (const [greet, want] of [[false, "/x"], [true, "cancel"]]) {
-    if (greet) ws.deliver(hello());
-    const stop = new AbortController();
-    const call = rejection(s.call("/x", null, { signal: stop.signal }));
-    stop.abort();
-    await call;
-    assert.equal(ws.messages.at(-1).serviceMethod, want);
-  }
-  assert.equal(ws.messages.filter((m) => m.serviceMethod === "hello").length, 1);
-});
-
 test("what is for no stream is dropped", async (t) => {
   const { ws, s, warnings, seq } = await open(t);
   const n = ws.sent.length;
