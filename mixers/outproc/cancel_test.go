@@ -59,8 +59,8 @@ func TestCanceledItem(t *testing.T) {
 		end    func(served tp.Session)
 		want   string
 	}{
-		{"the caller's deadline", patient, time.Second, nil, context.DeadlineExceeded.Error()},
-		{"the plugin's Timeout", PluginConfig{Timeout: time.Second}, time.Minute, nil, context.DeadlineExceeded.Error()},
+		{"the caller's deadline", patient, 3 * time.Second, nil, context.DeadlineExceeded.Error()},
+		{"the plugin's Timeout", PluginConfig{Timeout: 3 * time.Second}, time.Minute, nil, context.DeadlineExceeded.Error()},
 		{"the session is cut off", patient, time.Minute, func(served tp.Session) {
 			ended, cancel := context.WithCancel(context.Background())
 			cancel()

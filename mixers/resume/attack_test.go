@@ -44,7 +44,7 @@ func ask(t *testing.T, addr string, cfg *tls.Config, question preamble) (net.Con
 func listenWith(t *testing.T, o Options, cfg *tls.Config) *Listener {
 	t.Helper()
 	n := over(t, o)
-	lis, err := n.Listen(t.Context(), tp.ListenConfig{LocalIP: "127.0.0.1", TLS: cfg, HandshakeTimeout: 500 * time.Millisecond})
+	lis, err := n.Listen(t.Context(), tp.ListenConfig{LocalIP: "127.0.0.1", TLS: cfg, HandshakeTimeout: patience})
 	require.NoError(t, err)
 	t.Cleanup(func() { lis.Close() })
 	return lis.(*Listener)
@@ -186,17 +186,23 @@ func certFor(t *testing.T, key *ecdsa.PrivateKey) *tls.Config {
 // nobody one.
 func TestNoPreamble(t *testing.T) {
 	tptest.LeakCheck(t)
-	lis := listenWith(t, Options{}, nil)
+	lis, err := over(t, Options{}).Listen(t.Context(), tp.ListenConfig{LocalIP: "127.0.0.1", HandshakeTimeout: 2 * time.Second})
+	require.NoError(t, err)
+	defer lis.Close()
+	conns := make(map[string]net.Conn) // their handshakes end at the same time
 	for name, bytes := range map[string]string{
 		"nothing": "", "half": "tpr\x01", "HTTP": "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", "zeros": string(make([]byte, 100)),
 	} {
+		conn, err := net.Dial("tcp", lis.Addr().String())
+		require.NoError(t, err)
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(patience))
+		conn.Write([]byte(bytes))
+		conns[name] = conn
+	}
+	for name, conn := range conns {
 		t.Run(name, func(t *testing.T) {
-			conn, err := net.Dial("tcp", lis.Addr().String())
-			require.NoError(t, err)
-			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(patience))
-			conn.Write([]byte(bytes))
-			_, err = conn.Read(make([]byte, 1)) // within the handshake timeout
+			_, err := conn.Read(make([]byte, 1)) // within the handshake timeout
 			require.Error(t, err)
 			var timeout net.Error
 			require.False(t, errors.As(err, &timeout) && timeout.Timeout())

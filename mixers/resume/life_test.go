@@ -297,16 +297,16 @@ func TestDialErrors(t *testing.T) {
 		}
 	}()
 	n := over(t, Options{})
-	dial := func() error {
-		_, err := n.Dial(t.Context(), tp.DialConfig{Addr: lis.Addr().String(), HandshakeTimeout: 200 * time.Millisecond})
+	dial := func(limit time.Duration) error {
+		_, err := n.Dial(t.Context(), tp.DialConfig{Addr: lis.Addr().String(), HandshakeTimeout: limit})
 		return err
 	}
 	say <- "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
-	require.EqualError(t, dial(), `the other side does not speak resume: its first bytes are "HTTP/1.1 400 Bad Request\r\nConnec"`)
+	require.EqualError(t, dial(patience), `the other side does not speak resume: its first bytes are "HTTP/1.1 400 Bad Request\r\nConnec"`)
 	say <- ""
-	require.EqualError(t, dial(), "the other side does not speak resume: it has closed the connection after the preamble")
+	require.EqualError(t, dial(patience), "the other side does not speak resume: it has closed the connection after the preamble")
 	say <- "tpr"
-	require.ErrorIs(t, dial(), context.DeadlineExceeded)
+	require.ErrorIs(t, dial(200*time.Millisecond), context.DeadlineExceeded)
 }
 
 // Close keeps the connection for what was written before, also when the other side's direction

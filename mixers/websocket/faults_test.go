@@ -178,7 +178,8 @@ func TestVanished(t *testing.T) {
 	cli := newPeer(t, tp.PeerConfig{Network: "ws", Protocols: []string{"raw"}})
 	sess, rerr := cli.Dial(addrs["network"])
 	require.Nil(t, rerr)
-	upper(t, sess)
+	tptest.Receive(t, sess.CloseNotify(), "the end of the session") // begun by the server: this side has no IdleTimeout
+	require.Equal(t, tp.SideRemote, sess.CloseReason().Side)
 	require.Eventually(t, func() bool { return srv.CountSession() == 0 }, time.Minute, time.Millisecond)
 }
 

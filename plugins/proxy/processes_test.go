@@ -139,7 +139,7 @@ func TestCancelOverThreeProcesses(t *testing.T) {
 	}{
 		{"the context is cancelled", time.Hour, func(_ *testing.T, _ tp.Session, cancel func()) { cancel() }, tp.ErrCallerGone.Error()},
 		{"the context is cancelled, without a deadline", 0, func(_ *testing.T, _ tp.Session, cancel func()) { cancel() }, tp.ErrCallerGone.Error()},
-		{"the deadline", time.Second, func(*testing.T, tp.Session, func()) {}, ""},
+		{"the deadline", 3 * time.Second, func(*testing.T, tp.Session, func()) {}, ""},
 		{"the connection is reset", time.Hour, func(t *testing.T, sess tp.Session, _ func()) {
 			if err := conn.(*net.TCPConn).SetLinger(0); err != nil {
 				t.Fatal(err)
