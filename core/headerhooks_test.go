@@ -1,6 +1,7 @@
 package tp_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -89,6 +90,12 @@ func TestHeaderHooks(t *testing.T) {
 			tp.HandleCall(p, "/a", echo, h("ab", reroute("/b")))
 			tp.HandleCall(p, "/b", echo, h("ba", reroute("/a")))
 		}, "/a", "/a /a  meta ", 0, "ab /a, ba /b"},
+		{"rerouting often leaves out no hook", func(p tp.Peer, h func(string, func(tp.ReadCtx) *tp.Rerror) tp.Plugin) {
+			for i := range 9 {
+				tp.HandleCall(p, fmt.Sprint("/", i), echo, h(fmt.Sprint("to", i+1), reroute(fmt.Sprint("/", i+1))))
+			}
+			tp.HandleCall(p, "/9", echo, h("auth", deny))
+		}, "/0", "", 401, "to1 /0, to2 /1, to3 /2, to4 /3, to5 /4, to6 /5, to7 /6, to8 /7, to9 /8, auth /9"},
 		{"rerouting to nowhere is 404", func(p tp.Peer, h func(string, func(tp.ReadCtx) *tp.Rerror) tp.Plugin) {
 			tp.HandleCall(p, "/a", echo, h("move", reroute("/nowhere")))
 		}, "/a", "", 404, "move /a"},

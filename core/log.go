@@ -105,14 +105,11 @@ func SetLoggerOutputter(o LoggerOutputter) {
 // FlushLogger flushes the outputter, and the handler given to SetLogger if it
 // has a method Flush() error. Lines to stderr need no flush.
 func FlushLogger() error {
-	var errs []error
-	if f, ok := processLogger.Load().Handler().(interface{ Flush() error }); ok {
-		errs = append(errs, f.Flush())
-	}
+	err := std.flush()
 	if o := stderr.outputter.Load(); o != nil {
-		errs = append(errs, (*o).Flush())
+		err = errors.Join(err, (*o).Flush())
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 // logger is the Logger of the process, a peer, a session or a context. The zero
@@ -180,8 +177,19 @@ func (l logger) write(level LoggerLevel, pc uintptr, message string, attrs ...sl
 	_ = h.Handle(context.Background(), r)
 }
 
+// flush flushes the handler, if it can be.
+func (l logger) flush() error {
+	if f, ok := l.slog().Handler().(interface{ Flush() error }); ok {
+		return f.Flush()
+	}
+	return nil
+}
+
 func (l logger) fatal() {
-	_ = FlushLogger() // the process ends either way
+	if l.l != nil {
+		_ = l.flush() // the process ends either way
+	}
+	_ = FlushLogger()
 	exit(1)
 }
 

@@ -390,6 +390,29 @@ func TestFatalfAndPanicf(t *testing.T) {
 	}
 }
 
+// flushed is a slog.Handler that counts how often it was flushed.
+type flushed struct {
+	slog.Handler
+	times *int
+}
+
+func (f flushed) Flush() error { *f.times++; return nil }
+
+// Before a line at Fatalf ends the process the logger that has it is flushed, whichever it is.
+func TestFatalfFlushes(t *testing.T) {
+	captureLog(t)
+	exit = func(int) {}
+	t.Cleanup(func() { exit = os.Exit })
+	var process, own int
+	SetLogger(slog.New(flushed{slog.DiscardHandler, &process}))
+	if Fatalf("x"); process != 1 {
+		t.Errorf("the logger of the process was flushed %d times; want once", process)
+	}
+	if newLogger(slog.New(flushed{slog.DiscardHandler, &own})).Fatalf("x"); own != 1 {
+		t.Errorf("the logger of a peer was flushed %d times; want once", own)
+	}
+}
+
 func TestOneWritePerLine(t *testing.T) {
 	buf := captureLog(t)
 	var wg sync.WaitGroup

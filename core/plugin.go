@@ -3,6 +3,7 @@ package tp
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -123,23 +124,25 @@ func (c *PluginContainer) middle() []Plugin {
 // child returns a container with the plugins of c and, after the middle, the given
 // ones.
 func (c *PluginContainer) child(plugin []Plugin) (*PluginContainer, error) {
-	kid := &PluginContainer{tree: c.tree, parent: c}
-	err := c.change(func() error {
-		kid.own = append(kid.own, plugin...)
-		c.kids = append(c.kids[:len(c.kids):len(c.kids)], kid)
-		return nil
-	})
-	return kid, err
+	kid := &PluginContainer{tree: c.tree, parent: c, own: slices.Clone(plugin)}
+	c.tree.mu.Lock()
+	defer c.tree.mu.Unlock()
+	if err := kid.verify(); err != nil {
+		return nil, err
+	}
+	c.kids = append(c.kids, kid)
+	kid.compile()
+	return kid, nil
 }
 
-// change runs f under the lock and compiles all hook tables again. If the result
-// has a nil plugin, or one name twice in one effective list, it undoes the change.
+// change runs f, which appends to left or right or removes a plugin, under the lock, and
+// compiles all hook tables again. If the result has a nil plugin, or one name twice in one
+// effective list, it undoes what was appended.
 func (c *PluginContainer) change(f func() error) error {
 	c.tree.mu.Lock()
 	defer c.tree.mu.Unlock()
 	left, right := c.tree.left, c.tree.right
 	c.tree.left, c.tree.right = left[:len(left):len(left)], right[:len(right):len(right)]
-	own, kids := c.own, c.kids
 	err := f()
 	root := c
 	for root.parent != nil {
@@ -149,7 +152,7 @@ func (c *PluginContainer) change(f func() error) error {
 		err = root.verify()
 	}
 	if err != nil {
-		c.tree.left, c.tree.right, c.own, c.kids = left, right, own, kids
+		c.tree.left, c.tree.right = left, right
 		return err
 	}
 	root.compile()

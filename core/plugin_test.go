@@ -256,6 +256,30 @@ func TestPeerHooks(t *testing.T) {
 }
 
 // Registration, removal and calls run concurrently, for the race detector.
+// counted is a plugin that counts how often it is looked at.
+type counted struct{ n *int }
+
+func (c counted) Name() string { *c.n++; return "counted" }
+
+// A registration does not look at the plugins of the routes that are there: with thousands
+// of them the start of a program would take seconds.
+func TestRegistrationCostsTheSame(t *testing.T) {
+	n := 0
+	p := tp.NewPeer(tp.PeerConfig{Logger: newQuiet(nil)}, counted{&n})
+	defer p.Close()
+	register := func(i int) int {
+		n = 0
+		tp.HandleCall(p, fmt.Sprint("/r", i), func(tp.CallCtx, *string) (string, error) { return "", nil })
+		return n
+	}
+	first := register(0)
+	for i := range 50 {
+		if n := register(i + 1); n != first {
+			t.Fatalf("registration %d calls Name %d times; the first one %d times", i+1, n, first)
+		}
+	}
+}
+
 func TestPluginContainerIsSafe(t *testing.T) {
 	x := newTree(t)
 	var wg sync.WaitGroup

@@ -33,18 +33,16 @@ func (c *handlerCtx) route() *Rerror {
 	return nil
 }
 
-// maxRouteHops is how often header hooks may change the route of one message.
-const maxRouteHops = 4
-
 // enter runs the header hooks of a route's own plugins, except ledHere, which has run.
-// If they change the route, the hooks of the new one that have not run yet follow.
+// If they change the route, the hooks of the new one that have not run yet follow. Each
+// runs once, so that comes to an end.
 func (c *handlerCtx) enter(h *Handler, ledHere Plugin) (*Handler, *Rerror) {
 	s, k := c.sess, c.kind()
 	if len(h.plugins.hooks().ownHeader[k]) == 0 {
 		return h, nil
 	}
 	ran := []Plugin{ledHere}
-	for range maxRouteHops {
+	for {
 		c.use(h.plugins.hooks()) // an error reply runs these hooks too
 		own := c.hooks.ownHeader[k]
 		for i := range own {
@@ -65,7 +63,6 @@ func (c *handlerCtx) enter(h *Handler, ledHere Plugin) (*Handler, *Rerror) {
 		}
 		h = next
 	}
-	return h, nil
 }
 
 func containsPlugin(list []Plugin, p Plugin) bool {

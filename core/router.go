@@ -203,8 +203,8 @@ func (g *group) register(h *Handler, plugin []Plugin) error {
 		}
 	}
 	next := *old
-	next.names = copyMap(old.names, h.name, h.name)
-	next.handlers[h.kind] = copyMap(old.handlers[h.kind], h.name, h)
+	next.names = with(old.names, h.name, h.name)
+	next.handlers[h.kind] = with(old.handlers[h.kind], h.name, h)
 	next.addProbes(h)
 	r.tables.Store(&next)
 	return nil
@@ -223,13 +223,11 @@ func (t *routes) all(yield func(*Handler) bool) {
 	}
 }
 
-func copyMap[V any](m map[string]V, name string, v V) map[string]V {
-	n := make(map[string]V, len(m)+1)
-	for k, w := range m {
-		n[k] = w
-	}
-	n[name] = v
-	return n
+// with returns a copy of m with an entry more.
+func with[V any](m map[string]V, name string, v V) map[string]V {
+	m = maps.Clone(m)
+	m[name] = v
+	return m
 }
 
 // addProbes adds the header hooks of h and its groups to the probes.

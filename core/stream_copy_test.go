@@ -1,6 +1,7 @@
 package tp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -112,6 +113,45 @@ func TestCopyStreamEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The end of the context of the first stream ends CopyStream also while the second takes
+// nothing: its own context goes on.
+func TestCopyStreamContextEnds(t *testing.T) {
+	inStreamWorld(t, func(cfg *PeerConfig) { cfg.StreamWindow = 100 }, func(t *testing.T, w *world) {
+		done := make(chan error, 1)
+		HandleStream(w.server, "/copy", func(ctx StreamCtx, s *Stream[[]byte, []byte]) error {
+			to, err := OpenStream[[]byte, []byte](context.Background(), ctx.Session(), "/hold")
+			if err != nil {
+				done <- err
+				return err
+			}
+			done <- CopyStream(to, s)
+			return to.Close()
+		})
+		c, s := w.pair()
+		ctx, cancel := context.WithCancel(t.Context())
+		from, err := OpenStream[[]byte, []byte](ctx, c, "/copy")
+		if err == nil {
+			err = from.Send(make([]byte, 100)) // all that the second one takes
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		select {
+		case err := <-done:
+			if Code(err) != CodeCanceled {
+				t.Errorf("CopyStream: %v; want 499", err)
+			}
+		default:
+			t.Error("CopyStream waits, and nobody sends any more")
+		}
+		c.Close()
+		s.Close()
+	})
 }
 
 // The hooks of both streams see what is copied, and can change and refuse it.

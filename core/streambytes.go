@@ -100,22 +100,19 @@ func (st *stream) recvBytes() (body, own []byte, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	n := d.cost()
+	defer st.giveBack(d.cost())
+	exclusive := d.own
 	body = d.body
-	if d.own {
-		own = d.body
-	}
 	if len(st.hooks.postReadData) > 0 {
 		m, r := st.receivedMessage(&d)
-		body = m.RawBody()
-		if !m.BodyOwned() || r != nil {
-			own = nil
-		}
 		if r != nil {
-			st.giveBack(n)
+			m.FreeBody()
 			return nil, nil, r.Err()
 		}
+		body, exclusive = m.TakeBody() // not exclusive if a hook has kept it
 	}
-	st.giveBack(n)
+	if exclusive {
+		own = body
+	}
 	return body, own, nil
 }

@@ -197,9 +197,9 @@ func (st *stream) ended() *Rerror {
 // awaitCredit waits until a message may be sent, or until none comes on src any more, from
 // which it would be; nil: from elsewhere.
 func (st *stream) awaitCredit(src *stream) *Rerror {
-	var wake chan struct{}
+	var wake, ended <-chan struct{}
 	if src != nil {
-		wake = src.wake // which is for the goroutine that receives on it: this one
+		wake, ended = src.wake, src.ctx.Done() // which are for the goroutine that receives on it: this one
 	}
 	for {
 		if r := st.ended(); r != nil {
@@ -214,6 +214,9 @@ func (st *stream) awaitCredit(src *stream) *Rerror {
 		select {
 		case <-st.more:
 		case <-wake:
+		case <-ended:
+			src.contextEnded()
+			ended = nil
 		case <-st.ctx.Done():
 		}
 	}

@@ -41,14 +41,3 @@ func (c *Conn) Ended() bool {
 	end, ok := p.(Ender)
 	return ok && end.Ended()
 }
-
-// Emit is documented at Emitter. Only the reading goroutine calls it.
-func (w wire) Emit(b []byte) error {
-	out, err := w.c.out.BeginNow()
-	if err != nil {
-		return err
-	}
-	w.c.out.Commit(append(out, b...))
-	w.c.out.Flush(NoBlock)
-	return nil
-}

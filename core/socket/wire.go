@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/bufpool"
+	"github.com/teleport-go/teleport/core/internal/outbox"
 	"github.com/teleport-go/teleport/core/xfer"
 )
 
@@ -153,6 +154,17 @@ func (w wire) Peek(n int) ([]byte, error) {
 		a.peeked, a.frame = b, nil
 	}
 	return b, err
+}
+
+// Emit is documented at Emitter. Any goroutine may call it.
+func (w wire) Emit(b []byte) error {
+	out, err := w.c.out.BeginNow()
+	if err != nil {
+		return err
+	}
+	w.c.out.Commit(append(out, b...))
+	w.c.out.Flush(outbox.NoBlock)
+	return nil
 }
 
 // Write appends to the frame of the Pack under way.

@@ -18,6 +18,13 @@ import (
 // little more than a record.
 const readAhead = 32 << 10
 
+// maxAnswers is how many bytes a tls.Conn may write by itself, without waiting, behind what
+// the network does not take.
+const maxAnswers = 16 << 10
+
+// errUnread is the error of a connection whose peer makes tls.Conn write more than that.
+var errUnread = errors.New("tlspoll: the peer asks for new keys again and again, and does not read the answers")
+
 // Conn is the connection below a tls.Conn. One goroutine reads at a time; otherwise its
 // methods may be called concurrently.
 type Conn struct {
@@ -39,7 +46,9 @@ type Conn struct {
 	mu      sync.Mutex // guards the fields below
 	kept    []byte     // to be sent: kept[off:]; of bufpool
 	off     int
-	senders int // goroutines that wait until kept is sent
+	answers int  // bytes of kept that a tls.Conn has written by itself, behind others
+	unread  bool // they were too many
+	senders int  // goroutines that wait until kept is sent
 	sendErr error
 	trySend func(fd uintptr)
 }
@@ -50,7 +59,7 @@ func Server(conn net.Conn, cfg *tls.Config) *tls.Conn { return wrap(conn, cfg, t
 // Client is tls.Client.
 func Client(conn net.Conn, cfg *tls.Config) *tls.Conn { return wrap(conn, cfg, tls.Client) }
 
-func wrap(conn net.Conn, cfg *tls.Config, make func(net.Conn, *tls.Config) *tls.Conn) *tls.Conn {
+func wrap(conn net.Conn, cfg *tls.Config, side func(net.Conn, *tls.Config) *tls.Conn) *tls.Conn {
 	var raw syscall.RawConn
 	var err error
 	switch c := conn.(type) {
@@ -58,18 +67,18 @@ func wrap(conn net.Conn, cfg *tls.Config, make func(net.Conn, *tls.Config) *tls.
 		raw, err = c.SyscallConn()
 	case *net.UnixConn:
 		if c.LocalAddr().Network() != "unix" {
-			return make(conn, cfg)
+			return side(conn, cfg)
 		}
 		raw, err = c.SyscallConn()
 	default:
-		return make(conn, cfg)
+		return side(conn, cfg)
 	}
 	if err != nil {
-		return make(conn, cfg)
+		return side(conn, cfg)
 	}
 	c := &Conn{Conn: conn, raw: raw}
 	c.tryRead, c.trySend = c.readOnce, c.sendOnce
-	c.tls = make(c, cfg)
+	c.tls = side(c, cfg)
 	return c.tls
 }
 
@@ -113,7 +122,20 @@ func (c *Conn) TryRead(p []byte) (n int, err error) {
 	default:
 		err = ErrAgain
 	}
+	if err != nil && err != ErrAgain {
+		err = c.cause(err)
+	}
 	return n, err
+}
+
+// cause returns errUnread in place of what the tls.Conn makes of it.
+func (c *Conn) cause(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.unread {
+		return errUnread
+	}
+	return err
 }
 
 // Read is for the tls.Conn.
@@ -181,34 +203,58 @@ func (c *Conn) opError(op string, err error) error {
 // Seal encrypts b. It does not wait; Send sends the result. One goroutine at a time calls
 // it.
 func (c *Conn) Seal(b []byte) error {
-	c.keep(nil, len(b)+len(b)/32+64) // with the overhead of records, which may be small
+	c.begin(len(b) + len(b)/32 + 64) // with the overhead of records, which may be small
 	c.sealing.Store(true)
 	_, err := c.tls.Write(b)
 	c.sealing.Store(false)
+	if err != nil {
+		err = c.cause(err)
+	}
 	return err
 }
 
-// keep appends p to what is to be sent. It reports whether another goroutine waits until
-// all of that is sent.
-func (c *Conn) keep(p []byte, room int) (isSent bool) {
+// begin makes room for so many bytes that are to be sent, if there are none yet.
+func (c *Conn) begin(room int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.kept == nil {
 		c.kept = bufpool.Get(room)
 	}
+}
+
+// keep appends p to what is to be sent. sealing says that it is a part of what Seal encrypts,
+// and not the tls.Conn's own. others reports whether another goroutine waits until all is
+// sent.
+func (c *Conn) keep(p []byte, sealing bool) (others bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !sealing && c.off < len(c.kept) {
+		if c.answers+len(p) > maxAnswers {
+			c.unread = true
+			return false, errUnread
+		}
+		c.answers += len(p)
+	}
+	if c.kept == nil {
+		c.kept = bufpool.Get(len(p))
+	}
 	c.kept = append(c.kept, p...)
-	return c.senders > 0
+	return c.senders > 0, nil
 }
 
 // Write is for the tls.Conn. It waits for the network, unless others do that already or
 // must not.
 func (c *Conn) Write(p []byte) (int, error) {
-	isSent := c.keep(p, len(p))
-	if c.sealing.Load() {
+	sealing := c.sealing.Load()
+	others, err := c.keep(p, sealing)
+	if err != nil {
+		return 0, err
+	}
+	if sealing {
 		return len(p), nil
 	}
 	sent, err := c.Send(false)
-	if err == nil && !sent && !isSent && !c.trying.Load() {
+	if err == nil && !sent && !others && !c.trying.Load() {
 		_, err = c.Send(true)
 	}
 	if err != nil {
@@ -278,6 +324,6 @@ func (c *Conn) send(fd uintptr) {
 	}
 	if c.kept != nil && c.off == len(c.kept) {
 		bufpool.Put(c.kept)
-		c.kept, c.off = nil, 0
+		c.kept, c.off, c.answers = nil, 0, 0
 	}
 }

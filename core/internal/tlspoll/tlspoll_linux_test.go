@@ -2,22 +2,17 @@ package tlspoll
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/hkdf"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -302,107 +297,6 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// secrets is the log of a client's keys.
-type secrets struct{ strings.Builder }
-
-// keyUpdate returns a record with which the client of a connection that has sent so many
-// records asks for new keys. The cipher suite is TLS_AES_128_GCM_SHA256.
-func (s *secrets) keyUpdate(t *testing.T, sent uint64) []byte {
-	t.Helper()
-	var secret []byte
-	for line := range strings.Lines(s.String()) {
-		if f := strings.Fields(line); f[0] == "CLIENT_TRAFFIC_SECRET_0" {
-			secret, _ = hex.DecodeString(f[2])
-		}
-	}
-	expand := func(label string, n int) []byte {
-		info := binary.BigEndian.AppendUint16(nil, uint16(n))
-		info = append(info, byte(len("tls13 "+label)))
-		info = append(info, "tls13 "+label+"\x00"...)
-		b, err := hkdf.Expand(sha256.New, secret, string(info), n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	block, err := aes.NewCipher(expand("key", 16))
-	if err != nil {
-		t.Fatal(err)
-	}
-	gcm, err := cipher.NewGCM(block)
-	if err != nil {
-		t.Fatal(err)
-	}
-	nonce := expand("iv", 12)
-	for i := range 8 {
-		nonce[11-i] ^= byte(sent >> (8 * i))
-	}
-	plain := []byte{24, 0, 0, 1, 1, 22} // KeyUpdate, requested, in a handshake record
-	head := []byte{23, 3, 3, 0, byte(len(plain) + gcm.Overhead())}
-	return append(head, gcm.Seal(nil, nonce, plain, head)...)
-}
-
-// A peer that asks for new keys and does not read keeps no reader waiting: the answer
-// goes with what is sent later.
-func TestKeyUpdate(t *testing.T) {
-	var log secrets
-	near, far := sockets(t, "tcp")
-	near.(*net.TCPConn).SetWriteBuffer(4 << 10)
-	far.(*net.TCPConn).SetReadBuffer(4 << 10)
-	server := Server(near, &tls.Config{Certificates: []tls.Certificate{certificate(t)}, SessionTicketsDisabled: true})
-	peer := tls.Client(far, &tls.Config{InsecureSkipVerify: true, KeyLogWriter: &log, MinVersion: tls.VersionTLS13})
-	done := make(chan error, 1)
-	go func() { done <- peer.Handshake() }()
-	if err := errors.Join(server.Handshake(), <-done); err != nil {
-		t.Fatal(err)
-	}
-	if suite := peer.ConnectionState().CipherSuite; suite != tls.TLS_AES_128_GCM_SHA256 {
-		t.Fatalf("the cipher suite is %s", tls.CipherSuiteName(suite))
-	}
-	c := Of(server)
-	data := make([]byte, 4<<20)
-	sent := false
-	for !sent { // until the socket is full
-		if err := c.Seal(data[:64<<10]); err != nil {
-			t.Fatal(err)
-		}
-		full, err := c.Send(false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sent = !full
-	}
-	flushed := make(chan error, 1)
-	go func() {
-		_, err := c.Send(true) // waits, as a flusher does
-		flushed <- err
-	}()
-	if _, err := far.Write(log.keyUpdate(t, 0)); err != nil {
-		t.Fatal(err)
-	}
-	c.wait(t)
-	began := time.Now()
-	wantAgain(t, c)
-	if took := time.Since(began); took > deadline/4 {
-		t.Errorf("TryRead has waited for %v", took)
-	}
-	select {
-	case err := <-flushed:
-		t.Fatalf("the socket was not full: %v", err)
-	default:
-	}
-	go io.Copy(io.Discard, peer) // fails unless the server's records have the keys that it announces
-	if err := <-flushed; err != nil {
-		t.Error(err)
-	}
-	if err := c.write([]byte("with the new keys")); err != nil {
-		t.Error(err)
-	}
-	if server.CloseWrite() != nil || peer.ConnectionState().Version == 0 {
-		t.Error("the connection has failed")
-	}
-}
-
 // Close does not wait for a peer that does not read while another goroutine does.
 func TestCloseBesideAWait(t *testing.T) {
 	c, _ := secured(t, "tcp", nil)
@@ -429,8 +323,9 @@ func TestCloseBesideAWait(t *testing.T) {
 	if took := time.Since(began); took > 4*time.Second { // the time that a tls.Conn gives its alert is 5 s
 		t.Errorf("Close took %v", took)
 	}
-	if err := <-done; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("the end of the wait: %v; want %v", err, net.ErrClosed)
+	// A tls.Conn sets a write deadline that is over, and then closes the connection.
+	if err := <-done; !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the end of the wait: %v; want %v or %v", err, net.ErrClosed, os.ErrDeadlineExceeded)
 	}
 }
 
