@@ -205,18 +205,13 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc, loop int) error {
 // welcome prepares an accepted connection, and starts its session.
 func (p *peer) welcome(conn net.Conn, pf ProtoFunc, loop int) {
 	defer p.preparing.Done()
-	begun, handed := time.Now(), false
+	begun := time.Now()
 	h := Handshake{Conn: conn, Proto: pf, Peer: p, Trusted: trusts(p.cfg.trusted, conn.RemoteAddr()), loop: loop}
-	defer func() {
-		if !handed { // refused, or a function of the TLS configuration has ended the goroutine
-			h.Conn.Close()
-			p.env.sessions.Done()
-		}
-	}()
 	if !p.acceptedHandshake(&h) {
+		h.Conn.Close()
+		p.env.sessions.Done()
 		return
 	}
-	handed = true
 	if l, r := p.serveConn(&h, p.cfg.HandshakeTimeout-time.Since(begun)); r != nil {
 		p.logRefused(l, r)
 	}
