@@ -178,6 +178,7 @@ func (s *session) prepareLink(ctx context.Context, l *link, limit time.Duration)
 // accepted the connection, in bytes.
 const preparingLimit uint32 = 64 << 10
 
+// preparingRerror returns the error of a connection that did not become ready because of k.
 func (s *session) preparingRerror(k *CloseReason) *Rerror {
 	if s.plan != nil {
 		return dialRerror(s.plan.addr, k)
@@ -254,10 +255,11 @@ func (s *session) connHook(moment string, p Plugin, f func() *Rerror) (r *Rerror
 func (s *session) begin(l *link) (announced <-chan struct{}, r *Rerror) {
 	old, err := s.env.hub.claim(s, l)
 	if err != nil { // the session or the peer was closed meanwhile
+		reason := &CloseReason{SideLocal, err, "preparing"}
 		if s.plan == nil { // the peer's calls may be under way
-			l.sayBye(&CloseReason{SideLocal, err, "preparing"}, true)
+			l.sayBye(reason, true)
 		}
-		r := dialRerror(l.ip, err)
+		r = s.preparingRerror(reason)
 		s.refuseLink(l, r)
 		return nil, r
 	}
