@@ -129,9 +129,8 @@ func (p *peer) listenAt(c ListenConfig) (net.Listener, error) {
 		if !waits {
 			p.log.Printf("listen (network:%s, addr:%s): the old process has the port until it has ended; waiting", c.Network, joinPort(c.LocalIP, c.ListenPort))
 		}
-		pause(p.ctx, portEvery)
-		if p.ctx.Err() != nil {
-			return nil, err
+		if !pause(p.listening, portEvery) {
+			return nil, ErrListenClosed
 		}
 	}
 }
