@@ -95,16 +95,21 @@ func (p *peer) dialOnce(ctx context.Context, s *session, epoch uint32) (*link, *
 	return newLink(s, &h, epoch), nil
 }
 
-// connect makes a connection within DefaultDialTimeout, whatever the network does with
-// that.
-func (p *peer) connect(ctx context.Context, addr string) (net.Conn, error) {
+// connect makes a connection. The network gets DefaultDialTimeout in two ways: as the end of
+// ctx, and in its configuration. A panic of the network is an error.
+func (p *peer) connect(ctx context.Context, addr string) (conn net.Conn, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = guard{log: p.log}.rerror("network "+p.cfg.Network, v).Err()
+		}
+	}()
 	limit, begun := p.cfg.DefaultDialTimeout, time.Now()
 	if limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	conn, err := p.env.network.Dial(ctx, DialConfig{
+	conn, err = p.env.network.Dial(ctx, DialConfig{
 		Network: p.cfg.Network, Addr: addr, LocalIP: p.cfg.LocalIP, LocalPort: p.cfg.LocalPort,
 		TLS: p.TLSConfig(), Timeout: limit, HandshakeTimeout: p.cfg.HandshakeTimeout, Logger: p.log,
 	})
