@@ -203,7 +203,7 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc, loop int) error {
 
 // welcome prepares an accepted connection, and starts its session.
 func (p *peer) welcome(conn net.Conn, pf ProtoFunc, loop int) {
-	defer p.preparing.Done()
+	defer p.donePreparing()
 	begun := time.Now()
 	h := Handshake{Conn: conn, Proto: pf, Peer: p, Trusted: trusts(p.cfg.trusted, conn.RemoteAddr()), loop: loop}
 	if !p.acceptedHandshake(&h) {
@@ -303,7 +303,7 @@ func (p *peer) serveForeign(conn net.Conn, facts ConnFacts, protoFunc []ProtoFun
 	if !p.admitAccepted() {
 		return refuse(CodeConnClosed, errPeerClosed)
 	}
-	defer p.preparing.Done()
+	defer p.donePreparing()
 	return p.serveConn(&Handshake{Conn: conn, Proto: pf, Facts: facts}, p.cfg.HandshakeTimeout)
 }
 
