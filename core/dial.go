@@ -149,7 +149,7 @@ func (s *session) prepareLink(ctx context.Context, l *link, limit time.Duration)
 		s.mu.Unlock()
 	}()
 	if reason != nil { // closed while it was redialling
-		l.kill(reason.Side, reason.Cause, reason.Act)
+		l.killFor(reason)
 	}
 	if s.plan == nil {
 		l.sock.SetLimit(min(preparingLimit, s.env.cfg.MessageSizeLimit))
