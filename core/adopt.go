@@ -228,7 +228,7 @@ func (a *adoption) restorePlugins() error {
 
 // drop undoes prepare: the connection stays the old process's.
 func (a *adoption) drop() {
-	defer a.p.preparing.Done()
+	defer a.p.donePreparing()
 	if a.conn != nil {
 		a.conn.Settle(false)
 	}
@@ -265,7 +265,7 @@ func (a *adoption) settle(mine bool) {
 		a.drop()
 		return
 	}
-	defer a.p.preparing.Done()
+	defer a.p.donePreparing()
 	if a.conn != nil {
 		a.conn.Settle(true)
 	}

@@ -108,12 +108,12 @@ func (s *session) sayCanceled(seq int32, ctx context.Context) {
 // sayCancel tells the peer that the caller of the call with this number has given up.
 func (s *session) sayCancel(seq int32) {
 	l := s.cur.Load()
-	if l == nil { // it drains, or redials
+	if l == nil { // it drains, redials, or is being prepared
 		s.mu.Lock()
 		l = s.link
 		s.mu.Unlock()
 	}
-	if l.enqueueCancel(seq) {
+	if l != nil && l.enqueueCancel(seq) {
 		l.sock.Flush(socket.NoBlock)
 	}
 }

@@ -213,3 +213,19 @@ func TestDeadlinesAreNotCanceled(t *testing.T) {
 		end.silent()
 	})
 }
+
+// A call that a hook of a connection should not make, since there is no session yet, may
+// end before it gets its error: there is nobody to tell.
+func TestCancelWhilePreparing(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		var ran bool
+		w.client.PluginContainer().AppendLeft(&PluginImpl{
+			PluginName: "early",
+			OnPostDial: func(s PreSession) *Rerror { s.(*session).sayCancel(1); ran = true; return nil },
+		})
+		w.dial()
+		if !ran {
+			t.Error("the hook has not run to its end")
+		}
+	})
+}

@@ -95,16 +95,21 @@ func (p *peer) dialOnce(ctx context.Context, s *session, epoch uint32) (*link, *
 	return newLink(s, &h, epoch), nil
 }
 
-// connect makes a connection within DefaultDialTimeout, whatever the network does with
-// that.
-func (p *peer) connect(ctx context.Context, addr string) (net.Conn, error) {
+// connect makes a connection. The network gets DefaultDialTimeout in two ways: as the end of
+// ctx, and in its configuration. A panic of the network is an error.
+func (p *peer) connect(ctx context.Context, addr string) (conn net.Conn, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = guard{log: p.log}.rerror("network "+p.cfg.Network, v).Err()
+		}
+	}()
 	limit, begun := p.cfg.DefaultDialTimeout, time.Now()
 	if limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	conn, err := p.env.network.Dial(ctx, DialConfig{
+	conn, err = p.env.network.Dial(ctx, DialConfig{
 		Network: p.cfg.Network, Addr: addr, LocalIP: p.cfg.LocalIP, LocalPort: p.cfg.LocalPort,
 		TLS: p.TLSConfig(), Timeout: limit, HandshakeTimeout: p.cfg.HandshakeTimeout, Logger: p.log,
 	})
@@ -144,7 +149,7 @@ func (s *session) prepareLink(ctx context.Context, l *link, limit time.Duration)
 		s.mu.Unlock()
 	}()
 	if reason != nil { // closed while it was redialling
-		l.kill(reason.Side, reason.Cause, reason.Act)
+		l.killFor(reason)
 	}
 	if s.plan == nil {
 		l.sock.SetLimit(min(preparingLimit, s.env.cfg.MessageSizeLimit))
@@ -178,6 +183,7 @@ func (s *session) prepareLink(ctx context.Context, l *link, limit time.Duration)
 // accepted the connection, in bytes.
 const preparingLimit uint32 = 64 << 10
 
+// preparingRerror returns the error of a connection that did not become ready because of k.
 func (s *session) preparingRerror(k *CloseReason) *Rerror {
 	if s.plan != nil {
 		return dialRerror(s.plan.addr, k)
@@ -254,10 +260,11 @@ func (s *session) connHook(moment string, p Plugin, f func() *Rerror) (r *Rerror
 func (s *session) begin(l *link) (announced <-chan struct{}, r *Rerror) {
 	old, err := s.env.hub.claim(s, l)
 	if err != nil { // the session or the peer was closed meanwhile
+		reason := &CloseReason{SideLocal, err, "preparing"}
 		if s.plan == nil { // the peer's calls may be under way
-			l.sayBye(&CloseReason{SideLocal, err, "preparing"}, true)
+			l.sayBye(reason, true)
 		}
-		r := dialRerror(l.ip, err)
+		r = s.preparingRerror(reason)
 		s.refuseLink(l, r)
 		return nil, r
 	}

@@ -132,33 +132,23 @@ func (s *session) beginClose(reason *CloseReason, limit time.Duration) state {
 	s.mu.Lock()
 	was := s.state
 	switch was {
-	case preparing:
-		if s.reason == nil {
-			s.reason = reason
-		}
-		l := s.prep
-		s.mu.Unlock()
-		if l != nil {
-			l.kill(reason.Side, reason.Cause, reason.Act)
-		}
-		return was
 	case ready, moving:
 		s.startDraining(reason, limit)
 		s.mu.Unlock()
 		s.env.hub.drop(s)
 		return ready
-	case broken, redialing:
+	case preparing, broken, redialing:
 		s.postpone(func() { s.beginClose(reason, limit) })
 		if s.reason == nil {
 			s.reason = reason
 		}
-		stop, l := s.stopDial, s.prep
+		stop, l := s.stopDial, s.prep // nil unless redialing, and while no connection is being prepared
 		s.mu.Unlock()
 		if stop != nil {
 			stop()
 		}
 		if l != nil {
-			l.kill(reason.Side, reason.Cause, reason.Act)
+			l.killFor(reason)
 		}
 		return was
 	}

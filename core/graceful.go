@@ -392,20 +392,6 @@ func (g *grace) beginReboot(r *rebooting) ([]*inherit.Listener, error) {
 	return listeners, nil
 }
 
-// unwrapListener returns the socket below a listener.
-func unwrapListener(lis net.Listener) (*inherit.Listener, bool) {
-	for {
-		switch l := lis.(type) {
-		case *inherit.Listener:
-			return l, true
-		case interface{ Unwrap() net.Listener }:
-			lis = l.Unwrap()
-		default:
-			return nil, false
-		}
-	}
-}
-
 // finish closes the peers, calls the functions of SetShutdown and ends the process.
 func (g *grace) finish(log logger, timeout []time.Duration) {
 	defer close(g.finished)

@@ -4,7 +4,9 @@ package tp
 
 import (
 	"bufio"
+	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -16,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/teleport-go/teleport/core/internal/inherit"
 	"github.com/teleport-go/teleport/core/internal/testwire"
 )
 
@@ -194,5 +197,51 @@ func TestRebootUnderLoad(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("the first process: %v; want exit code 0", err)
+	}
+}
+
+const portWaitProcess = "TP_TEST_PORT_WAIT_PROCESS"
+
+// TestPortWaitProcess is a child process of TestCloseEndsTheWaitForAPort; without its parent
+// it does nothing.
+func TestPortWaitProcess(t *testing.T) {
+	if os.Getenv(portWaitProcess) == "" {
+		return
+	}
+	testwire.Register()
+	var lines strings.Builder
+	tried := make(chan struct{}, 1)
+	p := NewPeer(PeerConfig{
+		Net: &Network{Name: "taken", Listen: func(context.Context, ListenConfig) (net.Listener, error) {
+			select {
+			case tried <- struct{}{}:
+			default:
+			}
+			return nil, syscall.EADDRINUSE
+		}},
+		DefaultBodyCodec: "testtext", Protocol: testwire.New, Logger: slog.New(slog.NewTextHandler(&lines, nil)),
+	})
+	listened := make(chan error, 1)
+	go func() { listened <- p.ListenAndServe() }()
+	for range 2 { // it waits for the port
+		<-tried
+	}
+	p.Close()
+	if err := <-listened; err != ErrListenClosed {
+		t.Errorf("ListenAndServe = %v; want %v", err, ErrListenClosed)
+	}
+	if got := lines.String(); !strings.Contains(got, "waiting") || strings.Contains(got, "ERROR") {
+		t.Errorf("the log is\n%swant a line about waiting, and no error", got)
+	}
+}
+
+// After a Reboot, Close ends a Listen that waits for a port of the old process.
+func TestCloseEndsTheWaitForAPort(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestPortWaitProcess$")
+	cmd.Env = append(os.Environ(), portWaitProcess+"=1", inherit.Env+"={}") // as the new process of this one
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -62,19 +62,30 @@ type HandOverListener interface {
 	Replaced()
 }
 
+// listenerBelow returns the T among a listener and those below it.
+func listenerBelow[T net.Listener](lis net.Listener) (l T, ok bool) {
+	for {
+		if l, ok = lis.(T); ok {
+			return l, true
+		}
+		w, wraps := lis.(interface{ Unwrap() net.Listener })
+		if !wraps {
+			return l, false
+		}
+		lis = w.Unwrap()
+	}
+}
+
+// unwrapListener returns the socket below a listener.
+func unwrapListener(lis net.Listener) (*inherit.Listener, bool) {
+	return listenerBelow[*inherit.Listener](lis)
+}
+
 // handOverListener returns the HandOverListener among a listener and those below it; nil:
 // there is none.
 func handOverListener(lis net.Listener) HandOverListener {
-	for {
-		switch l := lis.(type) {
-		case HandOverListener:
-			return l
-		case interface{ Unwrap() net.Listener }:
-			lis = l.Unwrap()
-		default:
-			return nil
-		}
-	}
+	l, _ := listenerBelow[HandOverListener](lis)
+	return l
 }
 
 // accepts reports whether a connection with this local address comes from the listener.
@@ -198,7 +209,7 @@ func (b backTaker) take(head, state []byte, conn net.Conn) (l backListener, take
 	l = b[i]
 	err = protected("it", func() (err error) { take, err = l.TakeBack(state, conn); return err })
 	if err == nil && take == nil {
-		err = errors.New("there is nobody to take it")
+		err = errors.New("the listener's TakeBack has returned no function")
 	}
 	return l, take, err
 }

@@ -115,7 +115,7 @@ func TestTakeBack(t *testing.T) {
 		{"unix", `{"version":1,"network":"unix","local":{"network":"unix","text":"/run/x"}}`, "mine", ""},
 		{"not there", good, "other", "it is not known"},
 		{"panic", good, "panic", "it panicked: a listener's panic"},
-		{"nothing to take it", good, "nothing", "nobody to take it"},
+		{"nothing to take it", good, "nothing", "TakeBack has returned no function"},
 		{"another port", strings.Replace(good, ":80", ":81", 1), "mine", "no listener of the network \"tcp\" has accepted"},
 		{"no address", strings.Replace(good, "10.0.0.1:80", "x", 1), "mine", "no listener"},
 		{"another network", strings.Replace(good, `"tcp"`, `"kcp"`, 1), "mine", "no listener of the network \"kcp\""},

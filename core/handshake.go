@@ -67,15 +67,22 @@ func (p *peer) clientTLS(ctx context.Context, h *Handshake, cfg *tls.Config) err
 	return nil
 }
 
-// handshakeTLS runs the handshake within HandshakeTimeout.
-func (p *peer) handshakeTLS(ctx context.Context, c *tls.Conn) error {
+// handshakeTLS runs the handshake, and with it functions of the TLS configuration, within
+// HandshakeTimeout.
+func (p *peer) handshakeTLS(ctx context.Context, c *tls.Conn) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.HandshakeTimeout, errHandshakeTimeout)
 	defer cancel()
-	err := c.HandshakeContext(ctx)
-	if err != nil {
-		err = causeOr(ctx, err)
+	r, ok := guard{log: p.log}.apart("a function of the TLS configuration", func() *Rerror {
+		err = c.HandshakeContext(ctx)
+		return nil
+	})
+	switch {
+	case !ok:
+		return r.Err()
+	case err != nil:
+		return causeOr(ctx, err)
 	}
-	return err
+	return nil
 }
 
 // networkHandshake runs Network.Handshake within HandshakeTimeout.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -306,4 +307,27 @@ func TestClientTLS(t *testing.T) {
 			t.Errorf("%s: the name is %q, and was %q, which is now %q; want %q", test.addr, got.ServerName, given, test.tls.ServerName, test.want)
 		}
 	}
+}
+
+// A network that panics fails the attempt to dial, also one to redial, and nothing else.
+func TestNetworkPanicsInDial(t *testing.T) {
+	var broken atomic.Bool
+	inNetwork(t, func(n *Network) {
+		dial := n.Dial
+		n.Dial = func(ctx context.Context, d DialConfig) (net.Conn, error) {
+			if broken.Load() {
+				panic("boom")
+			}
+			return dial(ctx, d)
+		}
+	}, func(c *PeerConfig) { c.RedialTimes, c.RedialInterval = -1, time.Second }, func(t *testing.T, w *world) {
+		c := w.dial()
+		broken.Store(true)
+		mem(c).Cut()
+		pass(2 * shortLife)
+		_, r := w.client.Dial(w.addr)
+		wantRerror(t, r, CodeDialFailed, w.addr, "boom")
+		broken.Store(false)
+		w.echo(c)
+	})
 }

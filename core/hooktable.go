@@ -1,6 +1,8 @@
 package tp
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -253,6 +255,36 @@ func plainHook(p Plugin, f func() error) (err error) {
 		}
 	}()
 	return f()
+}
+
+// closeHooks calls the hooks, all at a time, and returns their errors, in order. It does
+// not wait for those that have not returned at the end of ctx.
+func closeHooks[P Plugin](ctx context.Context, kind string, hooks []P, call func(P) error) (errs []error) {
+	results := make([]chan error, len(hooks))
+	for i, h := range hooks {
+		result := make(chan error, 1)
+		results[i] = result
+		go func() {
+			err := errors.New("it has ended its goroutine")
+			defer func() { result <- err }()
+			err = plainHook(h, func() error { return call(h) })
+		}()
+	}
+	for i, h := range hooks {
+		err := errors.New("it has not returned in time")
+		select {
+		case err = <-results[i]:
+		case <-ctx.Done():
+			select {
+			case err = <-results[i]:
+			default:
+			}
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("tp: close: [%s:%s] %w", kind, h.Name(), err))
+		}
+	}
+	return errs
 }
 
 // hookPanics holds a *throttle.Throttle for each name of a plugin that has panicked.

@@ -93,10 +93,13 @@ func trusts(networks []netip.Prefix, a net.Addr) bool {
 	return false
 }
 
-// kill closes the connection and records why; the first reason stays. The reader then
+// kill is killFor a reason of these parts.
+func (l *link) kill(side Side, cause error, act string) { l.killFor(&CloseReason{side, cause, act}) }
+
+// killFor closes the connection and records why; the first reason stays. The reader then
 // notices, and cleans up.
-func (l *link) kill(side Side, cause error, act string) {
-	l.killed.CompareAndSwap(nil, &CloseReason{side, cause, act})
+func (l *link) killFor(reason *CloseReason) {
+	l.killed.CompareAndSwap(nil, reason)
 	l.close()
 }
 

@@ -129,9 +129,8 @@ func (p *peer) listenAt(c ListenConfig) (net.Listener, error) {
 		if !waits {
 			p.log.Printf("listen (network:%s, addr:%s): the old process has the port until it has ended; waiting", c.Network, joinPort(c.LocalIP, c.ListenPort))
 		}
-		pause(p.ctx, portEvery)
-		if p.ctx.Err() != nil {
-			return nil, err
+		if !pause(p.listening, portEvery) {
+			return nil, ErrListenClosed
 		}
 	}
 }
@@ -204,19 +203,14 @@ func (p *peer) accept(lis net.Listener, pf ProtoFunc, loop int) error {
 
 // welcome prepares an accepted connection, and starts its session.
 func (p *peer) welcome(conn net.Conn, pf ProtoFunc, loop int) {
-	defer p.preparing.Done()
-	begun, handed := time.Now(), false
+	defer p.donePreparing()
+	begun := time.Now()
 	h := Handshake{Conn: conn, Proto: pf, Peer: p, Trusted: trusts(p.cfg.trusted, conn.RemoteAddr()), loop: loop}
-	defer func() {
-		if !handed { // refused, or a function of the TLS configuration has ended the goroutine
-			h.Conn.Close()
-			p.env.sessions.Done()
-		}
-	}()
 	if !p.acceptedHandshake(&h) {
+		h.Conn.Close()
+		p.env.sessions.Done()
 		return
 	}
-	handed = true
 	if l, r := p.serveConn(&h, p.cfg.HandshakeTimeout-time.Since(begun)); r != nil {
 		p.logRefused(l, r)
 	}
@@ -309,7 +303,7 @@ func (p *peer) serveForeign(conn net.Conn, facts ConnFacts, protoFunc []ProtoFun
 	if !p.admitAccepted() {
 		return refuse(CodeConnClosed, errPeerClosed)
 	}
-	defer p.preparing.Done()
+	defer p.donePreparing()
 	return p.serveConn(&Handshake{Conn: conn, Proto: pf, Facts: facts}, p.cfg.HandshakeTimeout)
 }
 

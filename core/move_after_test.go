@@ -2,6 +2,7 @@ package tp
 
 import (
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 )
@@ -75,4 +76,30 @@ func TestFarewellsSpreadRedials(t *testing.T) {
 			t.Errorf("all are to come back at the same times: %v", seen)
 		}
 	})
+}
+
+// While a Reboot waits for the connections that are being prepared, others may come: those
+// that ServeConn gets are not paused.
+func TestAwaitPreparedWhileOthersCome(t *testing.T) {
+	w := newWorld(t)
+	p := w.peer(nil)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				p.ServeConn(deadConn())
+			}
+		})
+	}
+	for range 300 {
+		p.awaitPrepared(t.Context())
+	}
+	close(stop)
+	wg.Wait()
 }

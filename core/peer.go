@@ -36,7 +36,6 @@ type peer struct {
 	listening     context.Context // ends when Close begins
 	stopListening context.CancelFunc
 	accepting     sync.WaitGroup    // listeners
-	preparing     sync.WaitGroup    // accepted connections that are not ready yet
 	tlsErrors     throttle.Throttle // of lines about failed TLS handshakes
 	refusals      throttle.Throttle // of lines about connections that PostAccept refused
 	redialErrors  throttle.Throttle // limits lines about failed redials
@@ -47,6 +46,8 @@ type peer struct {
 	openErr error
 
 	mu        sync.Mutex      // guards what follows
+	preparing int             // accepted connections that are not ready yet
+	prepared  chan struct{}   // closed when there is none; nil: no goroutine waits for that
 	made      bool            // Open has returned the peer
 	opened    bool            // Listen, Dial or ServeConn was called
 	closing   bool            // nothing is accepted any more
@@ -173,8 +174,8 @@ func (p *peer) admit() bool {
 	return true
 }
 
-// admitAccepted is admit for a connection that was accepted; p.preparing.Done follows when
-// its session is ready, or refused.
+// admitAccepted is admit for a connection that was accepted; donePreparing follows when its
+// session is ready, or refused.
 func (p *peer) admitAccepted() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -182,8 +183,17 @@ func (p *peer) admitAccepted() bool {
 		return false
 	}
 	p.env.sessions.Add(1)
-	p.preparing.Add(1)
+	p.preparing++
 	return true
+}
+
+func (p *peer) donePreparing() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.preparing--; p.preparing == 0 && p.prepared != nil {
+		close(p.prepared)
+		p.prepared = nil
+	}
 }
 
 func (p *peer) isClosing() bool {
@@ -357,44 +367,24 @@ func (p *peer) postClose(ctx context.Context) []error {
 	return closeHooks(ctx, "PostClosePlugin", hooks, func(h PostClosePlugin) error { return h.PostClose(ctx, p) })
 }
 
-// closeHooks calls the hooks, all at a time, and returns their errors, in order. It does
-// not wait for those that have not returned at the end of ctx.
-func closeHooks[P Plugin](ctx context.Context, kind string, hooks []P, call func(P) error) (errs []error) {
-	results := make([]chan error, len(hooks))
-	for i, h := range hooks {
-		result := make(chan error, 1)
-		results[i] = result
-		go func() {
-			err := errors.New("it has ended its goroutine")
-			defer func() { result <- err }()
-			err = plainHook(h, func() error { return call(h) })
-		}()
-	}
-	for i, h := range hooks {
-		err := errors.New("it has not returned in time")
-		select {
-		case err = <-results[i]:
-		case <-ctx.Done():
-			select {
-			case err = <-results[i]:
-			default:
-			}
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("tp: close: [%s:%s] %w", kind, h.Name(), err))
-		}
-	}
-	return errs
-}
-
 // awaitPrepared waits until all accepted connections are ready: their clients may have
 // sent calls already. What takes longer than prepareTime, such as a client that says
 // nothing, is cut off.
 func (p *peer) awaitPrepared(ctx context.Context) {
+	p.mu.Lock()
+	if p.preparing == 0 {
+		p.mu.Unlock()
+		return
+	}
+	if p.prepared == nil {
+		p.prepared = make(chan struct{})
+	}
+	prepared := p.prepared
+	p.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, prepareTime)
 	defer cancel()
 	select {
-	case <-waited(&p.preparing):
+	case <-prepared:
 	case <-ctx.Done():
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/teleport-go/teleport/core/codec"
@@ -99,28 +100,23 @@ func (s *session) PreReply(req Message, body any, rerr *Rerror, setting ...Messa
 	if req.Mtype() == TypeAuthCall {
 		mtype = TypeAuthReply
 	}
-	all := make([]MessageSetting, 0, len(setting)+1)
-	all = append(all, func(m Message) {
+	all := append([]MessageSetting{func(m Message) {
 		if id := req.BodyCodec(); id != codec.NilCodecID && !rerr.HasError() {
 			m.SetBodyCodec(id)
 		}
 		m.XferPipe().AppendFrom(req.XferPipe())
-	})
-	return s.preWrite(req.Seq(), mtype, "", body, rerr, append(all, setting...))
+	}}, setting...)
+	return s.preWrite(req.Seq(), mtype, "", body, rerr, all)
 }
 
 func (s *session) PreCall(serviceMethod string, arg, reply any, setting ...MessageSetting) *Rerror {
 	seq := s.pending.Next()
-	if r := s.preWrite(seq, TypeCall, serviceMethod, arg, nil, setting); r != nil {
+	var ctx context.Context // that a setting may have given
+	all := append(slices.Clip(setting), func(m Message) { ctx = m.(*socket.Envelope).GivenContext() })
+	if r := s.preWrite(seq, TypeCall, serviceMethod, arg, nil, all); r != nil {
 		return r
 	}
-	var settings socket.Envelope // for the context that a setting may have given
-	for _, set := range setting {
-		if set != nil {
-			set(&settings)
-		}
-	}
-	c, r := s.preReply(settings.GivenContext(), seq)
+	c, r := s.preReply(ctx, seq)
 	if r != nil {
 		return r
 	}
@@ -258,7 +254,7 @@ func (s *session) preRead(ctx context.Context, m *socket.Envelope) (r *Rerror) {
 	interrupted := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(interrupted)
-		l.conn.SetReadDeadline(time.Unix(1, 0))
+		l.conn.SetReadDeadline(pastTime)
 	})
 	err := l.sock.Wait()
 	for err == nil {

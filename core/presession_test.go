@@ -78,8 +78,9 @@ func TestPreSendAndReceive(t *testing.T) {
 			return r
 		}
 		var got string
-		if r := s.PreCall("/pre", "ask", &got); r != nil || got != "answer" {
-			return wrong("PreCall gives %q, %v", got, r)
+		sets := 0
+		if r := s.PreCall("/pre", "ask", &got, func(tp.Message) { sets++ }); r != nil || got != "answer" || sets != 1 {
+			return wrong("PreCall gives %q, %v, and its setting has run %d times; want once", got, r, sets)
 		}
 		got = "untouched"
 		if r := s.PreCall("/pre", "fail", &got); r == nil || r.Code != 1235 || got != "untouched" {

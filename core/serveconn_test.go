@@ -3,6 +3,7 @@ package tp
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -185,4 +186,25 @@ func (w *world) tcp() (near, far net.Conn) {
 	}
 	w.t.Cleanup(func() { near.Close(); far.Close() })
 	return near, far
+}
+
+// A connection that was accepted and did not become ready has not been dialled, and the
+// error does not say so.
+func TestServeConnOfAPeerThatCloses(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		w.server.PluginContainer().AppendLeft(&PluginImpl{
+			PluginName:   "late",
+			OnPostAccept: func(PreSession) *Rerror { w.server.env.hub.close(); return nil }, // as Close does when it has waited long enough
+		})
+		a, b := memnet.Pipe()
+		defer b.Close()
+		s, r := w.server.ServeConnWith(a, ConnFacts{})
+		if s != nil {
+			t.Errorf("ServeConnWith = %v; want an error", s)
+		}
+		wantRerror(t, r, CodeConnClosed, errPeerClosed.Error())
+		if strings.Contains(r.String(), "dial") || !errors.Is(r.Err(), errPeerClosed) {
+			t.Errorf("error is %s; want %v, and no word about dialling", r, errPeerClosed)
+		}
+	})
 }

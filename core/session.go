@@ -67,10 +67,7 @@ func (s *session) wantedID() (id string, explicit bool) {
 
 // defaultID returns the id of a session without SetID. The caller holds s.mu.
 func (s *session) defaultID() string {
-	l := s.link
-	if s.prep != nil {
-		l = s.prep
-	}
+	l := s.linkNow()
 	if l == nil {
 		return ""
 	}
@@ -80,13 +77,19 @@ func (s *session) defaultID() string {
 	return l.ip
 }
 
-func (s *session) currentLink() *link {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// linkNow returns the link whose connection hooks run, else the present or last one, nil if
+// there was none yet. The caller holds s.mu.
+func (s *session) linkNow() *link {
 	if s.prep != nil {
 		return s.prep
 	}
 	return s.link
+}
+
+func (s *session) currentLink() *link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.linkNow()
 }
 
 // netConn returns the connection, which a hook may replace until the link is ready.
@@ -204,19 +207,12 @@ func (s *session) SetContextAge(d time.Duration) { s.contextAge.Store(int64(max(
 
 func (s *session) ControlFD(f func(fd uintptr)) error {
 	s.mu.Lock()
-	l, st := s.link, s.state
-	if s.prep != nil {
-		l = s.prep
-	}
-	gone := st == closed || st == redialing && l != s.prep
-	var conn net.Conn
-	if !gone {
-		conn = l.conn
-	}
-	s.mu.Unlock()
-	if gone {
+	if s.state == closed || s.state == redialing && s.prep == nil {
+		s.mu.Unlock()
 		return net.ErrClosed
 	}
+	conn := s.linkNow().conn
+	s.mu.Unlock()
 	return socket.ControlFD(conn, f)
 }
 

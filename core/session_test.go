@@ -264,7 +264,7 @@ func TestRow04_CloseBetweenHooksAndReady(t *testing.T) {
 		}
 		s.Close()
 		_, r := s.begin(l)
-		wantRerror(t, r, CodeDialFailed, "closed by this side")
+		wantRerror(t, r, CodeConnClosed, "closed by this side") // 105 is for what was dialled
 		wantState(t, s, closed)
 		w.log.want(t, "s accept", "s disconnect: closed by this side")
 		b.Close()

@@ -3,6 +3,7 @@ package tp
 import (
 	"crypto/tls"
 	"net"
+	"runtime"
 	"testing"
 	"testing/synctest"
 
@@ -159,4 +160,45 @@ func TestContextSessionAndIP(t *testing.T) {
 			t.Errorf("in the session's Swap: what Swap has stored %v, what Session().Swap() has %v; want false, true", gone, kept)
 		}
 	})
+}
+
+// A function of the TLS configuration that panics, or ends its goroutine, fails its
+// handshake alone, on either side.
+func TestTLSFunctionFails(t *testing.T) {
+	cert := GenerateTLSConfigForServer().Certificates
+	for _, test := range []struct {
+		name string
+		f    func() error
+	}{
+		{"panics", func() error { panic("boom") }},
+		{"ends its goroutine", func() error { runtime.Goexit(); return nil }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, nil, func(t *testing.T, w *world) {
+				verify := func(tls.ConnectionState) error { return test.f() }
+				secure := func(server, client *tls.Config) (srv, cli *peer, addr string) {
+					srv, cli = w.peer(nil), w.peer(nil)
+					srv.SetTLSConfig(server)
+					cli.SetTLSConfig(client)
+					return srv, cli, w.listen(srv)
+				}
+				srv, cli, addr := secure(
+					&tls.Config{Certificates: cert, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, test.f() }},
+					GenerateTLSConfigForClient())
+				_, r := cli.Dial(addr)
+				wantRerror(t, r, CodeDialFailed)
+				synctest.Wait()
+				if n := srv.Stats().RefusedConnections; n != 1 {
+					t.Errorf("%d refused connections; want 1", n)
+				}
+				_, cli, addr = secure(&tls.Config{Certificates: cert}, &tls.Config{InsecureSkipVerify: true, VerifyConnection: verify})
+				_, r = cli.Dial(addr)
+				wantRerror(t, r, CodeDialFailed, addr)
+				synctest.Wait()
+				if n := w.net.Conns(); n != 0 {
+					t.Errorf("%d connections are left", n)
+				}
+			})
+		})
+	}
 }
