@@ -61,6 +61,7 @@ class ResumedWebSocket extends EventTarget {
   #ackSent = 0;
   #delivering = false; // frames have come that were not delivered
   #tasks = null; // a MessageChannel whose messages deliver them
+  #last; // the close frame, until it is delivered
   #byeCame = false;
   #heardAt = 0;
 
@@ -170,22 +171,24 @@ class ResumedWebSocket extends EventTarget {
   }
 
   // next delivers a frame. The one behind it is for a task of its own, as with a WebSocket:
-  // what was waiting for the first one goes on before.
-  #next() {
+  // what was waiting for the first one goes on before. So is the close frame in any case: Node
+  // and Deno may deliver it and the message before it, which have come in two messages, in one.
+  #next(ownTask = false) {
     if (this.#over) return;
     let frame;
     try {
-      frame = this.#frames.next();
-      if (frame) this.#deliver(frame);
+      frame = this.#last ?? this.#frames.next();
+      if (frame?.op === wire.CLOSE && !ownTask) this.#last = frame;
+      else if (frame) this.#deliver(frame);
     } catch (err) {
       return this.#fail(err);
     }
     if (this.#over) return;
-    this.#delivering = frame !== undefined && this.#frames.size > 0;
+    this.#delivering = frame !== undefined && (frame === this.#last || this.#frames.size > 0);
     if (this.#ackable - this.#ackSent >= ackEvery) this.#flush(true);
     if (this.#delivering) {
       this.#tasks ??= new MessageChannel();
-      this.#tasks.port1.onmessage ??= () => this.#next();
+      this.#tasks.port1.onmessage ??= () => this.#next(true);
       this.#tasks.port2.postMessage(null);
     } else if (this.#byeCame) {
       this.#leave(this.#closing ? { ...this.#closing, wasClean: true } : broken("the server has closed the session"));
@@ -337,6 +340,7 @@ class ResumedWebSocket extends EventTarget {
   #lost(close) {
     clearTimeout(this.#redialTimer);
     clearTimeout(this.#attemptTimer);
+    if (this.#last) return; // it ends the session
     if (this.#plain || this.#isNew()) return this.#finish(close); // there is nothing to go on with
     if (this.#closing && this.#finished && this.#acked === this.#end) return this.#finish({ ...this.#closing, wasClean: true });
     this.#ws = null;

@@ -203,6 +203,7 @@ test("what is no record or no frame ends the session, and the server gets to kno
       server.accept(WebSocket.last);
       server.ws.deliver(new ArrayBuffer(32));
     }
+    for (let i = 0; i < 100 && closes.length === 0; i++) await turn(); // a close is a task of its own
     assert.equal(closes.length, 1, name);
     assert.equal(closes[0][0], code, name);
     assert.match(closes[0][1], reason, name);
@@ -413,6 +414,20 @@ test("each message is a task: what awaits a reply goes on before the push behind
   await done;
   while (order.length < 3) await turn();
   assert.deepEqual(order, ["reply", "push", "push"]);
+});
+
+test("the close is a task of its own: a refusal before it keeps its reason", async (t) => {
+  const { s, WebSocket } = await session(t, { resume: resume(), setup: (first) => first.auth("guess") }, false);
+  const server = new Server();
+  server.accept(WebSocket.last);
+  server.answer();
+  await turn();
+  const { seq } = server.read();
+  server.say({ seq, mtype: 5, error: { code: 401, message: "Unauthorized", reason: "wrong password" } });
+  server.write(record(closeFrame(1008, "401 Unauthorized"))); // Node and Deno read both from one packet
+  WebSocket.last.drop(1000);
+  const err = await rejection(s.ready);
+  assert.deepEqual([err.code, err.reason, WebSocket.all.length], [401, "wrong password", 1]);
 });
 
 test("closing by the page, and by the server", async (t) => {
