@@ -181,11 +181,11 @@ func valueText(v any) (text string) {
 	case *Prepared:
 		return bytesText(b.Bytes())
 	}
-	text2, err := json.Marshal(v)
+	encoded, err := json.Marshal(v)
 	if err != nil {
 		return cut(strconv.Quote(fmt.Sprintf("%+v", v)))
 	}
-	return cut(string(text2))
+	return cut(string(encoded))
 }
 
 func bytesText(b []byte) string {

@@ -158,3 +158,42 @@ func TestReplyWaitsForMemory(t *testing.T) {
 		})
 	}
 }
+
+// steps is a codec of texts that reserves memory twice.
+type steps struct {
+	testwire.TextCodec
+	reserved func()
+}
+
+func (steps) ID() byte     { return 241 }
+func (steps) Name() string { return "test steps" }
+
+func (c steps) DecodeMeasured(data []byte, v any, _ codec.Mode, a codec.Account) error {
+	for range 2 {
+		if err := a.Reserve(len(data)); err != nil {
+			return err
+		}
+	}
+	c.reserved()
+	return c.Unmarshal(data, v)
+}
+
+// A codec may reserve memory in several steps: all of them count, and are given back.
+func TestReplyReservesInSteps(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		const size = 1 << 20
+		client := w.dial()
+		memory := w.client.env.memory
+		var during int64
+		HandleCall(w.server, "/size", func(_ CallCtx, arg *string) (string, error) { return strings.Repeat("r", size), nil })
+		c := steps{reserved: func() { during = memory.Used() }}
+		codec.Replace(c)
+		cmd := client.Call("/size", "x", new(string), WithBodyCodec(c.ID()))
+		wantRerror(t, cmd.Rerror(), 0)
+		if during < 3*size {
+			t.Errorf("%d bytes are in the account; want 3 MiB and more, for the reply and what was reserved twice", during)
+		}
+		synctest.Wait()
+		wantAccountsEmpty(t, client)
+	})
+}

@@ -70,16 +70,27 @@ func (s *session) finish(n int64) {
 	s.work.signal()
 }
 
+// drawnFor returns how much of env.memory an account of n bytes draws that has drawn so much
+// already: whole steps, and nothing for freeBytes. One that becomes smaller keeps up to a
+// step more than it needs, so as not to change with each message.
+func drawnFor(n, drawn int64) int64 {
+	if n <= freeBytes {
+		return 0
+	}
+	want := (n + drawStep - 1) / drawStep * drawStep
+	if want < drawn && drawn-want < 2*drawStep {
+		return drawn
+	}
+	return want
+}
+
 // draw adapts what the session has drawn from env.memory to a workload of n bytes, of which
 // some are there already, but not as the session's.
 func (s *session) draw(n, there int64) {
 	for {
 		drawn := s.work.drawn.Load()
-		want := int64(0)
-		if n > freeBytes {
-			want = (n + drawStep - 1) / drawStep * drawStep
-		}
-		if want == drawn || want < drawn && drawn-want < 2*drawStep && want > 0 {
+		want := drawnFor(n, drawn)
+		if want == drawn {
 			break
 		}
 		if s.work.drawn.CompareAndSwap(drawn, want) {

@@ -136,25 +136,32 @@ func (l *largeBody) free() {
 // that is decoded, and is the caller's then.
 type result struct {
 	cmd   *callCmd
-	claim *inbox.Claim
+	claim *inbox.Claim // the last one; nil: nothing was reserved
+	bytes int64        // of env.memory for all of them
 }
 
 // Reserve implements codec.Account.
 func (r *result) Reserve(n int) error {
 	cmd := r.cmd
-	claim, err := claimValue(cmd.sess.env.memory, cmd.large.bytes, n+len(cmd.large.raw))
+	claim, err := claimValue(cmd.sess.env.memory, cmd.large.bytes+r.bytes, n+len(cmd.large.raw))
 	if err != nil {
 		return err
 	}
-	r.claim = claim
 	if !claim.Wait(cmd.out.Context().Done(), cmd.sess.done.Done()) {
+		claim.Free()
 		return errNoRoom
 	}
+	if r.claim != nil {
+		r.claim.Free()
+	}
+	r.claim = claim
+	r.bytes += claim.Take()
 	return nil
 }
 
 func (r *result) free() {
 	if r.claim != nil {
+		r.cmd.sess.env.memory.Draw(-r.bytes)
 		r.claim.Free()
 	}
 }

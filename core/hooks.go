@@ -28,8 +28,9 @@ type PostNewPeerPlugin interface {
 	PostNewPeer(EarlyPeer) error
 }
 
-// PostRegPlugin runs once for each registered handler that has the plugin. If it
-// returns an error, the registration panics.
+// PostRegPlugin runs once for each registered handler that has the plugin, one at a
+// time. If it returns an error, the registration panics. It must not register a route
+// itself: that would wait for its own end.
 type PostRegPlugin interface {
 	Plugin
 	PostReg(*Handler) error

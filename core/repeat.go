@@ -17,9 +17,9 @@ func (cmd *callCmd) encode() *Rerror {
 	return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()).WithCause(err)
 }
 
-// repeatable returns the link that has not run a call which has ended with an error, if the
-// call is to be made again when that link has ended: it has certainly not run, and the
-// session redials. It completes the call's error.
+// repeatable returns the link on which a call has failed, if the call is to be made again
+// once that link has ended: its handler has certainly not run, and the session redials. Else
+// it returns nil. It completes the call's error.
 func (cmd *callCmd) repeatable() *link {
 	n, s := cmd.checkRun(), cmd.sess
 	if n == nil || cmd.stream != nil || !s.redialable() || s.leaving.Load() {

@@ -18,7 +18,7 @@ func StreamReader[Out any](s *Stream[[]byte, Out]) io.ReadCloser { return &strea
 
 // StreamWriter returns a writer to a stream of bytes, which sends them in messages of at most
 // 32 KiB. Write waits as Send does. It may be used concurrently; then a Write of more than
-// that can be torn apart. Closing it is CloseSend.
+// that may have parts of others in between. Closing it is CloseSend.
 func StreamWriter[In any](s *Stream[In, []byte]) io.WriteCloser { return streamWriter{s.st} }
 
 type streamWriter struct{ st *stream }

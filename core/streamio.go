@@ -50,9 +50,11 @@ func (s *session) openStream(ctx context.Context, serviceMethod string, setting 
 	cmd.finishPart()
 	select {
 	case <-cmd.Done():
+		// Once the CALL was written this may be the peer's answer, perhaps behind messages:
+		// Recv returns them, and it.
 		if cmd.rerr != nil && l.sock.Unwritten(&cmd.out) {
 			return nil, cmd.rerr
-		} // else the peer has answered already, perhaps behind messages
+		}
 	default:
 	}
 	return st, nil
@@ -292,16 +294,16 @@ func (st *stream) close() {
 	}
 }
 
-// recv receives a message, and decodes it into v. over says that v has served another
+// recv receives a message, and decodes it into v. reused says that v has served another
 // message, memory is what the codec may use for it.
-func (st *stream) recv(v any, over bool, memory *[]byte) error {
+func (st *stream) recv(v any, reused bool, memory *[]byte) error {
 	st.receiving.Lock()
 	defer st.receiving.Unlock()
 	d, err := st.nextDatum()
 	if err != nil {
 		return err
 	}
-	return st.decode(&d, v, over, memory)
+	return st.decode(&d, v, reused, memory)
 }
 
 // nextDatum waits for the next message.
@@ -318,13 +320,12 @@ func (st *stream) nextDatum() (d datum, err error) {
 			return d, nil
 		}
 		more, err := st.takeQueue()
-		if err == errPeerDone {
+		switch {
+		case err == errPeerDone:
 			return d, st.receiveEnd()
-		}
-		if err != nil {
+		case err != nil:
 			return d, err
-		}
-		if more {
+		case more:
 			continue
 		}
 		select {
@@ -336,6 +337,7 @@ func (st *stream) nextDatum() (d datum, err error) {
 }
 
 // takeQueue takes all that has come. more is false if that is nothing, and Recv must wait.
+// The error is errPeerDone behind the last message before the other side's CloseSend.
 func (st *stream) takeQueue() (more bool, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -406,11 +408,11 @@ func (st *stream) endError() error {
 func (st *stream) contextEnded() { st.end(contextRerror(st.ctx), false) }
 
 // decode decodes a message that was received into v.
-func (st *stream) decode(d *datum, v any, over bool, memory *[]byte) error {
+func (st *stream) decode(d *datum, v any, reused bool, memory *[]byte) error {
 	m, r := st.receivedMessage(d)
 	if r == nil {
 		r = badMessage(safely(func() (err error) {
-			if over {
+			if reused {
 				_, err = m.BindOver(v, memory, 0)
 			} else {
 				_, err = m.BindMode(v, codec.Fresh)

@@ -141,11 +141,8 @@ func (l *link) count(t *streamTable, n int64) {
 	b := t.bytes.Add(n)
 	for {
 		drawn := t.drawn.Load()
-		want := int64(0)
-		if b > freeBytes {
-			want = (b + drawStep - 1) / drawStep * drawStep
-		}
-		if want == drawn || want < drawn && drawn-want < 2*drawStep && want > 0 {
+		want := drawnFor(b, drawn)
+		if want == drawn {
 			return
 		}
 		if t.drawn.CompareAndSwap(drawn, want) {

@@ -13,6 +13,7 @@ type Measurer interface {
 
 // Account counts memory of messages, as PeerConfig.ReadMemory bounds it.
 type Account interface {
-	// Reserve counts so many bytes. It may wait until others have given theirs back.
+	// Reserve counts so many bytes, beside those of calls before. It may wait until others
+	// have given theirs back.
 	Reserve(bytes int) error
 }

@@ -18,7 +18,8 @@ type recogniser interface{ RecogniseTime() time.Duration }
 
 // AnyProto makes a protocol that becomes the first of the named ones whose Recognise
 // matches the first bytes that arrive, within ten seconds of the first byte or the time
-// in [Options]. They are at most 1 MiB, and at most the limit of a frame. Until then it writes as the first name.
+// in [Options]. They are at most 1 MiB, and at most the limit of a frame. Until then it
+// writes as the first name.
 // No match is an error that shows the bytes, or that matches [ErrTLS], and closes the
 // connection. The names are looked up when a connection begins; if one is unknown,
 // everything done on the connection fails. Listen of a peer looks them up too, and

@@ -17,9 +17,9 @@ type Carrier interface {
 	// AppendState appends the state to dst. An error says why the connection cannot be handed
 	// over: it stays with this process, as it was. Neither Pack nor Unpack runs meanwhile.
 	AppendState(dst []byte) ([]byte, error)
-	// Restore gives the state to a new Proto, before anything else is done with it. The state may be
-	// that of another version of the program, so Restore checks it; after an error the Proto
-	// is not used.
+	// Restore gives the state to a new Proto, before anything else is done with it. The
+	// state may be that of another version of the program, so Restore checks it; after an
+	// error the Proto is not used.
 	Restore(state []byte) error
 }
 

@@ -417,8 +417,8 @@ func (c *Conn) Ahead() int {
 }
 
 // Dispatched says that the message that ReadInto has returned last is not needed any more:
-// its body, if that was not kept, is used again. It reports whether Ahead became 0. Only the reading
-// goroutine calls it.
+// its body, if that was not kept, is used again. It reports whether Ahead became 0. Only
+// the reading goroutine calls it.
 func (c *Conn) Dispatched() bool {
 	a := c.ahead.Load()
 	return a != nil && a.last != nil && a.dispatched()

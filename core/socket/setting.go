@@ -94,8 +94,8 @@ func WithPushPolicy(p PushPolicy) MessageSetting {
 	}
 }
 
-// WithPushKey sets the key of a PUSH with the policy PushLatest, which takes the place of one with the
-// same key that has not been sent. Without it the key is the service method.
+// WithPushKey sets the key of a PUSH with the policy PushLatest, which takes the place of
+// one with the same key that has not been sent. Without it the key is the service method.
 func WithPushKey(key string) MessageSetting {
 	return func(m Message) { pushingOf(&m.envelope().push).key = key }
 }

@@ -262,8 +262,9 @@ func NewSocketHub() *SocketHub { return &SocketHub{m: make(map[string]Socket)} }
 // Set adds the socket under its id. A different one under that id is closed.
 func (h *SocketHub) Set(s Socket) {
 	h.mu.Lock()
-	old := h.m[s.ID()]
-	h.m[s.ID()] = s
+	id := s.ID() // once: another goroutine may call SetID
+	old := h.m[id]
+	h.m[id] = s
 	h.mu.Unlock()
 	if old != nil && old != s {
 		old.Close()
@@ -320,8 +321,8 @@ func (h *SocketHub) Delete(id string) {
 // ChangeID gives the socket a new id. A different one under that id is closed.
 func (h *SocketHub) ChangeID(newID string, s Socket) {
 	h.mu.Lock()
-	if h.m[s.ID()] == s {
-		delete(h.m, s.ID())
+	if id := s.ID(); h.m[id] == s {
+		delete(h.m, id)
 	}
 	s.SetID(newID)
 	old := h.m[newID]

@@ -15,6 +15,7 @@
 package inherit
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -118,11 +119,12 @@ func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		l.limit()
 		c, err := l.Listener.Accept()
-		p := l.paused.Load()
-		if p == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if !errors.Is(err, os.ErrDeadlineExceeded) || l.retired.Load() != nil {
 			return c, err
 		}
-		<-*p
+		if p := l.paused.Load(); p != nil { // else Resume was called meanwhile
+			<-*p
+		}
 	}
 }
 
@@ -231,7 +233,7 @@ func (l *Listener) SyscallConn() (syscall.RawConn, error) {
 // sorted returns the listeners in the order of listening, each once.
 func sorted(listeners []*Listener) []*Listener {
 	s := slices.Clone(listeners)
-	slices.SortFunc(s, func(a, b *Listener) int { return int(int64(a.seq) - int64(b.seq)) })
+	slices.SortFunc(s, func(a, b *Listener) int { return cmp.Compare(a.seq, b.seq) })
 	return slices.Compact(s)
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -141,6 +142,35 @@ func TestSorted(t *testing.T) {
 	}
 	if got != "abc" {
 		t.Errorf("order is %s; want abc", got)
+	}
+}
+
+// resumed is a listener whose Accept ends by a deadline, and Resume is called before its
+// caller goes on.
+type resumed struct {
+	fakeListener
+	resume func()
+}
+
+func (l *resumed) SetDeadline(time.Time) error { return nil }
+
+func (l *resumed) Accept() (net.Conn, error) {
+	if l.resume == nil {
+		return nil, net.ErrClosed
+	}
+	l.resume()
+	l.resume = nil
+	return nil, os.ErrDeadlineExceeded
+}
+
+// The deadline of a Pause that has just ended is no error of Accept.
+func TestAcceptAsPauseEnds(t *testing.T) {
+	lis := new(resumed)
+	l := newListener("tcp", "a", lis)
+	lis.resume = l.Resume
+	l.Pause()
+	if _, err := l.Accept(); err != net.ErrClosed {
+		t.Errorf("Accept: %v; want %v, of the next one", err, net.ErrClosed)
 	}
 }
 

@@ -72,7 +72,7 @@ func (t *takeover) adopt(text string) {
 // open makes a listener from the descriptor, and checks that it is bound to e.Real.
 func (e entry) open() (net.Listener, error) {
 	if e.FD < 3 {
-		return nil, fmt.Errorf("not a descriptor for a socket")
+		return nil, errors.New("not a descriptor for a socket")
 	}
 	syscall.CloseOnExec(e.FD)
 	f := os.NewFile(uintptr(e.FD), e.Real)
@@ -91,7 +91,7 @@ func (e entry) open() (net.Listener, error) {
 // openReady returns a function that writes one byte into the pipe and closes it.
 func openReady(fd int) (func(), error) {
 	if fd < 3 {
-		return nil, fmt.Errorf("not a descriptor for a pipe")
+		return nil, errors.New("not a descriptor for a pipe")
 	}
 	syscall.CloseOnExec(fd)
 	f := os.NewFile(uintptr(fd), "ready")
@@ -100,7 +100,7 @@ func openReady(fd int) (func(), error) {
 		return nil, err
 	}
 	if info.Mode()&os.ModeNamedPipe == 0 {
-		return nil, fmt.Errorf("not a pipe")
+		return nil, errors.New("not a pipe")
 	}
 	return func() {
 		// An error says that the parent has ended: then it need not be notified.
@@ -173,7 +173,7 @@ func HandOver(ctx context.Context, listeners []*Listener, takeBack Adopter) (*Ch
 			}
 			return c, nil
 		}
-		cause = fmt.Errorf("it ended or closed its pipe")
+		cause = errors.New("it ended or closed its pipe")
 	case <-ctx.Done():
 		cause = context.Cause(ctx)
 	}

@@ -48,17 +48,23 @@ const (
 	saysDrop  = 'x'
 )
 
-// ErrRefused is in the error of an Offer that the other process has refused.
-var ErrRefused = errors.New("the new process has refused it")
+var (
+	// ErrRefused is in the error of an Offer that the other process has refused.
+	ErrRefused = errors.New("the new process has refused it")
+	// ErrNotReady is in the error of an Offer that this process has not made, or has taken
+	// back since ready has returned false. The line goes on.
+	ErrNotReady = errors.New("the connection cannot be handed over now")
+)
 
 // answerTime is how long the child may take for one connection.
 const answerTime = 2 * time.Second
 
-// Offer offers the connection c, a syscall.Conn, to the other process; nil: there is no
-// descriptor to it. If that accepts it, and ready returns true then, the connection is the other's when Offer returns
-// nil: the caller closes its own descriptor, and does nothing else with it. After an error
-// the connection is the caller's. Offers are made one after the other; an error that
-// does not match ErrRefused and ErrNotReady ends the line.
+// Offer offers the connection c, a syscall.Conn, to the other process; if c is nil, no
+// descriptor is sent. If the other process accepts it, and ready returns true then, the
+// connection is the other's when Offer returns nil: the caller closes its own descriptor,
+// and does nothing else with it. After an error the connection is the caller's. Offers are
+// made one after the other; an error that matches neither ErrRefused nor ErrNotReady ends
+// the line.
 func (l *Line) Offer(ctx context.Context, head, rest []byte, c net.Conn, ready func() bool) error {
 	var raw syscall.RawConn
 	if c != nil {
@@ -96,9 +102,6 @@ func (l *Line) Offer(ctx context.Context, head, rest []byte, c net.Conn, ready f
 	}
 	return err
 }
-
-// ErrNotReady is the error of an Offer whose ready has returned false.
-var ErrNotReady = errors.New("the connection is not ready any more")
 
 func (l *Line) offer(head, rest []byte, c syscall.RawConn, ready func() bool) error {
 	b := make([]byte, 0, 17+len(head)+len(rest))
@@ -138,7 +141,7 @@ func (l *Line) offer(head, rest []byte, c syscall.RawConn, ready func() bool) er
 		return fmt.Errorf("%w: %s", ErrRefused, text)
 	case saysYes:
 	default:
-		return fmt.Errorf("its answer %.9q is none", answer[:])
+		return fmt.Errorf("its answer %.9q neither accepts nor refuses", answer[:])
 	}
 	if !ready() {
 		if err := l.say(saysDrop, l.number); err != nil {

@@ -127,7 +127,7 @@ func TestHostileChild(t *testing.T) {
 		want   string
 	}{
 		{"garbage", []byte("HTTP/1.1 200 OK\r\n"), false, "is for connection"},
-		{"another kind", append([]byte("?"), number(1)...), false, "is none"},
+		{"another kind", append([]byte("?"), number(1)...), false, "neither accepts nor refuses"},
 		{"another connection", append([]byte{saysYes}, number(2)...), false, "is for connection 2, not 1"},
 		{"a long refusal", append(append([]byte{saysNo}, number(1)...), 0xff, 0xff), false, "a text of 65535 bytes is over the limit"},
 		{"hangs up", nil, true, "EOF"},

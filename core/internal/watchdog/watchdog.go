@@ -139,12 +139,12 @@ func (w *Watchdog[T, R]) run() {
 
 // check steals the reading from each handler that the last checks have seen too. It
 // reports whether a slot is taken.
-func (w *Watchdog[T, R]) check() (any bool) {
+func (w *Watchdog[T, R]) check() (taken bool) {
 	for i := range w.slots {
 		s := &w.slots[i]
 		r, handler := R(s.reader.Load()), uint64(0)
 		if r != nil {
-			any = true
+			taken = true
 			handler = r.Handler()
 		}
 		if handler == 0 || r != R(s.seen) || handler != s.handler {
@@ -154,7 +154,7 @@ func (w *Watchdog[T, R]) check() (any bool) {
 			s.seen = nil
 		}
 	}
-	return any
+	return taken
 }
 
 // sleep puts the watchdog to sleep, and returns true, if no slot is taken.
