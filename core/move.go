@@ -376,7 +376,7 @@ func (s *session) savePlugins() (states []moveState, err error) {
 		if !ok {
 			continue
 		}
-		state, err := []byte(nil), error(nil)
+		var state []byte
 		r := guard{log: s.logger}.run(p, func() *Rerror { state, err = h.Save(s); return nil })
 		if err = errors.Join(err, r.Err()); err != nil {
 			return nil, stays("plugin %s: %w", p.Name(), err)
@@ -426,7 +426,7 @@ func (p *peer) moveSessions(ctx context.Context, to taker) (moved int, stayed ma
 		for _, err := range final {
 			stayed[err.Error()]++
 		}
-		if list = again; ctx.Err() != nil || !pause(ctx, firstHold) {
+		if list = again; len(list) == 0 || !pause(ctx, firstHold) {
 			break
 		}
 	}
