@@ -128,8 +128,9 @@ func (s *session) exceedsAlone(n, more int64) bool {
 // errNoRoom ends a wait for memory.
 var errNoRoom = errors.New("the call or its connection ended before there was memory for the message")
 
-// await waits until blocked returns false. It returns false if done or the connection was
-// closed before, or most was over; 0 is no limit, and nil is never closed.
+// await waits until blocked returns false, and then returns true. It returns false if the
+// connection or done was closed first, or most has passed. A nil done is never closed, and
+// most 0 is no limit.
 func (l *link) await(done <-chan struct{}, most time.Duration, blocked func() bool) bool {
 	s := l.sess
 	var over <-chan time.Time
@@ -184,9 +185,9 @@ func (l *link) pauseWhile(blocked func() bool) {
 func (l *link) awaitMemory(blocked func() bool) bool { return l.pause(longestPause, blocked) }
 
 // awaitReply waits until there is memory for the reply of c, if its route is known to make
-// large ones: until the messages that wait to be sent have room, and others have given back
-// what they have too much. That ends with the call or the connection at the latest, which
-// PeerConfig.WriteTimeout bounds; then it returns an error.
+// large ones: until the messages that wait to be sent have room, and other calls have given
+// back what they have over their share. If the call or the connection ends first, it returns
+// an error; PeerConfig.WriteTimeout ends a connection whose peer does not read.
 func (c *handlerCtx) awaitReply() *Rerror {
 	if c.refusal != nil || c.kind() != kindCall {
 		return nil

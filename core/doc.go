@@ -58,8 +58,7 @@
 // not read, waiting for a redial all have a limit in [PeerConfig]. No length from
 // outside takes memory before the bytes have come. A panic of a handler is the
 // caller's error 500, and the session lives; so is runtime.Goexit, in hooks and codecs
-// too. Who ended a session and why is its
-// [CloseReason].
+// too. The side that has ended a session, and the reason, are its [CloseReason].
 //
 // # The road of a call, by file
 //
@@ -84,13 +83,14 @@
 // crosses of it, handover.go what networks that wrap connections do for that.
 //
 // parts.go is the data of a session, state.go its life, end.go how it ends, farewell.go what
-// it says then, and which calls have not run, exit.go what
-// user code that ends its goroutine leaves behind, expire.go its deadlines, redialqueue.go what waits for a redial. hooks.go and hooktable.go are the
-// plugins, router.go and reflect.go the routes, peer.go, dial.go and listen.go the peer,
-// handshake.go what precedes the protocol on its connections.
+// it says then, and which calls have not run, exit.go what is left to do when user code
+// ends its goroutine, expire.go its deadlines, redialqueue.go what waits for a redial. hooks.go and
+// hooktable.go are the plugins, router.go and reflect.go the routes, peer.go, dial.go and
+// listen.go the peer, handshake.go what precedes the protocol on its connections, and
+// presession.go what the hooks of a new connection can do with it.
 // rooms.txt lists all files in their order: each uses the files above it.
 //
-// # Words
+// # Glossary
 //
 //	message      what travels: a CALL, its REPLY, a PUSH; frame: its bytes on the wire
 //	body         the encoded argument or result; meta: key=value pairs beside it
@@ -118,7 +118,7 @@
 //	stream       a CALL that stays open; opener: who has called; DATA: a message of it
 //	credit       how much of a stream may be sent, in bytes; window: how much a side is
 //	             ready to hold of it
-//	bulk         messages of streams over 16 KiB, which wait for each other
+//	bulk         messages of streams from 16 KiB on, which wait for each other
 //	hello        what a side understands, in CONTROL hello; cancel: that a caller has given
 //	             up, in CONTROL cancel
 //	farewell     the last message of a side, in CONTROL bye: which calls it has not run

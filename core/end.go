@@ -206,7 +206,7 @@ func (s *session) setBound(limit time.Duration) {
 	}
 	s.boundAt = at
 	if limit <= 0 {
-		s.bound = time.NewTimer(0)
+		s.bound = time.NewTimer(0) // it does nothing, but no later bound replaces it
 		stop(errCutOff)
 		return
 	}
@@ -436,7 +436,7 @@ func (s *session) setReason(reason *CloseReason) {
 	}
 }
 
-// redialable is asked under mu.
+// redialable reports whether the session dials again when its connection is lost.
 func (s *session) redialable() bool {
 	return s.plan != nil && s.env.cfg.RedialTimes != 0
 }

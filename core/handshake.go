@@ -39,7 +39,7 @@ func (p *peer) dialedHandshake(ctx context.Context, h *Handshake) *Rerror {
 	}
 	err := p.networkHandshake(ctx, h)
 	switch Code(err) {
-	case CodeUnknownError, CodeHandleTimeout, CodeCanceled: // of any error, or of a context's
+	case CodeUnknownError, CodeHandleTimeout, CodeCanceled: // no code that the network has chosen: an error without one, or a context's
 		return dialRerror(h.Addr, err)
 	}
 	return ToRerror(err)

@@ -157,12 +157,7 @@ func (p *peer) addListener(l listener) bool {
 func (p *peer) unbind(lis net.Listener) {
 	defer p.accepting.Done()
 	p.mu.Lock()
-	for i, l := range p.listeners {
-		if l.Listener == lis {
-			p.listeners = append(p.listeners[:i:i], p.listeners[i+1:]...)
-			break
-		}
-	}
+	p.listeners = slices.DeleteFunc(p.listeners, func(l listener) bool { return l.Listener == lis })
 	p.mu.Unlock()
 	lis.Close()
 }

@@ -47,13 +47,6 @@ func (m *move) again() bool {
 	return true
 }
 
-// errStays is in the error of a session that cannot move, whatever it waits for.
-var errStays = errors.New("it stays")
-
-func stays(format string, args ...any) error {
-	return fmt.Errorf("%w: "+format, append([]any{errStays}, args...)...)
-}
-
 // moveTo hands the session over. It may hold the session up for so long, and as long as the
 // new process takes. An error says why the session is still here.
 func (s *session) moveTo(ctx context.Context, to taker, hold time.Duration) error {
@@ -70,28 +63,28 @@ func (s *session) movable() error {
 	s.mu.Unlock()
 	switch {
 	case state != ready:
-		return stays("it is %v", state)
+		return fmt.Errorf("it is %v", state)
 	case s.plan != nil:
-		return stays("this side has dialled it")
+		return errors.New("this side has dialled it")
 	case l.facts != nil && l.facts.TLS != nil:
-		return stays("it is encrypted by TLS")
+		return errors.New("it is encrypted by TLS")
 	case l.env.network.Handshake != nil && l.env.network.Resume == nil:
-		return stays("its network %s cannot take up a connection of another process", l.env.cfg.Network)
+		return fmt.Errorf("its network %s cannot take up a connection of another process", l.env.cfg.Network)
 	}
 	switch l.conn.(type) {
 	case *net.TCPConn, *net.UnixConn, HandOverConn:
 	default:
-		return stays("its connection is a %T", l.conn)
+		return fmt.Errorf("its connection is a %T", l.conn)
 	}
 	if _, ok := l.sock.Proto().(socket.Carrier); !ok {
-		return stays("its protocol cannot be handed over")
+		return errors.New("its protocol cannot be handed over")
 	}
 	if s.env.listenerOf(l) == "" {
-		return stays("no listener of the peer has accepted it")
+		return errors.New("no listener of the peer has accepted it")
 	}
 	for _, p := range s.env.hooks().connection {
 		if has[PostAcceptPlugin](p) && !has[HandOverPlugin](p) {
-			return stays("plugin %s has a PostAccept, and no Save and Restore", p.Name())
+			return fmt.Errorf("plugin %s has a PostAccept, and no Save and Restore", p.Name())
 		}
 	}
 	return nil
@@ -139,15 +132,13 @@ func (s *session) tryMove(ctx context.Context, to taker, hold time.Duration) (er
 	below, rest, err := l.saveConn(r, rest)
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
-		return stays("%w", err)
+		return err
 	case err != nil:
 		return fmt.Errorf("%w: %w", errBusy, err)
 	}
 	head, err := json.Marshal(r)
 	if err == nil {
 		err = to.Offer(ctx, head, rest, below, func() bool { return s.commitMove(l, r) })
-	} else {
-		err = stays("%w", err)
 	}
 	if err != nil {
 		if c, ok := l.conn.(HandOverConn); ok {
@@ -322,7 +313,7 @@ func (s *session) finishMove(m *move, l *link) {
 func (s *session) record(l *link) (r *moveRecord, rest []byte, err error) {
 	state, err := l.sock.AppendState(nil)
 	if err != nil {
-		return nil, nil, stays("%w", err)
+		return nil, nil, err
 	}
 	_, name := l.sock.Proto().Version()
 	r = &moveRecord{
@@ -376,10 +367,10 @@ func (s *session) savePlugins() (states []moveState, err error) {
 		if !ok {
 			continue
 		}
-		state, err := []byte(nil), error(nil)
+		var state []byte
 		r := guard{log: s.logger}.run(p, func() *Rerror { state, err = h.Save(s); return nil })
 		if err = errors.Join(err, r.Err()); err != nil {
-			return nil, stays("plugin %s: %w", p.Name(), err)
+			return nil, fmt.Errorf("plugin %s: %w", p.Name(), err)
 		}
 		states = append(states, moveState{p.Name(), state})
 	}
@@ -403,7 +394,7 @@ func (s *session) saveSwap() (saved [][]byte, err error) {
 			err = protected("it", func() error { b, ok = carry(key, value); return nil })
 		}
 		if err != nil || !ok {
-			err = errors.Join(stays("its Swap has a %T under the key %v, which PeerConfig.CarrySwap does not save", value, key), err)
+			err = errors.Join(fmt.Errorf("its Swap has a %T under the key %v, which PeerConfig.CarrySwap does not save", value, key), err)
 			return false
 		}
 		saved = append(saved, b)
@@ -426,7 +417,7 @@ func (p *peer) moveSessions(ctx context.Context, to taker) (moved int, stayed ma
 		for _, err := range final {
 			stayed[err.Error()]++
 		}
-		if list = again; ctx.Err() != nil || !pause(ctx, firstHold) {
+		if list = again; len(list) == 0 || !pause(ctx, firstHold) {
 			break
 		}
 	}

@@ -447,13 +447,8 @@ func (p *peer) join(ctx context.Context) error {
 
 // heldError says what holds up those goroutines; nil if held is nil or closed.
 func (p *peer) heldError(held <-chan struct{}) error {
-	if held == nil {
+	if held == nil || isFired(held) {
 		return nil
-	}
-	select {
-	case <-held:
-		return nil
-	default:
 	}
 	var errs []error
 	for _, s := range p.env.hub.unended() {

@@ -19,7 +19,7 @@ import (
 var errNotPreparing = NewRerror(CodeInvalidOp, CodeText(CodeInvalidOp),
 	"Cannot be called during the Non-PostDial and Non-PostAccept phase")
 
-// fresh returns the link whose connection hooks run, nil if none do.
+// fresh returns the link whose connection hooks run; nil: no such hook runs.
 func (s *session) fresh() *link {
 	s.mu.Lock()
 	defer s.mu.Unlock()

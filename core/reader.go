@@ -121,8 +121,9 @@ func (l *link) Steal(handler uint64) {
 	}
 }
 
-// ensureReader is called after a call was sent: if the caller is the handler, or serves
-// on the poll loop, that must read the reply, another goroutine takes the reading over.
+// ensureReader is called after a call was sent. If the caller's own goroutine is the one
+// that has to read the reply, since it is in a handler that the reader or the poll loop
+// runs, another goroutine takes the reading over.
 func (l *link) ensureReader() {
 	l.yieldReader()
 	if l.state.phase() == paused {
@@ -383,13 +384,13 @@ func (l *link) interruptRead() {
 	}
 }
 
-// endInterrupt takes the deadline of interruptRead back, unless the reader has done so: then it
-// may have set one of its own, of a message that arrives.
+// endInterrupt takes the deadline of interruptRead back. If the reader has done so already,
+// endInterrupt leaves the deadline alone: it may be that of a message that arrives.
 func (l *link) endInterrupt() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.readInterrupted || l.state.word.Load()&interrupted != 0 {
-		l.conn.SetReadDeadline(time.Time{}) // a reader whose wait it has ended sees readInterrupted
+		l.conn.SetReadDeadline(time.Time{}) // a reader whose Read has failed already sees why in the same two flags
 	}
 }
 
