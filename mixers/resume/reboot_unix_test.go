@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	ossignal "os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,13 +34,14 @@ import (
 const (
 	envServer = "RESUME_TEST_SERVER" // "tcp" or "tls": the test binary is a server
 	envFault  = "RESUME_TEST_FAULT"  // name of a file that says when the new server is killed
+	envStays  = "RESUME_TEST_STAYS"  // if set, no session moves
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(envServer) == "" {
 		os.Exit(m.Run())
 	}
-	tp.SetShutdown(20*time.Second, nil, func() error { fmt.Println("ends", os.Getpid()); return nil })
+	tp.SetShutdown(time.Minute, nil, func() error { fmt.Println("ends", os.Getpid()); return nil })
 	tp.SetLoggerLevel("WARNING")
 	reboot := make(chan os.Signal, 1)
 	ossignal.Notify(reboot, syscall.SIGUSR2) // before anybody knows of the process
@@ -56,9 +58,13 @@ func runServer() {
 	if b, err := os.ReadFile(os.Getenv(envFault)); err == nil {
 		fault.at, _ = strconv.Atoi(string(b))
 	}
+	plugins := []tp.Plugin{fault}
+	if os.Getenv(envStays) != "" {
+		plugins = append(plugins, stayer{})
+	}
 	srv := newPeer(t, Options{}, tp.PeerConfig{
 		CloseTimeout: time.Second, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	}, fault)
+	}, plugins...)
 	if os.Getenv(envServer) == "tls" {
 		srv.SetTLSConfig(tp.GenerateTLSConfigForServer())
 	}
@@ -103,12 +109,19 @@ func (k *killer) Restore(tp.PreSession, []byte) *tp.Rerror {
 	return nil
 }
 
+// stayer is a plugin that cannot take part in a Reboot, so that sessions stay with their process.
+type stayer struct{}
+
+func (stayer) Name() string                        { return "stayer" }
+func (stayer) PostAccept(tp.PreSession) *tp.Rerror { return nil }
+
 // server is one process after the other.
 type server struct {
-	t     *testing.T
-	lines chan string
-	pid   string
-	addr  string
+	t      *testing.T
+	lines  chan string
+	unread []string
+	pid    string
+	addr   string
 }
 
 func startServer(t *testing.T, kind string, env ...string) *server {
@@ -143,18 +156,23 @@ func (s *server) Write(b []byte) (int, error) {
 	return os.Stderr.Write(b)
 }
 
-// next returns what follows the word of the next line that begins with it.
+// next returns what follows the word of the next line that begins with it; lines of two
+// processes come in any order.
 func (s *server) next(word string) string {
 	s.t.Helper()
 	late := time.After(time.Minute)
-	for {
-		select {
-		case line := <-s.lines:
-			if rest, ok := strings.CutPrefix(line, word+" "); ok {
-				return rest
+	for i := 0; ; i++ {
+		if i == len(s.unread) {
+			select {
+			case line := <-s.lines:
+				s.unread = append(s.unread, line)
+			case <-late:
+				s.t.Fatalf("no process has said %q within a minute, but %q", word, s.unread)
 			}
-		case <-late:
-			s.t.Fatalf("no process has said %q within a minute", word)
+		}
+		if rest, ok := strings.CutPrefix(s.unread[i], word+" "); ok {
+			s.unread = slices.Delete(s.unread, i, i+1)
+			return rest
 		}
 	}
 }
@@ -332,7 +350,10 @@ func TestRebootFails(t *testing.T) {
 				require.NoError(t, os.WriteFile(fault, []byte(strconv.Itoa(at)), 0o600))
 				pid := srv.pid
 				srv.signal()
-				require.Contains(t, srv.next("stays"), "has ended while sessions moved to it")
+				var killed int
+				_, why, _ := strings.Cut(srv.next("stays"), "reboot: process ")
+				_, err := fmt.Sscanf(why, "%d has ended while sessions moved to it", &killed)
+				require.NoError(t, err, why)
 				cut.CutAll()
 				lost := 0
 				for _, sess := range all {
@@ -350,6 +371,9 @@ func TestRebootFails(t *testing.T) {
 				srv.pid = pid
 				srv.signal()
 				srv.serves()
+				if srv.pid == strconv.Itoa(killed) { // it may have said so before it was killed
+					srv.serves()
+				}
 				require.Equal(t, pid, srv.next("ends"))
 				for _, sess := range all {
 					if sess.CloseReason() == nil {
