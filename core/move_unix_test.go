@@ -57,6 +57,9 @@ func TestMoveProcess(t *testing.T) {
 	HandleCall(peer, "/back", func(c CallCtx, arg *string) (string, error) {
 		return Invoke[string](context.Background(), c.Session().(Session), "/twice", *arg)
 	})
+	HandleCall(peer, "/ask", func(c CallCtx, arg *string) (string, error) {
+		return Invoke[string](context.Background(), c.Session().(Session), "/ask", *arg)
+	})
 	HandleCall(peer, "/all", func(CallCtx, *string) (string, error) {
 		n := 0
 		peer.RangeSession(func(s Session) bool {
@@ -124,10 +127,14 @@ func startMoved(t *testing.T, network string, env ...string) *movedServer {
 	return m
 }
 
-// Write makes the line of the log that a process goes on after a Reboot one of the lines.
+// Write makes lines of the log two of the lines: that a process goes on after a Reboot, and that
+// it waits before it.
 func (m *movedServer) Write(b []byte) (int, error) {
 	if strings.Contains(string(b), "this process goes on") {
 		m.lines <- fmt.Sprintf("stays %d %s", m.cmd.Process.Pid, b)
+	}
+	if strings.Contains(string(b), "waiting until the process before") {
+		m.lines <- "waits"
 	}
 	return len(b), nil
 }
