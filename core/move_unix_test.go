@@ -24,6 +24,7 @@ import (
 const (
 	moveProcess = "TP_TEST_MOVE_PROCESS" // network and address to listen on
 	moveFault   = "TP_TEST_MOVE_FAULT"   // name of a file that says when the process dies
+	moveHeld    = "TP_TEST_MOVE_HELD"    // name of a file that stands for a port that cannot be handed over
 )
 
 func moveConfig(network, addr string) PeerConfig {
@@ -40,13 +41,18 @@ func TestMoveProcess(t *testing.T) {
 	}
 	exit = syscall.Exit // package testing does not like os.Exit
 	SetLoggerLevel("NOTICE")
-	SetShutdown(time.Minute, nil, func() error { fmt.Println("ends", os.Getpid()); return nil })
+	port := &heldPort{file: os.Getenv(moveHeld)}
+	SetShutdown(time.Minute, nil, func() error { port.release(); fmt.Println("ends", os.Getpid()); return nil })
 	network, addr, _ := strings.Cut(os.Getenv(moveProcess), " ")
 	var fault dies
 	if b, err := os.ReadFile(os.Getenv(moveFault)); err == nil {
 		fault.when = string(b)
 	}
-	peer, err := Open(moveConfig(network, addr), fault)
+	plugins := []Plugin{fault}
+	if port.file != "" {
+		plugins = append(plugins, port)
+	}
+	peer, err := Open(moveConfig(network, addr), plugins...)
 	if err != nil {
 		t.Fatal(err)
 	}
