@@ -24,12 +24,12 @@ type upload struct {
 	sent int
 }
 
-func (s *server) upload(cli tp.Peer, addr string) *upload {
-	s.t.Helper()
-	u := &upload{t: s.t, pid: s.pid, sess: tptest.Dial(s.t, cli, addr)}
+func newUpload(t *testing.T, s *resumetest.Server, cli tp.Peer, addr string) *upload {
+	t.Helper()
+	u := &upload{t: t, pid: s.Pid, sess: tptest.Dial(t, cli, addr)}
 	var err error
-	u.st, err = tp.OpenStream[[]byte, []byte](s.t.Context(), u.sess, "/sum")
-	require.NoError(s.t, err)
+	u.st, err = tp.OpenStream[[]byte, []byte](t.Context(), u.sess, "/sum")
+	require.NoError(t, err)
 	u.write()
 	return u
 }
@@ -61,15 +61,15 @@ func TestRebootAfterReboot(t *testing.T) {
 	}{{"the processes between live", true}, {"the processes between have ended", false}} {
 		t.Run(test.name, func(t *testing.T) {
 			srv := startServer(t, "tcp", envStays+"=1")
-			cut := resumetest.NewCutter(t, srv.addr, 0)
-			cli, stats := srv.client("tcp")
-			uploads := []*upload{srv.upload(cli, cut.Addr())}
+			cut := resumetest.NewCutter(t, srv.Addr, 0)
+			cli, stats := client(t, "tcp")
+			uploads := []*upload{newUpload(t, srv, cli, cut.Addr())}
 			for n := range 3 {
-				old := srv.pid
-				srv.signal()
-				srv.serves()
+				old := srv.Pid
+				srv.Reboot(srv.Pid)
+				srv.Serves()
 				if !test.lives && n > 0 {
-					require.Equal(t, old, srv.next("ends"))
+					require.Equal(t, old, srv.Next("ends"))
 				}
 				resumed := stats.Resumed.Load()
 				cut.CutAll()
@@ -81,14 +81,14 @@ func TestRebootAfterReboot(t *testing.T) {
 					u.write()
 				}
 				if test.lives {
-					uploads = append(uploads, srv.upload(cli, cut.Addr()))
+					uploads = append(uploads, newUpload(t, srv, cli, cut.Addr()))
 				}
 			}
-			last := srv.pid
+			last := srv.Pid
 			for _, u := range uploads {
 				u.end()
 				if u.pid != last {
-					require.Equal(t, u.pid, srv.next("ends"))
+					require.Equal(t, u.pid, srv.Next("ends"))
 				}
 			}
 		})
