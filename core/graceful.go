@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"os"
 	"os/signal"
@@ -73,7 +72,8 @@ func Shutdown(timeout ...time.Duration) { graceful.shutdown(timeout) }
 // on no further one. If it ends before, or takes longer, it is killed, an ERROR is
 // logged, and Reboot returns: this process goes on serving, and firstSweep is not
 // called. So it is if the new process ends while sessions move to it; those that it has are
-// lost then.
+// lost then. A Reboot of a process to which sessions still move waits for them first, for as
+// long again at most.
 //
 // The sockets of tcp and unix networks can be handed over, and those of other
 // networks whose listener wraps one and has a method Unwrap() net.Listener. A port of
@@ -113,6 +113,7 @@ var graceful = newGrace()
 // grace is the shutdown of a process.
 type grace struct {
 	handOver func(context.Context, []*inherit.Listener, inherit.Adopter) (*inherit.Child, error)
+	adopted  func() <-chan struct{}
 	stopping chan struct{} // closed when a shutdown begins
 	finished chan struct{} // closed when it is over; observable in tests only
 
@@ -132,6 +133,7 @@ type rebooting struct {
 func newGrace() *grace {
 	return &grace{
 		handOver: inherit.HandOver,
+		adopted:  inherit.Adopted,
 		stopping: make(chan struct{}),
 		finished: make(chan struct{}),
 		timeout:  defaultShutdownTimeout,
@@ -181,14 +183,14 @@ func (g *grace) wait() {
 
 // bound returns a context with the timeout that the caller has given, else with the
 // one that SetShutdown has set.
-func (g *grace) bound(timeout []time.Duration) (context.Context, context.CancelFunc) {
+func (g *grace) bound(ctx context.Context, timeout []time.Duration) (context.Context, context.CancelFunc) {
 	g.mu.Lock()
 	d := g.timeout
 	g.mu.Unlock()
 	if len(timeout) > 0 && timeout[0] != 0 {
 		d = timeout[0]
 	}
-	return withTimeout(context.Background(), d)
+	return withTimeout(ctx, d)
 }
 
 // withTimeout is context.WithTimeout, without a limit if d < 0.
@@ -254,23 +256,16 @@ func (g *grace) shutdown(timeout []time.Duration) {
 }
 
 func (g *grace) reboot(timeout []time.Duration) {
-	ctx, cancelTimeout := g.bound(timeout)
-	defer cancelTimeout()
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	r := &rebooting{cancel, make(chan struct{})}
 	log := g.log()
-	listeners, err := g.beginReboot(r)
-	if err != nil {
+	if err := g.beginReboot(r); err != nil {
 		log.Warnf("tp: reboot: %v", err)
 		return
 	}
 	log.Noticef("tp: rebooting")
-	b := g.backTaker()
-	child, err := g.handOver(ctx, listeners, b.adopt)
-	if err == nil && child.Line != nil {
-		err = g.moveSessions(ctx, child)
-	}
+	child, b, err := g.replace(ctx, log, timeout)
 
 	g.mu.Lock()
 	g.rebooting = nil
@@ -286,6 +281,41 @@ func (g *grace) reboot(timeout []time.Duration) {
 		b.replaced()
 		g.spreadRedials()
 		g.finish(log, timeout)
+	}
+}
+
+// replace starts the new process and hands it the sessions. b takes connections that it hands
+// back.
+func (g *grace) replace(ctx context.Context, log logger, timeout []time.Duration) (child *inherit.Child, b backTaker, err error) {
+	if err := g.awaitAdopted(ctx, log, timeout); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := g.bound(ctx, timeout)
+	defer cancel()
+	b = g.backTaker()
+	child, err = g.handOver(ctx, g.listeners(), b.adopt)
+	if err == nil && child.Line != nil {
+		err = g.moveSessions(ctx, child)
+	}
+	return child, b, err
+}
+
+// awaitAdopted waits until the process that this one has replaced has handed over its sessions:
+// they would find no peer here any more, and that process would take the end of this one for a
+// failure, and go on.
+func (g *grace) awaitAdopted(ctx context.Context, log logger, timeout []time.Duration) error {
+	ctx, cancel := g.bound(ctx, timeout)
+	defer cancel()
+	done := g.adopted()
+	if done == nil || isFired(done) {
+		return nil
+	}
+	log.Noticef("tp: reboot: waiting until the process before has handed over its sessions")
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the process before still hands over its sessions: %w", context.Cause(ctx))
 	}
 }
 
@@ -327,30 +357,6 @@ func (g *grace) moveSessions(ctx context.Context, child *inherit.Child) error {
 	return nil
 }
 
-// stayedLines is how many reasons for which sessions do not move have a line of the log each:
-// a reason may name its session, and there may be thousands.
-const stayedLines = 10
-
-// logStayed logs why sessions do not move, the most frequent reasons first, and returns how
-// many sessions these are.
-func logStayed(log logger, stayed map[string]int) (sessions int) {
-	reasons := slices.SortedFunc(maps.Keys(stayed), func(a, b string) int { return stayed[b] - stayed[a] })
-	rest := 0
-	for i, why := range reasons {
-		n := stayed[why]
-		sessions += n
-		if i < stayedLines {
-			log.Infof("tp: reboot: %d sessions do not move: %s", n, why)
-		} else {
-			rest += n
-		}
-	}
-	if rest > 0 {
-		log.Infof("tp: reboot: %d sessions do not move, for %d other reasons", rest, len(reasons)-stayedLines)
-	}
-	return sessions
-}
-
 // spreadRedials lets the sessions that have not moved come back one after the other.
 func (g *grace) spreadRedials() {
 	g.mu.Lock()
@@ -365,21 +371,27 @@ func (g *grace) spreadRedials() {
 // longestMove is how long sessions may take to move at a Reboot without a limit.
 const longestMove = 10 * time.Second
 
-// beginReboot makes r the only reboot of the process, and returns the listeners to
-// hand over. It returns an error if a shutdown or another reboot has begun.
-func (g *grace) beginReboot(r *rebooting) ([]*inherit.Listener, error) {
+// beginReboot makes r the only reboot of the process. It returns an error if a shutdown or
+// another reboot has begun.
+func (g *grace) beginReboot(r *rebooting) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	select {
 	case <-g.stopping:
-		return nil, errShutdown
+		return errShutdown
 	default:
 	}
 	if g.rebooting != nil {
-		return nil, errors.New("the process is rebooting already")
+		return errors.New("the process is rebooting already")
 	}
 	g.rebooting = r
-	var listeners []*inherit.Listener
+	return nil
+}
+
+// listeners returns the listeners to hand over.
+func (g *grace) listeners() (listeners []*inherit.Listener) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	for _, p := range g.peers {
 		for _, lis := range p.inheritable() {
 			if l, ok := unwrapListener(lis); ok {
@@ -389,7 +401,7 @@ func (g *grace) beginReboot(r *rebooting) ([]*inherit.Listener, error) {
 			p.lines().Warnf("tp: reboot: the listener on %s %s cannot be handed over: the new process gets the port when this one has ended", lis.Addr().Network(), lis.Addr())
 		}
 	}
-	return listeners, nil
+	return listeners
 }
 
 // finish closes the peers, calls the functions of SetShutdown and ends the process.
@@ -399,12 +411,12 @@ func (g *grace) finish(log logger, timeout []time.Duration) {
 	peers, firstSweep, beforeExiting := slices.Clone(g.peers), g.firstSweep, g.beforeExiting
 	g.mu.Unlock()
 
-	ctx, cancel := g.bound(timeout)
+	ctx, cancel := g.bound(context.Background(), timeout)
 	defer cancel()
 	report(log, "first sweep", bounded(ctx, firstSweep))
 	report(log, "close peers", shutdownPeers(ctx, peers))
 
-	last, cancel := g.bound(timeout)
+	last, cancel := g.bound(context.Background(), timeout)
 	defer cancel()
 	report(log, "before exiting", bounded(last, beforeExiting))
 	log.Noticef("tp: process %d ends", os.Getpid())

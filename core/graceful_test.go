@@ -311,6 +311,33 @@ func TestReboot(t *testing.T) {
 	})
 }
 
+// A Reboot waits for the sessions that this process still gets, within its timeout, and then has
+// its whole time.
+func TestRebootWaitsForSessions(t *testing.T) {
+	withGrace(t, func(t *testing.T, g *grace, d *diary, log *lockedBuffer) {
+		g.set(5*time.Second, nil, nil)
+		g.add(&drainer{name: "a", d: d})
+		adopted := make(chan struct{})
+		g.adopted = func() <-chan struct{} { return adopted }
+		g.handOver = func(ctx context.Context, _ []*inherit.Listener, _ inherit.Adopter) (*inherit.Child, error) {
+			d.write("begins")
+			select {
+			case <-time.After(4 * time.Second):
+				return &inherit.Child{Pid: 4711}, nil
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
+		g.reboot(nil)
+		if got := log.take(); !strings.Contains(got, "the process before still hands over its sessions: not done within 5s; this process goes on") {
+			t.Errorf("log is\n%swant that the sessions have not come", got)
+		}
+		time.AfterFunc(4*time.Second, func() { close(adopted) })
+		g.reboot(nil)
+		d.want(t, "9s begins", "13s a drained", "13s exit 0")
+	})
+}
+
 func TestRebootNotSupported(t *testing.T) {
 	withGrace(t, func(t *testing.T, g *grace, d *diary, log *lockedBuffer) {
 		g.handOver = func(context.Context, []*inherit.Listener, inherit.Adopter) (*inherit.Child, error) {

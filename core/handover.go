@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -49,11 +50,11 @@ type HandOverListener interface {
 	// descriptor of below.
 	Restore(state []byte, below net.Conn) (HandOverConn, error)
 
-	// TakeBack is called in the old process, also after Close: the new one has accepted conn,
+	// TakeBack is called in the old process, also after Close: a newer one has accepted conn,
 	// and says by state, which its listener has given to ListenConfig.HandBack, to which
 	// connection of this process it belongs. An error says that there is no such
 	// connection here. take is called on a goroutine of its own when conn is this process's,
-	// and must end within a few seconds; until then conn must not be used. If conn is nil, the new process only asks.
+	// and must end within a few seconds; until then conn must not be used. If conn is nil, the newer process only asks.
 	// TakeBack may be called concurrently, and must not wait.
 	TakeBack(state []byte, conn net.Conn) (take func(), err error)
 
@@ -221,4 +222,28 @@ func (b backTaker) replaced() {
 			l.log.Errorf("tp: reboot: network %s: telling the listener that it was replaced: %v", l.network, err)
 		}
 	}
+}
+
+// stayedLines is how many reasons for which sessions do not move have a line of the log each:
+// a reason may name its session, and there may be thousands.
+const stayedLines = 10
+
+// logStayed logs why sessions do not move, the most frequent reasons first, and returns how
+// many sessions these are.
+func logStayed(log logger, stayed map[string]int) (sessions int) {
+	reasons := slices.SortedFunc(maps.Keys(stayed), func(a, b string) int { return stayed[b] - stayed[a] })
+	rest := 0
+	for i, why := range reasons {
+		n := stayed[why]
+		sessions += n
+		if i < stayedLines {
+			log.Infof("tp: reboot: %d sessions do not move: %s", n, why)
+		} else {
+			rest += n
+		}
+	}
+	if rest > 0 {
+		log.Infof("tp: reboot: %d sessions do not move, for %d other reasons", rest, len(reasons)-stayedLines)
+	}
+	return sessions
 }

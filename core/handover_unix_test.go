@@ -4,6 +4,7 @@ package tp
 
 import (
 	"context"
+	"errors"
 	"net"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ func TestHandBackLate(t *testing.T) {
 	}()
 	p := NewPeer(PeerConfig{}).(*peer)
 	defer p.Close()
-	handBack := p.handBack(child)
+	handBack := p.handBack([]*inherit.Line{child})
 	conn, _ := openTCP(t)
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -51,5 +52,61 @@ func TestHandBackLate(t *testing.T) {
 	child.Close()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// The processes before are asked one after the other, the last one first; one that has ended, or
+// refuses, does not keep those before it from being asked.
+func TestHandBackToAnOlderProcess(t *testing.T) {
+	taken := make(chan string, 1)
+	process := func(name string, refuses bool) *inherit.Line {
+		near, far, err := inherit.NewLines()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { near.Close() })
+		go far.Adopt(func(_, _ []byte, conn net.Conn) (func(bool), error) { // ends with near
+			conn.Close()
+			if refuses {
+				return nil, errors.New("it is not known")
+			}
+			return func(bool) { taken <- name }, nil
+		})
+		return near
+	}
+	ended := process("ended", false)
+	ended.Close()
+	p := NewPeer(PeerConfig{}).(*peer)
+	defer p.Close()
+	refuses, first, second := process("refuses", true), process("first", false), process("second", false)
+	conn, _ := openTCP(t)
+	for _, test := range []struct {
+		name  string
+		lines []*inherit.Line
+		want  string // "": none takes it
+	}{
+		{"the last one", []*inherit.Line{second, first}, "second"},
+		{"one has ended", []*inherit.Line{ended, first}, "first"},
+		{"one refuses", []*inherit.Line{refuses, ended, first}, "first"},
+		{"none has it", []*inherit.Line{ended, refuses}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := p.handBack(test.lines)(t.Context(), nil, conn)
+			switch {
+			case test.want == "":
+				if !errors.Is(err, inherit.ErrRefused) {
+					t.Errorf("error %v; want that it is refused", err)
+				}
+			case err != nil:
+				t.Error(err)
+			default:
+				if got := <-taken; got != test.want {
+					t.Errorf("the process %q has it; want %q", got, test.want)
+				}
+			}
+		})
+	}
+	if p.handBack(nil) != nil {
+		t.Error("without a process before, there is one to ask")
 	}
 }

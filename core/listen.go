@@ -78,7 +78,7 @@ func (p *peer) bind(protoFunc []ProtoFunc) ([]net.Listener, ProtoFunc, error) {
 	c := ListenConfig{
 		Network: p.cfg.Network, LocalIP: p.cfg.LocalIP, ListenPort: p.cfg.ListenPort, ReusePort: p.cfg.Loops > 1 && p.env.network.ReusePort,
 		UnixMode: p.cfg.UnixMode, TLS: tlsConfig, HandshakeTimeout: p.cfg.HandshakeTimeout, Logger: p.log,
-		HandBack: p.handBack(inherit.BackLine()),
+		HandBack: p.handBack(inherit.BackLines()),
 	}
 	var all []net.Listener
 	bound := false
@@ -120,15 +120,16 @@ func (p *peer) bind(protoFunc []ProtoFunc) ([]net.Listener, ProtoFunc, error) {
 // listenAt opens one listener. After a Reboot the old process has a port that cannot be handed
 // over, such as one of UDP, until its sessions have ended: listenAt waits for that.
 func (p *peer) listenAt(c ListenConfig) (net.Listener, error) {
-	for waits := false; ; waits = true {
-		old := inherit.ParentLives()
+	for waits := false; ; {
+		old := inherit.OlderLives()
 		lis, err := p.env.network.Listen(p.ctx, c)
-		if err == nil || !old || !isAddrInUse(err) || slices.Contains(handedOver, c.Network) {
+		if err == nil || !old && !waits || !isAddrInUse(err) || slices.Contains(handedOver, c.Network) {
 			return lis, err
 		}
 		if !waits {
-			p.log.Printf("listen (network:%s, addr:%s): the old process has the port until it has ended; waiting", c.Network, joinPort(c.LocalIP, c.ListenPort))
+			p.log.Printf("listen (network:%s, addr:%s): an older process has the port until it has ended; waiting", c.Network, joinPort(c.LocalIP, c.ListenPort))
 		}
+		waits = old // once more behind its end: it may have been about to close the port
 		if !pause(p.listening, portEvery) {
 			return nil, ErrListenClosed
 		}
@@ -323,15 +324,27 @@ func (p *peer) Listening() []Listening {
 	return list
 }
 
-// handBack returns ListenConfig.HandBack, over the line.
-func (p *peer) handBack(line *inherit.Line) func(ctx context.Context, state []byte, conn net.Conn) error {
-	if line == nil {
+// handBack returns ListenConfig.HandBack, over lines to the processes before this one, the
+// last one first; nil: there are none.
+func (p *peer) handBack(lines []*inherit.Line) func(ctx context.Context, state []byte, conn net.Conn) error {
+	if len(lines) == 0 {
 		return nil
 	}
-	return p.handBackBy(line)
+	all := make([]func(context.Context, []byte, net.Conn) error, len(lines))
+	for i, line := range lines {
+		all[i] = p.handBackBy(line)
+	}
+	return func(ctx context.Context, state []byte, conn net.Conn) (err error) {
+		for _, handBack := range all {
+			if err = handBack(ctx, state, conn); err == nil {
+				return nil
+			}
+		}
+		return err
+	}
 }
 
-// handBackBy is handBack by a line. The line ends with an offer that is not answered in time,
+// handBackBy is handBack by one line. The line ends with an offer that is not answered in time,
 // so an offer has its whole time, also for a client that asks at the end of its own.
 func (p *peer) handBackBy(line taker) func(ctx context.Context, state []byte, conn net.Conn) error {
 	var ended sync.Once

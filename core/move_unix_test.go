@@ -24,6 +24,7 @@ import (
 const (
 	moveProcess = "TP_TEST_MOVE_PROCESS" // network and address to listen on
 	moveFault   = "TP_TEST_MOVE_FAULT"   // name of a file that says when the process dies
+	moveHeld    = "TP_TEST_MOVE_HELD"    // name of a file that stands for a port that cannot be handed over
 )
 
 func moveConfig(network, addr string) PeerConfig {
@@ -40,13 +41,18 @@ func TestMoveProcess(t *testing.T) {
 	}
 	exit = syscall.Exit // package testing does not like os.Exit
 	SetLoggerLevel("NOTICE")
-	SetShutdown(time.Minute, nil, func() error { fmt.Println("ends", os.Getpid()); return nil })
+	port := &heldPort{file: os.Getenv(moveHeld)}
+	SetShutdown(time.Minute, nil, func() error { port.release(); fmt.Println("ends", os.Getpid()); return nil })
 	network, addr, _ := strings.Cut(os.Getenv(moveProcess), " ")
 	var fault dies
 	if b, err := os.ReadFile(os.Getenv(moveFault)); err == nil {
 		fault.when = string(b)
 	}
-	peer, err := Open(moveConfig(network, addr), fault)
+	plugins := []Plugin{fault}
+	if port.file != "" {
+		plugins = append(plugins, port)
+	}
+	peer, err := Open(moveConfig(network, addr), plugins...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +62,9 @@ func TestMoveProcess(t *testing.T) {
 	HandleCall(peer, "/slow", func(_ CallCtx, arg *string) (string, error) { time.Sleep(time.Millisecond); return *arg, nil })
 	HandleCall(peer, "/back", func(c CallCtx, arg *string) (string, error) {
 		return Invoke[string](context.Background(), c.Session().(Session), "/twice", *arg)
+	})
+	HandleCall(peer, "/ask", func(c CallCtx, arg *string) (string, error) {
+		return Invoke[string](context.Background(), c.Session().(Session), "/ask", *arg)
 	})
 	HandleCall(peer, "/all", func(CallCtx, *string) (string, error) {
 		n := 0
@@ -124,10 +133,14 @@ func startMoved(t *testing.T, network string, env ...string) *movedServer {
 	return m
 }
 
-// Write makes the line of the log that a process goes on after a Reboot one of the lines.
+// Write makes lines of the log two of the lines: that a process goes on after a Reboot, and that
+// it waits before it.
 func (m *movedServer) Write(b []byte) (int, error) {
 	if strings.Contains(string(b), "this process goes on") {
 		m.lines <- fmt.Sprintf("stays %d %s", m.cmd.Process.Pid, b)
+	}
+	if strings.Contains(string(b), "waiting until the process before") {
+		m.lines <- "waits"
 	}
 	return len(b), nil
 }

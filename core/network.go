@@ -104,13 +104,13 @@ type ListenConfig struct {
 	Logger           Logger        // the peer's; nil if no peer listens
 
 	// HandBack, for a [HandOverListener], offers what the listener has accepted to the
-	// process that a Reboot has replaced by this one, because it belongs to a connection
-	// that may still be there; nil if there is no such process. state says which
+	// processes before this one, which Reboots have replaced, the last one first, because it
+	// belongs to a connection that may still be there; nil if there is no such process. state says which
 	// connection that is. If conn is a *net.TCPConn or *net.UnixConn, its descriptor
-	// crosses; any other is not handed back, and the old process only says whether the
+	// crosses; any other is not handed back, and an old process only says whether the
 	// connection is there. Without an error it is: the caller closes conn, as this process's
-	// descriptor of what the old one has, or so that the other side connects again.
-	// ctx bounds the wait for other offers, and two seconds that for an answer; nothing is
+	// descriptor of what an old one has, or so that the other side connects again.
+	// ctx bounds the wait for other offers, and two seconds that for each answer; nothing is
 	// handed back when ctx has ended. It may be called concurrently.
 	HandBack func(ctx context.Context, state []byte, conn net.Conn) error
 }

@@ -3,15 +3,13 @@
 package resume
 
 import (
-	"bufio"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
-	"os/exec"
-	ossignal "os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -33,32 +31,31 @@ import (
 const (
 	envServer = "RESUME_TEST_SERVER" // "tcp" or "tls": the test binary is a server
 	envFault  = "RESUME_TEST_FAULT"  // name of a file that says when the new server is killed
+	envStays  = "RESUME_TEST_STAYS"  // if set, no session moves
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(envServer) == "" {
 		os.Exit(m.Run())
 	}
-	tp.SetShutdown(20*time.Second, nil, func() error { fmt.Println("ends", os.Getpid()); return nil })
 	tp.SetLoggerLevel("WARNING")
-	reboot := make(chan os.Signal, 1)
-	ossignal.Notify(reboot, syscall.SIGUSR2) // before anybody knows of the process
-	runServer()
-	for range reboot {
-		tp.Reboot() // does not return if it succeeds
-	}
+	resumetest.RunServer(serve)
 }
 
-// runServer serves until the process ends.
-func runServer() {
+// serve listens.
+func serve() (net.Addr, error) {
 	t := new(testing.T)
 	fault := new(killer)
 	if b, err := os.ReadFile(os.Getenv(envFault)); err == nil {
 		fault.at, _ = strconv.Atoi(string(b))
 	}
+	plugins := []tp.Plugin{fault}
+	if os.Getenv(envStays) != "" {
+		plugins = append(plugins, stayer{})
+	}
 	srv := newPeer(t, Options{}, tp.PeerConfig{
 		CloseTimeout: time.Second, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	}, fault)
+	}, plugins...)
 	if os.Getenv(envServer) == "tls" {
 		srv.SetTLSConfig(tp.GenerateTLSConfigForServer())
 	}
@@ -78,10 +75,9 @@ func runServer() {
 		return err
 	})
 	if err := srv.Listen(); err != nil {
-		fmt.Println("error", err)
-		os.Exit(1)
+		return nil, err
 	}
-	fmt.Println("serves", pid, srv.Addrs()[0])
+	return srv.Addrs()[0], nil
 }
 
 // killer is the plugin of a process that is killed when so many sessions were handed to it;
@@ -103,79 +99,22 @@ func (k *killer) Restore(tp.PreSession, []byte) *tp.Rerror {
 	return nil
 }
 
-// server is one process after the other.
-type server struct {
-	t     *testing.T
-	lines chan string
-	pid   string
-	addr  string
-}
+// stayer is a plugin that cannot take part in a Reboot, so that sessions stay with their process.
+type stayer struct{}
 
-func startServer(t *testing.T, kind string, env ...string) *server {
+func (stayer) Name() string                        { return "stayer" }
+func (stayer) PostAccept(tp.PreSession) *tp.Rerror { return nil }
+
+func startServer(t *testing.T, kind string, env ...string) *resumetest.Server {
 	t.Helper()
-	s := &server{t: t, lines: make(chan string, 100)}
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(append(os.Environ(), envServer+"="+kind), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the new processes are in the group, too
-	cmd.Stderr = s
-	cmd.WaitDelay = time.Second
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		_ = cmd.Wait()
-	})
-	go func() { // ends with the last process
-		for in := bufio.NewScanner(out); in.Scan(); {
-			s.lines <- in.Text()
-		}
-	}()
-	s.serves()
-	return s
-}
-
-// Write takes the log of the processes: that one goes on after a Reboot becomes a line.
-func (s *server) Write(b []byte) (int, error) {
-	if strings.Contains(string(b), "this process goes on") {
-		s.lines <- "stays " + string(b)
-	}
-	return os.Stderr.Write(b)
-}
-
-// next returns what follows the word of the next line that begins with it.
-func (s *server) next(word string) string {
-	s.t.Helper()
-	late := time.After(time.Minute)
-	for {
-		select {
-		case line := <-s.lines:
-			if rest, ok := strings.CutPrefix(line, word+" "); ok {
-				return rest
-			}
-		case <-late:
-			s.t.Fatalf("no process has said %q within a minute", word)
-		}
-	}
-}
-
-func (s *server) serves() {
-	s.t.Helper()
-	s.pid, s.addr, _ = strings.Cut(s.next("serves"), " ")
-}
-
-func (s *server) signal() {
-	s.t.Helper()
-	pid, err := strconv.Atoi(s.pid)
-	require.NoError(s.t, err)
-	require.NoError(s.t, syscall.Kill(pid, syscall.SIGUSR2))
+	return resumetest.StartServer(t, append(env, envServer+"="+kind)...)
 }
 
 // client returns a peer that does not redial, so that a session that ends is seen, and its
 // counters.
-func (s *server) client(kind string) (tp.Peer, *Stats) {
+func client(t *testing.T, kind string) (tp.Peer, *Stats) {
 	stats := new(Stats)
-	c := newPeer(s.t, Options{Stats: stats}, tp.PeerConfig{CloseTimeout: time.Second})
+	c := newPeer(t, Options{Stats: stats}, tp.PeerConfig{CloseTimeout: time.Second})
 	if kind == "tls" {
 		c.SetTLSConfig(&tls.Config{InsecureSkipVerify: true})
 	}
@@ -203,8 +142,8 @@ func TestRebootWhileCut(t *testing.T) {
 	} {
 		t.Run(test.kind, func(t *testing.T) {
 			srv := startServer(t, test.kind)
-			cut := resumetest.NewCutter(t, srv.addr, 0)
-			cli, stats := srv.client(test.kind)
+			cut := resumetest.NewCutter(t, srv.Addr, 0)
+			cli, stats := client(t, test.kind)
 			var all []tp.Session
 			for range 12 {
 				all = append(all, tptest.Dial(t, cli, cut.Addr()))
@@ -237,17 +176,17 @@ func TestRebootWhileCut(t *testing.T) {
 			for range 5 {
 				before := calls.Load()
 				require.Eventually(t, func() bool { return calls.Load() > before+20 || t.Failed() }, patience, time.Millisecond)
-				old := srv.pid
-				srv.signal()
+				old := srv.Pid
+				srv.Reboot(srv.Pid)
 				cut.CutAll()
-				srv.serves()
+				srv.Serves()
 				cut.CutAll()
-				require.Equal(t, old, srv.next("ends"))
+				require.Equal(t, old, srv.Next("ends"))
 			}
 			stop.Store(true)
 			load.Wait()
 			for _, sess := range all {
-				call(t, sess, "/pid", "", srv.pid)
+				call(t, sess, "/pid", "", srv.Pid)
 				require.Nil(t, sess.CloseReason())
 			}
 			require.Equal(t, int64(len(all)), stats.Streams.Load(), "streams that the client has begun")
@@ -259,21 +198,21 @@ func TestRebootWhileCut(t *testing.T) {
 // Streams move with their connections: the clients do not connect again.
 func TestRebootKeepsConnections(t *testing.T) {
 	srv := startServer(t, "tcp")
-	cli, stats := srv.client("tcp")
+	cli, stats := client(t, "tcp")
 	var all []tp.Session
 	for range 50 {
-		all = append(all, tptest.Dial(t, cli, srv.addr))
+		all = append(all, tptest.Dial(t, cli, srv.Addr))
 	}
 	for _, sess := range all[:40] {
 		call(t, sess, "/echo", "x", "x")
 	}
 	for range 3 {
-		old := srv.pid
-		srv.signal()
-		srv.serves()
-		require.Equal(t, old, srv.next("ends"))
+		old := srv.Pid
+		srv.Reboot(srv.Pid)
+		srv.Serves()
+		require.Equal(t, old, srv.Next("ends"))
 		for _, sess := range all {
-			call(t, sess, "/pid", "", srv.pid)
+			call(t, sess, "/pid", "", srv.Pid)
 			call(t, sess, "/back", "x", "xx")
 		}
 	}
@@ -285,8 +224,8 @@ func TestRebootKeepsConnections(t *testing.T) {
 // its connection is cut after the Reboot; then the session moves.
 func TestRebootWithAnOpenStream(t *testing.T) {
 	srv := startServer(t, "tcp")
-	cut := resumetest.NewCutter(t, srv.addr, 0)
-	cli, stats := srv.client("tcp")
+	cut := resumetest.NewCutter(t, srv.Addr, 0)
+	cli, stats := client(t, "tcp")
 	sess := tptest.Dial(t, cli, cut.Addr())
 	st, err := tp.OpenStream[[]byte, []byte](t.Context(), sess, "/sum")
 	require.NoError(t, err)
@@ -296,9 +235,9 @@ func TestRebootWithAnOpenStream(t *testing.T) {
 		require.NoError(t, err)
 	}
 	write()
-	old := srv.pid
-	srv.signal()
-	srv.serves()
+	old := srv.Pid
+	srv.Reboot(srv.Pid)
+	srv.Serves()
 	for range 5 {
 		resumed := stats.Resumed.Load()
 		cut.CutAll()
@@ -310,8 +249,8 @@ func TestRebootWithAnOpenStream(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, old+" 600000", string(got))
 	require.NoError(t, st.Wait())
-	require.Equal(t, old, srv.next("ends"))
-	call(t, sess, "/pid", "", srv.pid)
+	require.Equal(t, old, srv.Next("ends"))
+	call(t, sess, "/pid", "", srv.Pid)
 	require.Equal(t, int64(1), stats.Streams.Load())
 }
 
@@ -323,16 +262,19 @@ func TestRebootFails(t *testing.T) {
 			t.Run(fmt.Sprint(kind, " ", at), func(t *testing.T) {
 				fault := filepath.Join(t.TempDir(), "fault")
 				srv := startServer(t, kind, envFault+"="+fault)
-				cut := resumetest.NewCutter(t, srv.addr, 0)
-				cli, stats := srv.client(kind)
+				cut := resumetest.NewCutter(t, srv.Addr, 0)
+				cli, stats := client(t, kind)
 				var all []tp.Session
 				for range 5 {
 					all = append(all, tptest.Dial(t, cli, cut.Addr()))
 				}
 				require.NoError(t, os.WriteFile(fault, []byte(strconv.Itoa(at)), 0o600))
-				pid := srv.pid
-				srv.signal()
-				require.Contains(t, srv.next("stays"), "has ended while sessions moved to it")
+				pid := srv.Pid
+				srv.Reboot(srv.Pid)
+				var killed int
+				_, why, _ := strings.Cut(srv.Next("stays"), "reboot: process ")
+				_, err := fmt.Sscanf(why, "%d has ended while sessions moved to it", &killed)
+				require.NoError(t, err, why)
 				cut.CutAll()
 				lost := 0
 				for _, sess := range all {
@@ -347,13 +289,15 @@ func TestRebootFails(t *testing.T) {
 				require.Equal(t, at-1, lost, "streams that the new process had")
 				require.Equal(t, int64(len(all)), stats.Streams.Load())
 				require.NoError(t, os.Remove(fault))
-				srv.pid = pid
-				srv.signal()
-				srv.serves()
-				require.Equal(t, pid, srv.next("ends"))
+				srv.Reboot(pid)
+				srv.Serves()
+				if srv.Pid == strconv.Itoa(killed) { // it may have said so before it was killed
+					srv.Serves()
+				}
+				require.Equal(t, pid, srv.Next("ends"))
 				for _, sess := range all {
 					if sess.CloseReason() == nil {
-						call(t, sess, "/pid", "", srv.pid)
+						call(t, sess, "/pid", "", srv.Pid)
 					}
 				}
 			})

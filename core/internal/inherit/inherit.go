@@ -30,7 +30,7 @@ import (
 
 // Env is the environment variable with the table of sockets: JSON of
 //
-//	{"ready": 5, "line": 6, "back": 7, "listeners": [{"network": "tcp", "addr": "0.0.0.0:0", "real": "[::]:4711", "fd": 3}, …]}
+//	{"ready": 5, "line": 6, "back": 7, "older": [8], "listeners": [{"network": "tcp", "addr": "0.0.0.0:0", "real": "[::]:4711", "fd": 3}, …]}
 //
 // It is removed from the child's environment when the child starts.
 const Env = "TELEPORT_LISTENERS"
@@ -45,9 +45,10 @@ const (
 
 // table is the value of the environment variable.
 type table struct {
-	Ready     int     `json:"ready"` // descriptor of the pipe to write a byte to
-	Line      int     `json:"line"`  // descriptor of the child's end of a Line; 0: there is none
-	Back      int     `json:"back"`  // of another one, over which the child offers; 0: there is none
+	Ready     int     `json:"ready"`           // descriptor of the pipe to write a byte to
+	Line      int     `json:"line"`            // descriptor of the child's end of a Line; 0: there is none
+	Back      int     `json:"back"`            // of another one, over which the child offers; 0: there is none
+	Older     []int   `json:"older,omitempty"` // of lines like Back to the processes before the parent, the last one first
 	Listeners []entry `json:"listeners"`
 }
 
@@ -243,14 +244,15 @@ type takeover struct {
 
 	parent int // process id, 0 without one; set when the process starts
 
-	mu     sync.Mutex
-	left   []claim
-	line   *Line       // nil: there is none, or TakeLine has taken it
-	back   *Line       // nil: there is none
-	ready  func()      // notifies the parent; nil when it has, or without a parent
-	timer  *time.Timer // runs quiet, then unclaim; nil before the first Listen
-	report func(error)
-	errs   []error // errors before report is set
+	mu      sync.Mutex
+	left    []claim
+	line    *Line           // nil: there is none, or TakeLine has taken it
+	adopted <-chan struct{} // of the line; nil: there was none. Not changed when the process has started
+	backs   []*Line         // to the parent and those before it, the last one first; not changed when the process has started
+	ready   func()          // notifies the parent; nil when it has, or without a parent
+	timer   *time.Timer     // runs quiet, then unclaim; nil before the first Listen
+	report  func(error)
+	errs    []error // errors before report is set
 }
 
 type claim struct {
@@ -272,9 +274,11 @@ func Report(f func(error)) {
 	successor.errs = nil
 }
 
-// ParentLives reports whether this process has been started by HandOver, and its parent has
-// not ended. The parent keeps sockets that cannot be handed over until then.
-func ParentLives() bool { return successor.parent != 0 && os.Getppid() == successor.parent }
+// OlderLives reports whether the parent, or a process before it, has not ended, if this
+// process has been started by HandOver. They keep sockets that cannot be handed over until then.
+func OlderLives() bool {
+	return successor.parent != 0 && os.Getppid() == successor.parent || slices.ContainsFunc(successor.backs, (*Line).lives)
+}
 
 // TakeLine returns the line over which this process gets connections of its parent, nil if
 // there is none. Only the first call gets it. The parent offers connections after this
@@ -287,13 +291,13 @@ func TakeLine() *Line {
 	return l
 }
 
-// BackLine returns the line over which this process offers its parent connections that are
-// the parent's; nil: there is none. It ends with the parent.
-func BackLine() *Line {
-	successor.mu.Lock()
-	defer successor.mu.Unlock()
-	return successor.back
-}
+// Adopted returns what is closed when this process has got all connections of its parent that
+// it gets; nil: it has no parent that has handed over to it.
+func Adopted() <-chan struct{} { return successor.adopted }
+
+// BackLines returns the lines over which this process offers connections to the processes
+// before it, the last one first. Each ends with its process.
+func BackLines() []*Line { return successor.backs }
 
 // problem reports an error, or keeps it until report is set. The caller holds t.mu.
 func (t *takeover) problem(err error) {

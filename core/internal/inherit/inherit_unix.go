@@ -45,18 +45,23 @@ func (t *takeover) adopt(text string) {
 		}
 		t.left = append(t.left, claim{e, lis})
 	}
-	for _, l := range []struct {
-		fd int
-		to **Line
-	}{{tab.Line, &t.line}, {tab.Back, &t.back}} {
-		if l.fd == 0 {
-			continue
+	open := func(fd int) *Line {
+		if fd == 0 {
+			return nil
 		}
-		line, err := openLine(l.fd)
+		line, err := openLine(fd)
 		if err != nil {
-			t.problem(fmt.Errorf("inherit: descriptor %d for connections: %w", l.fd, err))
+			t.problem(fmt.Errorf("inherit: descriptor %d for connections: %w", fd, err))
 		}
-		*l.to = line
+		return line
+	}
+	if t.line = open(tab.Line); t.line != nil {
+		t.adopted = t.line.adopted
+	}
+	for _, fd := range append([]int{tab.Back}, tab.Older...) {
+		if line := open(fd); line != nil {
+			t.backs = append(t.backs, line)
+		}
 	}
 	ready, err := openReady(tab.Ready)
 	if err != nil {
@@ -112,7 +117,8 @@ func openReady(fd int) (func(), error) {
 // HandOver starts this program again, with the same arguments, environment and
 // working directory, and returns the child once that has reported that it is ready.
 // From then on the files of unix sockets belong to the child, until Recover. takeBack takes
-// connections that the child has accepted and offers to this process, as long as it runs.
+// connections that the child, or one that has replaced it since, has accepted and offers to
+// this process, as long as it runs. It may be called concurrently.
 //
 // If the child ends before, or is not ready when ctx ends, HandOver kills it and
 // returns an error; nothing has changed for the caller.
@@ -139,16 +145,19 @@ func HandOver(ctx context.Context, listeners []*Listener, takeBack Adopter) (*Ch
 		far.Close()
 		return nil, fmt.Errorf("inherit: make a line for connections that come back: %w", err)
 	}
-	child, err := start(name, listeners, report, far, farBack)
+	backs := append([]*os.File{farBack}, olderLines(ctx)...)
+	child, err := start(name, listeners, report, far, backs)
 	report.Close() // so that the pipe ends when the child does, and the lines too
 	far.Close()
-	farBack.Close()
+	for _, f := range backs {
+		f.Close()
+	}
 	if err != nil {
 		line.Close()
 		back.Close()
 		return nil, fmt.Errorf("inherit: start %s: %w", name, err)
 	}
-	go func() { _ = back.Adopt(takeBack) }() // ends with the child, or with this process; the child sees an error itself
+	go func() { _ = back.Adopt(withLines(takeBack)) }() // ends with the child, or with this process; the child sees an error itself
 
 	c := &Child{Pid: child.Pid, Line: line, listeners: listeners, exited: make(chan struct{})}
 	go func() { // ends with the child, or with this process
@@ -184,11 +193,11 @@ func HandOver(ctx context.Context, listeners []*Listener, takeBack Adopter) (*Ch
 }
 
 // start starts the program with the listeners as descriptors from 3 on, and
-// the pipe and its ends of the lines after them.
+// the pipe and its ends of the lines after them. backs begins with the line to this process.
 //
 // It uses syscall.ForkExec: os/exec would set the descriptors to blocking mode, and with
 // them the listeners of this process, which share their flags.
-func start(name string, listeners []*Listener, report, line, back *os.File) (*os.Process, error) {
+func start(name string, listeners []*Listener, report, line *os.File, backs []*os.File) (*os.Process, error) {
 	files := []uintptr{0, 1, 2}
 	defer func() {
 		for _, fd := range files[3:] {
@@ -208,11 +217,8 @@ func start(name string, listeners []*Listener, report, line, back *os.File) (*os
 		tab.Listeners = append(tab.Listeners, entry{l.network, l.addr, l.Addr().String(), len(files)})
 		files = append(files, uintptr(fd))
 	}
-	for _, f := range []struct {
-		file *os.File
-		as   *int
-	}{{report, &tab.Ready}, {line, &tab.Line}, {back, &tab.Back}} {
-		c, err := f.file.SyscallConn()
+	for i, f := range append([]*os.File{report, line}, backs...) {
+		c, err := f.SyscallConn()
 		if err != nil {
 			return nil, err
 		}
@@ -220,7 +226,16 @@ func start(name string, listeners []*Listener, report, line, back *os.File) (*os
 		if err != nil {
 			return nil, err
 		}
-		*f.as = len(files)
+		switch as := len(files); i {
+		case 0:
+			tab.Ready = as
+		case 1:
+			tab.Line = as
+		case 2:
+			tab.Back = as
+		default:
+			tab.Older = append(tab.Older, as)
+		}
 		files = append(files, uintptr(fd))
 	}
 	text, err := json.Marshal(tab)
@@ -257,6 +272,39 @@ func newLine() (l *Line, child *os.File, err error) {
 	return l, child, nil
 }
 
+// olderLines returns the child's ends of lines to the processes before this one.
+func olderLines(ctx context.Context) (ends []*os.File) {
+	for _, l := range BackLines() {
+		if !l.lives() {
+			continue
+		}
+		end, err := l.extend(ctx)
+		if err != nil {
+			successor.mu.Lock()
+			successor.problem(fmt.Errorf("inherit: an older process still runs, and the new one cannot hand connections back to it: %w", err))
+			successor.mu.Unlock()
+			continue
+		}
+		ends = append(ends, end)
+	}
+	return ends
+}
+
+// extend makes another line to the process at the other end of this one, which offers are
+// adopted on in the same way, and returns this side's end.
+func (l *Line) extend(ctx context.Context) (end *os.File, err error) {
+	far, end, err := newLine()
+	if err != nil {
+		return nil, err
+	}
+	defer far.Close() // the other process has a copy
+	if err := l.Offer(ctx, lineHead, nil, far.conn, func() bool { return true }); err != nil {
+		end.Close()
+		return nil, err
+	}
+	return end, nil
+}
+
 // NewLines returns both ends of a line in this process, for tests.
 func NewLines() (near, far *Line, err error) {
 	near, file, err := newLine()
@@ -291,7 +339,7 @@ func openLine(fd int) (*Line, error) {
 		c.Close()
 		return nil, fmt.Errorf("descriptor %d is of a %T, not of a unix socket", fd, c)
 	}
-	return &Line{conn: u}, nil
+	return newLineOver(u), nil
 }
 
 // dup duplicates a descriptor. The duplicate does not leak into other child processes.

@@ -1,6 +1,7 @@
 package inherit
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -25,12 +26,15 @@ import (
 // happens to the child or to the line before, the connection is the parent's. Anything
 // else on the line ends it. What is offered may have no descriptor.
 type Line struct {
-	conn *net.UnixConn
+	conn    *net.UnixConn
+	adopted chan struct{} // closed by Adopt when it returns
 
 	mu     sync.Mutex // of the parent: one offer at a time
 	number uint64
 	err    error // why the line has ended
 }
+
+func newLineOver(conn *net.UnixConn) *Line { return &Line{conn: conn, adopted: make(chan struct{})} }
 
 // Limits of an offer and of an answer, in bytes.
 const (
@@ -182,6 +186,9 @@ func (l *Line) failed() bool {
 // are of the package tp, which sets it. It is for tests.
 var Rehearse func(ctx context.Context, from, to any) (moved int, stayed map[string]int)
 
+// lives reports whether the process at the other end has the line open.
+func (l *Line) lives() bool { return isOpen(l.conn) }
+
 // Close ends the line.
 func (l *Line) Close() error { return l.conn.Close() }
 
@@ -191,8 +198,10 @@ func (l *Line) Close() error { return l.conn.Close() }
 // descriptor has arrived: none was sent, or this process may not open more files.
 type Adopter func(head, rest []byte, conn net.Conn) (settle func(mine bool), err error)
 
-// Adopt answers offers until the line ends, which is no error at the end of an offer.
+// Adopt answers offers until the line ends, which is no error at the end of an offer. It is
+// called once.
 func (l *Line) Adopt(adopt Adopter) error {
+	defer close(l.adopted)
 	defer l.conn.Close()
 	for {
 		o, err := l.receive()
@@ -215,6 +224,33 @@ func (l *Line) Adopt(adopt Adopter) error {
 			return err
 		}
 	}
+}
+
+// lineHead is the head of an offer whose connection is another line to the same process.
+var lineHead = []byte("line")
+
+// withLines returns an Adopter that adopts what comes over lines that are offered, too.
+func withLines(adopt Adopter) (both Adopter) {
+	both = func(head, rest []byte, conn net.Conn) (settle func(mine bool), err error) {
+		if !bytes.Equal(head, lineHead) {
+			return adopt(head, rest, conn)
+		}
+		u, ok := conn.(*net.UnixConn)
+		if !ok {
+			if conn != nil {
+				conn.Close()
+			}
+			return nil, fmt.Errorf("a line is a unix socket, not a %T", conn)
+		}
+		return func(mine bool) {
+			if !mine {
+				u.Close()
+				return
+			}
+			go func() { _ = newLineOver(u).Adopt(both) }() // ends with the process at its other end, or with this one
+		}, nil
+	}
+	return both
 }
 
 // offer is what the parent has offered.

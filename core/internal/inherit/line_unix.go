@@ -42,3 +42,16 @@ func receiveWith(from *net.UnixConn, b []byte) (f *os.File, n int, err error) {
 
 // maxDescriptors is how many descriptors are received at once at most: one is sent.
 const maxDescriptors = 4
+
+// isOpen reports whether the other end of a connection is open, or something is unread.
+func isOpen(conn *net.UnixConn) (open bool) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	closed := raw.Control(func(fd uintptr) {
+		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		open = n > 0 || err == syscall.EAGAIN || err == syscall.EINTR
+	})
+	return open && closed == nil
+}

@@ -3,17 +3,14 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	ossignal "os/signal"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -35,23 +32,14 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	tp.SetLoggerLevel("ERROR")
-	tp.SetShutdown(20*time.Second, nil, func() error { fmt.Println("ends", os.Getpid()); return nil })
-	reboot := make(chan os.Signal, 1)
-	ossignal.Notify(reboot, syscall.SIGUSR2) // before anybody knows of the process
-	if err := serve(os.Getenv(serverEnv)); err != nil {
-		fmt.Println("error", err)
-		os.Exit(1)
-	}
-	for range reboot {
-		tp.Reboot() // does not return if it succeeds
-	}
+	resumetest.RunServer(func() (net.Addr, error) { return serve(os.Getenv(serverEnv)) })
 }
 
 // session is the owner of a client that says "pointer": no other process has an equal one.
 type session struct{ user string }
 
 // serve listens.
-func serve(kind string) error {
+func serve(kind string) (net.Addr, error) {
 	o := websocket.Options{
 		Path: "/ws", Resume: resume.NewStreams(resume.Options{}),
 		Handshake: func(r *http.Request) (map[any]any, *tp.Rerror) {
@@ -80,7 +68,7 @@ func serve(kind string) error {
 	}
 	if kind == "wss" {
 		if err := srv.SetTLSConfig(tp.GenerateTLSConfigForServer()); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	pid := strconv.Itoa(os.Getpid())
@@ -88,63 +76,21 @@ func serve(kind string) error {
 	tp.HandleCall(srv, "/echo", func(_ tp.CallCtx, s *string) (string, error) { return *s, nil })
 	tp.HandleCall(srv, "/slow", func(_ tp.CallCtx, s *string) (string, error) { time.Sleep(time.Millisecond); return *s, nil })
 	if err := listen(); err != nil {
-		return err
+		return nil, err
 	}
-	fmt.Println("serves", pid, srv.Addrs()[0])
-	return nil
-}
-
-// server is one process after the other.
-type server struct {
-	t     *testing.T
-	lines chan string
-	pid   string
-	addr  string
-}
-
-func startServer(t *testing.T, kind string) *server {
-	t.Helper()
-	s := &server{t: t, lines: make(chan string, 100)}
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), serverEnv+"="+kind)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the new processes are in the group, too
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		_ = cmd.Wait()
-	})
-	go func() { // ends with the last process
-		for in := bufio.NewScanner(out); in.Scan(); {
-			s.lines <- in.Text()
-		}
-	}()
-	s.pid, s.addr, _ = strings.Cut(s.next("serves"), " ")
-	return s
-}
-
-// next returns what follows the word of the next line, which begins with it.
-func (s *server) next(word string) string {
-	s.t.Helper()
-	line := tptest.Receive(s.t, s.lines, word)
-	rest, ok := strings.CutPrefix(line, word+" ")
-	require.True(s.t, ok, "%q; want %q", line, word)
-	return rest
+	return srv.Addrs()[0], nil
 }
 
 // reboot replaces the process, and waits for the end of the old one. A function is called
 // after each step.
-func (s *server) reboot(step func()) {
-	s.t.Helper()
-	pid, err := strconv.Atoi(s.pid)
-	require.NoError(s.t, err)
-	require.NoError(s.t, syscall.Kill(pid, syscall.SIGUSR2))
+func reboot(t *testing.T, s *resumetest.Server, step func()) {
+	t.Helper()
+	old := s.Pid
+	s.Reboot(old)
 	step()
-	s.pid, _, _ = strings.Cut(s.next("serves"), " ")
+	s.Serves()
 	step()
-	require.Equal(s.t, strconv.Itoa(pid), s.next("ends"))
+	require.Equal(t, old, s.Next("ends"))
 }
 
 func askPid(t *testing.T, sess tp.Session) string {
@@ -159,8 +105,8 @@ func askPid(t *testing.T, sess tp.Session) string {
 func TestReboot(t *testing.T) {
 	for _, kind := range []string{"ws", "wss", "server"} {
 		t.Run(kind, func(t *testing.T) {
-			srv := startServer(t, kind)
-			cut := resumetest.NewCutter(t, srv.addr, 0)
+			srv := resumetest.StartServer(t, serverEnv+"="+kind)
+			cut := resumetest.NewCutter(t, srv.Addr, 0)
 			stats := new(resume.Stats)
 			n := websocket.Network(websocket.Options{Path: "/ws", Resume: resume.NewStreams(resume.Options{Stats: stats})})
 			cli := tptest.NewPeer(t, tp.PeerConfig{Net: n, Protocols: []string{"raw"}, DefaultBodyCodec: "json", CloseTimeout: time.Second}) // does not redial, so that a session that ends is seen
@@ -196,15 +142,15 @@ func TestReboot(t *testing.T) {
 				before := calls.Load()
 				require.Eventually(t, func() bool { return calls.Load() > before+20 || t.Failed() }, time.Minute, time.Millisecond)
 				if i%2 == 0 {
-					srv.reboot(cut.CutAll)
+					reboot(t, srv, cut.CutAll)
 				} else {
-					srv.reboot(func() {}) // the old process ends the connections of what moves
+					reboot(t, srv, func() {}) // the old process ends the connections of what moves
 				}
 			}
 			stop.Store(true)
 			load.Wait()
 			for _, sess := range all {
-				require.Equal(t, srv.pid, askPid(t, sess))
+				require.Equal(t, srv.Pid, askPid(t, sess))
 				require.Nil(t, sess.CloseReason())
 			}
 			require.EqualValues(t, len(all), stats.Streams.Load(), "streams that the client has begun")
@@ -217,9 +163,9 @@ func TestReboot(t *testing.T) {
 // The new process resumes a session for its owner alone; one whose owner cannot be
 // compared in another process stays, and ends.
 func TestRebootKeepsOwner(t *testing.T) {
-	srv := startServer(t, "ws")
+	srv := resumetest.StartServer(t, serverEnv+"="+"ws")
 	begin := func(user string) (token string, a *attacker) {
-		a = dial(t, srv.addr, "user="+user, "")
+		a = dial(t, srv.Addr, "user="+user, "")
 		a.shake(t)
 		token, _ = a.ask(t, preamble("", 0, 0))
 		require.NotEmpty(t, token)
@@ -227,14 +173,14 @@ func TestRebootKeepsOwner(t *testing.T) {
 	}
 	ann, first := begin("ann")
 	pointer, second := begin("pointer")
-	srv.reboot(func() {})
+	reboot(t, srv, func() {})
 	first.gone(t)
 	second.gone(t)
 	for _, test := range []struct {
 		user, token string
 		verdict     byte
 	}{{"bob", ann, 3}, {"ann", ann, 0}, {"pointer", pointer, 1}} {
-		a := dial(t, srv.addr, "user="+test.user, "")
+		a := dial(t, srv.Addr, "user="+test.user, "")
 		a.shake(t)
 		token, verdict := a.ask(t, preamble(test.token, 0, 0))
 		require.Equal(t, test.verdict, verdict, test.user)
