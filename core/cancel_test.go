@@ -283,6 +283,37 @@ func allIdle(p *peer) bool {
 	return true
 }
 
+// A call that is given up before the peer has said hello is given up when it does, if the peer
+// takes that.
+func TestCancelBeforeTheHello(t *testing.T) {
+	for _, test := range []struct {
+		features string
+		cancels  bool
+	}{{"cancel,stream", true}, {"stream", false}} {
+		t.Run(test.features, func(t *testing.T) {
+			inWorld(t, nil, func(t *testing.T, w *world) {
+				s, end := w.serveRaw(w.server)
+				ctx, cancel := context.WithCancel(t.Context())
+				first, second := call(s, "/x", "one", WithContext(ctx)), call(s, "/x", "two")
+				given := end.receive()
+				if m := end.receive(); string(m.RawBody()) == "one" {
+					given = m
+				}
+				cancel()
+				wantRerror(t, ended(t, first).v.Rerror(), CodeCanceled)
+				end.silent()
+				end.send(TypeControl, 0, "hello", "", WithAddMeta("v", "1"), WithAddMeta("f", test.features), WithAddMeta("w", "1000"))
+				if test.cancels {
+					end.want(TypeControl, given.Seq(), "cancel")
+				}
+				end.silent()
+				s.Close()
+				ended(t, second)
+			})
+		})
+	}
+}
+
 // The caller's session ends: what it cuts off is given up.
 func TestCloseCancels(t *testing.T) {
 	inCancels(t, func(cfg *PeerConfig) { cfg.CloseTimeout = time.Minute }, func(x cancels) {

@@ -19,7 +19,8 @@ import (
 //	         has heard that. Nothing waits for it.
 //	end, credit, reset, of streams: see streamtable.go
 //	cancel   the caller of a CALL, of the number of the message, has given up; 0: of all
-//	         CALLs of the sender's. It is sent to a peer that has said that it takes it.
+//	         CALLs of the sender's. It is sent to a peer that has said that it takes it,
+//	         when it has said so.
 
 const (
 	verbHello  = "hello"
@@ -35,20 +36,6 @@ const (
 
 	maxFeatures = 64 // that are looked at
 )
-
-// Flags of link.hello.
-const (
-	helloSaid   uint32 = 1 << iota // by this side
-	peerCancels                    // the peer takes cancel
-	peerStreams                    // the peer has streams
-	peerSpeaks                     // the peer has said hello
-)
-
-// carriesControl reports whether CONTROL may be sent: the protocol shows that the peer reads
-// it, or the configuration says so, or the peer has sent some.
-func (l *link) carriesControl() bool {
-	return l.sock.CarriesControl() || l.env.cfg.Extensions || l.hello.Load()&peerSpeaks != 0
-}
 
 // sayHello enqueues hello, unless this side has said it, or the peer would not understand
 // it. A *PackError says that the protocol does not carry it.
@@ -85,6 +72,7 @@ func (l *link) acceptHello(m *socket.Envelope) {
 	}
 	l.hello.Or(has)
 	l.sayHello()
+	l.cancelNow()
 	l.greeted.Fire()
 }
 
@@ -118,9 +106,10 @@ func (s *session) sayCancel(seq int32) {
 	}
 }
 
-// enqueueCancel enqueues cancel, if the peer takes it.
+// enqueueCancel enqueues cancel, if the peer takes it. As long as the peer has not said
+// whether it does, in answer to this side's hello, the number waits for that.
 func (l *link) enqueueCancel(seq int32) bool {
-	if l.hello.Load()&peerCancels == 0 {
+	if l.hello.Load()&peerSpeaks == 0 && l.cancelLater(seq) || l.hello.Load()&peerCancels == 0 {
 		return false
 	}
 	var m socket.Envelope
@@ -128,6 +117,32 @@ func (l *link) enqueueCancel(seq int32) bool {
 	m.SetServiceMethod(verbCancel)
 	m.SetSeq(seq)
 	return l.sock.EnqueueNow(&m) == nil // an error: the connection has failed, or its peer does not read
+}
+
+// maxGaveUp is how many numbers wait for the peer's hello.
+const maxGaveUp = 1024
+
+func (l *link) cancelLater(seq int32) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	hello := l.hello.Load()
+	if hello&peerSpeaks != 0 || hello&helloSaid == 0 || seq == everyCall || len(l.gaveUp) == maxGaveUp {
+		return false
+	}
+	l.gaveUp = append(l.gaveUp, seq)
+	return true
+}
+
+// cancelNow enqueues the cancels that have waited for the peer's hello. The peer ignores those
+// of calls that it has answered meanwhile.
+func (l *link) cancelNow() {
+	l.mu.Lock()
+	gaveUp := l.gaveUp
+	l.gaveUp = nil
+	l.mu.Unlock()
+	for _, seq := range gaveUp {
+		l.enqueueCancel(seq)
+	}
 }
 
 // sayByeSoon says on a connection that is cut off that nobody waits for its calls any

@@ -93,6 +93,20 @@ func trusts(networks []netip.Prefix, a net.Addr) bool {
 	return false
 }
 
+// Flags of link.hello.
+const (
+	helloSaid   uint32 = 1 << iota // by this side
+	peerCancels                    // the peer takes cancel
+	peerStreams                    // the peer has streams
+	peerSpeaks                     // the peer has said hello
+)
+
+// carriesControl reports whether CONTROL may be sent: the protocol shows that the peer reads
+// it, or the configuration says so, or the peer has sent some.
+func (l *link) carriesControl() bool {
+	return l.sock.CarriesControl() || l.env.cfg.Extensions || l.hello.Load()&peerSpeaks != 0
+}
+
 // kill is killFor a reason of these parts.
 func (l *link) kill(side Side, cause error, act string) { l.killFor(&CloseReason{side, cause, act}) }
 

@@ -180,9 +180,10 @@ type link struct {
 	_ [24]byte
 	reader
 
-	mu    sync.Mutex // guards what follows, and readInterrupted
-	calls handlerList
-	dead  *CloseReason // cause for contexts made from now on; nil while alive
+	mu     sync.Mutex // guards what follows, and readInterrupted
+	calls  handlerList
+	dead   *CloseReason // cause for contexts made from now on; nil while alive
+	gaveUp []int32      // numbers of calls that this side has given up before the peer's hello, which says whether it takes cancel
 }
 
 // handlerList lists the handlers of a link that have left its reader, or have a context or
