@@ -115,7 +115,12 @@ func (l *link) enqueueBye(reason *CloseReason, answered bool) {
 	}
 	var m socket.Envelope
 	switch {
-	case l.sock.CarriesControl():
+	case l.carriesBye():
+		m.SetMtype(TypeReply)
+		m.Meta().Add(MetaBye, number)
+		addText(m.Meta(), metaByeAfter, after)
+		m.SetRerror(rerr)
+	case l.carriesControl():
 		m.SetMtype(TypeControl)
 		m.SetServiceMethod(verbBye)
 		addText(m.Meta(), byeNumber, number)
@@ -125,11 +130,6 @@ func (l *link) enqueueBye(reason *CloseReason, answered bool) {
 			addText(m.Meta(), byeMessage, rerr.Message)
 			addText(m.Meta(), byeReason, rerr.Reason)
 		}
-	case l.carriesBye():
-		m.SetMtype(TypeReply)
-		m.Meta().Add(MetaBye, number)
-		addText(m.Meta(), metaByeAfter, after)
-		m.SetRerror(rerr)
 	default:
 		return
 	}

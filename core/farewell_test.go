@@ -3,6 +3,7 @@ package tp
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/memnet"
+	"github.com/teleport-go/teleport/core/internal/testwire"
 )
 
 // rawServer is a listener of the test's.
@@ -284,6 +286,32 @@ func TestControlMessages(t *testing.T) {
 		wantReady(t, s)
 		end.silent()
 	})
+}
+
+// Over a protocol that does not show what the peer is there is a farewell if the peer has said
+// hello.
+func TestFarewellBehindAHello(t *testing.T) {
+	for _, hello := range []bool{true, false} {
+		t.Run(fmt.Sprint(hello), func(t *testing.T) {
+			inWorld(t, func(cfg *PeerConfig) { cfg.Protocol = testwire.NewPlain }, func(t *testing.T, w *world) {
+				s, end := w.serveRaw(w.server)
+				if hello {
+					end.send(TypeControl, 0, "hello", "", WithAddMeta("v", "1"))
+				}
+				closed := begin(s.Close)
+				pass(time.Second)
+				if hello {
+					if m := end.want(TypeControl, 0, "bye"); m.Meta().String() != "n=0" {
+						t.Errorf("the farewell has %s; want n=0", m.Meta())
+					}
+				}
+				if m, err := end.read(); err != io.EOF {
+					t.Errorf("received %v, %v; want the end", m, err)
+				}
+				ended(t, closed)
+			})
+		})
+	}
 }
 
 // A session that is cut off names the last call it has taken, if it has refused one since.
