@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/teleport-go/teleport/core/socket"
 )
@@ -40,12 +41,26 @@ var ErrHandedOver = errors.New("handed over to the new process")
 // leaves the engine.
 var errMoving = errors.New("tp: the session moves to another process")
 
-// badMessage returns the error 400 for a body that cannot be decoded, nil for nil.
+// badMessage returns the error 400 for a body that cannot be decoded, nil for nil. Codecs
+// quote in their errors what they could not decode, such as a number of a megabyte: the
+// reason is clipped, so that a reply has room for it, and the cause is not.
 func badMessage(err error) *Rerror {
 	if err == nil {
 		return nil
 	}
-	return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), err.Error()).WithCause(err)
+	return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), clip(err.Error())).WithCause(err)
+}
+
+// maxText is the longest text, in bytes, that is taken from the other side, sent in a farewell,
+// or given as the reason why a message cannot be decoded.
+const maxText = 4 << 10
+
+// clip shortens a text to maxText, between two characters.
+func clip(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText], "")
 }
 
 // safely runs f, which calls a codec, and returns its panic as an error.

@@ -8,7 +8,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/teleport-go/teleport/core/socket"
@@ -40,9 +39,6 @@ const (
 	// longestAfter is how long a session waits at most because of its peer's farewell before
 	// it redials.
 	longestAfter = 10 * time.Second
-
-	// maxByeText is the longest text of a farewell, in bytes.
-	maxByeText = 4 << 10
 )
 
 // above reports whether the number a was given after b. Numbers start again at 1 after
@@ -270,14 +266,6 @@ func isFired(c <-chan struct{}) bool {
 // v5 and v7 write a line about it into their logs, so a side that nobody calls does without.
 func (l *link) carriesBye() bool {
 	return l.sock.CarriesBye() && (l.sess.plan == nil || l.refused.Load() > 0)
-}
-
-// clip shortens a text of a farewell, between two characters.
-func clip(text string) string {
-	if len(text) <= maxByeText {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxByeText], "")
 }
 
 func addText(m *Meta, key, text string) {

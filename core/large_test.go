@@ -2,6 +2,7 @@ package tp_test
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -187,5 +188,26 @@ func TestLargeReplyIntoMemoryOfTheCaller(t *testing.T) {
 	}
 	if want := strings.Repeat("x", 100); string(mine[:100]) != want || mine[1<<20] != 0 {
 		t.Error("memory of the caller's was used for others")
+	}
+}
+
+// The reason why a body cannot be decoded has room in a reply, whatever the codec quotes of
+// the body. The cause on the side that has decoded it is whole.
+func TestReasonOfALargeBody(t *testing.T) {
+	number := bytes.Repeat([]byte("7"), 200<<10)
+	e := &ends{routes: func(p tp.Peer) {
+		tp.HandleCall(p, "/int", func(_ tp.CallCtx, n *int) (int, error) { return *n, nil })
+		tp.HandleCall(p, "/number", func(_ tp.CallCtx, _ *int) ([]byte, error) { return number, nil })
+	}}
+	e.dial(t)
+	r := e.call(t, "/int", number, new(int))
+	wantRerror(t, "a call", r, tp.CodeBadMessage, "777")
+	if len(r.Reason) > 5000 {
+		t.Errorf("a call: the reason has %d bytes", len(r.Reason))
+	}
+	r = e.call(t, "/number", 1, new(int))
+	wantRerror(t, "a reply", r, tp.CodeBadMessage, "777")
+	if whole := errors.Unwrap(r.Err()); len(r.Reason) > 5000 || whole == nil || len(whole.Error()) < len(number) {
+		t.Errorf("a reply: the reason has %d bytes, the cause is %.100v", len(r.Reason), whole)
 	}
 }
