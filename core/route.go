@@ -1,5 +1,7 @@
 package tp
 
+import "slices"
+
 // route runs the header hooks and finds the handler. The hooks of the whole peer run
 // first, then those of the route's groups and of the route itself. If there is no
 // such route, probe calls the header hooks of groups and handlers, which may change
@@ -18,7 +20,7 @@ func (c *handlerCtx) route() *Rerror {
 	if h == nil {
 		h, r = c.probe()
 	} else {
-		h, r = c.enter(h, nil)
+		h, r = c.enter(h)
 	}
 	if r != nil {
 		return r
@@ -33,20 +35,19 @@ func (c *handlerCtx) route() *Rerror {
 	return nil
 }
 
-// enter runs the header hooks of a route's own plugins, except ledHere, which has run.
+// enter runs the header hooks of a route's own plugins, except those that ran before.
 // If they change the route, the hooks of the new one that have not run yet follow. Each
 // runs once, so that comes to an end.
-func (c *handlerCtx) enter(h *Handler, ledHere Plugin) (*Handler, *Rerror) {
+func (c *handlerCtx) enter(h *Handler, ran ...Plugin) (*Handler, *Rerror) {
 	s, k := c.sess, c.kind()
 	if len(h.plugins.hooks().ownHeader[k]) == 0 {
 		return h, nil
 	}
-	ran := []Plugin{ledHere}
 	for {
 		c.use(h.plugins.hooks()) // an error reply runs these hooks too
 		own := c.hooks.ownHeader[k]
 		for i := range own {
-			if containsPlugin(ran, own[i].plugin) {
+			if slices.ContainsFunc(ran, func(p Plugin) bool { return samePlugin(p, own[i].plugin) }) {
 				continue
 			}
 			ran = append(ran, own[i].plugin)
@@ -63,15 +64,6 @@ func (c *handlerCtx) enter(h *Handler, ledHere Plugin) (*Handler, *Rerror) {
 		}
 		h = next
 	}
-}
-
-func containsPlugin(list []Plugin, p Plugin) bool {
-	for _, q := range list {
-		if q != nil && samePlugin(p, q) {
-			return true
-		}
-	}
-	return false
 }
 
 // probe calls each distinct header hook of groups and handlers once. A hook may change
