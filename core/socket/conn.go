@@ -144,11 +144,28 @@ func NewConn(conn net.Conn, pf ProtoFunc, o Options) *Conn {
 }
 
 func (c *Conn) setProto(pf ProtoFunc) {
-	c.proto = pf(wire{c})
+	c.proto = makeProto(pf, wire{c})
 	c.app, _ = c.proto.(FrameAppender)
 	c.turns, _ = c.proto.(switcher)
 	_, c.ends = c.proto.(Ender)
 }
+
+// makeProto calls pf. If that panics, each message fails with that.
+func makeProto(pf ProtoFunc, w wire) (p Proto) {
+	defer func() {
+		if v := recover(); v != nil {
+			p = noProto{fmt.Errorf("socket: the ProtoFunc panicked: %v", v)}
+		}
+	}()
+	return pf(w)
+}
+
+// noProto is the protocol of a connection that has none.
+type noProto struct{ err error }
+
+func (noProto) Version() (byte, string) { return 0, "" }
+func (p noProto) Pack(Message) error    { return p.err }
+func (p noProto) Unpack(Message) error  { return p.err }
 
 // appender returns the protocol if it can append frames, else nil.
 func (c *Conn) appender() FrameAppender {

@@ -477,3 +477,19 @@ func TestConnEncodedTwice(t *testing.T) {
 		})
 	}
 }
+
+// A ProtoFunc that panics fails its connection, not the process.
+func TestProtoFuncPanics(t *testing.T) {
+	near, far := net.Pipe()
+	defer far.Close()
+	c := socket.NewConn(near, func(io.ReadWriter) socket.Proto { panic("no such dialect") }, socket.Options{})
+	defer c.Join()
+	defer c.Stop(nil)
+	const want = "socket: the ProtoFunc panicked: no such dialect"
+	if err := c.ReadInto(new(socket.Envelope)); err == nil || err.Error() != want {
+		t.Errorf("ReadInto: %v; want %s", err, want)
+	}
+	if err := c.Enqueue(t.Context(), new(socket.Envelope)); err == nil || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("Enqueue: %v; want %s", err, want)
+	}
+}
