@@ -126,10 +126,16 @@ func (l *link) cancelLater(seq int32) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	hello := l.hello.Load()
-	if hello&peerSpeaks != 0 || hello&helloSaid == 0 || seq == everyCall || len(l.gaveUp) == maxGaveUp {
+	if hello&peerSpeaks != 0 || hello&helloSaid == 0 || seq == everyCall {
 		return false
 	}
-	l.gaveUp = append(l.gaveUp, seq)
+	if l.gaveUp == nil {
+		l.gaveUp = new([]int32)
+	}
+	if len(*l.gaveUp) == maxGaveUp {
+		return false
+	}
+	*l.gaveUp = append(*l.gaveUp, seq)
 	return true
 }
 
@@ -140,7 +146,10 @@ func (l *link) cancelNow() {
 	gaveUp := l.gaveUp
 	l.gaveUp = nil
 	l.mu.Unlock()
-	for _, seq := range gaveUp {
+	if gaveUp == nil {
+		return
+	}
+	for _, seq := range *gaveUp {
 		l.enqueueCancel(seq)
 	}
 }

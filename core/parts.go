@@ -177,13 +177,14 @@ type link struct {
 	greeted event.Event                 // the peer has said hello
 	streams atomic.Pointer[streamTable] // nil: there was none
 
-	_ [24]byte
+	gaveUp *[]int32 // guarded by mu: numbers of calls that this side has given up before the peer's hello, which says whether it takes cancel
+
+	_ [16]byte
 	reader
 
-	mu     sync.Mutex // guards what follows, and readInterrupted
-	calls  handlerList
-	dead   *CloseReason // cause for contexts made from now on; nil while alive
-	gaveUp []int32      // numbers of calls that this side has given up before the peer's hello, which says whether it takes cancel
+	mu    sync.Mutex // guards what follows, and readInterrupted
+	calls handlerList
+	dead  *CloseReason // cause for contexts made from now on; nil while alive
 }
 
 // handlerList lists the handlers of a link that have left its reader, or have a context or

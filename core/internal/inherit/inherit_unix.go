@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -279,15 +280,21 @@ func olderLines(ctx context.Context) (ends []*os.File) {
 			continue
 		}
 		end, err := l.extend(ctx)
-		if err != nil {
+		switch {
+		case err == nil:
+			ends = append(ends, end)
+		case !isEnd(err):
 			successor.mu.Lock()
 			successor.problem(fmt.Errorf("inherit: an older process still runs, and the new one cannot hand connections back to it: %w", err))
 			successor.mu.Unlock()
-			continue
 		}
-		ends = append(ends, end)
 	}
 	return ends
+}
+
+// isEnd reports whether an error of a line is that the process at its other end has ended.
+func isEnd(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // extend makes another line to the process at the other end of this one, which offers are

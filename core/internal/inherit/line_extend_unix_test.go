@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -111,6 +112,51 @@ func TestExtendRefused(t *testing.T) {
 	_, conn := tcpPair(t)
 	if err := near.Offer(context.Background(), []byte("x"), nil, conn, yes); err != nil {
 		t.Error(err)
+	}
+}
+
+// The process at the other end ends before it has answered.
+func TestExtendToAProcessThatEnds(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(far *Line)
+	}{
+		{"before the offer", func(far *Line) { far.conn.Close() }},
+		{"with the offer unread", func(far *Line) {
+			raw, err := far.conn.SyscallConn()
+			if err == nil {
+				err = raw.Read(func(fd uintptr) bool { // until there is something
+					_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+					return err == nil
+				})
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			far.conn.Close()
+		}},
+		{"with the offer read", func(far *Line) {
+			if _, err := far.conn.Read(make([]byte, 100)); err != nil {
+				t.Error(err)
+			}
+			far.conn.Close()
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			near, far := lines(t)
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				test.end(far)
+			}()
+			if test.name == "before the offer" {
+				<-ended
+			}
+			if _, err := near.extend(t.Context()); !isEnd(err) {
+				t.Errorf("extend: %v; want that the process has ended", err)
+			}
+			<-ended
+		})
 	}
 }
 
