@@ -82,3 +82,23 @@ func (c *dataCtx) UriObject() *url.URL {
 
 func (c *dataCtx) Path() string      { return c.UriObject().Path }
 func (c *dataCtx) Query() url.Values { return c.UriObject().Query() }
+
+// receivedMessage makes a message of d, and runs its hooks.
+func (st *stream) receivedMessage(d *datum) (m *socket.Envelope, r *Rerror) {
+	m = &st.in
+	m.Clear()
+	m.SetMtype(TypeData)
+	m.SetSeq(-st.key)
+	m.SetBodyCodec(d.codec)
+	if d.meta != nil {
+		d.meta.CopyTo(m.Meta())
+	}
+	m.UnmarshalBody(d.body)
+	if d.own {
+		m.OwnBody()
+	}
+	if len(st.hooks.postReadData) > 0 {
+		r = st.hooks.postReadData.run(st.sess.env.guard, st.hookCtx(m, st.received+1))
+	}
+	return m, r
+}

@@ -429,26 +429,6 @@ func (st *stream) decode(d *datum, v any, reused bool, memory *[]byte) error {
 	return nil
 }
 
-// receivedMessage makes a message of d, and runs its hooks.
-func (st *stream) receivedMessage(d *datum) (m *socket.Envelope, r *Rerror) {
-	m = &st.in
-	m.Clear()
-	m.SetMtype(TypeData)
-	m.SetSeq(-st.key)
-	m.SetBodyCodec(d.codec)
-	if d.meta != nil {
-		d.meta.CopyTo(m.Meta())
-	}
-	m.UnmarshalBody(d.body)
-	if d.own {
-		m.OwnBody()
-	}
-	if len(st.hooks.postReadData) > 0 {
-		r = st.hooks.postReadData.run(st.sess.env.guard, st.hookCtx(m, st.received+1))
-	}
-	return m, r
-}
-
 // giveBack lets the peer send as much as was received, when that is half of the window.
 func (st *stream) giveBack(n int64) {
 	st.owed += n
