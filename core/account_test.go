@@ -149,7 +149,7 @@ func TestReplyWaitsForMemory(t *testing.T) {
 				defer cancel()
 				cmd := &callCmd{sess: c, result: new(string), inCodec: swellingID, large: &largeBody{raw: make([]byte, 50<<10)}}
 				cmd.out.SetContext(ctx)
-				decoding := begin(cmd.decodeLarge)
+				decoding := begin(cmd.decodeReply)
 				pass(time.Minute)
 				wantWaiting(t, decoding)
 				test.end(c, cancel)

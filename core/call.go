@@ -439,7 +439,7 @@ func (cmd *callCmd) complete() {
 func (cmd *callCmd) readRest() {
 	s := cmd.sess
 	if cmd.large != nil && cmd.rerr == nil {
-		cmd.rerr = cmd.decodeLarge()
+		cmd.rerr = cmd.decodeReply()
 	}
 	if c := cmd.reply; c != nil {
 		if c.decodeLater && cmd.rerr == nil {

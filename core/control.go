@@ -19,8 +19,7 @@ import (
 //	         has heard that. Nothing waits for it.
 //	end, credit, reset, of streams: see streamtable.go
 //	cancel   the caller of a CALL, of the number of the message, has given up; 0: of all
-//	         CALLs of the sender's. It is sent to a peer that has said that it takes it,
-//	         when it has said so.
+//	         CALLs of the sender's. It is sent once the peer has said that it takes it.
 
 const (
 	verbHello  = "hello"
@@ -106,10 +105,10 @@ func (s *session) sayCancel(seq int32) {
 	}
 }
 
-// enqueueCancel enqueues cancel, if the peer takes it. As long as the peer has not said
-// whether it does, in answer to this side's hello, the number waits for that.
+// enqueueCancel enqueues cancel, if the peer takes it. If the peer has not answered this
+// side's hello yet, the number waits for that.
 func (l *link) enqueueCancel(seq int32) bool {
-	if l.hello.Load()&peerSpeaks == 0 && l.cancelLater(seq) || l.hello.Load()&peerCancels == 0 {
+	if l.cancelLater(seq) || l.hello.Load()&peerCancels == 0 {
 		return false
 	}
 	var m socket.Envelope
@@ -122,11 +121,15 @@ func (l *link) enqueueCancel(seq int32) bool {
 // maxGaveUp is how many numbers wait for the peer's hello.
 const maxGaveUp = 1024
 
+// cancelLater reports whether cancelNow will enqueue the cancel, since the peer has not
+// answered this side's hello yet.
 func (l *link) cancelLater(seq int32) bool {
+	if l.hello.Load()&(helloSaid|peerSpeaks) != helloSaid || seq == everyCall {
+		return false
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	hello := l.hello.Load()
-	if hello&peerSpeaks != 0 || hello&helloSaid == 0 || seq == everyCall {
+	if l.hello.Load()&peerSpeaks != 0 { // meanwhile
 		return false
 	}
 	if l.gaveUp == nil {

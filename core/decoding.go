@@ -79,8 +79,8 @@ func claimValue(m *inbox.Memory, held int64, n int) (*inbox.Claim, error) {
 	return m.Claim(inbox.ToBegin, held, int64(n)), nil
 }
 
-// decodeLarge puts the body of a large reply into the result.
-func (cmd *callCmd) decodeLarge() *Rerror {
+// decodeReply puts the body of a large reply into the result.
+func (cmd *callCmd) decodeReply() *Rerror {
 	raw := cmd.large.raw
 	if cmd.result == nil || len(raw) == 0 {
 		return nil
