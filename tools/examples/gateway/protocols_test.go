@@ -41,7 +41,7 @@ func connect(t *testing.T, addr, token string, pf tp.ProtoFunc) (tp.Session, str
 	welcome := ""
 	cli := tp.NewPeer(tp.PeerConfig{DefaultCallTimeout: 10 * time.Second, RedialTimes: 5, RedialInterval: time.Millisecond},
 		auth.NewBearerPlugin(func(_ auth.Session, send auth.SendOnce) *tp.Rerror { return send(token, &welcome) }),
-		heartbeat.NewPingEvery(20*time.Millisecond, true))
+		heartbeat.NewPingEvery(time.Second, true)) // ends what is silent for three of them
 	t.Cleanup(func() { cli.Close() })
 	sess, rerr := cli.Dial(addr, pf)
 	return sess, welcome, rerr
@@ -64,6 +64,7 @@ func TestProtocols(t *testing.T) {
 		{"thrift", thriftproto.NewBinaryProtoFunc(), true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // each waits for a few heartbeats
 			g, noted := open(t)
 			if err := g.front.Listen(test.pf); err != nil {
 				t.Fatal(err)
