@@ -20,18 +20,33 @@ esac
 notes=()
 touch "$work/failed" "$work/times" # one line a step
 
-# step NAME COMMAND… runs a command under a heading, and records its time and its failure.
+# step NAME COMMAND… runs a command under a heading, and records its time and, if it
+# fails, its name and the end of what it printed.
 step() {
 	local name=$1 start=$SECONDS
+	local output=$work/step-${name//[^a-zA-Z0-9]/-}
 	shift
 	printf '\n=== %s\n' "$name"
-	if "$@"; then
+	if "$@" 2>&1 | tee "$output"; then
 		printf -- '--- %s: ok, %d s\n' "$name" $((SECONDS - start))
 	else
 		printf -- '--- %s: FAILED, %d s\n' "$name" $((SECONDS - start))
 		echo "failed: $name" >>"$work/failed"
+		failures "$output" | sed 's/^/    /' >>"$work/failed"
 	fi
+	rm "$output"
 	printf '%5d s  %s\n' $((SECONDS - start)) "$name" >>"$work/times"
+}
+
+# failures prints what a step's output says of tests that failed, 30 lines at most, or
+# else its last 10 lines.
+failures() {
+	local failure='^ *--- FAIL|^FAIL.*/|^panic:|^fatal error:|DATA RACE'
+	if grep -qE "$failure" "$1"; then
+		grep -E -A 8 "$failure" "$1" | grep -vE '^(ok|\?|--$)' | sed -n '1,30p'
+	else
+		tail -10 "$1"
+	fi | cut -c1-200
 }
 
 packages=($(patterns workspace))
@@ -168,10 +183,10 @@ sort -rn "$work/times"
 for note in ${notes[@]+"${notes[@]}"}; do
 	printf 'note: %s\n' "$note"
 done
-count() { echo $(($(wc -l <"$work/$1"))); } # without blanks
+steps=$(($(wc -l <"$work/times"))) # without blanks
 if [[ -s $work/failed ]]; then
 	cat "$work/failed"
-	printf 'FAIL: %d of %d steps, %d s\n' "$(count failed)" "$(count times)" "$SECONDS"
+	printf 'FAIL: %d of %d steps, %d s\n' "$(grep -c '^failed: ' "$work/failed")" "$steps" "$SECONDS"
 	exit 1
 fi
-printf 'PASS: %d steps, %d s\n' "$(count times)" "$SECONDS"
+printf 'PASS: %d steps, %d s\n' "$steps" "$SECONDS"
