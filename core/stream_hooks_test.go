@@ -307,6 +307,7 @@ func TestStreamEndHooks(t *testing.T) {
 		w.log.want(t, "server ends behind 0 of /half", "client has read 0, and by=server&by=%C3%A9")
 		for _, text := range []string{"one", "refuse", "two"} {
 			st.Send(text)
+			synctest.Wait() // else the hooks of both sides run at once
 		}
 		if err := st.CloseSend(); err != nil {
 			t.Error(err)
@@ -315,8 +316,8 @@ func TestStreamEndHooks(t *testing.T) {
 		if err := st.Wait(); err != nil {
 			t.Error(err)
 		}
-		w.log.want(t, "client writes 1", "client writes 2", "client writes 2", "client ends behind 2 of /half",
-			"server reads 1", "server reads 2", "server has read 2, and by=client&by=%C3%A9")
+		w.log.want(t, "client writes 1", "server reads 1", "client writes 2", "client writes 2", "server reads 2",
+			"client ends behind 2 of /half", "server has read 2, and by=client&by=%C3%A9")
 		wantMessages(t, openStream(t, c, "/count?n=0"), io.EOF)
 		w.log.want(t) // that is the end of the handler
 	})
