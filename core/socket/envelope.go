@@ -29,8 +29,8 @@ type Envelope struct {
 	size     uint32
 	limit    uint32 // 0: none
 	sized    int32  // the codec's Size of body, just computed, plus 1; 0: unknown
-	place    uint64 // where it begins in what a Conn has accepted, plus 1; 0: it was not accepted
 	plain    uint32 // length of the body as it was encoded last
+	place    uint64 // where it begins in what a Conn has accepted, plus 1; 0: it was not accepted
 
 	method string
 	body   any
