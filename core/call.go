@@ -464,6 +464,9 @@ func (cmd *callCmd) finish() {
 	if cmd.pooled {
 		return // no other goroutine has it
 	}
+	if cmd.stream != nil {
+		cmd.stream.replied() // before Wait returns
+	}
 	cmd.mu.Lock()
 	cmd.finished = true
 	done := cmd.done
@@ -477,9 +480,6 @@ func (cmd *callCmd) finish() {
 	}
 	if done != nil {
 		close(done)
-	}
-	if cmd.stream != nil {
-		cmd.stream.replied()
 	}
 	if cmd.async != nil && cmd.async.cmds != nil {
 		cmd.deliver(cmd.async.cmds)

@@ -218,6 +218,22 @@ func TestStreamFailsEarly(t *testing.T) {
 	})
 }
 
+// When Wait has returned the stream is over for Send too.
+func TestStreamSendAfterWait(t *testing.T) {
+	inStreamWorld(t, nil, func(t *testing.T, w *world) {
+		c, _ := w.pair()
+		for i := range 2000 {
+			st := openStream(t, c, "/count?n=0")
+			if err := st.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			if err := st.Send("late"); !errors.Is(err, ErrStreamEnded) {
+				t.Fatalf("stream %d: Send after Wait: %v", i, err)
+			}
+		}
+	})
+}
+
 // A Recv that finds that messages have come, and that the context has ended with the stream
 // behind them, receives them.
 func TestStreamEndsBehindMessages(t *testing.T) {
