@@ -79,8 +79,9 @@
 //
 // control.go has what the engines say to each other meanwhile: that a caller has given up.
 //
-// move.go and adopt.go hand a session to the new process of a Reboot, moverecord.go is what
-// crosses of it, handover.go what networks that wrap connections do for that.
+// move.go and adopt.go hand a session to the new process of a Reboot, with a picture of its
+// road in move.go; moverecord.go is what crosses of it, handover.go what networks that wrap
+// connections do for that.
 //
 // parts.go is the data of a session, state.go its life, end.go how it ends, farewell.go what
 // it says then, and which calls have not run, exit.go what is left to do when user code

@@ -16,15 +16,59 @@ import (
 	"github.com/teleport-go/teleport/core/socket"
 )
 
-// This file holds the old process's side of a Reboot that keeps connections: an accepted
-// session is handed to the new process with its connection. adopt.go is the other side.
+// This file holds the old process's side of a Reboot that keeps connections: it hands an
+// accepted session to the new process, with its connection. adopt.go is the other side,
+// moverecord.go is what crosses, internal/inherit starts the process and has the Line over
+// which the two speak. The road of a session, in the names of the functions:
 //
-// A goroutine that moves a session makes it moving: what this side sends waits, as for a
-// redial. When no call of this side is pending it takes the reading (held), at the edge of
-// a message or, where the protocol is Repeatable, within one; when no handler runs any more, and
-// everything is written, the connection belongs to it alone. If that takes longer than
-// the attempt may, or something comes between, all goes back to what it was, and is
-// tried again later, with more patience: a session moves whole or not at all.
+//	old process                                           new process
+//
+//	grace.reboot → replace → inherit.HandOver ─ starts ─► takeover.adopt: opens the listening sockets
+//	                                        ◄─ is ready ─ takeover.notify, when its peers listen
+//	grace.moveSessions: Child.Pause, only the new         peer.bind → adoptInherited → Line.Adopt
+//	    process accepts connections now
+//	peer.moveSessions → moveAll → session.moveTo, for each
+//	  0 movable: whether it can move at all
+//	tryMove
+//	  1 beginMove: what this side sends waits, as for a
+//	    redial; requests of the peer are handled still
+//	  2 quiesce: until nothing runs, and all is written;
+//	    link.seize takes the reading
+//	  3 record, saveConn
+//	  4 Line.Offer ─ record, unread bytes, descriptor ──► Line.receive → grace.adopt → adoption.prepare:
+//	                                                      all that can fail; it does not touch the connection
+//	                                      ◄─ yes or no ── Line.settled or Line.refuse
+//	  5 commitMove: until now the session may stay
+//	               ─ go or drop ────────────────────────► Line.settled → adoption.settle
+//	  6 finishMove: it ends with ErrHandedOver, and         go: session.begin, it is read from now on
+//	    this process's descriptor is closed                 drop: the descriptor is closed
+//	grace.reboot → spreadRedials → finish: sessions that have stayed drain, and dial again
+//
+// The connection is the old process's until it has said go, and the new one's from then on: a
+// session moves whole, or endMove makes it what it was. What can fail:
+//
+//	0  it can never move                      it stays, for this reason (logStayed)
+//	2  it is in use for longer than hold      it stays, and is tried again with twice the
+//	                                          patience, for half of the time of the Reboot
+//	3  the protocol, a plugin or the Swap     it stays, for this reason
+//	   cannot be saved
+//	3  HandOverConn.Save returns an error     as 2; as 0 if that is errors.ErrUnsupported
+//	4  the new process says no                it stays, for the reason that came with it
+//	4  the new process ends, or does not      the Line ends: it stays, and all that are left. If
+//	   answer within inherit's answerTime     the process has ended, those that it had are lost,
+//	                                          Child.Recover lets the listeners accept again, and
+//	                                          the Reboot has failed
+//	5  the session was closed or has failed,  drop; it is tried again if it is ready then
+//	   or what it saves has changed
+//	5  Close or Break come behind commitMove  session.postpone; uncommitMove runs them if the
+//	                                          session stays after all
+//	6  the old process ends before go         drop: it has ended with the old process
+//	6  session.begin fails, since the new     it ends, and the new process logs why
+//	   peer was closed, for example
+//
+// A connection that the new process has accepted, and that belongs to a session which has
+// stayed, crosses back over another Line: peer.handBack → Line.Offer → backTaker.adopt
+// (handover.go).
 
 const (
 	// firstHold and longestHold are how long an attempt may hold up a session: twice as long each
@@ -88,22 +132,6 @@ func (s *session) movable() error {
 		}
 	}
 	return nil
-}
-
-// listenerOf returns the key of the listener that has accepted the connection, "" for none.
-func (e *env) listenerOf(l *link) string {
-	p, ok := e.peer.(*peer)
-	if !ok {
-		return ""
-	}
-	local := l.conn.LocalAddr()
-	for _, lis := range p.inheritable() {
-		in, ok := unwrapListener(lis)
-		if ok && accepts(in.Addr(), local) {
-			return addrKey(in.Addr())
-		}
-	}
-	return ""
 }
 
 // errBusy is the error of an attempt that may be made again.
@@ -307,101 +335,6 @@ func (s *session) finishMove(m *move, l *link) {
 	s.end()
 	s.release()
 	close(m.over)
-}
-
-// record returns what crosses of the session. The caller holds the reading.
-func (s *session) record(l *link) (r *moveRecord, rest []byte, err error) {
-	state, err := l.sock.AppendState(nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	_, name := l.sock.Proto().Version()
-	r = &moveRecord{
-		Version: recordVersion, Network: s.env.cfg.Network, Listener: s.env.listenerOf(l),
-		Protocol: name, State: state, ID: s.ID(), Epoch: l.epoch, Seq: s.pending.Last(),
-		Taken: l.taken, Hello: l.hello.Load(), PeerWindow: l.peerWindow.Load(), Silent: l.silent, ContextAge: s.ContextAge(),
-	}
-	if p := s.pushing.Load(); p != nil && p.policy.Load() != nil {
-		r.PushPolicy = *p.policy.Load()
-	}
-	if f := l.facts; f != nil {
-		r.RealIP = f.RealIP
-		if f.Remote != nil {
-			r.Remote = &moveAddr{f.Remote.Network(), f.Remote.String()}
-		}
-	}
-	s.mu.Lock()
-	r.SessionAge = s.sessionAge
-	if s.expireAt != 0 {
-		r.AgeLeft = max(time.Duration(s.expireAt-s.env.sweeper.Now()), 1)
-	}
-	s.mu.Unlock()
-	if r.Plugins, err = s.savePlugins(); err != nil {
-		return nil, nil, err
-	}
-	if r.Swap, err = s.saveSwap(); err != nil {
-		return nil, nil, err
-	}
-	return r, l.sock.AppendUnread(nil), nil
-}
-
-// saveConn returns the connection whose descriptor crosses, nil for none, and puts the state
-// of a HandOverConn behind rest.
-func (l *link) saveConn(r *moveRecord, rest []byte) (below net.Conn, all []byte, err error) {
-	c, ok := l.conn.(HandOverConn)
-	if !ok {
-		return l.conn, rest, nil
-	}
-	var state []byte
-	if err := protected("it", func() (err error) { state, below, err = c.Save(); return err }); err != nil {
-		return nil, nil, fmt.Errorf("its connection: %w", err)
-	}
-	r.Conn = &moveConn{State: len(state), Below: below != nil}
-	return below, append(rest, state...), nil
-}
-
-// savePlugins returns what the plugins know of the session.
-func (s *session) savePlugins() (states []moveState, err error) {
-	for _, p := range s.env.hooks().connection {
-		h, ok := takesPart[HandOverPlugin](p)
-		if !ok {
-			continue
-		}
-		var state []byte
-		r := guard{log: s.logger}.run(p, func() *Rerror { state, err = h.Save(s); return nil })
-		if err = errors.Join(err, r.Err()); err != nil {
-			return nil, fmt.Errorf("plugin %s: %w", p.Name(), err)
-		}
-		states = append(states, moveState{p.Name(), state})
-	}
-	return states, nil
-}
-
-// saveSwap returns what is in the session's Swap, but for what plugins save.
-func (s *session) saveSwap() (saved [][]byte, err error) {
-	swap := s.swap.Load()
-	if swap == nil {
-		return nil, nil
-	}
-	swap.Range(func(key, value any) bool {
-		for _, p := range s.env.hooks().connection {
-			if o, ok := p.(SwapOwner); ok && o.OwnsSwap(key) {
-				return true
-			}
-		}
-		b, ok := []byte(nil), false
-		if carry := s.env.cfg.CarrySwap; carry != nil {
-			err = protected("it", func() error { b, ok = carry(key, value); return nil })
-		}
-		if err != nil || !ok {
-			err = errors.Join(fmt.Errorf("its Swap has a %T under the key %v, which PeerConfig.CarrySwap does not save", value, key), err)
-			return false
-		}
-		saved = append(saved, b)
-		return true
-	})
-	slices.SortFunc(saved, bytes.Compare) // Range has no order
-	return saved, err
 }
 
 // moveSessions hands the sessions of the peer to the new process, as far as they can move, and

@@ -1,9 +1,11 @@
 package tp
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 )
 
@@ -92,4 +94,115 @@ func parseRecord(b []byte) (*moveRecord, error) {
 		return nil, errors.New("its record has no id or epoch, or a number below 0")
 	}
 	return r, nil
+}
+
+// record returns what crosses of the session. The caller holds the reading.
+func (s *session) record(l *link) (r *moveRecord, rest []byte, err error) {
+	state, err := l.sock.AppendState(nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	_, name := l.sock.Proto().Version()
+	r = &moveRecord{
+		Version: recordVersion, Network: s.env.cfg.Network, Listener: s.env.listenerOf(l),
+		Protocol: name, State: state, ID: s.ID(), Epoch: l.epoch, Seq: s.pending.Last(),
+		Taken: l.taken, Hello: l.hello.Load(), PeerWindow: l.peerWindow.Load(), Silent: l.silent, ContextAge: s.ContextAge(),
+	}
+	if p := s.pushing.Load(); p != nil && p.policy.Load() != nil {
+		r.PushPolicy = *p.policy.Load()
+	}
+	if f := l.facts; f != nil {
+		r.RealIP = f.RealIP
+		if f.Remote != nil {
+			r.Remote = &moveAddr{f.Remote.Network(), f.Remote.String()}
+		}
+	}
+	s.mu.Lock()
+	r.SessionAge = s.sessionAge
+	if s.expireAt != 0 {
+		r.AgeLeft = max(time.Duration(s.expireAt-s.env.sweeper.Now()), 1)
+	}
+	s.mu.Unlock()
+	if r.Plugins, err = s.savePlugins(); err != nil {
+		return nil, nil, err
+	}
+	if r.Swap, err = s.saveSwap(); err != nil {
+		return nil, nil, err
+	}
+	return r, l.sock.AppendUnread(nil), nil
+}
+
+// listenerOf returns the key of the listener that has accepted the connection, "" for none.
+func (e *env) listenerOf(l *link) string {
+	p, ok := e.peer.(*peer)
+	if !ok {
+		return ""
+	}
+	local := l.conn.LocalAddr()
+	for _, lis := range p.inheritable() {
+		in, ok := unwrapListener(lis)
+		if ok && accepts(in.Addr(), local) {
+			return addrKey(in.Addr())
+		}
+	}
+	return ""
+}
+
+// saveConn returns the connection whose descriptor crosses, nil for none, and puts the state
+// of a HandOverConn behind rest.
+func (l *link) saveConn(r *moveRecord, rest []byte) (below net.Conn, all []byte, err error) {
+	c, ok := l.conn.(HandOverConn)
+	if !ok {
+		return l.conn, rest, nil
+	}
+	var state []byte
+	if err := protected("it", func() (err error) { state, below, err = c.Save(); return err }); err != nil {
+		return nil, nil, fmt.Errorf("its connection: %w", err)
+	}
+	r.Conn = &moveConn{State: len(state), Below: below != nil}
+	return below, append(rest, state...), nil
+}
+
+// savePlugins returns what the plugins know of the session.
+func (s *session) savePlugins() (states []moveState, err error) {
+	for _, p := range s.env.hooks().connection {
+		h, ok := takesPart[HandOverPlugin](p)
+		if !ok {
+			continue
+		}
+		var state []byte
+		r := guard{log: s.logger}.run(p, func() *Rerror { state, err = h.Save(s); return nil })
+		if err = errors.Join(err, r.Err()); err != nil {
+			return nil, fmt.Errorf("plugin %s: %w", p.Name(), err)
+		}
+		states = append(states, moveState{p.Name(), state})
+	}
+	return states, nil
+}
+
+// saveSwap returns what is in the session's Swap, but for what plugins save.
+func (s *session) saveSwap() (saved [][]byte, err error) {
+	swap := s.swap.Load()
+	if swap == nil {
+		return nil, nil
+	}
+	swap.Range(func(key, value any) bool {
+		for _, p := range s.env.hooks().connection {
+			if o, ok := p.(SwapOwner); ok && o.OwnsSwap(key) {
+				return true
+			}
+		}
+		b, ok := []byte(nil), false
+		if carry := s.env.cfg.CarrySwap; carry != nil {
+			err = protected("it", func() error { b, ok = carry(key, value); return nil })
+		}
+		if err != nil || !ok {
+			err = errors.Join(fmt.Errorf("its Swap has a %T under the key %v, which PeerConfig.CarrySwap does not save", value, key), err)
+			return false
+		}
+		saved = append(saved, b)
+		return true
+	})
+	slices.SortFunc(saved, bytes.Compare) // Range has no order
+	return saved, err
 }

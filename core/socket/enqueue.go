@@ -146,31 +146,9 @@ func (c *Conn) enqueue(ctx context.Context, m *Envelope, how admission, push *tr
 // enqueueBeside is enqueue for a message of size bytes, about, that is packed beside the
 // batch: it is large, or must not be packed under the lock.
 func (c *Conn) enqueueBeside(ctx context.Context, m *Envelope, app FrameAppender, size int, how admission, push *try) error {
-	bulk := m.mtype == TypeData && how == enqueueWait
-	inTurn := bulk && size >= outbox.BulkFrom // else it is seen when it is packed
-	if inTurn {
-		if err := c.out.EnterBulk(ctx, c.packingSlots().bulk); err != nil {
-			return err
-		}
-		defer c.packingSlots().bulk.Leave()
-	}
-	var slots chan struct{}
-	if how == enqueueWait || how == enqueueTry {
-		var err error
-		if slots, err = c.acquirePacking(ctx, how, m.pipe.Remote()); err != nil {
-			return err
-		}
-		defer func() {
-			if slots != nil {
-				<-slots
-			}
-		}()
-	}
-	claim, err := c.claim(ctx, m, size, how)
-	if claim != nil {
-		defer claim.Free()
-	}
-	if err != nil {
+	p := packer{c: c, how: how, mayBeBulk: m.mtype == TypeData && how == enqueueWait}
+	defer p.release()
+	if err := p.admit(ctx, m, size); err != nil {
 		return err
 	}
 	frame, err := c.packFrame(app, m)
@@ -178,40 +156,105 @@ func (c *Conn) enqueueBeside(ctx context.Context, m *Envelope, app FrameAppender
 		bufpool.Put(frame)
 		return &PackError{err}
 	}
-	if claim != nil {
-		claim.Set(int64(cap(frame))) // until the batch has it
-	}
-	var at uint64
-	switch how {
-	case enqueueWait:
-		bulk = bulk && len(frame) >= outbox.BulkFrom
-		if bulk && !inTurn {
-			if slots != nil {
-				<-slots
-				slots = nil
-			}
-			if err := c.out.EnterBulk(ctx, c.packingSlots().bulk); err != nil {
-				bufpool.Put(frame)
-				return err
-			}
-			defer c.packingSlots().bulk.Leave()
-		}
-		n := len(frame)
-		if at, err = c.out.Send(ctx, frame); err == nil && bulk {
-			c.packingSlots().bulk.Accepted(at, n)
-		}
-	case enqueueNow:
-		at, err = c.out.SendNow(frame)
-	case enqueueTry:
-		at, err = c.out.TrySend(frame)
-	case enqueuePush:
-		push.taken, push.dropped, err = c.out.Push(frame, push.policy, m.pushKey())
-	}
+	at, err := p.accept(ctx, m, frame, push)
 	if err == nil {
 		m.place = at + 1
 		c.nowSpoke()
 	}
 	return err
+}
+
+// packer packs a message beside the batch. It has what it holds meanwhile: before the message
+// is packed, and until the batch has the frame.
+type packer struct {
+	c         *Conn
+	how       admission
+	mayBeBulk bool          // it is bulk if it is large
+	turn      *outbox.Bulk  // of which it is the turn of this message; nil: of none
+	slots     chan struct{} // of which it has one; nil: it has none
+	claim     *inbox.Claim  // nil: it is small
+}
+
+// admit waits until a message of size bytes, about, may be packed: for its turn, if it is known
+// to be bulk, then for a slot, then for memory.
+func (p *packer) admit(ctx context.Context, m *Envelope, size int) (err error) {
+	if p.mayBeBulk && size >= outbox.BulkFrom { // else acceptBulk finds that it is
+		if err := p.enterBulk(ctx); err != nil {
+			return err
+		}
+	}
+	if p.how == enqueueWait || p.how == enqueueTry {
+		if p.slots, err = p.c.acquirePacking(ctx, p.how, m.pipe.Remote()); err != nil {
+			return err
+		}
+	}
+	p.claim, err = p.c.claim(ctx, m, size, p.how)
+	return err
+}
+
+// accept gives the frame to the batch.
+func (p *packer) accept(ctx context.Context, m *Envelope, frame []byte, push *try) (at uint64, err error) {
+	if p.claim != nil {
+		p.claim.Set(int64(cap(frame))) // until the batch has it
+	}
+	switch out := &p.c.out; p.how {
+	case enqueueWait:
+		if p.mayBeBulk && len(frame) >= outbox.BulkFrom {
+			return p.acceptBulk(ctx, frame)
+		}
+		at, err = out.Send(ctx, frame)
+	case enqueueNow:
+		at, err = out.SendNow(frame)
+	case enqueueTry:
+		at, err = out.TrySend(frame)
+	case enqueuePush:
+		push.taken, push.dropped, err = out.Push(frame, push.policy, m.pushKey())
+	}
+	return at, err
+}
+
+// acceptBulk is accept for bulk.
+func (p *packer) acceptBulk(ctx context.Context, frame []byte) (at uint64, err error) {
+	if p.turn == nil {
+		p.leaveSlot() // the one whose turn it is may wait for it
+		if err := p.enterBulk(ctx); err != nil {
+			bufpool.Put(frame)
+			return 0, err
+		}
+	}
+	n := len(frame)
+	if at, err = p.c.out.Send(ctx, frame); err == nil {
+		p.turn.Accepted(at, n)
+	}
+	return at, err
+}
+
+// enterBulk waits until it is the turn of this message among those that are bulk.
+func (p *packer) enterBulk(ctx context.Context) error {
+	b := p.c.packingSlots().bulk
+	err := p.c.out.EnterBulk(ctx, b)
+	if err == nil {
+		p.turn = b
+	}
+	return err
+}
+
+func (p *packer) leaveSlot() {
+	if p.slots != nil {
+		<-p.slots
+		p.slots = nil
+	}
+}
+
+// release gives back what the packer holds.
+func (p *packer) release() {
+	if p.claim != nil {
+		p.claim.Free()
+	}
+	p.leaveSlot()
+	if p.turn != nil {
+		p.turn.Leave()
+	}
 }
 
 // remotePacking is how many messages with remote filters are packed at once.

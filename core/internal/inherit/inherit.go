@@ -12,6 +12,10 @@
 // then on no further one for a second. A socket that is not claimed stays open for a
 // minute, so that a peer that listens late still gets the waiting connections; then it
 // is closed. A child that never listens is never ready.
+//
+// From then on connections cross, each over a Line: those that the parent has accepted go to
+// the child, and some that the child accepts come back. What a session needs for that is in
+// core/move.go, with a picture.
 package inherit
 
 import (

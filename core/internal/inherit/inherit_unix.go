@@ -46,21 +46,25 @@ func (t *takeover) adopt(text string) {
 		}
 		t.left = append(t.left, claim{e, lis})
 	}
-	open := func(fd int) *Line {
+	open := func(fd int, other side) *Line {
 		if fd == 0 {
 			return nil
 		}
-		line, err := openLine(fd)
+		line, err := openLine(fd, other)
 		if err != nil {
 			t.problem(fmt.Errorf("inherit: descriptor %d for connections: %w", fd, err))
 		}
 		return line
 	}
-	if t.line = open(tab.Line); t.line != nil {
+	if t.line = open(tab.Line, oldProcess); t.line != nil {
 		t.adopted = t.line.adopted
 	}
-	for _, fd := range append([]int{tab.Back}, tab.Older...) {
-		if line := open(fd); line != nil {
+	for i, fd := range append([]int{tab.Back}, tab.Older...) {
+		other := oldProcess
+		if i > 0 {
+			other = olderProcess
+		}
+		if line := open(fd, other); line != nil {
 			t.backs = append(t.backs, line)
 		}
 	}
@@ -266,7 +270,7 @@ func newLine() (l *Line, child *os.File, err error) {
 		return nil, nil, os.NewSyscallError("socketpair", err)
 	}
 	child = os.NewFile(uintptr(fds[1]), "line")
-	if l, err = openLine(fds[0]); err != nil {
+	if l, err = openLine(fds[0], newProcess); err != nil {
 		child.Close()
 		return nil, nil, err
 	}
@@ -321,7 +325,7 @@ func NewLines() (near, far *Line, err error) {
 	fd, err := syscall.Dup(int(file.Fd()))
 	file.Close()
 	if err == nil {
-		far, err = openLine(fd)
+		far, err = openLine(fd, oldProcess)
 	}
 	if err != nil {
 		near.Close()
@@ -329,8 +333,8 @@ func NewLines() (near, far *Line, err error) {
 	return near, far, err
 }
 
-// openLine returns the line with this descriptor, which it owns.
-func openLine(fd int) (*Line, error) {
+// openLine returns the line with this descriptor, which it owns, to the other process.
+func openLine(fd int, other side) (*Line, error) {
 	if fd < 3 {
 		return nil, errors.New("not a descriptor for a line")
 	}
@@ -346,7 +350,7 @@ func openLine(fd int) (*Line, error) {
 		c.Close()
 		return nil, fmt.Errorf("descriptor %d is of a %T, not of a unix socket", fd, c)
 	}
-	return newLineOver(u), nil
+	return newLineOver(u, other), nil
 }
 
 // dup duplicates a descriptor. The duplicate does not leak into other child processes.

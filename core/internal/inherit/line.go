@@ -14,8 +14,7 @@ import (
 )
 
 // A Line is what parent and child speak over while connections move from one to the
-// other: a pair of connected unix sockets. The parent offers one connection after the
-// other:
+// other: a pair of connected unix sockets. Each connection crosses by itself:
 //
 //	parent  'o' number  lengths of head and rest  head rest, and the descriptor
 //	child   'y' number, or 'n' number  length of a text  text
@@ -25,8 +24,12 @@ import (
 // for that of a text. The child does not touch the connection before 'g', so whatever
 // happens to the child or to the line before, the connection is the parent's. Anything
 // else on the line ends it. What is offered may have no descriptor.
+//
+// Over a line back (table.Back, table.Older) connections move to an older process: there
+// the child offers, and what is said of parent and child is the other way round.
 type Line struct {
 	conn    *net.UnixConn
+	other   side          // the process at the other end
 	adopted chan struct{} // closed by Adopt when it returns
 
 	mu     sync.Mutex // of the parent: one offer at a time
@@ -34,7 +37,19 @@ type Line struct {
 	err    error // why the line has ended
 }
 
-func newLineOver(conn *net.UnixConn) *Line { return &Line{conn: conn, adopted: make(chan struct{})} }
+// side is what errors call the process at the other end of a line.
+type side string
+
+const (
+	oldProcess   side = "the old process"
+	newProcess   side = "the new process"
+	olderProcess side = "an older process" // before the old one
+	newerProcess side = "a newer process"  // after the new one
+)
+
+func newLineOver(conn *net.UnixConn, other side) *Line {
+	return &Line{conn: conn, other: other, adopted: make(chan struct{})}
+}
 
 // Limits of an offer and of an answer, in bytes.
 const (
@@ -54,7 +69,7 @@ const (
 
 var (
 	// ErrRefused is in the error of an Offer that the other process has refused.
-	ErrRefused = errors.New("the new process has refused it")
+	ErrRefused = errors.New("refused")
 	// ErrNotReady is in the error of an Offer that this process has not made, or has taken
 	// back since ready has returned false. The line goes on.
 	ErrNotReady = errors.New("the connection cannot be handed over now")
@@ -100,7 +115,7 @@ func (l *Line) Offer(ctx context.Context, head, rest []byte, c net.Conn, ready f
 	l.conn.SetDeadline(until)
 	err := l.offer(head, rest, raw, ready)
 	if err != nil && !errors.Is(err, ErrRefused) && !errors.Is(err, ErrNotReady) {
-		l.err = fmt.Errorf("the new process cannot be given connections: %w", err)
+		l.err = fmt.Errorf("%s cannot be given connections: %w", l.other, err)
 		l.conn.Close()
 		return l.err
 	}
@@ -142,7 +157,7 @@ func (l *Line) offer(head, rest []byte, c syscall.RawConn, ready func() bool) er
 		if err != nil {
 			return err
 		}
-		return fmt.Errorf("%w: %s", ErrRefused, text)
+		return fmt.Errorf("%w by %s: %s", ErrRefused, l.other, text)
 	case saysYes:
 	default:
 		return fmt.Errorf("its answer %.9q neither accepts nor refuses", answer[:])
@@ -247,7 +262,7 @@ func withLines(adopt Adopter) (both Adopter) {
 				u.Close()
 				return
 			}
-			go func() { _ = newLineOver(u).Adopt(both) }() // ends with the process at its other end, or with this one
+			go func() { _ = newLineOver(u, newerProcess).Adopt(both) }() // ends with the process at its other end, or with this one
 		}, nil
 	}
 	return both
@@ -288,7 +303,7 @@ func (l *Line) settled(number uint64) (mine bool, err error) {
 		return false, err
 	}
 	if n := binary.BigEndian.Uint64(b[1:]); n != number || b[0] != saysGo && b[0] != saysDrop {
-		return false, fmt.Errorf("the old process says %.9q after it has offered connection %d", b[:], number)
+		return false, fmt.Errorf("%s says %.9q after it has offered connection %d", l.other, b[:], number)
 	}
 	return b[0] == saysGo, nil
 }
@@ -311,7 +326,7 @@ func (l *Line) receive() (o *offer, err error) {
 	if err != nil {
 		return nil, err
 	}
-	head, rest, err := parseOffer(first[:])
+	head, rest, err := l.parseOffer(first[:])
 	if err != nil {
 		return nil, err
 	}
@@ -328,9 +343,9 @@ func (l *Line) receive() (o *offer, err error) {
 }
 
 // parseOffer returns the lengths that an offer begins with.
-func parseOffer(b []byte) (head, rest int, err error) {
+func (l *Line) parseOffer(b []byte) (head, rest int, err error) {
 	if b[0] != saysOffer {
-		return 0, 0, fmt.Errorf("the old process says %.17q in place of an offer", b)
+		return 0, 0, fmt.Errorf("%s says %.17q in place of an offer", l.other, b)
 	}
 	h, r := binary.BigEndian.Uint32(b[9:]), binary.BigEndian.Uint32(b[13:])
 	if h > MaxHead || r > MaxRest {

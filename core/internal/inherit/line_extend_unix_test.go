@@ -22,7 +22,7 @@ func asLine(t *testing.T, l *Line) *Line {
 	}
 	fd := fdOf(t, end)
 	end.Close()
-	line, err := openLine(fd)
+	line, err := openLine(fd, olderProcess)
 	if err != nil {
 		t.Fatal(err)
 	}

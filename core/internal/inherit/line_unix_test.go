@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -161,6 +162,63 @@ func TestHostileChild(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// An error names the process at the other end of the line, in both directions.
+func TestErrorsNameTheOtherSide(t *testing.T) {
+	for _, test := range []struct {
+		name          string
+		ends          func(near, far *Line) (offers, adopts *Line)
+		refused, says string
+	}{
+		{"to the new process", func(near, far *Line) (_, _ *Line) { return near, far }, "refused by the new process: no", "the old process says"},
+		{"back to the old process", func(near, far *Line) (_, _ *Line) { return far, near }, "refused by the old process: no", "the new process says"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			offers, adopts := test.ends(lines(t))
+			ended := make(chan error, 1)
+			go func() {
+				ended <- adopts.Adopt(func(_, _ []byte, _ net.Conn) (func(bool), error) { return nil, errors.New("no") })
+			}()
+			if err := offers.Offer(t.Context(), nil, nil, nil, yes); !errors.Is(err, ErrRefused) || err.Error() != test.refused {
+				t.Errorf("Offer = %v; want %q", err, test.refused)
+			}
+			if err := offers.say('?', 0); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := offers.conn.Write(make([]byte, 8)); err != nil { // an offer has 17 bytes
+				t.Fatal(err)
+			}
+			if err := <-ended; err == nil || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("Adopt = %v; want %q", err, test.says)
+			}
+		})
+	}
+}
+
+// A child knows which of its lines is to its parent, and which to an older process.
+func TestLinesOfAChild(t *testing.T) {
+	var fds []int
+	for range 3 {
+		line, end, err := newLine()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fds = append(fds, fdOf(t, end))
+		end.Close()
+		line.Close() // offers over it fail
+	}
+	var child takeover
+	child.adopt(fmt.Sprintf(`{"line": %d, "back": %d, "older": [%d]}`, fds[0], fds[1], fds[2]))
+	t.Cleanup(func() { child.line.Close() })
+	for i, want := range []string{"the old process cannot be given connections", "an older process cannot be given connections"} {
+		if err := child.backs[i].Offer(t.Context(), nil, nil, nil, yes); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("line %d: Offer = %v; want %q", i, err, want)
+		}
+	}
+	if child.line.other != oldProcess {
+		t.Errorf("the line over which connections come is to %s; want %s", child.line.other, oldProcess)
 	}
 }
 
