@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -182,7 +183,10 @@ func valueText(v any) (text string) {
 		return bytesText(b.Bytes())
 	}
 	encoded, err := json.Marshal(v)
-	if err != nil {
+	switch {
+	case err != nil && nested(reflect.ValueOf(v), nestedMax):
+		return fmt.Sprintf("(%T: it contains itself, or is nested more than %d deep)", v, nestedMax)
+	case err != nil:
 		return cut(strconv.Quote(fmt.Sprintf("%+v", v)))
 	}
 	return cut(string(encoded))
@@ -190,4 +194,49 @@ func valueText(v any) (text string) {
 
 func bytesText(b []byte) string {
 	return cutOf(strconv.Quote(string(b[:min(len(b), detailMax)])), len(b), detailMax)
+}
+
+// nestedMax is how deep a value is nested at most that fmt prints, which would overflow the
+// stack for one that contains itself. encoding/json has the same bound for such a value.
+const nestedMax = 1000
+
+// nested reports whether fmt would follow v more than most deep: it follows the elements of
+// all values but pointers, except a pointer that is the value itself, and none of a value
+// with a text of its own.
+func nested(v reflect.Value, most int) bool {
+	if v.IsValid() && v.CanInterface() {
+		switch v.Interface().(type) {
+		case fmt.Formatter, fmt.Stringer, error:
+			return false
+		}
+	}
+	deeper := func(v reflect.Value) bool { return most == 0 || nested(v, most-1) }
+	switch v.Kind() {
+	case reflect.Pointer:
+		return most == nestedMax && deeper(v.Elem())
+	case reflect.Interface:
+		return deeper(v.Elem())
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if deeper(v.Field(i)) {
+				return true
+			}
+		}
+	case reflect.Slice, reflect.Array:
+		if k := v.Type().Elem().Kind(); k <= reflect.Complex128 || k == reflect.String {
+			return false
+		}
+		for i := range v.Len() {
+			if deeper(v.Index(i)) {
+				return true
+			}
+		}
+	case reflect.Map:
+		for i := v.MapRange(); i.Next(); {
+			if deeper(i.Key()) || deeper(i.Value()) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -154,6 +154,10 @@ func TestPrintDetail(t *testing.T) {
 	}
 	e.sess.Push("/push", make(chan int))
 	e.cliLines.want(t, "PUSH->", "error", "body=")
+	itself := map[any]any{}
+	itself["self"] = itself
+	e.sess.Push("/push?itself", itself)
+	e.cliLines.want(t, "PUSH->", "/push?itself", "error", "it contains itself")
 }
 
 func TestPrintDetailIsCut(t *testing.T) {

@@ -2,6 +2,7 @@ package tp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -113,6 +114,9 @@ func (p *peer) connect(ctx context.Context, addr string) (conn net.Conn, err err
 		Network: p.cfg.Network, Addr: addr, LocalIP: p.cfg.LocalIP, LocalPort: p.cfg.LocalPort,
 		TLS: p.TLSConfig(), Timeout: limit, HandshakeTimeout: p.cfg.HandshakeTimeout, Logger: p.log,
 	})
+	if err == nil && conn == nil {
+		return nil, errors.New("network " + p.cfg.Network + ": Dial has returned no connection")
+	}
 	if err != nil {
 		err = bare(err) // dialRerror names the address
 		if limit > 0 && time.Since(begun) >= limit {

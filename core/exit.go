@@ -93,3 +93,11 @@ func (g guard) apart(where string, f func() *Rerror) (r *Rerror, ok bool) {
 	<-done
 	return r, ok
 }
+
+// call is apart for code that returns an error.
+func (g guard) call(where string, f func() error) (err error) {
+	if r, ok := g.apart(where, func() *Rerror { err = f(); return nil }); !ok {
+		return fmt.Errorf("%s: %w", where, r.Err())
+	}
+	return err
+}

@@ -203,8 +203,15 @@ func (b backTaker) take(head, state []byte, conn net.Conn) (l backListener, take
 	default:
 		return l, nil, fmt.Errorf("its connection is a %T", conn)
 	}
-	i := slices.IndexFunc(b, func(l backListener) bool { return l.network == r.Network && r.from(l.Addr()) })
-	if i < 0 {
+	i := -1
+	err = protected("it", func() error {
+		i = slices.IndexFunc(b, func(l backListener) bool { return l.network == r.Network && r.from(l.Addr()) })
+		return nil
+	})
+	switch {
+	case err != nil:
+		return l, nil, fmt.Errorf("the address of a listener of the network %.64q: %w", r.Network, err)
+	case i < 0:
 		return l, nil, fmt.Errorf("no listener of the network %.64q has accepted connections on %.64q", r.Network, r.Local.Text)
 	}
 	l = b[i]

@@ -108,7 +108,7 @@ func openTCP(t *testing.T) (conn *net.TCPConn, closed func() bool) {
 func TestTakeBack(t *testing.T) {
 	l := &backLis{addr: &net.TCPAddr{IP: net.IPv6unspecified, Port: 80}, taken: make(chan net.Conn, 1)}
 	u := &backLis{addr: &net.UnixAddr{Net: "unix", Name: "/run/x"}, taken: make(chan net.Conn, 1)}
-	b := backTaker{{"tcp", l, std}, {"unix", u, std}}
+	b := backTaker{{"tcp", l, std}, {"unix", u, std}, {"faulty", nil, std}} // the last one's Addr panics
 	good := `{"version":1,"network":"tcp","local":{"network":"tcp","text":"10.0.0.1:80"}}`
 	for _, test := range []struct{ name, head, state, err string }{
 		{"tcp", good, "mine", ""},
@@ -119,6 +119,7 @@ func TestTakeBack(t *testing.T) {
 		{"another port", strings.Replace(good, ":80", ":81", 1), "mine", "no listener of the network \"tcp\" has accepted"},
 		{"no address", strings.Replace(good, "10.0.0.1:80", "x", 1), "mine", "no listener"},
 		{"another network", strings.Replace(good, `"tcp"`, `"kcp"`, 1), "mine", "no listener of the network \"kcp\""},
+		{"a listener without an address", strings.Replace(good, `"tcp"`, `"faulty"`, 1), "mine", "the address of a listener of the network \"faulty\": it panicked"},
 		{"garbage", "x", "mine", "its record cannot be read"},
 		{"version", strings.Replace(good, "1", "2", 1), "mine", "its record is of version 2, not 1"},
 		{"unknown field", strings.Replace(good, "{", `{"x":1,`, 1), "mine", "unknown field"},

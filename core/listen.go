@@ -122,7 +122,7 @@ func (p *peer) bind(protoFunc []ProtoFunc) ([]net.Listener, ProtoFunc, error) {
 func (p *peer) listenAt(c ListenConfig) (net.Listener, error) {
 	for waits := false; ; {
 		old := inherit.OlderLives()
-		lis, err := p.env.network.Listen(p.ctx, c)
+		lis, err := p.listenOnce(c)
 		if err == nil || !old && !waits || !isAddrInUse(err) || slices.Contains(handedOver, c.Network) {
 			return lis, err
 		}
@@ -134,6 +134,63 @@ func (p *peer) listenAt(c ListenConfig) (net.Listener, error) {
 			return nil, ErrListenClosed
 		}
 	}
+}
+
+// listenOnce calls Network.Listen. A panic there is an error.
+func (p *peer) listenOnce(c ListenConfig) (lis net.Listener, err error) {
+	g, where := guard{log: p.log}, "network "+p.cfg.Network
+	if err := g.call(where, func() error { lis, err = p.env.network.Listen(p.ctx, c); return nil }); err != nil {
+		return nil, fmt.Errorf("tp: listen: %w", err)
+	}
+	if _, own := lis.(*inherit.Listener); err != nil || own {
+		return lis, err
+	}
+	if lis == nil {
+		return nil, fmt.Errorf("tp: listen: %s: Listen has returned no listener", where)
+	}
+	l := &guardedListener{Listener: lis, guard: g, where: where, addr: &moveAddr{c.Network, ""}}
+	err = g.call(where, func() error {
+		if addr := lis.Addr(); addr != nil {
+			l.addr = addr
+		}
+		return nil
+	})
+	if err != nil {
+		l.Close()
+		return nil, fmt.Errorf("tp: listen: the listener's address: %w", err)
+	}
+	return l, nil
+}
+
+// A guardedListener is a listener of a network that is not core's own. A panic in it ends
+// the listener, not the process.
+type guardedListener struct {
+	net.Listener
+	guard guard
+	where string
+	addr  net.Addr // not nil
+	close sync.Once
+	err   error // of Close
+}
+
+// Unwrap returns the listener.
+func (l *guardedListener) Unwrap() net.Listener { return l.Listener }
+
+func (l *guardedListener) Addr() net.Addr { return l.addr }
+
+func (l *guardedListener) Accept() (conn net.Conn, err error) {
+	err = l.guard.call(l.where, func() (err error) { conn, err = l.Listener.Accept(); return err })
+	if err == nil && conn == nil {
+		err = fmt.Errorf("%s: Accept has returned no connection", l.where)
+	}
+	return conn, err
+}
+
+// Close closes the listener once: the second Close of a listener may panic, such as one that
+// closes a channel.
+func (l *guardedListener) Close() error {
+	l.close.Do(func() { l.err = l.guard.call(l.where, l.Listener.Close) })
+	return l.err
 }
 
 // handedOver are the networks whose sockets a new process gets at once.

@@ -111,3 +111,60 @@ func FuzzLogTexts(f *testing.F) {
 		}
 	})
 }
+
+// named is a list with a text of its own.
+type named []any
+
+func (named) String() string { return "named" }
+
+// A value that contains itself has a short text.
+func TestValueText(t *testing.T) {
+	type node struct {
+		Name string
+		Next *node
+		Kids []any
+	}
+	const itself = "it contains itself, or is nested more than 1000 deep)"
+	keyed := map[string]any{"a": 1}
+	keyed["self"] = keyed
+	plain := map[any]any{"a": 1}
+	plain["self"] = [1]any{plain}
+	list := make([]any, 2)
+	list[1] = list
+	ring := &node{Name: "ring"}
+	ring.Next = ring
+	tree := &node{Name: "tree", Kids: make([]any, 1)}
+	tree.Kids[0] = tree.Kids
+	called := make(named, 1)
+	called[0] = called
+	shared := map[any]any{"x": 1}
+	deep := any(make(chan int))
+	for range 100 {
+		deep = []any{deep}
+	}
+	for _, test := range []struct {
+		name string
+		v    any
+		want string
+	}{
+		{"nil", nil, "null"},
+		{"JSON", []int{1}, "[1]"},
+		{"no JSON", map[any]any{1: []any{nil, make(map[string]error)}}, `"map[1:[<nil> map[]]]"`},
+		{"map", keyed, "(map[string]interface {}: " + itself},
+		{"map that is no JSON", plain, "(map[interface {}]interface {}: " + itself},
+		{"key of a map", map[any]int{[1]any{&list}: 1, [1]any{new(chan int)}: 2}, `"map[`}, // fmt follows no pointer here
+		{"slice", list, "([]interface {}: " + itself},
+		{"pointer to a slice", &list, "(*[]interface {}: " + itself},
+		{"pointers", ring, `"&{Name:ring Next:0x`}, // fmt follows the first pointer alone
+		{"slice in a struct", tree, "(*tp.node: " + itself},
+		{"text of its own", map[any]any{"a": called}, `"map[a:named]"`},
+		{"twice the same", map[any]any{"a": shared, "b": shared}, `"map[a:map[x:1] b:map[x:1]]"`},
+		{"deep", deep, `"[[[[[`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := valueText(test.v); !strings.HasPrefix(got, test.want) {
+				t.Errorf("the text is %.200s; want %s", got, test.want)
+			}
+		})
+	}
+}

@@ -46,6 +46,7 @@ type Network struct {
 	// [HandOverListener]: then Reboot also hands over sessions whose connections are no sockets themselves.
 	// Accept must not wait for what a peer sends: a peer that sends nothing would keep
 	// the others out. That is for Handshake, or for goroutines of the listener's own.
+	// The engine calls Addr and Close once. A panic ends the listener with an error.
 	Listen func(ctx context.Context, l ListenConfig) (net.Listener, error)
 
 	// Handshake, if it is not nil, is what both sides do on each connection after TLS
