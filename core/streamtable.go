@@ -13,7 +13,8 @@ import (
 )
 
 // This file holds what the reader of a link does for streams, and how a stream begins and
-// ends. streamio.go has Send and Recv, stream.go what the user sees.
+// ends. streamio.go has Send and Recv, stream.go what the user sees. DESIGN.md has a table of
+// the ends: what each side sees, and what goes over the wire.
 //
 // A stream is a CALL with the metadata X-Stream: its handler runs as long as the stream is
 // open, and its REPLY is the end. Meanwhile both sides send DATA, and CONTROL messages with
