@@ -19,6 +19,37 @@ import (
 // while a call of this side is pending, whose reply it must read, or a stream is open, whose
 // credit it must read, nor for longer than longestPause, since it must notice when the peer
 // has gone; then CALLs are refused.
+//
+// The words, what each counts in bytes, and from when to when:
+//
+//	of a message that was received (handlerCtx)
+//	  arrived   of env.memory, as the reading half of the connection has counted it: a frame
+//	            over 64 KiB, and what its filters make. From serve until accept, which makes it
+//	            the session's, or readReply, which makes it the call's; else until giveBack
+//	  bytes     of the workload of the session: the frame and what its filters have made,
+//	            requestBytes, the argument (Reserve), and expected. From accept until finish
+//	  expected  of bytes, for the reply: as large as its route is known to make them. From
+//	            expectReply on; awaitRoom may add to it
+//	  claim     the last that was granted to the message. keep has made its bytes a part of bytes;
+//	            what is left is the right to go beyond the limit (Held), until giveBack
+//	of a session (work)
+//	  bytes     the sum of the bytes of its requests
+//	  drawn     of these in env.memory: none of the first 64 KiB, then whole steps (draw)
+//	  waiting   of the requests that are in awaitRoom: they are not in each other's way
+//	of the streams of a link (streamTable)
+//	  bytes     of the messages that wait to be received: from push until Recv has had half of a
+//	            window (stream.giveBack), or until remove. counted is the part of one stream
+//	  drawn     of these in env.memory, by the same steps; env.streamed is that of all links
+//	of a call
+//	  largeBody.bytes  what a large reply had as arrived, until callCmd.finish
+//	  result.bytes     the value that it is decoded into, until result.free: then it is the caller's
+//	of a message that is sent
+//	  socket's packer.claim  what packing it takes, until the batch has the frame
+//	of all (env.memory)
+//	  used      frames that arrive
+//	  drawn     the rest: what was drawn, claimed or reserved
+//
+// stream.arrived is not among them: it counts credit, for as long as the stream is open.
 
 const (
 	// requestBytes is what a request takes beside its frame: its context, and the stack of
