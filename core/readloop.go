@@ -128,6 +128,7 @@ func (r *readLoop) serve() error {
 		}
 	}()
 	for {
+		// Between two messages: a drain may wait for that, a move for the reading; memory may be used up.
 		r.gen = l.generation()
 		if l.sock.Dispatched() {
 			s.becameIdle()
@@ -141,6 +142,7 @@ func (r *readLoop) serve() error {
 		if s.overBudget() {
 			l.pauseWhile(s.overBudget)
 		}
+		// Wait for a message: with a context if hooks need it, else without one.
 		if len(s.env.hooks().preReadHeader) > 0 {
 			if c == nil {
 				c = getCtx(l)
@@ -165,6 +167,7 @@ func (r *readLoop) serve() error {
 			}
 			c.sess = s
 		}
+		// Read it; a part of it has come.
 		r.gen = l.generation()
 		if l.cadence.needsRead(l.sock.Buffered()) {
 			l.sock.Uncork() // callers must not wait for that either
@@ -188,6 +191,7 @@ func (r *readLoop) serve() error {
 				continue
 			}
 		}
+		// Dispatch it, when there is room for it.
 		if l.silent {
 			l.silent = false
 			l.logAccepted()
