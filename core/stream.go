@@ -117,10 +117,9 @@ func (s *Stream[In, Out]) Send(v Out) error { return s.st.send(v) }
 // Recv waits for the next message, which belongs to the caller. After the last one it
 // returns io.EOF, if the other side has called CloseSend or its handler has returned without
 // an error; else why the stream has ended: the error of the handler, 102 for the session's
-// end, 408 or 499 for the end of the context. On the handler's side the context ends with the
-// session, too: that is 499, with the [CloseReason] as its cause. The messages that came before
-// the end of the handler or the session are received first. A message that cannot be decoded is
-// an error 400 of this Recv; the stream goes on.
+// end, 408 or 499 for the end of the context. The messages that came before the end of the
+// handler or the session are received first. A message that cannot be decoded is an error 400
+// of this Recv; the stream goes on.
 func (s *Stream[In, Out]) Recv() (*In, error) {
 	v := new(In)
 	if err := s.st.recv(v, false, nil); err != nil {

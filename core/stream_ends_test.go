@@ -114,9 +114,9 @@ func TestStreamEnds(t *testing.T) {
 		{"the handler's side finds a fault", func(e *bothEnds) { e.handler.link.reset(e.h.st, fault, true); e.handler.link.sock.Flush(0) },
 			"Send 4711, Recv h1 4711.", "Send 4711, Recv 4711.", "4711 Unknown Error: a fault"},
 		{"the connection breaks", func(e *bothEnds) { mem(e.opener).Cut() },
-			"Send 102, Recv h1 102.", "Send 499, Recv o1 499.", "network: read mem mem:1->mem:client:1: connection reset by peer while reading"},
+			"Send 102, Recv h1 102.", "Send 102, Recv o1 102.", "network: read mem mem:1->mem:client:1: connection reset by peer while reading"},
 		{"the opener's session is closed", func(e *bothEnds) { closes(e.opener) }, "Send 102, Recv h1 102.", "Send 499, Recv o1 499.", ErrCallerGone.Error()},
-		{"the handler's session is closed", func(e *bothEnds) { closes(e.handler) }, "Send 102, Recv h1 102.", "Send 499, Recv o1 499.", "closed by this side"},
+		{"the handler's session is closed", func(e *bothEnds) { closes(e.handler) }, "Send 102, Recv h1 102.", "Send 102, Recv o1 102.", "closed by this side"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			onStream(t, func(e *bothEnds) {

@@ -191,7 +191,7 @@ func (st *stream) ended() *Rerror {
 	case st.sendDone:
 		return NewRerror(CodeInvalidOp, CodeText(CodeInvalidOp), "CloseSend was called")
 	case st.ctx.Err() != nil:
-		return contextRerror(st.ctx)
+		return st.contextRerror()
 	}
 	return nil
 }
@@ -405,7 +405,16 @@ func (st *stream) endError() error {
 
 // contextEnded ends the stream with its context, unless it has ended otherwise: then that has
 // ended the context, perhaps behind messages that are to be received first.
-func (st *stream) contextEnded() { st.end(contextRerror(st.ctx), false) }
+func (st *stream) contextEnded() { st.end(st.contextRerror(), false) }
+
+// contextRerror is why the context has ended. That of a handler ends with the session, too.
+func (st *stream) contextRerror() *Rerror {
+	var reason *CloseReason
+	if st.cmd == nil && errors.As(context.Cause(st.ctx), &reason) {
+		return reason.rerror()
+	}
+	return contextRerror(st.ctx)
+}
 
 // decode decodes a message that was received into v.
 func (st *stream) decode(d *datum, v any, reused bool, memory *[]byte) error {
@@ -478,7 +487,7 @@ func (st *stream) ackedMessages() int {
 func (st *stream) wait() error {
 	if st.cmd == nil {
 		<-st.ctx.Done()
-		return contextRerror(st.ctx).Err()
+		return st.contextRerror().Err()
 	}
 	<-st.cmd.Done()
 	return st.cmd.Rerror().Err()
