@@ -29,8 +29,9 @@ type PostNewPeerPlugin interface {
 }
 
 // PostRegPlugin runs once for each registered handler that has the plugin, one at a
-// time. If it returns an error, the registration panics. It must not register a route
-// itself: that would wait for its own end.
+// time. If it returns an error, the registration panics, and leaves no route, also of a
+// controller's other methods. It must not register a route itself: that would wait for
+// its own end.
 type PostRegPlugin interface {
 	Plugin
 	PostReg(*Handler) error

@@ -130,9 +130,20 @@ func (c *PluginContainer) child(plugin []Plugin) (*PluginContainer, error) {
 	if err := kid.verify(); err != nil {
 		return nil, err
 	}
-	c.kids = append(c.kids, kid)
 	kid.compile()
+	c.kids = append(c.kids, kid)
 	return kid, nil
+}
+
+// drop takes the container, if it is not nil, away from its parent: no later change concerns
+// it, and its plugins' names are free.
+func (c *PluginContainer) drop() {
+	if c == nil {
+		return
+	}
+	c.tree.mu.Lock()
+	defer c.tree.mu.Unlock()
+	c.parent.kids = slices.DeleteFunc(c.parent.kids, func(kid *PluginContainer) bool { return kid == c })
 }
 
 // change runs f, which appends to left or right or removes a plugin, under the lock, and

@@ -92,12 +92,13 @@ func (g *group) ToRouter() Router   { return g }
 
 func (g *group) SubRoute(prefix string, plugin ...Plugin) SubRouter {
 	own, options := splitOptions(plugin)
+	prefix = g.router.mapper(g.prefix, prefix) // may panic, so it comes before the plugins
 	kid, err := g.plugins.child(own)
 	if err != nil {
 		panic(err)
 	}
 	return &group{
-		router: g.router, root: g.root, prefix: g.router.mapper(g.prefix, prefix),
+		router: g.router, root: g.root, prefix: prefix,
 		plugins: kid, options: slices.Concat(g.options, options),
 	}
 }
@@ -126,8 +127,10 @@ func (g *group) controller(s shape, ctrl any, plugin []Plugin) []string {
 	prefix := g.router.mapper(g.prefix, structName)
 	names := make([]string, len(handlers))
 	for i, h := range handlers {
-		names[i] = g.add(g.router.mapper(prefix, methods[i]), h, plugin)
+		names[i] = g.router.mapper(prefix, methods[i])
+		h.name = names[i]
 	}
+	g.add(plugin, handlers...)
 	return names
 }
 
@@ -142,21 +145,22 @@ func (g *group) function(s shape, fn any, plugin []Plugin) string {
 // handle adds h under the name that the mapper makes of prefix and method. A
 // method that begins with a slash is appended to the prefix unchanged.
 func (g *group) handle(method string, h *Handler, plugin []Plugin) string {
-	name := strings.TrimSuffix(g.prefix, "/") + method
+	h.name = strings.TrimSuffix(g.prefix, "/") + method
 	if !strings.HasPrefix(method, "/") {
-		name = g.router.mapper(g.prefix, method)
+		h.name = g.router.mapper(g.prefix, method)
 	}
-	return g.add(name, h, plugin)
+	g.add(plugin, h)
+	return h.name
 }
 
-func (g *group) add(name string, h *Handler, plugin []Plugin) string {
-	h.name = name
-	h.inlining.Init()
-	if err := g.register(h, plugin); err != nil {
+// add registers the handlers, which have their names.
+func (g *group) add(plugin []Plugin, handlers ...*Handler) {
+	if err := g.register(plugin, handlers); err != nil {
 		panic(err)
 	}
-	g.router.log.Debugf("register %s handler: %s", h.RouterTypeName(), name)
-	return name
+	for _, h := range handlers {
+		g.router.log.Debugf("register %s handler: %s", h.RouterTypeName(), h.name)
+	}
 }
 
 // equip sets the plugins and the options of h.
@@ -182,16 +186,38 @@ func splitOptions(plugin []Plugin) (own []Plugin, options []handlerOption) {
 	return own, options
 }
 
-func (g *group) register(h *Handler, plugin []Plugin) error {
+// register registers all the handlers, or none of them.
+func (g *group) register(plugin []Plugin, handlers []*Handler) error {
 	r := g.router
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	registered := false
+	defer func() { // also if a hook ends the goroutine
+		if !registered {
+			for _, h := range handlers {
+				h.plugins.drop()
+			}
+		}
+	}()
+	next := *r.tables.Load()
+	for _, h := range handlers {
+		if err := next.add(g, h, plugin); err != nil {
+			return err
+		}
+	}
+	r.tables.Store(&next)
+	registered = true
+	return nil
+}
+
+// add adds a handler of the group, and runs the PostReg hooks.
+func (t *routes) add(g *group, h *Handler, plugin []Plugin) error {
+	h.inlining.Init()
 	if !socket.RouteReachable(h.name) {
 		return fmt.Errorf("tp: %s handler: no message can reach the route %q: the path of its URI is %q, with a query %q; choose one that is its own path, without %%, #, ? and control characters",
 			h.RouterTypeName(), h.name, socket.RouteKeyOf(h.name), socket.RouteKeyOf(h.name+"?k=v"))
 	}
-	old := r.tables.Load()
-	if old.handlers[h.kind][h.name] != nil {
+	if t.handlers[h.kind][h.name] != nil {
 		return fmt.Errorf("tp: there is a handler conflict: %s is registered for %s already", h.name, h.RouterTypeName())
 	}
 	if err := g.equip(h, plugin); err != nil {
@@ -202,11 +228,9 @@ func (g *group) register(h *Handler, plugin []Plugin) error {
 			return fmt.Errorf("tp: %s handler %s: [PostRegPlugin:%s] %w", h.RouterTypeName(), h.name, p.Name(), err)
 		}
 	}
-	next := *old
-	next.names = with(old.names, h.name, h.name)
-	next.handlers[h.kind] = with(old.handlers[h.kind], h.name, h)
-	next.addProbes(h)
-	r.tables.Store(&next)
+	t.names = with(t.names, h.name, h.name)
+	t.handlers[h.kind] = with(t.handlers[h.kind], h.name, h)
+	t.addProbes(h)
 	return nil
 }
 
@@ -311,6 +335,7 @@ func (g *group) setUnknown(h *Handler, plugin []Plugin) {
 	r.tables.Store(&next)
 	r.mu.Unlock()
 	if old != nil {
+		old.plugins.drop()
 		g.router.log.Warnf("replaced the %s handler", h.name)
 	} else {
 		g.router.log.Debugf("set %s handler", h.name)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -302,4 +303,74 @@ func TestHandlerTypes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Halfway is a controller of which a test takes one route first.
+type Halfway struct{ tp.CallCtx }
+
+func (*Halfway) Aa(*string) (string, error) { return "", nil }
+func (*Halfway) Bb(*string) (string, error) { return "", nil }
+
+// A registration that is refused leaves nothing behind: neither routes nor names of plugins.
+func TestRefusedRegistrationLeavesNothing(t *testing.T) {
+	nop := func(tp.CallCtx, *string) (string, error) { return "", nil }
+	j := new(journal)
+	x := note{"x", j}
+	refuse := errors.New("refused")
+	for _, test := range []struct {
+		name string
+		do   func(p tp.Peer)
+		want string
+	}{
+		{"PostReg refuses", func(p tp.Peer) { tp.HandleCall(p, "/a", nop, x, regPlugin{"strict", j, refuse}) }, "refused"},
+		{"PostReg ends its goroutine", func(p tp.Peer) {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				tp.HandleCall(p, "/a", nop, x, &tp.PluginImpl{PluginName: "exits", OnPostReg: func(*tp.Handler) error { runtime.Goexit(); return nil }})
+			}()
+			<-done
+			panic("it has ended")
+		}, "it has ended"},
+		{"PostReg refuses a later method", func(p tp.Peer) {
+			p.RouteCall(new(Halfway), x, &tp.PluginImpl{PluginName: "strict", OnPostReg: func(h *tp.Handler) error {
+				if h.Name() == "/halfway/bb" {
+					return refuse
+				}
+				return nil
+			}})
+		}, "refused"},
+		{"a later method conflicts", func(p tp.Peer) {
+			tp.HandleCall(p.SubRoute("g"), "/halfway/bb", nop)
+			p.SubRoute("g").RouteCall(new(Halfway), x)
+		}, "handler conflict: /g/halfway/bb"},
+		{"the mapper of a group panics", func(p tp.Peer) { p.SubRoute("bad", x) }, "bad prefix"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := tp.NewPeer(tp.PeerConfig{Logger: newQuiet(nil), Mapper: func(prefix, name string) string {
+				if name == "bad" {
+					panic("bad prefix")
+				}
+				return tp.HTTPServiceMethodMapper(prefix, name)
+			}})
+			defer p.Close()
+			wantPanic(t, test.name, func() { test.do(p) }, test.want)
+			tp.HandleCall(p, "/a", nop)
+			p.RouteCall(new(Halfway))
+			tp.HandleCall(p, "/g/halfway/aa", nop)
+			p.PluginContainer().AppendRight(x) // the name is free
+		})
+	}
+}
+
+// The plugins of a handler of unknown routes go with it.
+func TestReplacedUnknownHandlerLeavesNothing(t *testing.T) {
+	p := newOffline(t)
+	x := note{"x", new(journal)}
+	p.SetUnknownCall(XxxUnknownCall, x)
+	p.SetUnknownPush(XxxUnknownPush, x)
+	wantPanic(t, "the name is taken", func() { p.PluginContainer().AppendRight(x) }, "repeat add plugin: x")
+	p.SetUnknownCall(XxxUnknownCall)
+	p.SetUnknownPush(XxxUnknownPush)
+	p.PluginContainer().AppendRight(x)
 }

@@ -43,6 +43,7 @@ func (n *network) dial(ctx context.Context, d tp.DialConfig) (*Conn, error) {
 		return nil, fmt.Errorf("local address: %w", err)
 	}
 	cfg := n.clientTLS(d.TLS, host)
+	guardTLS(cfg, d.Logger)
 	conn, err := race(ctx, addrs, func(ctx context.Context, addr *net.UDPAddr) (*quicgo.Conn, error) {
 		return s.transport.Dial(ctx, addr, cfg, n.config(true, limit))
 	})

@@ -55,7 +55,7 @@ func (n *network) listen(l tp.ListenConfig) (*listener, error) {
 		return nil, listenError(name, err)
 	}
 	s.transport.StatelessResetKey = resetKey(l.TLS, s.udp.LocalAddr())
-	q, err := s.transport.Listen(serverTLS(l.TLS), n.config(false, limit))
+	q, err := s.transport.Listen(serverTLS(l.TLS, l.Logger), n.config(false, limit))
 	if err != nil {
 		s.release()
 		return nil, listenError(name, err)
@@ -68,8 +68,8 @@ func (n *network) listen(l tp.ListenConfig) (*listener, error) {
 	return lis, nil
 }
 
-// serverTLS adds to the user's configuration what QUIC needs.
-func serverTLS(c *tls.Config) *tls.Config {
+// serverTLS adds to the user's configuration what QUIC needs, and guards its functions.
+func serverTLS(c *tls.Config, log tp.Logger) *tls.Config {
 	c = c.Clone()
 	c.MinVersion = tls.VersionTLS13
 	c.NextProtos = []string{protocol, protocolV7}
@@ -79,9 +79,10 @@ func serverTLS(c *tls.Config) *tls.Config {
 			if c == nil || err != nil {
 				return nil, err
 			}
-			return serverTLS(c), nil
+			return serverTLS(c, log), nil
 		}
 	}
+	guardTLS(c, log)
 	return c
 }
 

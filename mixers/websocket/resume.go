@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -123,12 +124,36 @@ func (n *network) connect(ctx context.Context, d tp.DialConfig) (net.Conn, error
 		return conn, err
 	}
 	t := tls.Client(conn, d.ClientTLS())
-	if err := t.HandshakeContext(ctx); err != nil {
+	if err := handshakeTLS(ctx, t, d.Logger); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return t, nil
 }
+
+// handshakeTLS runs the handshake on a goroutine of its own. If a function of the TLS
+// configuration panics, which the engine guards on the first connection alone, or ends its
+// goroutine, that is an error.
+func handshakeTLS(ctx context.Context, t *tls.Conn, log tp.Logger) (err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = errTLSExit
+		defer func() {
+			if v := recover(); v != nil {
+				err = fmt.Errorf("websocket: a function of the TLS configuration panicked: %v", v)
+				if log != nil {
+					log.Errorf("%v\n%s", err, debug.Stack())
+				}
+			}
+		}()
+		err = t.HandshakeContext(ctx)
+	}()
+	<-done
+	return err
+}
+
+var errTLSExit = errors.New("websocket: a function of the TLS configuration has ended its goroutine (runtime.Goexit)")
 
 // longAgo is a deadline that has passed.
 var longAgo = time.Unix(1, 0)

@@ -3,11 +3,14 @@ package websocket
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,6 +95,64 @@ func TestResumeTLS(t *testing.T) {
 	require.Nil(t, rerr)
 	upper(t, sess)
 	require.True(t, sess.ConnectionState().HandshakeComplete)
+}
+
+// again is a Resumer that makes a second connection at once.
+type again struct {
+	*once
+	second error // of that
+}
+
+func (a *again) Dial(ctx context.Context, d tp.DialConfig, connect func(context.Context, tp.DialConfig) (net.Conn, error)) (net.Conn, error) {
+	conn, err := connect(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	var second net.Conn
+	if second, a.second = connect(ctx, d); second != nil {
+		second.Close()
+	}
+	return conn, nil
+}
+
+// TestResumeTLSFunctionFails: a function of the TLS configuration that panics, or ends its
+// goroutine, fails the one connection, also if that is not the first one.
+func TestResumeTLSFunctionFails(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		f    func() error
+		err  string
+	}{
+		{"well", func() error { return nil }, ""},
+		{"panics", func() error { panic("boom") }, "a function of the TLS configuration panicked: boom"},
+		{"ends its goroutine", func() error { runtime.Goexit(); return nil }, "has ended its goroutine"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			tptest.LeakCheck(t)
+			streams := &again{once: new(once)}
+			srv := newPeer(t, tp.PeerConfig{LocalIP: "127.0.0.1", Net: Network(Options{Resume: streams})})
+			require.NoError(t, srv.SetTLSConfig(tp.GenerateTLSConfigForServer()))
+			handle(srv)
+			require.NoError(t, srv.Listen())
+			cli := newPeer(t, tp.PeerConfig{Net: Network(Options{Resume: streams})})
+			var calls atomic.Int64
+			require.NoError(t, cli.SetTLSConfig(&tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error {
+				if calls.Add(1) == 1 {
+					return nil
+				}
+				return test.f()
+			}}))
+			sess, rerr := cli.Dial(srv.Addrs()[0].String())
+			require.Nil(t, rerr)
+			require.Equal(t, int64(2), calls.Load())
+			if test.err == "" {
+				require.NoError(t, streams.second)
+			} else {
+				require.ErrorContains(t, streams.second, test.err)
+			}
+			upper(t, sess)
+		})
+	}
 }
 
 // TestResumeNames: what servers answer to the names of streams.
