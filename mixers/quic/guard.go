@@ -3,10 +3,6 @@ package quic
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
-	"runtime/debug"
-	"sync/atomic"
-	"time"
 
 	tp "github.com/teleport-go/teleport/core"
 )
@@ -44,33 +40,6 @@ func guardTLS(c *tls.Config, log tp.Logger) {
 	}
 }
 
-// panicPause is how long after a panic the stacks of others are not logged: the other side
-// may cause one by each connection.
-const panicPause = time.Second
-
-// lastPanic is when a stack was logged, in nanoseconds since 1970.
-var lastPanic atomic.Int64
-
-// guard runs a function of the TLS configuration on a goroutine of its own, which it may end,
-// and returns a panic as an error.
-func guard(log tp.Logger, name string, f func() error) (err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		err = fmt.Errorf("%s of the TLS configuration has ended its goroutine (runtime.Goexit)", name)
-		defer func() {
-			v := recover()
-			if v == nil {
-				return
-			}
-			err = fmt.Errorf("%s of the TLS configuration panicked: %v", name, v)
-			now, last := time.Now().UnixNano(), lastPanic.Load()
-			if log != nil && now-last >= int64(panicPause) && lastPanic.CompareAndSwap(last, now) {
-				log.Errorf("quic: %v\n%s", err, debug.Stack())
-			}
-		}()
-		err = f()
-	}()
-	<-done
-	return err
+func guard(log tp.Logger, name string, f func() error) error {
+	return tp.Guard(log, name+" of the TLS configuration", f)
 }

@@ -75,7 +75,6 @@ func TestTLSFunctionFails(t *testing.T) {
 		} {
 			t.Run(test.name+" "+how.name, func(t *testing.T) {
 				tptest.LeakCheck(t)
-				lastPanic.Store(0)
 				server, client := serverConf.Clone(), clientConf.Clone()
 				server.ClientAuth = tls.RequestClientCert
 				if test.client {

@@ -68,7 +68,7 @@ func (s *dialer) connect(ctx context.Context, question preamble) (conn net.Conn,
 		ctx, cancel = context.WithTimeout(ctx, s.d.Timeout)
 		defer cancel()
 	}
-	conn, err = guard{s.d.Logger}.dial(ctx, s.n.inner, s.d)
+	conn, err = dialGuarded(ctx, s.n.inner, s.d)
 	if err != nil {
 		return nil, answer, err
 	}
@@ -90,7 +90,7 @@ func (s *dialer) connect(ctx context.Context, question preamble) (conn net.Conn,
 func (s *dialer) shake(ctx context.Context, conn net.Conn, question preamble) (net.Conn, preamble, error) {
 	if s.d.TLS != nil && !s.n.inner.OwnTLS {
 		t := tls.Client(conn, s.d.ClientTLS())
-		if err := (guard{s.d.Logger}).handshake(ctx, t); err != nil {
+		if err := handshakeGuarded(ctx, t, s.d.Logger); err != nil {
 			return nil, preamble{}, err
 		}
 		conn = t

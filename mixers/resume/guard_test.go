@@ -60,7 +60,6 @@ func TestFaultsOfOthers(t *testing.T) {
 		for _, how := range []string{"panics", "ends its goroutine"} {
 			t.Run(where+" "+how, func(t *testing.T) {
 				tptest.LeakCheck(t)
-				lastPanic.Store(0)
 				client, server, dials := &fault{exits: how != "panics"}, &fault{exits: how != "panics"}, &fault{exits: how != "panics"}
 				log := new(lines)
 				logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelError}))

@@ -95,7 +95,7 @@ func (n *network) newListener(ctx context.Context, lc tp.ListenConfig) (*Listene
 func (l *Listener) run() {
 	const least, most = 5 * time.Millisecond, time.Second
 	for wait := least; ; {
-		conn, err := guard{l.log}.accept(l.n.inner, l.inner)
+		conn, err := acceptGuarded(l.n.inner, l.inner, l.log)
 		var temporary interface{ Temporary() bool }
 		switch {
 		case err == nil:
@@ -196,7 +196,7 @@ func (l *Listener) begin(conn net.Conn) (done func()) {
 func (l *Listener) read(ctx context.Context, conn net.Conn) (net.Conn, preamble, error) {
 	if l.tls != nil {
 		t := tls.Server(conn, l.tls)
-		if err := (guard{l.log}).handshake(ctx, t); err != nil {
+		if err := handshakeGuarded(ctx, t, l.log); err != nil {
 			return nil, preamble{}, err
 		}
 		conn = t

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -124,36 +123,14 @@ func (n *network) connect(ctx context.Context, d tp.DialConfig) (net.Conn, error
 		return conn, err
 	}
 	t := tls.Client(conn, d.ClientTLS())
-	if err := handshakeTLS(ctx, t, d.Logger); err != nil {
+	// The engine guards the handshake of the first connection alone.
+	err = tp.Guard(d.Logger, "websocket: a function of the TLS configuration", func() error { return t.HandshakeContext(ctx) })
+	if err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return t, nil
 }
-
-// handshakeTLS runs the handshake on a goroutine of its own. If a function of the TLS
-// configuration panics, which the engine guards on the first connection alone, or ends its
-// goroutine, that is an error.
-func handshakeTLS(ctx context.Context, t *tls.Conn, log tp.Logger) (err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		err = errTLSExit
-		defer func() {
-			if v := recover(); v != nil {
-				err = fmt.Errorf("websocket: a function of the TLS configuration panicked: %v", v)
-				if log != nil {
-					log.Errorf("%v\n%s", err, debug.Stack())
-				}
-			}
-		}()
-		err = t.HandshakeContext(ctx)
-	}()
-	<-done
-	return err
-}
-
-var errTLSExit = errors.New("websocket: a function of the TLS configuration has ended its goroutine (runtime.Goexit)")
 
 // longAgo is a deadline that has passed.
 var longAgo = time.Unix(1, 0)
