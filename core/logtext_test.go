@@ -137,7 +137,7 @@ func TestValueText(t *testing.T) {
 	tree.Kids[0] = tree.Kids
 	called := make(named, 1)
 	called[0] = called
-	shared := map[any]any{"x": 1}
+	shared := map[any]any{"x": 1i}
 	deep := any(make(chan int))
 	for range 100 {
 		deep = []any{deep}
@@ -149,7 +149,7 @@ func TestValueText(t *testing.T) {
 	}{
 		{"nil", nil, "null"},
 		{"JSON", []int{1}, "[1]"},
-		{"no JSON", map[any]any{1: []any{nil, make(map[string]error)}}, `"map[1:[<nil> map[]]]"`},
+		{"no JSON", []any{nil, make(map[string]error), 1i}, `"[<nil> map[] (0+1i)]"`},
 		{"map", keyed, "(map[string]interface {}: " + itself},
 		{"map that is no JSON", plain, "(map[interface {}]interface {}: " + itself},
 		{"key of a map", map[any]int{[1]any{&list}: 1, [1]any{new(chan int)}: 2}, `"map[`}, // fmt follows no pointer here
@@ -158,7 +158,7 @@ func TestValueText(t *testing.T) {
 		{"pointers", ring, `"&{Name:ring Next:0x`}, // fmt follows the first pointer alone
 		{"slice in a struct", tree, "(*tp.node: " + itself},
 		{"text of its own", map[any]any{"a": called}, `"map[a:named]"`},
-		{"twice the same", map[any]any{"a": shared, "b": shared}, `"map[a:map[x:1] b:map[x:1]]"`},
+		{"twice the same", map[any]any{"a": shared, "b": shared}, `"map[a:map[x:(0+1i)] b:map[x:(0+1i)]]"`},
 		{"deep", deep, `"[[[[[`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -21,11 +22,21 @@ import (
 // dies is the plugin of a process that is killed when sessions are handed to it.
 type dies struct{ when string }
 
-func (d dies) Name() string                       { return "movable" }
-func (d dies) PostAccept(PreSession) *Rerror      { return nil }
-func (d dies) Save(BaseSession) ([]byte, error)   { return nil, nil }
-func (d dies) PostReady(Session)                  { d.at("ready") }
-func (d dies) Restore(PreSession, []byte) *Rerror { d.at("restore"); return nil }
+func (d dies) Name() string                     { return "movable" }
+func (d dies) PostAccept(PreSession) *Rerror    { return nil }
+func (d dies) Save(BaseSession) ([]byte, error) { return nil, nil }
+func (d dies) PostReady(Session)                { d.at("ready") }
+
+// restored is how many sessions a process that dies has taken.
+var restored atomic.Int32
+
+func (d dies) Restore(PreSession, []byte) *Rerror {
+	d.at("restore")
+	if d.when == "ready" && restored.Add(1) > 1 {
+		select {} // the first ends the process, before all have moved
+	}
+	return nil
+}
 
 func (d dies) PostListen(addr net.Addr) error {
 	fmt.Println("serves", os.Getpid(), addr)
