@@ -4,7 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 )
+
+// maxCreates is how often Firefox is asked for a tab.
+const maxCreates = 10
 
 // bidi drives Firefox. A tab is its browsing context.
 type bidi struct{ *rpc }
@@ -43,8 +47,13 @@ func connectBiDi(ctx context.Context, address string, log *log) (protocol, error
 
 func (b *bidi) open(ctx context.Context) (string, error) {
 	var result struct{ Context string }
-	err := b.do(ctx, "", "browsingContext.create", map[string]any{"type": "tab"}, &result)
-	return result.Context, err
+	for attempts := 1; ; attempts++ {
+		err := b.do(ctx, "", "browsingContext.create", map[string]any{"type": "tab"}, &result)
+		// Firefox opens a tab beside the active one, which may be closing.
+		if err == nil || attempts == maxCreates || !strings.Contains(err.Error(), `"no such frame"`) {
+			return result.Context, err
+		}
+	}
 }
 
 func (b *bidi) closeTab(ctx context.Context, tab string) error {
