@@ -43,7 +43,7 @@ step() {
 failures() {
 	local failure='^ *--- FAIL|^FAIL.*/|^panic:|^fatal error:|DATA RACE'
 	if grep -qE "$failure" "$1"; then
-		grep -E -A 8 "$failure" "$1" | grep -vE '^(ok|\?|--$)' | sed -n '1,30p'
+		grep -E -A 8 "$failure" "$1" | grep -vE '^(ok|\?|--$|PASS$|FAIL$|\[[0-9]{4}/)' | sed -n '1,30p' # without log lines
 	else
 		tail -10 "$1"
 	fi | cut -c1-200
