@@ -3,6 +3,8 @@ package tp
 import (
 	"fmt"
 	"runtime/debug"
+	"sync"
+	"time"
 
 	"github.com/teleport-go/teleport/core/internal/throttle"
 )
@@ -94,10 +96,40 @@ func (g guard) apart(where string, f func() *Rerror) (r *Rerror, ok bool) {
 	return r, ok
 }
 
-// call is apart for code that returns an error.
-func (g guard) call(where string, f func() error) (err error) {
-	if r, ok := g.apart(where, func() *Rerror { err = f(); return nil }); !ok {
-		return fmt.Errorf("%s: %w", where, r.Err())
-	}
+// guardLines limits what Guard logs, since the other side of a connection may cause it: a
+// *throttle.Throttle for each text that says what was guarded.
+var guardLines sync.Map
+
+// Guard runs f, which calls what others have written, such as a function of a TLS
+// configuration, on a goroutine of its own, and waits for it. If f panics, or ends that
+// goroutine by [runtime.Goexit], the error says so of what, and is logged with the stack at
+// ERROR, ten times a second at most for each what, of which a program has a few; log may be
+// nil. A [Network] needs it on goroutines of its own: what the engine calls of a network and of
+// a TLS configuration it guards itself. Guard may be called concurrently.
+func Guard(log Logger, what string, f func() error) (err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		returned := false
+		defer func() {
+			if v := recover(); v != nil {
+				err = fmt.Errorf("%s panicked: %v", what, v)
+			} else if !returned {
+				err = fmt.Errorf("%s has ended its goroutine (runtime.Goexit)", what)
+			} else {
+				return
+			}
+			if log == nil {
+				return
+			}
+			lines, _ := guardLines.LoadOrStore(what, new(throttle.Throttle))
+			if _, ok := lines.(*throttle.Throttle).Pass(time.Now().UnixNano(), throttle.Burst); ok {
+				log.Errorf("%v\n%s", err, debug.Stack())
+			}
+		}()
+		err = f()
+		returned = true
+	}()
+	<-done
 	return err
 }

@@ -8,9 +8,6 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
-	"time"
-
-	"github.com/teleport-go/teleport/core/internal/throttle"
 )
 
 // Go runs fn on a goroutine of its own; a panic is logged and ends that goroutine
@@ -25,39 +22,6 @@ func Go(fn func()) bool {
 		fn()
 	}()
 	return true
-}
-
-// guardLines limits what Guard logs: the other side of a connection may cause it.
-var guardLines throttle.Throttle
-
-// Guard runs f, which calls what others have written, such as a function of a TLS
-// configuration, on a goroutine of its own, and waits for it. If f panics, or ends that
-// goroutine by [runtime.Goexit], the error says so of what. The stack of a panic is logged at
-// ERROR, ten a second at most in the process; log may be nil. A [Network] needs it on
-// goroutines of its own: what the engine calls of a network and of a TLS configuration it
-// guards itself. Guard may be called concurrently.
-func Guard(log Logger, what string, f func() error) (err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		err = fmt.Errorf("%s has ended its goroutine (runtime.Goexit)", what)
-		defer func() {
-			v := recover()
-			if v == nil {
-				return
-			}
-			err = fmt.Errorf("%s panicked: %v", what, v)
-			if log == nil {
-				return
-			}
-			if _, ok := guardLines.Pass(time.Now().UnixNano(), throttle.Burst); ok {
-				log.Errorf("%v\n%s", err, debug.Stack())
-			}
-		}()
-		err = f()
-	}()
-	<-done
-	return err
 }
 
 // ListenerAddress is a plugin that remembers the address a peer listens on, the

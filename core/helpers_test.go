@@ -3,10 +3,7 @@ package tp_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
-	"runtime"
-	"strings"
 	"sync"
 	"testing"
 
@@ -63,42 +60,6 @@ func TestGo(t *testing.T) {
 	}
 	tp.TryGo(wg.Done)
 	wg.Wait()
-}
-
-// errorLines is a Logger of lines at ERROR.
-type errorLines struct {
-	tp.Logger
-	strings.Builder
-}
-
-func (l *errorLines) Errorf(format string, args ...any) { fmt.Fprintf(&l.Builder, format, args...) }
-
-func TestGuard(t *testing.T) {
-	var log errorLines
-	own := errors.New("own")
-	for _, test := range []struct {
-		name, want string
-		f          func() error
-		logged     bool
-	}{
-		{"no error", "<nil>", func() error { return nil }, false},
-		{"an error", "own", func() error { return own }, false},
-		{"a panic", "it panicked: boom", func() error { panic("boom") }, true},
-		{"Goexit", "it has ended its goroutine (runtime.Goexit)", func() error { runtime.Goexit(); return nil }, false},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			log.Reset()
-			if err := tp.Guard(&log, "it", test.f); fmt.Sprint(err) != test.want {
-				t.Errorf("Guard = %v; want %s", err, test.want)
-			}
-			if got := log.String(); strings.Contains(got, test.want) != test.logged || strings.Contains(got, "helpers_test.go") != test.logged {
-				t.Errorf("logged %q; want the error and the stack: %v", got, test.logged)
-			}
-			if err := tp.Guard(nil, "it", test.f); fmt.Sprint(err) != test.want {
-				t.Errorf("Guard without a logger = %v; want %s", err, test.want)
-			}
-		})
-	}
 }
 
 func TestFakeAddr(t *testing.T) {

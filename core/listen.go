@@ -138,18 +138,19 @@ func (p *peer) listenAt(c ListenConfig) (net.Listener, error) {
 
 // listenOnce calls Network.Listen. A panic there is an error.
 func (p *peer) listenOnce(c ListenConfig) (lis net.Listener, err error) {
-	g, where := guard{log: p.log}, "network "+p.cfg.Network
-	if err := g.call(where, func() error { lis, err = p.env.network.Listen(p.ctx, c); return nil }); err != nil {
-		return nil, fmt.Errorf("tp: listen: %w", err)
+	network := "network " + p.cfg.Network
+	fault := Guard(p.log, network+": Listen", func() error { lis, err = p.env.network.Listen(p.ctx, c); return nil })
+	if fault != nil {
+		return nil, fmt.Errorf("tp: listen: %w", fault)
 	}
 	if _, own := lis.(*inherit.Listener); err != nil || own {
 		return lis, err
 	}
 	if lis == nil {
-		return nil, fmt.Errorf("tp: listen: %s: Listen has returned no listener", where)
+		return nil, fmt.Errorf("tp: listen: %s: Listen has returned no listener", network)
 	}
-	l := &guardedListener{Listener: lis, guard: g, where: where, addr: &moveAddr{c.Network, ""}}
-	err = g.call(where, func() error {
+	l := &guardedListener{Listener: lis, log: p.log, network: network, addr: &moveAddr{c.Network, ""}}
+	err = Guard(p.log, network+": Addr of the listener", func() error {
 		if addr := lis.Addr(); addr != nil {
 			l.addr = addr
 		}
@@ -157,7 +158,7 @@ func (p *peer) listenOnce(c ListenConfig) (lis net.Listener, err error) {
 	})
 	if err != nil {
 		l.Close()
-		return nil, fmt.Errorf("tp: listen: the listener's address: %w", err)
+		return nil, fmt.Errorf("tp: listen: %w", err)
 	}
 	return l, nil
 }
@@ -166,11 +167,11 @@ func (p *peer) listenOnce(c ListenConfig) (lis net.Listener, err error) {
 // the listener, not the process.
 type guardedListener struct {
 	net.Listener
-	guard guard
-	where string
-	addr  net.Addr // not nil
-	close sync.Once
-	err   error // of Close
+	log     logger
+	network string
+	addr    net.Addr // not nil
+	close   sync.Once
+	err     error // of Close
 }
 
 // Unwrap returns the listener.
@@ -179,9 +180,9 @@ func (l *guardedListener) Unwrap() net.Listener { return l.Listener }
 func (l *guardedListener) Addr() net.Addr { return l.addr }
 
 func (l *guardedListener) Accept() (conn net.Conn, err error) {
-	err = l.guard.call(l.where, func() (err error) { conn, err = l.Listener.Accept(); return err })
+	err = Guard(l.log, l.network+": Accept", func() (err error) { conn, err = l.Listener.Accept(); return err })
 	if err == nil && conn == nil {
-		err = fmt.Errorf("%s: Accept has returned no connection", l.where)
+		err = fmt.Errorf("%s: Accept has returned no connection", l.network)
 	}
 	return conn, err
 }
@@ -189,7 +190,7 @@ func (l *guardedListener) Accept() (conn net.Conn, err error) {
 // Close closes the listener once: the second Close of a listener may panic, such as one that
 // closes a channel.
 func (l *guardedListener) Close() error {
-	l.close.Do(func() { l.err = l.guard.call(l.where, l.Listener.Close) })
+	l.close.Do(func() { l.err = Guard(l.log, l.network+": Close of the listener", l.Listener.Close) })
 	return l.err
 }
 

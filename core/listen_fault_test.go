@@ -47,33 +47,34 @@ func TestFaultyListener(t *testing.T) {
 		ch := make(chan struct{})
 		return func() error { close(ch); return nil }
 	}
+	const stack = "listen_fault_test.go" // is in it
 	for _, test := range []struct {
 		name   string
 		make   func(net.Listener) net.Listener
 		err    string // of ListenAndServe; "": it listens until Close
 		logged string // besides the error
 	}{
-		{"Listen panics", func(net.Listener) net.Listener { panic("boom") }, "500 Internal Server Error: boom", "panic in network"},
-		{"Listen ends its goroutine", func(net.Listener) net.Listener { runtime.Goexit(); return nil }, "runtime.Goexit", ""},
+		{"Listen panics", func(net.Listener) net.Listener { panic("boom") }, ": Listen panicked: boom", stack},
+		{"Listen ends its goroutine", func(net.Listener) net.Listener { runtime.Goexit(); return nil }, ": Listen has ended its goroutine (runtime.Goexit)", stack},
 		{"Listen returns nothing", func(net.Listener) net.Listener { return nil }, "Listen has returned no listener", ""},
 		{"Addr panics", func(l net.Listener) net.Listener {
 			return &faultyListener{Listener: l, addr: func() net.Addr { panic("boom") }}
-		}, "the listener's address: network", "panic in network"},
+		}, ": Addr of the listener panicked: boom", stack},
 		{"Addr is nil", func(l net.Listener) net.Listener {
 			return &faultyListener{Listener: l, addr: func() net.Addr { return nil }}
 		}, "", ""},
 		{"Accept panics", func(l net.Listener) net.Listener {
 			return &faultyListener{Listener: l, accept: func() (net.Conn, error) { panic("boom") }}
-		}, "500 Internal Server Error: boom", "panic in network"},
+		}, ": Accept panicked: boom", stack},
 		{"Accept ends its goroutine", func(l net.Listener) net.Listener {
 			return &faultyListener{Listener: l, accept: func() (net.Conn, error) { runtime.Goexit(); return nil, nil }}
-		}, "runtime.Goexit", ""},
+		}, ": Accept has ended its goroutine (runtime.Goexit)", stack},
 		{"Accept returns nothing", func(l net.Listener) net.Listener {
 			return &faultyListener{Listener: l, accept: func() (net.Conn, error) { return nil, nil }}
 		}, "Accept has returned no connection", ""},
 		{"Close panics", func(l net.Listener) net.Listener {
 			return &faultyListener{Listener: l, close: func() error { panic("boom") }}
-		}, "", "panic in network"},
+		}, "", ": Close of the listener panicked: boom"},
 		{"the second Close panics", func(l net.Listener) net.Listener {
 			return &faultyListener{Listener: l, close: closed()}
 		}, "", ""},

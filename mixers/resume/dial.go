@@ -90,7 +90,7 @@ func (s *dialer) connect(ctx context.Context, question preamble) (conn net.Conn,
 func (s *dialer) shake(ctx context.Context, conn net.Conn, question preamble) (net.Conn, preamble, error) {
 	if s.d.TLS != nil && !s.n.inner.OwnTLS {
 		t := tls.Client(conn, s.d.ClientTLS())
-		if err := handshakeGuarded(ctx, t, s.d.Logger); err != nil {
+		if err := handshakeGuarded(ctx, t, "client", s.d.Logger); err != nil {
 			return nil, preamble{}, err
 		}
 		conn = t

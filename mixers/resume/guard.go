@@ -32,7 +32,7 @@ func acceptGuarded(n tp.Network, l net.Listener, log tp.Logger) (conn net.Conn, 
 
 var errNoConn = errors.New("resume: the inner network has returned no connection")
 
-// handshakeGuarded runs the handshake of TLS.
-func handshakeGuarded(ctx context.Context, c *tls.Conn, log tp.Logger) error {
-	return tp.Guard(log, "resume: a function of the TLS configuration", func() error { return c.HandshakeContext(ctx) })
+// handshakeGuarded runs the handshake of TLS of a side, the client or the server.
+func handshakeGuarded(ctx context.Context, c *tls.Conn, side string, log tp.Logger) error {
+	return tp.Guard(log, "resume: a function of the "+side+"'s TLS configuration", func() error { return c.HandshakeContext(ctx) })
 }

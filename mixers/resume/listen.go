@@ -196,7 +196,7 @@ func (l *Listener) begin(conn net.Conn) (done func()) {
 func (l *Listener) read(ctx context.Context, conn net.Conn) (net.Conn, preamble, error) {
 	if l.tls != nil {
 		t := tls.Server(conn, l.tls)
-		if err := handshakeGuarded(ctx, t, l.log); err != nil {
+		if err := handshakeGuarded(ctx, t, "server", l.log); err != nil {
 			return nil, preamble{}, err
 		}
 		conn = t
