@@ -21,7 +21,7 @@ notes=()
 touch "$work/failed" "$work/times" # one line a step
 
 # step NAME COMMAND… runs a command under a heading, and records its time and, if it
-# fails, its name and the end of what it printed.
+# fails, its name and the failures among what it printed.
 step() {
 	local name=$1 start=$SECONDS
 	local output=$work/step-${name//[^a-zA-Z0-9]/-}
@@ -61,7 +61,10 @@ fi
 # compute, so two packages more than there are processors run at once.
 processors=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 go_test() { go test -vet=off -p $((processors + 2)) "$@"; }
-tests() { go_test ${race:+"$race"} "${packages[@]}"; }
+# The short round of attacks, which measures memory, comes behind them, alone.
+attacks=TestShortRound
+tests() { go_test ${race:+"$race"} -skip "^$attacks\$" "${packages[@]}"; }
+attacks() { go_test ${race:+"$race"} -run "^$attacks\$" ./tools/attack; }
 benchmarks() { go_test -run '^$' -bench . -benchtime 1x "${packages[@]}"; }
 
 # other_go tests what is released with another release of Go, without the race detector;
@@ -146,6 +149,7 @@ if ! command -v python3 >/dev/null; then
 	step "python3" debian_packages "tests of mixers/outproc" python3
 fi
 step "tests" tests
+step "attacks" attacks
 if [[ $mode == all ]]; then
 	step "benchmarks run" benchmarks
 fi

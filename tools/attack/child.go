@@ -87,10 +87,8 @@ func (c *child) ask(v any, command string, args ...any) error {
 }
 
 // receive decodes the next line into v.
-func (c *child) receive(v any) error { return c.receiveWithin(answerTimeout, v) }
-
-func (c *child) receiveWithin(bound time.Duration, v any) error {
-	timer := time.NewTimer(bound)
+func (c *child) receive(v any) error {
+	timer := time.NewTimer(answerTimeout)
 	defer timer.Stop()
 	select {
 	case line, ok := <-c.lines:
@@ -102,7 +100,7 @@ func (c *child) receiveWithin(bound time.Duration, v any) error {
 		}
 		return nil
 	case <-timer.C:
-		return fmt.Errorf("%s: no answer within %v", c.role, bound)
+		return fmt.Errorf("%s: no answer within %v", c.role, answerTimeout)
 	}
 }
 

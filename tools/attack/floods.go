@@ -157,17 +157,16 @@ func killed(p protocol) attack {
 			}
 			defer c.end()
 			var ready string
-			if err := c.receiveWithin(2*time.Minute, &ready); err != nil { // n dials and calls, one after the other
+			if err := c.receive(&ready); err != nil {
 				return err
 			}
 			a.begin()
 			if err := c.cmd.Process.Kill(); err != nil {
 				return err
 			}
-			const bound = time.Minute // the process that was killed ends at the lowest priority
-			l, ok, err := a.await(bound, func(l levels) bool { return l.Sessions < n/10 })
+			l, ok, err := a.await(patience, func(l levels) bool { return l.Sessions < n/10 })
 			if err == nil && !ok {
-				err = fmt.Errorf("%d sessions are left after %v", l.Sessions, bound)
+				err = fmt.Errorf("%d sessions are left after %v", l.Sessions, patience)
 			}
 			a.note("all ended after %v", round2(time.Since(a.began)))
 			return err
