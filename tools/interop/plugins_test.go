@@ -207,7 +207,7 @@ func TestPluginsOfBoth(t *testing.T) {
 		if r != nil {
 			t.Fatal(r)
 		}
-		for range 3 {
+		for range 5 {
 			if r := receive(t, "reply", heard.replies); r != "<nil>" {
 				t.Fatal(r)
 			}
