@@ -296,8 +296,9 @@ func TestCutOffCountsThoseWithoutRoom(t *testing.T) {
 		l := c.link
 		l.mu.Lock() // the contexts of handlers are ended while it is held, so this delays the end
 		drained := make(chan error, 1)
+		n := c.pending.Len() // before Drain, which may be faster than this goroutine
 		go func() { drained <- c.Drain(ctx) }()
-		for n := c.pending.Len(); c.pending.Len() == n; {
+		for c.pending.Len() == n {
 			runtime.Gosched()
 		}
 		for range 1000 { // let the woken callers take their calls away
