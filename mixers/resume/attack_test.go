@@ -224,7 +224,7 @@ func TestHandshakeEndsLate(t *testing.T) {
 	c.side = lateSide{lis}
 	c.mu.Unlock()
 	first.Close()
-	require.Eventually(t, func() bool { c.TryRead(make([]byte, 1)); return c.cur.Load() == nil }, patience, time.Millisecond)
+	awaitLost(t, c)
 	ask(t, lis.Addr().String(), nil, preamble{token: answer.token})
 	tptest.Receive(t, c.over, "the end of the stream, which nothing could resume")
 	_, err := c.Read(make([]byte, 1))
@@ -295,7 +295,7 @@ func TestTooManyLost(t *testing.T) {
 				conn, _ := ask(t, lis.Addr().String(), nil, preamble{})
 				c := accept(t, lis)
 				conn.Close()
-				require.Eventually(t, func() bool { c.TryRead(make([]byte, 1)); return c.cur.Load() == nil }, patience, time.Millisecond)
+				awaitLost(t, c)
 				_, err := c.Write(make([]byte, 10<<10))
 				require.NoError(t, err)
 				all = append(all, c)
@@ -305,6 +305,7 @@ func TestTooManyLost(t *testing.T) {
 					tptest.Receive(t, c.over, fmt.Sprint("the end of stream ", i))
 					_, err := c.Read(make([]byte, 1))
 					require.ErrorIs(t, err, ErrExpired)
+					require.ErrorIs(t, err, errTooMany)
 					require.ErrorIs(t, err, net.ErrClosed)
 				} else {
 					require.False(t, isClosed(c.over), "stream %d", i)
@@ -343,7 +344,7 @@ func TestMemoryOfLostStreams(t *testing.T) {
 		require.NoError(t, err)
 		require.Eventually(t, func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.sent.acked == received }, patience, time.Millisecond)
 		conn.Close()
-		require.Eventually(t, func() bool { return c.cur.Load() == nil }, patience, time.Millisecond)
+		awaitLost(t, c)
 		all = append(all, c)
 	}
 	total := 0
@@ -362,4 +363,6 @@ func TestMemoryOfLostStreams(t *testing.T) {
 	_, err = all[1].Write(make([]byte, size))
 	require.NoError(t, err)
 	tptest.Receive(t, all[0].over, "the end of the stream that was lost first")
+	_, err = all[0].Read(make([]byte, 1))
+	require.ErrorIs(t, err, errTooMany)
 }

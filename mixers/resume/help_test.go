@@ -57,3 +57,15 @@ func sessionOf(t testing.TB, srv tp.Peer) (sess tp.Session) {
 	}, patience, time.Millisecond)
 	return sess
 }
+
+// awaitLost reads until the stream has lost its connection, and its side knows: cur is nil
+// a moment before that.
+func awaitLost(t testing.TB, c *Conn) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		c.TryRead(make([]byte, 1))
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return !c.lostAt.IsZero()
+	}, patience, time.Millisecond)
+}

@@ -193,7 +193,7 @@ func TestLostDeadlines(t *testing.T) {
 	cut.Refuse.Store(true)
 	cut.CutAll()
 	c := dialled.(*Conn)
-	require.Eventually(t, func() bool { c.TryRead(make([]byte, 1)); return c.cur.Load() == nil }, patience, time.Millisecond)
+	awaitLost(t, c)
 	c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 	_, err := c.Read(make([]byte, 1))
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
