@@ -93,7 +93,9 @@ func (c *handlerCtx) recycle() {
 	c.turn, c.began, c.stage, c.blind = 0, 0, stageOpen, false
 	c.giveBack()
 	c.bytes, c.expected = 0, 0
-	c.answeredBy.Store(answerOpen)
+	if c.answeredBy.Load() != answerOpen { // to store costs as much as all of this
+		c.answeredBy.Store(answerOpen)
+	}
 	c.ageAt, c.seq, c.agePipe = 0, 0, c.agePipe[:0]
 	c.ctx, c.cancel = nil, nil
 }
@@ -323,14 +325,18 @@ func (c *handlerCtx) Bind(v any) (byte, error) {
 // decode decodes the body of the message into v. over says that v has served another
 // message, memory is what the codec may use for it.
 func (c *handlerCtx) decode(v any, mode codec.Mode, over bool, memory *[]byte) *Rerror {
-	return badMessage(safely(func() (err error) {
+	bind := func() (err error) {
 		if over {
 			_, err = c.in.BindOver(v, memory, mode)
 		} else {
 			_, err = c.in.BindMode(v, mode)
 		}
 		return err
-	}))
+	}
+	if _, bytes := v.(*[]byte); bytes {
+		return badMessage(bind()) // no code of a codec runs
+	}
+	return badMessage(safely(bind))
 }
 
 func codecKnown(id byte) bool {

@@ -179,7 +179,20 @@ func (s *session) invoke(ctx context.Context, method string, arg, result any, me
 	if ctx != nil {
 		cmd.out.SetContext(ctx)
 	}
-	cmd.call(method, arg, set)
+	completing := false
+	defer func() {
+		if !completing {
+			cmd.exit()
+		}
+	}()
+	if gone := cmd.begin(method, arg, set); gone == nil {
+		<-cmd.wake // here, see begin
+	} else {
+		cmd.await(gone)
+	}
+	cmd.repeat()
+	completing = true
+	cmd.complete()
 	r := cmd.rerr
 	cmd.recycle()
 	return r
