@@ -42,7 +42,11 @@ func TestMoveProcess(t *testing.T) {
 	exit = syscall.Exit // package testing does not like os.Exit
 	SetLoggerLevel("NOTICE")
 	port := &heldPort{file: os.Getenv(moveHeld)}
-	SetShutdown(time.Minute, nil, func() error { port.release(); fmt.Println("ends", os.Getpid()); return nil })
+	SetShutdown(time.Minute, nil, func() error {
+		fmt.Println("ends", os.Getpid())
+		port.release() // behind the line: the process that waits for the port says at once that it has it
+		return nil
+	})
 	network, addr, _ := strings.Cut(os.Getenv(moveProcess), " ")
 	var fault dies
 	if b, err := os.ReadFile(os.Getenv(moveFault)); err == nil {
