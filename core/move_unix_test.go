@@ -3,7 +3,6 @@
 package tp
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
@@ -42,7 +41,11 @@ func TestMoveProcess(t *testing.T) {
 	exit = syscall.Exit // package testing does not like os.Exit
 	SetLoggerLevel("NOTICE")
 	port := &heldPort{file: os.Getenv(moveHeld)}
-	SetShutdown(time.Minute, nil, func() error { port.release(); fmt.Println("ends", os.Getpid()); return nil })
+	SetShutdown(time.Minute, nil, func() error {
+		fmt.Println("ends", os.Getpid())
+		port.release() // behind the line: the process that waits for the port says at once that it has it
+		return nil
+	})
 	network, addr, _ := strings.Cut(os.Getenv(moveProcess), " ")
 	var fault dies
 	if b, err := os.ReadFile(os.Getenv(moveFault)); err == nil {
@@ -96,6 +99,7 @@ func TestMoveProcess(t *testing.T) {
 type movedServer struct {
 	t     *testing.T
 	cmd   *exec.Cmd
+	part  []byte // of a line that has not come to its end
 	lines chan string
 	pid   int
 	addr  string
@@ -110,13 +114,9 @@ func startMoved(t *testing.T, network string, env ...string) *movedServer {
 	m := &movedServer{t: t, lines: make(chan string, 100)}
 	m.cmd = exec.Command(os.Args[0], "-test.run=^TestMoveProcess$")
 	m.cmd.Env = append(append(os.Environ(), moveProcess+"="+network+" "+addr), env...)
-	m.cmd.Stderr = m // for the line that a process goes on
+	m.cmd.Stdout, m.cmd.Stderr = m, m // one pipe: lines of both, of all processes, stay in order
 	m.cmd.WaitDelay = time.Second
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	out, err := m.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
 	if err := m.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -124,25 +124,29 @@ func startMoved(t *testing.T, network string, env ...string) *movedServer {
 		_ = syscall.Kill(-m.cmd.Process.Pid, syscall.SIGKILL)
 		_ = m.cmd.Wait()
 	})
-	go func() { // ends with the last process
-		for in := bufio.NewScanner(out); in.Scan(); {
-			m.lines <- in.Text()
-		}
-	}()
 	_, m.pid, m.addr = m.next("serves")
 	return m
 }
 
-// Write makes lines of the log two of the lines: that a process goes on after a Reboot, and that
-// it waits before it.
+// Write makes what the processes print lines, and of their log two of the lines: that a process
+// goes on after a Reboot, and that it waits before it.
 func (m *movedServer) Write(b []byte) (int, error) {
-	if strings.Contains(string(b), "this process goes on") {
-		m.lines <- fmt.Sprintf("stays %d %s", m.cmd.Process.Pid, b)
+	m.part = append(m.part, b...)
+	for {
+		text, rest, ok := strings.Cut(string(m.part), "\n")
+		if !ok {
+			return len(b), nil
+		}
+		m.part = []byte(rest)
+		switch {
+		case strings.Contains(text, "this process goes on"):
+			m.lines <- fmt.Sprintf("stays %d %s", m.cmd.Process.Pid, text)
+		case strings.Contains(text, "waiting until the process before"):
+			m.lines <- "waits"
+		case !strings.HasPrefix(text, "["): // else another line of the log
+			m.lines <- text
+		}
 	}
-	if strings.Contains(string(b), "waiting until the process before") {
-		m.lines <- "waits"
-	}
-	return len(b), nil
 }
 
 // next returns the next line of one of these kinds.
