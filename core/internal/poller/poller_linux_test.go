@@ -1,6 +1,7 @@
 package poller
 
 import (
+	"net"
 	"testing"
 	"time"
 )
@@ -10,7 +11,7 @@ import (
 func TestManyClosedBehindIt(t *testing.T) {
 	var l Poller[reader, *reader]
 	defer l.Close()
-	sweeps := func(at time.Time) {
+	sweepAt := func(at time.Time) {
 		t.Helper()
 		if err := l.epoll.file.SetReadDeadline(at); err != nil {
 			t.Fatal(err)
@@ -18,6 +19,7 @@ func TestManyClosedBehindIt(t *testing.T) {
 	}
 	const many = 10
 	served := make(chan struct{}, many)
+	var all []net.Conn
 	for range many {
 		a, _ := pair(t, "tcp")
 		var key Key
@@ -29,10 +31,13 @@ func TestManyClosedBehindIt(t *testing.T) {
 		}}, func(k Key) { key = k }); err != nil {
 			t.Fatal(err)
 		}
-		sweeps(time.Time{}) // not before all are closed
+		all = append(all, a)
+	}
+	sweepAt(time.Time{}) // not before all are closed
+	for _, a := range all {
 		a.Close()
 	}
-	sweeps(time.Unix(1, 0))
+	sweepAt(time.Unix(1, 0))
 	for i := range many {
 		select {
 		case <-served:
