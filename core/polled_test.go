@@ -370,6 +370,7 @@ func TestPolledDuplicatedDescriptor(t *testing.T) {
 	if g == nil {
 		return
 	}
+	g.wantRegistered(t) // a session is parked before its connection is registered
 	s := g.servers[0]
 	f, err := s.currentLink().conn.(*net.TCPConn).File()
 	if err != nil {

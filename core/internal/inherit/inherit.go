@@ -75,6 +75,7 @@ type Listener struct {
 	retired atomic.Pointer[retirement]
 	paused  atomic.Pointer[chan struct{}] // closed by Resume; nil: not paused
 	unlink  sync.Once
+	left    error // why unlink has left the file
 	once    sync.Once
 	err     error // of Close
 }
@@ -82,7 +83,7 @@ type Listener struct {
 // retirement is how long a Listener that has retired accepts connections.
 type retirement struct {
 	quiet time.Duration // after the last one
-	end   time.Time
+	end   time.Time     // zero: no new ones come in, so it ends by itself
 }
 
 var lastSeq atomic.Uint64
@@ -124,8 +125,14 @@ func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		l.limit()
 		c, err := l.Listener.Accept()
-		if !errors.Is(err, os.ErrDeadlineExceeded) || l.retired.Load() != nil {
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return c, err
+		}
+		if r := l.retired.Load(); r != nil {
+			if r.isOver() || !l.hasWaiting() { // else this goroutine was held up until the deadline, and has not looked
+				return c, err
+			}
+			continue
 		}
 		if p := l.paused.Load(); p != nil { // else Resume was called meanwhile
 			<-*p
@@ -165,7 +172,7 @@ func (l *Listener) limit() {
 		return
 	}
 	at := time.Now().Add(r.quiet)
-	if at.After(r.end) {
+	if !r.end.IsZero() && at.After(r.end) {
 		at = r.end
 	}
 	if d, ok := l.Listener.(interface{ SetDeadline(time.Time) error }); ok {
@@ -176,7 +183,8 @@ func (l *Listener) limit() {
 // Retire prepares Close: the kernel holds connections that this process has not accepted
 // yet, whose clients may have sent something already, and Close would reset them. So
 // from now on no new ones come in, as far as the system can do that, and Accept returns
-// those that are there, until there has been none for quiet, and not longer than limit.
+// those that are there, until there has been none for quiet; and not longer than limit if
+// new ones still come in.
 // It returns false if Close is right at once: a child that has the socket goes on accepting,
 // or the system has no deadlines for it.
 func (l *Listener) Retire(quiet, limit time.Duration) bool {
@@ -185,20 +193,40 @@ func (l *Listener) Retire(quiet, limit time.Duration) bool {
 		return false
 	}
 	l.Resume()
-	l.removeFile()
-	l.filter(refuseNew)
-	l.retired.Store(&retirement{quiet, time.Now().Add(limit)})
+	r := &retirement{quiet: quiet}
+	if !l.refuse() {
+		r.end = time.Now().Add(limit)
+	}
+	l.retired.Store(r)
 	l.limit() // for an Accept that waits
 	return true
 }
 
-// filter calls set, which is for TCP only.
-func (l *Listener) filter(set func(syscall.RawConn)) {
+func (r *retirement) isOver() bool { return !r.end.IsZero() && !time.Now().Before(r.end) }
+
+// refuse lets no new connections in. It returns false if they come in nevertheless.
+func (l *Listener) refuse() bool {
+	l.removeFile()
+	if _, ok := l.Listener.(*net.UnixListener); ok {
+		return l.file != "" && l.left == nil
+	}
+	return l.filter(refuseNew)
+}
+
+// filter calls set, which is for TCP only, and returns its result.
+func (l *Listener) filter(set func(syscall.RawConn) bool) bool {
 	if t, ok := l.Listener.(*net.TCPListener); ok {
 		if c, err := t.SyscallConn(); err == nil {
-			set(c)
+			return set(c)
 		}
 	}
+	return false
+}
+
+// hasWaiting reports whether a connection waits to be accepted, as far as the system tells.
+func (l *Listener) hasWaiting() bool {
+	c, err := l.SyscallConn()
+	return err == nil && hasWaiting(c)
 }
 
 // removeFile removes the file of a unix socket.
@@ -208,7 +236,7 @@ func (l *Listener) removeFile() {
 			return
 		}
 		if now, err := os.Lstat(l.file); err == nil && os.SameFile(now, l.info) {
-			l.err = os.Remove(l.file)
+			l.left = os.Remove(l.file)
 		}
 	})
 }
@@ -220,7 +248,7 @@ func (l *Listener) Close() error {
 		if l.retired.Load() != nil {
 			l.filter(acceptNew)
 		}
-		l.err = errors.Join(l.err, l.Listener.Close())
+		l.err = errors.Join(l.left, l.Listener.Close())
 		l.Resume()
 	})
 	return l.err

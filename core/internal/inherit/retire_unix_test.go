@@ -76,11 +76,62 @@ func TestRetireWakesAccept(t *testing.T) {
 	}
 }
 
+// heldUp is a listener whose caller is held up, each second time, until its deadline is over.
+type heldUp struct {
+	*net.TCPListener
+	calls int
+}
+
+func (l *heldUp) Accept() (net.Conn, error) {
+	if l.calls++; l.calls%2 == 1 {
+		l.SetDeadline(time.Unix(1, 0))
+	}
+	return l.TCPListener.Accept()
+}
+
+// Where no new ones come in, what waits is accepted however long that takes on a busy machine.
+func TestRetireOnABusyMachine(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return
+	}
+	l := listenFor(t, "tcp", "127.0.0.1:0")
+	const waiting = 20
+	for range waiting {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	if !l.Retire(10*time.Millisecond, 0) {
+		t.Fatal("the listener cannot retire")
+	}
+	l.Listener = &heldUp{TCPListener: l.Listener.(*net.TCPListener)}
+	n := 0
+	for ; ; n++ {
+		c, err := l.Accept()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	if n != waiting {
+		t.Errorf("%d connections accepted; want %d", n, waiting)
+	}
+}
+
 // Clients that go on coming, where the system does not refuse them, do not keep a listener
 // for ever.
 func TestRetireEnds(t *testing.T) {
-	l := listenFor(t, "tcp", "127.0.0.1:0")
-	c, err := net.Dial("tcp", l.Addr().String())
+	network, addr := "tcp", "127.0.0.1:0"
+	if runtime.GOOS == "linux" { // which refuses those of TCP, but a name without a file cannot be taken away
+		network, addr = "unix", "@"+filepath.Join(t.TempDir(), "s")
+	}
+	l := listenFor(t, network, addr)
+	c, err := net.Dial(network, l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,19 +14,15 @@ import (
 
 // once is a connection that deregisters itself when it is served, and counts that.
 type once struct {
-	c        chan struct{}
-	poller   *Poller[once, *once]
-	key      Key
-	detaches bool
-	hungUp   chan struct{} // when OnHangUp was called; nil: it must not be
-	gate     chan struct{} // OnReadable receives from it; nil: it does not
+	c      chan struct{}
+	poller *Poller[once, *once]
+	key    Key
+	hungUp chan struct{} // when OnHangUp was called; nil: it must not be
+	gate   chan struct{} // OnReadable receives from it; nil: it does not
 }
 
-func (t *once) OnReadable(l *Loop) {
+func (t *once) OnReadable(*Loop) {
 	t.poller.Deregister(t.key)
-	if t.detaches {
-		l.Detach()
-	}
 	t.c <- struct{}{}
 	if t.gate != nil {
 		<-t.gate
@@ -201,45 +197,6 @@ func TestClosedBehindIt(t *testing.T) {
 	a.Close()
 	other.want(t) // an event
 	w.want(t)
-}
-
-// One sweep notices all such connections, even if each detaches the loop.
-func TestManyClosedBehindIt(t *testing.T) {
-	var l Poller[once, *once]
-	defer l.Close()
-	a, _ := pair(t, "tcp")
-	if !supported(t, &l, a) {
-		return
-	}
-	var all []*once
-	for range 10 {
-		a, _ := pair(t, "tcp")
-		w := newOnce(&l)
-		w.detaches = true
-		if err := w.register(raw(t, a)); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, w)
-		a.Close()
-	}
-	served := make(chan time.Time, len(all))
-	for _, w := range all {
-		go func() { <-w.c; served <- time.Now() }()
-	}
-	var first, last time.Time
-	for i := range all {
-		select {
-		case last = <-served:
-		case <-time.After(10 * time.Second):
-			t.Fatalf("%d were served", i)
-		}
-		if i == 0 {
-			first = last
-		}
-	}
-	if took := last.Sub(first); took > time.Second {
-		t.Errorf("the last was served %v after the first", took)
-	}
 }
 
 // A connection that other code has closed is served too if another connection has got

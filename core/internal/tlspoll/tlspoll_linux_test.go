@@ -299,17 +299,7 @@ func TestEnds(t *testing.T) {
 
 // Close does not wait for a peer that does not read while another goroutine does.
 func TestCloseBesideAWait(t *testing.T) {
-	c, _ := secured(t, "tcp", nil)
-	for full := false; !full; {
-		if err := c.Seal(make([]byte, 64<<10)); err != nil {
-			t.Fatal(err)
-		}
-		sent, err := c.Send(false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		full = !sent
-	}
+	c, _, _, _ := fullSocket(t, 1<<20)
 	waiting := make(chan struct{})
 	c.raw = noticed{c.raw, sync.OnceFunc(func() { close(waiting) })}
 	done := make(chan error, 1)
