@@ -74,7 +74,8 @@ func TestFaultsOfOthers(t *testing.T) {
 				require.NoError(t, err)
 				dial := tcp.Dial
 				tcp.Dial = func(ctx context.Context, d tp.DialConfig) (net.Conn, error) { dials.meet(); return dial(ctx, d) }
-				n := Over(tcp, o)
+				streams := new(watched)
+				n := streams.dialled(Over(tcp, o))
 				cli := tptest.NewPeer(t, tp.PeerConfig{Net: &n, Logger: logger})
 				cli.SetTLSConfig(&tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { client.meet(); return nil }})
 				cut := resumetest.NewCutter(t, tptest.Listen(t, srv), 0)
@@ -96,7 +97,7 @@ func TestFaultsOfOthers(t *testing.T) {
 				_, rerr := cli.Dial(cut.Addr())
 				require.NotNil(t, rerr)
 				tptest.Dial(t, cli, cut.Addr())
-				require.NoError(t, cli.Close())
+				streams.closeWith(t, cli)
 			})
 		}
 	}

@@ -100,6 +100,7 @@ func TestHandBack(t *testing.T) {
 			cut.CutAll()
 			exchange(t, dialled, moved)
 			require.Positive(t, stats.Resumed.Load())
+			closeBoth(t, dialled, moved)
 		})
 	}
 }
@@ -251,7 +252,7 @@ func TestStreamsThatCome(t *testing.T) {
 	for range 3 {
 		dialled, err := over(t, Options{}).Dial(t.Context(), tp.DialConfig{Addr: old.Addr().String()})
 		require.NoError(t, err)
-		defer dialled.Close()
+		defer dialled.(*Conn).fail(net.ErrClosed) // Close would wait for the other side, which is gone
 		c := accept(t, old)
 		exchange(t, dialled, c)
 		c.lose(c.cur.Load(), io.EOF)

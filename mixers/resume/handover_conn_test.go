@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -28,10 +29,15 @@ func dup(t testing.TB, conn net.Conn) net.Conn {
 	return same
 }
 
-// handOver hands a stream to a listener that stands for the new process.
+// handOver hands a stream to a listener that stands for the new process. Like the engine it tries
+// again while a connection takes the place of another one: that lasts a moment longer than the
+// stream needs to go on.
 func handOver(t testing.TB, c *Conn, to *Listener) tp.HandOverConn {
 	t.Helper()
-	state, below, err := c.Save()
+	var state []byte
+	var below net.Conn
+	var err error
+	require.Eventually(t, func() bool { state, below, err = c.Save(); return err != errSwapping }, patience, time.Millisecond)
 	require.NoError(t, err)
 	next, err := to.Restore(state, dup(t, below))
 	require.NoError(t, err)

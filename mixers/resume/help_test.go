@@ -69,3 +69,22 @@ func awaitLost(t testing.TB, c *Conn) {
 		return !c.lostAt.IsZero()
 	}, patience, time.Millisecond)
 }
+
+// closeBoth closes both ends of a stream, and waits until it has ended on both sides: what a
+// Close has left to say needs the listener, and a cutter that does not cut, for a moment more.
+func closeBoth(t testing.TB, a, b net.Conn) {
+	t.Helper()
+	require.NoError(t, a.Close())
+	require.NoError(t, b.Close())
+	awaitEnd(t, a)
+	awaitEnd(t, b)
+}
+
+// awaitEnd waits until a stream has ended on its side.
+func awaitEnd(t testing.TB, conn net.Conn) {
+	t.Helper()
+	if s, ok := conn.(*secureConn); ok {
+		conn = s.Conn
+	}
+	tptest.Receive(t, conn.(*Conn).over, "the end of a stream that was closed")
+}

@@ -23,7 +23,9 @@ func TestHistory(t *testing.T) {
 	stats := new(Stats)
 	o := Options{Buffer: leastBuffer, Stats: stats}
 	conns := new(watched)
-	resumetest.Run(t, newWatched(t, o, conns), newWatched(t, o, conns), *cuts, func() { conns.check(t) })
+	cli := newWatched(t, o, tp.PeerConfig{}, conns)
+	resumetest.Run(t, newWatched(t, o, tp.PeerConfig{}, conns), cli, *cuts, func() { conns.check(t) })
+	conns.closeWith(t, cli)
 	t.Logf("resumed %d times on both sides", stats.Resumed.Load())
 	require.EqualValues(t, 2, stats.Streams.Load(), "streams, of both sides")
 	require.Zero(t, stats.Expired.Load())
@@ -38,7 +40,11 @@ type watched struct {
 func (w *watched) add(c net.Conn) net.Conn {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.list = append(w.list, c.(*Conn))
+	if s, ok := c.(*secureConn); ok {
+		w.list = append(w.list, s.Conn)
+	} else {
+		w.list = append(w.list, c.(*Conn))
+	}
 	return c
 }
 
@@ -56,10 +62,21 @@ func (w *watched) check(t *testing.T) {
 	}
 }
 
-// newWatched makes a peer whose streams are added to w.
-func newWatched(t *testing.T, o Options, w *watched) tp.Peer {
-	n := over(t, o)
-	dial, listen := n.Dial, n.Listen
+// closeWith closes the peer that has dialled, while nothing cuts connections, and waits until its
+// streams have ended.
+func (w *watched) closeWith(t *testing.T, cli tp.Peer) {
+	t.Helper()
+	require.NoError(t, cli.Close())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.list {
+		awaitEnd(t, c)
+	}
+}
+
+// dialled returns the network, whose dialled streams are added to w.
+func (w *watched) dialled(n tp.Network) tp.Network {
+	dial := n.Dial
 	n.Dial = func(ctx context.Context, d tp.DialConfig) (net.Conn, error) {
 		c, err := dial(ctx, d)
 		if err == nil {
@@ -67,6 +84,13 @@ func newWatched(t *testing.T, o Options, w *watched) tp.Peer {
 		}
 		return c, err
 	}
+	return n
+}
+
+// newWatched makes a peer whose streams are added to w.
+func newWatched(t *testing.T, o Options, cfg tp.PeerConfig, w *watched) tp.Peer {
+	n := w.dialled(over(t, o))
+	listen := n.Listen
 	n.Listen = func(ctx context.Context, l tp.ListenConfig) (net.Listener, error) {
 		lis, err := listen(ctx, l)
 		if err == nil {
@@ -74,7 +98,8 @@ func newWatched(t *testing.T, o Options, w *watched) tp.Peer {
 		}
 		return lis, err
 	}
-	return tptest.NewPeer(t, tp.PeerConfig{Net: &n, LocalIP: "127.0.0.1"})
+	cfg.Net, cfg.LocalIP = &n, "127.0.0.1"
+	return tptest.NewPeer(t, cfg)
 }
 
 type watchedListener struct {

@@ -31,8 +31,10 @@ func newLife(t *testing.T, o Options, cfg tp.PeerConfig) *life {
 	t.Helper()
 	l := &life{begun: make(chan struct{}, 10), release: make(chan struct{})}
 	l.srv = l.newServer(t, o)
-	l.cli = newPeer(t, o, cfg)
 	l.cut = resumetest.NewCutter(t, tptest.Listen(t, l.srv), 0)
+	streams := new(watched)
+	l.cli = newWatched(t, o, cfg, streams)
+	t.Cleanup(func() { streams.closeWith(t, l.cli) })
 	l.sess = tptest.Dial(t, l.cli, l.cut.Addr())
 	l.other = sessionOf(t, l.srv)
 	return l
@@ -214,6 +216,7 @@ func TestLostDeadlines(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.Read(got[:1])
 	require.NoError(t, err)
+	closeBoth(t, c, accepted)
 }
 
 // A side that writes without reading goes on as long as the other one reads: the

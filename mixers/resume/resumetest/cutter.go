@@ -112,10 +112,14 @@ func (c *Cutter) forward(front, back *net.TCPConn) {
 	c.tasks.Go(func() { pass(back, front) })
 }
 
-// CutAll cuts all connections.
+// CutAll cuts the connections that there are: not those that take their place meanwhile.
 func (c *Cutter) CutAll() {
+	var all []*net.TCPConn
 	c.conns.Range(func(conn, _ any) bool {
-		conn.(*net.TCPConn).Close()
+		all = append(all, conn.(*net.TCPConn))
 		return true
 	})
+	for _, conn := range all {
+		conn.Close()
+	}
 }
