@@ -146,6 +146,7 @@ func TestReady(t *testing.T) {
 			if d := time.Since(begin); d != 3*time.Second {
 				t.Errorf("it took %v; want 3s", d)
 			}
+			synctest.Wait() // the check that waits has returned, and is run again
 		}
 		if n := hung.Load(); n != 1 {
 			t.Errorf("a check that hangs was called %d times; want 1", n)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	tp "github.com/teleport-go/teleport/core"
 	"github.com/teleport-go/teleport/core/tptest"
@@ -18,7 +17,7 @@ func Example() {
 
 	srv := tptest.NewPeer(t, cfg, heartbeat.NewPong())
 	defer srv.Close()
-	cli := tptest.NewPeer(t, cfg, heartbeat.NewPingEvery(20*time.Millisecond, true)) // programs: heartbeat.NewPing(30, true)
+	cli := tptest.NewPeer(t, cfg, heartbeat.NewPing(1, true)) // programs: every 30 s
 	defer cli.Close()
 	sess := tptest.Dial(t, cli, tptest.Listen(t, srv))
 

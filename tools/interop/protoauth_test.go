@@ -105,9 +105,10 @@ func TestV5HTTPRefused(t *testing.T) {
 func TestProtoAuthRenewal(t *testing.T) {
 	for _, w := range wires {
 		t.Run(w.name+", their bearer", func(t *testing.T) {
+			t.Parallel() // it waits until the credentials end
 			o := newOurs(t, tp.PeerConfig{}, auth.NewCheckerPlugin(func(_ auth.Session, recv auth.RecvOnce) (any, *tp.Rerror) {
 				r := recv(new(string))
-				return auth.Grant{Ret: welcome, Until: time.Now().Add(100 * time.Millisecond)}, r
+				return auth.Grant{Ret: welcome, Until: time.Now().Add(time.Second)}, r
 			}, tp.WithBodyCodec(plainID)))
 			addr := o.listen(t, w.detects)
 			var ret string

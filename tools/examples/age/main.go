@@ -13,7 +13,7 @@ import (
 
 func main() {
 	tp.SetLoggerLevel("OFF")
-	srv := tp.NewPeer(tp.PeerConfig{LocalIP: "127.0.0.1", DefaultContextAge: 500 * time.Millisecond})
+	srv := tp.NewPeer(tp.PeerConfig{LocalIP: "127.0.0.1", DefaultContextAge: time.Second})
 	defer srv.Close()
 	tp.HandleCall(srv, "/test/stubborn", func(ctx tp.CallCtx, d *time.Duration) (string, error) {
 		<-time.After(*d) // it ignores its context and runs to its end; the caller does not wait for it
@@ -48,7 +48,7 @@ func main() {
 	}
 	try("in time", "/test/polite", 0, time.Minute)
 	try("over the server's age", "/test/polite", time.Minute, time.Minute)
-	try("over it, stubborn", "/test/stubborn", 700*time.Millisecond, time.Minute)
+	try("over it, stubborn", "/test/stubborn", 1500*time.Millisecond, time.Minute)
 	try("over the caller's deadline", "/test/polite", time.Minute, 10*time.Millisecond)
 	try("afterwards", "/test/polite", 0, time.Minute)
 

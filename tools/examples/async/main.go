@@ -36,7 +36,7 @@ func main() {
 	}
 
 	done := make(chan tp.CallCmd, 3) // it must be buffered
-	for _, ms := range []int{300, 1, 100} {
+	for _, ms := range []int{2000, 1, 1000} {
 		sess.AsyncCall("/test/sleep", ms, new(string), done)
 	}
 	for range 3 {
@@ -50,7 +50,7 @@ func main() {
 
 	// A call ends with its context, if that is first.
 	ctx, cancel := context.WithCancel(context.Background())
-	call := sess.AsyncCall("/test/sleep", 400, new(string), nil, tp.WithContext(ctx))
+	call := sess.AsyncCall("/test/sleep", 1000, new(string), nil, tp.WithContext(ctx))
 	cancel()
 	<-call.Done()
 	fmt.Println(call.Rerror())

@@ -117,7 +117,7 @@ func TestChat(t *testing.T) {
 }
 
 func TestStillThere(t *testing.T) {
-	addr := start(t, newChat(50*time.Millisecond, 200*time.Millisecond))
+	addr := start(t, newChat(50*time.Millisecond, 2*time.Second))
 	ann, bob := dial(t, addr, "yes"), dial(t, addr, "")
 	for name, u := range map[string]*user{"ann": ann, "bob": bob} {
 		_, err := u.enter(t, name, name)

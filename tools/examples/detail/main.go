@@ -26,7 +26,7 @@ func (h *Home) Test(arg *string) (string, *tp.Rerror) {
 
 // Nap is /home/nap.
 func (h *Home) Nap(arg *string) (string, *tp.Rerror) {
-	<-time.After(300 * time.Millisecond)
+	<-time.After(1100 * time.Millisecond)
 	return *arg, nil
 }
 
@@ -58,7 +58,7 @@ func main() {
 	cli := tp.NewPeer(tp.PeerConfig{
 		PrintDetail:       true,
 		CountTime:         true,
-		SlowCometDuration: 250 * time.Millisecond,
+		SlowCometDuration: time.Second,
 		RedialTimes:       3,
 		Logger:            logger(),
 	})

@@ -30,7 +30,7 @@ func newGateway(users, backends map[string]string) (*gateway, error) {
 	// A lost backend is redialled without end. A client does not wait for that: after
 	// RedialWait its call is a 502.
 	g.inside = tp.NewPeer(tp.PeerConfig{
-		RedialTimes: -1, RedialInterval: 50 * time.Millisecond, RedialWait: 100 * time.Millisecond,
+		RedialTimes: -1, RedialInterval: 50 * time.Millisecond, RedialWait: time.Second,
 	}, heartbeat.NewPing(1, true), g.counts)
 	sessions := make(map[string]tp.Session)
 	for prefix, addr := range backends {

@@ -87,6 +87,10 @@ func run(w io.Writer) error {
 		fmt.Fprintf(w, "%s: seen\n", map[stats.Direction]string{stats.In: "from the client", stats.Out: "to the backends"}[side])
 	}
 
+	// An error is counted behind its reply.
+	if !g.until(func(s stats.Snapshot) bool { return failed(s) == 4 }) {
+		return fmt.Errorf("%d calls of the client are counted as failed", failed(g.counts.Snapshot()))
+	}
 	shot := g.counts.Snapshot()
 	fmt.Fprintln(w, "\n# What the gateway has counted")
 	table(w, shot)
@@ -140,6 +144,18 @@ func beats(s stats.Snapshot, d stats.Direction) (n uint64) {
 	for _, r := range s.Routes {
 		if r.Direction == d && r.Name == heartbeat.HeartbeatServiceMethod {
 			n += r.Calls
+		}
+	}
+	return n
+}
+
+// failed is the number of errors that clients got.
+func failed(s stats.Snapshot) (n uint64) {
+	for _, r := range s.Routes {
+		if r.Direction == stats.In {
+			for _, m := range r.Errors {
+				n += m
+			}
 		}
 	}
 	return n
