@@ -169,30 +169,29 @@ func InvokeInto(ctx context.Context, c Caller, method string, arg, result any, s
 		all := append([]MessageSetting{WithContext(ctx)}, set...)
 		return c.Call(method, arg, result, all...).Rerror().Err()
 	}
-	return own.invoke(ctx, method, arg, result, memory, 0, true, set).Err()
+	cmd, gone := own.invoke(ctx, method, arg, result, memory, 0, true, set)
+	if gone == nil {
+		<-cmd.wake
+	} else {
+		cmd.await(gone)
+	}
+	return cmd.invoked().Err()
 }
 
-// invoke is a call with a pooled command.
-func (s *session) invoke(ctx context.Context, method string, arg, result any, memory *[]byte, mode codec.Mode, over bool, set []MessageSetting) *Rerror {
-	cmd := s.command()
+// invoke begins a call with a pooled command; see begin. The caller waits, and then calls
+// invoked.
+func (s *session) invoke(ctx context.Context, method string, arg, result any, memory *[]byte, mode codec.Mode, over bool, set []MessageSetting) (cmd *callCmd, gone <-chan struct{}) {
+	cmd = s.command()
 	cmd.result, cmd.memory, cmd.mode, cmd.over = result, memory, mode, over
 	if ctx != nil {
 		cmd.out.SetContext(ctx)
 	}
-	completing := false
-	defer func() {
-		if !completing {
-			cmd.exit()
-		}
-	}()
-	if gone := cmd.begin(method, arg, set); gone == nil {
-		<-cmd.wake // here, see begin
-	} else {
-		cmd.await(gone)
-	}
-	cmd.repeat()
-	completing = true
-	cmd.complete()
+	return cmd, cmd.begin(method, arg, set)
+}
+
+// invoked is the rest of a call that invoke has begun, after the wait.
+func (cmd *callCmd) invoked() *Rerror {
+	cmd.end()
 	r := cmd.rerr
 	cmd.recycle()
 	return r

@@ -33,19 +33,30 @@ func Invoke[Reply any](ctx context.Context, c Caller, method string, arg any, se
 		}
 		return reply, nil
 	}
+	var result any
+	var box *Reply
+	var pool *sync.Pool // of box, which is nil if the result is not returned by value
 	if t.Kind() == reflect.Pointer {
-		reply := reflect.New(t.Elem()).Interface().(Reply)
-		if r := own.invoke(ctx, method, arg, reply, nil, codec.Fresh, false, set); r.HasError() {
-			return zero, r.Err()
-		}
-		return reply, nil
+		result = reflect.New(t.Elem()).Interface()
+	} else {
+		pool = resultPool[Reply](t)
+		box = pool.Get().(*Reply)
+		result = box
 	}
-	pool := resultPool[Reply](t)
-	box := pool.Get().(*Reply)
-	r := own.invoke(ctx, method, arg, box, nil, codec.Fresh, false, set)
-	reply := *box
-	*box = zero
-	pool.Put(box)
+	cmd, gone := own.invoke(ctx, method, arg, result, nil, codec.Fresh, false, set)
+	if gone == nil {
+		<-cmd.wake
+	} else {
+		cmd.await(gone)
+	}
+	r := cmd.invoked()
+	var reply Reply
+	if box == nil {
+		reply = result.(Reply)
+	} else {
+		reply, *box = *box, zero
+		pool.Put(box)
+	}
 	if r.HasError() {
 		return zero, r.Err()
 	}
