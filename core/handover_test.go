@@ -212,10 +212,10 @@ func FuzzBackRecord(f *testing.F) {
 	})
 }
 
-// offered is an old process that answers when the client's time is over.
-type offered struct{ end func() }
+// lateAnswer is an old process that answers when the client's time is over.
+type lateAnswer struct{ end func() }
 
-func (o offered) Offer(ctx context.Context, _, _ []byte, _ net.Conn, ready func() bool) error {
+func (o lateAnswer) Offer(ctx context.Context, _, _ []byte, _ net.Conn, ready func() bool) error {
 	if at, ok := ctx.Deadline(); ok {
 		return fmt.Errorf("the line ends at %v", at)
 	}
@@ -245,7 +245,7 @@ func TestHandBackAtTheEndOfAHandshake(t *testing.T) {
 			if test.late {
 				end = cancel
 			}
-			if err := p.handBackBy(offered{end})(ctx, nil, conn); !errors.Is(err, test.want) {
+			if err := p.handBackBy(lateAnswer{end})(ctx, nil, conn); !errors.Is(err, test.want) {
 				t.Errorf("error %v; want %v", err, test.want)
 			}
 		})

@@ -230,11 +230,11 @@ func (s *session) quiesce(m *move, l *link) error {
 func (l *link) seize(m *move) bool {
 	l.wanted.Store(true)
 	for {
-		switch {
-		case l.state.phase() == held:
-			return true
-		case l.state.seize():
-			l.deregister()
+		switch from, ok := l.state.seize(); {
+		case ok:
+			if from == parked {
+				l.deregister()
+			}
 			return true
 		case isFired(l.over.Done()) || l.shut.Load():
 			return false

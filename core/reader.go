@@ -416,6 +416,6 @@ func (l *link) yield() bool {
 		return false
 	}
 	l.mayBlock()
-	l.state.hold()
-	return l.wanted.Load() || !l.state.unhold()
+	offer := l.state.offer()
+	return l.wanted.Load() || !l.state.recall(offer)
 }

@@ -29,10 +29,12 @@ import (
 // wait, the handler or the reader is still the same.
 //
 // A reader that waits for memory is in the phase paused, from reading and back to it, and
-// stays the reader. A connection that moves to another process is held: a reader that
-// has come to the edge of a message leaves it so (yield), or the goroutine that moves it
-// takes it from parked (seize). Then nobody reads, and that goroutine has what is the
-// reader's until it is the reader itself (unhold).
+// stays the reader. A connection that moves to another process is held: the goroutine that
+// moves it takes it from parked (seize), or from a reader that has come to the edge of a
+// message and offers it (yield). The reader may take an offer back that nobody has taken
+// (recall): that is a compare-and-swap too, since a goroutine that has given up may be
+// followed by another one meanwhile. Then nobody reads, and the goroutine that moves the
+// connection has what is the reader's until it is the reader itself (unhold).
 type readerState struct{ word atomic.Uint64 }
 
 const (
@@ -41,6 +43,7 @@ const (
 	waiting                // for the first byte of a message
 	handling               // runs a handler
 	paused                 // waits for memory that other messages take
+	offered                // no goroutine: the reader has left it to the one that moves the connection
 	held                   // no goroutine: the connection moves to another process
 	phases          = 7
 
@@ -100,19 +103,27 @@ func (r *readerState) unpark(flag uint64) bool {
 	return phaseOf(w) == parked && r.word.CompareAndSwap(w, wordOf(generationOf(w)+1, reading, flag))
 }
 
-// hold is the reader's last act: see held.
-func (r *readerState) hold() { r.next(held, 0) }
+// offer is the reader's last act, unless it recalls the offer: see offered.
+func (r *readerState) offer() (offer uint64) { return r.next(offered, 0) }
 
-// seize makes a parked connection held.
-func (r *readerState) seize() bool {
-	w := r.word.Load()
-	return phaseOf(w) == parked && r.word.CompareAndSwap(w, wordOf(generationOf(w)+1, held, 0))
+// recall makes the goroutine that has offered the reading the reader again. It returns
+// false if another one has taken it.
+func (r *readerState) recall(offer uint64) bool {
+	return r.word.CompareAndSwap(wordOf(offer, offered, 0), wordOf(offer+1, reading, 0))
 }
 
-// unhold makes the caller the reader of a connection that is held.
+// seize makes a connection held that is parked, or that its reader offers; from is which.
+func (r *readerState) seize() (from uint64, ok bool) {
+	w := r.word.Load()
+	from = phaseOf(w)
+	return from, (from == parked || from == offered) && r.word.CompareAndSwap(w, wordOf(generationOf(w)+1, held, 0))
+}
+
+// unhold makes the caller the reader of a connection that is held, or offered and not seized.
 func (r *readerState) unhold() bool {
 	w := r.word.Load()
-	return phaseOf(w) == held && r.word.CompareAndSwap(w, wordOf(generationOf(w)+1, reading, 0))
+	p := phaseOf(w)
+	return (p == held || p == offered) && r.word.CompareAndSwap(w, wordOf(generationOf(w)+1, reading, 0))
 }
 
 // interrupt ends the wait during which w was loaded.
@@ -152,7 +163,7 @@ func (r *readerState) holder() string {
 		return "the poller, which waits for its closed connection,"
 	case paused:
 		return "the wait for memory"
-	case held:
+	case offered, held:
 		return "the new process, which is to take it over,"
 	}
 	return "a hook, a codec or a Read that its reader runs"
