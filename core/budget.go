@@ -48,8 +48,6 @@ import (
 //	of all (env.memory)
 //	  used      frames that arrive
 //	  drawn     the rest: what was drawn, claimed or reserved
-//
-// stream.arrived is not among them: it counts credit, for as long as the stream is open.
 
 const (
 	// requestBytes is what a request takes beside its frame: its context, and the stack of

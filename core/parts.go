@@ -364,9 +364,9 @@ type stream struct {
 	chunk    []byte        // where small bodies are put
 	wake     chan struct{} // of capacity 1: the end of a wait of Recv
 	waits    bool          // Recv waits
-	arrived  int64         // bytes that have come
 	came     int64         // messages
 	granted  int64         // bytes that the peer may send altogether
+	spent    int64         // of these it has sent
 	counted  int64         // bytes in the table's account
 	peerDone bool          // the peer sends no more
 	endMeta  *Meta         // that it has said so with, without that of the engine; nil: none

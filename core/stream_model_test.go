@@ -136,8 +136,8 @@ func TestStreamCreditModel(t *testing.T) {
 				switch {
 				case credit > s.env.cfg.StreamWindow:
 					t.Fatalf("seed %d: %d bytes of credit in a window of %d", seed, credit, s.env.cfg.StreamWindow)
-				case credit != st.granted-st.arrived:
-					t.Fatalf("seed %d: %d bytes of credit; the receiver counts %d", seed, credit, st.granted-st.arrived)
+				case credit != st.granted-st.spent:
+					t.Fatalf("seed %d: %d bytes of credit; the receiver counts %d", seed, credit, st.granted-st.spent)
 				case credit <= 0 && received == sent:
 					t.Fatalf("seed %d: no credit, and all was received", seed)
 				case acked > received:

@@ -313,14 +313,14 @@ func (st *stream) push(m *socket.Envelope) *Rerror {
 	case st.peerDone:
 		st.mu.Unlock()
 		return badMessage(errors.New("a message of the stream came behind its end"))
-	case st.arrived >= st.granted:
+	case st.spent >= st.granted:
 		st.mu.Unlock()
 		return badMessage(errOverdrawn)
 	case st.counted > firstWindow && l.env.streamed.Load() > l.env.memory.Limit()/2:
 		st.mu.Unlock()
 		return busy("the messages of streams that wait to be received take more than half of ReadMemory")
 	}
-	st.arrived += n
+	st.spent += n
 	st.came++
 	st.counted += n
 	st.queue = append(st.queue, st.store(m))
