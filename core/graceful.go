@@ -266,6 +266,10 @@ func (g *grace) reboot(timeout []time.Duration) {
 	}
 	log.Noticef("tp: rebooting")
 	child, b, err := g.replace(ctx, log, timeout)
+	if err == nil {
+		b.replaced()
+		g.spreadRedials()
+	}
 
 	g.mu.Lock()
 	g.rebooting = nil
@@ -278,8 +282,6 @@ func (g *grace) reboot(timeout []time.Duration) {
 	}
 	log.Noticef("tp: process %d has taken over", child.Pid)
 	if mine {
-		b.replaced()
-		g.spreadRedials()
 		g.finish(log, timeout)
 	}
 }

@@ -338,6 +338,27 @@ func TestRebootWaitsForSessions(t *testing.T) {
 	})
 }
 
+// spreader is a drainer whose sessions come back one after the other.
+type spreader struct{ drainer }
+
+func (p *spreader) spreadRedials() { p.d.write(p.name + " spread") }
+
+// A Shutdown that begins when the new process has just taken over comes behind what a Reboot
+// does then.
+func TestShutdownWhenTheNewProcessIsReady(t *testing.T) {
+	withGrace(t, func(t *testing.T, g *grace, d *diary, _ *lockedBuffer) {
+		g.add(&spreader{drainer{name: "a", d: d}})
+		g.handOver = func(ctx context.Context, _ []*inherit.Listener, _ inherit.Adopter) (*inherit.Child, error) {
+			go g.shutdown(nil)
+			<-ctx.Done() // too late
+			return &inherit.Child{Pid: 4711}, nil
+		}
+		g.reboot(nil)
+		<-g.finished
+		d.want(t, "0s a spread", "0s a drained", "0s exit 0")
+	})
+}
+
 func TestRebootNotSupported(t *testing.T) {
 	withGrace(t, func(t *testing.T, g *grace, d *diary, log *lockedBuffer) {
 		g.handOver = func(context.Context, []*inherit.Listener, inherit.Adopter) (*inherit.Child, error) {
