@@ -157,24 +157,37 @@ func TestTCPLocalPort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A port that was free a moment ago.
-	probe, err := listen(t, ListenConfig{Network: "tcp4", LocalIP: "127.0.0.1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := probe.Addr().(*net.TCPAddr).Port
-	probe.Close()
 	for _, ip := range []string{"", "127.0.0.1"} {
-		client, _ := connect(t, lis, DialConfig{Network: "tcp", Addr: lis.Addr().String(), LocalIP: ip, LocalPort: uint16(port)})
+		client, port := dialFromFreePort(t, DialConfig{Network: "tcp", Addr: lis.Addr().String(), LocalIP: ip, Timeout: 10 * time.Second})
 		if got := client.LocalAddr().(*net.TCPAddr).Port; got != port {
 			t.Errorf("local IP %q: client connects from port %d; want %d", ip, got, port)
 		}
-		// By a reset, so that the next round meets no connection in TIME_WAIT.
-		if err := client.(*net.TCPConn).SetLinger(0); err != nil {
+	}
+}
+
+// dialFromFreePort dials from a port that was free a moment before. Others may take it
+// meanwhile: then it tries another one.
+func dialFromFreePort(t *testing.T, d DialConfig) (client net.Conn, port int) {
+	t.Helper()
+	for range 20 {
+		probe, err := listen(t, ListenConfig{Network: "tcp4", LocalIP: "127.0.0.1"})
+		if err != nil {
 			t.Fatal(err)
 		}
-		client.Close()
+		port = probe.Addr().(*net.TCPAddr).Port
+		probe.Close()
+		d.LocalPort = uint16(port)
+		client, err = dialTCP(t.Context(), d)
+		if err == nil {
+			t.Cleanup(func() { client.Close() })
+			return client, port
+		}
+		if !isAddrInUse(err) {
+			t.Fatal(err)
+		}
 	}
+	t.Fatal("each free port was taken at once")
+	return nil, 0
 }
 
 func TestTCPErrors(t *testing.T) {
@@ -199,9 +212,10 @@ func TestTCPErrors(t *testing.T) {
 	_, err = listen(t, ListenConfig{Network: "tcp", LocalIP: "no.such.host.invalid"})
 	wantError(t, err, "tp: listen tcp no.such.host.invalid:0: ")
 
-	lis.Close()
-	_, err = dialTCP(t.Context(), DialConfig{Network: "tcp", Addr: lis.Addr().String()})
-	wantError(t, err, fmt.Sprintf("dial tcp 127.0.0.1:%d: ", port))
+	client, _ := connect(t, lis, DialConfig{Network: "tcp", Addr: lis.Addr().String()})
+	nobody := client.LocalAddr().String() // where nobody else can listen
+	_, err = dialTCP(t.Context(), DialConfig{Network: "tcp", Addr: nobody})
+	wantError(t, err, "dial tcp "+nobody+": ")
 	if !isRefused(err) {
 		t.Errorf("the cause of %v is lost", err)
 	}

@@ -3,6 +3,8 @@ package tptest
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"testing"
 	"time"
@@ -137,6 +139,23 @@ func Receive[T any](t testing.TB, c <-chan T, what string) (v T) {
 		t.Fatalf("%s has not come after %v", what, patience)
 	}
 	return v
+}
+
+// freePort returns a port that is free, and stays so while no server listens there: none of
+// those that systems give to any client.
+func freePort(t testing.TB) uint16 {
+	t.Helper()
+	var err error
+	for range 100 {
+		var c net.PacketConn
+		port := uint16(10_000 + rand.IntN(20_000))
+		if c, err = net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			c.Close()
+			return port
+		}
+	}
+	t.Fatal(err)
+	return 0
 }
 
 func portOf(t testing.TB, addr string) uint16 {

@@ -217,8 +217,8 @@ func (n DatagramNetwork) checkCloseAlone(t *testing.T) {
 // checkPort: the port is free when Peer.Close returns, also with sessions that were open.
 func (n DatagramNetwork) checkPort(t *testing.T) {
 	cli := n.Peer(t, tp.PeerConfig{RedialTimes: -1, RedialInterval: time.Millisecond})
-	srv, addr := n.Server(t, tp.PeerConfig{})
-	port := portOf(t, addr)
+	port := freePort(t)
+	srv, addr := n.Server(t, tp.PeerConfig{ListenPort: port})
 	var sessions []tp.Session
 	for range 20 {
 		sessions = append(sessions, Dial(t, cli, addr))

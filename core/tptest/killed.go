@@ -59,13 +59,14 @@ func (n DatagramNetwork) checkKilled(t *testing.T) {
 	if n.ServerTLS != nil { // it has the same certificate when it is back
 		n.writeCert(t, dir)
 	}
-	addr, _, kill := startServer(t, dir, 0)
+	port := freePort(t)
+	addr, _, kill := startServer(t, dir, port)
 	cli := n.Peer(t, tp.PeerConfig{RedialTimes: -1, RedialInterval: 10 * time.Millisecond})
 	sess := Dial(t, cli, addr)
 	for range 2 {
 		Echo(t, sess, "before")
 		kill()
-		_, _, kill = startServer(t, dir, portOf(t, addr))
+		_, _, kill = startServer(t, dir, port)
 		n.echoes(t, sess)
 	}
 }
@@ -77,9 +78,7 @@ func (n DatagramNetwork) checkReboot(t *testing.T) {
 	if n.ServerTLS != nil {
 		n.writeCert(t, dir)
 	}
-	addr, _, kill := startServer(t, dir, 0)
-	kill()
-	_, reboot, _ := startServer(t, dir, portOf(t, addr)) // the new process gets the same arguments
+	addr, reboot, _ := startServer(t, dir, freePort(t)) // the new process gets the same arguments
 	cli := n.Peer(t, tp.PeerConfig{RedialTimes: -1, RedialInterval: 10 * time.Millisecond})
 	sess := Dial(t, cli, addr)
 	pid := func() int {
