@@ -111,7 +111,7 @@ func TestSessions(t *testing.T) {
 // What the mixers of v5 and v7 ignored works: the protocol of ListenAndServe, ages, pushes of
 // the server.
 func TestLikeAPeer(t *testing.T) {
-	srv, cli, addr := server(t, 1, tp.PeerConfig{DefaultSessionAge: 300 * time.Millisecond, DefaultContextAge: 20 * time.Millisecond}, false)
+	srv, cli, addr := server(t, 1, tp.PeerConfig{DefaultContextAge: 20 * time.Millisecond}, false)
 	note := make(chan string, 1)
 	tp.HandlePush(cli, "/note", func(_ tp.PushCtx, arg *string) error { note <- *arg; return nil })
 	tp.HandleCall(srv, "/slow", func(c tp.CallCtx, arg *string) (string, error) {
@@ -125,7 +125,8 @@ func TestLikeAPeer(t *testing.T) {
 	_, err := tp.Invoke[string](t.Context(), s, "/slow", "hello")
 	require.Equal(t, tp.CodeHandleTimeout, tp.Code(err), "%v", err)
 	require.Equal(t, "hello", <-note)
-	<-s.CloseNotify()
+	_, cli, addr = server(t, 1, tp.PeerConfig{DefaultSessionAge: 300 * time.Millisecond}, false)
+	<-tptest.Dial(t, cli, addr).CloseNotify()
 
 	done := make(chan error, 1)
 	other, _, _ := server(t, 1, tp.PeerConfig{}, false)

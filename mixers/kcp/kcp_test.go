@@ -108,7 +108,11 @@ func TestDialErrors(t *testing.T) {
 		{"unknown host", "host.invalid:1", keyed, "host.invalid"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := New(test.o).Dial(t.Context(), tp.DialConfig{Addr: test.addr, HandshakeTimeout: 300 * time.Millisecond})
+			limit := patience
+			if test.want == timeout {
+				limit = 300 * time.Millisecond
+			}
+			_, err := New(test.o).Dial(t.Context(), tp.DialConfig{Addr: test.addr, HandshakeTimeout: limit})
 			require.ErrorContains(t, err, test.want)
 		})
 	}

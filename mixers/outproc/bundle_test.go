@@ -121,6 +121,9 @@ func TestBundleHangs(t *testing.T) {
 	require.Equal(t, int64(minBundlePause), b.pause.Load())
 	b.note(true)
 	require.Equal(t, int64(2*minBundlePause), b.pause.Load())
+	for b.pause.Load() < int64(maxBundlePause) { // which is long enough to be seen
+		b.note(true)
+	}
 	require.False(t, b.takes(&exchange{}))
 	b.note(false)
 	require.True(t, b.takes(&exchange{}))

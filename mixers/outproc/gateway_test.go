@@ -216,7 +216,7 @@ func TestGatewayKilled(t *testing.T) {
 // another one when one has ended.
 func TestGatewayLimit(t *testing.T) {
 	s := newStore(t)
-	h := loadRole(t, "resp", func(g *Guest) { g.pingEvery = 10 * time.Millisecond })
+	h := loadRole(t, "resp", func(g *Guest) { g.pingEvery = 500 * time.Millisecond }) // ten without an answer end it
 	require.NoError(t, h.ServeGateway(t.Context(), "resp", s, GatewayConfig{MaxConns: 2}))
 	addr := h.GatewayAddr("resp")
 	a, b := dialForeign(t, addr), dialForeign(t, addr)

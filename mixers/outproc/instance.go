@@ -139,6 +139,10 @@ func (i *instance) open(ctx context.Context) error {
 
 func hostName() string { return fmt.Sprintf("%s (process %d)", os.Args[0], os.Getpid()) }
 
+// exitTime is how long a process may take to be gone after its lane has ended. If it takes
+// longer, it is killed, and the end of the lane is the reason.
+const exitTime = 2 * time.Second
+
 // watch waits until the process or the lane has ended, and ends both.
 func (i *instance) watch() {
 	select {
@@ -146,7 +150,7 @@ func (i *instance) watch() {
 	case <-i.lane.CloseNotify():
 	}
 	i.withdraw()
-	wait := tailTime // a process that ends closes its lane first
+	wait := exitTime // a process that ends closes its lane first
 	if i.to.ended() == nil {
 		wait = 0
 	}

@@ -78,7 +78,7 @@ func activePID(h *Handle) int {
 			return p.PID
 		}
 	}
-	return 0
+	panic("no process of the guest is active") // a kill of 0 would end this process, and its group
 }
 
 // shortDir is t.TempDir with a path that has room for a socket.

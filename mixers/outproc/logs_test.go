@@ -2,10 +2,13 @@ package outproc
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -22,6 +25,33 @@ func TestLogs(t *testing.T) {
 	for _, words := range []string{"a warning", "plain text", "on stdout"} {
 		require.True(t, lines.Contain(words), words)
 	}
+}
+
+// slowHandler takes its time for the first record.
+type slowHandler struct {
+	slog.Handler
+	once *sync.Once
+}
+
+func (h slowHandler) Handle(ctx context.Context, r slog.Record) error {
+	h.once.Do(func() { time.Sleep(2 * tailTime) })
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h slowHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return slowHandler{h.Handler.WithAttrs(attrs), h.once}
+}
+
+// What a guest has written is read also if the reader comes long after its end.
+func TestLogsLate(t *testing.T) {
+	var lines tptest.Lines
+	h := loadRole(t, "parts", func(g *Guest) { g.Logger = slog.New(slowHandler{lines.Logger().Handler(), new(sync.Once)}) })
+	for range 2 { // the second lines wait in the pipes until the first ones are logged
+		_, err := filterOf(t).OnPack([]byte("!log!"))
+		require.NoError(t, err)
+	}
+	require.NoError(t, h.Close())
+	require.Equal(t, 2, strings.Count(strings.Join(lines.All(), "\n"), "plain text"))
 }
 
 func TestRecords(t *testing.T) {

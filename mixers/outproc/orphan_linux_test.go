@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -192,7 +193,9 @@ func TestNothingLeft(t *testing.T) {
 		await(t, h, Ready)
 		require.NoError(t, h.Reload(t.Context()))
 	}
-	turn() // a poller is made for each processor when it gets its first lane
+	for range (runtime.GOMAXPROCS(0) + 1) / 2 { // a poller is made for each processor when it gets its first lane, and a turn has two
+		turn()
+	}
 	before := descriptors()
 	for range 4 {
 		turn()

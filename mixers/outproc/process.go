@@ -91,7 +91,7 @@ func (p *process) start() error {
 		return err
 	}
 	p.readers.Go(p.readStdout)
-	p.readers.Go(func() { p.readLines(bufio.NewReaderSize(p.stderr, maxLine), p.logs.stderr) })
+	p.readers.Go(func() { p.readLines(bufio.NewReaderSize(&output{File: p.stderr}, maxLine), p.logs.stderr) })
 	return nil
 }
 
@@ -122,9 +122,26 @@ func (p *process) wait() {
 	p.quietW.Close()
 }
 
+// output is what a process writes. What it has written before its end is read, however late
+// its reader comes: the deadline of wait is for what others write, and those that write nothing.
+type output struct {
+	*os.File
+	late bool // the deadline has passed
+}
+
+func (o *output) Read(b []byte) (n int, err error) {
+	n, err = o.File.Read(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) && !o.late { // also if there is something
+		o.late = true
+		o.SetReadDeadline(time.Now().Add(tailTime))
+		n, err = o.File.Read(b)
+	}
+	return n, err
+}
+
 // readStdout passes the first line to go-plugin, and logs the others.
 func (p *process) readStdout() {
-	r := bufio.NewReaderSize(p.stdout, maxLine)
+	r := bufio.NewReaderSize(&output{File: p.stdout}, maxLine)
 	line, err := r.ReadSlice('\n')
 	if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 		p.handshake = string(line)

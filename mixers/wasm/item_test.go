@@ -56,7 +56,7 @@ func TestItemFails(t *testing.T) {
 		broken bool
 	}{
 		{"trap", unreachable, wasm.ErrTrapped, "the guest broke down: unreachable", true},
-		{"endless loop", append(forever, i64(0)...), wasm.ErrTimeout, "the guest took too long: more than 50ms", true},
+		{"endless loop", append(forever, i64(0)...), wasm.ErrTimeout, "the guest took too long: more than 1s", true},
 		{"memory bomb", grab, wasm.ErrTrapped, "unreachable", true},
 		{"result outside", result(1<<31, 0, 8), wasm.ErrTrapped, "it returned 8 bytes at 0x80000000, its memory has 131072", true},
 		{"result half outside", result(2<<16-4, 0, 8), wasm.ErrTrapped, "it returned 8 bytes at 0x1fffc", true},
@@ -70,11 +70,15 @@ func TestItemFails(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var log logged
+			limit := time.Minute
+			if test.kind == wasm.ErrTimeout {
+				limit = time.Second // also for the items behind it
+			}
 			h := load(t, wasm.Module{
-				Bytes: tiny(code("teleport_pack", test.pack)), MaxMemory: 1 << 20, MaxOutput: 1000, Timeout: 50 * time.Millisecond, Instances: 1,
+				Bytes: tiny(code("teleport_pack", test.pack)), MaxMemory: 1 << 20, MaxOutput: 1000, Timeout: limit, Instances: 1,
 				Logger: slog.New(slog.NewTextHandler(&log, nil)),
 			})
-			f := filter(t, 240)
+			f, begun := filter(t, 240), time.Now()
 			for range 3 {
 				out, err := f.AppendPack([]byte("head"), []byte("secret"))
 				require.ErrorIs(t, err, test.kind)
@@ -95,7 +99,9 @@ func TestItemFails(t *testing.T) {
 				return
 			}
 			require.EqualValues(t, 3, h.Restarts())
-			require.Equal(t, 1, strings.Count(log.String(), "an instance of a guest was thrown away"), log.String())
+			lines := strings.Count(log.String(), "an instance of a guest was thrown away")
+			require.NotZero(t, lines)
+			require.LessOrEqual(t, lines, 1+int(time.Since(begun)/time.Second), "one a second: %s", &log)
 			require.Contains(t, log.String(), "guest=tiny")
 		})
 	}

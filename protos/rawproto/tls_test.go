@@ -51,6 +51,7 @@ func TestPlainClientOfTLS(t *testing.T) {
 			t.Errorf("a call with %d bytes: %v, want 102 that names TLS", size, r)
 		}
 	}
+	server.Close() // the log comes behind the alert
 	if got := log.String(); !strings.Contains(got, `a frame without encryption`) {
 		t.Errorf("the server logs %q, want what the client has sent", got)
 	}
