@@ -172,12 +172,12 @@ func (l *link) partRefused(r *Rerror) bool {
 }
 
 // partBroken is part for a connection that has received what cannot be read. It waits for
-// the network, but not long.
+// the network as long as for the peer behind it.
 func (l *link) partBroken(reason *CloseReason) bool {
 	if !l.part(reason) {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), quietTime)
+	ctx, cancel := context.WithTimeout(context.Background(), lingerTime)
 	defer cancel()
 	l.sock.WaitFlushed(ctx)
 	return true

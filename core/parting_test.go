@@ -152,6 +152,39 @@ func TestParting(t *testing.T) {
 	}
 }
 
+// What is said last is written whole, also to a side that reads it a while later.
+func TestPartingIsWritten(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		do    func(s Session, e *rawEnd)
+		after time.Duration // until it is said
+		want  string
+	}{
+		{"what is no frame", func(_ Session, e *rawEnd) { e.conn.Write(make([]byte, 100)) }, 0, "broken"},
+		{"Close with a handler that does not return", func(s Session, e *rawEnd) {
+			e.send(TypeCall, 1, "/stuck", "")
+			s.Close()
+		}, time.Minute, "control, closed"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.server = w.peer(func(c *PeerConfig) { c.Protocol, c.CloseTimeout = newParting, time.Minute })
+				a, b := memnet.Pipe(memnet.Buffer(1)) // a write ends when all but a byte is read
+				e := newRawEnd(t, b)
+				served := make(chan Session, 1)
+				go func() { served <- w.server.ServeConn(a) }()
+				go test.do(<-served, e)
+				time.Sleep(test.after + lingerTime/2)
+				if got := strings.Join(e.all(), ", "); got != test.want {
+					t.Errorf("the other end reads %q; want %q", got, test.want)
+				}
+				w.release()
+			})
+		})
+	}
+}
+
 // The connection is not closed, not even by half, before the other side has answered, or
 // lingerTime has passed.
 func TestPartingIsAnswered(t *testing.T) {
