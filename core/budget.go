@@ -164,7 +164,7 @@ func (l *link) await(done <-chan struct{}, most time.Duration, blocked func() bo
 	s := l.sess
 	var over <-chan time.Time
 	for {
-		ended, free := s.work.await(), s.env.memory.Room() // before blocked looks
+		ended, free, calm := s.work.await(), s.env.memory.Room(), l.calm() // before blocked looks
 		switch {
 		case l.shut.Load():
 			return false
@@ -179,12 +179,21 @@ func (l *link) await(done <-chan struct{}, most time.Duration, blocked func() bo
 		select {
 		case <-ended:
 		case <-free:
+		case <-calm:
 		case <-done:
 			return false
 		case <-over:
 			return false
 		}
 	}
+}
+
+// calm returns a channel that is closed when no message waits for room any more, or before.
+func (l *link) calm() <-chan struct{} {
+	if l.sock == nil { // while the socket is made, when the protocol may read already
+		return nil
+	}
+	return l.sock.Calm()
 }
 
 // pause is await for the reader, which meanwhile is in the phase paused.

@@ -301,6 +301,9 @@ func (c *Conn) Flush(mode FlushMode) { c.out.Flush(mode) }
 // side writes.
 func (c *Conn) Crowded() bool { return c.out.Crowded() }
 
+// Calm returns a channel that is closed when Crowded has changed to false, or before.
+func (c *Conn) Calm() <-chan struct{} { return c.out.Calm() }
+
 // Queued returns what was accepted and is not yet written.
 func (c *Conn) Queued() (messages, bytes int) { return c.out.Queued() }
 

@@ -157,6 +157,7 @@ func (w *Writer) finish(n int, err error) (ended bool) {
 	}
 	w.swapped()
 	if p := w.waiting; p != nil && w.plain == nil && p.room.first == nil && p.drained.first == nil && p.bulk.first == nil && p.refused == nil {
+		p.calmDown()
 		w.waiting = nil
 	}
 	w.yield.Store(false)

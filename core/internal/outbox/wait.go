@@ -73,6 +73,7 @@ type waiting struct {
 	drained waitList      // those in Wait, in order of their marks
 	bulk    waitList      // the one in EnterBulk
 	refused chan struct{} // see Refused; nil before the first call
+	calm    chan struct{} // see Calm; nil: no goroutine waits for that
 	callers int           // goroutines in room
 	backlog
 }
@@ -97,6 +98,25 @@ func (w *Writer) Refused() <-chan struct{} {
 		}
 	}
 	return p.refused
+}
+
+// Calm returns a channel that is closed when Crowded has changed to false, or before.
+func (w *Writer) Calm() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.waiters()
+	if p.calm == nil {
+		p.calm = make(chan struct{})
+	}
+	return p.calm
+}
+
+// calmDown closes the channel of Calm. Called with the Writer's lock.
+func (p *waiting) calmDown() {
+	if p.calm != nil {
+		close(p.calm)
+		p.calm = nil
+	}
 }
 
 // first returns the first waiter for room, nil if there is none. Called with the lock.
@@ -189,6 +209,7 @@ func (w *Writer) admit(ctx context.Context, n int) error {
 			w.waiting.room.remove(t)
 			if w.waiting.callers--; w.waiting.callers == 0 {
 				w.crowded.Store(false)
+				w.waiting.calmDown()
 			}
 			if err != nil {
 				w.wake()

@@ -415,3 +415,43 @@ func TestRefused(t *testing.T) {
 		<-late.Refused()
 	})
 }
+
+// The channel of Calm is closed when the last goroutine that waits for room has left.
+func TestCalm(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(w *Writer, c *gate, cancel context.CancelFunc)
+	}{
+		{"there is room", func(_ *Writer, c *gate, _ context.CancelFunc) { c.open() }},
+		{"its context ends", func(_ *Writer, _ *gate, cancel context.CancelFunc) { cancel() }},
+		{"closed", func(w *Writer, _ *gate, _ context.CancelFunc) { w.Close(nil) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newGate()
+				defer c.fail(net.ErrClosed)
+				w := New(c, Config{Bound: 1000})
+				w.SendNow(appendFrame(nil, 0, 0, 1000))
+				calm := w.Calm()
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				for i := range 2 {
+					go put(w, ctx, 0, i, 700)
+					synctest.Wait()
+				}
+				select {
+				case <-calm:
+					t.Error("calm, although two wait for room")
+				default:
+				}
+				test.end(w, c, cancel)
+				synctest.Wait()
+				select {
+				case <-calm:
+				default:
+					t.Error("not calm, although nobody waits any more")
+				}
+			})
+		})
+	}
+}
