@@ -125,38 +125,6 @@ func (cmd *callCmd) exit() {
 	<-cmd.wake // somebody was faster, and is about to wake it
 }
 
-func (s *session) AsyncCall(serviceMethod string, arg, result any, callCmdChan chan<- CallCmd, setting ...MessageSetting) CallCmd {
-	if callCmdChan == nil {
-		callCmdChan = make(chan CallCmd, 10)
-	} else if cap(callCmdChan) == 0 {
-		panic("*session.AsyncCall(): callCmdChan channel is unbuffered")
-	}
-	cmd := &callCmd{logger: s.logger, sess: s, result: result, async: &asyncCall{cmds: callCmdChan}}
-	defer cmd.finishPart()
-	launched := false
-	defer func() {
-		if launched { // else a hook or the codec has ended the goroutine
-			return
-		}
-		if cmd.seq == 0 {
-			cmd.resolve(goexitRerror())
-		} else {
-			s.failCall(cmd.seq, goexitRerror())
-		}
-	}()
-	r := cmd.prepare(kindCall, serviceMethod, arg, setting)
-	if r == nil && s.redialable() {
-		r = cmd.encode()
-	}
-	if r != nil {
-		cmd.resolve(r)
-	} else {
-		s.launch(cmd)
-	}
-	launched = true
-	return cmd
-}
-
 // prepare fills in a request, and runs the hooks before it is written.
 func (cmd *callCmd) prepare(k kind, serviceMethod string, arg any, setting []MessageSetting) *Rerror {
 	s := cmd.sess

@@ -62,7 +62,7 @@
 //
 // # The road of a call, by file
 //
-//	call.go      Call → prepare → launch → sendCall
+//	call.go      Call (async.go: AsyncCall) → begin → prepare → launch → sendCall
 //	             socket.Conn: packed into the batch of the connection, flushed together
 //	readerstate.go, reader.go
 //	             which goroutine reads the connection: a state machine, with its picture
@@ -71,7 +71,7 @@
 //	request.go   acceptRequest → prepare: route (route.go), bind → run → answer → reply
 //	             the way back
 //	reply.go     acceptReply: the pending call with this number is resolved
-//	call.go      resolve → complete
+//	call.go      resolve → the caller goes on: end → complete
 //
 // streamtable.go has what the reader does for streams, and how they begin and end,
 // streamio.go what their users' goroutines do: open, Send, Recv; streamcopy.go passes the
