@@ -10,13 +10,8 @@ func (s *session) AsyncCall(serviceMethod string, arg, result any, callCmdChan c
 	defer cmd.finishPart()
 	launched := false
 	defer func() {
-		if launched { // else a hook or the codec has ended the goroutine
-			return
-		}
-		if cmd.seq == 0 {
-			cmd.resolve(goexitRerror())
-		} else {
-			s.failCall(cmd.seq, goexitRerror())
+		if !launched {
+			cmd.exitAsync()
 		}
 	}()
 	r := cmd.prepare(kindCall, serviceMethod, arg, setting)

@@ -125,6 +125,16 @@ func (cmd *callCmd) exit() {
 	<-cmd.wake // somebody was faster, and is about to wake it
 }
 
+// exitAsync ends an asynchronous call whose goroutine a hook or a codec has ended; finishPart
+// completes it.
+func (cmd *callCmd) exitAsync() {
+	if cmd.seq == 0 {
+		cmd.resolve(goexitRerror())
+	} else {
+		cmd.sess.failCall(cmd.seq, goexitRerror())
+	}
+}
+
 // prepare fills in a request, and runs the hooks before it is written.
 func (cmd *callCmd) prepare(k kind, serviceMethod string, arg any, setting []MessageSetting) *Rerror {
 	s := cmd.sess

@@ -29,15 +29,10 @@ func (s *session) openStream(ctx context.Context, serviceMethod string, setting 
 	st.cmd = cmd
 	launched := false
 	defer func() {
-		if launched { // else a hook or the codec has ended the goroutine
-			return
+		if !launched {
+			cmd.exitAsync()
+			cmd.finishPart()
 		}
-		if cmd.seq == 0 {
-			cmd.resolve(goexitRerror())
-		} else {
-			s.failCall(cmd.seq, goexitRerror())
-		}
-		cmd.finishPart()
 	}()
 	all := append(setting[:len(setting):len(setting)], WithContext(ctx), WithSetMeta(MetaStream, strconv.FormatInt(s.env.cfg.StreamWindow, 10)))
 	if r := cmd.prepare(kindCall, serviceMethod, nil, all); r != nil {

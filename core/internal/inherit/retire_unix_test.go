@@ -25,34 +25,44 @@ func listenFor(t *testing.T, network, addr string) *Listener {
 	return l
 }
 
+// dialTimes connects n clients to the listener, until the end of the test.
+func dialTimes(t *testing.T, l *Listener, n int) {
+	t.Helper()
+	for range n {
+		c, err := net.Dial(l.Addr().Network(), l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+	}
+}
+
+// acceptAll accepts until the listener has ended, and returns how many it has accepted.
+func acceptAll(t *testing.T, l *Listener) (n int) {
+	t.Helper()
+	for ; ; n++ {
+		c, err := l.Accept()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return n
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+}
+
 // Connections that the kernel has made, and the process has not accepted, are not lost.
 func TestRetire(t *testing.T) {
 	for network, addr := range map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "s")} {
 		t.Run(network, func(t *testing.T) {
 			l := listenFor(t, network, addr)
 			const waiting = 20
-			for range waiting {
-				c, err := net.Dial(network, l.Addr().String())
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer c.Close()
-			}
+			dialTimes(t, l, waiting)
 			if !l.Retire(10*time.Millisecond, time.Minute) {
 				t.Fatal("the listener cannot retire")
 			}
-			n := 0
-			for ; ; n++ {
-				c, err := l.Accept()
-				if errors.Is(err, os.ErrDeadlineExceeded) {
-					break
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				c.Close()
-			}
-			if n != waiting {
+			if n := acceptAll(t, l); n != waiting {
 				t.Errorf("%d connections accepted; want %d", n, waiting)
 			}
 			if runtime.GOOS != "linux" && network == "tcp" {
@@ -96,29 +106,12 @@ func TestRetireOnABusyMachine(t *testing.T) {
 	}
 	l := listenFor(t, "tcp", "127.0.0.1:0")
 	const waiting = 20
-	for range waiting {
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-	}
+	dialTimes(t, l, waiting)
 	if !l.Retire(10*time.Millisecond, 0) {
 		t.Fatal("the listener cannot retire")
 	}
 	l.Listener = &heldUp{TCPListener: l.Listener.(*net.TCPListener)}
-	n := 0
-	for ; ; n++ {
-		c, err := l.Accept()
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Close()
-	}
-	if n != waiting {
+	if n := acceptAll(t, l); n != waiting {
 		t.Errorf("%d connections accepted; want %d", n, waiting)
 	}
 }
