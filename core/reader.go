@@ -175,6 +175,7 @@ func (l *link) park() bool {
 		return false
 	}
 	l.mayBlock()
+	l.sock.ReleaseIfEmpty()
 	l.cadence.parked(l.env.sweeper.Now())
 	c, roams := l.sock.NetConn().(socket.Roaming)
 	if l.roams = roams; roams {

@@ -156,4 +156,8 @@ func (r *Reader) Reserved(n int) { r.account.adjust(int64(n)) }
 func (r *Reader) TakeMemory() int64 { return r.account.take() }
 
 // DropMemory gives back what TakeMemory would return.
-func (r *Reader) DropMemory() { r.account.drop() }
+func (r *Reader) DropMemory() {
+	if r.account.reserved != 0 {
+		r.account.drop()
+	}
+}

@@ -181,7 +181,8 @@ func (r *Reader) Wait() error {
 }
 
 // TryWait is Wait, but does not wait: ok reports whether at least one byte is
-// buffered. It must not be called if Raw is nil.
+// buffered. If nothing is, the Reader keeps its buffer for the next call, until Wait or
+// ReleaseIfEmpty. It must not be called if Raw is nil.
 func (r *Reader) TryWait() (ok bool, err error) {
 	if r.Buffered() > 0 {
 		return true, nil

@@ -56,6 +56,9 @@ func (r *Reader) readRaw(dst []byte, wait bool) (int, error) {
 		if r.tryWait == nil { // the poll loop's connections never wait
 			r.tryWait = func(fd uintptr) (done bool) {
 				r.try(fd)
+				if r.got < 0 {
+					r.ReleaseIfEmpty()
+				}
 				return r.got >= 0
 			}
 		}
@@ -94,7 +97,7 @@ func (r *Reader) tryRead(fd uintptr) {
 		n, err = sockio.Read(fd, dst)
 	}
 	if err == syscall.EAGAIN {
-		r.nothing()
+		r.got = -1
 		return
 	}
 	r.got, r.gotErr = max(n, 0), err
@@ -110,19 +113,11 @@ func (r *Reader) tryPoll(read func([]byte) (int, error)) {
 	n, err := read(dst)
 	switch {
 	case err == ErrAgain:
-		r.nothing()
+		r.got = -1
 		return
 	case n <= 0 && err == nil:
 		err = io.ErrNoProgress
 	}
 	r.got, r.gotErr = max(n, 0), err
 	r.short = r.roams && r.conn.(Roaming).Drained() // of others it is not known how much they have read ahead
-}
-
-// nothing notes that nothing has arrived.
-func (r *Reader) nothing() {
-	if r.dst == nil && r.w == r.r {
-		r.release()
-	}
-	r.got = -1
 }

@@ -91,7 +91,7 @@ func TestIdleHoldsNoBuffer(t *testing.T) {
 	}
 }
 
-// TryWait reports whether bytes have arrived, holds no buffer after ReleaseIfEmpty, and
+// TryWait reports whether bytes have arrived, holds a buffer until ReleaseIfEmpty, and
 // does not change how the next read waits.
 func TestTryWait(t *testing.T) {
 	near, far := loopback(t)
@@ -105,6 +105,9 @@ func TestTryWait(t *testing.T) {
 	}
 	for range 2 {
 		want("nothing", false, nil)
+		if r.buf == nil {
+			t.Error("no buffer is held for the next call")
+		}
 		r.ReleaseIfEmpty()
 		if r.buf != nil {
 			t.Error("a buffer is held for nothing")
