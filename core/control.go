@@ -224,5 +224,9 @@ func (c *handlerCtx) callerGone() *Rerror {
 	if c.answeredBy.Load() != answerCaller {
 		return nil
 	}
+	return callerGoneRerror()
+}
+
+func callerGoneRerror() *Rerror {
 	return NewRerror(CodeCanceled, CodeText(CodeCanceled), ErrCallerGone.Error()).WithCause(ErrCallerGone)
 }

@@ -110,6 +110,9 @@ var errNoFrame = errors.New("socket: Unpack of a Repeatable protocol has not dis
 var errPutOff = errors.New("socket: the filters of the frame run elsewhere")
 
 func (a *ahead) dispatched() bool {
+	if a.last == nil {
+		return false
+	}
 	a.free(a.last)
 	a.last = nil
 	return a.recount() == 0
@@ -129,9 +132,7 @@ func (a *ahead) waiting() bool { return len(a.queue) > 0 || a.end != nil }
 
 // readInto is ReadInto.
 func (a *ahead) readInto(m *Envelope) error {
-	if a.last != nil {
-		a.dispatched()
-	}
+	a.dispatched()
 	look := true
 	if !a.waiting() {
 		a.quick, a.part = 0, 0

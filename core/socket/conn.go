@@ -441,7 +441,7 @@ func (c *Conn) Ahead() int {
 // the reading goroutine calls it.
 func (c *Conn) Dispatched() bool {
 	a := c.ahead.Load()
-	return a != nil && a.last != nil && a.dispatched()
+	return a != nil && a.dispatched()
 }
 
 // beginAhead lets the connection read ahead, if the protocol can.
