@@ -8,7 +8,7 @@ import (
 
 const (
 	// pollBelow is the average wait, in nanoseconds, of a reader that polls.
-	pollBelow = int64(80 * time.Microsecond)
+	pollBelow = int64(120 * time.Microsecond)
 	// longWait is as long as a wait counts at most, in nanoseconds.
 	longWait = int64(time.Millisecond)
 	// preemptedAfter is the time between two polls of a reader, in nanoseconds, from

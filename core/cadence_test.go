@@ -29,7 +29,7 @@ func TestShouldUsePoller(t *testing.T) {
 	}
 }
 
-// One long wait turns polling off, a dozen short ones bring it back, however long the
+// One long wait turns polling off, several short ones bring it back, however long the
 // long one was.
 func TestShouldPoll(t *testing.T) {
 	const short = int64(10 * time.Microsecond)
@@ -40,7 +40,7 @@ func TestShouldPoll(t *testing.T) {
 			for ; !c.shouldPoll(0) && n < 100; n++ {
 				c.observeWait(short)
 			}
-			if n < 8 || n > 48 {
+			if n < 4 || n > 48 {
 				t.Errorf("round %d: it polls after %d short waits", round, n)
 			}
 			if c.observeWait(int64(long)); c.shouldPoll(0) {

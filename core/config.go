@@ -45,7 +45,7 @@ type PeerConfig struct {
 	MaxHandlers        int           `yaml:"max_handlers"         ini:"max_handlers"         comment:"Handlers that run at once per session, default 10000"`
 	WriteBound         int           `yaml:"write_bound"          ini:"write_bound"          comment:"Bytes per session that may be queued for writing, default 4194304"`
 	PushPolicy         PushPolicy    `yaml:"push_policy"          ini:"push_policy"          comment:"What happens to a push for which there is no room: wait (the default), fail, drop-newest, drop-oldest, latest or disconnect"`
-	BusyPoll           time.Duration `yaml:"busy_poll"            ini:"busy_poll"            comment:"Longest time a reader whose messages come in quick succession polls before it sleeps, default 100µs; negative: never; ns,µs,ms,s,m,h"`
+	BusyPoll           time.Duration `yaml:"busy_poll"            ini:"busy_poll"            comment:"Longest time a reader whose messages come in quick succession polls before it sleeps, default 150µs; negative: never; ns,µs,ms,s,m,h"`
 	Loops              int           `yaml:"loops"                ini:"loops"                comment:"Event loops that serve all sessions, also a few, with a listener each for TCP on Linux; negative: one per processor; default 0: one per processor for sessions from the 16th on"`
 	ReadMemory         int64         `yaml:"read_memory"          ini:"read_memory"          comment:"Bytes that received messages of all sessions may take until they are handled, default 1073741824"`
 	SessionMemory      int64         `yaml:"session_memory"       ini:"session_memory"       comment:"Bytes that the requests of one session may take until they are answered, default a quarter of read_memory"`
@@ -133,7 +133,7 @@ func (c *PeerConfig) check() error {
 	c.IdleTimeout = max(c.IdleTimeout, 0)
 	positive(&c.RedialWait, 30*time.Second)
 	if c.BusyPoll == 0 {
-		c.BusyPoll = 100 * time.Microsecond
+		c.BusyPoll = 150 * time.Microsecond
 	}
 	if c.Loops < 0 {
 		c.Loops = min(runtime.GOMAXPROCS(0), maxPollers)
