@@ -42,7 +42,8 @@ func polledLink(t *testing.T, busyPoll time.Duration) (*link, net.Conn) {
 func (l *link) readLoop() *readLoop { return &readLoop{s: l.sess, l: l, gen: l.generation()} }
 
 func (l *link) pollNow() (bool, error) {
-	return l.readLoop().busyPoll(l.sess.env.sweeper.Now(), 1)
+	_, some, err := l.readLoop().busyPoll(l.sess.env.sweeper.Now(), 1)
+	return some, err
 }
 
 // procs sets GOMAXPROCS to n for the test.
@@ -103,6 +104,30 @@ func TestPoll(t *testing.T) {
 			}
 			if ok != test.ok || !errors.Is(err, test.err) {
 				t.Errorf("poll = %v, %v; want %v, %v", ok, err, test.ok, test.err)
+			}
+		})
+	}
+}
+
+// A reader that polls keeps its context for the next message; one that sleeps has none.
+func TestContextOfReader(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		busy  time.Duration
+		keeps bool
+	}{{"polls", time.Hour, true}, {"sleeps", -1, false}} {
+		t.Run(test.name, func(t *testing.T) {
+			l, far := polledLink(t, test.busy)
+			if l == nil {
+				return
+			}
+			procs(t, 2)
+			r := l.readLoop()
+			defer r.dropNext()
+			c := r.makeNext()
+			far.Write([]byte("x"))
+			if err := r.await(); err != nil || (r.next == c) != test.keeps {
+				t.Errorf("await = %v, keeps the context: %v; want nil, %v", err, r.next == c, test.keeps)
 			}
 		})
 	}

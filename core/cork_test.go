@@ -129,6 +129,73 @@ func TestReaderInHandlerUncorks(t *testing.T) {
 	})
 }
 
+// quickPlugin promises that its hooks do not block.
+type quickPlugin struct{ *PluginImpl }
+
+func (quickPlugin) NonBlocking() {}
+
+// A reader writes the reply of its handler before it does anything else, if it has read no
+// other request yet. Otherwise the replies become one write.
+func TestReaderWritesRepliesAtOnce(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		calls  int
+		queued []int // replies, after each
+	}{
+		{"one call", 1, []int{0}},
+		{"two calls at once", 2, []int{1, 0}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			type state struct {
+				here   bool
+				queued int
+			}
+			afterReplies := func() (seen []state, ok bool) {
+				l, far := polledLink(t, -1)
+				if l == nil || inlining.Always {
+					return nil, false // else the handler loses the reading
+				}
+				states := make(chan state, test.calls)
+				p := l.env.peer.(*peer)
+				p.admit() // a whole session: another reader may end it
+				if _, err := p.env.hub.claim(l.sess, l); err != nil {
+					t.Fatal(err)
+				}
+				HandleCall(p, "/state", func(CallCtx, *string) (string, error) { return "", nil }, quickPlugin{&PluginImpl{PluginName: "queued",
+					OnPostWriteReply: func(WriteCtx) *Rerror {
+						n, _ := l.sock.Queued()
+						states <- state{l.inHandler(), n}
+						return nil
+					},
+				}})
+				allow(p, "/state")
+				far.Write(frames(t, "/state", "", 1, test.calls))
+				soon(t, "the calls have arrived", func() bool { ok, _ := l.sock.TryWait(); return ok })
+				l.startReader()
+				for range test.calls {
+					seen = append(seen, <-states)
+				}
+				return seen, true
+			}
+			// On a busy machine the watchdog may be asleep again, or take the reading from the handler.
+			soon(t, "the reader runs all handlers", func() bool {
+				seen, ok := afterReplies()
+				for _, s := range seen {
+					if !s.here {
+						return false
+					}
+				}
+				for i, s := range seen {
+					if s.queued != test.queued[i] {
+						t.Fatalf("after reply %d: %d replies are not written; want %d", i, s.queued, test.queued[i])
+					}
+				}
+				return ok || inlining.Always
+			})
+		})
+	}
+}
+
 // A reader whose hooks may block does not cork.
 func TestReaderWithHooksThatMayBlockDoesNotCork(t *testing.T) {
 	if inlining.Always {

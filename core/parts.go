@@ -232,6 +232,7 @@ type handlerCtx struct {
 	leave       func()  // gives its place back while the argument is decoded; nil: it has none
 	release     freer
 	memory      *[]byte       // of an argument that is used again
+	flushes     bool          // nothing has arrived behind it: its reply need not wait to be written with others
 	turn        uint64        // as what the reader's state knows the handler; 0: another goroutine runs it
 	began       int64         // when the handler began, in the sweeper's time; 0: nobody wants to know
 	arrived     int64         // bytes of env.memory that the message has had since it arrived, until they are in bytes

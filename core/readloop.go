@@ -22,6 +22,8 @@ type readLoop struct {
 	l   *link  // nil: it does not read
 	gen uint64 // the generation of l's state when this goroutine was its reader last
 	in  place  // where user code runs, outside of a message
+
+	next *handlerCtx // for the next message; nil while the reader waits: an idle session should hold little memory
 }
 
 // place is where a reader is that runs user code which may end its goroutine.
@@ -118,11 +120,8 @@ func (r *readLoop) serve() error {
 	if err := r.serveKept(); err != nil {
 		return err
 	}
-	var c *handlerCtx // nil while it waits: an idle session should hold little memory
 	defer func() {
-		if c != nil {
-			putCtx(c)
-		}
+		r.dropNext()
 		if l.isReader(r.gen) {
 			l.abandon()
 		}
@@ -144,29 +143,16 @@ func (r *readLoop) serve() error {
 		}
 		// Wait for a message: with a context if hooks need it, else without one.
 		if len(s.env.hooks().preReadHeader) > 0 {
-			if c == nil {
-				c = getCtx(l)
-			}
-			c.sess = s
 			if l.sock.Buffered() == 0 {
 				l.mayBlock()
 			}
-			if err := r.beforeHeader(c); err != nil {
+			if err := r.beforeHeader(r.makeNext()); err != nil {
 				return err
 			}
-		} else {
-			if c != nil && l.sock.Buffered() == 0 {
-				putCtx(c)
-				c = nil
-			}
-			if err := r.await(); err != nil {
-				return err
-			}
-			if c == nil {
-				c = getCtx(l)
-			}
-			c.sess = s
+		} else if err := r.await(); err != nil {
+			return err
 		}
+		c := r.makeNext()
 		// Read it; a part of it has come.
 		r.gen = l.generation()
 		if l.cadence.needsRead(l.sock.Buffered()) {
@@ -202,15 +188,30 @@ func (r *readLoop) serve() error {
 		if c.in.Mtype() == TypePush && s.work.running() >= s.env.live.Load().MaxHandlers {
 			l.pauseWhile(s.full)
 		}
-		given := c
-		c = nil // dispatch owns it, also if a handler calls runtime.Goexit
-		switch r.dispatch(given) {
+		r.next = nil // dispatch owns it, also if a handler calls runtime.Goexit
+		switch r.dispatch(c) {
 		case reuse:
-			c = given
 			c.recycle()
+			r.next = c
 		case stolen:
 			return errNotReader
 		}
+	}
+}
+
+// makeNext returns the context for the next message.
+func (r *readLoop) makeNext() *handlerCtx {
+	if r.next == nil {
+		r.next = getCtx(r.l)
+	}
+	r.next.sess = r.s
+	return r.next
+}
+
+func (r *readLoop) dropNext() {
+	if r.next != nil {
+		putCtx(r.next)
+		r.next = nil
 	}
 }
 
@@ -351,18 +352,24 @@ func (r *readLoop) await() error {
 	}
 	for l.sock.Buffered() == 0 && l.pollable() {
 		began := s.env.sweeper.Now()
-		some, err := r.busyPoll(began, batch)
+		ended, some, err := r.busyPoll(began, batch)
 		if !some && err == nil {
+			r.dropNext()
 			var isParked bool
 			if isParked, err = l.wait(true); isParked {
 				return errNotReader
 			}
+			ended = s.env.sweeper.Now()
 		}
-		l.cadence.observeWait(s.env.sweeper.Now() - began)
+		l.cadence.observeWait(ended - began)
 		if err != nil {
 			return err
 		}
 	}
+	if l.sock.Buffered() > 0 {
+		return nil
+	}
+	r.dropNext()
 	return l.waitUnparked()
 }
 
@@ -396,26 +403,27 @@ func (r *readLoop) awaitPolled() (done bool, err error) {
 
 // busyPoll polls for bytes, at most for PeerConfig.BusyPoll, if the next message will
 // come soon: to wake a thread that sleeps costs both ends more than a few polls. Other
-// goroutines run between the polls.
-func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
+// goroutines run between the polls. last is when it found nothing the last time: a clock
+// is not read between the arrival of a message and its handler.
+func (r *readLoop) busyPoll(began int64, batch int32) (last int64, some bool, err error) {
 	s, l := r.s, r.l
 	most := int64(s.env.cfg.BusyPoll)
 	if !l.cadence.shouldPoll(began) || most < 0 || !busypoll.Begin() {
-		return false, nil
+		return began, false, nil
 	}
 	defer busypoll.End()
 	handled := l.slot != nil
 	l.releaseSlot()
-	if batch > 1 && l.sock.Corked() {
+	if !handled || batch > 1 && l.sock.Corked() {
 		if handled {
 			l.sock.Flush(socket.NoBlock) // replies of handlers must not wait for the callers below
 		}
-		runtime.Gosched() // the callers of this batch call again, and all their calls become one write
+		runtime.Gosched() // the callers of this batch call again, before a poll delays them; all their calls become one write
 	}
-	for last := began; last-began < most; {
+	for last = began; last-began < most; {
 		l.sock.Flush(socket.NoBlock)
 		if some, err = l.sock.TryWait(); some || err != nil {
-			return some, err
+			return last, some, err
 		}
 		runtime.Gosched()
 		now := s.env.sweeper.Now()
@@ -424,7 +432,7 @@ func (r *readLoop) busyPoll(began int64, batch int32) (some bool, err error) {
 		}
 		last = now
 	}
-	return false, nil
+	return last, false, nil
 }
 
 // runInline runs the handler in c on the reader's goroutine: to hand the message to
@@ -437,6 +445,7 @@ func (r *readLoop) runInline(c *handlerCtx) (d disposition) {
 	polled, since := l.loop != nil, l.cadence.at
 	l.sock.Uncork()
 	c.startSample()
+	c.flushes = l.sock.Buffered() == 0
 	c.turn = l.beginHandler() // from here on another goroutine may steal the reading
 	r.gen = c.turn
 	if inlining.Always {

@@ -405,12 +405,16 @@ func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
 		c.logHandled(r)
 		return
 	}
-	if !now && !c.inReader() { // the reader flushes before it reads
+	switch {
+	case now: // the reader flushes before it reads
+	case !c.inReader():
 		var mode socket.FlushMode
 		if s.work.running() > 1 {
 			mode = socket.Yield
 		}
 		l.sock.Flush(mode)
+	case c.flushes:
+		l.sock.Flush(socket.NoBlock)
 	}
 	l.closeIfEnded()
 	c.logHookError("PostWriteReply", c.hooks.postWriteReply.run(s.env.guard, c))
