@@ -133,10 +133,10 @@ func (l logger) slog() *slog.Logger {
 }
 
 // enabled reports whether a line of this level would be written.
-func (l logger) enabled(level LoggerLevel) bool {
-	if !EnableLoggerLevel(level) {
-		return false
-	}
+func (l logger) enabled(level LoggerLevel) bool { return EnableLoggerLevel(level) && l.handles(level) }
+
+// handles reports whether the handler of the lines takes those of this level.
+func (l logger) handles(level LoggerLevel) bool {
 	h := l.slog().Handler()
 	return h.Enabled(context.Background(), levelFor(h, level))
 }
