@@ -37,7 +37,7 @@ func getCtx(l *link) *handlerCtx {
 	}
 	s := l.sess
 	c.logger, c.sess, c.link = s.logger, s, l
-	c.in.SetInterner(s.env.router)
+	c.in.SetInterner((*interner)(c))
 	c.in.SetAccount((*argument)(c))
 	c.out.SetHolder((*replier)(c))
 	return c
