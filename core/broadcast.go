@@ -67,7 +67,8 @@ func prepareFor(sess Session, serviceMethod string, arg any, setting []MessageSe
 	id := codec.NilCodecID
 	if s, ok := sess.(*session); ok {
 		var m socket.Envelope
-		if r := prepareMessage(s, &m, TypePush, serviceMethod, arg, setting); r != nil {
+		m.SetMtype(TypePush)
+		if r := prepareMessage(s, &m, serviceMethod, arg, setting); r != nil {
 			return nil, r
 		}
 		id, arg = m.BodyCodec(), m.Body()

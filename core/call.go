@@ -141,11 +141,11 @@ func (cmd *callCmd) prepare(k kind, serviceMethod string, arg any, setting []Mes
 	if s.env.live.Load().CountTime {
 		cmd.start = s.env.sweeper.Now()
 	}
-	mtype := TypeCall
+	cmd.out.SetMtype(TypeCall)
 	if k == kindPush {
-		mtype = TypePush
+		cmd.out.SetMtype(TypePush)
 	}
-	if r := prepareMessage(s, &cmd.out, mtype, serviceMethod, arg, setting); r != nil {
+	if r := prepareMessage(s, &cmd.out, serviceMethod, arg, setting); r != nil {
 		return r
 	}
 	if ctx := cmd.out.GivenContext(); ctx != nil {
@@ -214,26 +214,14 @@ func (cmd *callCmd) written(k kind) {
 	}
 }
 
-// prepareMessage fills in an outgoing message. A setting that panics (an unknown
-// filter) is an error of the message.
-func prepareMessage(s *session, m *socket.Envelope, mtype byte, serviceMethod string, arg any, setting []MessageSetting) (r *Rerror) {
-	if len(setting) > 0 {
-		defer func() {
-			if v := recover(); v != nil {
-				r = NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), fmt.Sprint(v))
-			}
-		}()
-	}
-	m.SetMtype(mtype)
+// prepareMessage fills in an outgoing message, which has its type.
+func prepareMessage(s *session, m *socket.Envelope, serviceMethod string, arg any, setting []MessageSetting) *Rerror {
 	m.SetServiceMethod(serviceMethod)
 	m.SetBody(arg)
-	for _, set := range setting {
-		if set != nil {
-			set(m)
+	if len(setting) > 0 {
+		if r := applySettings(m, setting); r != nil {
+			return r
 		}
-	}
-	if t := m.Mtype(); t != mtype && (t == TypeControl || t == TypeData) {
-		return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), fmt.Sprintf("messages of the type %s are sent by the engine alone", TypeText(t)))
 	}
 	m.Share()
 	if m.BodyCodec() == codec.NilCodecID {
@@ -242,59 +230,24 @@ func prepareMessage(s *session, m *socket.Envelope, mtype byte, serviceMethod st
 	return nil
 }
 
-// launch gives the call a sequence number, unless it holds one, and sends it. Every
-// error resolves it.
-func (s *session) launch(cmd *callCmd) {
-	ctx := cmd.out.GivenContext()
-	if d := s.env.live.Load().DefaultCallTimeout; d > 0 && cmd.deadline == 0 && cmd.stream == nil && (ctx == nil || !hasDeadline(ctx)) {
-		cmd.deadline = s.env.sweeper.After(d)
-	}
-	deadline := cmd.deadline
-	if s.leaving.Load() { // checked before adding: calls in the table get the connection's reason
-		if reason := s.CloseReason(); reason != nil {
-			if cmd.seq != 0 {
-				s.pending.Release(cmd.seq)
-			}
-			cmd.resolve(markNotRun(reason.rerror(), nil))
-			return
+// applySettings applies the user's settings. One that panics (an unknown filter) is an error
+// of the message.
+func applySettings(m *socket.Envelope, setting []MessageSetting) (r *Rerror) {
+	defer func() {
+		if v := recover(); v != nil {
+			r = NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), fmt.Sprint(v))
+		}
+	}()
+	mtype := m.Mtype()
+	for _, set := range setting {
+		if set != nil {
+			set(m)
 		}
 	}
-	cmd.method = cmd.out.ServiceMethod()
-	seq, calls, err := cmd.seq, 0, error(nil)
-	if seq == 0 {
-		seq, calls, err = s.pending.AddCounting(cmd, deadline)
-	} else {
-		calls, err = s.pending.AddHeld(seq, cmd, deadline)
+	if t := m.Mtype(); t != mtype && (t == TypeControl || t == TypeData) {
+		return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), fmt.Sprintf("messages of the type %s are sent by the engine alone", TypeText(t)))
 	}
-	if err != nil {
-		cmd.resolve(pendingRerror(err))
-		return
-	}
-	// From here on another goroutine may resolve the call. The memory of a pooled
-	// command is still ours, since only we wait for it.
-	cmd.seq = seq
-	cmd.out.SetSeq(seq)
-	if deadline != 0 {
-		s.env.sweeper.Touch(s, deadline)
-	}
-	if cmd.wake == nil && ctx != nil && ctx.Done() != nil {
-		cmd.watch(ctx)
-	}
-	// A broken connection clears cur before the table is drained. So if cur holds a
-	// link after the call was added, either the link lives or the drain finds the call.
-	l := s.cur.Load()
-	if cmd.stream != nil {
-		if r := cmd.stream.attach(l, cmd); r != nil {
-			s.failCall(seq, r)
-			return
-		}
-	}
-	if l == nil {
-		if l = s.queueCall(cmd); l == nil {
-			return
-		}
-	}
-	s.sendCall(l, cmd, calls > 1)
+	return nil
 }
 
 // failCall ends a pending call with an error. It returns false if the call was
@@ -308,57 +261,6 @@ func (s *session) failCall(seq int32, r *Rerror) bool {
 	cmd.resolve(r)
 	s.becameIdle()
 	return true
-}
-
-// sendCall enqueues a call that has its sequence number. busy says that other calls
-// are pending.
-func (s *session) sendCall(l *link, cmd *callCmd, busy bool) {
-	cmd.link = l
-	ctx, deadline := cmd.out.GivenContext(), cmd.deadline
-	if deadline != 0 || ctx != nil && ctx.Done() != nil {
-		l.sayHello() // the caller may give up
-	}
-	admission := ctx
-	if deadline != 0 {
-		if _, queued := l.sock.Queued(); queued > s.env.cfg.WriteBound/2 { // it may have to wait
-			var cancel context.CancelFunc
-			admission, cancel = context.WithTimeout(cmd.out.Context(), time.Duration(deadline-s.env.sweeper.Now()))
-			defer cancel()
-		}
-	}
-	if err := l.sock.Enqueue(admission, &cmd.out); err != nil {
-		r := l.writeRerror(admission, err)
-		if r.Code == CodeConnClosed { // nothing of it was sent
-			if s.redialable() && !isCloseReason(err) {
-				l.kill(SideNetwork, err, "writing") // so that the reader notices the break
-				l.ensureReader()
-			}
-			r = markNotRun(r, l)
-		}
-		s.failCall(cmd.seq, r)
-		return
-	}
-	if !busy || !l.sock.Corked() {
-		s.flush(l, deadline != 0 || ctx != nil && ctx.Done() != nil, busy)
-	}
-	l.ensureReader()
-	if cmd.repeats == 0 && !cmd.auth {
-		cmd.written(kindCall)
-	}
-}
-
-// flush writes what was enqueued. bounded says that the caller's wait can end before
-// the call does: then flush must not block on the network. busy says that other calls
-// are pending.
-func (s *session) flush(l *link, bounded, busy bool) {
-	var mode socket.FlushMode
-	if busy {
-		mode |= socket.Yield
-	}
-	if bounded {
-		mode |= socket.NoBlock
-	}
-	l.sock.Flush(mode)
 }
 
 // watch ends an asynchronous call with its context.

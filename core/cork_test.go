@@ -32,7 +32,8 @@ func launched(s *session, method, arg string) CallCmd {
 func enqueue(t *testing.T, l *link) {
 	t.Helper()
 	var m socket.Envelope
-	if r := prepareMessage(l.sess, &m, TypePush, "/nowhere", "x", nil); r != nil {
+	m.SetMtype(TypePush)
+	if r := prepareMessage(l.sess, &m, "/nowhere", "x", nil); r != nil {
 		t.Fatal(r)
 	}
 	if err := l.sock.Enqueue(t.Context(), &m); err != nil {

@@ -62,7 +62,8 @@
 //
 // # The road of a call, by file
 //
-//	call.go      Call (async.go: AsyncCall) → begin → prepare → launch → sendCall
+//	call.go      Call (async.go: AsyncCall) → begin → prepare
+//	callsend.go  launch → addCall → sendCall
 //	             socket.Conn: packed into the batch of the connection, flushed together
 //	readerstate.go, reader.go
 //	             which goroutine reads the connection: a state machine, with its picture

@@ -163,13 +163,10 @@ func InvokeInto(ctx context.Context, c Caller, method string, arg, result any, s
 		result, memory = r.reused()
 	}
 	if !fast {
-		if v := reflect.ValueOf(result); v.Kind() == reflect.Pointer && !v.IsNil() {
-			v.Elem().SetZero()
-		}
-		all := append([]MessageSetting{WithContext(ctx)}, set...)
-		return c.Call(method, arg, result, all...).Rerror().Err()
+		return callInto(c, method, arg, result, append([]MessageSetting{WithContext(ctx)}, set...))
 	}
-	cmd, gone := own.invoke(ctx, method, arg, result, memory, 0, true, set)
+	cmd := own.commandInto(ctx, result, memory, 0, true)
+	gone := cmd.begin(method, arg, set)
 	if gone == nil {
 		<-cmd.wake
 	} else {
@@ -178,18 +175,26 @@ func InvokeInto(ctx context.Context, c Caller, method string, arg, result any, s
 	return cmd.invoked().Err()
 }
 
-// invoke begins a call with a pooled command; see begin. The caller waits, and then calls
-// invoked.
-func (s *session) invoke(ctx context.Context, method string, arg, result any, memory *[]byte, mode codec.Mode, over bool, set []MessageSetting) (cmd *callCmd, gone <-chan struct{}) {
-	cmd = s.command()
+// callInto is InvokeInto of a Caller that is no session of this package.
+func callInto(c Caller, method string, arg, result any, set []MessageSetting) error {
+	if v := reflect.ValueOf(result); v.Kind() == reflect.Pointer && !v.IsNil() {
+		v.Elem().SetZero()
+	}
+	return c.Call(method, arg, result, set...).Rerror().Err()
+}
+
+// commandInto returns a pooled command for a call whose reply is decoded into result. The
+// caller begins it, waits, and then calls invoked.
+func (s *session) commandInto(ctx context.Context, result any, memory *[]byte, mode codec.Mode, over bool) *callCmd {
+	cmd := s.command()
 	cmd.result, cmd.memory, cmd.mode, cmd.over = result, memory, mode, over
 	if ctx != nil {
 		cmd.out.SetContext(ctx)
 	}
-	return cmd, cmd.begin(method, arg, set)
+	return cmd
 }
 
-// invoked is the rest of a call that invoke has begun, after the wait.
+// invoked is the rest of a call with a pooled command, after the wait.
 func (cmd *callCmd) invoked() *Rerror {
 	cmd.end()
 	r := cmd.rerr

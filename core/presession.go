@@ -207,7 +207,8 @@ func (s *session) preWrite(seq int32, mtype byte, serviceMethod string, body any
 	}()
 	m := socket.GetMessage().(*socket.Envelope)
 	defer socket.PutMessage(m)
-	if r := prepareMessage(s, m, mtype, serviceMethod, body, setting); r != nil {
+	m.SetMtype(mtype)
+	if r := prepareMessage(s, m, serviceMethod, body, setting); r != nil {
 		return r
 	}
 	m.SetSeq(seq)

@@ -43,7 +43,8 @@ func Invoke[Reply any](ctx context.Context, c Caller, method string, arg any, se
 		box = pool.Get().(*Reply)
 		result = box
 	}
-	cmd, gone := own.invoke(ctx, method, arg, result, nil, codec.Fresh, false, set)
+	cmd := own.commandInto(ctx, result, nil, codec.Fresh, false)
+	gone := cmd.begin(method, arg, set)
 	if gone == nil {
 		<-cmd.wake
 	} else {
