@@ -44,7 +44,7 @@ func shouldUsePoller(sessions int, hooksMayBlock bool) bool {
 // the connection is read. It is the reader's alone. It knows nothing of the
 // connection, and reads no clock.
 type cadence struct {
-	at      int64 // when the connection was parked, or the poll loop came back to it; nanoseconds
+	at      int64 // when a reader parked the connection, or the poll loop came back to it; nanoseconds
 	wait    int64 // average time of a wait for a message, in nanoseconds
 	ban     int64 // how long the last ban of polling was
 	banned  int64 // the end of the ban
@@ -81,7 +81,8 @@ func (c *cadence) polledAgain(last, now int64) bool {
 // parked notes that the wait for a message begins at now, without a goroutine.
 func (c *cadence) parked(now int64) { c.at = now }
 
-// polled notes that the poll loop has come back to the connection, which ends a wait.
+// polled notes that the poll loop has come back to the connection, which ends a wait. That
+// began when the poll loop came back to it before: the time for which it served it is a part.
 func (c *cadence) polled(now int64) {
 	c.observeWait(now - c.at)
 	c.at, c.reads, c.bytes = now, 0, 0

@@ -203,7 +203,6 @@ func (l *link) rearm() bool {
 	l.sock.Flush(socket.NoBlock)
 	l.sock.ReleaseIfEmpty()
 	l.loop = nil
-	l.cadence.parked(l.env.sweeper.Now())
 	l.state.park()
 	if !l.shut.Load() && !(roams && l.hasRoamed()) || !l.state.unpark(onPoller) {
 		return true
