@@ -66,6 +66,11 @@ func putCtx(c *handlerCtx) {
 		return // a late use of c panics in live
 	}
 	c.recycle()
+	putClean(c)
+}
+
+// putClean is putCtx for a c that was recycled, and not used since then.
+func putClean(c *handlerCtx) {
 	c.sess, c.link = nil, nil
 	ctxPool.Put(c)
 }
