@@ -37,6 +37,9 @@ func getCtx(l *link) *handlerCtx {
 	}
 	s := l.sess
 	c.logger, c.sess, c.link = s.logger, s, l
+	if c.latelyIn != s.env.router.tables.Load() { // of another peer, which must not be kept for this
+		c.lately, c.latelyIn = nil, nil
+	}
 	c.in.SetInterner((*interner)(c))
 	c.in.SetAccount((*argument)(c))
 	c.out.SetHolder((*replier)(c))
