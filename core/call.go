@@ -2,10 +2,8 @@ package tp
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	"github.com/teleport-go/teleport/core/codec"
 	"github.com/teleport-go/teleport/core/socket"
 )
 
@@ -135,119 +133,69 @@ func (cmd *callCmd) exitAsync() {
 	}
 }
 
-// prepare fills in a request, and runs the hooks before it is written.
-func (cmd *callCmd) prepare(k kind, serviceMethod string, arg any, setting []MessageSetting) *Rerror {
-	s := cmd.sess
-	if s.env.live.Load().CountTime {
-		cmd.start = s.env.sweeper.Now()
+// launch gives the call a sequence number, unless it holds one, and sends it. Every
+// error resolves it.
+//
+// With thousands of callers each line of a stack that is touched is fetched from memory:
+// what launch calls while the message is sent has small frames, and what is rare is done in
+// functions of its own.
+func (s *session) launch(cmd *callCmd) {
+	if l, busy := s.addCall(cmd); l != nil {
+		s.sendCall(l, cmd, busy)
 	}
-	cmd.out.SetMtype(TypeCall)
-	if k == kindPush {
-		cmd.out.SetMtype(TypePush)
-	}
-	if r := prepareMessage(s, &cmd.out, serviceMethod, arg, setting); r != nil {
-		return r
-	}
-	if ctx := cmd.out.GivenContext(); ctx != nil {
-		if ctx.Err() != nil {
-			return contextRerror(ctx)
-		}
-		if at, ok := ctx.Deadline(); ok && k == kindCall {
-			setTimeout(cmd.out.Meta(), time.Until(at))
-		}
-	}
-	if s.env.live.Load().PrintDetail {
-		cmd.detail = bodyText(&cmd.out)
-	}
-	cmd.auth = k == kindCall && cmd.out.Mtype() == TypeAuthCall
-	if hooks := s.env.hooks().preWrite[k]; len(hooks) > 0 && !cmd.auth {
-		return cmd.preWrite(k, hooks)
-	}
-	return nil
 }
 
-// preWrite runs the hooks before a request is written, with its number set.
-func (cmd *callCmd) preWrite(k kind, hooks moment[WriteCtx]) *Rerror {
-	s := cmd.sess
-	if k == kindPush {
-		cmd.number()
-		return hooks.run(s.env.guard, cmd)
+// addCall is launch before the call is sent. l is what to send it on, nil if the call is
+// resolved or queued. busy says that other calls are pending.
+func (s *session) addCall(cmd *callCmd) (l *link, busy bool) {
+	ctx := cmd.out.GivenContext()
+	if d := s.env.live.Load().DefaultCallTimeout; d > 0 && cmd.deadline == 0 && cmd.stream == nil && (ctx == nil || !hasDeadline(ctx)) {
+		cmd.deadline = s.env.sweeper.After(d)
 	}
-	seq, err := s.pending.Hold()
+	deadline := cmd.deadline
+	if s.leaving.Load() { // checked before adding: calls in the table get the connection's reason
+		if reason := s.CloseReason(); reason != nil {
+			if cmd.seq != 0 {
+				s.pending.Release(cmd.seq)
+			}
+			cmd.resolve(markNotRun(reason.rerror(), nil))
+			return nil, false
+		}
+	}
+	cmd.method = cmd.out.ServiceMethod()
+	seq, calls, err := cmd.seq, 0, error(nil)
+	if seq == 0 {
+		seq, calls, err = s.pending.AddCounting(cmd, deadline)
+	} else {
+		calls, err = s.pending.AddHeld(seq, cmd, deadline)
+	}
 	if err != nil {
-		return pendingRerror(err)
+		cmd.resolve(pendingRerror(err))
+		return nil, false
 	}
-	passed := false
-	defer func() {
-		if !passed { // a hook may end the goroutine
-			s.pending.Release(seq)
-		}
-	}()
+	// From here on another goroutine may resolve the call. The memory of a pooled
+	// command is still ours, since only we wait for it.
+	cmd.seq = seq
 	cmd.out.SetSeq(seq)
-	r := hooks.run(s.env.guard, cmd)
-	if passed = r == nil; passed {
-		cmd.seq = seq
+	if deadline != 0 {
+		s.env.sweeper.Touch(s, deadline)
 	}
-	return r
-}
-
-// number gives a PUSH its sequence number; one with a prepared body has 0, as all with that
-// body have.
-func (cmd *callCmd) number() {
-	if cmd.seq == 0 {
-		if _, shared := cmd.out.Body().(*Prepared); !shared {
-			cmd.seq = cmd.sess.pending.Next()
+	if cmd.wake == nil && ctx != nil && ctx.Done() != nil {
+		cmd.watch(ctx)
+	}
+	// A broken connection clears cur before the table is drained. So if cur holds a
+	// link after the call was added, either the link lives or the drain finds the call.
+	l = s.cur.Load()
+	if cmd.stream != nil {
+		if r := cmd.stream.attach(l, cmd); r != nil {
+			s.failCall(seq, r)
+			return nil, false
 		}
 	}
-	cmd.out.SetSeq(cmd.seq)
-}
-
-func pendingRerror(err error) *Rerror {
-	return markNotRun(NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), err.Error()), nil)
-}
-
-// written runs the hooks after the batch has accepted a request.
-func (cmd *callCmd) written(k kind) {
-	s := cmd.sess
-	if r := s.env.hooks().postWrite[k].run(s.env.guard, cmd); r != nil {
-		s.Errorf("%s of %q: %s", [...]string{"PostWriteCall", "PostWritePush"}[k], methodText(cmd.out.ServiceMethod()), r)
+	if l == nil {
+		l = s.queueCall(cmd)
 	}
-}
-
-// prepareMessage fills in an outgoing message, which has its type.
-func prepareMessage(s *session, m *socket.Envelope, serviceMethod string, arg any, setting []MessageSetting) *Rerror {
-	m.SetServiceMethod(serviceMethod)
-	m.SetBody(arg)
-	if len(setting) > 0 {
-		if r := applySettings(m, setting); r != nil {
-			return r
-		}
-	}
-	m.Share()
-	if m.BodyCodec() == codec.NilCodecID {
-		m.SetBodyCodec(s.env.cfg.codecID)
-	}
-	return nil
-}
-
-// applySettings applies the user's settings. One that panics (an unknown filter) is an error
-// of the message.
-func applySettings(m *socket.Envelope, setting []MessageSetting) (r *Rerror) {
-	defer func() {
-		if v := recover(); v != nil {
-			r = NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), fmt.Sprint(v))
-		}
-	}()
-	mtype := m.Mtype()
-	for _, set := range setting {
-		if set != nil {
-			set(m)
-		}
-	}
-	if t := m.Mtype(); t != mtype && (t == TypeControl || t == TypeData) {
-		return NewRerror(CodeWriteFailed, CodeText(CodeWriteFailed), fmt.Sprintf("messages of the type %s are sent by the engine alone", TypeText(t)))
-	}
-	return nil
+	return l, calls > 1
 }
 
 // failCall ends a pending call with an error. It returns false if the call was
@@ -261,6 +209,77 @@ func (s *session) failCall(seq int32, r *Rerror) bool {
 	cmd.resolve(r)
 	s.becameIdle()
 	return true
+}
+
+// sendCall enqueues a call that has its sequence number. busy says that other calls
+// are pending.
+func (s *session) sendCall(l *link, cmd *callCmd, busy bool) {
+	cmd.link = l
+	ctx := cmd.out.GivenContext()
+	bounded := cmd.deadline != 0 || ctx != nil && ctx.Done() != nil // the caller may give up
+	if bounded {
+		l.sayHello()
+	}
+	if cmd.deadline != 0 && s.mayWait(l) {
+		if !s.enqueueUntil(l, cmd) {
+			return
+		}
+	} else if err := l.sock.Enqueue(ctx, &cmd.out); err != nil {
+		s.notSent(l, cmd, ctx, err)
+		return
+	}
+	if !busy || !l.sock.Corked() {
+		s.flush(l, bounded, busy)
+	}
+	l.ensureReader()
+	if cmd.repeats == 0 && !cmd.auth {
+		cmd.written(kindCall)
+	}
+}
+
+// mayWait reports whether a call may have to wait for room in the batch.
+func (s *session) mayWait(l *link) bool {
+	_, queued := l.sock.Queued()
+	return queued > s.env.cfg.WriteBound/2
+}
+
+// enqueueUntil enqueues a call that waits for room until its deadline. If it returns false
+// the call has failed.
+func (s *session) enqueueUntil(l *link, cmd *callCmd) bool {
+	ctx, cancel := context.WithTimeout(cmd.out.Context(), time.Duration(cmd.deadline-s.env.sweeper.Now()))
+	defer cancel()
+	if err := l.sock.Enqueue(ctx, &cmd.out); err != nil {
+		s.notSent(l, cmd, ctx, err)
+		return false
+	}
+	return true
+}
+
+// notSent fails a call with an error of Enqueue, which was given ctx.
+func (s *session) notSent(l *link, cmd *callCmd, ctx context.Context, err error) {
+	r := l.writeRerror(ctx, err)
+	if r.Code == CodeConnClosed { // nothing of it was sent
+		if s.redialable() && !isCloseReason(err) {
+			l.kill(SideNetwork, err, "writing") // so that the reader notices the break
+			l.ensureReader()
+		}
+		r = markNotRun(r, l)
+	}
+	s.failCall(cmd.seq, r)
+}
+
+// flush writes what was enqueued. bounded says that the caller's wait can end before
+// the call does: then flush must not block on the network. busy says that other calls
+// are pending.
+func (s *session) flush(l *link, bounded, busy bool) {
+	var mode socket.FlushMode
+	if busy {
+		mode |= socket.Yield
+	}
+	if bounded {
+		mode |= socket.NoBlock
+	}
+	l.sock.Flush(mode)
 }
 
 // watch ends an asynchronous call with its context.

@@ -62,8 +62,9 @@
 //
 // # The road of a call, by file
 //
-//	call.go      Call (async.go: AsyncCall) → begin → prepare
-//	callsend.go  launch → addCall → sendCall
+//	call.go      Call (async.go: AsyncCall) → begin
+//	prepare.go   prepare: the message, and the hooks before it is written
+//	call.go      launch → addCall → sendCall
 //	             socket.Conn: packed into the batch of the connection, flushed together
 //	readerstate.go, reader.go
 //	             which goroutine reads the connection: a state machine, with its picture
