@@ -37,10 +37,7 @@ func getCtx(l *link) *handlerCtx {
 	}
 	s := l.sess
 	c.logger, c.sess, c.link = s.logger, s, l
-	if c.latelyIn != s.env.router.tables.Load() { // of another peer, which must not be kept for this
-		c.lately, c.latelyIn = nil, nil
-	}
-	c.in.SetInterner((*interner)(c))
+	c.in.SetInterner(s.env.router)
 	c.in.SetAccount((*argument)(c))
 	c.out.SetHolder((*replier)(c))
 	return c
@@ -69,11 +66,6 @@ func putCtx(c *handlerCtx) {
 		return // a late use of c panics in live
 	}
 	c.recycle()
-	putClean(c)
-}
-
-// putClean is putCtx for a c that was recycled, and not used since then.
-func putClean(c *handlerCtx) {
 	c.sess, c.link = nil, nil
 	ctxPool.Put(c)
 }

@@ -228,27 +228,22 @@ type handlerCtx struct {
 	stream      *stream // that the CALL has opened; nil: it is an ordinary one
 	start       int64   // in the sweeper's time; 0: the time is not counted
 	expires     int64   // X-Timeout: when the caller stops waiting, in the sweeper's time; 0: never
+	decodeLater bool    // the argument is to be decoded on the handler's goroutine
 	leave       func()  // gives its place back while the argument is decoded; nil: it has none
 	release     freer
 	memory      *[]byte       // of an argument that is used again
+	flushes     bool          // nothing has arrived behind it: its reply need not wait to be written with others
 	turn        uint64        // as what the reader's state knows the handler; 0: another goroutine runs it
 	began       int64         // when the handler began, in the sweeper's time; 0: nobody wants to know
 	arrived     int64         // bytes of env.memory that the message has had since it arrived, until they are in bytes
 	bytes       int64         // in the session's workload, reply included
 	expected    int64         // of these for the reply
+	blind       bool          // counted in handler.blind
 	claim       *inbox.Claim  // of these for the argument, once decoded, and for the reply; nil: none was needed
 	seq         int32         // of a CALL
 	count       uint8         // of messages that passed through here
-	decodeLater bool          // the argument is to be decoded on the handler's goroutine
-	flushes     bool          // nothing has arrived behind it: its reply need not wait to be written with others
-	blind       bool          // counted in handler.blind
 	stage       stage         // of a request: how far its answer is
 	answeredBy  atomic.Uint32 // answerOpen, answerHandler, answerSweep, answerCaller
-
-	// The route of the last request that was served here, and where it was found: most have
-	// the same as the one before.
-	lately   *Handler // nil: none
-	latelyIn *routes
 
 	// Guarded by link.mu.
 	listed     bool
@@ -259,9 +254,6 @@ type handlerCtx struct {
 	ctx        context.Context
 	cancel     context.CancelCauseFunc
 }
-
-// interner is the socket.Interner of the requests that a handlerCtx reads.
-type interner handlerCtx
 
 // argument is the account of the value that the body of a request is decoded into.
 type argument handlerCtx

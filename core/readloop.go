@@ -23,8 +23,7 @@ type readLoop struct {
 	gen uint64 // the generation of l's state when this goroutine was its reader last
 	in  place  // where user code runs, outside of a message
 
-	next  *handlerCtx // for the next message; nil while the reader waits: an idle session should hold little memory
-	clean bool        // next was recycled, and not used since then
+	next *handlerCtx // for the next message; nil while the reader waits: an idle session should hold little memory
 }
 
 // place is where a reader is that runs user code which may end its goroutine.
@@ -193,7 +192,7 @@ func (r *readLoop) serve() error {
 		switch r.dispatch(c) {
 		case reuse:
 			c.recycle()
-			r.next, r.clean = c, true
+			r.next = c
 		case stolen:
 			return errNotReader
 		}
@@ -205,20 +204,15 @@ func (r *readLoop) makeNext() *handlerCtx {
 	if r.next == nil {
 		r.next = getCtx(r.l)
 	}
-	r.next.sess, r.clean = r.s, false
+	r.next.sess = r.s
 	return r.next
 }
 
 func (r *readLoop) dropNext() {
-	switch {
-	case r.next == nil:
-		return
-	case r.clean && !poison.On():
-		putClean(r.next)
-	default:
+	if r.next != nil {
 		putCtx(r.next)
+		r.next = nil
 	}
-	r.next = nil
 }
 
 // serveKept dispatches the requests that PreCall has kept, as if they arrived now.

@@ -15,7 +15,7 @@ func (c *handlerCtx) route() *Rerror {
 	if key == "" {
 		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), "invalid service method for message")
 	}
-	h := c.lookup(k, key)
+	h := s.env.router.lookup(k, key)
 	var r *Rerror
 	if h == nil {
 		h, r = c.probe()
@@ -33,27 +33,6 @@ func (c *handlerCtx) route() *Rerror {
 	c.handler = h
 	c.use(h.plugins.hooks())
 	return nil
-}
-
-// lookup returns the handler of a path, nil if there is none.
-func (c *handlerCtx) lookup(k kind, path string) *Handler {
-	t := c.sess.env.router.tables.Load()
-	if h := c.lately; h != nil && c.latelyIn == t && h.kind == k && h.name == path {
-		return h
-	}
-	h := t.handlers[k][path]
-	if h != nil {
-		c.lately, c.latelyIn = h, t
-	}
-	return h
-}
-
-// Intern implements socket.Interner. It does not allocate if b is the name of a route.
-func (c *interner) Intern(b []byte) string {
-	if h := c.lately; h != nil && h.name == string(b) {
-		return h.name
-	}
-	return c.link.env.router.Intern(b)
 }
 
 // enter runs the header hooks of a route's own plugins, except those that ran before.
@@ -76,7 +55,7 @@ func (c *handlerCtx) enter(h *Handler, ran ...Plugin) (*Handler, *Rerror) {
 				return nil, r
 			}
 		}
-		next := c.lookup(k, c.in.RouteKey())
+		next := s.env.router.lookup(k, c.in.RouteKey())
 		if next == nil {
 			c.hooks = s.env.hooks()
 		}
