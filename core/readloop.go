@@ -366,10 +366,9 @@ func (r *readLoop) await() error {
 			return err
 		}
 	}
-	if l.sock.Buffered() > 0 {
-		return nil
+	if l.sock.Buffered() == 0 {
+		r.dropNext()
 	}
-	r.dropNext()
 	return l.waitUnparked()
 }
 
@@ -403,8 +402,9 @@ func (r *readLoop) awaitPolled() (done bool, err error) {
 
 // busyPoll polls for bytes, at most for PeerConfig.BusyPoll, if the next message will
 // come soon: to wake a thread that sleeps costs both ends more than a few polls. Other
-// goroutines run between the polls. last is when it found nothing the last time: a clock
-// is not read between the arrival of a message and its handler.
+// goroutines run between the polls. last is when it found nothing for the last time, about
+// when the wait has ended: so no clock is read between the arrival of a message and its
+// handler.
 func (r *readLoop) busyPoll(began int64, batch int32) (last int64, some bool, err error) {
 	s, l := r.s, r.l
 	most := int64(s.env.cfg.BusyPoll)
