@@ -40,7 +40,7 @@ func TestShouldPoll(t *testing.T) {
 			for ; !c.shouldPoll(0) && n < 100; n++ {
 				c.observeWait(short)
 			}
-			if n < 4 || n > 48 {
+			if n < 5 || n > 20 {
 				t.Errorf("round %d: it polls after %d short waits", round, n)
 			}
 			if c.observeWait(int64(long)); c.shouldPoll(0) {
