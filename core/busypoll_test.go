@@ -109,6 +109,23 @@ func TestPoll(t *testing.T) {
 	}
 }
 
+// What the callers do before the first poll is a part of the wait: where it takes long, a
+// reader need not poll.
+func TestWaitHasTheCallers(t *testing.T) {
+	l, far := polledLink(t, time.Hour)
+	if l == nil {
+		return
+	}
+	procs(t, 2)
+	far.Write([]byte("x"))
+	soon(t, "bytes have come", func() bool { ok, _ := l.sock.TryWait(); return ok })
+	began := l.sess.env.sweeper.Now() - int64(time.Minute)
+	l.cadence.banned = began
+	if last, some, err := l.readLoop().busyPoll(began, 1); !some || err != nil || last-began < int64(time.Minute) {
+		t.Errorf("busyPoll = %v after the wait began, %v, %v; want a minute or more, true", time.Duration(last-began), some, err)
+	}
+}
+
 // A reader that polls keeps its context for the next message; one that sleeps has none.
 func TestContextOfReader(t *testing.T) {
 	for _, test := range []struct {

@@ -414,25 +414,26 @@ func (r *readLoop) busyPoll(began int64, batch int32) (last int64, some bool, er
 	defer busypoll.End()
 	handled := l.slot != nil
 	l.releaseSlot()
+	last = began
 	if !handled || batch > 1 && l.sock.Corked() {
 		if handled {
 			l.sock.Flush(socket.NoBlock) // replies of handlers must not wait for the callers below
 		}
 		runtime.Gosched() // the callers of this batch call again, before a poll delays them; all their calls become one write
+		last = s.env.sweeper.Now() // that was a part of the wait
 	}
-	for last = began; last-began < most; {
+	for {
 		l.sock.Flush(socket.NoBlock)
 		if some, err = l.sock.TryWait(); some || err != nil {
 			return last, some, err
 		}
 		runtime.Gosched()
 		now := s.env.sweeper.Now()
-		if !l.cadence.polledAgain(last, now) {
-			break
+		if !l.cadence.polledAgain(last, now) || now-began >= most {
+			return last, false, nil
 		}
 		last = now
 	}
-	return last, false, nil
 }
 
 // runInline runs the handler in c on the reader's goroutine: to hand the message to
