@@ -459,10 +459,13 @@ func (m *Envelope) String() string {
 // Share gives a message with a Prepared body, whose settings have been applied, the codec
 // and the filters of that.
 func (m *Envelope) Share() {
-	p, ok := m.body.(*Prepared)
-	if !ok || p == nil {
-		return
+	if p, ok := m.body.(*Prepared); ok && p != nil {
+		m.share(p)
 	}
+}
+
+// share is Share for the body p.
+func (m *Envelope) share(p *Prepared) {
 	if m.codec == codec.NilCodecID {
 		m.codec = p.codec
 	}

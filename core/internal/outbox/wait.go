@@ -186,13 +186,18 @@ func (t *waiter) signal() {
 // waiter that leaves wakes the next.
 func (w *Writer) admit(ctx context.Context, n int) error {
 	w.mu.Lock()
-	if w.err != nil {
-		defer w.mu.Unlock()
-		return w.err
+	if err := w.err; err != nil {
+		w.mu.Unlock()
+		return err
 	}
 	if w.first() == nil && w.fits(n) {
 		return nil
 	}
+	return w.waitForRoom(ctx, n)
+}
+
+// waitForRoom is admit when there is no room. It is called with the lock.
+func (w *Writer) waitForRoom(ctx context.Context, n int) error {
 	t := w.waiters().room.push(n, 0)
 	w.waiting.callers++
 	w.crowded.Store(true)

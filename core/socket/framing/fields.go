@@ -102,18 +102,21 @@ func AppendStatus(dst []byte, m socket.Message) []byte {
 // status, the metadata is sent as it is, by its own AppendBytes.) It may be called
 // concurrently if nobody changes the message.
 func AppendMeta(dst []byte, m socket.Message) []byte {
-	meta := m.Meta()
-	var rerr *socket.Rerror
 	if IsReply(m.Mtype()) && m.Rerror().HasError() {
-		rerr = m.Rerror()
+		return appendMetaAndError(dst, m.Meta(), m.Rerror())
 	}
-	switch {
-	case rerr != nil:
+	switch meta := m.Meta(); {
 	case meta.Len() == 0:
 		return dst
-	case !meta.Has(socket.MetaReplyError):
+	case meta.Has(socket.MetaReplyError):
+		return appendMetaAndError(dst, meta, nil)
+	default:
 		return meta.AppendBytes(dst)
 	}
+}
+
+// appendMetaAndError appends meta with the error rerr, without any if that is nil.
+func appendMetaAndError(dst []byte, meta *socket.Meta, rerr *socket.Rerror) []byte {
 	own := socket.AcquireMeta()
 	defer socket.ReleaseMeta(own)
 	meta.CopyTo(own)
