@@ -265,8 +265,8 @@ type replier handlerCtx
 // call's number from the pending table resolves it: the reader with the reply, the
 // sweeper, or the goroutine that sees the end of the caller's context or of the session.
 type callCmd struct {
-	// The fields that the reader of a reply uses fill two cache lines: with thousands
-	// of callers a command is not in the cache.
+	// The fields that the reader of a reply and the caller behind it use fill two cache
+	// lines: with thousands of callers a command is not in the cache.
 	logger
 	sess     *session // nil for NewFakeCallCmd
 	link     *link    // that has sent it
@@ -280,22 +280,22 @@ type callCmd struct {
 	auth     bool       // an AUTH_CALL
 	lost     bool       // a PUSH that its policy has dropped
 	inCodec  byte
+	finished bool // the result is final; guarded by mu
 	inSize   uint32
-	rerr     *Rerror // inCodec, inSize, large, reply, in and this are set by the winner before it wakes the caller
-	method   string  // of out, for the reader: a hook of the caller may use out meanwhile
 	seq      int32
-	finished bool        // the result is final; guarded by mu
+	rerr     *Rerror     // inCodec, inSize, large, reply, in and this are set by the winner before it wakes the caller
+	method   string      // of out, for the reader: a hook of the caller may use out meanwhile
 	large    *largeBody  // nil: the reader has decoded the body, or there is none
 	reply    *handlerCtx // for hooks after decoding
-	in       *Meta       // of the reply; nil: it has none
+	start    int64       // in the sweeper's time; 0: the time is not counted
+	cost     time.Duration
+	in       *Meta // of the reply; nil: it has none
 
 	deadline int64 // from DefaultCallTimeout, in the sweeper's time; 0: none
 	giveUpAt int64 // when not to make the call again any more, in the sweeper's time; 0: it was made once
 
 	stream *stream // that the call opens; nil: it is an ordinary one
 
-	start  int64 // in the sweeper's time; 0: the time is not counted
-	cost   time.Duration
 	detail string
 	swap   *Swap
 	out    socket.Envelope
