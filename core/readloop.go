@@ -419,8 +419,10 @@ func (r *readLoop) busyPoll(began int64, batch int32) (last int64, some bool, er
 		if handled {
 			l.sock.Flush(socket.NoBlock) // replies of handlers must not wait for the callers below
 		}
-		runtime.Gosched() // the callers of this batch call again, before a poll delays them; all their calls become one write
-		last = s.env.sweeper.Now() // that was a part of the wait
+		// The callers of this batch call again, before a poll delays them, and all their calls
+		// become one write. The time that they take is a part of the wait.
+		runtime.Gosched()
+		last = s.env.sweeper.Now()
 	}
 	for {
 		l.sock.Flush(socket.NoBlock)
