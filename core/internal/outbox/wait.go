@@ -180,10 +180,6 @@ func (t *waiter) signal() {
 
 // admit waits for room for n bytes, 0 if their number is not known yet. When it
 // returns nil it holds the lock.
-//
-// Only the first in the queue is woken, and it leaves the queue while it holds the
-// lock; new waiters go to the end. So no later waiter can take the room away, and each
-// waiter that leaves wakes the next.
 func (w *Writer) admit(ctx context.Context, n int) error {
 	w.mu.Lock()
 	if err := w.err; err != nil {
@@ -196,7 +192,12 @@ func (w *Writer) admit(ctx context.Context, n int) error {
 	return w.waitForRoom(ctx, n)
 }
 
-// waitForRoom is admit when there is no room. It is called with the lock.
+// waitForRoom is admit when there is no room, or others wait for it. It is called with the
+// lock. It is a function of its own since its frame is large; see launch in package tp.
+//
+// Only the first in the queue is woken, and it leaves the queue while it holds the
+// lock; new waiters go to the end. So no later waiter can take the room away, and each
+// waiter that leaves wakes the next.
 func (w *Writer) waitForRoom(ctx context.Context, n int) error {
 	t := w.waiters().room.push(n, 0)
 	w.waiting.callers++
