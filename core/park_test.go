@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"reflect"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -272,5 +273,32 @@ func TestParkClosed(t *testing.T) {
 	l.shut.Store(true) // as close does, which has found no parked connection
 	if l.park() || l.isParked() {
 		t.Error("the connection is parked, and nobody will read its end")
+	}
+}
+
+// A reader that has polled holds a buffer; a connection that is parked holds none.
+func TestParkedHoldsNoBuffer(t *testing.T) {
+	if runtime.GOOS != "linux" { // nothing is parked
+		return
+	}
+	p := newPeerPair(t, "tcp")
+	c, _ := p.dial(t)
+	near, err := net.Dial("tcp", p.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer near.Close()
+	l := &link{sess: c, env: c.env, sock: socket.NewConn(near, testwire.New, socket.Options{})}
+	defer l.sock.Release()
+	buffer := reflect.ValueOf(l.sock).Elem().FieldByName("in").FieldByName("buf")
+	if _, err := l.sock.TryWait(); err != nil || buffer.IsNil() {
+		t.Fatalf("TryWait = %v, and holds a buffer: %v; want true", err, !buffer.IsNil())
+	}
+	if !l.park() {
+		t.Fatal("the connection is not parked")
+	}
+	defer l.deregister()
+	if !buffer.IsNil() {
+		t.Error("a parked connection holds a buffer")
 	}
 }
