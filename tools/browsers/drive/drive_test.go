@@ -68,6 +68,15 @@ func TestDrive(t *testing.T) {
 			canceled, cancel := context.WithCancel(ctx)
 			cancel()
 			require.ErrorIs(t, tab.Wait(canceled, "false"), context.Canceled)
+
+			// A command that is given up does not end the others.
+			for d := time.Duration(0); d < 2*time.Millisecond; d += 50 * time.Microsecond {
+				brief, cancel := context.WithTimeout(ctx, d)
+				tab.Eval(brief, "0", nil)
+				cancel()
+			}
+			require.NoError(t, tab.Eval(ctx, "40 + 2", &sum))
+			require.Equal(t, 42, sum)
 		})
 	}
 	_, err := drive.Start(t.Context(), "lynx", t.TempDir())

@@ -6,9 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/coder/websocket"
 )
+
+// writeTimeout is how long a browser may take to read a command.
+const writeTimeout = 30 * time.Second
 
 // rpc is a connection on which a browser answers commands: both protocols have
 // {"id", "method", "params"}, and answers with the id.
@@ -112,6 +116,9 @@ func (r *rpc) fail(err error) {
 
 // do runs a command and decodes its result into result, if that is not nil.
 func (r *rpc) do(ctx context.Context, session, method string, params, result any) error {
+	if ctx.Err() != nil {
+		return wrap(method, context.Cause(ctx))
+	}
 	reply := make(chan answer, 1)
 	r.mu.Lock()
 	if r.err != nil {
@@ -127,7 +134,7 @@ func (r *rpc) do(ctx context.Context, session, method string, params, result any
 	if err != nil {
 		return err
 	}
-	if err := r.conn.Write(ctx, websocket.MessageText, data); err != nil {
+	if err := r.write(ctx, data); err != nil {
 		return fmt.Errorf("%s: %w", method, err)
 	}
 	select {
@@ -139,6 +146,14 @@ func (r *rpc) do(ctx context.Context, session, method string, params, result any
 		}
 		return wrap(method, json.Unmarshal(a.result, result))
 	}
+}
+
+// write sends a command. The end of ctx does not cut it short: the connection would be
+// closed, for all other commands too.
+func (r *rpc) write(ctx context.Context, data []byte) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	return r.conn.Write(ctx, websocket.MessageText, data)
 }
 
 func wrap(method string, err error) error {
