@@ -258,18 +258,24 @@ func parkAtAnyMoment(t *testing.T, network string) {
 	sweeps.Wait()
 }
 
-// A connection that is closed while its reader parks it is not left to the poller, also if
-// its descriptor outlives its Close, as that of a Pollable may: then Register does not fail.
-func TestParkClosed(t *testing.T) {
+// unreadLink returns a link that no goroutine reads, of a client's session.
+func unreadLink(t *testing.T) *link {
+	t.Helper()
 	p := newPeerPair(t, "tcp")
 	c, _ := p.dial(t)
 	near, err := net.Dial("tcp", p.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer near.Close()
 	l := &link{sess: c, env: c.env, sock: socket.NewConn(near, testwire.New, socket.Options{})}
-	defer l.sock.Release()
+	t.Cleanup(func() { l.sock.Release(); near.Close() })
+	return l
+}
+
+// A connection that is closed while its reader parks it is not left to the poller, also if
+// its descriptor outlives its Close, as that of a Pollable may: then Register does not fail.
+func TestParkClosed(t *testing.T) {
+	l := unreadLink(t)
 	l.shut.Store(true) // as close does, which has found no parked connection
 	if l.park() || l.isParked() {
 		t.Error("the connection is parked, and nobody will read its end")
@@ -281,15 +287,7 @@ func TestParkedHoldsNoBuffer(t *testing.T) {
 	if runtime.GOOS != "linux" { // nothing is parked
 		return
 	}
-	p := newPeerPair(t, "tcp")
-	c, _ := p.dial(t)
-	near, err := net.Dial("tcp", p.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer near.Close()
-	l := &link{sess: c, env: c.env, sock: socket.NewConn(near, testwire.New, socket.Options{})}
-	defer l.sock.Release()
+	l := unreadLink(t)
 	buffer := reflect.ValueOf(l.sock).Elem().FieldByName("in").FieldByName("buf")
 	if _, err := l.sock.TryWait(); err != nil || buffer.IsNil() {
 		t.Fatalf("TryWait = %v, and holds a buffer: %v; want true", err, !buffer.IsNil())

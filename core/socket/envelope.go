@@ -459,13 +459,10 @@ func (m *Envelope) String() string {
 // Share gives a message with a Prepared body, whose settings have been applied, the codec
 // and the filters of that.
 func (m *Envelope) Share() {
-	if p, ok := m.body.(*Prepared); ok && p != nil {
-		m.share(p)
+	p, ok := m.body.(*Prepared)
+	if !ok || p == nil {
+		return
 	}
-}
-
-// share is Share for the body p.
-func (m *Envelope) share(p *Prepared) {
 	if m.codec == codec.NilCodecID {
 		m.codec = p.codec
 	}

@@ -193,7 +193,7 @@ func (w *Writer) admit(ctx context.Context, n int) error {
 }
 
 // waitForRoom is admit when there is no room, or others wait for it. It is called with the
-// lock. It is a function of its own since its frame is large; see launch in package tp.
+// lock.
 //
 // Only the first in the queue is woken, and it leaves the queue while it holds the
 // lock; new waiters go to the end. So no later waiter can take the room away, and each
