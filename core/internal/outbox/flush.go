@@ -258,11 +258,13 @@ func (w *Writer) writePlain(b []byte) (int, error) {
 	b = b[:min(len(b), p.chunk)]
 	w.blocked() // it may be for long
 	begin := time.Now()
-	if w.conn.SetWriteDeadline(begin.Add(w.cfg.WriteTimeout)) == nil {
-		p.armed = true
-		p.progress.begin()
+	switch {
+	case p.progress != nil:
+		p.progress.begin(begin)
 		defer p.progress.end()
-	} else {
+	case w.conn.SetWriteDeadline(begin.Add(w.cfg.WriteTimeout)) == nil:
+		p.armed = true
+	default:
 		// The connection is closed, which Write will report, or has no deadlines:
 		// then only closing the connection can end the write.
 		timer := time.AfterFunc(w.cfg.WriteTimeout, w.failStalled)

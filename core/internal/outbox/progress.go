@@ -44,8 +44,8 @@ func newSendQueue(conn net.Conn) sendQueue {
 	return q
 }
 
-// moved checks the queue and reports whether it has changed since the last check.
-// ok is false where its length is not known.
+// moved checks the queue and reports whether it has changed since the last check; at the
+// first one it has. ok is false where its length is not known.
 func (q *sendQueue) moved() (moved, ok bool) {
 	if q.rc == nil {
 		return false, false
@@ -55,7 +55,7 @@ func (q *sendQueue) moved() (moved, ok bool) {
 		q.rc = nil
 		return false, false
 	}
-	moved = q.at >= 0 && n != q.at
+	moved = n != q.at
 	q.at = n
 	return moved, true
 }
@@ -86,36 +86,37 @@ func (w *Writer) waitRaw(b []byte) (n int, err error) {
 	}
 }
 
-// progressTimer extends the write deadline of a connection while its socket makes
-// progress during a plain write: a TLS connection cannot be used after a write that timed
-// out.
+// progressTimer ends a plain write during which there is no progress. It is not left to a
+// deadline that each progress puts off: if the process does not run for a while, the
+// deadline has passed before the progress is seen, and a TLS connection cannot be used after
+// a write that timed out.
 type progressTimer struct {
 	conn    net.Conn
 	timeout time.Duration
 
 	mu      sync.Mutex
 	timer   *time.Timer
-	writing bool // between begin and end
+	writing bool      // between begin and end
+	last    time.Time // of progress; at first the write's begin
+	ended   bool      // the write's deadline has been set, to end it
 	queue   sendQueue
 }
 
-// newProgressTimer returns nil if the send queue of conn's socket is not known.
+// newProgressTimer returns nil if the send queue of conn's socket is not known, or if
+// conn has no deadlines.
 func newProgressTimer(conn net.Conn, timeout time.Duration) *progressTimer {
 	q := newSendQueue(conn)
-	if _, ok := q.moved(); !ok {
+	if _, ok := q.moved(); !ok || conn.SetWriteDeadline(time.Time{}) != nil {
 		return nil
 	}
 	return &progressTimer{conn: conn, timeout: timeout, queue: q}
 }
 
-// begin is called before a write, after its deadline was set.
-func (p *progressTimer) begin() {
-	if p == nil {
-		return
-	}
+// begin is called before a write.
+func (p *progressTimer) begin(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.writing, p.queue.at = true, -1
+	p.writing, p.last, p.queue.at = true, now, -1
 	if p.timer == nil {
 		p.timer = time.AfterFunc(p.timeout/checks, p.check)
 	} else {
@@ -125,13 +126,14 @@ func (p *progressTimer) begin() {
 
 // end is called after the write. From then on the timer does not set the deadline.
 func (p *progressTimer) end() {
-	if p == nil {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.writing = false
 	p.timer.Stop()
+	if p.ended { // a deadline that stays would fail what others write
+		p.ended = false
+		p.conn.SetWriteDeadline(time.Time{})
+	}
 }
 
 func (p *progressTimer) check() {
@@ -140,8 +142,14 @@ func (p *progressTimer) check() {
 	if !p.writing {
 		return
 	}
+	now := time.Now()
 	if moved, _ := p.queue.moved(); moved {
-		p.conn.SetWriteDeadline(time.Now().Add(p.timeout))
+		p.last = now
+	}
+	if now.Sub(p.last) >= p.timeout {
+		p.ended = true
+		p.conn.SetWriteDeadline(now)
+		return
 	}
 	p.timer.Reset(p.timeout / checks)
 }

@@ -53,7 +53,7 @@ func TestSteadyReader(t *testing.T) {
 	const (
 		timeout = time.Second
 		pace    = 20 * time.Millisecond
-		read    = 1 << 10 // bytes at that pace
+		read    = 4 << 10 // bytes at that pace
 	)
 	for _, test := range []struct {
 		name, network string
@@ -69,7 +69,7 @@ func TestSteadyReader(t *testing.T) {
 			near, far := pair(t, test.network)
 			for _, err := range []error{
 				near.(interface{ SetWriteBuffer(int) error }).SetWriteBuffer(1 << 20), // much more than is read within the timeout
-				far.(interface{ SetReadBuffer(int) error }).SetReadBuffer(8 << 10),
+				far.(interface{ SetReadBuffer(int) error }).SetReadBuffer(64 << 10),   // TCP crawls with less
 			} {
 				if err != nil {
 					t.Fatal(err)
@@ -86,11 +86,13 @@ func TestSteadyReader(t *testing.T) {
 			reads := time.NewTicker(pace)
 			defer reads.Stop()
 			buf := make([]byte, read)
-			for begin := time.Now(); time.Since(begin) < 3*timeout; {
+			for begin, n := time.Now(), 0; time.Since(begin) < 3*timeout; {
 				select {
 				case err := <-failed:
-					t.Fatalf("after %v: Fail(%v), but the peer reads", time.Since(begin), err)
+					t.Fatalf("after %v: Fail(%v), but the peer has read %d bytes", time.Since(begin), err, n)
 				case <-reads.C:
+				}
+				for want := int(time.Since(begin)/pace) * read; n < want; n += read { // also those of ticks that came late
 					if _, err := io.ReadFull(far, buf); err != nil {
 						t.Fatal(err)
 					}
@@ -103,5 +105,37 @@ func TestSteadyReader(t *testing.T) {
 				t.Errorf("the peer reads no more: Fail(%v), want ErrStalled", err)
 			}
 		})
+	}
+}
+
+// A process that has not run for longer than the timeout looks for progress before it ends
+// a write.
+func TestProgressBehindAPause(t *testing.T) {
+	const timeout = time.Hour
+	near, _ := pair(t, "tcp") // nothing is written, so its queue stays empty
+	p := newProgressTimer(near, timeout)
+	p.begin(time.Now())
+	for _, test := range []struct {
+		name  string
+		queue int // what it was before the pause
+		ended bool
+	}{
+		{"it is not known what was before", -1, false},
+		{"there was progress", 1, false},
+		{"there was none", 0, true},
+	} {
+		p.queue.at = test.queue
+		p.last = p.last.Add(-2 * timeout)
+		p.check()
+		if p.ended != test.ended {
+			t.Errorf("%s: ended = %v, want %v", test.name, p.ended, test.ended)
+		}
+	}
+	if _, err := near.Write([]byte{0}); !isTimeout(err) {
+		t.Errorf("a write that was ended: %v, want a timeout", err)
+	}
+	p.end()
+	if _, err := near.Write([]byte{0}); err != nil {
+		t.Errorf("the next write: %v", err)
 	}
 }
