@@ -43,7 +43,7 @@ func TestLinesOfALongRedial(t *testing.T) {
 	var lines levelLines
 	inWorld(t, func(cfg *PeerConfig) { cfg.RedialTimes, cfg.Logger = -1, lines.logger() }, func(t *testing.T, w *world) {
 		c, _ := w.pair()
-		w.net.Refuse(w.addr, 150)
+		w.net.Refuse(w.addr, 225)
 		mem(c).Cut()
 		pass(150 * time.Minute)
 		wantReady(t, c)
@@ -52,8 +52,8 @@ func TestLinesOfALongRedial(t *testing.T) {
 		for _, attempt := range []string{"attempt 1:", "attempt 10:", "attempt 100:"} {
 			lines.want(t, 1, "level=WARN", "redial fail", attempt)
 		}
-		lines.want(t, 147, "level=DEBUG", "redial fail")
-		lines.want(t, 1, "level=INFO", "redial ok", "attempt 151, after 1h")
+		lines.want(t, 222, "level=DEBUG", "redial fail")
+		lines.want(t, 1, "level=INFO", "redial ok", "attempt 226, after 1h")
 	})
 }
 

@@ -177,12 +177,13 @@ func (s *session) sendQueued(l *link, list []*redialEntry) {
 	l.sock.Flush(0)
 }
 
-// maxBackoff is the longest pause between two attempts to redial, unless the
-// configured interval is longer.
-const maxBackoff = 30 * time.Second
+// maxBackoff is where the pauses between attempts to redial stop growing, unless the
+// configured interval is longer. Half as much again is 30 s, the default of RedialWait: a
+// call that waits so long sees an attempt.
+const maxBackoff = 20 * time.Second
 
 // backoff returns the pause before attempt n, which counts from 0: d is the interval
-// doubled n times, but at most 30 s, or the interval if that is longer; the pause is
+// doubled n times, but at most maxBackoff, or the interval if that is longer; the pause is
 // a random time from d/2 to 3d/2.
 func backoff(interval time.Duration, n int32) time.Duration {
 	interval = min(interval, math.MaxInt64/2) // so that half as much again is no overflow
