@@ -40,6 +40,9 @@ type peer struct {
 	refusals      throttle.Throttle // of lines about connections that PostAccept refused
 	redialErrors  throttle.Throttle // limits lines about failed redials
 
+	// How long Close waits for what has connected: to accept it, and until it is ready.
+	acceptTime, prepareTime time.Duration
+
 	adjusting sync.Mutex // held by Adjust
 
 	opening sync.Once
@@ -103,7 +106,7 @@ func Open(cfg PeerConfig, globalLeftPlugin ...Plugin) (Peer, error) {
 	if warning := checkVersions(); warning != "" {
 		log.Warnf("%s", warning)
 	}
-	p := &peer{log: log}
+	p := &peer{log: log, acceptTime: quietTime, prepareTime: prepareTime}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.listening, p.stopListening = context.WithCancel(p.ctx)
 	p.env = &env{
@@ -306,7 +309,7 @@ func (p *peer) shutdown(ctx context.Context) error {
 	}
 	p.stopListening()
 	for _, l := range listeners {
-		if in, ok := l.Listener.(*inherit.Listener); !ok || !in.Retire(quietTime, quietLimit) {
+		if in, ok := l.Listener.(*inherit.Listener); !ok || !in.Retire(p.acceptTime, quietLimit) {
 			l.Close()
 		}
 	}
@@ -381,7 +384,7 @@ func (p *peer) awaitPrepared(ctx context.Context) {
 	}
 	prepared := p.prepared
 	p.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, prepareTime)
+	ctx, cancel := context.WithTimeout(ctx, p.prepareTime)
 	defer cancel()
 	select {
 	case <-prepared:

@@ -17,10 +17,14 @@ func TestClientsThatComeWhileAPeerCloses(t *testing.T) {
 	const rounds, clients = 8, 24
 	reached := 0
 	for range rounds {
-		p, err := Open(PeerConfig{LocalIP: "127.0.0.1", DefaultBodyCodec: "testtext", Protocol: testwire.New})
+		opened, err := Open(PeerConfig{LocalIP: "127.0.0.1", DefaultBodyCodec: "testtext", Protocol: testwire.New, CloseTimeout: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}
+		p := opened.(*peer)
+		// On a busy machine a connection may be about to be made, or a session to begin, for longer
+		// than a peer waits otherwise.
+		p.acceptTime, p.prepareTime = 500*time.Millisecond, 20*time.Second
 		HandleCall(p, "/echo", func(_ CallCtx, arg *string) (string, error) { return *arg, nil })
 		if err := p.Listen(); err != nil {
 			t.Fatal(err)
