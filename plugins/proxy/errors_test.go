@@ -165,7 +165,7 @@ func TestDeadline(t *testing.T) {
 			left time.Duration
 			meta string
 		}
-		began, over := make(chan seen, 1), make(chan time.Time, 1)
+		began, over, answered := make(chan seen, 1), make(chan time.Time, 1), make(chan struct{})
 		tp.HandleCall(c.backend, "/wait", func(ctx tp.CallCtx, wait *bool) (int, error) {
 			own := ctx.Context()
 			at, ok := own.Deadline()
@@ -176,6 +176,7 @@ func TestDeadline(t *testing.T) {
 			if *wait {
 				<-own.Done()
 				over <- time.Now()
+				<-answered // a reply of the same moment may be in time
 			}
 			return 0, nil
 		})
@@ -183,6 +184,7 @@ func TestDeadline(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		r := c.client.Call("/wait", true, nil, tp.WithContext(ctx)).Rerror()
+		close(answered)
 		if r == nil || r.Code != tp.CodeHandleTimeout || time.Since(start) != 10*time.Second {
 			t.Errorf("the caller got %s after %v; want 408 after 10s", r, time.Since(start))
 		}
