@@ -216,11 +216,17 @@ func TestPlainRefused(t *testing.T) {
 		}
 
 		w = newWorld(t, plugins(secure.New(k, secure.Optional())), plugins(secure.New(k)))
+		synctest.Wait() // the server has its session, too
+		asked := 0
 		w.srv.RangeSession(func(s tp.Session) bool {
+			asked++
 			r := s.Call("/x", secret, nil).Rerror()
 			w.wantRefused(t, r, tp.CodeBadMessage, secure.ErrPlain)
 			return true
 		})
+		if asked != 1 {
+			t.Errorf("the server has %d sessions; want 1", asked)
+		}
 	})
 }
 
