@@ -106,6 +106,7 @@ func TestTalk(t *testing.T) {
 	}
 	waitForLine(t, log, `author: henrylee2cn`)
 	waitForLine(t, log, `PUSH->.*this is a broadcast`)
+	waitForLine(t, log, `connection over`) // else the signal may be noticed before
 
 	if runtime.GOOS == "windows" {
 		return // no signal to send
