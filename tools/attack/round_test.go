@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -224,13 +225,13 @@ func TestRelay(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer far.Close()
-	b := make([]byte, 10)
+	b := make([]byte, 3)
 	near.Write([]byte("to"))
-	if n, err := far.Read(b); string(b[:n]) != "to" {
+	if n, err := io.ReadFull(far, b[:2]); string(b[:n]) != "to" {
 		t.Errorf("the server gets %q, error %v", b[:n], err)
 	}
 	far.Write([]byte("fro"))
-	if n, err := near.Read(b); string(b[:n]) != "fro" {
+	if n, err := io.ReadFull(near, b); string(b[:n]) != "fro" {
 		t.Errorf("the client gets %q, error %v", b[:n], err)
 	}
 	r.cutAt.Store(3)
