@@ -24,6 +24,9 @@ func (c *Conn) Migrate(ctx context.Context, localIP string) error {
 }
 
 func (c *Conn) migrate(ctx context.Context, localIP string) error {
+	if ctx.Err() != nil { // Probe may prefer an answer that is there already
+		return context.Cause(ctx)
+	}
 	addr, err := localAddr(localIP, 0)
 	if err != nil {
 		return err
