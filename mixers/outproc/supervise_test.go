@@ -62,6 +62,21 @@ func TestKill(t *testing.T) {
 	wg.Wait()
 }
 
+// The state changes when it is known why a process has ended, and not with a ping that fails
+// before.
+func TestWhyItHasEnded(t *testing.T) {
+	tptest.LeakCheck(t)
+	h := loadRole(t, "parts", func(g *Guest) { g.pingEvery = time.Hour })
+	await(t, h, Ready)
+	inst := h.active.Load()
+	inst.withdraw() // as watch does when the lane has ended
+	inst.setSlow(true)
+	require.Equal(t, Ready, h.Health().State)
+	require.NoError(t, syscall.Kill(inst.to.pid(), syscall.SIGKILL))
+	require.ErrorContains(t, await(t, h, Starting).Err, "killed")
+	await(t, h, Ready)
+}
+
 // The second process takes over when the first one is killed, and another second one is
 // started.
 func TestReplicas(t *testing.T) {
