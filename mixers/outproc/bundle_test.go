@@ -136,7 +136,7 @@ func TestBundleIsLost(t *testing.T) {
 	await(t, h, Ready)
 	h.active.Load().bundler.wait = time.Hour
 	pid := activePID(h)
-	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	stop(t, pid)
 	out, errs := inBundle(t, h, func() { require.NoError(t, syscall.Kill(pid, syscall.SIGKILL)) }, "ab", "cd")
 	require.NoError(t, errors.Join(errs...))
 	require.Equal(t, []string{"ba", "dc"}, out)

@@ -142,7 +142,7 @@ func TestObserverStopped(t *testing.T) {
 	h, end := loadAudit(t)
 	srv, cli, sess := observed(t, h)
 	pid := activePID(h)
-	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	stop(t, pid)
 	o := h.parts[0].part.(*observer)
 	const more = 1000
 	for range ringEvents + batchEvents + more { // a batch may be under way

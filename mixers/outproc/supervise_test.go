@@ -184,6 +184,20 @@ func TestReloadFails(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// stop stops a process, and returns when all of it has stopped: what runs on another processor
+// does so a moment later.
+func stop(t *testing.T, pid int) {
+	t.Helper()
+	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	var status syscall.WaitStatus
+	err := error(syscall.EINTR)
+	for err == syscall.EINTR {
+		_, err = syscall.Wait4(pid, &status, syscall.WUNTRACED, nil)
+	}
+	require.NoError(t, err)
+	require.True(t, status.Stopped(), "it has ended")
+}
+
 // A process that was stopped is degraded, then replaced; its items fail at their
 // deadline, and are not lost.
 func TestStopped(t *testing.T) {
@@ -191,11 +205,8 @@ func TestStopped(t *testing.T) {
 	h := loadRole(t, "parts", func(g *Guest) { g.Timeout, g.pingEvery = 100*time.Millisecond, 200*time.Millisecond })
 	await(t, h, Ready)
 	pid := activePID(h)
-	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
-	var err error
-	for err == nil { // what runs on another processor stops a moment later
-		_, err = filterOf(t).OnPack([]byte("x"))
-	}
+	stop(t, pid)
+	_, err := filterOf(t).OnPack([]byte("x"))
 	require.ErrorIs(t, err, ErrGuestUnavailable)
 	require.ErrorContains(t, await(t, h, Degraded).Err, "it does not answer pings")
 	require.ErrorContains(t, await(t, h, Starting).Err, "it has answered nothing for 2s: it hangs, or it was stopped")
