@@ -57,6 +57,12 @@ func (c *gate) fail(err error) {
 	c.cond.Broadcast()
 }
 
+func (c *gate) isExpired() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.expired
+}
+
 func (c *gate) got() ([]byte, map[*byte]bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/teleport-go/teleport/core/internal/tlspoll"
@@ -46,6 +47,54 @@ func encryptedBy(t *testing.T, near, far net.Conn, newClient func(net.Conn, *tls
 	}
 	return client, server
 }
+
+// A write is ended when the queue of its socket has not changed for the timeout, or up to a
+// check later, but not before, whenever between the checks it changes.
+func TestProgressTimer(t *testing.T) {
+	const timeout = 20 * time.Second
+	near, far := pair(t, "unix")
+	for _, changes := range [][]time.Duration{nil, {4}, {4, 16, 28, 40}, {6, 25, 44}, {1, 20, 39}, {19, 38}} {
+		for range changes {
+			if _, err := near.Write(make([]byte, 1<<10)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Test(t, func(t *testing.T) {
+			c := newGate()
+			p := newProgressTimer(&socketBelow{c, near}, timeout)
+			begin := time.Now()
+			p.begin(begin)
+			defer p.end()
+			last := begin
+			for _, at := range changes {
+				last = begin.Add(at * time.Second)
+				time.Sleep(time.Until(last))
+				synctest.Wait()
+				if c.isExpired() {
+					t.Fatalf("changes at %d: it has ended before that at %d", changes, at)
+				}
+				if _, err := io.ReadFull(far, make([]byte, 1<<10)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for !c.isExpired() {
+				time.Sleep(timeout / 100)
+				synctest.Wait()
+			}
+			if took := time.Since(last); took < timeout || took > timeout+timeout/checks+timeout/100 {
+				t.Errorf("changes at %d: ended %v after the last, want %v to %v", changes, took, timeout, timeout+timeout/checks)
+			}
+		})
+	}
+}
+
+// socketBelow is a gate with a socket below.
+type socketBelow struct {
+	*gate
+	conn net.Conn
+}
+
+func (c *socketBelow) NetConn() net.Conn { return c.conn }
 
 // A peer that reads slowly and steadily is not cut off, even if the socket does not
 // become writable again within the timeout; one that stops reading is.
