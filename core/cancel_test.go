@@ -3,6 +3,7 @@ package tp
 import (
 	"context"
 	"fmt"
+	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -327,6 +328,47 @@ func TestCloseCancels(t *testing.T) {
 		wantGone(x, <-x.contexts)
 		wantRerror(x, ended(x, ch).v.Rerror(), CodeConnClosed)
 		<-drained
+	})
+}
+
+// lateWrite is a connection whose peer reads what was written before Write returns.
+type lateWrite struct{ net.Conn }
+
+func (c lateWrite) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	time.Sleep(quietLimit / 5)
+	return n, err
+}
+
+// A call that the peer has got is given up by a session that is cut off, also while the
+// goroutine that writes it is not back from that.
+func TestCutOffBehindAWrite(t *testing.T) {
+	inNetwork(t, func(n *Network) {
+		dial := n.Dial
+		n.Dial = func(ctx context.Context, d DialConfig) (net.Conn, error) {
+			conn, err := dial(ctx, d)
+			return lateWrite{conn}, err
+		}
+	}, nil, func(t *testing.T, w *world) {
+		contexts := make(chan context.Context, 1)
+		HandleCall(w.server, "/wait", func(ctx CallCtx, _ *string) (string, error) {
+			contexts <- ctx.Context()
+			<-ctx.Context().Done()
+			return "", nil
+		})
+		c := w.dial()
+		c.Call("/echo", "", nil, WithContext(t.Context())) // both have said hello
+		ch := call(c, "/wait", "x")
+		ctx := <-contexts
+		begun := time.Now()
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		c.Drain(over)
+		<-ctx.Done()
+		if took := time.Since(begun); took > lingerTime {
+			t.Errorf("the handler was told after %v", took)
+		}
+		wantRerror(t, ended(t, ch).v.Rerror(), CodeConnClosed)
 	})
 }
 

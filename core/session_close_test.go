@@ -298,6 +298,7 @@ func TestCutOffCountsThoseWithoutRoom(t *testing.T) {
 		drained := make(chan error, 1)
 		n := c.pending.Len() // before Drain, which may be faster than this goroutine
 		go func() { drained <- c.Drain(ctx) }()
+		time.Sleep(quietLimit) // it waits so long for the write under way
 		for c.pending.Len() == n {
 			runtime.Gosched()
 		}
