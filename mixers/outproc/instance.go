@@ -286,7 +286,7 @@ func (i *instance) count(pong []byte) {
 func (i *instance) setSlow(slow bool) {
 	i.h.mu.Lock()
 	defer i.h.mu.Unlock()
-	if i.slow != slow && !i.gone { // one that is gone does not answer, and it is not known yet why
+	if i.slow != slow {
 		i.slow = slow
 		i.h.update()
 	}

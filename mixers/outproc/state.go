@@ -84,12 +84,14 @@ const eventRoom = 64
 func (h *Handle) Events() <-chan Event { return h.events }
 
 // choose derives from what the Handle knows which instance gets the items. The caller holds
-// h.mu and has changed that. It returns how many instances are ready.
-func (h *Handle) choose() (ready int) {
+// h.mu and has changed that. It returns how many instances are ready, and how many are gone
+// for a reason that is not known yet.
+func (h *Handle) choose() (ready, gone int) {
 	var active *instance
 	if h.current != nil {
 		for _, i := range h.current.ready {
 			if i.gone {
+				gone++
 				continue
 			}
 			ready++
@@ -110,12 +112,13 @@ func (h *Handle) choose() (ready int) {
 		close(h.changed)
 		h.changed = make(chan struct{})
 	}
-	return ready
+	return ready, gone
 }
 
 // update is choose that also derives the state of the guest, and reports a change of it.
 func (h *Handle) update() {
-	ready, active, failed := h.choose(), h.active.Load(), h.failed
+	ready, gone := h.choose()
+	active, failed := h.active.Load(), h.failed
 	state, why := Ready, error(nil)
 	switch {
 	case h.closing && len(h.draining) > 0:
@@ -124,10 +127,12 @@ func (h *Handle) update() {
 		state, why = Stopped, failed
 	case failed != nil:
 		state, why = Quarantined, failed
+	case active != nil && active.slow:
+		state, why = Degraded, errNoPing
+	case gone > 0 && ready+gone == h.guest.Replicas && h.state != "":
+		state, why = h.state, h.why // mayStart changes it when it is known why
 	case active == nil:
 		state, why = Starting, h.lastExit
-	case active.slow:
-		state, why = Degraded, errNoPing
 	case ready < h.guest.Replicas:
 		state, why = Degraded, h.lastExit
 	}

@@ -65,18 +65,34 @@ func TestKill(t *testing.T) {
 }
 
 // The state changes when it is known why a process has ended, and not with a ping that fails
-// before.
+// before, or with that of another process.
 func TestWhyItHasEnded(t *testing.T) {
-	tptest.LeakCheck(t)
-	h := loadRole(t, "parts", func(g *Guest) { g.pingEvery = time.Hour })
-	await(t, h, Ready)
-	inst := h.active.Load()
-	inst.withdraw() // as watch does when the lane has ended
-	inst.setSlow(true)
-	require.Equal(t, Ready, h.Health().State)
-	require.NoError(t, syscall.Kill(inst.to.pid(), syscall.SIGKILL))
-	require.ErrorContains(t, await(t, h, Starting).Err, "killed")
-	await(t, h, Ready)
+	t.Run("the only process", func(t *testing.T) {
+		tptest.LeakCheck(t)
+		h := loadRole(t, "parts", func(g *Guest) { g.pingEvery = time.Hour })
+		await(t, h, Ready)
+		inst := h.active.Load()
+		inst.withdraw() // as watch does when the lane has ended
+		inst.setSlow(true)
+		require.Equal(t, Ready, h.Health().State)
+		require.NoError(t, syscall.Kill(inst.to.pid(), syscall.SIGKILL))
+		require.ErrorContains(t, await(t, h, Starting).Err, "killed")
+		await(t, h, Ready)
+	})
+	t.Run("one of two", func(t *testing.T) {
+		tptest.LeakCheck(t)
+		h := loadRole(t, "parts", func(g *Guest) { g.Replicas, g.pingEvery = 2, time.Hour })
+		await(t, h, Ready)
+		inst := h.active.Load()
+		inst.withdraw()
+		other := h.active.Load()
+		other.setSlow(true)
+		require.ErrorIs(t, await(t, h, Degraded).Err, errNoPing)
+		other.setSlow(false)
+		require.ErrorIs(t, h.Health().Err, errNoPing)
+		require.NoError(t, syscall.Kill(inst.to.pid(), syscall.SIGKILL))
+		await(t, h, Ready)
+	})
 }
 
 // The second process takes over when the first one is killed, and another second one is
