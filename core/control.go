@@ -159,9 +159,9 @@ func (l *link) cancelNow() {
 
 // sayByeSoon says on a connection that is cut off that nobody waits for its calls any
 // more, and goodbye, unless the peer does not read. If the peer shall learn why, what was
-// enqueued before may go out first; if not, a write that has just begun may end. It waits for the
-// network, for lingerTime at most. said reports whether all is written, parted whether the
-// protocol had anything to say.
+// enqueued before may go out first; if not, a write that has just begun may end. It waits
+// for the network, for lingerTime at most. said reports whether all is written, parted
+// whether the protocol had anything to say.
 func (l *link) sayByeSoon(reason *CloseReason) (parted, said bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), lingerTime)
 	defer cancel()
