@@ -89,6 +89,10 @@ func PutMessage(m Message) {
 
 func (m *Envelope) envelope() *Envelope { return m }
 
+// EnvelopeOf returns the Envelope that m is, or embeds. A protocol calls a dozen methods of
+// each message; through an interface that takes a tenth of the time of a small frame.
+func EnvelopeOf(m Message) *Envelope { return m.envelope() }
+
 // Reset clears the message with its limit, its interner, its account and its holder, then
 // applies the settings.
 func (m *Envelope) Reset(settings ...MessageSetting) {

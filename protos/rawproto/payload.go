@@ -27,7 +27,8 @@ func tooLong(field string, n, limit int) error {
 
 // appendPayload appends what goes through the pipe. On an error the slice it returns
 // may hold anything.
-func appendPayload(dst []byte, m socket.Message, d Dialect) ([]byte, error) {
+func appendPayload(dst []byte, message socket.Message, d Dialect) ([]byte, error) {
+	m := socket.EnvelopeOf(message)
 	at := len(dst)
 	dst = append(dst, 0)
 	dst = appendSeq(dst, m.Seq())

@@ -27,7 +27,8 @@ type Fields struct {
 
 // Fill sets the message to the fields, all but its pipe and its size. The body is
 // handed over by UnmarshalBody, whose error Fill returns.
-func (f *Fields) Fill(m socket.Message) error {
+func (f *Fields) Fill(message socket.Message) error {
+	m := socket.EnvelopeOf(message)
 	m.SetSeq(f.Seq)
 	m.SetMtype(f.Mtype)
 	m.SetServiceMethodBytes(f.ServiceMethod)
@@ -101,7 +102,8 @@ func AppendStatus(dst []byte, m socket.Message) []byte {
 // reply; such a key in the metadata itself is never sent. (Where the error is in the
 // status, the metadata is sent as it is, by its own AppendBytes.) It may be called
 // concurrently if nobody changes the message.
-func AppendMeta(dst []byte, m socket.Message) []byte {
+func AppendMeta(dst []byte, message socket.Message) []byte {
+	m := socket.EnvelopeOf(message)
 	if IsReply(m.Mtype()) && m.Rerror().HasError() {
 		return appendMetaAndError(dst, m.Meta(), m.Rerror())
 	}

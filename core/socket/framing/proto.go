@@ -108,7 +108,7 @@ func (p *Proto[D]) Finish(out []byte, at int, m socket.Message) error {
 		return p.Out.tooLarge(n)
 	}
 	size := uint32(n)
-	if err := m.SetSize(size); err != nil {
+	if err := socket.EnvelopeOf(m).SetSize(size); err != nil {
 		return err
 	}
 	if p.sent.pending() {
