@@ -88,16 +88,11 @@ func (c *handlerCtx) recycle() {
 	if c.out.Mtype() != 0 {
 		c.out.Clear()
 	}
-	c.handler, c.hooks, c.cmd, c.arg, c.refusal, c.result, c.swap, c.stream, c.release, c.memory = nil, nil, nil, nil, nil, nil, nil, nil, nil, nil
-	c.start, c.expires, c.decodeLater, c.leave = 0, 0, false, nil
-	c.turn, c.began, c.stage, c.blind = 0, 0, stageOpen, false
 	c.giveBack()
-	c.bytes, c.expected = 0, 0
+	c.perMessage = perMessage{}
 	if c.answeredBy.Load() != answerOpen { // to store costs as much as all of this
 		c.answeredBy.Store(answerOpen)
 	}
-	c.ageAt, c.seq, c.agePipe = 0, 0, c.agePipe[:0]
-	c.ctx, c.cancel = nil, nil
 }
 
 // giveBack ends what the message has of env.memory beside the workload.

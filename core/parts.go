@@ -214,45 +214,52 @@ type keptRequests struct {
 // the last hook and the access log are done.
 type handlerCtx struct {
 	logger
-	sess        *session
-	link        *link
-	in          socket.Envelope
-	out         socket.Envelope // the reply
-	handler     *Handler        // nil until the route is known, and for 404
-	hooks       *hookTable      // the handler's, or the peer's
-	cmd         *callCmd        // the call that a REPLY answers; nil for requests
-	arg         any
-	refusal     *Rerror // why the handler of a request must not run
-	result      *Rerror // the error of a request that was answered
-	swap        *Swap
-	stream      *stream // that the CALL has opened; nil: it is an ordinary one
-	start       int64   // in the sweeper's time; 0: the time is not counted
-	expires     int64   // X-Timeout: when the caller stops waiting, in the sweeper's time; 0: never
-	decodeLater bool    // the argument is to be decoded on the handler's goroutine
-	leave       func()  // gives its place back while the argument is decoded; nil: it has none
-	release     freer
-	memory      *[]byte       // of an argument that is used again
-	flushes     bool          // nothing has arrived behind it: its reply need not wait to be written with others
-	turn        uint64        // as what the reader's state knows the handler; 0: another goroutine runs it
-	began       int64         // when the handler began, in the sweeper's time; 0: nobody wants to know
-	arrived     int64         // bytes of env.memory that the message has had since it arrived, until they are in bytes
-	bytes       int64         // in the session's workload, reply included
-	expected    int64         // of these for the reply
-	blind       bool          // counted in handler.blind
-	claim       *inbox.Claim  // of these for the argument, once decoded, and for the reply; nil: none was needed
-	seq         int32         // of a CALL
-	count       uint8         // of messages that passed through here
-	stage       stage         // of a request: how far its answer is
-	answeredBy  atomic.Uint32 // answerOpen, answerHandler, answerSweep, answerCaller
+	sess *session
+	link *link
+	in   socket.Envelope
+	out  socket.Envelope // the reply
+	perMessage
+	count      uint8         // of messages that passed through here
+	answeredBy atomic.Uint32 // answerOpen, answerHandler, answerSweep, answerCaller
 
 	// Guarded by link.mu.
 	listed     bool
 	left       bool // the reader: handler does not change any more
 	prev, next *handlerCtx
-	ageAt      int64 // when the context age is over, in the sweeper's time; 0: never
-	agePipe    []byte
-	ctx        context.Context
-	cancel     context.CancelCauseFunc
+	agePipe    []byte // with ageAt: the filters of the reply to a handler that takes too long
+}
+
+// perMessage holds the fields of a handlerCtx that are zero before each message.
+type perMessage struct {
+	handler     *Handler   // nil until the route is known, and for 404
+	hooks       *hookTable // the handler's, or the peer's
+	cmd         *callCmd   // the call that a REPLY answers; nil for requests
+	arg         any
+	refusal     *Rerror // why the handler of a request must not run
+	result      *Rerror // the error of a request that was answered
+	swap        *Swap
+	stream      *stream // that the CALL has opened; nil: it is an ordinary one
+	release     freer
+	memory      *[]byte      // of an argument that is used again
+	claim       *inbox.Claim // of bytes for the argument, once decoded, and for the reply; nil: none was needed
+	leave       func()       // gives its place back while the argument is decoded; nil: it has none
+	start       int64        // in the sweeper's time; 0: the time is not counted
+	expires     int64        // X-Timeout: when the caller stops waiting, in the sweeper's time; 0: never
+	turn        uint64       // as what the reader's state knows the handler; 0: another goroutine runs it
+	began       int64        // when the handler began, in the sweeper's time; 0: nobody wants to know
+	arrived     int64        // bytes of env.memory that the message has had since it arrived, until they are in bytes
+	bytes       int64        // in the session's workload, reply included
+	expected    int64        // of these for the reply
+	seq         int32        // of a CALL
+	stage       stage        // of a request: how far its answer is
+	decodeLater bool         // the argument is to be decoded on the handler's goroutine
+	flushes     bool         // nothing has arrived behind it: its reply need not wait to be written with others
+	blind       bool         // counted in handler.blind
+
+	// Guarded by link.mu.
+	ageAt  int64 // when the context age is over, in the sweeper's time; 0: never
+	ctx    context.Context
+	cancel context.CancelCauseFunc
 }
 
 // argument is the account of the value that the body of a request is decoded into.
