@@ -37,7 +37,7 @@ func getCtx(l *link) *handlerCtx {
 	}
 	s := l.sess
 	c.logger, c.sess, c.link = s.logger, s, l
-	c.in.SetInterner(s.env.router)
+	c.in.SetInterner((*interner)(c))
 	c.in.SetAccount((*argument)(c))
 	c.out.SetHolder((*replier)(c))
 	return c
@@ -66,7 +66,7 @@ func putCtx(c *handlerCtx) {
 		return // a late use of c panics in live
 	}
 	c.recycle()
-	c.sess, c.link = nil, nil
+	c.sess, c.link, c.named = nil, nil, nil
 	ctxPool.Put(c)
 }
 

@@ -220,6 +220,7 @@ type handlerCtx struct {
 	out  socket.Envelope // the reply
 	perMessage
 	count      uint8         // of messages that passed through here
+	named      *route        // the last that a message has named: the next one will most likely name it too
 	answeredBy atomic.Uint32 // answerOpen, answerHandler, answerSweep, answerCaller
 
 	// Guarded by link.mu.
@@ -261,6 +262,9 @@ type perMessage struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 }
+
+// interner is the socket.Interner of the messages that are read.
+type interner handlerCtx
 
 // argument is the account of the value that the body of a request is decoded into.
 type argument handlerCtx

@@ -11,16 +11,15 @@ func (c *handlerCtx) route() *Rerror {
 	if r := c.hooks.header[k].run(s.env.guard, c); r != nil {
 		return r
 	}
-	key := c.in.RouteKey()
-	if key == "" {
-		return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), "invalid service method for message")
-	}
-	h := s.env.router.lookup(k, key)
 	var r *Rerror
-	if h == nil {
-		h, r = c.probe()
-	} else {
+	h := c.lookup()
+	switch {
+	case h != nil:
 		h, r = c.enter(h)
+	case c.in.RouteKey() == "":
+		r = NewRerror(CodeBadMessage, CodeText(CodeBadMessage), "invalid service method for message")
+	default:
+		h, r = c.probe()
 	}
 	if r != nil {
 		return r
@@ -33,6 +32,30 @@ func (c *handlerCtx) route() *Rerror {
 	c.handler = h
 	c.use(h.plugins.hooks())
 	return nil
+}
+
+// Intern returns b, the service method of the message that is read, as a string. It does
+// not allocate if b is the name of a route.
+func (c *interner) Intern(b []byte) string {
+	if c.named == nil || c.named.name != string(b) {
+		found := c.sess.env.router.tables.Load().named[string(b)]
+		if found == nil {
+			return string(b)
+		}
+		c.named = found
+	}
+	return c.named.name
+}
+
+// lookup returns the handler of the message, nil if there is none.
+func (c *handlerCtx) lookup() *Handler {
+	k := c.kind()
+	if c.named != nil && c.named.name == c.in.ServiceMethod() { // such a name is its own path
+		if h := c.named.handlers[k]; h != nil {
+			return h
+		}
+	}
+	return c.sess.env.router.lookup(k, c.in.RouteKey())
 }
 
 // enter runs the header hooks of a route's own plugins, except those that ran before.
@@ -55,7 +78,7 @@ func (c *handlerCtx) enter(h *Handler, ran ...Plugin) (*Handler, *Rerror) {
 				return nil, r
 			}
 		}
-		next := s.env.router.lookup(k, c.in.RouteKey())
+		next := c.lookup()
 		if next == nil {
 			c.hooks = s.env.hooks()
 		}

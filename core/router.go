@@ -23,12 +23,17 @@ type router struct {
 }
 
 type routes struct {
-	handlers [2]map[string]*Handler // by kind
-	unknown  [3]*Handler            // by unknownIndex: the handlers of messages without a route
-	names    map[string]string      // every route, mapped to itself: saves allocating a string per message
+	named   map[string]*route
+	unknown [3]*Handler // by unknownIndex: the handlers of messages without a route
 	// probes are the distinct header hooks of groups and handlers, by kind, in order of
 	// registration. A message without a route may get one from them.
 	probes [2][]probe
+}
+
+// route is what is registered under one name. It does not change.
+type route struct {
+	name     string
+	handlers [2]*Handler // by kind
 }
 
 // probe is a header hook and the routes that have it.
@@ -39,12 +44,19 @@ type probe struct {
 
 func newRouter(mapper ServiceMethodMapper, log logger) *router {
 	r := &router{mapper: mapper, log: log}
-	r.tables.Store(&routes{handlers: [2]map[string]*Handler{{}, {}}, names: map[string]string{}})
+	r.tables.Store(&routes{named: map[string]*route{}})
 	return r
 }
 
 // lookup returns the handler of a path, nil if there is none.
-func (r *router) lookup(k kind, path string) *Handler { return r.tables.Load().handlers[k][path] }
+func (r *router) lookup(k kind, path string) *Handler { return r.tables.Load().lookup(k, path) }
+
+func (t *routes) lookup(k kind, path string) *Handler {
+	if found := t.named[path]; found != nil {
+		return found.handlers[k]
+	}
+	return nil
+}
 
 // unknown returns the handler of messages without a route, nil if there is none. A CALL
 // that opens a stream falls back on the handler of CALLs: so it is refused as a stream, and
@@ -66,14 +78,6 @@ func (h *Handler) unknownIndex() int {
 		return unknownStream
 	}
 	return int(h.kind)
-}
-
-// Intern returns b as a string. It does not allocate if b is the name of a route.
-func (r *router) Intern(b []byte) string {
-	if s, ok := r.tables.Load().names[string(b)]; ok {
-		return s
-	}
-	return string(b)
 }
 
 // group is a prefix of routes with the plugins they share; the root's prefix is
@@ -217,7 +221,7 @@ func (t *routes) add(g *group, h *Handler, plugin []Plugin) error {
 		return fmt.Errorf("tp: %s handler: no message can reach the route %q: the path of its URI is %q, with a query %q; choose one that is its own path, without %%, #, ? and control characters",
 			h.RouterTypeName(), h.name, socket.RouteKeyOf(h.name), socket.RouteKeyOf(h.name+"?k=v"))
 	}
-	if t.handlers[h.kind][h.name] != nil {
+	if t.lookup(h.kind, h.name) != nil {
 		return fmt.Errorf("tp: there is a handler conflict: %s is registered for %s already", h.name, h.RouterTypeName())
 	}
 	if err := g.equip(h, plugin); err != nil {
@@ -228,15 +232,18 @@ func (t *routes) add(g *group, h *Handler, plugin []Plugin) error {
 			return fmt.Errorf("tp: %s handler %s: [PostRegPlugin:%s] %w", h.RouterTypeName(), h.name, p.Name(), err)
 		}
 	}
-	t.names = with(t.names, h.name, h.name)
-	t.handlers[h.kind] = with(t.handlers[h.kind], h.name, h)
+	t.named = with(t.named, h)
 	t.addProbes(h)
 	return nil
 }
 
 // all calls yield for each handler.
 func (t *routes) all(yield func(*Handler) bool) {
-	list := slices.AppendSeq(slices.Collect(maps.Values(t.handlers[kindCall])), maps.Values(t.handlers[kindPush]))
+	var list []*Handler
+	for _, r := range t.named {
+		list = append(list, r.handlers[:]...)
+	}
+	list = slices.DeleteFunc(list, func(h *Handler) bool { return h == nil })
 	slices.SortFunc(list, func(a, b *Handler) int {
 		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.kind, b.kind))
 	})
@@ -247,10 +254,15 @@ func (t *routes) all(yield func(*Handler) bool) {
 	}
 }
 
-// with returns a copy of m with an entry more.
-func with[V any](m map[string]V, name string, v V) map[string]V {
+// with returns a copy of m with a handler more.
+func with(m map[string]*route, h *Handler) map[string]*route {
 	m = maps.Clone(m)
-	m[name] = v
+	r := route{name: h.name}
+	if known := m[h.name]; known != nil {
+		r = *known
+	}
+	r.handlers[h.kind] = h
+	m[h.name] = &r
 	return m
 }
 
