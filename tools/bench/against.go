@@ -14,10 +14,18 @@ const (
 )
 
 // builds is this program built from two commits, for a comparison.
+//
+// The linker puts the functions of each commit elsewhere, and by that alone one that has not
+// changed runs up to a seventh slower or faster: rows of equal programs differ by 5%, however
+// often they are measured. So each side is built several times, with the functions in another
+// order each time, and rounds take these files in turn.
 type builds struct {
-	commit        string // hash of the one of -against
-	before, after string // files
+	commit        string   // hash of the one of -against
+	before, after []string // files, one for each layout
 }
+
+// maxLayouts is how many layouts there are at most: linking one takes some seconds.
+const maxLayouts = 9
 
 // buildSides builds both sides of the comparison that the options ask for. The
 // caller removes them.
@@ -31,16 +39,17 @@ func (o *options) buildSides(ctx context.Context) (remove func(), err error) {
 	if err != nil {
 		return remove, err
 	}
-	b, err := buildBoth(ctx, filepath.Join(peers, "..", "..", ".."), "tools/bench", o.against, dir)
+	b, err := buildBoth(ctx, filepath.Join(peers, "..", "..", ".."), "tools/bench", o.against, dir, min(o.rounds, maxLayouts))
 	o.builds = &b
 	return remove, err
 }
 
 // buildBoth builds the program in folder pkg of the repository at root, from a
-// revision and from the work tree, by the same command into dir. The revision is
+// revision and from the work tree, by the same commands into dir: the linker's own layout
+// first, then others. The revision is
 // checked out below dir by an index of its own: neither the repository nor its
 // list of work trees changes, and removing dir removes everything.
-func buildBoth(ctx context.Context, root, pkg, revision, dir string) (b builds, err error) {
+func buildBoth(ctx context.Context, root, pkg, revision, dir string, layouts int) (b builds, err error) {
 	tree := filepath.Join(dir, "tree")
 	defer os.RemoveAll(tree)
 	git := func(args ...string) (string, error) {
@@ -55,14 +64,18 @@ func buildBoth(ctx context.Context, root, pkg, revision, dir string) (b builds, 
 	if _, err := git("checkout-index", "--all", "--prefix="+tree+"/"); err != nil {
 		return b, err
 	}
-	build := func(side, root string) (program string, err error) {
-		program = filepath.Join(dir, side)
-		// GOWORK is the tree's own: the variable may name another work tree's.
-		_, err = output(ctx, filepath.Join(root, pkg), []string{"GOWORK="}, "go", "build", "-trimpath", "-buildvcs=false", "-o", program, ".")
-		if err != nil {
-			err = fmt.Errorf("the program %s: %w", side, err)
+	build := func(side, root string) (programs []string, err error) {
+		for layout := range layouts {
+			program := filepath.Join(dir, fmt.Sprint(side, layout))
+			// GOWORK is the tree's own: the variable may name another work tree's.
+			_, err := output(ctx, filepath.Join(root, pkg), []string{"GOWORK="}, "go", "build", "-trimpath", "-buildvcs=false",
+				fmt.Sprintf("-ldflags=-randlayout=%d", layout), "-o", program, ".")
+			if err != nil {
+				return nil, fmt.Errorf("the program %s: %w", side, err)
+			}
+			programs = append(programs, program)
 		}
-		return program, err
+		return programs, nil
 	}
 	if b.before, err = build(before, tree); err != nil {
 		return b, err
@@ -71,15 +84,15 @@ func buildBoth(ctx context.Context, root, pkg, revision, dir string) (b builds, 
 	return b, err
 }
 
-// both returns each candidate twice, with the programs of both sides.
-func (b *builds) both(list []candidate) (sides []candidate) {
+// both returns each candidate twice, with the programs of both sides for a round.
+func (b *builds) both(list []candidate, round int) (sides []candidate) {
 	if b == nil {
 		return list
 	}
 	for _, c := range list {
 		old := c
-		old.side, old.program = before, b.before
-		c.side, c.program = after, b.after
+		old.side, old.program = before, b.before[round%len(b.before)]
+		c.side, c.program = after, b.after[round%len(b.after)]
 		sides = append(sides, old, c)
 	}
 	return sides
@@ -93,7 +106,7 @@ func (b *builds) pairs(turns []turn) (list []turn) {
 	}
 	for _, t := range turns {
 		pair := [2]turn{t, t}
-		for i, c := range b.both([]candidate{t.candidate}) {
+		for i, c := range b.both([]candidate{t.candidate}, t.round) {
 			pair[(i+t.round)%2].candidate = c
 		}
 		list = append(list, pair[:]...)

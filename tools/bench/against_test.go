@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -56,30 +57,38 @@ func TestBothSidesAreBuilt(t *testing.T) {
 	}
 	was := status()
 	for revision, want := range map[string]string{"HEAD": "new", "HEAD~1": "old"} {
-		b, err := buildBoth(t.Context(), root, "program", revision, dir)
+		b, err := buildBoth(t.Context(), root, "program", revision, dir, 2)
 		require.NoError(t, err)
 		require.Equal(t, strings.TrimSpace(gitOutput(t, root, "rev-parse", revision)), b.commit)
-		for program, want := range map[string]string{b.before: want, b.after: "uncommitted"} {
-			out, err := exec.Command(program).CombinedOutput()
-			require.NoError(t, err)
-			require.Equal(t, want, string(out), "%s of %s", filepath.Base(program), revision)
+		for want, programs := range map[string][]string{want: b.before, "uncommitted": b.after} {
+			require.Len(t, programs, 2)
+			for _, program := range programs {
+				out, err := exec.Command(program).CombinedOutput()
+				require.NoError(t, err)
+				require.Equal(t, want, string(out), "%s of %s", filepath.Base(program), revision)
+			}
 		}
 		require.Equal(t, was, status(), "the repository has changed")
 		require.NoDirExists(t, filepath.Join(dir, "tree"))
 	}
 }
 
-// The same source gives the same bytes on both sides.
+// The same source gives the same bytes on both sides, and others in each layout.
 func TestSameSourceIsTheSameProgram(t *testing.T) {
 	root, dir := repository(t), t.TempDir()
 	gitOutput(t, root, "checkout", "--quiet", "--", ".")
-	b, err := buildBoth(t.Context(), root, "program", "HEAD", dir)
+	b, err := buildBoth(t.Context(), root, "program", "HEAD", dir, 3)
 	require.NoError(t, err)
-	old, err := os.ReadFile(b.before)
-	require.NoError(t, err)
-	now, err := os.ReadFile(b.after)
-	require.NoError(t, err)
-	require.True(t, bytes.Equal(old, now), "the programs differ")
+	known := map[string]bool{}
+	for i := range 3 {
+		old, err := os.ReadFile(b.before[i])
+		require.NoError(t, err)
+		now, err := os.ReadFile(b.after[i])
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(old, now), "the programs differ")
+		require.False(t, known[string(old)], "layout %d is that of another round", i)
+		known[string(old)] = true
+	}
 }
 
 func TestWhatCannotBeBuilt(t *testing.T) {
@@ -99,16 +108,17 @@ func TestWhatCannotBeBuilt(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
-			_, err := buildBoth(test.ctx, root, test.pkg, test.revision, dir)
+			_, err := buildBoth(test.ctx, root, test.pkg, test.revision, dir, 2)
 			require.ErrorContains(t, err, test.want)
 			require.NoDirExists(t, filepath.Join(dir, "tree"))
 		})
 	}
 }
 
-// The windows of a pair follow each other, and the side that is first alternates.
+// The windows of a pair follow each other, the side that is first alternates, and both have
+// the layout of the round.
 func TestPairsAlternate(t *testing.T) {
-	b := &builds{before: "old", after: "new"}
+	b := &builds{before: []string{"old 0", "old 1", "old 2"}, after: []string{"new 0", "new 1", "new 2"}}
 	var cfgs []harness.Config
 	for _, name := range []string{"a1", "b100"} {
 		cfg, err := harness.ParseConfig(name)
@@ -120,7 +130,8 @@ func TestPairsAlternate(t *testing.T) {
 	first := map[cellKey]string{}
 	for i := 0; i < len(turns); i += 2 {
 		one, two := turns[i], turns[i+1]
-		require.ElementsMatch(t, []string{"old", "new"}, []string{one.candidate.program, two.candidate.program})
+		layout := fmt.Sprint(one.round % 3)
+		require.ElementsMatch(t, []string{"old " + layout, "new " + layout}, []string{one.candidate.program, two.candidate.program})
 		require.NotEqual(t, one.candidate.side, two.candidate.side)
 		one.candidate, two.candidate = candidate{name: one.candidate.name}, candidate{name: two.candidate.name}
 		require.Equal(t, one, two, "a pair differs in more than the side")
@@ -180,7 +191,7 @@ func TestWholeComparison(t *testing.T) {
 		o, err := parseOptions([]string{"-against", "HEAD", "-peers", "teleport-seed,teleport-bytes", "-configs", "a1", "-rounds", "1", "-window", "20ms",
 			"-busy", "1", "-json", filepath.Join(t.TempDir(), "all.json")}, io.Discard)
 		require.NoError(t, err)
-		o.floor, o.builds = floor, &builds{commit: "0123456789abcdef", before: self, after: self}
+		o.floor, o.builds = floor, &builds{commit: "0123456789abcdef", before: []string{self}, after: []string{self}}
 		var out bytes.Buffer
 		err = measureAll(t.Context(), o, &out, &progress{w: io.Discard})
 		if floor == 0 {

@@ -42,7 +42,7 @@ func measureAll(ctx context.Context, o options, out io.Writer, live *progress) (
 	}
 	var sessions []candidate
 	if o.idle > 0 {
-		sessions = o.builds.both(slices.DeleteFunc(slices.Clone(working), func(c candidate) bool { return c.noCalls || !hasIdleRow(c.name) }))
+		sessions = o.builds.both(slices.DeleteFunc(slices.Clone(working), func(c candidate) bool { return c.noCalls || !hasIdleRow(c.name) }), 0)
 	}
 	if len(working) > 0 && len(calls)+len(sizes)+len(slow)+len(others)+len(sessions) == 0 {
 		return errors.New("nothing to measure: no candidate has a row in the tables that are asked for")
