@@ -21,27 +21,34 @@ func pair(t testing.TB, network string) (near, far net.Conn) {
 	t.Helper()
 	if network == "pipe" {
 		near, far = net.Pipe()
-	} else {
-		addr := "127.0.0.1:0"
-		if network != "tcp" {
-			dir, err := os.MkdirTemp("", "outbox") // t.TempDir's may be too long for a socket
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { os.RemoveAll(dir) })
-			addr = filepath.Join(dir, "s")
-		}
-		lis, err := net.Listen(network, addr)
+		t.Cleanup(func() { near.Close(); far.Close() })
+		return near, far
+	}
+	addr := "127.0.0.1:0"
+	if network != "tcp" {
+		dir, err := os.MkdirTemp("", "outbox") // t.TempDir's may be too long for a socket
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer lis.Close()
-		if near, err = net.Dial(network, lis.Addr().String()); err != nil {
-			t.Fatal(err)
-		}
-		if far, err = lis.Accept(); err != nil {
-			t.Fatal(err)
-		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		addr = filepath.Join(dir, "s")
+	}
+	return pairBy(t, new(net.ListenConfig), network, addr)
+}
+
+// pairBy is pair with a configuration and an address of the listener.
+func pairBy(t testing.TB, c *net.ListenConfig, network, addr string) (near, far net.Conn) {
+	t.Helper()
+	lis, err := c.Listen(t.Context(), network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lis.Close()
+	if near, err = net.Dial(network, lis.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if far, err = lis.Accept(); err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { near.Close(); far.Close() })
 	return near, far

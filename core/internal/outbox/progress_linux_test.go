@@ -109,19 +109,7 @@ func smallWindow(t *testing.T) (near, far net.Conn) {
 		})
 		return errors.Join(failed, err)
 	}}
-	lis, err := small.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lis.Close()
-	if near, err = net.Dial("tcp", lis.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	if far, err = lis.Accept(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { near.Close(); far.Close() })
-	return near, far
+	return pairBy(t, &small, "tcp", "127.0.0.1:0")
 }
 
 // A peer that reads slowly and steadily is not cut off, even if the socket does not
