@@ -15,9 +15,9 @@ const (
 
 // builds is this program built from two commits, for a comparison.
 //
-// The linker puts the functions of each commit elsewhere, and by that alone one that has not
-// changed runs up to a seventh slower or faster: rows of equal programs differ by 5%, however
-// often they are measured. So each side is built several times, with the functions in another
+// The linker puts the functions of each commit elsewhere. By that alone one that has not
+// changed runs up to a seventh slower or faster, and a row is up to 6% lower or higher, however
+// often it is measured. So each side is built several times, with the functions in another
 // order each time, and rounds take these files in turn.
 type builds struct {
 	commit        string   // hash of the one of -against
@@ -44,11 +44,10 @@ func (o *options) buildSides(ctx context.Context) (remove func(), err error) {
 	return remove, err
 }
 
-// buildBoth builds the program in folder pkg of the repository at root, from a
-// revision and from the work tree, by the same commands into dir: the linker's own layout
-// first, then others. The revision is
-// checked out below dir by an index of its own: neither the repository nor its
-// list of work trees changes, and removing dir removes everything.
+// buildBoth builds the program in folder pkg of the repository at root, from a revision and
+// from the work tree, by the same commands into dir: first in the linker's own layout, then
+// in others. The revision is checked out below dir by an index of its own: neither the
+// repository nor its list of work trees changes, and removing dir removes everything.
 func buildBoth(ctx context.Context, root, pkg, revision, dir string, layouts int) (b builds, err error) {
 	tree := filepath.Join(dir, "tree")
 	defer os.RemoveAll(tree)
