@@ -72,10 +72,10 @@ type session struct {
 	env        *env
 	cur        atomic.Pointer[link] // the link that sends calls; nil unless ready
 	work       workload             // requests that are being handled
-	contextAge atomic.Int64         // nanoseconds; 0: unlimited
 	leaving    atomic.Bool          // draining or later: becameIdle sends on idle
-	serial     uint32               // number in the peer; selects its poller, workers and watchdog slot
 	announcing atomic.Int32         // connections that became ready since the PostReady hooks began to run
+	serial     uint32               // number in the peer; selects its poller, workers and watchdog slot
+	contextAge atomic.Int64         // nanoseconds; 0: unlimited
 	plan       *dialPlan            // how to dial and redial; nil if it was accepted
 	id         atomic.Pointer[string]
 
@@ -172,14 +172,14 @@ type link struct {
 	over   event.Event                 // reading has ended
 	gone   event.Event                 // the calls of a link that was ready have been resolved
 	passed []Plugin                    // plugins whose PostDial, PostRedial or PostAccept returned no error
+	kept   *keptRequests               // received while a hook waited for a reply, for the reader; nil: none
 
 	greeted event.Event                 // the peer has said hello
 	streams atomic.Pointer[streamTable] // nil: there was none
 
 	gaveUp *[]int32 // guarded by mu: numbers of calls that this side has given up before the peer's hello, which says whether it takes cancel
 
-	_    [16]byte
-	kept *keptRequests // received while a hook waited for a reply, for the reader; nil: none
+	_ [16]byte
 	reader
 
 	mu    sync.Mutex // guards what follows, and readInterrupted

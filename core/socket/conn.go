@@ -108,15 +108,15 @@ type Conn struct {
 
 	// Here and not behind pointers, so that a connection lies in one piece of memory:
 	// with thousands of them most is not in the cache, nor are the pages known.
-	_      [40]byte              // writers look at what is above, the reader changes what follows
+	_      [64]byte // writers look at what is above, the reader changes what follows
+	in     inbox.Reader
 	ahead  atomic.Pointer[ahead] // frames whose filters are reversed meanwhile; nil until there was one with a remote filter
 	peeked *byte                 // the end of the memory of the last Peek; this and what follows are the reading goroutine's
 	reads  bool                  // the protocol calls Read
 	keeps  bool                  // and it calls Keep for the present message
 	most   uint16                // KiB that ahead may take; 0: there must be none
 	read   uint32                // bytes that the protocol has read of the message
-	in     inbox.Reader
-	_      [88]byte // the flags and the lock of out begin a cache line
+	_      [64]byte              // the flags and the lock of out begin a cache line
 	out    outbox.Writer
 }
 
