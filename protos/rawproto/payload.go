@@ -33,33 +33,39 @@ func appendPayload(dst []byte, message socket.Message, d Dialect) ([]byte, error
 	dst = append(dst, 0)
 	dst = appendSeq(dst, m.Seq())
 	dst[at] = byte(len(dst) - at - 1)
-	dst = append(dst, m.Mtype())
-
 	method := m.ServiceMethod()
 	if len(method) > maxText {
 		return dst, tooLong("service method", len(method), maxText)
 	}
-	dst = append(dst, byte(len(method)))
+	dst = append(dst, m.Mtype(), byte(len(method)))
 	dst = append(dst, method...)
 
-	var err error
+	if d != V7 && m.Meta().Len() == 0 && m.Rerror() == nil {
+		return m.AppendBody(append(dst, 0, 0, m.BodyCodec()))
+	}
+	dst, err := appendBlocks(dst, m, d)
+	if err != nil {
+		return dst, err
+	}
+	return m.AppendBody(append(dst, m.BodyCodec()))
+}
+
+// appendBlocks appends the status, if the dialect has it, and the metadata.
+func appendBlocks(dst []byte, m *socket.Envelope, d Dialect) (_ []byte, err error) {
 	if d == V7 {
-		at = len(dst)
+		at := len(dst)
 		if dst, err = block16(framing.AppendStatus(append(dst, 0, 0), m), at, "status"); err != nil {
 			return dst, err
 		}
 	}
-	at = len(dst)
+	at := len(dst)
 	dst = append(dst, 0, 0)
 	if d == V7 {
 		dst = m.Meta().AppendBytes(dst)
 	} else {
 		dst = framing.AppendMeta(dst, m)
 	}
-	if dst, err = block16(dst, at, "metadata"); err != nil {
-		return dst, err
-	}
-	return m.AppendBody(append(dst, m.BodyCodec()))
+	return block16(dst, at, "metadata")
 }
 
 // block16 writes the length of the block that begins at dst[at], two bytes.

@@ -124,19 +124,17 @@ func (b *writing) reset() {
 	b.pos, b.off, b.done = 0, 0, 0
 }
 
-func (b *writing) discard() {
-	b.batch.discard()
-	b.reset()
-}
-
 // discard drops the frames that have not been written, and the buffers.
 func (b *batch) discard() {
-	for _, s := range b.segs {
-		recycle(s.b)
+	if len(b.segs) > 0 {
+		for _, s := range b.segs {
+			recycle(s.b)
+		}
+		clear(b.segs)
+		b.reset()
 	}
-	clear(b.segs)
-	b.reset()
 	b.giveBack()
+	b.tailMsgs, b.msgs = 0, 0
 }
 
 // giveBack returns the buffer of an empty tail to the pool.

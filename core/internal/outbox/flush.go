@@ -131,7 +131,9 @@ func (w *Writer) swap() {
 	w.in, w.out.batch = w.out.batch, w.in
 	w.hint = len(w.out.tail)
 	w.outMsgs = w.out.msgs
-	w.swapped()
+	if w.waiting != nil {
+		w.swapped()
+	}
 }
 
 // finish counts the last n written bytes and reports whether the flushing has
@@ -152,13 +154,12 @@ func (w *Writer) finish(n int, err error) (ended bool) {
 		w.refuse(err)
 	}
 	w.out.discard()
-	if w.in.empty() {
+	if w.in.empty() && w.in.tail != nil {
 		w.in.giveBack()
 	}
-	w.swapped()
-	if p := w.waiting; p != nil && w.plain == nil && p.room.first == nil && p.drained.first == nil && p.bulk.first == nil && p.refused == nil {
-		p.calmDown()
-		w.waiting = nil
+	if w.waiting != nil {
+		w.swapped()
+		w.forgetWaiting()
 	}
 	w.yield.Store(false)
 	w.flushing.Store(false)
@@ -171,6 +172,14 @@ func (w *Writer) finish(n int, err error) (ended bool) {
 		w.cfg.Fail(err)
 	}
 	return true
+}
+
+// forgetWaiting drops what goroutines need that wait, if none does. Called with the lock.
+func (w *Writer) forgetWaiting() {
+	if p := w.waiting; w.plain == nil && p.room.first == nil && p.drained.first == nil && p.bulk.first == nil && p.refused == nil {
+		p.calmDown()
+		w.waiting = nil
+	}
 }
 
 // account counts n written bytes and wakes the goroutines that wait for them. Called
@@ -207,32 +216,36 @@ func (w *Writer) write(wait bool) (n int, err error) {
 			w.mu.Lock()
 			w.account(n)
 			w.mu.Unlock()
-			n = 0
 		}
-		if w.packets {
-			b = b[:min(len(b), maxPacket)]
-		}
-		switch {
-		case !w.raw.usable():
-			n, err = w.writePlain(b)
-		case wait:
-			n, err = w.writeWait(b)
-		default:
-			n, err = w.raw.write(w.conn, b, false)
-			if err == nil && n < len(b) && !w.raw.mayTakeMore() {
-				err = errAgain
-			}
-		}
+		n, err = w.writeSome(b, wait)
 		w.out.advance(n)
 		if err != nil {
 			break
 		}
 	}
-	if p := w.plain; p != nil && p.armed {
+	if w.plain != nil && w.plain.armed {
 		// A deadline that stays would later fail what others write, a key update of
 		// TLS for example.
-		p.armed = false
+		w.plain.armed = false
 		w.conn.SetWriteDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// writeSome writes a part of b.
+func (w *Writer) writeSome(b []byte, wait bool) (n int, err error) {
+	if w.packets {
+		b = b[:min(len(b), maxPacket)]
+	}
+	switch {
+	case !w.raw.usable():
+		return w.writePlain(b)
+	case wait:
+		return w.writeWait(b)
+	}
+	n, err = w.raw.write(w.conn, b, false)
+	if err == nil && n < len(b) && !w.raw.mayTakeMore() {
+		err = errAgain
 	}
 	return n, err
 }

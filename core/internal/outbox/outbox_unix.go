@@ -91,20 +91,26 @@ func (r *rawWriter) write(conn net.Conn, b []byte, wait bool) (int, error) {
 		err = r.rc.Control(r.now) // Write would take the runtime's lock of the descriptor
 	}
 	r.b = nil
+	if err == nil && r.err == nil && r.n > 0 {
+		return r.n, nil
+	}
+	return 0, r.failure(conn, err, wait)
+}
+
+// failure returns the error of a write that has failed, or got err from the RawConn.
+func (r *rawWriter) failure(conn net.Conn, err error, wait bool) error {
 	switch {
 	case !wait && errors.Is(err, os.ErrDeadlineExceeded):
-		return 0, errAgain // a deadline that others have set; a call that waits sets its own
+		return errAgain // a deadline that others have set; a call that waits sets its own
 	case err != nil:
-		return 0, err
+		return err
 	case r.err == syscall.EAGAIN:
-		return 0, errAgain
+		return errAgain
 	case r.err != nil:
-		return 0, &net.OpError{Op: "write", Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(),
+		return &net.OpError{Op: "write", Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(),
 			Addr: conn.RemoteAddr(), Err: os.NewSyscallError("write", r.err)}
-	case r.n <= 0:
-		return 0, io.ErrShortWrite
 	}
-	return r.n, nil
+	return io.ErrShortWrite
 }
 
 // writeTry is write for a TryWriter.

@@ -158,9 +158,8 @@ func (w *Writer) blocked() {
 	}
 }
 
-// swapped notes that the batch that was filled is being written.
+// swapped notes that the batch that was filled is being written. There must be a waiting.
 func (w *Writer) swapped() {
-	if b := w.waiting; b != nil {
-		b.outSince, b.inSince = b.inSince, time.Time{}
-	}
+	b := w.waiting
+	b.outSince, b.inSince = b.inSince, time.Time{}
 }
