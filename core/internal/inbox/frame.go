@@ -62,6 +62,12 @@ func (r *Reader) SetReadDeadline(t time.Time) error {
 // EndFrame must be called when a frame was read or dropped. What Keep
 // has counted is the message's from now on, until TakeMemory.
 func (r *Reader) EndFrame() {
+	if r.kept > 0 || r.timed {
+		r.endFrame()
+	}
+}
+
+func (r *Reader) endFrame() {
 	if r.kept > 0 {
 		r.kept = 0
 		r.account.handOver(int64(cap(r.big)))

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/bits"
 	"net"
 	"syscall"
 
@@ -215,6 +214,14 @@ func (r *Reader) LastReadShort() bool { return r.short }
 // that have arrived (or its usual size). The caller bounds n by its limit for frames.
 func (r *Reader) Peek(n int) ([]byte, error) {
 	r.owned = false
+	if r.big == nil && uint(n) <= uint(r.w-r.r) {
+		return r.buf[r.r : r.r+n], nil
+	}
+	return r.peekMore(n)
+}
+
+// peekMore is Peek for a frame of which a part has not arrived, or is in big.
+func (r *Reader) peekMore(n int) ([]byte, error) {
 	if n < 0 {
 		return nil, bufio.ErrNegativeCount
 	}
@@ -246,6 +253,15 @@ func (r *Reader) Owned() bool { return r.owned }
 // Discard skips n bytes and returns how many it has skipped. If that is fewer than n,
 // it returns an error, as Peek does.
 func (r *Reader) Discard(n int) (int, error) {
+	if r.big == nil && uint(n) <= uint(r.w-r.r) {
+		r.r += n
+		return n, nil
+	}
+	return r.discardMore(n)
+}
+
+// discardMore is Discard for bytes that have not arrived, or are in big.
+func (r *Reader) discardMore(n int) (int, error) {
 	if n < 0 {
 		return 0, bufio.ErrNegativeCount
 	}
@@ -279,36 +295,6 @@ func (r *Reader) Read(p []byte) (int, error) {
 	n += copy(p[n:], r.buf[r.r:r.w])
 	r.consume(n)
 	return n, nil
-}
-
-// TakeBuffered removes and returns the buffered bytes, to hand them to another
-// connection; nil if there are none. The caller owns them.
-func (r *Reader) TakeBuffered() []byte {
-	r.owned = false
-	n := r.Buffered()
-	if n == 0 {
-		return nil
-	}
-	rest := make([]byte, 0, n)
-	rest = append(rest, r.big[r.off:]...)
-	rest = append(rest, r.buf[r.r:r.w]...)
-	r.consume(n)
-	return rest
-}
-
-// AppendBuffered appends the buffered bytes to dst, and leaves them where they are.
-func (r *Reader) AppendBuffered(dst []byte) []byte {
-	dst = append(dst, r.big[r.off:]...)
-	return append(dst, r.buf[r.r:r.w]...)
-}
-
-// Unread puts a copy of b in front of what is read from the connection. It is called
-// before anything else.
-func (r *Reader) Unread(b []byte) {
-	if len(b) > 0 {
-		r.buf = whole(take(max(r.size, len(b))))
-		r.w = copy(r.buf, b)
-	}
 }
 
 // Close returns the buffers to the pool. No other method may be called after it, and
@@ -359,17 +345,38 @@ func (r *Reader) fill(how waiting) error {
 // read reads once into dst, or into the usual buffer if dst is nil. It returns
 // either bytes or an error.
 func (r *Reader) read(dst []byte, how waiting) (n int, err error) {
+	if r.fatal != nil || r.pending != nil || r.account.cause.Load() != nil {
+		return 0, r.stopped()
+	}
+	if how == noWait && r.try != nil {
+		n, err = r.readRaw(dst, false)
+	} else {
+		n, err = r.readWaiting(dst, how)
+	}
+	if n > 0 && err == nil && !r.packets {
+		return n, nil
+	}
+	return r.judge(n, err)
+}
+
+// stopped returns why nothing is read.
+func (r *Reader) stopped() (err error) {
+	switch {
+	case r.account.condemned() != nil:
+		return r.account.condemned()
+	case r.fatal != nil:
+		return r.fatal
+	}
+	err, r.pending = r.pending, nil
+	return err
+}
+
+// readWaiting is read for a call that waits, or for a connection that can only be read so.
+func (r *Reader) readWaiting(dst []byte, how waiting) (n int, err error) {
 	if r.eager && how == mayWait {
 		how = noWait
 	}
 	switch {
-	case r.account.condemned() != nil:
-		return 0, r.account.condemned()
-	case r.fatal != nil:
-		return 0, r.fatal
-	case r.pending != nil:
-		err, r.pending = r.pending, nil
-		return 0, err
 	case r.try != nil:
 		n, err = r.readRaw(dst, how == mustWait)
 		if err == errNothing && how == mayWait {
@@ -386,6 +393,11 @@ func (r *Reader) read(dst []byte, how waiting) (n int, err error) {
 		n, err = r.readConn(dst)
 		err = r.timeoutOf(err)
 	}
+	return n, err
+}
+
+// judge returns the result of a read that got n bytes and err.
+func (r *Reader) judge(n int, err error) (int, error) {
 	if n > 0 {
 		r.pending, err = err, nil
 	}
@@ -420,11 +432,19 @@ func (r *Reader) willWait() {
 	r.arm()
 }
 
-// room returns the free end of the usual buffer, after it has moved the contents to the
-// front: that happens at most once per frame, and then all the rest of the buffer is
-// free for the read. It doubles a full buffer, and replaces one that has become too
-// large for its contents.
+// room returns the free end of the usual buffer.
 func (r *Reader) room() []byte {
+	if r.r == r.w && len(r.buf) == r.size {
+		r.r, r.w = 0, 0
+		return r.buf
+	}
+	return r.makeRoom()
+}
+
+// makeRoom is room after it has moved the contents to the front: that happens at most once
+// per frame, and then all the rest of the buffer is free for the read. It doubles a full
+// buffer, and replaces one that has become too large for its contents.
+func (r *Reader) makeRoom() []byte {
 	have, size := r.w-r.r, r.size
 	if have > 0 {
 		size = max(size, floor(2*have))
@@ -463,25 +483,3 @@ func cut(err error, n int) error {
 	}
 	return err
 }
-
-func whole(b []byte) []byte { return b[:cap(b)] }
-
-// take returns a buffer for n bytes, with a capacity of capacity(n) at most.
-func take(n int) []byte {
-	b := bufpool.Get(n)
-	return b[:0:min(cap(b), capacity(n))]
-}
-
-// capacity returns the capacity of a buffer for n bytes: the next power of two, up to
-// the pool's largest. The limit of growth relies on that: if n is at most a power of
-// two, so is the capacity.
-func capacity(n int) int {
-	if n > bufpool.MaxSize {
-		return n
-	}
-	return ceil(max(n, bufpool.MinSize))
-}
-
-// ceil and floor round to a power of two.
-func ceil(n int) int  { return 1 << bits.Len(uint(n-1)) }
-func floor(n int) int { return 1 << (bits.Len(uint(n)) - 1) }

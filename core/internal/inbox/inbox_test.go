@@ -255,6 +255,19 @@ func TestGrownBufferGoes(t *testing.T) {
 	}
 }
 
+// A buffer that has grown for a frame is dropped when nothing is left in it.
+func TestGrownBufferGoesEmpty(t *testing.T) {
+	r := New(&script{pieces: split(pattern(70_000, 13), 10_000)}, Config{Buffer: 4096})
+	defer r.Close()
+	if _, err := r.Peek(60_000); err != nil {
+		t.Fatal(err)
+	}
+	r.Discard(r.Buffered())
+	if _, err := r.Peek(1); err != nil || cap(r.buf) != 4096 {
+		t.Errorf("Peek: %v, into a buffer of %d bytes; want 4096", err, cap(r.buf))
+	}
+}
+
 func TestNegative(t *testing.T) {
 	r := New(&script{}, Config{})
 	if _, err := r.Peek(-1); err != bufio.ErrNegativeCount {

@@ -62,9 +62,16 @@ type Key uint64 // a serial number, and in the low half the index of a slot
 
 // Loop is the poll loop while one goroutine runs it.
 type Loop struct {
+	// Local is what a Conn leaves there for the next one. Only the goroutine of the Loop
+	// uses it.
+	Local any
+
 	detached atomic.Bool
 	restart  func() // starts another goroutine that runs the poll loop
 }
+
+// Detached reports whether Detach was called.
+func (l *Loop) Detached() bool { return l.detached.Load() }
 
 // Detach lets another goroutine run the poll loop: the goroutine of l may block from
 // now on. The connection that it serves must be deregistered before, or both would
