@@ -90,10 +90,13 @@ func (c *handlerCtx) logHandled(r *Rerror) {
 		c.hooks.exchanged(s.env.guard, c, r)
 	}
 	cost := s.env.since(c.start)
-	level, ok := s.env.accessLevel(s.logger, cost)
-	if !ok {
-		return
+	if level, ok := s.env.accessLevel(s.logger, cost); ok {
+		c.logLine(r, cost, level)
 	}
+}
+
+func (c *handlerCtx) logLine(r *Rerror, cost time.Duration, level LoggerLevel) {
+	s := c.sess
 	real := "same"
 	if ip := c.RealIP(); ip != c.link.ip {
 		real = ip

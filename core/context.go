@@ -34,13 +34,17 @@ func getCtx(l *link) *handlerCtx {
 	c, _ := ctxPool.Get().(*handlerCtx)
 	if c == nil {
 		c = new(handlerCtx)
+		c.in.SetInterner((*interner)(c))
+		c.in.SetAccount((*argument)(c))
+		c.out.SetHolder((*replier)(c))
 	}
-	s := l.sess
-	c.logger, c.sess, c.link = s.logger, s, l
-	c.in.SetInterner((*interner)(c))
-	c.in.SetAccount((*argument)(c))
-	c.out.SetHolder((*replier)(c))
+	c.attach(l)
 	return c
+}
+
+// attach makes the link that of the messages to come.
+func (c *handlerCtx) attach(l *link) {
+	c.logger, c.sess, c.link = l.sess.logger, l.sess, l
 }
 
 // decodeInReader is the largest body that the reader decodes, in bytes: decoding a larger
@@ -88,7 +92,9 @@ func (c *handlerCtx) recycle() {
 	if c.out.Mtype() != 0 {
 		c.out.Clear()
 	}
-	c.giveBack()
+	if c.arrived > 0 || c.claim != nil {
+		c.giveBack()
+	}
 	c.perMessage = perMessage{}
 	if c.answeredBy.Load() != answerOpen { // to store costs as much as all of this
 		c.answeredBy.Store(answerOpen)
@@ -320,18 +326,35 @@ func (c *handlerCtx) Bind(v any) (byte, error) {
 // decode decodes the body of the message into v. over says that v has served another
 // message, memory is what the codec may use for it.
 func (c *handlerCtx) decode(v any, mode codec.Mode, over bool, memory *[]byte) *Rerror {
-	bind := func() (err error) {
-		if over {
-			_, err = c.in.BindOver(v, memory, mode)
-		} else {
-			_, err = c.in.BindMode(v, mode)
-		}
-		return err
-	}
+	var err error
 	if _, bytes := v.(*[]byte); bytes {
-		return badMessage(bind()) // no code of a codec runs
+		err = c.bindTo(v, mode, over, memory) // no code of a codec runs
+	} else {
+		err = c.bindSafely(v, mode, over, memory)
 	}
-	return badMessage(safely(bind))
+	if err == nil {
+		return nil
+	}
+	return badMessage(err)
+}
+
+func (c *handlerCtx) bindTo(v any, mode codec.Mode, over bool, memory *[]byte) (err error) {
+	if over {
+		_, err = c.in.BindOver(v, memory, mode)
+	} else {
+		_, err = c.in.BindMode(v, mode)
+	}
+	return err
+}
+
+// bindSafely is bindTo; a panic of the codec is an error.
+func (c *handlerCtx) bindSafely(v any, mode codec.Mode, over bool, memory *[]byte) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = panicked("codec", v)
+		}
+	}()
+	return c.bindTo(v, mode, over, memory)
 }
 
 func codecKnown(id byte) bool {

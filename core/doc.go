@@ -70,7 +70,8 @@
 //	             which goroutine reads the connection: a state machine, with its picture
 //	budget.go    the memory that the requests of a session take, and the reader's pause
 //	readloop.go  run → serve → await → dispatch
-//	request.go   acceptRequest → prepare: route (route.go), bind → run → answer → reply
+//	request.go   acceptRequest → prepare: route (route.go), bind → run
+//	respond.go   answer → reply
 //	             the way back
 //	reply.go     acceptReply: the pending call with this number is resolved
 //	call.go      resolve → the caller goes on: end → complete

@@ -71,11 +71,13 @@ func safely(f func() error) (err error) { return protected("codec", f) }
 func protected(what string, f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("%s panicked: %v", what, v)
+			err = panicked(what, v)
 		}
 	}()
 	return f()
 }
+
+func panicked(what string, v any) error { return fmt.Errorf("%s panicked: %v", what, v) }
 
 // isCloseReason reports whether this side has ended the connection.
 func isCloseReason(err error) bool {

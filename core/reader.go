@@ -201,7 +201,11 @@ func (l *link) rearm() bool {
 	loop, roams := l.loop, l.roams
 	l.releaseSlot()
 	l.sock.Flush(socket.NoBlock)
-	l.sock.ReleaseIfEmpty()
+	if sp := sparesOf(loop); sp != nil {
+		sp.buf = l.sock.TakeEmpty()
+	} else {
+		l.sock.ReleaseIfEmpty()
+	}
 	l.loop = nil
 	l.state.park()
 	if !l.shut.Load() && !(roams && l.hasRoamed()) || !l.state.unpark(onPoller) {

@@ -8,6 +8,7 @@ import (
 	"github.com/teleport-go/teleport/core/internal/busypoll"
 	"github.com/teleport-go/teleport/core/internal/inlining"
 	"github.com/teleport-go/teleport/core/internal/poison"
+	"github.com/teleport-go/teleport/core/internal/poller"
 	"github.com/teleport-go/teleport/core/internal/throttle"
 	"github.com/teleport-go/teleport/core/socket"
 )
@@ -23,7 +24,9 @@ type readLoop struct {
 	gen uint64 // the generation of l's state when this goroutine was its reader last
 	in  place  // where user code runs, outside of a message
 
-	next *handlerCtx // for the next message; nil while the reader waits: an idle session should hold little memory
+	next *handlerCtx  // for the next message; nil while the reader waits: an idle session should hold little memory
+	used bool         // next has had a message since it was recycled
+	loop *poller.Loop // that this goroutine ran when it began to read l; nil: it ran none
 }
 
 // place is where a reader is that runs user code which may end its goroutine.
@@ -113,8 +116,11 @@ func (r *readLoop) serve() error {
 	if l.lost {
 		return net.ErrClosed
 	}
-	if l.loop == nil {
+	if r.loop = l.loop; r.loop == nil {
 		l.scheduleIdleCheck()
+	} else if sp := sparesOf(r.loop); sp != nil {
+		l.sock.Lend(sp.buf)
+		sp.buf = nil
 	}
 	l.sock.ReadAhead(min(s.env.cfg.SessionMemory/4, mostAhead))
 	if err := r.serveKept(); err != nil {
@@ -138,7 +144,7 @@ func (r *readLoop) serve() error {
 		if l.refuses {
 			l.refuses = s.full()
 		}
-		if s.overBudget() {
+		if s.work.bytes() > freeBytes && s.overBudget() {
 			l.pauseWhile(s.overBudget)
 		}
 		// Wait for a message: with a context if hooks need it, else without one.
@@ -164,16 +170,9 @@ func (r *readLoop) serve() error {
 		r.in = 0
 		c.arrived = l.sock.TakeMemory()
 		if err != nil {
-			if l.wasInterrupted(err) { // in the middle of a message, of which nothing has been taken
-				c.recycle()
-				continue
-			}
-			dropped, fatal := c.unreadable(err)
-			if fatal != nil {
-				return fatal
-			}
-			if dropped {
-				c.recycle()
+			if again, err := r.notRead(c, err); err != nil {
+				return err
+			} else if again {
 				continue
 			}
 		}
@@ -192,27 +191,55 @@ func (r *readLoop) serve() error {
 		switch r.dispatch(c) {
 		case reuse:
 			c.recycle()
-			r.next = c
+			r.next, r.used = c, false
 		case stolen:
 			return errNotReader
 		}
 	}
 }
 
+// notRead handles an error of reading a message. It returns why reading has ended, or whether
+// to read again: else the message, of which the header is known, is to be refused.
+func (r *readLoop) notRead(c *handlerCtx, err error) (again bool, fatal error) {
+	if r.l.wasInterrupted(err) { // in the middle of a message, of which nothing has been taken
+		c.recycle()
+		return true, nil
+	}
+	dropped, fatal := c.unreadable(err)
+	if dropped && fatal == nil {
+		c.recycle()
+	}
+	return dropped, fatal
+}
+
 // makeNext returns the context for the next message.
 func (r *readLoop) makeNext() *handlerCtx {
 	if r.next == nil {
-		r.next = getCtx(r.l)
+		if sp := sparesOf(r.loop); sp != nil && sp.c != nil {
+			r.next, sp.c = sp.c, nil
+			r.next.attach(r.l)
+		} else {
+			r.next = getCtx(r.l)
+		}
 	}
-	r.next.sess = r.s
+	r.next.sess, r.used = r.s, true
 	return r.next
 }
 
+// dropNext leaves next to the next connection of the poll loop, or to the pool.
 func (r *readLoop) dropNext() {
-	if r.next != nil {
-		putCtx(r.next)
-		r.next = nil
+	c := r.next
+	if c == nil {
+		return
 	}
+	r.next = nil
+	sp := sparesOf(r.loop)
+	if sp == nil || r.used {
+		putCtx(c)
+		return
+	}
+	c.sess, c.link = nil, nil // but not c.named: all connections of a loop have the same routes
+	sp.c = c
 }
 
 // serveKept dispatches the requests that PreCall has kept, as if they arrived now.
@@ -303,31 +330,13 @@ func (r *readLoop) dispatch(c *handlerCtx) disposition {
 	}
 	s := r.s
 	if s.answersCall(c) {
-		c.refusal = badMessage(fmt.Errorf("the reply is of type %d (%s)", c.in.Mtype(), TypeText(c.in.Mtype())))
+		c.refusal = c.ofWrongType()
 		return c.acceptReply()
 	}
 	s.env.stats.droppedMessages.Add(1)
 	s.env.throttled(&s.drops, throttle.Burst, WARNING, "dropped a message from %s: %d %s: type %d (%s), method %q, seq %d",
 		r.l.ip, CodeMtypeNotAllowed, CodeText(CodeMtypeNotAllowed), c.in.Mtype(), TypeText(c.in.Mtype()), methodText(c.in.ServiceMethod()), c.in.Seq())
 	return reuse
-}
-
-// acceptControl handles a CONTROL message.
-func (l *link) acceptControl(m *socket.Envelope) {
-	switch m.ServiceMethod() {
-	case "": // a protocol has read what is not for the engine, such as a ping
-	case verbBye:
-		l.acceptByeMessage(m)
-	case verbHello:
-		l.acceptHello(m)
-	case verbCancel:
-		l.acceptCancel(m.Seq())
-	case verbEnd, verbCredit, verbReset:
-		l.acceptStreamControl(m)
-	default:
-		s := l.sess
-		s.env.throttled(&s.drops, throttle.Burst, DEBUG, "dropped a CONTROL message from %s with the verb %q", l.ip, methodText(m.ServiceMethod()))
-	}
 }
 
 // answersCall reports whether a message of another type than REPLY has the number of a

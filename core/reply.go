@@ -15,13 +15,8 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 	if c.in.Last() {
 		c.link.bye.CompareAndSwap(nil, &farewell{known: true})
 	}
-	if !ok && isBye(&c.in) {
-		c.link.acceptBye(c.in.Meta().Peek(MetaBye), c.in.Meta().Peek(metaByeAfter), c.in.Rerror())
-		return reuse
-	}
 	if !ok {
-		s.env.stats.droppedReplies.Add(1)
-		s.env.throttled(&s.unasked, throttle.Burst, DEBUG, "dropped a reply from %s: no call is pending with seq %d", c.link.ip, c.in.Seq())
+		c.unasked()
 		return reuse
 	}
 	cmd.inCodec, cmd.inSize = c.in.BodyCodec(), c.in.Size()
@@ -37,7 +32,7 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 		c.use(s.env.hooks())
 	}
 	if c.refusal == nil && cmd.auth != (c.in.Mtype() == TypeAuthReply) {
-		c.refusal = badMessage(fmt.Errorf("the reply is of type %d (%s)", c.in.Mtype(), TypeText(c.in.Mtype())))
+		c.refusal = c.ofWrongType()
 	}
 	c.link.current = c
 	if !c.hooks.mayBlock && c.link.loop == nil && c.link.pollable() {
@@ -55,6 +50,22 @@ func (c *handlerCtx) acceptReply() (d disposition) {
 	cmd.resolve(r)
 	s.becameIdle()
 	return d
+}
+
+// unasked handles a reply to no pending call.
+func (c *handlerCtx) unasked() {
+	s := c.sess
+	if isBye(&c.in) {
+		c.link.acceptBye(c.in.Meta().Peek(MetaBye), c.in.Meta().Peek(metaByeAfter), c.in.Rerror())
+		return
+	}
+	s.env.stats.droppedReplies.Add(1)
+	s.env.throttled(&s.unasked, throttle.Burst, DEBUG, "dropped a reply from %s: no call is pending with seq %d", c.link.ip, c.in.Seq())
+}
+
+// ofWrongType is the error of a call that a message of another type answers.
+func (c *handlerCtx) ofWrongType() *Rerror {
+	return badMessage(fmt.Errorf("the reply is of type %d (%s)", c.in.Mtype(), TypeText(c.in.Mtype())))
 }
 
 // readReply runs the hooks of a reply that run in the reader, and decodes the body

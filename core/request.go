@@ -1,7 +1,6 @@
 package tp
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -21,8 +20,6 @@ const (
 	// maxRefusals is how many refused CALLs of a session may wait, beyond
 	// MaxHandlers, for their turn or for the hooks of their replies.
 	maxRefusals = 1024
-	// sampled says that one of so many messages is timed.
-	sampled = 16
 )
 
 var errRefusals = errors.New("too many refused calls wait for their error replies")
@@ -96,18 +93,17 @@ func (c *handlerCtx) prepare(running int) *Rerror {
 	case running > s.env.live.Load().MaxHandlers:
 		return c.notRun(busy(fmt.Sprintf("%d handlers of the session run already", running-1)))
 	}
-	if n := s.work.bytes() - c.bytes; s.exceeds(n) && (c.link.refuses || c.link.mustRead()) { // else the reader has paused, or will
-		if c.kind() == kindPush && n >= pushSlack*s.env.cfg.SessionMemory {
-			c.link.kill(SideLocal, errPushes, "reading")
-		}
-		if c.kind() == kindCall || c.link.shut.Load() {
-			return c.notRun(busy(fmt.Sprintf("the requests of the session take %d bytes, and SessionMemory or ReadMemory is used up", n)))
+	if n := s.work.bytes() - c.bytes; n > freeBytes && s.exceeds(n) {
+		if r := c.exceeded(n); r != nil {
+			return r
 		}
 	}
 	if c.in.Mtype() == TypeCall {
 		c.link.take(c.in.Seq())
 	}
-	c.readTimeout()
+	if c.in.Meta().Len() > 0 {
+		c.readTimeout()
+	}
 	if r := c.route(); r != nil {
 		return r
 	}
@@ -144,6 +140,22 @@ func (c *handlerCtx) prepare(running int) *Rerror {
 		c.startAge(age)
 	}
 	return nil
+}
+
+// exceeded returns why the handler must not run if the other requests, of n bytes, use up the
+// session's memory; nil: it may, since the reader has paused, or will.
+func (c *handlerCtx) exceeded(n int64) *Rerror {
+	s, l := c.sess, c.link
+	if !l.refuses && !l.mustRead() {
+		return nil
+	}
+	if c.kind() == kindPush && n >= pushSlack*s.env.cfg.SessionMemory {
+		l.kill(SideLocal, errPushes, "reading")
+	}
+	if c.kind() == kindPush && !l.shut.Load() {
+		return nil
+	}
+	return c.notRun(busy(fmt.Sprintf("the requests of the session take %d bytes, and SessionMemory or ReadMemory is used up", n)))
 }
 
 // refuse answers a request whose handler must not run. running is the number of
@@ -196,9 +208,6 @@ func (s *session) handlerDone(n int64) {
 
 // readTimeout notes when the caller stops waiting, from X-Timeout.
 func (c *handlerCtx) readTimeout() {
-	if c.in.Meta().Len() == 0 {
-		return
-	}
 	if d, ok := getTimeout(c.in.Meta()); ok {
 		c.link.mu.Lock()
 		c.expires = c.sess.env.sweeper.After(d)
@@ -260,27 +269,6 @@ func (c *handlerCtx) handle() {
 	c.answer(c.run())
 }
 
-// startSample notes the time at which some handlers begin, for endSample.
-func (c *handlerCtx) startSample() {
-	if c.count++; c.count%sampled == 1 {
-		c.began = c.sess.env.sweeper.Now()
-	}
-}
-
-// endSample records how long the handler took, which decides whether the reader runs it
-// itself from now on.
-func (c *handlerCtx) endSample() {
-	if c.began == 0 || c.handler == nil || c.handler.unknown || c.handler.ordered {
-		return
-	}
-	now := c.sess.env.sweeper.Now()
-	w := &c.sess.env.watchdog
-	if c.handler.inlining.Sample(now, now-c.began) || c.handler.inlining.Allowed() && !w.Awake() {
-		w.Wake() // for the first time, or after a pause
-	}
-	c.began = 0
-}
-
 // run runs the hooks after decoding and the handler.
 func (c *handlerCtx) run() (reply any, r *Rerror) {
 	s := c.sess
@@ -322,154 +310,4 @@ func (c *handlerCtx) invoke() (reply any, r *Rerror) {
 		}
 	}()
 	return c.handler.invoke(c, c.arg)
-}
-
-// answer ends a request: it replies to a CALL, and logs the error of a PUSH.
-func (c *handlerCtx) answer(reply any, r *Rerror) {
-	c.result = r
-	if c.kind() == kindCall {
-		c.reply(reply, r, false)
-		return
-	}
-	c.stage = stageAnswered
-	c.endSample()
-	if r != nil {
-		s := c.sess
-		s.env.throttled(&s.failures, throttle.Burst, WARNING, "PUSH %q from %s: %s", methodText(c.in.ServiceMethod()), c.link.ip, r)
-	}
-	c.logHandled(r)
-}
-
-// reply sends the REPLY. now says that the reader sends an error reply, and must not
-// wait for room.
-func (c *handlerCtx) reply(body any, r *Rerror, now bool) {
-	s, l := c.sess, c.link
-	if v, ok := answered(r); ok {
-		body, r = v, nil
-	}
-	c.result = r
-	if c.stream != nil {
-		c.endStream()
-	}
-	if !c.answeredBy.CompareAndSwap(answerOpen, answerHandler) {
-		c.stage = stageAnswered
-		if r := c.callerGone(); r != nil {
-			c.result = r
-			c.logHandled(r)
-			return
-		}
-		s.env.stats.unsentReplies.Add(1)
-		s.Debugf("dropped the late reply to %q: it was answered %d", methodText(c.in.ServiceMethod()), CodeHandleTimeout)
-		c.logHandled(NewRerror(CodeHandleTimeout, CodeText(CodeHandleTimeout), "the handler's context age is over"))
-		return
-	}
-	if r != nil {
-		c.setRerror(r)
-	} else {
-		c.out.SetBody(body)
-		c.ReplyBodyCodec()
-	}
-	if s.leaving.Load() {
-		c.out.SetLast()
-	}
-	c.stage = stageReplying
-	c.logHookError("PreWriteReply", c.hooks.preWriteReply.run(s.env.guard, c))
-	h, known := c.handler, int64(0)
-	if h != nil {
-		known = h.replySize.Load()
-		if n := int64(c.out.BodyLen()); n >= largeReply && n > known {
-			h.noteReply(n) // before it waits for room: others begin without knowing it
-		}
-	}
-	err := c.enqueue(now)
-	if h != nil && r == nil {
-		switch n := max(int64(c.out.Size()), c.out.Plain()); {
-		case err != nil && n <= known: // nothing was sent
-		case n >= largeReply || c.expected > 0 || known == 0:
-			h.noteReply(n)
-		}
-	}
-	c.endSample()
-	if err != nil && isPackError(err) {
-		// The reply cannot be sent as it is; that is an answer too.
-		r, err = c.replyPlain(NewRerror(CodeInternalServerError, CodeText(CodeInternalServerError), err.Error()), now)
-	}
-	c.stage = stageAnswered
-	if err != nil {
-		s.env.stats.unsentReplies.Add(1)
-		s.Debugf("dropped the reply to %q: %s", methodText(c.in.ServiceMethod()), brief(err.Error()))
-		if r == nil {
-			r = (&CloseReason{SideNetwork, err, "replying"}).rerror()
-			c.result = r
-		}
-		c.logHandled(r)
-		return
-	}
-	switch {
-	case now: // the reader flushes before it reads
-	case !c.inReader():
-		var mode socket.FlushMode
-		if s.work.running() > 1 {
-			mode = socket.Yield
-		}
-		l.sock.Flush(mode)
-	case c.flushes:
-		l.sock.Flush(socket.NoBlock)
-	}
-	l.closeIfEnded()
-	c.logHookError("PostWriteReply", c.hooks.postWriteReply.run(s.env.guard, c))
-	c.logHandled(r)
-}
-
-// replyPlain enqueues an error in place of a reply that could not be sent: without hooks,
-// metadata and filters.
-func (c *handlerCtx) replyPlain(r *Rerror, now bool) (*Rerror, error) {
-	c.stage = stageAnswered
-	c.result = r
-	c.setRerror(r)
-	c.out.Meta().Reset()
-	c.out.XferPipe().Reset()
-	err := c.enqueue(now)
-	if err != nil {
-		c.link.kill(SideLocal, fmt.Errorf("reply to %q: %w", c.in.ServiceMethod(), err), "replying")
-	}
-	return r, err
-}
-
-func (c *handlerCtx) setRerror(r *Rerror) {
-	c.out.SetRerror(r)
-	c.out.SetBody(nil)
-	c.out.SetBodyCodec(codec.NilCodecID)
-}
-
-func (c *handlerCtx) logHookError(moment string, r *Rerror) {
-	if r != nil {
-		s := c.sess
-		s.env.throttled(&s.failures, throttle.Burst, ERROR, "%s of %q: %s", moment, methodText(c.in.ServiceMethod()), r)
-	}
-}
-
-// enqueue appends the reply to the batch. The reader must not wait for room: with now
-// the reply may exceed the bound; for the reply of a handler on the reader's goroutine,
-// another goroutine takes the reading over first.
-func (c *handlerCtx) enqueue(now bool) error {
-	sock := c.link.sock
-	if method := c.out.ServiceMethod(); method != "" { // a REPLY has none on the wire
-		c.out.SetServiceMethod("")
-		defer c.out.SetServiceMethod(method)
-	}
-	switch {
-	case now:
-		err := sock.EnqueueNow(&c.out)
-		if err != nil && !isPackError(err) && !isCloseReason(err) { // after a farewell nothing is sent, and the peer must read that
-			c.link.kill(SideNetwork, err, "writing")
-		}
-		return err
-	case c.inReader():
-		if err := sock.TryEnqueue(&c.out); err != socket.ErrFull {
-			return err
-		}
-		c.link.Steal(c.turn)
-	}
-	return sock.Enqueue(context.Background(), &c.out)
 }

@@ -360,6 +360,23 @@ func (st *stream) store(m *socket.Envelope) (d datum) {
 	return d
 }
 
+// acceptControl handles a CONTROL message.
+func (l *link) acceptControl(m *socket.Envelope) {
+	switch m.ServiceMethod() {
+	case "": // a protocol has read what is not for the engine, such as a ping
+	case verbBye:
+		l.acceptByeMessage(m)
+	case verbHello:
+		l.acceptHello(m)
+	case verbCancel:
+		l.acceptCancel(m.Seq())
+	case verbEnd, verbCredit, verbReset:
+		l.acceptStreamControl(m)
+	default:
+		l.env.throttled(&l.sess.drops, throttle.Burst, DEBUG, "dropped a CONTROL message from %s with the verb %q", l.ip, methodText(m.ServiceMethod()))
+	}
+}
+
 // acceptStreamControl handles end, credit and reset.
 func (l *link) acceptStreamControl(m *socket.Envelope) {
 	st := l.stream(-m.Seq())

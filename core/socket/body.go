@@ -148,42 +148,56 @@ func (m *Envelope) decode(c codec.Codec, body []byte, v any, mode codec.Mode) er
 // memory is not nil the body may be copied there and the value refer to it; then both
 // are used for the next message together.
 func (m *Envelope) BindOver(v any, memory *[]byte, mode codec.Mode) (byte, error) {
-	switch b, ok := v.(*[]byte); {
-	case ok && b != nil && (!m.rawOwned || cap(*b) >= len(m.raw)):
-		*b = append((*b)[:0], m.raw...)
-		if m.rawOwned {
-			m.FreeBody()
-		}
-		m.body = v
-		return m.codec, nil
-	case ok && len(m.raw) > 0:
-		return m.Bind(v) // whatever the codec
+	if b, ok := v.(*[]byte); ok {
+		return m.overwrite(b)
 	}
 	if len(m.raw) == 0 {
-		if r := reflect.ValueOf(v); r.Kind() == reflect.Pointer && !r.IsNil() {
-			r.Elem().SetZero()
-		}
-		return m.Bind(v)
+		return m.bindNothing(v)
 	}
-	if memory != nil {
-		c, err := codec.Get(m.codec)
-		if err != nil {
-			return m.codec, err
-		}
-		if c, ok := c.(codec.Decoder); ok && c.Borrows(v) {
-			body := m.raw
-			if !m.rawOwned || m.shared {
-				*memory = append((*memory)[:0], body...)
-				body = *memory
-			} else {
-				*memory = body
-				m.DropRaw()
-			}
-			if m.account == nil || len(body) < measuredFrom {
-				return m.codec, c.Decode(body, v, mode|codec.Borrowed)
-			}
-			return m.codec, m.decode(c, body, v, mode|codec.Borrowed)
-		}
+	if memory == nil {
+		return m.BindMode(v, mode)
 	}
-	return m.BindMode(v, mode)
+	c, err := codec.Get(m.codec)
+	if err != nil {
+		return m.codec, err
+	}
+	d, ok := c.(codec.Decoder)
+	if !ok || !d.Borrows(v) {
+		return m.BindMode(v, mode)
+	}
+	body := m.raw
+	if !m.rawOwned || m.shared {
+		*memory = append((*memory)[:0], body...)
+		body = *memory
+	} else {
+		*memory = body
+		m.DropRaw()
+	}
+	if m.account == nil || len(body) < measuredFrom {
+		return m.codec, d.Decode(body, v, mode|codec.Borrowed)
+	}
+	return m.codec, m.decode(c, body, v, mode|codec.Borrowed)
+}
+
+// overwrite is BindOver for bytes, whatever the codec.
+func (m *Envelope) overwrite(b *[]byte) (byte, error) {
+	switch {
+	case b == nil || m.rawOwned && cap(*b) < len(m.raw):
+		return m.Bind(b)
+	case m.rawOwned:
+		*b = append((*b)[:0], m.raw...)
+		m.FreeBody()
+	default:
+		*b = append((*b)[:0], m.raw...)
+	}
+	m.body = b
+	return m.codec, nil
+}
+
+// bindNothing is BindOver for an empty body.
+func (m *Envelope) bindNothing(v any) (byte, error) {
+	if r := reflect.ValueOf(v); r.Kind() == reflect.Pointer && !r.IsNil() {
+		r.Elem().SetZero()
+	}
+	return m.Bind(v)
 }

@@ -210,6 +210,14 @@ func (c *Conn) TryWait() (ok bool, err error) { return c.in.TryWait() }
 // goroutine calls it.
 func (c *Conn) ReleaseIfEmpty() { c.in.ReleaseIfEmpty() }
 
+// TakeEmpty is ReleaseIfEmpty, but returns the read buffer if another Conn can use it: see
+// Lend. Only the reading goroutine calls it.
+func (c *Conn) TakeEmpty() []byte { return c.in.TakeEmpty() }
+
+// Lend gives the connection a read buffer from TakeEmpty of another one, or nil. Only the
+// reading goroutine calls it.
+func (c *Conn) Lend(buffer []byte) { c.in.Lend(buffer) }
+
 // LastReadShort reports whether the last read from the network left nothing behind,
 // most likely. Only the reading goroutine calls it.
 func (c *Conn) LastReadShort() bool { return c.in.LastReadShort() }

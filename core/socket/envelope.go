@@ -187,7 +187,7 @@ func (m *Envelope) SetServiceMethod(method string) {
 }
 
 func (m *Envelope) SetServiceMethodBytes(b []byte) {
-	if m.intern != nil {
+	if m.intern != nil && len(b) > 0 {
 		m.SetServiceMethod(m.intern.Intern(b))
 		return
 	}

@@ -56,11 +56,17 @@ func (w wire) hasRead(n int) error {
 
 func (w wire) Discard(n int) (int, error) {
 	if a := w.c.ahead.Load(); a != nil {
-		if a.now != nil {
-			return a.discard(n)
-		}
-		a.discarded(n)
+		return w.discardAhead(a, n)
 	}
+	return w.c.in.Discard(n)
+}
+
+// discardAhead is Discard for a connection that has read ahead.
+func (w wire) discardAhead(a *ahead, n int) (int, error) {
+	if a.now != nil {
+		return a.discard(n)
+	}
+	a.discarded(n)
 	return w.c.in.Discard(n)
 }
 
@@ -144,15 +150,22 @@ func (w wire) SetReadDeadline(t time.Time) error { return w.c.in.SetReadDeadline
 func (w wire) RecogniseTime() time.Duration { return w.c.recognise }
 
 func (w wire) Peek(n int) ([]byte, error) {
-	a := w.c.ahead.Load()
-	if a != nil && a.now != nil {
+	if a := w.c.ahead.Load(); a != nil {
+		return w.peekAhead(a, n)
+	}
+	b, err := w.c.in.Peek(n)
+	w.c.peeked = endOf(b)
+	return b, err
+}
+
+// peekAhead is Peek for a connection that has read ahead.
+func (w wire) peekAhead(a *ahead, n int) ([]byte, error) {
+	if a.now != nil {
 		return a.peek(n)
 	}
 	b, err := w.c.in.Peek(n)
 	w.c.peeked = endOf(b)
-	if a != nil {
-		a.peeked, a.frame = b, nil
-	}
+	a.peeked, a.frame = b, nil
 	return b, err
 }
 

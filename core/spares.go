@@ -1,0 +1,24 @@
+package tp
+
+import "github.com/teleport-go/teleport/core/internal/poller"
+
+// spares are what a connection that a poll loop serves leaves for the next one, so that
+// neither goes through the pools. They are in the cache.
+type spares struct {
+	c   *handlerCtx // recycled; nil: there is none
+	buf []byte      // an empty read buffer; nil: there is none
+}
+
+// sparesOf returns the spares of the poll loop that the goroutine runs, nil if it runs none,
+// or none any more.
+func sparesOf(loop *poller.Loop) *spares {
+	if loop == nil || loop.Detached() {
+		return nil
+	}
+	sp, _ := loop.Local.(*spares)
+	if sp == nil {
+		sp = new(spares)
+		loop.Local = sp
+	}
+	return sp
+}

@@ -1,0 +1,140 @@
+package tp
+
+import (
+	"testing"
+
+	"github.com/teleport-go/teleport/core/internal/inlining"
+	"github.com/teleport-go/teleport/core/internal/poller"
+	"github.com/teleport-go/teleport/core/internal/testwire"
+)
+
+// TestSpares drops the context of one connection of a poll loop: whether the next one gets it.
+func TestSpares(t *testing.T) {
+	first, _ := polledLink(t, 0)
+	second, _ := polledLink(t, 0)
+	if first == nil {
+		return
+	}
+	for _, test := range []struct {
+		name string
+		loop *poller.Loop
+		used bool
+		want bool
+	}{
+		{"recycled", new(poller.Loop), false, true},
+		{"with a message", new(poller.Loop), true, false},
+		{"not on a poll loop", nil, false, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a, b := first.readLoop(), second.readLoop()
+			a.loop, b.loop = test.loop, test.loop
+			c := a.makeNext()
+			c.named = &route{name: "/named"}
+			c.recycle()
+			a.used = test.used
+			a.dropNext()
+			if a.next != nil || c.sess != nil || c.link != nil {
+				t.Errorf("dropped, the reader has it: %v, and it has a session: %v, and a link: %v", a.next != nil, c.sess != nil, c.link != nil)
+			}
+			kept := test.loop != nil && sparesOf(test.loop).c == c
+			if kept != test.want {
+				t.Fatalf("the loop has kept it: %v; want %v", kept, test.want)
+			}
+			if !kept {
+				if c.named != nil {
+					t.Error("in the pool it remembers a route, which may be another peer's")
+				}
+				return
+			}
+			next := b.makeNext()
+			defer b.dropNext()
+			if next != c || c.link != second || c.sess != second.sess || c.logger != second.sess.logger || c.named == nil {
+				t.Errorf("the next connection has got it: %v, as its own: %v, with the route that it remembers: %v", next == c, c.link == second, c.named != nil)
+			}
+			if sparesOf(test.loop).c != nil {
+				t.Error("the loop has it still")
+			}
+		})
+	}
+}
+
+// TestLoopLendsBuffer serves connections on poll loops, each with the buffer of the one before.
+func TestLoopLendsBuffer(t *testing.T) {
+	var d doHandler
+	g := newManySessions(t, "tcp", testwire.New, d.route)
+	if g == nil || inlining.Always { // then another goroutine takes the reading over at once
+		return
+	}
+	last := make(map[*poller.Loop]*byte) // the buffer of the last connection
+	again := 0
+	d.do = func(c CallCtx, _ *session) error {
+		l := c.(*handlerCtx).link
+		sp := sparesOf(l.loop)
+		if sp == nil {
+			return nil // no poll loop runs the handler
+		}
+		if sp.c != nil || sp.buf != nil {
+			t.Errorf("while the loop serves a connection it has a context: %v, a buffer: %v", sp.c != nil, sp.buf != nil)
+		}
+		b := l.sock.TakeEmpty()
+		l.sock.Lend(b)
+		if len(b) == 0 {
+			t.Error("the connection has no empty buffer")
+			return nil
+		}
+		if before := last[l.loop]; before != nil {
+			if before != &b[0] {
+				t.Error("the connection has another buffer than the one before")
+			}
+			again++
+		}
+		last[l.loop] = &b[0]
+		return nil
+	}
+	for range 3 {
+		for _, c := range g.clients {
+			allow(g.srv, "/do")
+			wantReply(t, c.Call("/do", "", new(string)), "done")
+		}
+	}
+	if again == 0 {
+		t.Error("no poll loop ran two of the handlers")
+	}
+}
+
+// TestSparesOfDetachedLoop detaches a poll loop while it serves a connection: its goroutine,
+// the session's own from then on, keeps nothing while it waits.
+func TestSparesOfDetachedLoop(t *testing.T) {
+	loops := make(chan *poller.Loop, 1)
+	var d doHandler
+	g := newManySessions(t, "tcp", testwire.New, d.route)
+	if g == nil || inlining.Always { // then another goroutine takes the reading over at once
+		return
+	}
+	d.do = func(c CallCtx, _ *session) error {
+		h := c.(*handlerCtx)
+		if loop := h.link.loop; loop != nil {
+			h.link.detach()
+			if sparesOf(loop) != nil {
+				t.Error("a detached loop has spares")
+			}
+			loops <- loop
+		}
+		return nil
+	}
+	for i, c := range g.clients {
+		allow(g.srv, "/do")
+		wantReply(t, c.Call("/do", "", new(string)), "done")
+		select {
+		case loop := <-loops:
+			l := g.servers[i].currentLink()
+			soon(t, "the session's own goroutine waits", func() bool { return l.state.phase() == waiting || l.isParked() })
+			if sp, _ := loop.Local.(*spares); sp != nil && (sp.c != nil || sp.buf != nil) {
+				t.Errorf("its goroutine has kept a context: %v, a buffer: %v", sp.c != nil, sp.buf != nil)
+			}
+			return
+		default:
+		}
+	}
+	t.Error("no poll loop ran the handler")
+}
