@@ -145,7 +145,11 @@ func (s *session) full() bool {
 // exceeds reports whether a workload of n bytes is over the bound of the session or of the
 // peer. What a session needs for one request alone is not.
 func (s *session) exceeds(n int64) bool {
-	return n > freeBytes && (n >= s.env.cfg.SessionMemory || s.env.memory.Over())
+	return n > freeBytes && s.lacksRoom(n)
+}
+
+func (s *session) lacksRoom(n int64) bool {
+	return n >= s.env.cfg.SessionMemory || s.env.memory.Over()
 }
 
 // exceedsAlone reports whether a workload of n bytes and more is over the bound of the

@@ -332,9 +332,6 @@ func (c *handlerCtx) decode(v any, mode codec.Mode, over bool, memory *[]byte) *
 	} else {
 		err = c.bindSafely(v, mode, over, memory)
 	}
-	if err == nil {
-		return nil
-	}
 	return badMessage(err)
 }
 

@@ -48,6 +48,10 @@ func badMessage(err error) *Rerror {
 	if err == nil {
 		return nil
 	}
+	return undecodable(err)
+}
+
+func undecodable(err error) *Rerror {
 	return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), clip(err.Error())).WithCause(err)
 }
 

@@ -144,7 +144,7 @@ func (r *readLoop) serve() error {
 		if l.refuses {
 			l.refuses = s.full()
 		}
-		if s.work.bytes() > freeBytes && s.overBudget() {
+		if s.overBudget() {
 			l.pauseWhile(s.overBudget)
 		}
 		// Wait for a message: with a context if hooks need it, else without one.

@@ -93,7 +93,7 @@ func (c *handlerCtx) prepare(running int) *Rerror {
 	case running > s.env.live.Load().MaxHandlers:
 		return c.notRun(busy(fmt.Sprintf("%d handlers of the session run already", running-1)))
 	}
-	if n := s.work.bytes() - c.bytes; n > freeBytes && s.exceeds(n) {
+	if n := s.work.bytes() - c.bytes; s.exceeds(n) {
 		if r := c.exceeded(n); r != nil {
 			return r
 		}

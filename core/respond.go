@@ -177,15 +177,11 @@ func (c *handlerCtx) logHookError(moment string, r *Rerror) {
 // the reply may exceed the bound; for the reply of a handler on the reader's goroutine,
 // another goroutine takes the reading over first.
 func (c *handlerCtx) enqueue(now bool) error {
+	sock := c.link.sock
 	if method := c.out.ServiceMethod(); method != "" { // a REPLY has none on the wire
 		c.out.SetServiceMethod("")
 		defer c.out.SetServiceMethod(method)
 	}
-	return c.enqueueNameless(now)
-}
-
-func (c *handlerCtx) enqueueNameless(now bool) error {
-	sock := c.link.sock
 	switch {
 	case now:
 		err := sock.EnqueueNow(&c.out)

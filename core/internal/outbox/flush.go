@@ -216,36 +216,32 @@ func (w *Writer) write(wait bool) (n int, err error) {
 			w.mu.Lock()
 			w.account(n)
 			w.mu.Unlock()
+			n = 0
 		}
-		n, err = w.writeSome(b, wait)
+		if w.packets {
+			b = b[:min(len(b), maxPacket)]
+		}
+		switch {
+		case !w.raw.usable():
+			n, err = w.writePlain(b)
+		case wait:
+			n, err = w.writeWait(b)
+		default:
+			n, err = w.raw.write(w.conn, b, false)
+			if err == nil && n < len(b) && !w.raw.mayTakeMore() {
+				err = errAgain
+			}
+		}
 		w.out.advance(n)
 		if err != nil {
 			break
 		}
 	}
-	if w.plain != nil && w.plain.armed {
+	if p := w.plain; p != nil && p.armed {
 		// A deadline that stays would later fail what others write, a key update of
 		// TLS for example.
-		w.plain.armed = false
+		p.armed = false
 		w.conn.SetWriteDeadline(time.Time{})
-	}
-	return n, err
-}
-
-// writeSome writes a part of b.
-func (w *Writer) writeSome(b []byte, wait bool) (n int, err error) {
-	if w.packets {
-		b = b[:min(len(b), maxPacket)]
-	}
-	switch {
-	case !w.raw.usable():
-		return w.writePlain(b)
-	case wait:
-		return w.writeWait(b)
-	}
-	n, err = w.raw.write(w.conn, b, false)
-	if err == nil && n < len(b) && !w.raw.mayTakeMore() {
-		err = errAgain
 	}
 	return n, err
 }

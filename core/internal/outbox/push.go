@@ -158,7 +158,7 @@ func (w *Writer) blocked() {
 	}
 }
 
-// swapped notes that the batch that was filled is being written. There must be a waiting.
+// swapped notes that the batch that was filled is being written. Called while w.waiting is not nil.
 func (w *Writer) swapped() {
 	b := w.waiting
 	b.outSince, b.inSince = b.inSince, time.Time{}
