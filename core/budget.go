@@ -148,6 +148,7 @@ func (s *session) exceeds(n int64) bool {
 	return n > freeBytes && s.lacksRoom(n)
 }
 
+// lacksRoom is a function of its own so that exceeds is inlined.
 func (s *session) lacksRoom(n int64) bool {
 	return n >= s.env.cfg.SessionMemory || s.env.memory.Over()
 }

@@ -34,12 +34,17 @@ func getCtx(l *link) *handlerCtx {
 	c, _ := ctxPool.Get().(*handlerCtx)
 	if c == nil {
 		c = new(handlerCtx)
-		c.in.SetInterner((*interner)(c))
-		c.in.SetAccount((*argument)(c))
-		c.out.SetHolder((*replier)(c))
+		c.equip()
 	}
 	c.attach(l)
 	return c
+}
+
+// equip sets what the messages of c have for good: but user code may call their Reset.
+func (c *handlerCtx) equip() {
+	c.in.SetInterner((*interner)(c))
+	c.in.SetAccount((*argument)(c))
+	c.out.SetHolder((*replier)(c))
 }
 
 // attach makes the link that of the messages to come.
@@ -96,6 +101,7 @@ func (c *handlerCtx) recycle() {
 		c.giveBack()
 	}
 	c.perMessage = perMessage{}
+	c.equip()
 	if c.answeredBy.Load() != answerOpen { // to store costs as much as all of this
 		c.answeredBy.Store(answerOpen)
 	}

@@ -51,6 +51,7 @@ func badMessage(err error) *Rerror {
 	return undecodable(err)
 }
 
+// undecodable is a function of its own so that badMessage is inlined.
 func undecodable(err error) *Rerror {
 	return NewRerror(CodeBadMessage, CodeText(CodeBadMessage), clip(err.Error())).WithCause(err)
 }

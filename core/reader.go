@@ -201,7 +201,8 @@ func (l *link) rearm() bool {
 	loop, roams := l.loop, l.roams
 	l.releaseSlot()
 	l.sock.Flush(socket.NoBlock)
-	if sp := sparesOf(loop); sp != nil {
+	sp := sparesOf(loop)
+	if sp != nil {
 		sp.buf = l.sock.TakeEmpty()
 	} else {
 		l.sock.ReleaseIfEmpty()
@@ -212,6 +213,10 @@ func (l *link) rearm() bool {
 		return true
 	}
 	l.loop = loop
+	if sp != nil {
+		l.sock.Lend(sp.buf)
+		sp.buf = nil
+	}
 	return false
 }
 
@@ -238,6 +243,7 @@ func (l *link) OnReadable(loop *poller.Loop) {
 	l.cadence.polled(now)
 	if !l.sess.usesPoller() || l.cadence.shouldPoll(now) && !l.sess.hasLoops() {
 		l.detach()
+		loop.Local = nil // this goroutine is the session's own from now on
 	}
 	l.sess.run(l)
 }

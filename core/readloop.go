@@ -25,7 +25,7 @@ type readLoop struct {
 	in  place  // where user code runs, outside of a message
 
 	next *handlerCtx  // for the next message; nil while the reader waits: an idle session should hold little memory
-	used bool         // next has had a message since it was recycled
+	used bool         // next was given out for a message since it was recycled
 	loop *poller.Loop // that this goroutine ran when it began to read l; nil: it ran none
 }
 
@@ -234,7 +234,7 @@ func (r *readLoop) dropNext() {
 	}
 	r.next = nil
 	sp := sparesOf(r.loop)
-	if sp == nil || r.used {
+	if sp == nil || r.used || poison.On() {
 		putCtx(c)
 		return
 	}

@@ -13,14 +13,12 @@ import (
 
 // This file holds the path of a request, from top to bottom. The reader accepts it,
 // finds its handler (route) and decodes its argument (bind); then, mostly on another
-// goroutine, the handler runs (run) and its reply is sent (answer). A refused request
-// takes the same path, without route, bind and run.
+// goroutine, the handler runs (run) and its reply is sent (answer, in respond.go). A refused
+// request takes the same path, without route, bind and run.
 
-const (
-	// maxRefusals is how many refused CALLs of a session may wait, beyond
-	// MaxHandlers, for their turn or for the hooks of their replies.
-	maxRefusals = 1024
-)
+// maxRefusals is how many refused CALLs of a session may wait, beyond MaxHandlers, for their
+// turn or for the hooks of their replies.
+const maxRefusals = 1024
 
 var errRefusals = errors.New("too many refused calls wait for their error replies")
 

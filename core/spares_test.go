@@ -2,8 +2,10 @@ package tp
 
 import (
 	"testing"
+	"time"
 
 	"github.com/teleport-go/teleport/core/internal/inlining"
+	"github.com/teleport-go/teleport/core/internal/poison"
 	"github.com/teleport-go/teleport/core/internal/poller"
 	"github.com/teleport-go/teleport/core/internal/testwire"
 )
@@ -19,13 +21,18 @@ func TestSpares(t *testing.T) {
 		name string
 		loop *poller.Loop
 		used bool
+		late bool // poison finds late uses
 		want bool
 	}{
-		{"recycled", new(poller.Loop), false, true},
-		{"with a message", new(poller.Loop), true, false},
-		{"not on a poll loop", nil, false, false},
+		{"recycled", new(poller.Loop), false, false, true},
+		{"with a message", new(poller.Loop), true, false, false},
+		{"not on a poll loop", nil, false, false, false},
+		{"in a test of late uses", new(poller.Loop), false, true, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			if test.late {
+				defer poison.Switch()()
+			}
 			a, b := first.readLoop(), second.readLoop()
 			a.loop, b.loop = test.loop, test.loop
 			c := a.makeNext()
@@ -41,7 +48,7 @@ func TestSpares(t *testing.T) {
 				t.Fatalf("the loop has kept it: %v; want %v", kept, test.want)
 			}
 			if !kept {
-				if c.named != nil {
+				if c.named != nil && !test.late { // with poison it is not used again
 					t.Error("in the pool it remembers a route, which may be another peer's")
 				}
 				return
@@ -68,7 +75,11 @@ func TestLoopLendsBuffer(t *testing.T) {
 	last := make(map[*poller.Loop]*byte) // the buffer of the last connection
 	again := 0
 	d.do = func(c CallCtx, _ *session) error {
-		l := c.(*handlerCtx).link
+		h := c.(*handlerCtx)
+		l := h.link
+		if !h.inReader() {
+			return nil
+		}
 		sp := sparesOf(l.loop)
 		if sp == nil {
 			return nil // no poll loop runs the handler
@@ -113,9 +124,13 @@ func TestSparesOfDetachedLoop(t *testing.T) {
 	}
 	d.do = func(c CallCtx, _ *session) error {
 		h := c.(*handlerCtx)
+		if !h.inReader() {
+			return nil
+		}
 		if loop := h.link.loop; loop != nil {
+			sparesOf(loop).buf = make([]byte, 1)
 			h.link.detach()
-			if sparesOf(loop) != nil {
+			if sparesOf(loop) != nil || loop.Local != nil {
 				t.Error("a detached loop has spares")
 			}
 			loops <- loop
@@ -137,4 +152,53 @@ func TestSparesOfDetachedLoop(t *testing.T) {
 		}
 	}
 	t.Error("no poll loop ran the handler")
+}
+
+// TestSparesOfLoopLeft makes a session whose messages follow each other closely its own reader:
+// the goroutine that ran the poll loop keeps nothing of it.
+func TestSparesOfLoopLeft(t *testing.T) {
+	var d doHandler
+	g := newManySessions(t, "tcp", testwire.New, d.route)
+	if g == nil || inlining.Always { // then another goroutine takes the reading over at once
+		return
+	}
+	var loop *poller.Loop
+	d.do = func(c CallCtx, _ *session) error {
+		h := c.(*handlerCtx)
+		switch {
+		case loop != nil:
+			if !loop.Detached() || loop.Local != nil {
+				t.Errorf("the loop is detached: %v, and its goroutine has spares: %v; want true, false", loop.Detached(), loop.Local != nil)
+			}
+		case h.inReader() && sparesOf(h.link.loop) != nil:
+			loop = h.link.loop
+			h.link.cadence.wait = -int64(time.Minute)
+		}
+		return nil
+	}
+	for _, c := range g.clients {
+		allow(g.srv, "/do")
+		wantReply(t, c.Call("/do", "", new(string)), "done")
+		if loop != nil {
+			wantReply(t, c.Call("/do", "", new(string)), "done")
+			return
+		}
+	}
+	t.Error("no poll loop ran the handler")
+}
+
+// TestMessageIsReset calls Reset of a context's messages, as a hook may: for the next message
+// they have what belongs to the context.
+func TestMessageIsReset(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		_, s := w.pair()
+		c := getCtx(s.currentLink())
+		defer putCtx(c)
+		c.in.Reset()
+		c.out.Reset()
+		c.recycle()
+		if c.in.SetServiceMethodBytes([]byte("/echo")); c.named == nil {
+			t.Error("the names of routes are not found any more")
+		}
+	})
 }

@@ -58,7 +58,7 @@ type routeURI struct {
 }
 
 // Interner maps the bytes of a service method to a string; it saves the
-// allocation for names that are known. It must not keep b.
+// allocation for names that are known. It must not keep b, which is not empty.
 type Interner interface {
 	Intern(b []byte) string
 }

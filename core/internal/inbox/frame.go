@@ -67,6 +67,7 @@ func (r *Reader) EndFrame() {
 	}
 }
 
+// endFrame is a function of its own so that EndFrame is inlined.
 func (r *Reader) endFrame() {
 	if r.kept > 0 {
 		r.kept = 0

@@ -359,7 +359,7 @@ func (r *Reader) read(dst []byte, how waiting) (n int, err error) {
 	return r.judge(n, err)
 }
 
-// stopped returns why nothing is read.
+// stopped returns why nothing is read: an error that came with bytes only once.
 func (r *Reader) stopped() (err error) {
 	switch {
 	case r.account.condemned() != nil:
@@ -441,9 +441,10 @@ func (r *Reader) room() []byte {
 	return r.makeRoom()
 }
 
-// makeRoom is room after it has moved the contents to the front: that happens at most once
-// per frame, and then all the rest of the buffer is free for the read. It doubles a full
-// buffer, and replaces one that has become too large for its contents.
+// makeRoom is room for a buffer that is not empty, or not of the usual size. It moves the
+// contents to the front: that happens at most once per frame, and then all the rest of the
+// buffer is free for the read. It doubles a full buffer, and replaces one that has become too
+// large for its contents.
 func (r *Reader) makeRoom() []byte {
 	have, size := r.w-r.r, r.size
 	if have > 0 {

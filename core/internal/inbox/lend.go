@@ -17,9 +17,10 @@ func (r *Reader) Lend(b []byte) {
 	}
 }
 
-// TakeEmpty is ReleaseIfEmpty, but returns the buffer if it is of the usual size; else nil.
+// TakeEmpty is ReleaseIfEmpty, but returns the buffer if it is of the usual size; else nil,
+// and for unixpacket, whose buffers are large.
 func (r *Reader) TakeEmpty() (b []byte) {
-	if r.Buffered() > 0 || len(r.buf) != r.size || poison.On() {
+	if r.Buffered() > 0 || len(r.buf) != r.size || r.packets || poison.On() {
 		r.ReleaseIfEmpty()
 		return nil
 	}

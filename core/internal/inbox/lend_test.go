@@ -18,6 +18,8 @@ func TestLend(t *testing.T) {
 		r.Discard(read)
 		return r
 	}
+	packets := reader(size, 100, 100)
+	packets.packets = true
 	for _, test := range []struct {
 		name   string
 		from   *Reader
@@ -27,6 +29,7 @@ func TestLend(t *testing.T) {
 		{"empty", reader(size, 100, 100), false, true},
 		{"with unread bytes", reader(size, 100, 60), false, false},
 		{"grown", reader(size, 3*size, 3*size), false, false},
+		{"of unixpacket", packets, false, false},
 		{"scribbled over in tests", reader(size, 100, 100), true, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -17,7 +17,8 @@ type batch struct {
 	msgs     int // of segs and tail together
 }
 
-// writing is a batch while it is written.
+// writing is a batch while it is written. After that, pos may be that of the batch before,
+// until swap: segs is empty then, and off 0, or the Writer has ended.
 type writing struct {
 	batch
 	pos  int // segments written
