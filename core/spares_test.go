@@ -65,24 +65,34 @@ func TestSpares(t *testing.T) {
 	}
 }
 
+// doOnLoops returns sessions whose handler "/do" calls do with the spares of the poll loop that
+// runs it, nil if none does. It returns nil where poll loops run no handlers.
+func doOnLoops(t *testing.T, do func(l *link, sp *spares)) *manySessions {
+	t.Helper()
+	if inlining.Always { // then another goroutine takes the reading over at once
+		return nil
+	}
+	d := doHandler{do: func(c CallCtx, _ *session) error {
+		h := c.(*handlerCtx)
+		h.link.mu.Lock() // nobody takes the reading over meanwhile
+		defer h.link.mu.Unlock()
+		var sp *spares
+		if h.inReader() {
+			sp = sparesOf(h.link.loop)
+		}
+		do(h.link, sp)
+		return nil
+	}}
+	return newManySessions(t, "tcp", testwire.New, d.route)
+}
+
 // TestLoopLendsBuffer serves connections on poll loops, each with the buffer of the one before.
 func TestLoopLendsBuffer(t *testing.T) {
-	var d doHandler
-	g := newManySessions(t, "tcp", testwire.New, d.route)
-	if g == nil || inlining.Always { // then another goroutine takes the reading over at once
-		return
-	}
 	last := make(map[*poller.Loop]*byte) // the buffer of the last connection
 	again := 0
-	d.do = func(c CallCtx, _ *session) error {
-		h := c.(*handlerCtx)
-		l := h.link
-		if !h.inReader() {
-			return nil
-		}
-		sp := sparesOf(l.loop)
+	g := doOnLoops(t, func(l *link, sp *spares) {
 		if sp == nil {
-			return nil // no poll loop runs the handler
+			return
 		}
 		if sp.c != nil || sp.buf != nil {
 			t.Errorf("while the loop serves a connection it has a context: %v, a buffer: %v", sp.c != nil, sp.buf != nil)
@@ -91,7 +101,7 @@ func TestLoopLendsBuffer(t *testing.T) {
 		l.sock.Lend(b)
 		if len(b) == 0 {
 			t.Error("the connection has no empty buffer")
-			return nil
+			return
 		}
 		if before := last[l.loop]; before != nil {
 			if before != &b[0] {
@@ -100,7 +110,9 @@ func TestLoopLendsBuffer(t *testing.T) {
 			again++
 		}
 		last[l.loop] = &b[0]
-		return nil
+	})
+	if g == nil {
+		return
 	}
 	for range 3 {
 		for _, c := range g.clients {
@@ -116,65 +128,49 @@ func TestLoopLendsBuffer(t *testing.T) {
 // TestSparesOfDetachedLoop detaches a poll loop while it serves a connection: its goroutine,
 // the session's own from then on, keeps nothing while it waits.
 func TestSparesOfDetachedLoop(t *testing.T) {
-	loops := make(chan *poller.Loop, 1)
-	var d doHandler
-	g := newManySessions(t, "tcp", testwire.New, d.route)
-	if g == nil || inlining.Always { // then another goroutine takes the reading over at once
+	seen := false
+	g := doOnLoops(t, func(l *link, sp *spares) {
+		if sp == nil {
+			return
+		}
+		seen = true
+		loop := l.loop
+		sp.buf = make([]byte, 1)
+		l.detach()
+		if sparesOf(loop) != nil || loop.Local != nil {
+			t.Error("a detached loop has spares")
+		}
+	})
+	if g == nil {
 		return
 	}
-	d.do = func(c CallCtx, _ *session) error {
-		h := c.(*handlerCtx)
-		if !h.inReader() {
-			return nil
-		}
-		if loop := h.link.loop; loop != nil {
-			sparesOf(loop).buf = make([]byte, 1)
-			h.link.detach()
-			if sparesOf(loop) != nil || loop.Local != nil {
-				t.Error("a detached loop has spares")
-			}
-			loops <- loop
-		}
-		return nil
-	}
-	for i, c := range g.clients {
+	for _, c := range g.clients {
 		allow(g.srv, "/do")
 		wantReply(t, c.Call("/do", "", new(string)), "done")
-		select {
-		case loop := <-loops:
-			l := g.servers[i].currentLink()
-			soon(t, "the session's own goroutine waits", func() bool { return l.state.phase() == waiting || l.isParked() })
-			if sp, _ := loop.Local.(*spares); sp != nil && (sp.c != nil || sp.buf != nil) {
-				t.Errorf("its goroutine has kept a context: %v, a buffer: %v", sp.c != nil, sp.buf != nil)
-			}
-			return
-		default:
-		}
 	}
-	t.Error("no poll loop ran the handler")
+	if !seen {
+		t.Error("no poll loop ran the handler")
+	}
 }
 
 // TestSparesOfLoopLeft makes a session whose messages follow each other closely its own reader:
 // the goroutine that ran the poll loop keeps nothing of it.
 func TestSparesOfLoopLeft(t *testing.T) {
-	var d doHandler
-	g := newManySessions(t, "tcp", testwire.New, d.route)
-	if g == nil || inlining.Always { // then another goroutine takes the reading over at once
-		return
-	}
 	var loop *poller.Loop
-	d.do = func(c CallCtx, _ *session) error {
-		h := c.(*handlerCtx)
+	g := doOnLoops(t, func(l *link, sp *spares) {
 		switch {
 		case loop != nil:
-			if !loop.Detached() || loop.Local != nil {
-				t.Errorf("the loop is detached: %v, and its goroutine has spares: %v; want true, false", loop.Detached(), loop.Local != nil)
+			left, _ := loop.Local.(*spares)
+			if has := left != nil && (left.c != nil || left.buf != nil); has || !loop.Detached() {
+				t.Errorf("the loop is detached: %v, and its goroutine has spares: %v; want true, false", loop.Detached(), has)
 			}
-		case h.inReader() && sparesOf(h.link.loop) != nil:
-			loop = h.link.loop
-			h.link.cadence.wait = -int64(time.Minute)
+		case sp != nil:
+			loop = l.loop
+			l.cadence.wait = -int64(time.Minute)
 		}
-		return nil
+	})
+	if g == nil {
+		return
 	}
 	for _, c := range g.clients {
 		allow(g.srv, "/do")
