@@ -40,7 +40,8 @@ func getCtx(l *link) *handlerCtx {
 	return c
 }
 
-// equip sets what the messages of c have for good: but user code may call their Reset.
+// equip gives the messages of c what belongs to c: again for each message, since user code may
+// have called their Reset.
 func (c *handlerCtx) equip() {
 	c.in.SetInterner((*interner)(c))
 	c.in.SetAccount((*argument)(c))
@@ -341,6 +342,7 @@ func (c *handlerCtx) decode(v any, mode codec.Mode, over bool, memory *[]byte) *
 	return badMessage(err)
 }
 
+// bindTo is decode, but does not recover from a panic.
 func (c *handlerCtx) bindTo(v any, mode codec.Mode, over bool, memory *[]byte) (err error) {
 	if over {
 		_, err = c.in.BindOver(v, memory, mode)

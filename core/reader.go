@@ -214,8 +214,7 @@ func (l *link) rearm() bool {
 	}
 	l.loop = loop
 	if sp != nil {
-		l.sock.Lend(sp.buf)
-		sp.buf = nil
+		sp.lend(l)
 	}
 	return false
 }

@@ -119,8 +119,7 @@ func (r *readLoop) serve() error {
 	if r.loop = l.loop; r.loop == nil {
 		l.scheduleIdleCheck()
 	} else if sp := sparesOf(r.loop); sp != nil {
-		l.sock.Lend(sp.buf)
-		sp.buf = nil
+		sp.lend(l)
 	}
 	l.sock.ReadAhead(min(s.env.cfg.SessionMemory/4, mostAhead))
 	if err := r.serveKept(); err != nil {

@@ -26,3 +26,9 @@ func sparesOf(loop *poller.Loop) *spares {
 	}
 	return sp
 }
+
+// lend gives the buffer to a connection that the loop serves.
+func (sp *spares) lend(l *link) {
+	l.sock.Lend(sp.buf)
+	sp.buf = nil
+}
